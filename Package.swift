@@ -1,0 +1,94 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One folder under Sources is one module. Dependencies point down only, in this order:
+// the executable, the roles, what roles share (Store, Search, Payments, API, Auth), the domain,
+// clients and servers, foundations, C libraries.
+
+let strict: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+func module(_ name: String, _ dependencies: [String], resources: [Resource]? = nil) -> Target {
+  .target(
+    name: name, dependencies: dependencies.map { .byName(name: $0) }, resources: resources,
+    swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [String]) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies.map { .byName(name: $0) }, swiftSettings: strict)
+}
+
+func library(_ name: String, _ pkgConfig: String, debian: String) -> Target {
+  .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([debian])])
+}
+
+let foundations = ["EventLoop", "Logging", "Metrics"]
+let domain = ["Onsale"]
+let shared = foundations + ["JSON", "HTTPServer", "Auth", "API", "Onsale", "Store"]
+
+let package = Package(
+  name: "onsale",
+  targets: [
+    // C libraries, from Debian.
+    library("CLibUV", "libuv", debian: "libuv1-dev"),
+    library("CMicroHTTPD", "libmicrohttpd", debian: "libmicrohttpd-dev"),
+    library("CHiredis", "hiredis", debian: "libhiredis-dev"),
+    library("CLibPQ", "libpq", debian: "libpq-dev"),
+    library("CCurl", "libcurl", debian: "libcurl4-openssl-dev"),
+    library("CJWT", "librhonabwy", debian: "librhonabwy-dev"),
+    library("CJansson", "jansson", debian: "libjansson-dev"),
+    library("CSodium", "libsodium", debian: "libsodium-dev"),
+
+    // Foundations.
+    module("EventLoop", ["CLibUV"]),
+    module("Logging", []),
+    module("Metrics", ["EventLoop"]),
+    module("Lifecycle", ["EventLoop", "Logging", "CLibUV"]),
+    module("JSON", ["CJansson"]),
+
+    // One client or server each; no word of the domain in them.
+    module("HTTPServer", foundations + ["JSON", "CMicroHTTPD"]),
+    module("HTTPClient", foundations + ["CCurl"]),
+    module("Redis", foundations + ["CHiredis"]),
+    module("Postgres", foundations + ["CLibPQ"]),
+
+    // The domain: pure, no input or output, no C.
+    module("Onsale", []),
+
+    // What roles share.
+    module("Auth", ["EventLoop", "JSON", "CJWT", "CSodium"]),
+    module("Store", foundations + ["Onsale", "Redis", "Postgres", "JSON", "CSodium"]),
+    module("Search", foundations + ["Onsale", "Postgres", "JSON"]),
+    module("Payments", foundations + ["HTTPClient", "JSON"]),
+    module("API", foundations + ["HTTPServer", "Auth", "JSON", "Onsale", "Store", "Redis", "Postgres"]),
+
+    // One role each.
+    module("Catalog", shared + ["Search"]),
+    module("Intake", shared),
+    module("Notifier", shared),
+    module("Worker", foundations + ["Lifecycle", "Onsale", "Store", "Payments"]),
+    module("Indexer", foundations + ["Lifecycle", "Onsale", "Store", "Search"]),
+    module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer"]),
+    module("Admin", shared),
+    module(
+      "Web", ["EventLoop", "HTTPServer"],
+      resources: [.embedInCode("Assets")]),
+    module("Audit", foundations + ["Onsale", "Store", "Payments"]),
+    module("Rush", foundations + ["JSON", "HTTPClient", "Onsale", "Audit"]),
+
+    .executableTarget(
+      name: "onsale",
+      dependencies: [
+        "EventLoop", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer", "HTTPClient", "Redis",
+        "Postgres", "Onsale", "Auth", "Store", "Search", "Payments", "API", "Catalog", "Intake",
+        "Notifier", "Worker", "Indexer", "PaymentStub", "Admin", "Web", "Audit", "Rush",
+      ],
+      swiftSettings: strict),
+  ],
+  swiftLanguageModes: [.v6]
+)

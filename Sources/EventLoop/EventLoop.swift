@@ -1,0 +1,128 @@
+import CLibUV
+import Foundation
+import Synchronization
+
+/// The process's one event loop: a libuv loop on its own thread that also runs Swift's jobs.
+///
+/// Everything of a process that touches a socket is isolated to `LoopActor`, whose executor this is.
+/// One loop a process keeps every component free of locks; a role is scaled by running more processes.
+/// Deadlines are loop timers (`sleep(for:)`, `LoopTimer`): `Task.sleep` would leave the loop.
+package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
+  /// The loop of this process. Its thread starts at first use and lives as long as the process.
+  package static let shared = EventLoop()
+
+  /// How often a drain may find new jobs before sockets get their turn again.
+  private static let roundsPerDrain = 8
+
+  private struct Pending {
+    var jobs: [UnownedJob] = []
+    /// Whether `wake` was signalled and not seen yet; coalesces the eventfd writes of other threads.
+    var wakeSignalled = false
+  }
+
+  private let pending = Mutex(Pending())
+  /// Handles live at fixed addresses, because libuv keeps pointers to them. Only the loop's thread uses
+  /// them after `init`, except `uv_async_send`, which libuv documents as safe from any thread.
+  private let loop = UnsafeMutablePointer<uv_loop_t>.allocate(capacity: 1)
+  private let wake = UnsafeMutablePointer<uv_async_t>.allocate(capacity: 1)
+  private let beforePoll = UnsafeMutablePointer<uv_prepare_t>.allocate(capacity: 1)
+  private let afterPoll = UnsafeMutablePointer<uv_check_t>.allocate(capacity: 1)
+  /// The loop's thread, set before anything can be enqueued from it.
+  private let thread = Atomic<UInt>(0)
+  /// Reused between drains so that a steady state allocates nothing. Loop thread only.
+  private var running: [UnownedJob] = []
+
+  private init() {
+    uv_loop_init(loop)
+    uv_async_init(loop, wake) { _ in EventLoop.shared.drain() }
+    uv_prepare_init(loop, beforePoll)
+    uv_check_init(loop, afterPoll)
+    let thread = Thread { EventLoop.shared.runForever() }
+    thread.name = "event-loop"
+    thread.stackSize = 8 << 20
+    thread.start()
+  }
+
+  private func runForever() {
+    thread.store(UInt(pthread_self()), ordering: .releasing)
+    // Jobs enqueued by callbacks run right after the poll phase; those enqueued by timers right before it.
+    uv_prepare_start(beforePoll) { _ in EventLoop.shared.drain() }
+    uv_check_start(afterPoll) { _ in EventLoop.shared.drain() }
+    // The async handle stays active for the life of the process, so this returns only if it is closed.
+    uv_run(loop, UV_RUN_DEFAULT)
+  }
+
+  /// Whether the caller runs on the loop's thread.
+  package var isCurrent: Bool {
+    thread.load(ordering: .acquiring) == UInt(pthread_self())
+  }
+
+  package func enqueue(_ job: UnownedJob) {
+    let onLoop = isCurrent
+    let mustWake = pending.withLock { pending in
+      pending.jobs.append(job)
+      if onLoop || pending.wakeSignalled { return false }
+      pending.wakeSignalled = true
+      return true
+    }
+    if mustWake { uv_async_send(wake) }
+  }
+
+  package func enqueue(_ job: consuming ExecutorJob) {
+    enqueue(UnownedJob(job))
+  }
+
+  package func asUnownedSerialExecutor() -> UnownedSerialExecutor {
+    UnownedSerialExecutor(ordinary: self)
+  }
+
+  package func checkIsolated() {
+    precondition(isCurrent, "expected to run on the event loop")
+  }
+
+  package func isIsolatingCurrentContext() -> Bool? {
+    isCurrent
+  }
+
+  private func drain() {
+    for _ in 0..<Self.roundsPerDrain {
+      pending.withLock { pending in
+        pending.wakeSignalled = false
+        swap(&pending.jobs, &running)
+      }
+      if running.isEmpty { return }
+      for job in running {
+        job.runSynchronously(on: asUnownedSerialExecutor())
+      }
+      running.removeAll(keepingCapacity: true)
+    }
+    // Work keeps arriving: let sockets be polled, without blocking, before the next round.
+    uv_async_send(wake)
+  }
+
+  /// The libuv loop, for wrappers in this module. Only to be used on the loop's thread.
+  var handle: UnsafeMutablePointer<uv_loop_t> { loop }
+
+  /// Milliseconds on the loop's monotonic clock, cached once per iteration.
+  @LoopActor package var now: UInt64 { uv_now(loop) }
+}
+
+/// The global actor of everything that runs on the process's event loop.
+@globalActor package actor LoopActor {
+  package static let shared = LoopActor()
+
+  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+    EventLoop.shared.asUnownedSerialExecutor()
+  }
+
+  /// Runs `body` at once in a C callback that the loop made, and traps if the caller is anywhere else.
+  package static func assumeIsolated<Result>(
+    _ body: @LoopActor () throws -> Result
+  ) rethrows -> Result {
+    EventLoop.shared.checkIsolated()
+    return try withoutActuallyEscaping(body) { body in
+      // The same step that `MainActor.assumeIsolated` takes: only the isolation is erased.
+      try unsafeBitCast(body, to: (() throws -> Result).self)()
+    }
+  }
+}

@@ -1,0 +1,105 @@
+import Foundation
+import Synchronization
+
+/// Writes structured log lines to standard error: JSON lines, or readable text on a terminal.
+///
+/// Messages are constant; values go into metadata under dotted keys. Never log secrets or payloads.
+/// Each line is one `write`, so lines of several processes in one file do not tear.
+package struct Logger: Sendable {
+  package enum Level: String, Sendable, Comparable, CaseIterable {
+    case debug, info, notice, warning, error
+
+    package static func < (a: Level, b: Level) -> Bool {
+      allCases.firstIndex(of: a).unsafelyUnwrapped < allCases.firstIndex(of: b).unsafelyUnwrapped
+    }
+  }
+
+  package typealias Metadata = [String: any CustomStringConvertible & Sendable]
+
+  /// The lowest level written by this process, and the role it reports as. Set once at start.
+  private static let settings = Mutex<(level: Level, isTerminal: Bool)>((.info, isatty(2) == 1))
+
+  package let label: String
+  private let metadata: Metadata
+
+  package init(label: String, metadata: Metadata = [:]) {
+    self.label = label
+    self.metadata = metadata
+  }
+
+  /// Sets the lowest level that this process writes.
+  package static func configure(level: Level) {
+    settings.withLock { $0.level = level }
+  }
+
+  /// A logger that adds `metadata` to every line.
+  package func with(_ metadata: Metadata) -> Logger {
+    Logger(label: label, metadata: self.metadata.merging(metadata) { $1 })
+  }
+
+  package func debug(_ message: StaticString, _ metadata: @autoclosure () -> Metadata = [:]) {
+    log(.debug, message, metadata())
+  }
+  package func info(_ message: StaticString, _ metadata: @autoclosure () -> Metadata = [:]) {
+    log(.info, message, metadata())
+  }
+  package func notice(_ message: StaticString, _ metadata: @autoclosure () -> Metadata = [:]) {
+    log(.notice, message, metadata())
+  }
+  package func warning(_ message: StaticString, _ metadata: @autoclosure () -> Metadata = [:]) {
+    log(.warning, message, metadata())
+  }
+  package func error(_ message: StaticString, _ metadata: @autoclosure () -> Metadata = [:]) {
+    log(.error, message, metadata())
+  }
+
+  private func log(_ level: Level, _ message: StaticString, _ extra: @autoclosure () -> Metadata) {
+    let settings = Self.settings.withLock { $0 }
+    guard level >= settings.level else { return }
+    let metadata = self.metadata.merging(extra()) { $1 }.sorted { $0.key < $1.key }
+    var line = ""
+    if settings.isTerminal {
+      line += "\(Self.timestamp()) \(level.rawValue) \(label): \(message)"
+      for (key, value) in metadata { line += " \(key)=\(value)" }
+    } else {
+      line += #"{"time":"\#(Self.timestamp())","level":"\#(level.rawValue)","label":\#(Self.quoted(label)),"#
+      line += #""message":\#(Self.quoted("\(message)")),"pid":\#(getpid())"#
+      for (key, value) in metadata { line += ",\(Self.quoted(key)):\(Self.quoted("\(value)"))" }
+      line += "}"
+    }
+    line += "\n"
+    line.withUTF8 { bytes in _ = write(2, bytes.baseAddress, bytes.count) }
+  }
+
+  private static func timestamp() -> String {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    var parts = tm()
+    gmtime_r(&now.tv_sec, &parts)
+    func pad(_ value: some BinaryInteger, _ width: Int) -> String {
+      let text = String(value)
+      return String(repeating: "0", count: max(0, width - text.count)) + text
+    }
+    return "\(parts.tm_year + 1900)-\(pad(parts.tm_mon + 1, 2))-\(pad(parts.tm_mday, 2))T"
+      + "\(pad(parts.tm_hour, 2)):\(pad(parts.tm_min, 2)):\(pad(parts.tm_sec, 2))."
+      + "\(pad(now.tv_nsec / 1_000_000, 3))Z"
+  }
+
+  private static func quoted(_ text: String) -> String {
+    var out = "\""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\"": out += "\\\""
+      case "\\": out += "\\\\"
+      case "\n": out += "\\n"
+      case "\r": out += "\\r"
+      case "\t": out += "\\t"
+      case let scalar where scalar.value < 0x20:
+        let hex = String(scalar.value, radix: 16)
+        out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+      default: out.unicodeScalars.append(scalar)
+      }
+    }
+    return out + "\""
+  }
+}
