@@ -1,0 +1,441 @@
+import Foundation
+/// The Redis function library: every change of an event's queue is one of these calls, atomic and replicated.
+///
+/// Keys of an event, all with its partition's hash tag so that they live in one slot (`P` is `{p3}:`, `E` the
+/// event's prefix `{p3}:42:`):
+///
+///     E m        hash    state, generation, head, tail, counts and settings of the event
+///     E q        stream  who waits; an entry's id is its position; it leaves when it is decided
+///     E u:<xx>   hashes  user key → "<live position>:<tickets owned>", in small buckets
+///     E r:<n>    hashes  position → its record, for requests that were decided one by one
+///     E x        zset    holds by deadline in ms; infinite while a payment is under way
+///     E l:<t>    string  the lock of one ticket, with the hold's deadline as its TTL
+///     E b        bitmap  tickets that are not free
+///     E f        list    what the owner of the seat map must learn: tickets released or sold
+///     P events   set     events alive in the partition
+///     P c        stream  confirmations, for the consumer group of all workers
+///     P dead     stream  confirmations that failed too often
+///     P lease    string  the owner's name, with a TTL
+///     P epoch    string  the owner's fencing number
+///
+/// A record is `state|try|deadline|amount|tickets|reason|user key`.
+package enum QueueLibrary {
+  /// Part of the library's name: another version replaces the functions when it is loaded.
+  package static let version = 1
+
+  package static let source = #"""
+    #!lua name=onsale
+
+    local function prefix(m) return string.sub(m, 1, -2) end
+    local function partition(m) return string.match(m, '^({[^}]*}:)') end
+    local function event(m) return string.match(m, '}:(%d+):m$') end
+
+    local function now_ms()
+      local t = redis.call('TIME')
+      return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+    end
+
+    local function record_key(p, pos)
+      pos = tonumber(pos)
+      return p .. 'r:' .. math.floor(pos / 100), tostring(pos % 100)
+    end
+
+    local function get_record(p, pos)
+      local key, field = record_key(p, pos)
+      local text = redis.call('HGET', key, field)
+      if not text then return nil end
+      local state, try, deadline, amount, tickets, reason, user =
+        string.match(text, '^(.)|(%d+)|(%d+)|(%d+)|([%d,]*)|([^|]*)|(.*)$')
+      return {state = state, try = tonumber(try), deadline = tonumber(deadline), amount = amount,
+              tickets = tickets, reason = reason, user = user}
+    end
+
+    local function put_record(p, pos, r)
+      local key, field = record_key(p, pos)
+      redis.call('HSET', key, field, r.state .. '|' .. r.try .. '|' .. string.format('%.0f', r.deadline) .. '|'
+        .. r.amount .. '|' .. r.tickets .. '|' .. r.reason .. '|' .. r.user)
+    end
+
+    local function bucket(p, user) return p .. 'u:' .. string.sub(user, 1, 2) end
+
+    local function get_user(p, user)
+      local text = redis.call('HGET', bucket(p, user), user)
+      if not text then return 0, 0 end
+      local live, owned = string.match(text, '^(%d+):(%d+)$')
+      return tonumber(live), tonumber(owned)
+    end
+
+    -- The user's request `pos` has ended: they may ask again. A newer request of theirs is left alone.
+    local function let_user_go(p, user, pos, bought)
+      local live, owned = get_user(p, user)
+      if live == tonumber(pos) then live = 0 end
+      owned = owned + bought
+      if live == 0 and owned == 0 then
+        redis.call('HDEL', bucket(p, user), user)
+      else
+        redis.call('HSET', bucket(p, user), user, live .. ':' .. owned)
+      end
+    end
+
+    local function each_ticket(tickets) return string.gmatch(tickets, '%d+') end
+
+    local function count_tickets(tickets)
+      local _, n = string.gsub(tickets, '%d+', '')
+      return n
+    end
+
+    local function mark(p, tickets, bit)
+      for t in each_ticket(tickets) do redis.call('SETBIT', p .. 'b', t, bit) end
+    end
+
+    -- Deletes the locks that this position holds; a lock of somebody else stays.
+    local function unlock(p, pos, tickets)
+      for t in each_ticket(tickets) do
+        if redis.call('GET', p .. 'l:' .. t) == tostring(pos) then redis.call('DEL', p .. 'l:' .. t) end
+      end
+    end
+
+    local FIELDS = {'generation', 'state', 'head', 'tail', 'free', 'held', 'sold', 'granted_per_second',
+      'sold_out_up_to', 'closed_up_to', 'sold_out', 'version', 'message'}
+
+    -- Tells notifiers: the event's head document, and the positions whose state changed.
+    local function announce(m, positions)
+      local v = redis.call('HMGET', m, unpack(FIELDS))
+      for i = 1, #FIELDS do v[i] = v[i] or '' end
+      redis.call('PUBLISH', partition(m) .. 'n',
+        event(m) .. '\n' .. table.concat(positions, ',') .. '\n' .. table.concat(v, '|'))
+    end
+
+    local function wake_owner(m) redis.call('PUBLISH', partition(m) .. 'w', event(m)) end
+    local function wake_confirm(m) redis.call('PUBLISH', partition(m) .. 'k', '') end
+
+    local function is_owner(m, epoch) return redis.call('GET', partition(m) .. 'epoch') == epoch end
+
+    local function add_confirmation(m, pos, r, method, user)
+      redis.call('XADD', partition(m) .. 'c', '*', 'e', event(m), 'g', redis.call('HGET', m, 'generation'),
+        'p', pos, 't', r.try, 'k', r.tickets, 'a', r.amount, 'm', method, 'u', user)
+    end
+
+    -- KEYS m; ARGV user key, quantity, payload, user
+    local function enqueue(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      local user, quantity = args[1], tonumber(args[2])
+      local v = redis.call('HMGET', m, 'state', 'generation', 'tail', 'head', 'queue_limit', 'per_user_limit',
+        'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle')
+      local state, generation, tail, head = v[1], v[2], tonumber(v[3]), tonumber(v[4])
+      if not state then return {'missing'} end
+      local live, owned = get_user(p, user)
+      if live > 0 and (live <= tonumber(v[8]) or live <= tonumber(v[9])) and not get_record(p, live) then
+        live = 0
+      end
+      if live > 0 then return {'again', live, head, generation} end
+      if state ~= 'open' and state ~= 'paused' then return {state == 'closed' and 'closed' or 'not_open'} end
+      if v[7] == '1' then return {'sold_out'} end
+      if owned + quantity > tonumber(v[6]) then return {'limit', owned, v[6]} end
+      if tail - head >= tonumber(v[5]) then return {'full'} end
+      tail = tail + 1
+      redis.call('HSET', bucket(p, user), user, tail .. ':' .. owned)
+      redis.call('XADD', p .. 'q', tail .. '-0', 'r', args[3], 'u', args[4])
+      if v[10] == '1' then
+        redis.call('HSET', m, 'tail', tail, 'idle', '0')
+        wake_owner(m)
+      else
+        redis.call('HSET', m, 'tail', tail)
+      end
+      return {'queued', tail, head, generation}
+    end
+
+    -- KEYS m; ARGV epoch, new head, sold out (1/0), free, held, sold, granted per second, idle (1/0), then 7 for
+    -- each decision: kind (G granted, B standby, S sold out, J rejected), position, user key, user, tickets,
+    -- amount, payment method or reason
+    local function commit(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      if not is_owner(m, args[1]) then return {'stale'} end
+      local conflicts = {}
+      for i = 9, #args, 7 do
+        if args[i] == 'G' then
+          for t in each_ticket(args[i + 4]) do
+            if redis.call('EXISTS', p .. 'l:' .. t) == 1 then conflicts[#conflicts + 1] = t end
+          end
+        end
+      end
+      if #conflicts > 0 then return {'conflict', table.concat(conflicts, ',')} end
+      local now = now_ms()
+      local hold = tonumber(redis.call('HGET', m, 'hold_ms'))
+      local skipped, changed, buys = {}, {}, false
+      for i = 9, #args, 7 do
+        local kind, pos, user = args[i], args[i + 1], args[i + 2]
+        local r = {state = kind, try = 0, deadline = 0, amount = '0', tickets = '', reason = '', user = user}
+        if kind == 'B' then
+          -- Its entry stays in the stream until it is decided, for the next owner to find.
+          if redis.call('XLEN', p .. 'q') > 0 and #redis.call('XRANGE', p .. 'q', pos .. '-0', pos .. '-0') == 1 then
+            put_record(p, pos, r)
+            changed[#changed + 1] = pos
+          else
+            skipped[#skipped + 1] = pos
+          end
+        elseif redis.call('XDEL', p .. 'q', pos .. '-0') == 0 then
+          skipped[#skipped + 1] = pos  -- cancelled since the owner read it
+        else
+          changed[#changed + 1] = pos
+          if kind == 'G' then
+            local method = args[i + 6]
+            r.state, r.tickets, r.amount, r.deadline = 'R', args[i + 4], args[i + 5], now + hold
+            for t in each_ticket(r.tickets) do
+              if method == '' then
+                redis.call('SET', p .. 'l:' .. t, pos, 'PX', hold)
+              else
+                redis.call('SET', p .. 'l:' .. t, pos)
+              end
+            end
+            mark(p, r.tickets, 1)
+            if method == '' then
+              redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
+            else
+              r.state, r.try, buys = 'C', 1, true
+              redis.call('ZADD', p .. 'x', '+inf', pos)
+              add_confirmation(m, pos, r, method, args[i + 3])
+            end
+          else
+            if kind == 'J' then r.reason = args[i + 6] end
+            let_user_go(p, user, pos, 0)
+          end
+          put_record(p, pos, r)
+        end
+      end
+      local tail = redis.call('HGET', m, 'tail')
+      redis.call('HSET', m, 'head', args[2], 'free', args[4], 'held', args[5], 'sold', args[6],
+        'granted_per_second', args[7], 'idle', args[8])
+      if args[3] == '1' then
+        redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
+        redis.call('DEL', p .. 'q')
+      end
+      -- Somebody may have joined between the owner's read and this call, and have found it not idle.
+      if args[8] == '1' and args[3] ~= '1' and tonumber(tail) > tonumber(args[2]) then
+        redis.call('HSET', m, 'idle', '0')
+        wake_owner(m)
+      end
+      redis.call('HINCRBY', m, 'version', 1)
+      if buys then wake_confirm(m) end
+      announce(m, changed)
+      return {'ok', table.concat(skipped, ',')}
+    end
+
+    -- KEYS m; ARGV epoch, at most. Expires holds and hands over what happened to tickets since the last call.
+    local function tick(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      if not is_owner(m, args[1]) then return {'stale'} end
+      local now = now_ms()
+      local due = redis.call('ZRANGEBYSCORE', p .. 'x', '-inf', string.format('%.0f', now), 'LIMIT', 0, args[2])
+      local released = {}
+      for _, pos in ipairs(due) do
+        redis.call('ZREM', p .. 'x', pos)
+        local r = get_record(p, pos)
+        if r and (r.state == 'R' or r.state == 'D') then
+          r.state = r.state == 'R' and 'X' or 'd'
+          unlock(p, pos, r.tickets)
+          mark(p, r.tickets, 0)
+          let_user_go(p, r.user, pos, 0)
+          released[#released + 1] = r.tickets
+          put_record(p, pos, r)
+        end
+      end
+      local feedback = redis.call('LRANGE', p .. 'f', 0, 4999)
+      if #feedback > 0 then redis.call('LTRIM', p .. 'f', 5000, -1) end
+      if #released > 0 then
+        redis.call('HINCRBY', m, 'version', 1)
+        announce(m, due)
+      end
+      local v = redis.call('HMGET', m, 'state', 'rate', 'tail', 'head')
+      return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3], v[4]}
+    end
+
+    -- KEYS m; ARGV epoch. What a new owner must know; forgets feedback older than this moment.
+    local function load(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      if not is_owner(m, args[1]) then return {'stale'} end
+      redis.call('DEL', p .. 'f')
+      local v = redis.call('HMGET', m, 'state', 'generation', 'head', 'tail', 'rate', 'sold_out')
+      if not v[1] then return {'missing'} end
+      local held = {}
+      for _, pos in ipairs(redis.call('ZRANGE', p .. 'x', 0, -1)) do
+        local r = get_record(p, pos)
+        if r and r.tickets ~= '' then held[#held + 1] = r.tickets end
+      end
+      return {'ok', v[1], v[2], v[3], v[4], v[5], v[6], table.concat(held, ',')}
+    end
+
+    -- KEYS m; ARGV epoch, bitmap, free, held, sold, reopened (1/0)
+    local function publish_map(keys, args)
+      local m = keys[1]
+      if not is_owner(m, args[1]) then return {'stale'} end
+      redis.call('SET', prefix(m) .. 'b', args[2])
+      redis.call('HSET', m, 'free', args[3], 'held', args[4], 'sold', args[5])
+      if args[6] == '1' then redis.call('HSET', m, 'sold_out', '0') end
+      redis.call('HINCRBY', m, 'version', 1)
+      announce(m, {})
+      return {'ok'}
+    end
+
+    -- KEYS m; ARGV position, user key, payment method, user
+    local function confirm(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      local pos = args[1]
+      if redis.call('EXISTS', m) == 0 then return {'missing'} end
+      local r = get_record(p, pos)
+      if not r then return {'not_reserved'} end
+      if r.user ~= args[2] then return {'forbidden'} end
+      if r.state == 'C' or r.state == 'P' then return {'ok'} end
+      if r.state == 'X' or r.state == 'd' then return {'expired'} end
+      if r.state ~= 'R' and r.state ~= 'D' then return {'not_reserved'} end
+      if now_ms() >= r.deadline then return {'expired'} end
+      for t in each_ticket(r.tickets) do
+        local holder = redis.call('GET', p .. 'l:' .. t)
+        if holder and holder ~= pos then return {'expired'} end
+      end
+      for t in each_ticket(r.tickets) do redis.call('SET', p .. 'l:' .. t, pos) end
+      r.state, r.try, r.reason = 'C', r.try + 1, ''
+      put_record(p, pos, r)
+      redis.call('ZADD', p .. 'x', '+inf', pos)
+      add_confirmation(m, pos, r, args[3], args[4])
+      wake_confirm(m)
+      announce(m, {pos})
+      return {'ok'}
+    end
+
+    -- KEYS m; ARGV 5 for each: outcome (P purchased, D declined, X lost), position, try, reason, entry id or ''
+    local function finish(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      local stream = partition(m) .. 'c'
+      local changed = {}
+      for i = 1, #args, 5 do
+        local outcome, pos, try, reason, id = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 3], args[i + 4]
+        local r = get_record(p, pos)
+        if r and r.state == 'C' and r.try == try then
+          changed[#changed + 1] = pos
+          r.state, r.reason = outcome, reason
+          if outcome == 'D' then
+            redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
+            for t in each_ticket(r.tickets) do
+              redis.call('PEXPIREAT', p .. 'l:' .. t, string.format('%.0f', r.deadline))
+            end
+          else
+            redis.call('ZREM', p .. 'x', pos)
+            unlock(p, pos, r.tickets)
+            let_user_go(p, r.user, pos, outcome == 'P' and count_tickets(r.tickets) or 0)
+            redis.call('RPUSH', p .. 'f', (outcome == 'P' and 's' or 'l') .. r.tickets)
+          end
+          put_record(p, pos, r)
+        end
+        if id ~= '' then
+          redis.call('XACK', stream, 'workers', id)
+          redis.call('XDEL', stream, id)
+        end
+      end
+      if #changed > 0 then announce(m, changed) end
+      return {'ok'}
+    end
+
+    -- KEYS m; ARGV position, user key
+    local function cancel(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      local pos, user = args[1], args[2]
+      local v = redis.call('HMGET', m, 'head', 'sold_out_up_to', 'closed_up_to')
+      if not v[1] then return {'missing'} end
+      local r = get_record(p, pos)
+      if not r or r.state == 'B' then
+        if r and r.user ~= user then return {'forbidden'} end
+        if not r and (tonumber(pos) <= tonumber(v[2]) or tonumber(pos) <= tonumber(v[3])) then return {'ended'} end
+        if redis.call('XDEL', p .. 'q', pos .. '-0') == 0 then return {'unknown'} end
+        put_record(p, pos, {state = 'L', try = 0, deadline = 0, amount = '0', tickets = '', reason = '', user = user})
+        let_user_go(p, user, pos, 0)
+        if tonumber(pos) > tonumber(v[1]) then redis.call('ZADD', p .. 'gone', pos, pos) end
+        redis.call('ZREMRANGEBYSCORE', p .. 'gone', '-inf', v[1])
+        announce(m, {pos})
+        return {'ok'}
+      end
+      if r.user ~= user then return {'forbidden'} end
+      if r.state == 'L' then return {'ok'} end
+      if r.state == 'P' then return {'purchased'} end
+      if r.state == 'C' then return {'confirming'} end
+      if r.state ~= 'R' and r.state ~= 'D' then return {'ended'} end
+      r.state = 'L'
+      redis.call('ZREM', p .. 'x', pos)
+      unlock(p, pos, r.tickets)
+      mark(p, r.tickets, 0)
+      let_user_go(p, user, pos, 0)
+      put_record(p, pos, r)
+      redis.call('RPUSH', p .. 'f', 'r' .. r.tickets)
+      wake_owner(m)
+      announce(m, {pos})
+      return {'ok'}
+    end
+
+    -- KEYS m; ARGV generation, state, queue limit, per-user limit, hold ms, rate or '', message
+    local function configure(keys, args)
+      local m = keys[1]
+      if redis.call('EXISTS', m) == 0 then
+        redis.call('HSET', m, 'generation', args[1], 'head', 0, 'tail', 0, 'free', 0, 'held', 0, 'sold', 0,
+          'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'version', 0, 'idle', 0)
+      end
+      redis.call('HSET', m, 'state', args[2], 'queue_limit', args[3], 'per_user_limit', args[4], 'hold_ms', args[5],
+        'rate', args[6], 'message', args[7])
+      if args[2] == 'closed' then
+        local tail = redis.call('HGET', m, 'tail')
+        redis.call('HSET', m, 'closed_up_to', tail, 'head', tail)
+        redis.call('DEL', prefix(m) .. 'q')
+      end
+      redis.call('SADD', partition(m) .. 'events', event(m))
+      redis.call('HINCRBY', m, 'version', 1)
+      wake_owner(m)
+      announce(m, {})
+      return {'ok', redis.call('HGET', m, 'generation')}
+    end
+
+    -- KEYS lease; ARGV worker, ttl ms. 1 when the worker holds the lease afterwards.
+    local function lease(keys, args)
+      local holder = redis.call('GET', keys[1])
+      if holder and holder ~= args[1] then return 0 end
+      redis.call('SET', keys[1], args[1], 'PX', args[2])
+      return 1
+    end
+
+    -- KEYS lease; ARGV worker
+    local function release_lease(keys, args)
+      if redis.call('GET', keys[1]) ~= args[1] then return 0 end
+      redis.call('DEL', keys[1])
+      redis.call('PUBLISH', partition(keys[1]) .. 'w', 'lease')
+      return 1
+    end
+
+    -- KEYS epoch; ARGV epoch. An older one never replaces a newer one.
+    local function own(keys, args)
+      local current = tonumber(redis.call('GET', keys[1]) or '0')
+      if current > tonumber(args[1]) then return 0 end
+      redis.call('SET', keys[1], args[1])
+      return 1
+    end
+
+    redis.register_function('onsale_enqueue', enqueue)
+    redis.register_function('onsale_commit', commit)
+    redis.register_function('onsale_tick', tick)
+    redis.register_function('onsale_load', load)
+    redis.register_function('onsale_publish_map', publish_map)
+    redis.register_function('onsale_confirm', confirm)
+    redis.register_function('onsale_finish', finish)
+    redis.register_function('onsale_cancel', cancel)
+    redis.register_function('onsale_configure', configure)
+    redis.register_function('onsale_lease', lease)
+    redis.register_function('onsale_release_lease', release_lease)
+    redis.register_function('onsale_own', own)
+    redis.register_function{function_name='onsale_version', flags={'no-writes'},
+      callback=function() return VERSION end}
+    """#.replacing("VERSION", with: "\(version)")
+}
