@@ -126,8 +126,10 @@ package enum QueueLibrary {
       local state, generation, tail, head = v[1], v[2], tonumber(v[3]), tonumber(v[4])
       if not state then return {'missing'} end
       local live, owned = get_user(p, user)
-      if live > 0 and (live <= tonumber(v[8]) or live <= tonumber(v[9])) and not get_record(p, live) then
-        live = 0
+      if live > 0 and (live <= tonumber(v[8]) or live <= tonumber(v[9])) then
+        -- Ended together with everyone in line, without a write of its own.
+        local r = get_record(p, live)
+        if not r or r.state == 'B' then live = 0 end
       end
       if live > 0 then return {'again', live, head, generation} end
       if state ~= 'open' and state ~= 'paused' then return {state == 'closed' and 'closed' or 'not_open'} end
@@ -205,15 +207,18 @@ package enum QueueLibrary {
           put_record(p, pos, r)
         end
       end
-      local tail = redis.call('HGET', m, 'tail')
-      redis.call('HSET', m, 'head', args[2], 'free', args[4], 'held', args[5], 'sold', args[6],
+      local ends = redis.call('HMGET', m, 'tail', 'head')
+      local tail = ends[1]
+      -- A close that came since the owner read has moved the head past everyone: it never goes back.
+      local head = math.max(tonumber(args[2]), tonumber(ends[2]))
+      redis.call('HSET', m, 'head', head, 'free', args[4], 'held', args[5], 'sold', args[6],
         'granted_per_second', args[7], 'idle', args[8])
       if args[3] == '1' then
         redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
         redis.call('DEL', p .. 'q')
       end
       -- Somebody may have joined between the owner's read and this call, and have found it not idle.
-      if args[8] == '1' and args[3] ~= '1' and tonumber(tail) > tonumber(args[2]) then
+      if args[8] == '1' and args[3] ~= '1' and tonumber(tail) > head then
         redis.call('HSET', m, 'idle', '0')
         wake_owner(m)
       end

@@ -1,0 +1,49 @@
+/// Where an event's queue lives: all its keys share the partition's hash tag, and one worker owns the partition.
+package struct Partition: Hashable, Sendable {
+  /// How many there are. Changing it moves events, so it is fixed for the life of an installation.
+  package static let count = 16
+  package static let all = (0..<count).map(Partition.init(number:))
+
+  package let number: Int
+
+  package init(number: Int) { self.number = number }
+  package init(of event: Int) { number = event % Self.count }
+
+  var prefix: String { "{p\(number)}:" }
+  var lease: String { prefix + "lease" }
+  var epoch: String { prefix + "epoch" }
+  var events: String { prefix + "events" }
+  var confirmations: String { prefix + "c" }
+  var deadLetters: String { prefix + "dead" }
+
+  /// Channel of state changes, for notifiers.
+  package var changes: String { prefix + "n" }
+  /// Channel that wakes the owner of the partition.
+  package var wakes: String { prefix + "w" }
+  /// Channel that wakes the confirm lane of every worker.
+  package var confirmWakes: String { prefix + "k" }
+
+  /// The partition a channel belongs to.
+  package init?(channel: String) {
+    guard channel.hasPrefix("{p"), let end = channel.firstIndex(of: "}"),
+      let number = Int(channel[channel.index(channel.startIndex, offsetBy: 2)..<end])
+    else { return nil }
+    self.number = number
+  }
+}
+
+/// The keys of one event.
+struct EventKeys {
+  let prefix: String
+  init(_ event: Int) { prefix = Partition(of: event).prefix + "\(event):" }
+
+  var meta: String { prefix + "m" }
+  var queue: String { prefix + "q" }
+  var bitmap: String { prefix + "b" }
+  var gone: String { prefix + "gone" }
+  var holds: String { prefix + "x" }
+
+  func record(_ position: Int) -> (key: String, field: String) {
+    (prefix + "r:\(position / 100)", "\(position % 100)")
+  }
+}

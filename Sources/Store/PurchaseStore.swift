@@ -1,0 +1,267 @@
+package import EventLoop
+package import Postgres
+
+/// Purchases in PostgreSQL: the only truth about what is sold. Every method handles a whole group of requests
+/// in one transaction of a fixed number of statements, and may be repeated after an unknown outcome.
+@LoopActor
+package final class PurchaseStore {
+  private let postgres: PostgresClient
+
+  package init(_ postgres: PostgresClient) { self.postgres = postgres }
+
+  /// Names one request in PostgreSQL.
+  package struct Key: Hashable, Sendable {
+    package let event: Int
+    package let generation: Int
+    package let position: Int
+
+    package init(event: Int, generation: Int, position: Int) {
+      self.event = event
+      self.generation = generation
+      self.position = position
+    }
+
+    package init(_ confirmation: QueueStore.Confirmation) {
+      self.init(
+        event: confirmation.event, generation: confirmation.generation, position: confirmation.position)
+    }
+  }
+
+  /// Where a purchase stands.
+  package struct Standing: Sendable, Equatable {
+    package enum State: String, Sendable { case paying, sold, declined, void }
+    package let state: State
+    package let attempt: Int
+    package let amount: Int
+    package let currency: String
+    package let method: String
+    package let paymentID: String?
+    package let reason: String
+    /// Whether every ticket is claimed for this request.
+    package let ownsItsTickets: Bool
+  }
+
+  /// Inserts the payment intents and claims their tickets.
+  ///
+  /// A request that has an intent keeps it, unless that was declined and this is a later attempt. A ticket
+  /// that another live purchase claimed stays there: the answer then has `ownsItsTickets` false.
+  /// - Returns: the standing after the call, in order; `nil` for an unknown event.
+  package func claim(_ group: [QueueStore.Confirmation]) async throws -> [Standing?] {
+    let events = group.map(\.event), generations = group.map(\.generation), positions = group.map(\.position)
+    let attempts = group.map(\.attempt)
+    let tickets = group.map { "{" + $0.tickets.map(String.init).joined(separator: ",") + "}" }
+    let results = try await postgres.transaction([
+      """
+      INSERT INTO purchase
+        (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
+      SELECT i.event, i.generation, i.position, i.user_id, 'paying', i.try, i.tickets::int[], i.amount, e.currency,
+        i.method
+      FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(group.map(\.user))::text[],
+        \(attempts)::int[], \(tickets)::text[], \(group.map(\.amount))::bigint[], \(group.map(\.method))::text[])
+        AS i (event, generation, position, user_id, try, tickets, amount, method)
+      JOIN event e ON e.id = i.event
+      ORDER BY 1, 2, 3
+      ON CONFLICT (event_id, generation, position) DO UPDATE
+      SET try = excluded.try, method = excluded.method, state = 'paying', payment_id = NULL, reason = NULL,
+        updated_at = now()
+      WHERE purchase.state = 'declined' AND purchase.try < excluded.try
+      """,
+      """
+      INSERT INTO claim (event_id, ticket_id, generation, position)
+      SELECT p.event_id, t.id, p.generation, p.position
+      FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(attempts)::int[])
+        AS i (event, generation, position, try)
+      JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+        AND p.try = i.try AND p.state = 'paying'
+      CROSS JOIN LATERAL unnest(p.tickets) AS t (id)
+      ORDER BY 1, 2
+      ON CONFLICT DO NOTHING
+      """,
+      standings(events, generations, positions),
+    ])
+    return try decode(results[2], count: group.count)
+  }
+
+  /// How an attempt to pay ended at the provider.
+  package struct Settlement: Sendable {
+    package enum Outcome: String, Sendable { case sold, declined, void }
+    package let key: Key
+    package let attempt: Int
+    package let outcome: Outcome
+    package let paymentID: String?
+    package let reason: String
+
+    package init(key: Key, attempt: Int, outcome: Outcome, paymentID: String?, reason: String) {
+      self.key = key
+      self.attempt = attempt
+      self.outcome = outcome
+      self.paymentID = paymentID
+      self.reason = reason
+    }
+  }
+
+  /// Commits the outcomes: tickets become purchased and their capture is noted in the outbox, or the claims are
+  /// released. A purchase that has moved on from this attempt is left as it is.
+  /// - Returns: the standing after the call, in order.
+  package func settle(_ group: [Settlement]) async throws -> [Standing?] {
+    let events = group.map(\.key.event), generations = group.map(\.key.generation)
+    let positions = group.map(\.key.position)
+    let results = try await postgres.transaction([
+      """
+      UPDATE purchase p
+      SET state = i.outcome, payment_id = i.payment_id, reason = i.reason, updated_at = now(),
+        sold_at = CASE WHEN i.outcome = 'sold' THEN now() END
+      FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[],
+        \(group.map(\.attempt))::int[], \(group.map(\.outcome.rawValue))::text[], \(group.map(\.paymentID))::text[],
+        \(group.map(\.reason))::text[]) AS i (event, generation, position, try, outcome, payment_id, reason)
+      WHERE p.event_id = i.event AND p.generation = i.generation AND p.position = i.position AND p.try = i.try
+        AND p.state = 'paying'
+      """,
+      """
+      UPDATE ticket t
+      SET purchased = true, payment_id = p.payment_id
+      FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
+        AS i (event, generation, position)
+      JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+        AND p.state = 'sold'
+      CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
+      WHERE t.event_id = p.event_id AND t.id = k.id AND NOT t.purchased
+      """,
+      """
+      DELETE FROM claim c
+      USING unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
+        AS i (event, generation, position), purchase p
+      WHERE p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+        AND p.state IN ('declined', 'void') AND c.event_id = p.event_id AND c.ticket_id = ANY (p.tickets)
+        AND c.generation = p.generation AND c.position = p.position
+      """,
+      // Due later: the worker captures right after this commit, and the relay only what that left behind.
+      """
+      INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
+      SELECT p.event_id, p.generation, p.position, 'capture', p.payment_id, now() + interval '20 s'
+      FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
+        AS i (event, generation, position)
+      JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+        AND p.state = 'sold' AND p.captured_at IS NULL
+      ON CONFLICT DO NOTHING
+      """,
+      standings(events, generations, positions),
+    ])
+    return try decode(results[4], count: group.count)
+  }
+
+  private func standings(_ events: [Int], _ generations: [Int], _ positions: [Int]) -> SQL {
+    """
+    SELECT i.n, p.state, p.try, p.amount, p.currency, p.method, p.payment_id, p.reason,
+      (SELECT count(*) FROM claim c WHERE c.event_id = p.event_id AND c.ticket_id = ANY (p.tickets)
+        AND c.generation = p.generation AND c.position = p.position) = cardinality(p.tickets) AS owns
+    FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
+      WITH ORDINALITY AS i (event, generation, position, n)
+    JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+    """
+  }
+
+  private func decode(_ rows: [PostgresRow], count: Int) throws -> [Standing?] {
+    var standings = [Standing?](repeating: nil, count: count)
+    for row in rows {
+      guard let state = Standing.State(rawValue: try row.string("state")) else {
+        throw StoreError(.unexpectedAnswer, "purchase.state")
+      }
+      standings[try row.int("n") - 1] = Standing(
+        state: state, attempt: try row.int("try"), amount: try row.int("amount"),
+        currency: try row.string("currency"), method: try row.string("method"), paymentID: row["payment_id"].string,
+        reason: row["reason"].string ?? "", ownsItsTickets: try row.bool("owns"))
+    }
+    return standings
+  }
+
+  /// Something that is still to be done at the provider.
+  package struct Chore: Sendable {
+    package enum Kind: String, Sendable { case capture, cancel }
+    package let key: Key
+    package let kind: Kind
+    package let paymentID: String
+    package let attempts: Int
+
+    package init(key: Key, kind: Kind, paymentID: String, attempts: Int = 0) {
+      self.key = key
+      self.kind = kind
+      self.paymentID = paymentID
+      self.attempts = attempts
+    }
+  }
+
+  /// Notes chores that were done, and forgets them.
+  package func done(_ chores: [Chore]) async throws {
+    let events = chores.map(\.key.event), generations = chores.map(\.key.generation)
+    let positions = chores.map(\.key.position), kinds = chores.map(\.kind.rawValue)
+    let payments = chores.map(\.paymentID)
+    _ = try await postgres.transaction([
+      """
+      UPDATE purchase p SET captured_at = now()
+      FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(kinds)::text[],
+        \(payments)::text[]) AS i (event, generation, position, kind, payment_id)
+      WHERE i.kind = 'capture' AND p.event_id = i.event AND p.generation = i.generation
+        AND p.position = i.position AND p.payment_id = i.payment_id
+      """,
+      """
+      DELETE FROM outbox o
+      USING unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(kinds)::text[],
+        \(payments)::text[]) AS i (event, generation, position, kind, payment_id)
+      WHERE o.event_id = i.event AND o.generation = i.generation AND o.position = i.position AND o.kind = i.kind
+        AND o.payment_id = i.payment_id
+      """,
+    ])
+  }
+
+  /// Notes an authorisation without a sale, to be voided until that succeeded.
+  package func noteCancellation(_ key: Key, paymentID: String) async throws {
+    _ = try await postgres.query(
+      """
+      INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
+      VALUES (\(key.event), \(key.generation), \(key.position), 'cancel', \(paymentID), now())
+      ON CONFLICT DO NOTHING
+      """)
+  }
+
+  /// Leases due chores to this caller: they become due again by themselves, later with every attempt.
+  package func dueChores(limit: Int) async throws -> [Chore] {
+    let rows = try await postgres.query(
+      """
+      UPDATE outbox o
+      SET attempts = attempts + 1, available_at = now() + least(interval '5 min', interval '20 s' * 2 ^ o.attempts)
+      FROM (SELECT event_id, generation, position, kind, payment_id FROM outbox WHERE available_at <= now()
+        ORDER BY available_at LIMIT \(limit) FOR UPDATE SKIP LOCKED) d
+      WHERE o.event_id = d.event_id AND o.generation = d.generation AND o.position = d.position
+        AND o.kind = d.kind AND o.payment_id = d.payment_id
+      RETURNING o.event_id, o.generation, o.position, o.kind, o.payment_id, o.attempts
+      """)
+    return try rows.map { row in
+      Chore(
+        key: Key(
+          event: try row.int("event_id"), generation: try row.int("generation"),
+          position: try row.int("position")),
+        kind: try row.string("kind") == "capture" ? .capture : .cancel, paymentID: try row.string("payment_id"),
+        attempts: try row.int("attempts"))
+    }
+  }
+
+  /// Leases payments that were begun and not ended for a minute, whatever became of their entry in Redis.
+  package func stalledPayments(limit: Int) async throws -> [QueueStore.Confirmation] {
+    let rows = try await postgres.query(
+      """
+      UPDATE purchase p SET updated_at = now()
+      FROM (SELECT event_id, generation, position FROM purchase
+        WHERE state = 'paying' AND updated_at < now() - interval '60 s' ORDER BY updated_at LIMIT \(limit)
+        FOR UPDATE SKIP LOCKED) d
+      WHERE p.event_id = d.event_id AND p.generation = d.generation AND p.position = d.position
+      RETURNING p.event_id, p.generation, p.position, p.try, p.tickets, p.amount, p.method, p.user_id
+      """)
+    return try rows.map { row in
+      QueueStore.Confirmation(
+        entryID: nil, event: try row.int("event_id"), generation: try row.int("generation"),
+        position: try row.int("position"), attempt: try row.int("try"), tickets: row["tickets"].ints ?? [],
+        amount: try row.int("amount"), method: try row.string("method"), user: try row.string("user_id"))
+    }
+  }
+}

@@ -1,0 +1,516 @@
+package import EventLoop
+package import Logging
+package import Onsale
+package import Redis
+
+/// Events' queues, holds and request records in Redis, in the domain's words.
+///
+/// Every method is one round trip and atomic. Errors are `RedisError`, or `StoreError` where Redis refused.
+@LoopActor
+package final class QueueStore {
+  package let redis: RedisClient
+
+  package init(_ redis: RedisClient) { self.redis = redis }
+
+  /// Loads the function library when the server has none or another version of it. For `RedisClient`'s
+  /// `prepare`, so that a Redis that came back empty is usable again at once.
+  package static func prepare(_ redis: RedisClient) async throws {
+    let version = try? await redis.command(["FCALL_RO", "onsale_version", "0"]).integer
+    if version == QueueLibrary.version { return }
+    _ = try await redis.command(["FUNCTION", "LOAD", "REPLACE", .text(QueueLibrary.source)])
+    for partition in Partition.all {
+      // Fails with BUSYGROUP where the group exists, which is what is wanted.
+      _ = try? await redis.command([
+        "XGROUP", "CREATE", .text(partition.confirmations), "workers", "0", "MKSTREAM",
+      ])
+    }
+  }
+
+  private func call(_ function: String, _ event: Int, _ arguments: [RedisArgument]) async throws -> [RedisValue] {
+    let answer = try await redis.call(function, keys: [EventKeys(event).meta], arguments)
+    guard let values = answer.array, let word = values.first?.text else {
+      throw StoreError(.unexpectedAnswer, function)
+    }
+    if word == "stale" { throw StoreError(.staleEpoch, function) }
+    if word == "missing" { throw StoreError(.noQueue, "event \(event)") }
+    return values
+  }
+
+  // MARK: Intake
+
+  package enum EnqueueAnswer: Sendable, Equatable {
+    /// In line. `isNew` is false when this user was in line already.
+    case inLine(position: Int, head: Int, generation: Int, isNew: Bool)
+    case notOpen
+    case closed
+    case soldOut
+    case limitExceeded(owned: Int, limit: Int)
+    case queueFull
+  }
+
+  /// Gives a user a place in line, or the one they have.
+  /// - Throws: `StoreError.noQueue` if Redis does not know the event.
+  package func enqueue(
+    event: Int, user: String, seats: RequestedSeats, method: String?
+  ) async throws -> EnqueueAnswer {
+    let payload = seats.encoded + (method.map { " " + $0 } ?? "")
+    let values = try await call(
+      "onsale_enqueue", event,
+      [.text(UserKey(user).text), .integer(seats.quantity), .text(payload), .text(user)])
+    func integer(_ index: Int) -> Int { values.indices.contains(index) ? Self.number(values[index]) : 0 }
+    switch values[0].text {
+    case "queued": return .inLine(position: integer(1), head: integer(2), generation: integer(3), isNew: true)
+    case "again": return .inLine(position: integer(1), head: integer(2), generation: integer(3), isNew: false)
+    case "not_open": return .notOpen
+    case "closed": return .closed
+    case "sold_out": return .soldOut
+    case "limit": return .limitExceeded(owned: integer(1), limit: integer(2))
+    case "full": return .queueFull
+    default: throw StoreError(.unexpectedAnswer, "onsale_enqueue")
+    }
+  }
+
+  package enum ConfirmAnswer: String, Sendable {
+    case ok, expired, forbidden
+    case notReserved = "not_reserved"
+  }
+
+  /// Starts the payment of a hold; the hold no longer expires until the payment has ended. Repeating it
+  /// while it is under way, or after it succeeded, changes nothing.
+  package func confirm(event: Int, position: Int, user: String, method: String) async throws -> ConfirmAnswer {
+    let values = try await call(
+      "onsale_confirm", event,
+      [.integer(position), .text(UserKey(user).text), .text(method), .text(user)])
+    guard let answer = values[0].text.flatMap(ConfirmAnswer.init(rawValue:)) else {
+      throw StoreError(.unexpectedAnswer, "onsale_confirm")
+    }
+    return answer
+  }
+
+  package enum CancelAnswer: String, Sendable {
+    case ok, forbidden, purchased, confirming, ended, unknown
+  }
+
+  /// Leaves the line, or gives the tickets back.
+  package func cancel(event: Int, position: Int, user: String) async throws -> CancelAnswer {
+    let values = try await call("onsale_cancel", event, [.integer(position), .text(UserKey(user).text)])
+    guard let answer = values[0].text.flatMap(CancelAnswer.init(rawValue:)) else {
+      throw StoreError(.unexpectedAnswer, "onsale_cancel")
+    }
+    return answer
+  }
+
+  // MARK: Notifier and catalog
+
+  /// The head document, or `nil` where Redis has no queue for the event.
+  package func document(event: Int) async throws -> QueueDocument? {
+    let answer = try await redis.command(
+      ["HMGET", .text(EventKeys(event).meta)] + QueueDocument.fields.map { .text($0) })
+    return QueueDocument(values: (answer.array ?? []).map { $0.text ?? "" })
+  }
+
+  /// The record of a request, or `nil` if it was not decided by itself.
+  package func record(event: Int, position: Int) async throws -> RequestRecord? {
+    let (key, field) = EventKeys(event).record(position)
+    return try await redis.command(["HGET", .text(key), .text(field)]).text.flatMap(RequestRecord.init)
+  }
+
+  /// Positions beyond the head whose buyers have left.
+  package func cancelledInLine(event: Int, atMost limit: Int) async throws -> [Int] {
+    let answer = try await redis.command(["ZRANGE", .text(EventKeys(event).gone), "0", .integer(limit - 1)])
+    return (answer.array ?? []).map(Self.number)
+  }
+
+  /// Bit i, most significant first, is set when ticket i is not free. `nil` before the first owner loaded it.
+  package func unavailableTickets(event: Int) async throws -> [UInt8]? {
+    if case .string(let bytes) = try await redis.command(["GET", .text(EventKeys(event).bitmap)]) { bytes } else { nil }
+  }
+
+  // MARK: Operator
+
+  /// Creates the event's queue, or changes its settings.
+  package func configure(_ event: EventSettings) async throws {
+    _ = try await call(
+      "onsale_configure", event.id,
+      [
+        .integer(event.generation), .text(event.state), .integer(event.queueLimit), .integer(event.perUserLimit),
+        .integer(event.holdSeconds * 1000), event.rate.map { .integer($0) } ?? "", .text(event.message),
+      ])
+  }
+
+  package func liveEvents(_ partition: Partition) async throws -> [Int] {
+    let answer = try await redis.command(["SMEMBERS", .text(partition.events)])
+    return (answer.array ?? []).map(Self.number)
+  }
+
+  // MARK: Owner of a partition
+
+  package func acquireLease(_ partition: Partition, worker: String, milliseconds: Int) async throws -> Bool {
+    try await redis.call(
+      "onsale_lease", keys: [partition.lease], [.text(worker), .integer(milliseconds)]
+    ).integer == 1
+  }
+
+  package func releaseLease(_ partition: Partition, worker: String) async throws {
+    _ = try await redis.call("onsale_release_lease", keys: [partition.lease], [.text(worker)])
+  }
+
+  /// Who holds each partition's lease, in the order of the partitions.
+  package func leaseHolders() async throws -> [String?] {
+    // One call each: in a cluster partitions live on different nodes.
+    var holders: [String?] = []
+    for partition in Partition.all {
+      holders.append(try await redis.command(["GET", .text(partition.lease)]).text)
+    }
+    return holders
+  }
+
+  /// Makes `epoch` the partition's epoch in Redis. False when a newer owner did so already.
+  package func own(_ partition: Partition, epoch: Int) async throws -> Bool {
+    try await redis.call("onsale_own", keys: [partition.epoch], [.integer(epoch)]).integer == 1
+  }
+
+  package struct LoadedQueue: Sendable {
+    package let state: String
+    package let generation: Int
+    package let head: Int
+    package let tail: Int
+    package let rate: Int?
+    package let isSoldOut: Bool
+    package let heldTickets: [Int]
+  }
+
+  /// What a new owner starts from. Read it before the sold tickets are read from PostgreSQL: a ticket sold in
+  /// between is then held or sold, never free.
+  package func load(event: Int, epoch: Int) async throws -> LoadedQueue {
+    let values = try await call("onsale_load", event, [.integer(epoch)])
+    let text = values.map { $0.text ?? "" }
+    guard text.count >= 8 else { throw StoreError(.unexpectedAnswer, "onsale_load") }
+    return LoadedQueue(
+      state: text[1], generation: Int(text[2]) ?? 0, head: Int(text[3]) ?? 0, tail: Int(text[4]) ?? 0,
+      rate: Int(text[5]), isSoldOut: text[6] == "1", heldTickets: Self.tickets(text[7]))
+  }
+
+  package func publishMap(
+    event: Int, epoch: Int, bitmap: [UInt8], free: Int, held: Int, sold: Int, reopened: Bool
+  ) async throws {
+    _ = try await call(
+      "onsale_publish_map", event,
+      [.integer(epoch), .bytes(bitmap), .integer(free), .integer(held), .integer(sold), reopened ? "1" : "0"])
+  }
+
+  /// Someone in line.
+  package struct Entry: Sendable {
+    package let position: Int
+    package let user: String
+    package let seats: RequestedSeats?
+    /// Set when the buyer asked to pay at once.
+    package let method: String?
+  }
+
+  /// Those in line from `first` to `last`, in order, at most `limit` of them.
+  /// An entry that this version cannot read has no `seats`.
+  package func entries(event: Int, from first: Int, through last: Int?, limit: Int) async throws -> [Entry] {
+    let answer = try await redis.command([
+      "XRANGE", .text(EventKeys(event).queue), .text("\(first)-0"), last.map { .text("\($0)-0") } ?? "+", "COUNT",
+      .integer(limit),
+    ])
+    return (answer.array ?? []).compactMap { value in
+      guard let parts = value.array, parts.count == 2, let id = parts[0].text, let fields = parts[1].array,
+        let position = Int(id.prefix { $0 != "-" })
+      else { return nil }
+      let values = Self.fields(fields)
+      let payload = (values["r"] ?? "").split(separator: " ", maxSplits: 1)
+      return Entry(
+        position: position, user: values["u"] ?? "",
+        seats: payload.first.flatMap { RequestedSeats(encoded: String($0)) },
+        method: payload.count == 2 ? String(payload[1]) : nil)
+    }
+  }
+
+  /// One decision about one request, to be written down.
+  package struct Decision: Sendable {
+    package enum Outcome: Sendable {
+      case granted(tickets: [Int], amount: Int)
+      case standby
+      case soldOut
+      case rejected(reason: String)
+    }
+    package let position: Int
+    package let user: String
+    package let method: String?
+    package let outcome: Outcome
+
+    package init(position: Int, user: String, method: String?, outcome: Outcome) {
+      self.position = position
+      self.user = user
+      self.method = method
+      self.outcome = outcome
+    }
+  }
+
+  /// Where the event stands after a batch.
+  package struct Standing: Sendable {
+    package var head: Int
+    package var isSoldOut: Bool
+    package var free: Int
+    package var held: Int
+    package var sold: Int
+    package var grantedPerSecond: Double
+    /// The owner stops reading now and wants to be woken by the next join.
+    package var isIdle: Bool
+
+    package init(
+      head: Int, isSoldOut: Bool, free: Int, held: Int, sold: Int, grantedPerSecond: Double, isIdle: Bool
+    ) {
+      self.head = head
+      self.isSoldOut = isSoldOut
+      self.free = free
+      self.held = held
+      self.sold = sold
+      self.grantedPerSecond = grantedPerSecond
+      self.isIdle = isIdle
+    }
+  }
+
+  package enum CommitAnswer: Sendable {
+    /// Written, except for `skipped`, who left since they were read: their tickets stay free.
+    case written(skipped: [Int])
+    /// Nothing was written: these tickets are locked by somebody the owner does not know of.
+    case conflict(tickets: [Int])
+  }
+
+  package func commit(
+    event: Int, epoch: Int, standing: Standing, decisions: [Decision]
+  ) async throws -> CommitAnswer {
+    var arguments: [RedisArgument] = [
+      .integer(epoch), .integer(standing.head), standing.isSoldOut ? "1" : "0", .integer(standing.free),
+      .integer(standing.held), .integer(standing.sold), .text("\(standing.grantedPerSecond)"),
+      standing.isIdle ? "1" : "0",
+    ]
+    arguments.reserveCapacity(8 + decisions.count * 7)
+    for decision in decisions {
+      var kind: RedisArgument, tickets = "", amount = 0, last = ""
+      switch decision.outcome {
+      case .granted(let ids, let price):
+        (kind, tickets, amount, last) = ("G", Self.text(ids), price, decision.method ?? "")
+      case .standby: kind = "B"
+      case .soldOut: kind = "S"
+      case .rejected(let reason): (kind, last) = ("J", reason)
+      }
+      arguments += [
+        kind, .integer(decision.position), .text(UserKey(decision.user).text), .text(decision.user), .text(tickets),
+        .integer(amount), .text(last),
+      ]
+    }
+    let values = try await call("onsale_commit", event, arguments)
+    let ids = values.count > 1 ? Self.tickets(values[1].text ?? "") : []
+    return values[0].text == "conflict" ? .conflict(tickets: ids) : .written(skipped: ids)
+  }
+
+  package enum Feedback: Sendable {
+    case released([Int])
+    case sold([Int])
+    /// PostgreSQL says these belong to somebody else: the owner's map is wrong.
+    case lost([Int])
+  }
+
+  package struct Tick: Sendable {
+    package let expired: [Int]
+    package let feedback: [Feedback]
+    package let state: String
+    package let rate: Int?
+    package let tail: Int
+    package let head: Int
+  }
+
+  /// Ends holds whose deadline has passed, at most `limit`, and returns what happened to tickets meanwhile.
+  package func tick(event: Int, epoch: Int, limit: Int) async throws -> Tick {
+    let values = try await call("onsale_tick", event, [.integer(epoch), .integer(limit)])
+    guard values.count >= 6 else { throw StoreError(.unexpectedAnswer, "onsale_tick") }
+    let feedback = (values[2].array ?? []).compactMap { value -> Feedback? in
+      guard let text = value.text, let kind = text.first else { return nil }
+      let ids = Self.tickets(String(text.dropFirst()))
+      switch kind {
+      case "r": return .released(ids)
+      case "s": return .sold(ids)
+      default: return .lost(ids)
+      }
+    }
+    return Tick(
+      expired: Self.tickets(values[1].text ?? ""), feedback: feedback, state: values[3].text ?? "",
+      rate: values[4].text.flatMap { Int($0) }, tail: Self.number(values[5]),
+      head: values.count > 6 ? Self.number(values[6]) : 0)
+  }
+
+  // MARK: Confirm lane
+
+  /// A confirmation to be carried out: the frozen parameters of one payment.
+  package struct Confirmation: Sendable {
+    /// Its entry in the partition's stream; `nil` when it was found in PostgreSQL instead.
+    package let entryID: String?
+    package let event: Int
+    package let generation: Int
+    package let position: Int
+    /// Counts the buyer's tries with other cards after a decline; a retry after a crash keeps it.
+    package let attempt: Int
+    package let tickets: [Int]
+    package let amount: Int
+    package let method: String
+    package let user: String
+
+    package init(
+      entryID: String?, event: Int, generation: Int, position: Int, attempt: Int, tickets: [Int], amount: Int,
+      method: String, user: String
+    ) {
+      self.entryID = entryID
+      self.event = event
+      self.generation = generation
+      self.position = position
+      self.attempt = attempt
+      self.tickets = tickets
+      self.amount = amount
+      self.method = method
+      self.user = user
+    }
+  }
+
+  /// New confirmations of a partition for this worker, at most `limit`.
+  package func takeConfirmations(_ partition: Partition, worker: String, limit: Int) async throws -> [Confirmation] {
+    let answer = try await redis.command([
+      "XREADGROUP", "GROUP", "workers", .text(worker), "COUNT", .integer(limit), "STREAMS",
+      .text(partition.confirmations), ">",
+    ])
+    return Self.confirmations(answer.array?.first?.array?.last)
+  }
+
+  /// Takes over confirmations that a worker has had for longer than `idleMilliseconds`.
+  package func claimConfirmations(
+    _ partition: Partition, worker: String, idleMilliseconds: Int, limit: Int
+  ) async throws -> [Confirmation] {
+    let answer = try await redis.command([
+      "XAUTOCLAIM", .text(partition.confirmations), "workers", .text(worker), .integer(idleMilliseconds), "0-0",
+      "COUNT", .integer(limit),
+    ])
+    guard let parts = answer.array, parts.count >= 2 else { return [] }
+    return Self.confirmations(parts[1])
+  }
+
+  /// How often each pending entry was delivered, by its id.
+  package func deliveries(_ partition: Partition, worker: String, limit: Int) async throws -> [String: Int] {
+    let answer = try await redis.command([
+      "XPENDING", .text(partition.confirmations), "workers", "-", "+", .integer(limit), .text(worker),
+    ])
+    var counts: [String: Int] = [:]
+    for value in answer.array ?? [] {
+      if let parts = value.array, parts.count == 4, let id = parts[0].text { counts[id] = Self.number(parts[3]) }
+    }
+    return counts
+  }
+
+  /// Moves an entry that keeps failing out of the lane, for `onsale admin dead-letters`.
+  package func bury(_ confirmation: Confirmation, reason: String) async throws {
+    guard let id = confirmation.entryID else { return }
+    let partition = Partition(of: confirmation.event)
+    _ = try await redis.command([
+      "XADD", .text(partition.deadLetters), "MAXLEN", "~", "100000", "*", "e", .integer(confirmation.event), "g",
+      .integer(confirmation.generation), "p", .integer(confirmation.position), "t", .integer(confirmation.attempt),
+      "k", .text(Self.text(confirmation.tickets)), "a", .integer(confirmation.amount), "m",
+      .text(confirmation.method), "u", .text(confirmation.user), "reason", .text(reason),
+    ])
+    _ = try await redis.command(["XACK", .text(partition.confirmations), "workers", .text(id)])
+    _ = try await redis.command(["XDEL", .text(partition.confirmations), .text(id)])
+  }
+
+  package func deadLetters(_ partition: Partition, limit: Int) async throws -> [(id: String, fields: [String: String])] {
+    let answer = try await redis.command([
+      "XRANGE", .text(partition.deadLetters), "-", "+", "COUNT", .integer(limit),
+    ])
+    return (answer.array ?? []).compactMap { value in
+      guard let parts = value.array, parts.count == 2, let id = parts[0].text, let fields = parts[1].array
+      else { return nil }
+      return (id, Self.fields(fields))
+    }
+  }
+
+  /// Puts a dead letter back into its lane. False if it is not there any more.
+  package func requeue(_ partition: Partition, deadLetter id: String) async throws -> Bool {
+    let answer = try await redis.command(["XRANGE", .text(partition.deadLetters), .text(id), .text(id)])
+    guard let fields = answer.array?.first?.array?.last?.array else { return false }
+    let kept = Self.fields(fields).filter { $0.key != "reason" }
+    _ = try await redis.command(
+      ["XADD", .text(partition.confirmations), "*"] + kept.flatMap { [.text($0.key), .text($0.value)] })
+    _ = try await redis.command(["XDEL", .text(partition.deadLetters), .text(id)])
+    _ = try await redis.command(["PUBLISH", .text(partition.confirmWakes), ""])
+    return true
+  }
+
+  /// How a payment ended, for the poller; acknowledges the lane's entry in the same step.
+  package struct Ending: Sendable {
+    package enum Outcome: String, Sendable {
+      case purchased = "P"
+      case declined = "D"
+      /// PostgreSQL gave the tickets to somebody else; nothing was charged.
+      case lost = "X"
+    }
+    package let confirmation: Confirmation
+    package let outcome: Outcome
+    package let reason: String
+
+    package init(_ confirmation: Confirmation, _ outcome: Outcome, reason: String = "") {
+      self.confirmation = confirmation
+      self.outcome = outcome
+      self.reason = reason
+    }
+  }
+
+  /// - Parameter endings: all of one event.
+  package func finish(event: Int, _ endings: [Ending]) async throws {
+    let arguments = endings.flatMap { ending -> [RedisArgument] in
+      [
+        .text(ending.outcome.rawValue), .integer(ending.confirmation.position),
+        .integer(ending.confirmation.attempt), .text(ending.reason.replacing("|", with: " ")),
+        .text(ending.confirmation.entryID ?? ""),
+      ]
+    }
+    _ = try await call("onsale_finish", event, arguments)
+  }
+
+  // MARK: Encoding
+
+  private static func confirmations(_ entries: RedisValue?) -> [Confirmation] {
+    (entries?.array ?? []).compactMap { value in
+      guard let parts = value.array, parts.count == 2, let id = parts[0].text, let list = parts[1].array else {
+        return nil
+      }
+      let fields = fields(list)
+      guard let event = fields["e"].flatMap({ Int($0) }), let position = fields["p"].flatMap({ Int($0) }) else {
+        return nil
+      }
+      return Confirmation(
+        entryID: id, event: event, generation: fields["g"].flatMap { Int($0) } ?? 0, position: position,
+        attempt: fields["t"].flatMap { Int($0) } ?? 0, tickets: tickets(fields["k"] ?? ""),
+        amount: fields["a"].flatMap { Int($0) } ?? 0, method: fields["m"] ?? "", user: fields["u"] ?? "")
+    }
+  }
+
+  private static func fields(_ list: [RedisValue]) -> [String: String] {
+    var fields: [String: String] = [:]
+    for index in stride(from: 0, to: list.count - 1, by: 2) {
+      if let name = list[index].text { fields[name] = list[index + 1].text ?? "" }
+    }
+    return fields
+  }
+
+  private static func number(_ value: RedisValue) -> Int {
+    value.integer ?? value.text.flatMap { Int($0) } ?? 0
+  }
+
+  private static func tickets(_ text: String) -> [Int] {
+    text.split(separator: ",").compactMap { Int($0) }
+  }
+
+  private static func text(_ tickets: [Int]) -> String {
+    tickets.map(String.init).joined(separator: ",")
+  }
+}
