@@ -49,6 +49,7 @@ let package = Package(
     module("Logging", []),
     module("Metrics", ["EventLoop"]),
     module("Lifecycle", ["EventLoop", "Logging", "CLibUV"]),
+    module("Faults", ["EventLoop"]),
     module("JSON", ["CJansson"]),
 
     // One client or server each; no word of the domain in them.
@@ -69,10 +70,10 @@ let package = Package(
 
     // One role each.
     module("Catalog", shared + ["Search"]),
-    module("Intake", shared),
+    module("Intake", shared + ["Faults"]),
     module("Notifier", shared),
-    module("Worker", foundations + ["Lifecycle", "Onsale", "Store", "Payments"]),
-    module("Indexer", foundations + ["Lifecycle", "Onsale", "Store", "Search"]),
+    module("Worker", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Payments", "Postgres", "Redis"]),
+    module("Indexer", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Search"]),
     module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer"]),
     module("Admin", shared),
     module(

@@ -199,18 +199,9 @@ package final class QueueStore {
       [.integer(epoch), .bytes(bitmap), .integer(free), .integer(held), .integer(sold), reopened ? "1" : "0"])
   }
 
-  /// Someone in line.
-  package struct Entry: Sendable {
-    package let position: Int
-    package let user: String
-    package let seats: RequestedSeats?
-    /// Set when the buyer asked to pay at once.
-    package let method: String?
-  }
-
   /// Those in line from `first` to `last`, in order, at most `limit` of them.
   /// An entry that this version cannot read has no `seats`.
-  package func entries(event: Int, from first: Int, through last: Int?, limit: Int) async throws -> [Entry] {
+  package func entries(event: Int, from first: Int, through last: Int?, limit: Int) async throws -> [Arrival] {
     let answer = try await redis.command([
       "XRANGE", .text(EventKeys(event).queue), .text("\(first)-0"), last.map { .text("\($0)-0") } ?? "+", "COUNT",
       .integer(limit),
@@ -221,31 +212,10 @@ package final class QueueStore {
       else { return nil }
       let values = Self.fields(fields)
       let payload = (values["r"] ?? "").split(separator: " ", maxSplits: 1)
-      return Entry(
+      return Arrival(
         position: position, user: values["u"] ?? "",
         seats: payload.first.flatMap { RequestedSeats(encoded: String($0)) },
         method: payload.count == 2 ? String(payload[1]) : nil)
-    }
-  }
-
-  /// One decision about one request, to be written down.
-  package struct Decision: Sendable {
-    package enum Outcome: Sendable {
-      case granted(tickets: [Int], amount: Int)
-      case standby
-      case soldOut
-      case rejected(reason: String)
-    }
-    package let position: Int
-    package let user: String
-    package let method: String?
-    package let outcome: Outcome
-
-    package init(position: Int, user: String, method: String?, outcome: Outcome) {
-      self.position = position
-      self.user = user
-      self.method = method
-      self.outcome = outcome
     }
   }
 

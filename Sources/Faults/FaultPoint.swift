@@ -1,0 +1,117 @@
+package import EventLoop
+import Foundation
+
+/// A place where a role waits for Redis, PostgreSQL, the search index or the payment provider.
+///
+/// Tests make the process die, stop, fail or hesitate right before or right after each of them, by the
+/// environment: `ONSALE_FAULT=<name>:<before|after>:<kill|stop|error|delay>[:<crossing>[:<milliseconds>]]`, where
+/// `crossing` counts from 1 and says which passage is hit. Without it a crossing costs one comparison.
+package enum FaultPoint: String, CaseIterable, Sendable {
+  case leaseRenew = "lease.renew"
+  case leaseAcquire = "lease.acquire"
+  case leaseRelease = "lease.release"
+  case leaseEpoch = "lease.epoch"
+  case leaseOwn = "lease.own"
+  case leaseEvents = "lease.events"
+
+  case reserveLoad = "reserve.load"
+  case reserveSeats = "reserve.seats"
+  case reservePublish = "reserve.publish"
+  case reserveRead = "reserve.read"
+  case reserveCommit = "reserve.commit"
+  case reserveTick = "reserve.tick"
+  case reserveLocks = "reserve.locks"
+  case reserveArchive = "reserve.archive"
+
+  case confirmTake = "confirm.take"
+  case confirmTakeOver = "confirm.take_over"
+  case confirmKeep = "confirm.keep"
+  case confirmIntent = "confirm.intent"
+  case confirmAuthorise = "confirm.authorise"
+  case confirmSettle = "confirm.settle"
+  case confirmFinish = "confirm.finish"
+  case confirmCapture = "confirm.capture"
+  case confirmCaptured = "confirm.captured"
+  case confirmVoid = "confirm.void"
+  case confirmBury = "confirm.bury"
+
+  case relayDue = "relay.due"
+  case relayStalled = "relay.stalled"
+  case openDue = "events.open_due"
+  case reconcile = "events.reconcile"
+
+  case intakeEnqueue = "intake.enqueue"
+  case intakeConfirm = "intake.confirm"
+  case intakeCancel = "intake.cancel"
+
+  case indexRead = "index.read"
+  case indexWrite = "index.write"
+}
+
+/// An error that a fault point was told to throw.
+package struct InjectedFault: Error, CustomStringConvertible {
+  package let point: FaultPoint
+  package var description: String { "injected at \(point.rawValue)" }
+}
+
+/// The fault that this process's environment asks for, if any.
+@LoopActor
+package enum Faults {
+  private enum Action: String { case kill, stop, error, delay }
+
+  private struct Plan {
+    let point: FaultPoint
+    let isBefore: Bool
+    let action: Action
+    let crossing: Int
+    let milliseconds: UInt64
+    var seen = 0
+  }
+
+  private static var plan: Plan? = parse(ProcessInfo.processInfo.environment["ONSALE_FAULT"])
+  /// What is wrong with the environment's wish; checked at start, so that a mistyped name is no silent pass.
+  package private(set) static var problem: String?
+
+  private static func parse(_ text: String?) -> Plan? {
+    guard let text, !text.isEmpty else { return nil }
+    let parts = text.split(separator: ":").map(String.init)
+    guard parts.count >= 3, let point = FaultPoint(rawValue: parts[0]), ["before", "after"].contains(parts[1]),
+      let action = Action(rawValue: parts[2])
+    else {
+      problem = "ONSALE_FAULT is not <name>:<before|after>:<kill|stop|error|delay>[:<crossing>[:<ms>]]"
+      return nil
+    }
+    return Plan(
+      point: point, isBefore: parts[1] == "before", action: action,
+      crossing: parts.count > 3 ? Int(parts[3]) ?? 1 : 1, milliseconds: parts.count > 4 ? UInt64(parts[4]) ?? 500 : 500)
+  }
+
+  /// Reads the environment now. - Returns: a sentence about what is wrong with it, or `nil`.
+  package static func check() -> String? {
+    _ = plan
+    return problem
+  }
+
+  /// Runs `body`, the wait that `point` names.
+  package static func crossing<Result>(
+    _ point: FaultPoint, _ body: @LoopActor () async throws -> Result
+  ) async throws -> Result {
+    guard plan?.point == point else { return try await body() }
+    try await strike(point, isBefore: true)
+    let result = try await body()
+    try await strike(point, isBefore: false)
+    return result
+  }
+
+  private static func strike(_ point: FaultPoint, isBefore: Bool) async throws {
+    guard let wanted = plan, wanted.isBefore == isBefore else { return }
+    plan?.seen += 1
+    guard wanted.seen + 1 == wanted.crossing else { return }
+    switch wanted.action {
+    case .kill: kill(getpid(), SIGKILL)
+    case .stop: kill(getpid(), SIGSTOP)
+    case .error: throw InjectedFault(point: point)
+    case .delay: try await sleep(milliseconds: wanted.milliseconds)
+    }
+  }
+}
