@@ -1,0 +1,49 @@
+/// Every limit of the domain, by name. Past a limit the client gets a clear 4xx; nothing is cut off silently.
+package enum Limits {
+  /// Seats one request may ask for. A lower one is set per event (`per_user_limit`).
+  package static let ticketsPerRequest = 50
+
+  // MARK: Events
+
+  package static let sectionsPerEvent = 1_000
+  package static let ticketsPerEvent = 200_000
+  package static let rowsPerSection = 2_000
+  /// Highest price of one ticket, in minor units: a whole request still fits 32 bits at any provider.
+  package static let ticketPrice = 20_000_000
+  /// Highest depth an event's queue may be configured to.
+  package static let queueLimit = 10_000_000
+  package static let defaultQueueLimit = 1_000_000
+  package static let defaultPerUserLimit = 4
+  /// Seconds a buyer has to pay.
+  package static let holdSeconds = 10...7_200
+  package static let defaultHoldSeconds = 480
+  /// Grants per second an operator may meter to.
+  package static let rate = 0...1_000_000
+
+  // MARK: Texts, in UTF-8 bytes
+
+  package static let nameBytes = 300
+  package static let locationBytes = 300
+  package static let descriptionBytes = 20_000
+  package static let sectionNameBytes = 100
+  package static let seatLabelBytes = 20
+  package static let messageBytes = 500
+  package static let userNameBytes = 200
+  package static let emailBytes = 320
+  package static let passwordBytes = 8...200
+  package static let userIDBytes = 200
+  package static let paymentMethodBytes = 200
+  package static let reasonBytes = 200
+  package static let idempotencyKeyBytes = 255
+
+  // MARK: Search and polling
+
+  package static let searchTermsBytes = 200
+  /// Words of a query that are looked at; those behind are ignored.
+  package static let searchWords = 12
+  package static let searchHits = 1...100
+  package static let defaultSearchHits = 20
+  package static let cursorBytes = 200
+  /// Longest long poll, in seconds.
+  package static let longPollSeconds = 25
+}

@@ -1,0 +1,114 @@
+/// Where a request stands. This is the one drawing of the state machine; everything else follows it.
+///
+///     lobby ──enter──► queued ──grant──► reserved ──pay──► confirming ──sell──► purchased
+///                       │  │               │   ▲             │  │ │
+///                       │ wait             │   │           lose │ decline
+///                       │  ▼             expire│             │  │ ▼
+///                       │ standby ──grant──┼───┘             │  │ declined ──pay──► confirming
+///                       │  │               ▼                 │  │    │
+///                       │  │            expired ◄────────────┘  │    └─expire─► declined, without a hold
+///                       ▼  ▼
+///             sold_out, rejected          cancelled: from everything before a payment, and from declined
+///
+/// A request that was answered 202 reaches exactly one terminal state, and that never changes.
+package enum RequestState: String, Sendable, CaseIterable {
+  /// Came before the sale opened; has no position yet, and gets one by the draw. Costs nothing but its place.
+  case lobby
+
+  /// In line, with a position that is never given to anyone else. Nothing is held.
+  case queued
+
+  /// At the head, but what it asks for is held by buyers who have not paid. It is served before everyone behind
+  /// it when they let go, and sold out when they have all paid.
+  case standby
+
+  /// Its tickets are held until the deadline; nobody else can get them. Nothing is charged.
+  case reserved
+
+  /// A payment is under way: the hold has no deadline while it lasts, and nothing but the payment's end moves
+  /// the request. It cannot be cancelled.
+  case confirming
+
+  /// Terminal. The tickets are sold in PostgreSQL and the payment is authorised; the capture follows by itself.
+  case purchased
+
+  /// Terminal. The hold ended without a payment, or PostgreSQL had given the tickets to somebody else. Nothing
+  /// was charged; the seats are grantable again. The user may ask again, at the back.
+  case expired
+
+  /// The provider refused the payment; nothing is charged. The hold lives on until its deadline, so that another
+  /// card can be tried; when it has ended, this is terminal and the seats are grantable again.
+  case declined
+
+  /// Terminal. Nothing free or held could satisfy it any more. Nothing was held or charged.
+  case soldOut = "sold_out"
+
+  /// Terminal. The buyer left; what was held is grantable again.
+  case cancelled
+
+  /// Terminal. Refused with a reason: its exact seats were taken, it can never be satisfied, or the sale closed.
+  case rejected
+
+  /// What happens to requests.
+  package enum Step: Sendable, CaseIterable {
+    /// The draw, or a late arrival, gives a position.
+    case enter
+    /// At the head, nothing free, but unpaid holds may come back.
+    case wait
+    /// Tickets are held for the request.
+    case grant
+    /// A payment starts; a request that named its card pays in the same moment it is granted.
+    case pay
+    /// The sale is committed in PostgreSQL.
+    case sell
+    /// The provider refused the payment.
+    case decline
+    /// PostgreSQL had given the tickets to somebody else.
+    case lose
+    /// The hold's deadline passed.
+    case expire
+    /// Nothing free or held can satisfy it.
+    case sellOut
+    /// Refused with a reason, or the sale closed.
+    case reject
+    /// The buyer leaves.
+    case cancel
+  }
+
+  /// The state after `step`; `nil` where it is not allowed, and the request must be left as it is.
+  package func after(_ step: Step) -> RequestState? {
+    switch (self, step) {
+    case (.lobby, .enter): .queued
+    case (.lobby, .reject), (.queued, .reject), (.standby, .reject): .rejected
+    case (.lobby, .cancel), (.queued, .cancel), (.standby, .cancel), (.reserved, .cancel), (.declined, .cancel):
+      .cancelled
+    case (.queued, .wait): .standby
+    case (.queued, .grant), (.standby, .grant): .reserved
+    case (.queued, .sellOut), (.standby, .sellOut): .soldOut
+    case (.reserved, .pay), (.declined, .pay): .confirming
+    case (.reserved, .expire), (.confirming, .lose): .expired
+    case (.confirming, .sell): .purchased
+    case (.confirming, .decline): .declined
+    // Its hold has ended; the outcome that the buyer was told stays.
+    case (.declined, .expire): .declined
+    default: nil
+    }
+  }
+
+  /// Whether nothing can happen to the request any more.
+  /// - Parameter hasHold: whether tickets are still held for it, which only `declined` depends on.
+  package func isTerminal(hasHold: Bool) -> Bool {
+    switch self {
+    case .lobby, .queued, .standby, .reserved, .confirming: false
+    case .purchased, .expired, .soldOut, .cancelled, .rejected: true
+    case .declined: !hasHold
+    }
+  }
+
+  /// Whether nothing can happen to the request any more, whatever it holds. `declined` is not terminal by
+  /// itself: see `isTerminal(hasHold:)`.
+  package var isTerminal: Bool { isTerminal(hasHold: true) }
+
+  /// Whether the request has its place in line: neither decided nor ended.
+  package var isInLine: Bool { self == .queued || self == .standby }
+}
