@@ -80,8 +80,8 @@ package enum RequestState: String, Sendable, CaseIterable {
     switch (self, step) {
     case (.lobby, .enter): .queued
     case (.lobby, .reject), (.queued, .reject), (.standby, .reject): .rejected
-    case (.lobby, .cancel), (.queued, .cancel), (.standby, .cancel), (.reserved, .cancel), (.declined, .cancel):
-      .cancelled
+    case (.lobby, .cancel), (.queued, .cancel), (.standby, .cancel): .cancelled
+    case (.reserved, .cancel), (.declined, .cancel): .cancelled
     case (.queued, .wait): .standby
     case (.queued, .grant), (.standby, .grant): .reserved
     case (.queued, .sellOut), (.standby, .sellOut): .soldOut
