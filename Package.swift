@@ -79,8 +79,9 @@ let package = Package(
     module(
       "Web", ["EventLoop", "HTTPServer"],
       resources: [.embedInCode("Assets")]),
-    module("Audit", foundations + ["Onsale", "Store", "Payments"]),
-    module("Rush", foundations + ["JSON", "HTTPClient", "Onsale", "Audit"]),
+    module(
+      "Audit", foundations + ["JSON", "HTTPClient", "Redis", "Postgres", "Onsale", "Store", "Payments"]),
+    module("Rush", foundations + ["JSON", "HTTPClient", "Auth", "Onsale", "Audit"]),
 
     .executableTarget(
       name: "onsale",
