@@ -63,7 +63,7 @@ package struct ReservePlanner: Sendable {
     package var decisions: [Decision] = []
     /// How many of the arrivals were decided; the others stay in line.
     package var consumed = 0
-    /// Whether it makes no sense to read further before seats come back or the rate allows more.
+    /// Whether it makes no sense to read further before seats come back.
     package var isBlocked = false
   }
 
@@ -105,9 +105,9 @@ package struct ReservePlanner: Sendable {
         waiting.append(standby)
         continue
       }
+      // With the rate used up, or nothing free, those behind cannot be served either: keep them as they are.
       if blocked.everything || granted >= grants || map.free == 0 && map.held > 0 {
         waiting += standbys[index...]
-        blocked.everything = true
         break
       }
       switch decide(seats, blocked) {
@@ -121,7 +121,8 @@ package struct ReservePlanner: Sendable {
     }
 
     for arrival in arrivals {
-      if granted >= grants || blocked.everything || map.free == 0 && map.held > 0 && !waiting.isEmpty
+      if granted >= grants { break }
+      if blocked.everything || map.free == 0 && map.held > 0 && !waiting.isEmpty
         || waiting.count >= Self.standbyLimit
       {
         plan.isBlocked = true
@@ -168,6 +169,9 @@ package struct ReservePlanner: Sendable {
     }
     standbys.removeAll { skipped.contains($0.position) }
   }
+
+  /// Somebody on standby has left: they block nobody any more.
+  package mutating func leave(_ position: Int) { standbys.removeAll { $0.position == position } }
 
   package mutating func release(_ tickets: [Int]) { map.release(tickets) }
   package mutating func sell(_ tickets: [Int]) { map.sell(tickets) }

@@ -4,6 +4,9 @@ package struct Partition: Hashable, Sendable {
   package static let count = 16
   package static let all = (0..<count).map(Partition.init(number:))
 
+  /// Who is alive among the workers, by the time their word runs out.
+  static let workers = "{workers}"
+
   package let number: Int
 
   package init(number: Int) { self.number = number }

@@ -11,7 +11,7 @@ import Foundation
 ///     E x        zset    holds by deadline in ms; infinite while a payment is under way
 ///     E l:<t>    string  the lock of one ticket, with the hold's deadline as its TTL
 ///     E b        bitmap  tickets that are not free
-///     E f        list    what the owner of the seat map must learn: tickets released or sold
+///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), standbys left (c)
 ///     P events   set     events alive in the partition
 ///     P c        stream  confirmations, for the consumer group of all workers
 ///     P dead     stream  confirmations that failed too often
@@ -361,6 +361,10 @@ package enum QueueLibrary {
         if redis.call('XDEL', p .. 'q', pos .. '-0') == 0 then return {'unknown'} end
         put_record(p, pos, {state = 'L', try = 0, deadline = 0, amount = '0', tickets = '', reason = '', user = user})
         let_user_go(p, user, pos, 0)
+        if r then
+          redis.call('RPUSH', p .. 'f', 'c' .. pos)  -- whom a standby blocked may go on now
+          wake_owner(m)
+        end
         if tonumber(pos) > tonumber(v[1]) then redis.call('ZADD', p .. 'gone', pos, pos) end
         redis.call('ZREMRANGEBYSCORE', p .. 'gone', '-inf', v[1])
         announce(m, {pos})
@@ -428,6 +432,15 @@ package enum QueueLibrary {
       return 1
     end
 
+    -- KEYS workers; ARGV worker, ttl ms. The names of all that are alive.
+    local function announce_worker(keys, args)
+      local now = now_ms()
+      redis.call('ZREMRANGEBYSCORE', keys[1], '-inf', string.format('%.0f', now))
+      redis.call('ZADD', keys[1], string.format('%.0f', now + tonumber(args[2])), args[1])
+      return redis.call('ZRANGE', keys[1], 0, -1)
+    end
+
+    redis.register_function('onsale_announce_worker', announce_worker)
     redis.register_function('onsale_enqueue', enqueue)
     redis.register_function('onsale_commit', commit)
     redis.register_function('onsale_tick', tick)

@@ -283,6 +283,8 @@ package final class QueueStore {
     case sold([Int])
     /// PostgreSQL says these belong to somebody else: the owner's map is wrong.
     case lost([Int])
+    /// Somebody on standby gave up.
+    case left(position: Int)
   }
 
   package struct Tick: Sendable {
@@ -304,6 +306,7 @@ package final class QueueStore {
       switch kind {
       case "r": return .released(ids)
       case "s": return .sold(ids)
+      case "c": return ids.first.map { .left(position: $0) }
       default: return .lost(ids)
       }
     }
@@ -311,6 +314,25 @@ package final class QueueStore {
       expired: Self.tickets(values[1].text ?? ""), feedback: feedback, state: values[3].text ?? "",
       rate: values[4].text.flatMap { Int($0) }, tail: Self.number(values[5]),
       head: values.count > 6 ? Self.number(values[6]) : 0)
+  }
+
+  /// Which of these tickets are locked now.
+  package func lockedTickets(event: Int, _ tickets: [Int]) async throws -> [Int] {
+    if tickets.isEmpty { return [] }
+    let prefix = EventKeys(event).prefix
+    let answer = try await redis.command(["MGET"] + tickets.map { .text("\(prefix)l:\($0)") })
+    return zip(tickets, answer.array ?? []).compactMap { $1 == .null ? nil : $0 }
+  }
+
+  /// Says that `worker` is alive for a while. - Returns: the names of all that are, sorted.
+  package func announceWorker(_ worker: String, milliseconds: Int) async throws -> [String] {
+    let answer = try await redis.call(
+      "onsale_announce_worker", keys: [Partition.workers], [.text(worker), .integer(milliseconds)])
+    return (answer.array ?? []).compactMap(\.text).sorted()
+  }
+
+  package func withdrawWorker(_ worker: String) async throws {
+    _ = try await redis.command(["ZREM", .text(Partition.workers), .text(worker)])
   }
 
   // MARK: Confirm lane
@@ -364,6 +386,21 @@ package final class QueueStore {
     ])
     guard let parts = answer.array, parts.count >= 2 else { return [] }
     return Self.confirmations(parts[1])
+  }
+
+  /// Says that `worker` is still at these entries, so that nobody takes them over.
+  package func keepConfirmations(_ partition: Partition, worker: String, ids: [String]) async throws {
+    _ = try await redis.command(
+      ["XCLAIM", .text(partition.confirmations), "workers", .text(worker), "0"] + ids.map { .text($0) } + ["JUSTID"])
+  }
+
+  /// Forgets a consumer that has nothing pending any more.
+  package func retireConsumer(_ partition: Partition, worker: String) async throws {
+    let pending = try await redis.command([
+      "XPENDING", .text(partition.confirmations), "workers", "-", "+", "1", .text(worker),
+    ])
+    guard (pending.array ?? []).isEmpty else { return }
+    _ = try await redis.command(["XGROUP", "DELCONSUMER", .text(partition.confirmations), "workers", .text(worker)])
   }
 
   /// How often each pending entry was delivered, by its id.

@@ -1,0 +1,71 @@
+package import EventLoop
+package import Onsale
+package import Postgres
+
+/// An event's tickets in PostgreSQL, as the owner of its seat map needs them.
+@LoopActor
+package final class SeatStore {
+  private let postgres: PostgresClient
+
+  package init(_ postgres: PostgresClient) { self.postgres = postgres }
+
+  package struct Inventory: Sendable {
+    package let sections: [SeatMap.Section]
+    package let tickets: [SeatMap.Ticket]
+    package let sold: [Int]
+    /// Claimed by a payment that has not ended.
+    package let claimed: [Int]
+    /// Changes when tickets are added.
+    package let version: Int
+  }
+
+  package func inventory(event: Int) async throws -> Inventory {
+    let sectionRows = try await postgres.query(
+      "SELECT id, name, price, rank FROM section WHERE event_id = \(event) ORDER BY rank")
+    let rows = try await postgres.query(
+      """
+      SELECT t.id, t.section_id, t.row, t.seat, t.rank, t.price, t.purchased, c.ticket_id IS NOT NULL AS claimed
+      FROM ticket t LEFT JOIN claim c ON c.event_id = t.event_id AND c.ticket_id = t.id
+      WHERE t.event_id = \(event) ORDER BY t.id
+      """)
+    let sections = try sectionRows.map { row in
+      SeatMap.Section(
+        id: try row.int("id"), name: try row.string("name"), price: try row.int("price"), rank: try row.int("rank"))
+    }
+    var tickets: [SeatMap.Ticket] = []
+    tickets.reserveCapacity(rows.count)
+    var sold: [Int] = [], claimed: [Int] = []
+    for row in rows {
+      let id = try row.int("id")
+      tickets.append(
+        SeatMap.Ticket(
+          id: id, section: try row.int("section_id"), row: row["row"].string, seat: row["seat"].string,
+          rank: try row.int("rank"), price: try row.int("price")))
+      if try row.bool("purchased") {
+        sold.append(id)
+      } else if try row.bool("claimed") {
+        claimed.append(id)
+      }
+    }
+    return Inventory(
+      sections: sections, tickets: tickets, sold: sold, claimed: claimed, version: tickets.last?.id ?? 0)
+  }
+
+  package struct Check: Sendable {
+    package let ticketVersion: Int
+    /// How many of the asked claims are still those of payments under way.
+    package let openClaims: Int
+  }
+
+  /// Whether tickets were added, and how many of `claims` are still open. One cheap round trip.
+  package func check(event: Int, claims: [Int]) async throws -> Check {
+    let rows = try await postgres.query(
+      """
+      SELECT coalesce((SELECT max(id) FROM ticket WHERE event_id = \(event)), 0) AS version,
+        (SELECT count(*) FROM claim c JOIN ticket t ON t.event_id = c.event_id AND t.id = c.ticket_id
+         WHERE c.event_id = \(event) AND c.ticket_id = ANY (\(claims)::int[]) AND NOT t.purchased) AS open
+      """)
+    guard let row = rows.first else { throw StoreError(.unexpectedAnswer, "seat check") }
+    return Check(ticketVersion: try row.int("version"), openClaims: try row.int("open"))
+  }
+}

@@ -1,0 +1,296 @@
+import EventLoop
+import Faults
+import Logging
+import Metrics
+package import Onsale
+package import Store
+
+/// The reserve lane of one event, run by the owner of its partition: takes requests in order of position, decides
+/// them on the seat map in memory, writes each batch down with one call, ends holds whose time is over.
+///
+/// Every write carries the owner's epoch. After any error the memory is thrown away and loaded anew from Redis and
+/// PostgreSQL, so that an unknown outcome is never guessed.
+@LoopActor
+package final class ReserveLane {
+  /// Why a lane ended by itself.
+  package enum End: Sendable {
+    /// Another owner took over: everything of this epoch must stop.
+    case replaced
+    /// The event's queue has left Redis, or was lost with it.
+    case queueGone
+    case cancelled
+  }
+
+  private static let batchLimit = 512
+  private static let expiryLimit = 1_000
+  private static let tickMilliseconds: UInt64 = 250
+  /// How often an event without holds is looked at; wake-ups make this a safety net.
+  private static let idleMilliseconds: UInt64 = 1_000
+  private static let longestBackoffMilliseconds: UInt64 = 2_000
+  /// How often PostgreSQL is asked whether the event's tickets have changed, or orphaned claims have ended.
+  private static let seatCheckMilliseconds: UInt64 = 2_000
+
+  private let event: Int
+  private let epoch: Int
+  private let queue: QueueStore
+  private let seats: SeatStore
+  private let archive: QueueArchive
+  private let logger: Logger
+  private let grants = MetricsRegistry.shared.counter("onsale_grants_total", "Requests that were granted seats")
+  private let decided = MetricsRegistry.shared.counter("onsale_decisions_total", "Requests decided by the reserve lane")
+  private let batches = MetricsRegistry.shared.histogram(
+    "onsale_reserve_batch_size", "Decisions written down by one call", buckets: Histogram.sizes)
+  private let waiting: Gauge
+
+  private let bell = Bell()
+  private var planner = ReservePlanner(map: SeatMap(sections: [], tickets: [], held: [], sold: []), standbys: [], head: 0)
+  private var state = ""
+  private var pace = GrantPace(rate: nil)
+  private var speed = GrantSpeed()
+  private var tail = 0
+  private var isSoldOut = false
+  private var isIdle = false
+  private var isBlocked = false
+  /// Tickets that Redis says are locked by somebody the lane knows nothing of; outlives a reload.
+  private var foreignLocks: Set<Int> = []
+  /// Tickets claimed in PostgreSQL by payments that Redis knows nothing of (it lost them): held until they end.
+  private var orphanedClaims: Set<Int> = []
+  private var seatVersion = 0
+  private var seatsCheckedAt: UInt64 = 0
+  private var tickedAt: UInt64 = 0
+  private var published: Counts?
+
+  private struct Counts: Equatable { let head, free, held, sold: Int }
+
+  package init(
+    event: Int, epoch: Int, queue: QueueStore, seats: SeatStore, archive: QueueArchive, logger: Logger
+  ) {
+    self.event = event
+    self.epoch = epoch
+    self.queue = queue
+    self.seats = seats
+    self.archive = archive
+    self.logger = logger.with(["event.id": event, "partition.epoch": epoch])
+    waiting = MetricsRegistry.shared.gauge(
+      "onsale_waiting", "Requests in line", labels: [("event", String(event))])
+  }
+
+  /// Something changed: a join after idleness, tickets that came back, the operator's settings.
+  package func wake() { bell.ring() }
+
+  /// Serves the event until the task is cancelled, between two batches, or the lane has nothing to do any more.
+  package func run() async -> End {
+    var backoff: UInt64 = 50
+    while !Task.isCancelled {
+      do {
+        try await load()
+        backoff = 50
+        try await serve()
+        return .queueGone
+      } catch is CancellationError {
+        break
+      } catch let error as StoreError where error.code == .staleEpoch {
+        logger.notice("replaced by a newer owner")
+        return .replaced
+      } catch let error as StoreError where error.code == .noQueue {
+        return .queueGone
+      } catch is Reload {
+        logger.notice("seat map loaded anew")
+      } catch {
+        logger.warning("reserve lane starts over", ["error": "\(error)"])
+        do { try await sleep(milliseconds: backoff) } catch { break }
+        backoff = min(backoff * 2, Self.longestBackoffMilliseconds)
+      }
+    }
+    return .cancelled
+  }
+
+  /// The memory may be wrong: throw it away.
+  private struct Reload: Error {}
+
+  private func load() async throws {
+    let loaded = try await Faults.crossing(.reserveLoad) { try await queue.load(event: event, epoch: epoch) }
+    // After the holds were read: a ticket sold in between is then held or sold here, never free.
+    let inventory = try await Faults.crossing(.reserveSeats) { try await seats.inventory(event: event) }
+    orphanedClaims = Set(inventory.claimed).subtracting(loaded.heldTickets)
+    var map = SeatMap(
+      sections: inventory.sections, tickets: inventory.tickets,
+      held: loaded.heldTickets + inventory.claimed + foreignLocks, sold: inventory.sold)
+    // Idempotent, and PostgreSQL is the truth: a ticket both held in Redis and sold there is sold.
+    map.sell(inventory.sold)
+    seatVersion = inventory.version
+    state = loaded.state
+    tail = loaded.tail
+    pace = GrantPace(rate: loaded.rate)
+    let reopened = loaded.isSoldOut && !(map.free == 0 && map.held == 0)
+    isSoldOut = loaded.isSoldOut && !reopened
+    var standbys: [Arrival] = []
+    if loaded.head > 0 && !isSoldOut {
+      standbys = try await Faults.crossing(.reserveRead) {
+        try await queue.entries(event: event, from: 1, through: loaded.head, limit: ReservePlanner.standbyLimit * 2)
+      }
+    }
+    planner = ReservePlanner(map: map, standbys: standbys, head: loaded.head)
+    isBlocked = false
+    isIdle = false
+    published = nil
+    try await Faults.crossing(.reservePublish) {
+      try await queue.publishMap(
+        event: event, epoch: epoch, bitmap: map.bitmap, free: map.free, held: map.held, sold: map.sold,
+        reopened: reopened)
+    }
+    tickedAt = EventLoop.shared.now
+    seatsCheckedAt = tickedAt
+    logger.info(
+      "seat map loaded",
+      ["seats.free": map.free, "seats.held": map.held, "seats.sold": map.sold, "queue.head": loaded.head])
+  }
+
+  private func serve() async throws {
+    while true {
+      try Task.checkCancellation()
+      let now = EventLoop.shared.now
+      let interval = planner.map.held > 0 ? Self.tickMilliseconds : Self.idleMilliseconds
+      if bell.wasRung || now >= tickedAt + interval {
+        bell.reset()
+        try await tick()
+      }
+      if state == "closed" {
+        if planner.map.held == 0, try await archiveQueue() { return }
+        await bell.wait(milliseconds: Self.tickMilliseconds)
+        continue
+      }
+      try await checkSeats()
+      let goesOn = state == "open" && !isSoldOut ? try await advance() : false
+      if goesOn { continue }
+      if published != counts { try await write([], plan: nil) }
+      await bell.wait(milliseconds: waitMilliseconds())
+    }
+  }
+
+  private func waitMilliseconds() -> UInt64 {
+    let interval = planner.map.held > 0 ? Self.tickMilliseconds : Self.idleMilliseconds
+    if pace.isLimited && !isBlocked && tail > planner.head { return min(interval, 50) }
+    return interval
+  }
+
+  private var counts: Counts {
+    Counts(head: planner.head, free: planner.map.free, held: planner.map.held, sold: planner.map.sold)
+  }
+
+  /// Reads and decides one batch. - Returns: whether it is worth coming back at once.
+  private func advance() async throws -> Bool {
+    if planner.isSoldOut {
+      try await write([], plan: nil)
+      return false
+    }
+    if isBlocked { return false }
+    let allowed = pace.allowance(now: EventLoop.shared.now)
+    if allowed == 0 { return false }
+    let arrivals = try await Faults.crossing(.reserveRead) {
+      try await queue.entries(event: event, from: planner.head + 1, through: nil, limit: Self.batchLimit)
+    }
+    let plan = planner.plan(arrivals, grants: allowed)
+    isBlocked = plan.isBlocked
+    if plan.decisions.isEmpty && plan.consumed == 0 {
+      if arrivals.isEmpty && !isIdle {
+        try await write([], plan: nil, idle: true)
+      }
+      return false
+    }
+    try await write(plan.decisions, plan: plan)
+    return true
+  }
+
+  private func write(_ decisions: [Decision], plan: ReservePlanner.Plan?, idle: Bool = false) async throws {
+    let granted = decisions.count { if case .granted = $0.outcome { true } else { false } }
+    let now = EventLoop.shared.now
+    speed.record(granted, now: now)
+    let soldOut = planner.isSoldOut && state == "open"
+    let map = planner.map
+    let standing = QueueStore.Standing(
+      head: planner.head, isSoldOut: soldOut, free: map.free, held: map.held, sold: map.sold,
+      grantedPerSecond: speed.perSecond(now: now), isIdle: idle)
+    let answer = try await Faults.crossing(.reserveCommit) {
+      try await queue.commit(event: event, epoch: epoch, standing: standing, decisions: decisions)
+    }
+    switch answer {
+    case .conflict(let tickets):
+      foreignLocks.formUnion(tickets)
+      logger.warning("tickets are locked by a hold that is not known", ["tickets": tickets.count])
+      throw Reload()
+    case .written(let skipped):
+      pace.spend(granted)
+      grants.increment(by: granted)
+      decided.increment(by: decisions.count)
+      if !decisions.isEmpty { batches.record(Double(decisions.count)) }
+      if let plan, !skipped.isEmpty {
+        planner.settle(plan, skipped: Set(skipped))
+        isBlocked = false
+      }
+    }
+    isIdle = idle
+    published = Counts(head: standing.head, free: standing.free, held: standing.held, sold: standing.sold)
+    waiting.value = Double(max(0, tail - planner.head))
+    if soldOut {
+      isSoldOut = true
+      logger.info("sold out", ["seats.sold": map.sold, "queue.head": planner.head])
+    }
+  }
+
+  private func tick() async throws {
+    var more = true
+    while more {
+      let tick = try await Faults.crossing(.reserveTick) {
+        try await queue.tick(event: event, epoch: epoch, limit: Self.expiryLimit)
+      }
+      if !tick.expired.isEmpty {
+        planner.release(tick.expired)
+        isBlocked = false
+      }
+      for feedback in tick.feedback {
+        switch feedback {
+        case .released(let tickets):
+          planner.release(tickets)
+          isBlocked = false
+        case .sold(let tickets): planner.sell(tickets)
+        case .left(let position):
+          planner.leave(position)
+          isBlocked = false
+        case .lost: throw Reload()
+        }
+      }
+      if state != tick.state { logger.info("event state", ["event.state": tick.state]) }
+      if tick.tail > tail || tick.state != state { isIdle = isIdle && tick.tail <= planner.head }
+      state = tick.state
+      tail = tick.tail
+      pace.setRate(tick.rate)
+      more = tick.expired.count >= Self.expiryLimit
+    }
+    tickedAt = EventLoop.shared.now
+  }
+
+  /// Notices tickets that were added, claims that have ended, and locks that are gone.
+  private func checkSeats() async throws {
+    let now = EventLoop.shared.now
+    guard now >= seatsCheckedAt + Self.seatCheckMilliseconds else { return }
+    seatsCheckedAt = now
+    if !foreignLocks.isEmpty {
+      let still = try await Faults.crossing(.reserveLocks) {
+        try await queue.lockedTickets(event: event, Array(foreignLocks))
+      }
+      if still.count < foreignLocks.count {
+        foreignLocks = Set(still)
+        throw Reload()
+      }
+    }
+    // PostgreSQL may be away: the lane goes on with what it knows.
+    guard let seen = try? await Faults.crossing(.reserveSeats, { try await seats.check(event: event, claims: Array(orphanedClaims)) })
+    else { return }
+    if seen.ticketVersion != seatVersion || seen.openClaims < orphanedClaims.count { throw Reload() }
+  }
+
+  private func archiveQueue() async throws -> Bool {
+    try await Faults.crossing(.reserveArchive) { try await archive.run(event: event, epoch: epoch) }
+  }
+}
