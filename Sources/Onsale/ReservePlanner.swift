@@ -106,7 +106,7 @@ package struct ReservePlanner: Sendable {
         continue
       }
       // With the rate used up, or nothing free, those behind cannot be served either: keep them as they are.
-      if blocked.everything || granted >= grants || map.free == 0 && map.held > 0 {
+      if blocked.everything || granted >= grants || map.counts.free == 0 && map.counts.held > 0 {
         waiting += standbys[index...]
         break
       }
@@ -122,7 +122,7 @@ package struct ReservePlanner: Sendable {
 
     for arrival in arrivals {
       if granted >= grants { break }
-      if blocked.everything || map.free == 0 && map.held > 0 && !waiting.isEmpty
+      if blocked.everything || map.counts.free == 0 && map.counts.held > 0 && !waiting.isEmpty
         || waiting.count >= Self.standbyLimit
       {
         plan.isBlocked = true
@@ -178,5 +178,5 @@ package struct ReservePlanner: Sendable {
   package mutating func hold(_ tickets: [Int]) { map.hold(tickets) }
 
   /// Nothing is free and nothing can come back: everyone still in line has the same answer.
-  package var isSoldOut: Bool { map.free == 0 && map.held == 0 }
+  package var isSoldOut: Bool { map.counts.free == 0 && map.counts.held == 0 }
 }

@@ -49,7 +49,12 @@ package struct SeatMap: Sendable {
   ///   - sold: tickets that are sold; wins over `held`.
   package init(sections: [Section], tickets: [Ticket], held: [Int] = [], sold: [Int] = []) {}
 
-  package mutating func allocate(_ seats: RequestedSeats) -> Allocation { .soldOut }
+  /// - Parameter excluding: sections that nothing may be taken from, because somebody earlier waits for seats in
+  ///   them. They still count for whether the request could be satisfied later (`standby` rather than `soldOut`).
+  package mutating func allocate(_ seats: RequestedSeats, excluding: Set<Int> = []) -> Allocation { .soldOut }
+
+  /// The section of a ticket, or `nil` for an unknown one.
+  package func section(of ticket: Int) -> Int? { nil }
 
   /// Whether free and held tickets together could satisfy it; changes nothing.
   package func couldSatisfy(_ seats: RequestedSeats) -> Bool { false }

@@ -122,7 +122,7 @@ package final class ReserveLane {
     state = loaded.state
     tail = loaded.tail
     pace = GrantPace(rate: loaded.rate)
-    let reopened = loaded.isSoldOut && !(map.free == 0 && map.held == 0)
+    let reopened = loaded.isSoldOut && !(map.counts.free == 0 && map.counts.held == 0)
     isSoldOut = loaded.isSoldOut && !reopened
     var standbys: [Arrival] = []
     if loaded.head > 0 && !isSoldOut {
@@ -136,27 +136,27 @@ package final class ReserveLane {
     published = nil
     try await Faults.crossing(.reservePublish) {
       try await queue.publishMap(
-        event: event, epoch: epoch, bitmap: map.bitmap, free: map.free, held: map.held, sold: map.sold,
+        event: event, epoch: epoch, bitmap: map.bitmap, free: map.counts.free, held: map.counts.held, sold: map.counts.sold,
         reopened: reopened)
     }
     tickedAt = EventLoop.shared.now
     seatsCheckedAt = tickedAt
     logger.info(
       "seat map loaded",
-      ["seats.free": map.free, "seats.held": map.held, "seats.sold": map.sold, "queue.head": loaded.head])
+      ["seats.free": map.counts.free, "seats.held": map.counts.held, "seats.sold": map.counts.sold, "queue.head": loaded.head])
   }
 
   private func serve() async throws {
     while true {
       try Task.checkCancellation()
       let now = EventLoop.shared.now
-      let interval = planner.map.held > 0 ? Self.tickMilliseconds : Self.idleMilliseconds
+      let interval = planner.map.counts.held > 0 ? Self.tickMilliseconds : Self.idleMilliseconds
       if bell.wasRung || now >= tickedAt + interval {
         bell.reset()
         try await tick()
       }
       if state == "closed" {
-        if planner.map.held == 0, try await archiveQueue() { return }
+        if planner.map.counts.held == 0, try await archiveQueue() { return }
         await bell.wait(milliseconds: Self.tickMilliseconds)
         continue
       }
@@ -169,13 +169,13 @@ package final class ReserveLane {
   }
 
   private func waitMilliseconds() -> UInt64 {
-    let interval = planner.map.held > 0 ? Self.tickMilliseconds : Self.idleMilliseconds
+    let interval = planner.map.counts.held > 0 ? Self.tickMilliseconds : Self.idleMilliseconds
     if pace.isLimited && !isBlocked && tail > planner.head { return min(interval, 50) }
     return interval
   }
 
   private var counts: Counts {
-    Counts(head: planner.head, free: planner.map.free, held: planner.map.held, sold: planner.map.sold)
+    Counts(head: planner.head, free: planner.map.counts.free, held: planner.map.counts.held, sold: planner.map.counts.sold)
   }
 
   /// Reads and decides one batch. - Returns: whether it is worth coming back at once.
@@ -209,7 +209,7 @@ package final class ReserveLane {
     let soldOut = planner.isSoldOut && state == "open"
     let map = planner.map
     let standing = QueueStore.Standing(
-      head: planner.head, isSoldOut: soldOut, free: map.free, held: map.held, sold: map.sold,
+      head: planner.head, isSoldOut: soldOut, free: map.counts.free, held: map.counts.held, sold: map.counts.sold,
       grantedPerSecond: speed.perSecond(now: now), isIdle: idle)
     let answer = try await Faults.crossing(.reserveCommit) {
       try await queue.commit(event: event, epoch: epoch, standing: standing, decisions: decisions)
@@ -234,7 +234,7 @@ package final class ReserveLane {
     waiting.value = Double(max(0, tail - planner.head))
     if soldOut {
       isSoldOut = true
-      logger.info("sold out", ["seats.sold": map.sold, "queue.head": planner.head])
+      logger.info("sold out", ["seats.sold": map.counts.sold, "queue.head": planner.head])
     }
   }
 
