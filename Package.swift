@@ -53,7 +53,7 @@ let package = Package(
     module("JSON", ["CJansson"]),
 
     // One client or server each; no word of the domain in them.
-    module("HTTPServer", foundations + ["JSON", "CMicroHTTPD"]),
+    module("HTTPServer", foundations + ["Lifecycle", "JSON", "CMicroHTTPD"]),
     module("HTTPClient", foundations + ["CCurl"]),
     module("Redis", foundations + ["CHiredis"]),
     module("Postgres", foundations + ["CLibPQ"]),

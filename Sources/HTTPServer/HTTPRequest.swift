@@ -1,0 +1,55 @@
+package import EventLoop
+
+/// One request, whole: its body has been received.
+///
+/// Headers and query items are looked up when asked for, in the memory of the connection; nothing is copied
+/// before. That memory is there until the request is answered, also for `later` answers, since their
+/// connection is suspended meanwhile. A request that outlives its answer has no headers: lookups give `nil`.
+@LoopActor
+package struct HTTPRequest {
+  let exchange: Exchange
+
+  package var method: HTTPMethod { exchange.method }
+  /// The path as sent, without the query and still percent-encoded.
+  package var path: String { exchange.path }
+  /// The pattern of the route that the request matched, for metrics and logs.
+  package var route: String { exchange.route?.pattern ?? "" }
+  package var body: [UInt8] { exchange.body }
+
+  /// The decoded path segments that the route's `{name}` stands for.
+  package var parameters: Parameters {
+    Parameters(names: exchange.route?.names ?? [], values: exchange.values)
+  }
+
+  /// The first header of that name, in any case; bytes that are not UTF-8 are replaced.
+  package func header(_ name: String) -> String? { exchange.header(name) }
+
+  /// The first query item of that name, decoded; an item without "=" is empty.
+  package func query(_ name: String) -> String? { exchange.queryItems.first { $0.name == name }?.value }
+
+  /// All query items, decoded, in order.
+  package var queryItems: [(name: String, value: String)] { exchange.queryItems }
+
+  /// The client's address as its connection has it, which is the proxy's if there is one.
+  package var clientAddress: String { exchange.clientAddress }
+
+  /// A request without a connection, to test handlers in process with `Router.respond(to:)`.
+  package init(
+    _ method: HTTPMethod, _ target: String, headers: HTTPResponse.Headers = [], body: [UInt8] = []
+  ) {
+    exchange = Exchange(method: method, target: target, headers: headers, body: body)
+  }
+
+  init(exchange: Exchange) { self.exchange = exchange }
+
+  /// What a route's `{name}` segments stood for.
+  package struct Parameters: Sendable {
+    let names: [String]
+    let values: [String]
+
+    package subscript(name: String) -> String? {
+      guard let index = names.firstIndex(of: name), index < values.count else { return nil }
+      return values[index]
+    }
+  }
+}

@@ -1,0 +1,29 @@
+/// Where a server listens and what it bounds.
+package struct HTTPServerConfiguration: Sendable {
+  /// A numeric address or a name that resolves to one.
+  package var host: String
+  /// 0 takes any free port; `HTTPServer.port` tells which.
+  package var port: UInt16
+  /// Connections open at a time. Close to it the longest idle ones are closed; at it, new ones wait in the
+  /// kernel's queue.
+  package var connectionLimit = 20_000
+  /// Connections open at a time from one address; 0 is no limit, as a server behind a proxy needs.
+  package var perAddressConnectionLimit = 0
+  /// Seconds from the end of an answer, or from the connection, until the next request's headers are there.
+  package var idleSeconds = 60
+  /// Seconds that a body may take to arrive once its headers are there.
+  package var bodySeconds = 20
+  /// Seconds that a client may take to receive an answer.
+  package var sendSeconds = 60
+  /// Bytes of the request line and all headers; more is answered 431.
+  package var headerLimit = 8192
+  /// `later` answers under way at a time; past it requests that need one are answered 503.
+  package var laterLimit = 20_000
+  /// Milliseconds that `stop` waits for answers under way.
+  package var stopMilliseconds: UInt64 = 5_000
+
+  package init(host: String = "127.0.0.1", port: UInt16 = 8080) {
+    self.host = host
+    self.port = port
+  }
+}

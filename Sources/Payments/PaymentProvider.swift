@@ -1,0 +1,20 @@
+package import EventLoop
+
+/// Reserves, takes and gives back money.
+///
+/// Every call may be repeated: an order's reference makes it happen at most once. All throw `PaymentError`.
+@LoopActor
+package protocol PaymentProvider: AnyObject {
+  /// Reserves the order's amount without taking it. Repeated with the same reference it has the same outcome.
+  func authorise(_ order: PaymentOrder) async throws -> PaymentOutcome
+  /// Takes the whole reserved amount. A payment that was captured before is returned as it is.
+  func capture(_ id: String, reference: String) async throws -> Payment
+  /// Lets go of the reserved amount. A payment that was cancelled before is returned as it is.
+  func cancel(_ id: String, reference: String) async throws -> Payment
+  /// The payment made for a reference, or `nil` if the provider knows none.
+  func find(reference: String) async throws -> Payment?
+  /// - Throws: `PaymentError` with code `invalid` if there is no such payment.
+  func retrieve(_ id: String) async throws -> Payment
+  /// Payments from the newest to the oldest, those after the payment named `after`.
+  func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool)
+}
