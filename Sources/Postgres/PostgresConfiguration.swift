@@ -1,0 +1,49 @@
+import CLibPQ
+
+/// Which database, with how many connections, and how patient.
+package struct PostgresConfiguration: Sendable {
+  /// A libpq URL or connection string; several hosts are tried in turn, `target_session_attrs` chooses among them.
+  package let url: String
+  package var connections: Int
+  /// How long one statement may run, in milliseconds. The server ends it; a little later the client gives up.
+  package var statementTimeoutMilliseconds: UInt64
+  /// How long connecting may take, and how long a caller waits for a free connection, in milliseconds.
+  package var waitMilliseconds: UInt64
+  /// Without any connection for longer than this, in milliseconds, callers fail at once instead of waiting.
+  package var patienceMilliseconds: UInt64 = 2000
+  /// How many callers may wait for a connection. More fail as `unavailable`.
+  package var waitingCapacity: Int
+  /// How many statements each connection keeps prepared.
+  package var preparedStatements = 256
+
+  package init(
+    url: String, connections: Int = 4, statementTimeoutMilliseconds: UInt64 = 5000,
+    waitMilliseconds: UInt64 = 5000, waitingCapacity: Int = 4096
+  ) throws(PostgresError) {
+    precondition(connections > 0)
+    self.url = url
+    self.connections = connections
+    self.statementTimeoutMilliseconds = statementTimeoutMilliseconds
+    self.waitMilliseconds = waitMilliseconds
+    self.waitingCapacity = waitingCapacity
+    _ = try Self.parameters(of: url)
+  }
+
+  /// The parameters that a URL sets, by their names.
+  static func parameters(of url: String) throws(PostgresError) -> [(name: String, value: String)] {
+    var problem: UnsafeMutablePointer<CChar>?
+    guard let options = PQconninfoParse(url, &problem) else {
+      // libpq's message may quote the URL, and with it a password.
+      PQfreemem(problem)
+      throw PostgresError(.unavailable, "the URL of PostgreSQL cannot be read")
+    }
+    defer { PQconninfoFree(options) }
+    var parameters: [(name: String, value: String)] = []
+    var option = options
+    while let name = option.pointee.keyword {
+      if let value = option.pointee.val { parameters.append((String(cString: name), String(cString: value))) }
+      option += 1
+    }
+    return parameters
+  }
+}
