@@ -1,0 +1,105 @@
+import CSodium
+package import EventLoop
+import Foundation
+import Synchronization
+
+/// Hashes passwords with argon2id at libsodium's interactive limits (64 MiB, some 50 ms each), one at a time on
+/// a thread of its own: neither the loop nor more than one core is ever busy with it.
+///
+/// Bounded: with `capacity` waiting, `AuthError.busy` is thrown at once.
+@LoopActor
+package final class PasswordHasher {
+  /// At some 20 hashes a second the last one waits about three seconds.
+  package static let defaultCapacity = 64
+
+  private let capacity: Int
+  private var waiting = 0
+  private let worker = PasswordThread()
+  /// Lets a login of an unknown user take as long as one of a known user.
+  private var dummy: String?
+
+  package init(capacity: Int = PasswordHasher.defaultCapacity) { self.capacity = capacity }
+
+  /// The hash to store, with its salt and parameters.
+  package func hash(_ password: String) async throws(AuthError) -> String {
+    let hash = try await run { Self.hash(password) }
+    guard let hash else { throw AuthError(.busy, "no memory to hash a password") }
+    return hash
+  }
+
+  /// - Parameter hash: what `hash` returned; `nil` when there is none, which takes the same time and is false.
+  package func verify(_ password: String, against hash: String?) async throws(AuthError) -> Bool {
+    if let hash { return try await run { Self.verify(password, hash) } }
+    if dummy == nil { dummy = try await self.hash("nobody's password") }
+    let dummy = dummy ?? ""
+    _ = try await run { Self.verify(password, dummy) }
+    return false
+  }
+
+  private func run<R: Sendable>(_ work: @escaping @Sendable () -> R) async throws(AuthError) -> R {
+    guard waiting < capacity else {
+      throw AuthError(.busy, "too many passwords wait to be hashed")
+    }
+    waiting += 1
+    defer { waiting -= 1 }
+    return await withUnsafeContinuation { continuation in
+      worker.submit { continuation.resume(returning: work()) }
+    }
+  }
+
+  // Swift hands a String to C as its UTF-8 text, and the length says where it ends, so a zero inside is no end.
+
+  private nonisolated static func hash(_ password: String) -> String? {
+    var out = [CChar](repeating: 0, count: Int(crypto_pwhash_STRBYTES))
+    let status = crypto_pwhash_str(
+      &out, password, UInt64(password.utf8.count), UInt64(crypto_pwhash_OPSLIMIT_INTERACTIVE),
+      Int(crypto_pwhash_MEMLIMIT_INTERACTIVE))
+    guard status == 0 else { return nil }
+    return String(decoding: out.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  private nonisolated static func verify(_ password: String, _ hash: String) -> Bool {
+    crypto_pwhash_str_verify(hash, password, UInt64(password.utf8.count)) == 0
+  }
+}
+
+/// A thread that runs what it is given, in order. Ends when it is released.
+private final class PasswordThread: Sendable {
+  private struct State {
+    var jobs: [@Sendable () -> Void] = []
+    var isStopped = false
+  }
+
+  /// Shared with the thread, which must not keep its owner alive.
+  private final class Inbox: Sendable {
+    let state = Mutex(State())
+    let signal = DispatchSemaphore(value: 0)
+  }
+
+  private let inbox = Inbox()
+
+  init() {
+    let inbox = inbox
+    let thread = Thread {
+      while true {
+        inbox.signal.wait()
+        let (job, isStopped) = inbox.state.withLock { state in
+          (state.jobs.isEmpty ? nil : state.jobs.removeFirst(), state.isStopped)
+        }
+        if let job { job() } else if isStopped { return }
+      }
+    }
+    thread.name = "passwords"
+    thread.start()
+  }
+
+  func submit(_ job: @escaping @Sendable () -> Void) {
+    inbox.state.withLock { $0.jobs.append(job) }
+    inbox.signal.signal()
+  }
+
+  deinit {
+    inbox.state.withLock { $0.isStopped = true }
+    inbox.signal.signal()
+  }
+}

@@ -1,0 +1,68 @@
+/// What a request's public id says: which place in which queue.
+package struct RequestID: Hashable, Sendable {
+  package let event: Int
+  /// Which life of the event's queue; a position is unique within one.
+  package let generation: Int
+  package let position: Int
+
+  package init(event: Int, generation: Int, position: Int) {
+    self.event = event
+    self.generation = generation
+    self.position = position
+  }
+}
+
+/// Writes and reads request ids: opaque, URL-safe, and impossible to make up without the secret.
+///
+/// An id is `version ‖ event ‖ generation ‖ position ‖ MAC`, 37 bytes in 50 characters. The MAC covers all
+/// before it. Every id has exactly one spelling.
+package struct RequestIDCoder: Sendable {
+  private static let version: UInt8 = 1
+  private static let macLength = 16
+  private static let length = 1 + 8 + 4 + 8 + macLength
+  /// Characters of every id.
+  package static let textLength = 50
+
+  private let key: [UInt8]
+
+  /// - Parameter secret: the installation's secret; ids get a key of their own, derived from it.
+  package init(secret: String) {
+    key = Sodium.subkey(of: secret, label: "onsale request id 1")
+  }
+
+  package func encode(_ id: RequestID) -> String {
+    precondition(id.event >= 0 && id.position >= 0, "ids and positions are not negative")
+    var bytes: [UInt8] = [Self.version]
+    bytes.reserveCapacity(Self.length)
+    Self.append(UInt64(id.event), 8, to: &bytes)
+    Self.append(UInt64(UInt32(truncatingIfNeeded: id.generation)), 4, to: &bytes)
+    Self.append(UInt64(id.position), 8, to: &bytes)
+    bytes += Sodium.hash(bytes, key: key, length: Self.macLength)
+    return Sodium.base64(bytes)
+  }
+
+  /// `nil` for anything that `encode` did not write with the same secret.
+  package func decode(_ text: String) -> RequestID? {
+    var text = text
+    guard text.utf8.count == Self.textLength,
+      let bytes = text.withUTF8({ Sodium.bytes(base64: $0) }), bytes.count == Self.length
+    else { return nil }
+    let said = Array(bytes[..<(Self.length - Self.macLength)])
+    let mac = Array(bytes[said.count...])
+    guard Sodium.equal(mac, Sodium.hash(said, key: key, length: Self.macLength)), said[0] == Self.version
+    else { return nil }
+    return RequestID(
+      event: Self.integer(said[1..<9]), generation: Self.integer(said[9..<13]),
+      position: Self.integer(said[13..<21]))
+  }
+
+  private static func append(_ value: UInt64, _ count: Int, to bytes: inout [UInt8]) {
+    for shift in stride(from: (count - 1) * 8, through: 0, by: -8) {
+      bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(shift)))
+    }
+  }
+
+  private static func integer(_ bytes: ArraySlice<UInt8>) -> Int {
+    Int(truncatingIfNeeded: bytes.reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
+  }
+}

@@ -1,0 +1,69 @@
+import CSodium
+
+/// The few primitives of libsodium that this module uses, over byte arrays.
+enum Sodium {
+  /// libsodium must be initialised once before anything else; thread-safe by being a static.
+  private static let isReady: Bool = sodium_init() >= 0
+
+  private static func start() {
+    precondition(isReady, "libsodium refused to initialise: no source of randomness")
+  }
+
+  /// BLAKE2b of `bytes`, keyed by at most 64 bytes.
+  static func hash(_ bytes: [UInt8], key: [UInt8] = [], length: Int) -> [UInt8] {
+    start()
+    var out = [UInt8](repeating: 0, count: length)
+    _ = crypto_generichash(&out, length, bytes, UInt64(bytes.count), key, key.count)
+    return out
+  }
+
+  /// A key of 32 bytes for one purpose, from which neither the secret nor another purpose's key follows.
+  static func subkey(of secret: String, label: String) -> [UInt8] {
+    hash(Array(label.utf8), key: hash(Array(secret.utf8), length: 32), length: 32)
+  }
+
+  static func hmacSHA256(_ bytes: UnsafeBufferPointer<UInt8>, key: [UInt8]) -> [UInt8] {
+    start()
+    var state = crypto_auth_hmacsha256_state()
+    crypto_auth_hmacsha256_init(&state, key, key.count)
+    crypto_auth_hmacsha256_update(&state, bytes.baseAddress, UInt64(bytes.count))
+    var out = [UInt8](repeating: 0, count: 32)
+    crypto_auth_hmacsha256_final(&state, &out)
+    return out
+  }
+
+  /// Equality in a time that does not depend on where they differ.
+  static func equal(_ a: [UInt8], _ b: [UInt8]) -> Bool {
+    a.count == b.count && sodium_memcmp(a, b, a.count) == 0
+  }
+
+  static func randomBytes(_ count: Int) -> [UInt8] {
+    start()
+    var out = [UInt8](repeating: 0, count: count)
+    randombytes_buf(&out, count)
+    return out
+  }
+
+  /// URL-safe base64 without padding.
+  static func base64(_ bytes: [UInt8]) -> String {
+    let size = sodium_base64_encoded_len(bytes.count, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
+    var out = [CChar](repeating: 0, count: size)
+    sodium_bin2base64(&out, size, bytes, bytes.count, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
+    return String(decoding: out.dropLast().lazy.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// `nil` for anything but canonical URL-safe base64 without padding.
+  static func bytes(base64 text: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
+    guard let start = text.baseAddress else { return [] }
+    var out = [UInt8](repeating: 0, count: text.count / 4 * 3 + 3)
+    var count = 0
+    // Without an `end` pointer libsodium refuses trailing characters by itself.
+    let status = start.withMemoryRebound(to: CChar.self, capacity: text.count) { start in
+      sodium_base642bin(
+        &out, out.count, start, text.count, nil, &count, nil, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
+    }
+    guard status == 0 else { return nil }
+    out.removeLast(out.count - count)
+    return out
+  }
+}

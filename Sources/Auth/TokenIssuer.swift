@@ -1,0 +1,28 @@
+import Foundation
+import JSON
+
+/// Issues HS256 tokens for users of our own.
+package struct TokenIssuer: Sendable {
+  private static let header = Sodium.base64(Array(#"{"alg":"HS256","typ":"JWT"}"#.utf8))
+
+  private let key: [UInt8]
+
+  /// - Throws: `AuthError.configuration` for a secret shorter than `TokenVerifier.minimumSecretBytes`.
+  package init(secret: String) throws(AuthError) {
+    try TokenVerifier.check(secret: secret)
+    key = Array(secret.utf8)
+  }
+
+  /// A token that is valid from `now` (seconds since 1970, by default this moment) for `lifetimeSeconds`.
+  package func issue(
+    user: String, role: Role, lifetimeSeconds: Int, now: Int = Int(Date().timeIntervalSince1970)
+  ) -> String {
+    let claims: JSON = [
+      "sub": .string(user), "role": .string(role.rawValue), "iat": .integer(now),
+      "exp": .integer(now + lifetimeSeconds),
+    ]
+    var signed = Self.header + "." + Sodium.base64(claims.serialized())
+    let mac = signed.withUTF8 { Sodium.hmacSHA256($0, key: key) }
+    return signed + "." + Sodium.base64(mac)
+  }
+}

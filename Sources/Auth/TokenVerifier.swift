@@ -1,0 +1,165 @@
+package import EventLoop
+import Foundation
+import JSON
+
+/// Verifies bearer tokens: HS256 by the installation's secret, and RS256, ES256 or EdDSA by a JWK set.
+///
+/// Which key a token may use follows from its `alg` and `kid` alone, and each key has exactly one algorithm;
+/// `alg: none`, mix-ups and unknown critical headers are refused. `exp` is required and `nbf` honoured, both
+/// with `leewaySeconds`.
+///
+/// A verified token is remembered by its hash for a minute at most, and never past its end, so that polling
+/// costs a look-up and not a signature. Withdrawing a key takes effect at once.
+@LoopActor
+package final class TokenVerifier {
+  package nonisolated static let minimumSecretBytes = 32
+  /// Longer tokens are refused unread.
+  package nonisolated static let maximumTokenBytes = 8_192
+  /// How far clocks of issuers may be off.
+  package nonisolated static let leewaySeconds = 5
+  package nonisolated static let maximumUserCharacters = 128
+
+  private let secret: [UInt8]?
+  private var keys: KeySet?
+  private let issuer: String?
+  private let audience: String?
+  private let now: @LoopActor () -> Int
+  private var remembered: RememberedTokens
+
+  /// - Parameters:
+  ///   - secret: for HS256; at least 32 bytes.
+  ///   - jwks: the text of a JWK set.
+  ///   - issuer: what `iss` of the JWK set's tokens must be; `nil` for any.
+  ///   - audience: what `aud` of the JWK set's tokens must contain; `nil` for any.
+  ///   - now: seconds since 1970.
+  /// - Throws: `AuthError.configuration`.
+  package init(
+    secret: String?, jwks: String? = nil, issuer: String? = nil, audience: String? = nil,
+    rememberAtMost capacity: Int = 100_000,
+    now: @escaping @LoopActor () -> Int = { Int(Date().timeIntervalSince1970) }
+  ) throws(AuthError) {
+    if let secret { try Self.check(secret: secret) }
+    if secret == nil, jwks == nil {
+      throw AuthError(.configuration, "neither a secret nor a JWK set is configured")
+    }
+    self.secret = secret.map { Array($0.utf8) }
+    var keys: KeySet?
+    if let jwks { keys = try KeySet(jwks) }
+    self.keys = keys
+    self.issuer = issuer
+    self.audience = audience
+    self.now = now
+    remembered = RememberedTokens(capacity: capacity)
+  }
+
+  nonisolated static func check(secret: String) throws(AuthError) {
+    if secret.utf8.count < minimumSecretBytes {
+      throw AuthError(.configuration, "the token secret needs at least \(minimumSecretBytes) bytes")
+    }
+  }
+
+  /// Takes a rotated JWK set. When it is refused, the current one stays.
+  package func replaceKeys(jwks: String) throws(AuthError) {
+    keys = try KeySet(jwks)
+    remembered.removeAll()
+  }
+
+  /// - Parameter token: without the word `Bearer`.
+  package func verify(_ token: String) throws(AuthError) -> Claims {
+    guard token.utf8.count <= Self.maximumTokenBytes else {
+      throw AuthError(.malformed, "the token is longer than \(Self.maximumTokenBytes) bytes")
+    }
+    let now = now()
+    let digest = RememberedTokens.Digest(token)
+    if let claims = remembered.claims(of: digest, now: now) { return claims }
+    let claims = try verifyAnew(token, now: now)
+    // Only what is valid without any leeway is remembered, so that it is never used past its end.
+    if claims.expiresAt > now { remembered.insert(claims, digest, now: now) }
+    return claims
+  }
+
+  private func verifyAnew(_ token: String, now: Int) throws(AuthError) -> Claims {
+    let parts = token.utf8.split(separator: UInt8(ascii: "."), maxSplits: 3, omittingEmptySubsequences: false)
+    guard parts.count == 3, let header = Self.object(parts[0]) else {
+      throw AuthError(.malformed, "not a signed token in compact form")
+    }
+    if header["crit"] != nil || header["b64"] != nil {
+      throw AuthError(.algorithm, "critical header members are not supported")
+    }
+    guard let algorithm = header["alg"]?.string else { throw AuthError(.algorithm, "`alg` is missing") }
+    switch algorithm {
+    case "HS256":
+      guard let secret else { throw AuthError(.algorithm, "`alg` is not accepted") }
+      let signed = token[..<parts[1].endIndex]
+      guard let mac = Self.bytes(parts[2]) else { throw AuthError(.malformed, "the signature is not base64url") }
+      guard Sodium.equal(mac, Self.mac(signed, key: secret)) else {
+        throw AuthError(.signature, "the signature does not match")
+      }
+    case "RS256", "ES256", "EdDSA":
+      guard let keys else { throw AuthError(.algorithm, "`alg` is not accepted") }
+      guard let keyID = header["kid"]?.string else { throw AuthError(.unknownKey, "`kid` is missing") }
+      try keys.verify(token, keyID: keyID, algorithm: algorithm)
+    default:
+      throw AuthError(.algorithm, "`alg` is not accepted")
+    }
+    guard let payload = Self.object(parts[1]) else {
+      throw AuthError(.malformed, "the payload is not a JSON object")
+    }
+    if algorithm != "HS256" { try checkOrigin(payload) }
+    return try Self.claims(payload, now: now)
+  }
+
+  private static func claims(_ payload: JSON, now: Int) throws(AuthError) -> Claims {
+    guard let expiresAt = try seconds(payload, "exp") else { throw AuthError(.claims, "`exp` is missing") }
+    if expiresAt + leewaySeconds <= now { throw AuthError(.expired, "the token has expired") }
+    if let start = try seconds(payload, "nbf"), start > now + leewaySeconds {
+      throw AuthError(.notYetValid, "the token is not valid yet")
+    }
+    guard let user = payload["sub"]?.string, !user.isEmpty else { throw AuthError(.claims, "`sub` is missing") }
+    guard user.count <= maximumUserCharacters, user.utf8.count <= maximumUserCharacters * 4,
+      user.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f })
+    else {
+      throw AuthError(.claims, "`sub` has more than \(maximumUserCharacters) characters or control characters")
+    }
+    var role = Role.customer
+    switch payload["role"] {
+    case nil, .null?: break
+    // A role that only the identity provider knows gives no rights here.
+    case .string(let name)?: role = Role(rawValue: name) ?? .customer
+    default: throw AuthError(.claims, "`role` must be a string")
+    }
+    return Claims(user: user, role: role, expiresAt: expiresAt)
+  }
+
+  private func checkOrigin(_ payload: JSON) throws(AuthError) {
+    if let issuer, payload["iss"]?.string != issuer { throw AuthError(.claims, "`iss` is not the expected one") }
+    if let audience {
+      let said = payload["aud"]?.array ?? payload["aud"].map { [$0] } ?? []
+      if !said.contains(.string(audience)) { throw AuthError(.claims, "`aud` does not name this service") }
+    }
+  }
+
+  /// A NumericDate: whole or fractional seconds, within what a date can be.
+  private static func seconds(_ payload: JSON, _ name: String) throws(AuthError) -> Int? {
+    guard let value = payload[name] else { return nil }
+    guard let seconds = value.double, seconds >= 0, seconds < 1e12 else {
+      throw AuthError(.claims, "`\(name)` is not a time in seconds")
+    }
+    return Int(seconds)
+  }
+
+  private static func object(_ part: Substring.UTF8View) -> JSON? {
+    guard let bytes = bytes(part), let json = try? JSON(parsing: bytes), json.members != nil else { return nil }
+    return json
+  }
+
+  private static func bytes(_ part: Substring.UTF8View) -> [UInt8]? {
+    var text = Substring(part)
+    return text.withUTF8 { Sodium.bytes(base64: $0) }
+  }
+
+  private static func mac(_ text: Substring, key: [UInt8]) -> [UInt8] {
+    var text = text
+    return text.withUTF8 { Sodium.hmacSHA256($0, key: key) }
+  }
+}
