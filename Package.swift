@@ -91,6 +91,8 @@ let package = Package(
         "Notifier", "Worker", "Indexer", "PaymentStub", "Admin", "Web", "Audit", "Rush",
       ],
       swiftSettings: strict),
+
+    tests("AuthTests", ["Auth", "EventLoop", "JSON", "CJWT"]),
   ],
   swiftLanguageModes: [.v6]
 )

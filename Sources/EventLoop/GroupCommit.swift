@@ -1,3 +1,8 @@
+/// Too many items wait for a group already; nothing was done with this one.
+package struct GroupCommitFull: Error {
+  package init() {}
+}
+
 /// Turns many small calls into few large ones, without waiting for a timer: while a batch is under way the
 /// next one fills, so its size follows the load by itself.
 ///
@@ -5,8 +10,7 @@
 /// time there is no order between batches. Bounded: past `capacity` waiting items `submit` throws `Full`.
 @LoopActor
 package final class GroupCommit<Item, Output: Sendable> {
-  /// Too many items wait already; nothing was done with this one.
-  package struct Full: Error {}
+  package typealias Full = GroupCommitFull
 
   private let maximumBatch: Int
   private let concurrency: Int

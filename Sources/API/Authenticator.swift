@@ -1,0 +1,37 @@
+package import Auth
+package import EventLoop
+package import HTTPServer
+
+/// Tells who makes a request.
+@LoopActor
+package struct Authenticator {
+  private let verifier: TokenVerifier
+
+  package init(_ verifier: TokenVerifier) { self.verifier = verifier }
+
+  /// Whoever the bearer token speaks for.
+  /// - Throws: 401 `unauthorized`, `invalid_token` or `token_expired`.
+  package func user(_ request: HTTPRequest) throws(Problem) -> Claims {
+    guard let header = request.header("Authorization") else {
+      throw Problem(401, "unauthorized", "This needs a bearer token in the Authorization header.")
+    }
+    let scheme = header.prefix { $0 != " " }
+    let token = header[scheme.endIndex...].drop { $0 == " " }
+    guard scheme.lowercased() == "bearer", !token.isEmpty else {
+      throw Problem(401, "unauthorized", "The Authorization header must be `Bearer` and a token.")
+    }
+    do throws(AuthError) {
+      return try verifier.verify(String(token))
+    } catch {
+      throw problem(for: error)
+    }
+  }
+
+  /// The same, for organizers only.
+  /// - Throws: also 403 `forbidden`.
+  package func organizer(_ request: HTTPRequest) throws(Problem) -> Claims {
+    let claims = try user(request)
+    guard claims.role == .organizer else { throw Problem(403, "forbidden", "This is for organizers.") }
+    return claims
+  }
+}

@@ -1,0 +1,62 @@
+package import EventLoop
+package import HTTPServer
+
+/// The items of a request's query, each asked for with its type and limits. An empty item counts as missing.
+@LoopActor
+package struct QueryItems {
+  private let request: HTTPRequest
+
+  package init(_ request: HTTPRequest) { self.request = request }
+
+  private func value(_ name: String) -> String? {
+    request.query(name).flatMap { $0.isEmpty ? nil : $0 }
+  }
+
+  package func optionalString(_ name: String, max: Int) throws(Problem) -> String? {
+    guard let text = value(name) else { return nil }
+    guard text.utf8.count <= max else { throw .invalidField(name, "must have at most \(max) bytes") }
+    guard text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f }) else {
+      throw .invalidField(name, "must not contain control characters")
+    }
+    return text
+  }
+
+  package func optionalInt(_ name: String, in range: ClosedRange<Int>) throws(Problem) -> Int? {
+    guard let text = value(name) else { return nil }
+    guard let number = Int(text) else { throw .invalidField(name, "must be an integer") }
+    guard range.contains(number) else {
+      throw .invalidField(name, "must be from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return number
+  }
+
+  package func optionalBool(_ name: String) throws(Problem) -> Bool? {
+    switch value(name)?.lowercased() {
+    case nil: nil
+    case "true", "1": true
+    case "false", "0": false
+    default: throw .invalidField(name, "must be true or false")
+    }
+  }
+
+  /// A time, or a date, which is its midnight in UTC.
+  package func optionalTime(_ name: String) throws(Problem) -> Int? {
+    guard let text = value(name) else { return nil }
+    // In a query a plus sign that was not encoded arrives as a blank.
+    guard let seconds = Time.parse(text.replacing(" ", with: "+"), allowsDate: true) else {
+      throw .invalidField(name, "must be a time such as 2026-05-01T19:30:00Z or a date such as 2026-05-01")
+    }
+    return seconds
+  }
+}
+
+extension HTTPRequest {
+  /// The route's `{id}` as the number of an event.
+  /// - Throws: 404, since there is no event of any other name.
+  package func eventID() throws(Problem) -> Int {
+    guard let text = parameters["id"], text.utf8.count <= 18, text.utf8.allSatisfy({ (48...57).contains($0) }),
+      let id = Int(text), id > 0
+    else { throw Problem(404, "not_found", "There is no such event.") }
+    return id
+  }
+}

@@ -1,0 +1,50 @@
+import Testing
+
+@testable import Auth
+
+@Suite("Request ids")
+struct RequestIDTests {
+  private static let coder = RequestIDCoder(secret: "0123456789abcdef0123456789abcdef")
+
+  @Test(
+    "An id says which place is meant, in 50 URL-safe characters",
+    arguments: [
+      RequestID(event: 1, generation: 1, position: 1), RequestID(event: .max, generation: 1, position: .max),
+      RequestID(event: 0, generation: 0, position: 0),
+      RequestID(event: 42, generation: Int(UInt32.max), position: 1_000_000),
+    ])
+  func roundTrip(_ id: RequestID) {
+    let text = Self.coder.encode(id)
+    #expect(text.utf8.count == RequestIDCoder.textLength)
+    #expect(text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") })
+    #expect(Self.coder.decode(text) == id)
+  }
+
+  @Test("Nobody can make an id up, or change one")
+  func forged() {
+    let text = Self.coder.encode(RequestID(event: 7, generation: 1, position: 1_234))
+    let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    for index in text.indices {
+      for letter in alphabet where letter != text[index] {
+        var changed = text
+        changed.replaceSubrange(index...index, with: String(letter))
+        #expect(Self.coder.decode(changed) == nil)
+      }
+    }
+    let other = RequestIDCoder(secret: "another secret, also of 32 bytes")
+    #expect(other.decode(text) == nil)
+  }
+
+  @Test(
+    "Anything else is no id",
+    arguments: [
+      "", "a", String(repeating: "A", count: 50), String(repeating: "=", count: 50),
+      String(repeating: "é", count: 25), String(repeating: "\u{0}", count: 50), "../../etc/passwd",
+      String(repeating: "A", count: 100_000), "1' OR '1'='1",
+    ])
+  func garbage(_ text: String) {
+    #expect(Self.coder.decode(text) == nil)
+    let id = Self.coder.encode(RequestID(event: 7, generation: 1, position: 1))
+    #expect(Self.coder.decode(id + text.prefix(1)) == nil || text.isEmpty)
+  }
+}
