@@ -47,7 +47,6 @@ package struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
 }
 
 /// What a client is told about `error`: the one mapping for all roles. What nobody expected is logged and 500.
-@LoopActor
 package func problem(for error: any Error) -> Problem {
   switch error {
   case let error as Problem: return error
