@@ -92,6 +92,8 @@ let package = Package(
       ],
       swiftSettings: strict),
 
+    // Tests.
+    tests("OnsaleTests", ["Onsale"]),
     tests("AuthTests", ["Auth", "EventLoop", "JSON", "CJWT"]),
   ],
   swiftLanguageModes: [.v6]

@@ -7,6 +7,8 @@ package enum Limits {
 
   package static let sectionsPerEvent = 1_000
   package static let ticketsPerEvent = 200_000
+  /// Ticket ids are bits of a bitmap.
+  package static let ticketID = 1_000_000
   package static let rowsPerSection = 2_000
   /// Highest price of one ticket, in minor units: a whole request still fits 32 bits at any provider.
   package static let ticketPrice = 20_000_000

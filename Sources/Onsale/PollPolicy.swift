@@ -1,22 +1,76 @@
 /// When a client should ask again, and how long it may take: from its distance to the head and the pace.
 ///
 /// Those far behind ask rarely, those near the head often. A jitter derived from the position spreads clients
-/// that came in the same second, and is the same whichever process answers.
+/// that came in the same second; it is the same whichever process answers, so nobody's pause jumps around.
 package struct PollPolicy: Sendable {
-  /// Shortest and longest pause in milliseconds.
+  /// Shortest pause of someone in line, in milliseconds.
   package var shortest = 1_000
+  /// Longest pause, in milliseconds. Also bounds how long news such as "sold out" take to reach everyone.
   package var longest = 30_000
+  /// Pause while a payment is under way, in milliseconds.
+  package var confirming = 1_000
+  /// Pause of someone whose state changes by their own act or at a known deadline, in milliseconds.
+  package var settled = 5_000
+  /// How many are ahead for each second of pause where no pace is known yet.
+  package var aheadPerSecond = 500
+  /// The jitter shortens or lengthens a pause by up to this share, in percent.
+  package var jitterPercent = 20
 
   package init() {}
 
   /// Milliseconds until the client should ask again; 0 when there is nothing left to ask.
+  ///
+  /// A quarter of the expected wait, so that the pauses shrink as the head comes near, and a pace that picks up
+  /// does not make anyone late.
   /// - Parameters:
   ///   - ahead: how many are decided before it; 0 at the head.
   ///   - grantsPerSecond: recent pace of decisions; 0 when unknown or nothing moves.
   package func pollAfterMilliseconds(
     _ state: RequestState, position: Int, ahead: Int, grantsPerSecond: Double
-  ) -> Int { shortest }
+  ) -> Int {
+    switch state {
+    case .purchased, .expired, .soldOut, .cancelled, .rejected: return 0
+    case .confirming: return jittered(confirming, position)
+    case .reserved, .declined, .standby: return jittered(settled, position)
+    case .lobby, .queued: break
+    }
+    let pace = Self.isMoving(grantsPerSecond) ? grantsPerSecond : Double(aheadPerSecond) / 4
+    let pause = Double(max(0, ahead)) / pace * 250
+    return jittered(Int(min(max(pause, Double(shortest)), Double(longest))), position)
+  }
+
+  /// For the document that is the same for everyone in line: the pause in the middle of the line.
+  package func pollAfterMilliseconds(head: Int, tail: Int, grantsPerSecond: Double) -> Int {
+    let pace = Self.isMoving(grantsPerSecond) ? grantsPerSecond : Double(aheadPerSecond) / 4
+    let pause = Double(max(0, tail - head)) / 2 / pace * 250
+    return Int(min(max(pause, Double(shortest)), Double(longest)))
+  }
 
   /// A range of seconds until the request is decided; `nil` when nothing moves, so nothing can be said.
-  package func eta(ahead: Int, grantsPerSecond: Double) -> ClosedRange<Int>? { nil }
+  ///
+  /// The pace of a sale is uneven: the range is wider than it would be by chance, and whole steps of its size
+  /// keep it from flickering.
+  package func eta(ahead: Int, grantsPerSecond: Double) -> ClosedRange<Int>? {
+    guard Self.isMoving(grantsPerSecond) else { return nil }
+    let expected = Double(max(0, ahead)) / grantsPerSecond
+    // A day says "very long"; more digits would be a lie.
+    let longest = 86_400.0
+    let low = Int(min(expected * 0.7, longest))
+    let high = Int(min(expected * 1.5 + 2, longest))
+    let step = high < 60 ? 1 : high < 600 ? 10 : 60
+    return low / step * step...(high + step - 1) / step * step
+  }
+
+  /// Slower than one grant in a quarter of an hour says nothing about the next one.
+  private static func isMoving(_ grantsPerSecond: Double) -> Bool {
+    grantsPerSecond.isFinite && grantsPerSecond > 1.0 / 900
+  }
+
+  /// `pause` times a factor that depends on the position only, never below half of `shortest`.
+  private func jittered(_ pause: Int, _ position: Int) -> Int {
+    // The product's upper bits are well mixed, also for neighbouring positions.
+    let mixed = UInt64(truncatingIfNeeded: position) &* 0x9e37_79b9_7f4a_7c15
+    let share = (Int(mixed >> 48) * (2 * jitterPercent + 1)) >> 16
+    return max(pause * (100 - jitterPercent + share) / 100, shortest / 2)
+  }
 }

@@ -1,0 +1,66 @@
+import Onsale
+import Testing
+
+@Suite("Poll policy")
+struct PollPolicyTests {
+  let policy = PollPolicy()
+
+  private func pause(_ state: RequestState, position: Int = 1, ahead: Int = 0, pace: Double = 0) -> Int {
+    policy.pollAfterMilliseconds(state, position: position, ahead: ahead, grantsPerSecond: pace)
+  }
+
+  @Test("There is nothing to ask after a terminal state")
+  func terminal() {
+    for state in RequestState.allCases {
+      #expect((pause(state, ahead: 10, pace: 5) == 0) == state.isTerminal, "\(state)")
+    }
+  }
+
+  @Test("Pauses stay within their bounds, whatever the numbers are")
+  func bounds() {
+    for pace in [0, -1, 0.0001, 1, 50, 1e9, .infinity, .nan] {
+      for ahead in [-5, 0, 1, 1_000, 1_000_000, Int.max] {
+        for position in [0, 1, 17, 1_000_000, Int.max] {
+          let pause = pause(.queued, position: position, ahead: ahead, pace: pace)
+          #expect((500...36_000).contains(pause))
+          #expect(
+            (1_000...30_000).contains(
+              policy.pollAfterMilliseconds(head: 0, tail: max(0, ahead), grantsPerSecond: pace)))
+          if let eta = policy.eta(ahead: ahead, grantsPerSecond: pace) {
+            #expect(eta.lowerBound >= 0 && eta.upperBound <= 86_400)
+          }
+        }
+      }
+    }
+  }
+
+  @Test("Who is further behind asks less often, and a faster line is asked more often")
+  func distance() {
+    #expect(pause(.queued, ahead: 100, pace: 100) < pause(.queued, ahead: 10_000, pace: 100))
+    #expect(pause(.queued, ahead: 10_000, pace: 1_000) < pause(.queued, ahead: 10_000, pace: 100))
+    #expect(pause(.queued, ahead: 100) < pause(.queued, ahead: 10_000))
+  }
+
+  @Test("The jitter is the same for the same position and spreads a crowd evenly")
+  func jitter() {
+    var buckets = [Int](repeating: 0, count: 8)
+    for position in 1...80_000 {
+      let value = pause(.queued, position: position, ahead: 1_000_000, pace: 1)
+      #expect(value == pause(.queued, position: position, ahead: 1_000_000, pace: 1))
+      buckets[min(7, max(0, (value - 24_000) * 8 / 12_001))] += 1
+    }
+    #expect(buckets.allSatisfy { (7_000...13_000).contains($0) }, "\(buckets)")
+  }
+
+  @Test("The expected time lies in the range that is told")
+  func eta() {
+    #expect(policy.eta(ahead: 1_000, grantsPerSecond: 0) == nil)
+    #expect(policy.eta(ahead: 0, grantsPerSecond: 10) == 0...2)
+    for (ahead, pace) in [(10, 1.0), (1_000, 20.0), (70_000, 300.0), (1_000_000, 250.0)] {
+      let eta = policy.eta(ahead: ahead, grantsPerSecond: pace)
+      #expect(eta?.contains(Int(Double(ahead) / pace)) == true)
+    }
+    #expect(policy.eta(ahead: 50, grantsPerSecond: 10) == 3...9)
+    #expect(policy.eta(ahead: 1_000, grantsPerSecond: 20) == 30...80)
+  }
+}
