@@ -91,7 +91,8 @@ final class KeySet {
     }
     var bits: UInt32 = 0
     guard r_jwk_import_from_json_str(handle, JSON.object(members).text) == RHN_OK,
-      r_jwk_is_valid(handle) == RHN_OK, r_jwk_key_type(handle, &bits, R_FLAG_IGNORE_REMOTE) > 0
+      r_jwk_is_valid(handle) == RHN_OK, r_jwk_key_type(handle, &bits, R_FLAG_IGNORE_REMOTE) > 0,
+      isUsable(handle)
     else {
       r_jwk_free(handle)
       throw AuthError(.configuration, "key \(number) of the JWK set is not a valid public key")
@@ -101,6 +102,13 @@ final class KeySet {
       throw AuthError(.configuration, "key \(number) of the JWK set has \(bits) bits; RSA needs 2048 to 8192")
     }
     return handle
+  }
+
+  /// Whether its numbers make a key, such as a point on the curve: the import alone does not look at them.
+  private static func isUsable(_ key: UnsafeMutablePointer<jwk_t>) -> Bool {
+    var size = 16_384
+    var out = [UInt8](repeating: 0, count: size)
+    return r_jwk_export_to_pem_der(key, R_FORMAT_DER, &out, &size, R_FLAG_IGNORE_REMOTE) == RHN_OK
   }
 
   /// - Parameters:
