@@ -1,4 +1,4 @@
-package import EventLoop
+import EventLoop
 
 /// How a handler answers.
 package enum HTTPAnswer: Sendable {

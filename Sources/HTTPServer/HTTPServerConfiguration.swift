@@ -9,7 +9,9 @@ package struct HTTPServerConfiguration: Sendable {
   package var connectionLimit = 20_000
   /// Connections open at a time from one address; 0 is no limit, as a server behind a proxy needs.
   package var perAddressConnectionLimit = 0
-  /// Seconds from the end of an answer, or from the connection, until the next request's headers are there.
+  /// Seconds from a new connection until its first request's headers are there.
+  package var headerSeconds = 15
+  /// Seconds from the end of an answer until the next request's headers are there.
   package var idleSeconds = 60
   /// Seconds that a body may take to arrive once its headers are there.
   package var bodySeconds = 20

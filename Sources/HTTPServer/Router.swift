@@ -3,13 +3,13 @@ package import EventLoop
 /// Which handler answers which request.
 ///
 /// Answers by itself, as problems: 400 for a target that is badly encoded, 404, 405 with `Allow`, 413. A HEAD
-/// request is answered by the GET route. A static segment wins over `{name}`.
+/// request is answered by the GET route, OPTIONS by 204 with `Allow`. A static segment wins over `{name}`.
 @LoopActor
 package struct Router {
   /// The largest body a route takes unless it says otherwise, in bytes.
   package nonisolated static let defaultMaximumBody = 65536
 
-  private(set) var routes: [Route] = []
+  private var routes: [Route] = []
 
   package init() {}
 
@@ -20,6 +20,9 @@ package struct Router {
     _ method: HTTPMethod, _ pattern: String, maximumBody: Int = defaultMaximumBody,
     _ handler: @escaping HTTPHandler
   ) {
+    precondition(pattern.hasPrefix("/"), "a pattern is a path")
+    precondition(
+      !routes.contains { $0.method == method && $0.pattern == pattern }, "each route is added once")
     routes.append(Route(method: method, pattern: pattern, maximumBody: maximumBody, handler: handler))
   }
 
@@ -28,8 +31,18 @@ package struct Router {
 
   /// Answers a request in process, as the server would: for tests.
   package func respond(to request: HTTPRequest) async -> HTTPResponse {
-    .problem(404, code: "not_found", detail: "There is nothing at this path.")
+    let exchange = request.exchange
+    let tree = RouteTree(routes)
+    let target = tree.find(exchange)
+    guard case .route(let route) = target else { return tree.refusal(target) }
+    guard exchange.body.count <= route.maximumBody else { return .bodyTooLarge(limit: route.maximumBody) }
+    switch route.handler(request) {
+    case .now(let response): return response
+    case .later(let body): return await body()
+    }
   }
+
+  var tree: RouteTree { RouteTree(routes) }
 }
 
 /// One entry of the router.
@@ -39,6 +52,7 @@ final class Route {
   let pattern: String
   let maximumBody: Int
   let handler: HTTPHandler
+  /// What the pattern's `{name}`s are called, in order.
   let names: [String]
 
   init(method: HTTPMethod, pattern: String, maximumBody: Int, handler: @escaping HTTPHandler) {
@@ -48,5 +62,11 @@ final class Route {
     self.handler = handler
     names = pattern.split(separator: "/").filter { $0.hasPrefix("{") }
       .map { String($0.dropFirst().dropLast()) }
+  }
+}
+
+extension HTTPResponse {
+  static func bodyTooLarge(limit: Int) -> HTTPResponse {
+    .problem(413, code: "body_too_large", detail: "The body may have at most \(limit) bytes.")
   }
 }

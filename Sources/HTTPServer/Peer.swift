@@ -1,0 +1,36 @@
+import EventLoop
+
+/// One client's connection.
+@LoopActor
+final class Peer {
+  enum Phase {
+    /// Waits for a request, or receives its headers.
+    case idle
+    case receivingBody
+    /// A handler is at work; there is no deadline.
+    case handling
+    case sending
+    /// Was told to close; libmicrohttpd has yet to notice.
+    case shut
+  }
+
+  let descriptor: Int32
+  private(set) var phase = Phase.idle
+  /// Loop time in milliseconds at which the phase has lasted too long.
+  private(set) var deadline: UInt64
+  /// Where the server's list has it.
+  var index = 0
+  var exchange = Exchange()
+
+  init(descriptor: Int32, deadline: UInt64) {
+    self.descriptor = descriptor
+    self.deadline = deadline
+  }
+
+  func enter(_ phase: Phase, deadline: UInt64) {
+    // A connection that was told to close must not get new time to live.
+    guard self.phase != .shut else { return }
+    self.phase = phase
+    self.deadline = deadline
+  }
+}
