@@ -113,8 +113,8 @@ postgres_init() { # DIRECTORY PASSWORD
   ) || die "initdb failed in $1"
 }
 
-# Starts the cluster in DIRECTORY on 127.0.0.1:PORT; its socket is in the same directory, its output in LOG.
-# Further arguments are settings, NAME=VALUE. Sets `started_pid`; fails if it does not answer within 60 s.
+# Starts the cluster in DIRECTORY on 127.0.0.1:PORT, its output in LOG. It has no Unix socket, whose path
+# may be no longer than 107 bytes. Further arguments are settings, NAME=VALUE. Sets `started_pid`; fails if it does not answer within 60 s.
 # With `die_with_shell=yes` the kernel stops the server when this shell dies, however it dies.
 postgres_start() { # DIRECTORY PORT LOG [SETTING…]
   local -a as_postgres options=()
@@ -132,7 +132,7 @@ postgres_start() { # DIRECTORY PORT LOG [SETTING…]
   (
     cd /
     exec setsid "${as_postgres[@]}" "$bin/postgres" -D "$directory" -p "$port" -c listen_addresses=127.0.0.1 \
-      -c unix_socket_directories="$directory" -c fsync=on -c synchronous_commit=on -c full_page_writes=on \
+      -c unix_socket_directories= -c fsync=on -c synchronous_commit=on -c full_page_writes=on \
       "${options[@]}" </dev/null >>"$log" 2>&1
   ) &
   started_pid=$!
@@ -156,7 +156,8 @@ redis_start() { # DIRECTORY PORT LOG [LINE…]
   local directory=$1 port=$2 log=$3 waited
   shift 3
   command -v redis-server >/dev/null || die "Redis 7 is not installed (Debian: redis-server); 'make deps' installs it"
-  mkdir -p -m 700 "$directory"
+  mkdir -p "$directory"
+  chmod 700 "$directory"
   [[ ${die_with_shell:-no} != yes ]] || prefix=(setpriv --pdeathsig TERM --)
   (
     exec setsid "${prefix[@]}" redis-server - >>"$log" 2>&1 < <(

@@ -1,0 +1,81 @@
+# Everything a developer or operator does with Onsale on one machine. `make help` lists it.
+#
+# Variables: STATE (where a stack lives, default .local), PORT (default 8080), WORKERS (default 2).
+# They can come from the environment or the command line: STATE=.local2 PORT=8090 make up
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+export STATE ?= .local
+# No defaults for these two here: a stack that exists keeps the ones it was started with.
+export PORT
+export WORKERS
+
+BINARY := .build/release/onsale
+PYTHON := .venv/bin/python
+
+.PHONY: help
+help: ## Show this list
+	@echo "Usage: [STATE=.local] [PORT=8080] [WORKERS=2] make TARGET"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## Install the Debian packages that are missing (as root, or by sudo)
+	@deploy/deps run build
+
+.PHONY: build
+build: deps ## Build .build/release/onsale
+	@swift build -c release
+
+.PHONY: up
+up: build ## Start the local stack, with demo events, and say what to try
+	@deploy/stack up
+
+.PHONY: down
+down: ## Stop the local stack; its data stays
+	@deploy/stack down
+
+.PHONY: status
+status: ## Show what of the local stack runs
+	@deploy/stack status
+
+.PHONY: logs
+logs: ## Show the end of every log (FOLLOW=1 to keep following)
+	@deploy/stack logs
+
+.PHONY: token
+token: ## Print a customer's token (ROLE=organizer: an organizer's)
+	@deploy/stack token
+
+.PHONY: demo
+demo: up ## Start the stack, then let 20,000 buyers rush for 2,000 seats
+	@deploy/stack rush
+
+.PHONY: test
+test: ## Run every test (on a machine with nothing installed: installs, builds, tests)
+	@deploy/test
+
+.PHONY: test-fast
+test-fast: build ## Run the Swift tests only
+	@deploy/with-servers swift test -c release
+
+.PHONY: lint
+lint: ## Check the format of Swift, and the scripts
+	@deploy/deps test build
+	@deploy/lint
+
+.PHONY: format
+format: ## Format all Swift files
+	@swift format format --in-place --parallel --recursive Package.swift Sources Tests
+
+.PHONY: bench
+bench: build ## Measure this machine: reserves, polls and a whole sale
+	@deploy/bench
+
+.PHONY: clean
+clean: ## Stop the local stack and remove its data and everything built
+	@deploy/stack remove
+	rm -rf .build .venv test-results
