@@ -95,6 +95,10 @@ let package = Package(
     // Tests.
     tests("OnsaleTests", ["Onsale"]),
     tests("AuthTests", ["Auth", "EventLoop", "JSON", "CJWT"]),
+
+    // Servers of their own for the tests of what speaks to them.
+    .target(name: "TestServers", path: "Tests/TestServers", swiftSettings: strict),
+    tests("RedisTests", foundations + ["Redis", "TestServers"]),
   ],
   swiftLanguageModes: [.v6]
 )

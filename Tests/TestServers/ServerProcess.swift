@@ -1,0 +1,66 @@
+import Foundation
+
+/// A child process that ends with its parent, whatever happens to that.
+package final class ServerProcess: @unchecked Sendable {
+  // Only the test that started it uses it, one step after the other.
+  private let process: Process
+
+  /// Starts `command`, as `user` where the tests run as root.
+  package init(_ command: [String], user: String? = nil, log: String) throws {
+    process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/setpriv")
+    var arguments: [String] = []
+    if let user, getuid() == 0 {
+      arguments += ["--reuid", user, "--regid", user, "--init-groups"]
+    }
+    process.arguments = arguments + ["--pdeathsig", "KILL", "--"] + command
+    _ = FileManager.default.createFile(atPath: log, contents: nil)
+    let output = FileHandle(forWritingAtPath: log)
+    process.standardOutput = output
+    process.standardError = output
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+  }
+
+  package func signal(_ signal: Int32) { kill(process.processIdentifier, signal) }
+
+  /// Sends `signal` and waits for the end.
+  package func stop(_ signal: Int32 = SIGKILL) {
+    self.signal(signal)
+    process.waitUntilExit()
+  }
+
+  package var exitStatus: Int32 {
+    process.waitUntilExit()
+    return process.terminationStatus
+  }
+}
+
+/// A directory of its own under the temporary one, which servers under other users may enter.
+package func makeTestDirectory(_ name: String) throws -> String {
+  let base = ProcessInfo.processInfo.environment["ONSALE_TEST_DIRECTORY"] ?? "/tmp"
+  let path = "\(base)/\(name).\(UUID().uuidString.prefix(8))"
+  try FileManager.default.createDirectory(
+    atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o711])
+  return path
+}
+
+/// A port that nobody listens on at the moment.
+package func freePort() -> Int {
+  while true {
+    // Below the ephemeral range, so that no outgoing connection takes it meanwhile.
+    let port = UInt16.random(in: 12_000..<20_000)
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    let status = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+    if status == 0 { return Int(port) }
+  }
+}
