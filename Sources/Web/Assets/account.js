@@ -1,0 +1,125 @@
+// Registering, signing in and out.
+
+import { call, Problem } from "./api.js";
+import { announce, h, icon } from "./dom.js";
+import { field, formMessage, whileBusy } from "./form.js";
+import { begin, end, session } from "./session.js";
+
+const shortestPassword = 8;
+
+/** Where to go after signing in: only ever a path of this page. */
+function destination(context) {
+  const next = context.next ?? context.query.get("next") ?? "/";
+  return next.startsWith("/") && !next.startsWith("//") ? next : "/";
+}
+
+export function accountView(context) {
+  return session() ? signedIn(context) : signedOut(context);
+}
+
+function signedIn(context) {
+  const { email, name } = session();
+  const leaving = h("button", { class: "button", type: "button", onclick: () => {
+    end();
+    context.go("/account");
+    announce("Signed out.");
+  } }, "Sign out");
+  return {
+    title: "Account",
+    node: h("section", { class: "narrow" },
+      h("h1", { tabindex: "-1" }, "Account"),
+      h("dl", { class: "facts" },
+        name && [h("dt", null, "Name"), h("dd", null, name)],
+        email && [h("dt", null, "Email"), h("dd", null, email)]),
+      h("p", { class: "quiet" },
+        "Signing out forgets your places in line on this device. They stay yours: sign in again and ask for the ",
+        "same event, and you get the same place."),
+      h("div", { class: "actions" }, leaving, h("a", { class: "button quiet-button", href: "/tickets" }, "My tickets"))),
+  };
+}
+
+function signedOut(context) {
+  const isNew = context.query.get("mode") === "register";
+  const next = destination(context);
+  const other = new URLSearchParams({ ...(isNew ? {} : { mode: "register" }), ...(next === "/" ? {} : { next }) });
+  const name = isNew && field("Name", { name: "name", autocomplete: "name", maxlength: 200 });
+  const email = field("Email", { name: "email", type: "email", autocomplete: isNew ? "email" : "username",
+    inputmode: "email", autocapitalize: "none", spellcheck: "false", maxlength: 320 });
+  const password = field("Password",
+    { name: "password", type: "password", autocomplete: isNew ? "new-password" : "current-password", maxlength: 200 },
+    { hint: isNew && `At least ${shortestPassword} characters.` });
+  const fields = [name, email, password].filter(Boolean);
+  const message = formMessage();
+  const submit = h("button", { class: "button primary wide" }, isNew ? "Create account" : "Sign in");
+
+  function check() {
+    for (const each of fields) each.clear();
+    message.clear();
+    if (name && !name.input.value.trim()) name.fail("Enter your name.");
+    if (!/^\S+@\S+$/.test(email.input.value.trim())) email.fail("Enter an email address, like name@example.com.");
+    if (!password.input.value) password.fail("Enter your password.");
+    else if (isNew && new TextEncoder().encode(password.input.value).length < shortestPassword) {
+      password.fail(`Use at least ${shortestPassword} characters.`);
+    }
+    const wrong = fields.find((each) => each.input.getAttribute("aria-invalid"));
+    wrong?.input.focus();
+    return !wrong;
+  }
+
+  async function send() {
+    const credentials = { email: email.input.value.trim(), password: password.input.value };
+    if (isNew) {
+      await call("POST", "/api/users", { body: { name: name.input.value.trim(), ...credentials } });
+    }
+    const answer = await call("POST", "/api/sessions", { body: credentials });
+    begin({ token: answer.token, expires_at: answer.expires_at, user_id: answer.user_id,
+      email: credentials.email, name: name ? name.input.value.trim() : undefined });
+    context.go(next, { replace: true });
+    announce("Signed in.");
+  }
+
+  function explain(error) {
+    if (!(error instanceof Problem)) throw error;
+    if (error.code === "email_taken" || error.status === 409) {
+      email.fail("There is an account with this email already. Sign in instead.");
+      email.input.focus();
+    } else if (error.status === 401) {
+      password.fail("Email and password do not match. Check both and try again.");
+      password.input.select();
+      password.input.focus();
+    } else if (error.status === 400 && /password/i.test(error.message)) {
+      password.fail(error.message);
+      password.input.focus();
+    } else if (error.status === 400 && /email/i.test(error.message)) {
+      email.fail(error.message);
+      email.input.focus();
+    } else message.show(error.message);
+  }
+
+  const form = h("form", { class: "stack", novalidate: true, onsubmit: (event) => {
+    event.preventDefault();
+    if (submit.getAttribute("aria-disabled") === "true" || !check()) return;
+    whileBusy(submit, isNew ? "Creating your account…" : "Signing in…", send).catch(explain);
+  } }, message.node, fields.map((each) => each.node), submit);
+
+  return {
+    title: isNew ? "Create account" : "Sign in",
+    node: h("div", { class: "welcome" },
+      h("section", { class: "welcome-pitch", "aria-label": "How it works" },
+        h("p", { class: "display" }, "Your place in line is ", h("em", null, "yours.")),
+        h("ol", { class: "steps" },
+          step("people", "First come, first served", "Ask once. Your place is kept through reloads and closed laptops."),
+          step("clock", "Seats held while you pay", "When it is your turn the seats are locked for you. Nobody else can take them."),
+          step("card", "Charged once", "You pay exactly the price you saw, and only when the seats are yours."))),
+      h("section", { class: "panel welcome-form" },
+        h("h1", { tabindex: "-1" }, isNew ? "Create account" : "Sign in"),
+        context.next && h("p", { class: "quiet" }, "Sign in to go on."),
+        form,
+        h("p", { class: "quiet" }, isNew ? "You have an account? " : "New here? ",
+          h("a", { href: `/account${other.size ? `?${other}` : ""}` }, isNew ? "Sign in" : "Create an account")))),
+  };
+}
+
+function step(name, title, text) {
+  return h("li", null, icon(name), h("div", null, h("strong", null, title), h("p", null, text)));
+}

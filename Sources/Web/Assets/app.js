@@ -1,0 +1,121 @@
+// The page's frame: which view a URL shows, the header, and where focus goes.
+
+import { accountView } from "./account.js";
+import { h, put } from "./dom.js";
+import { eventView } from "./event.js";
+import { queueView } from "./queue.js";
+import { searchView } from "./search.js";
+import { session } from "./session.js";
+import { ticketsView } from "./tickets.js";
+
+/**
+ * A view is a function from a context to `{ title, node }`. The context has `signal`, aborted when the view is
+ * left, `parameter` and `query` from the URL, `go(url, { replace })` and `title(text)`.
+ */
+const routes = [
+  { pattern: /^\/$/, view: searchView, needsSession: true },
+  { pattern: /^\/event\/([^/]+)$/, view: eventView, needsSession: true },
+  { pattern: /^\/queue\/([^/]+)$/, view: queueView },
+  { pattern: /^\/tickets$/, view: ticketsView, needsSession: true },
+  { pattern: /^\/account$/, view: accountView },
+];
+
+const main = document.getElementById("main");
+const navigation = document.getElementById("navigation");
+let leave = new AbortController();
+let shown = false;
+
+function setTitle(text) {
+  document.title = text ? `${text} · Onsale` : "Onsale";
+}
+
+function here() {
+  return location.pathname + location.search;
+}
+
+/** Goes to a URL of this page. */
+export function go(url, { replace = false } = {}) {
+  if (!replace) history.replaceState({ scroll: scrollY }, "");
+  history[replace ? "replaceState" : "pushState"]({}, "", url);
+  show();
+}
+
+function show({ scroll = 0 } = {}) {
+  leave.abort();
+  leave = new AbortController();
+  const route = routes.find((each) => each.pattern.test(location.pathname));
+  const context = {
+    signal: leave.signal,
+    parameter: route && decodeURIComponent(route.pattern.exec(location.pathname)[1] ?? ""),
+    query: new URLSearchParams(location.search),
+    go,
+    title: setTitle,
+  };
+  let view = route ? route.view : missingView;
+  if (route?.needsSession && !session()) {
+    view = accountView;
+    context.next = here();
+  }
+  const { title, node } = view(context);
+  setTitle(title);
+  put(main, node);
+  main.className = `view-${view.name.replace("View", "")}`;
+  drawNavigation();
+  scrollTo(0, scroll);
+  // The browser has set focus itself on the first load; later it is the new view's heading that is read out.
+  if (shown) (main.querySelector("[data-first-focus]") ?? main.querySelector("h1") ?? main).focus({ preventScroll: true });
+  shown = true;
+}
+
+function missingView() {
+  return {
+    title: "Not found",
+    node: h("section", { class: "narrow" },
+      h("h1", { tabindex: "-1" }, "There is no such page"),
+      h("p", null, "The address may be mistyped, or the page is gone."),
+      h("p", null, h("a", { class: "button primary", href: "/" }, "Find an event"))),
+  };
+}
+
+function drawNavigation() {
+  const path = location.pathname;
+  const link = (href, text) =>
+    h("a", { href, "aria-current": path === href ? "page" : undefined }, text);
+  put(navigation, session()
+    ? [link("/", "Events"), link("/tickets", "My tickets"), link("/account", "Account")]
+    : [link("/account", "Sign in")]);
+}
+
+document.addEventListener("click", (event) => {
+  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) {
+    return;
+  }
+  const anchor = event.target.closest?.("a[href]");
+  if (!anchor || anchor.target || anchor.hasAttribute("download")) return;
+  const url = new URL(anchor.href);
+  if (url.origin !== location.origin) return;
+  if (anchor.classList.contains("skip")) {
+    event.preventDefault();
+    main.focus();
+    return;
+  }
+  event.preventDefault();
+  if (url.pathname + url.search !== here()) go(url.pathname + url.search);
+  else show();
+});
+
+addEventListener("popstate", (event) => show({ scroll: event.state?.scroll ?? 0 }));
+
+// Signed out here or in another tab: pages that need an account ask for it, the others only change the header.
+function sessionChanged() {
+  const route = routes.find((each) => each.pattern.test(location.pathname));
+  if (route?.needsSession && !session()) show();
+  else drawNavigation();
+}
+addEventListener("session", sessionChanged);
+addEventListener("storage", (event) => {
+  if (event.key === "onsale.session") sessionChanged();
+});
+
+history.scrollRestoration = "manual";
+show();

@@ -1,0 +1,267 @@
+// An event's page: what it is, what is left, and asking for tickets.
+
+import { get, Problem } from "./api.js";
+import { everySecond, pause, serverNow } from "./clock.js";
+import { announce, h, icon, put, setText } from "./dom.js";
+import { whileBusy } from "./form.js";
+import {
+  availability, count, countdown, counted, dayAndTime, longDate, money, moneyRange, seatName, timeOfDay,
+} from "./format.js";
+import { explainReserve, reserve } from "./order.js";
+import { Picker } from "./picker.js";
+import { poster } from "./poster.js";
+import { followSale } from "./sale.js";
+import { places } from "./session.js";
+
+/** Milliseconds between reloads of an event's numbers, and of its seats, while they change. */
+const eventPause = 8_000;
+const seatsPause = 12_000;
+/** What an event allows each buyer when it does not say. */
+const usualLimit = 4;
+
+export function eventView(context) {
+  const heading = h("h1", { tabindex: "-1" }, "Loading…");
+  const node = h("article", { class: "event", "aria-busy": "true" }, heading);
+  load();
+  return { title: "Event", node };
+
+  async function load() {
+    try {
+      const event = await get(`/api/event/${encodeURIComponent(context.parameter)}`, { signal: context.signal });
+      node.removeAttribute("aria-busy");
+      context.title(event.name);
+      setText(heading, event.name);
+      new EventPage(context, event, node, heading);
+    } catch (error) {
+      if (!context.signal.aborted) fail(error);
+    }
+  }
+
+  function fail(error) {
+    node.removeAttribute("aria-busy");
+    const isMissing = error instanceof Problem && error.status === 404;
+    setText(heading, isMissing ? "There is no such event" : "The event could not be loaded");
+    put(node, h("div", { class: "narrow" }, heading,
+      h("p", null, isMissing ? "It may have been withdrawn, or the address is mistyped." : error.message),
+      h("div", { class: "actions" },
+        !isMissing && h("button", { class: "button primary", type: "button", onclick: () => context.go(location.pathname, { replace: true }) }, "Try again"),
+        h("a", { class: "button", href: "/" }, "Find an event"))));
+  }
+}
+
+class EventPage {
+  constructor(context, event, node, heading) {
+    this.context = context;
+    this.signal = context.signal;
+    this.event = event;
+    this.loadedAt = this.seatsAt = Date.now();
+    this.notice = h("div", { class: "sale-notice" });
+    this.line = h("p", { class: "line-now", hidden: true });
+    this.picker = new Picker(event, {
+      limit: event.per_user_limit ?? usualLimit, signal: this.signal, onChange: (change) => this.draw(change),
+    });
+    this.button = h("button", { class: "button primary wide", type: "button", onclick: () => this.order() });
+    this.chosen = h("ul", { class: "chosen" });
+    this.totalText = h("span");
+    this.amount = h("strong");
+    this.message = h("div", { role: "alert", class: "order-message" });
+    const summary = h("aside", { class: "order panel", "aria-labelledby": "order-title" },
+      h("h2", { id: "order-title" }, "Your tickets"),
+      this.chosen,
+      h("p", { class: "order-total" }, this.totalText, this.amount),
+      this.message, this.button, this.line,
+      h("p", { class: "quiet small order-fine" },
+        "Nothing is charged now. When it is your turn the seats are held for you while you pay."));
+    put(node,
+      h("header", { class: "event-head" }, poster(event.name),
+        h("div", null,
+          heading,
+          h("ul", { class: "event-facts" },
+            h("li", null, icon("calendar"), h("span", null, h("time", { datetime: event.date },
+              `${longDate(event.date)}, ${timeOfDay(event.date)}`))),
+            h("li", null, icon("place"), h("span", null, event.location))),
+          this.notice)),
+      h("section", { class: "event-main", "aria-label": "Choose your tickets" },
+        this.picker.node,
+        event.description && h("section", { class: "about" }, h("h2", null, "About"),
+          String(event.description).split(/\n{2,}/).map((text) => h("p", null, text)))),
+      summary);
+    describeForMachines(event, this.signal);
+    this.draw();
+    followSale(event.id, { signal: this.signal, onUpdate: (queue) => this.update(queue) });
+    everySecond(() => this.tick(), this.signal);
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.reload();
+    }, { signal: this.signal });
+  }
+
+  // MARK: What the sale does
+
+  get opensIn() {
+    const opens = Date.parse(this.event.onsale_at ?? "");
+    return Number.isNaN(opens) ? undefined : opens - serverNow();
+  }
+
+  get isOpen() {
+    return this.state === "open" || this.state === "paused";
+  }
+
+  /** The queue knows first; the event's own word is a cached one. */
+  get state() {
+    return this.queue?.state ?? this.event.onsale_state;
+  }
+
+  update(queue) {
+    const before = this.state;
+    const hasChanged = this.queue && ["available", "held", "sold"].some((name) => this.queue[name] !== queue[name]);
+    this.queue = queue;
+    if (before !== this.state && this.state === "open") announce("Sales are open.");
+    if (before !== this.state || hasChanged || queue.available !== sum(this.event, "available")) this.reload();
+    this.drawSale();
+    this.drawButton();
+  }
+
+  async reload() {
+    const now = Date.now();
+    if (now - this.loadedAt < eventPause) return;
+    this.loadedAt = now;
+    try {
+      this.event = await get(`/api/event/${encodeURIComponent(this.event.id)}`, { signal: this.signal, tries: 1 });
+      this.picker.refresh(this.event);
+      if (this.picker.mode === "seats" && now - this.seatsAt > seatsPause) {
+        this.seatsAt = now;
+        this.picker.loadPlan({ again: true });
+      }
+      this.draw();
+    } catch {
+      // What is shown stays; the next round tries again.
+    }
+  }
+
+  tick() {
+    if (this.opensIn === undefined || this.opensIn < -60_000) return;
+    this.drawSale();
+    this.drawButton();
+  }
+
+  // MARK: Drawing
+
+  draw(change = {}) {
+    if (!this.button) return;
+    const { picker, event } = this;
+    const { low, high } = picker.total;
+    const isEmpty = !picker.ask;
+    setText(this.totalText, isEmpty ? "No seats chosen yet" : counted(picker.ask.quantity, "ticket"));
+    setText(this.amount, isEmpty ? "" : moneyRange(low, high, event.currency));
+    put(this.chosen, picker.mode === "seats" && [...picker.chosen.values()].map((ticket) =>
+      h("li", null,
+        h("span", null, h("strong", null, seatName(ticket)),
+          h("small", null, `${picker.sectionOf(ticket.section)?.name ?? ""} · ${money(ticket.price, event.currency)}`)),
+        h("button", { type: "button", class: "icon-button", "aria-label": `Let go of ${seatName(ticket)}`, onclick: () => {
+          picker.toggle(ticket);
+          (this.chosen.querySelector("button") ?? this.button).focus();
+        } }, icon("close")))));
+    if (change.full) this.say(`You can choose up to ${counted(picker.limit, "seat")}. Let one go to take another.`);
+    else if (change.lost) this.say("A seat you chose was just taken. Choose another.");
+    else this.say();
+    this.drawSale();
+    this.drawButton();
+  }
+
+  say(text) {
+    put(this.message, text && h("p", { class: "form-message" }, icon("alert"), h("span", null, text)));
+  }
+
+  drawSale() {
+    const { event, queue } = this;
+    const mine = places().find((each) => each.event_id === event.id && !each.ended);
+    const free = availability({ onsale_state: this.state, available: queue?.available ?? sum(event, "available"),
+      held: queue?.held ?? sum(event, "held") });
+    const waiting = !this.isOpen && this.state !== "closed" && this.state !== "sold_out";
+    const opens = this.opensIn;
+    const parts = [
+      mine && { tone: "good", name: "ticket", key: mine.id, node: () => [h("strong", null, "You have a place in this line. "),
+        h("a", { href: `/queue/${encodeURIComponent(mine.id)}` }, "See where you are")] },
+      queue?.message && { tone: "info", name: "info", key: queue.message, node: () => [queue.message] },
+      waiting && { tone: "wait", name: "clock", key: "opens", node: () => [h("strong", null,
+        opens === undefined ? "Not on sale yet" : opens > 0 ? "On sale " : "Opening now…"),
+      opens > 0 && dayAndTime(event.onsale_at)] },
+      !waiting && { tone: free.tone, name: free.tone === "none" ? "alert" : "ticket", key: free.text,
+        node: () => [h("strong", null, free.text), free.tone === "wait" && queue?.held > 0
+          && h("span", null, ". Tickets come back when a buyer does not pay. Join the line and you are served first.")] },
+    ].filter(Boolean);
+    const key = parts.map((part) => part.key).join("|");
+    if (key !== this.noticeKey) {
+      this.noticeKey = key;
+      put(this.notice, parts.map((part) =>
+        h("div", { class: `notice ${part.tone}` }, icon(part.name), h("p", null, part.node()))));
+    }
+    const ahead = queue ? Math.max(0, queue.tail - queue.head) : 0;
+    this.line.hidden = !this.isOpen || ahead < 2;
+    setText(this.line, this.line.hidden ? "" : `${count(ahead)} people are in line right now.`);
+  }
+
+  drawButton() {
+    if (this.button.getAttribute("aria-disabled") === "true") return;
+    const opens = this.opensIn;
+    const gone = this.isOpen && this.queue && this.queue.available === 0 && this.queue.held === 0;
+    const blocked = !this.isOpen || gone || !this.picker.ask;
+    let text = "Get tickets";
+    if (this.state === "closed") text = "Sales have ended";
+    else if (gone || this.state === "sold_out") text = "Sold out";
+    else if (!this.isOpen) {
+      text = opens === undefined ? "Not on sale yet" : opens > 0 ? `On sale in ${countdown(opens)}` : "Opening now…";
+    } else if (!this.picker.ask) text = "Choose your seats";
+    else if (this.queue && this.queue.tail - this.queue.head > 20) text = "Join the line";
+    setText(this.button, text);
+    this.button.disabled = blocked;
+  }
+
+  // MARK: Ordering
+
+  async order() {
+    if (this.button.getAttribute("aria-disabled") === "true") return;
+    const { ask } = this.picker;
+    const labels = Object.fromEntries([...this.picker.chosen.values()].map((ticket) => [ticket.id,
+      { section: this.picker.sectionOf(ticket.section)?.name, row: ticket.row, seat: ticket.seat, price: ticket.price }]));
+    this.say();
+    try {
+      await whileBusy(this.button, "Asking for your place…", async () => {
+        const request = await reserve(this.event, ask, { signal: this.signal, labels: ask.ticket_ids && labels,
+          onWait: (seconds) => setText(this.button, `Very busy. Trying again in ${seconds} s…`) });
+        if (!request.isNew) announce("You already had a place in this line. Here it is.");
+        this.context.go(`/queue/${encodeURIComponent(request.request_id)}`);
+      });
+    } catch (error) {
+      if (this.signal.aborted) return;
+      if (!(error instanceof Problem)) throw error;
+      this.say(explainReserve(error));
+      this.loadedAt = 0;
+      await pause(300, this.signal);
+      this.reload();
+      this.drawButton();
+    }
+  }
+}
+
+function sum(event, name) {
+  return event.sections.reduce((total, section) => total + section[name], 0);
+}
+
+/** schema.org's description, as data that search engines read and browsers do not run. */
+function describeForMachines(event, signal) {
+  const prices = event.sections.map((each) => each.price);
+  const digits = new Intl.NumberFormat("en", { style: "currency", currency: event.currency })
+    .resolvedOptions().maximumFractionDigits;
+  const script = h("script", { type: "application/ld+json" }, JSON.stringify({
+    "@context": "https://schema.org", "@type": "Event", name: event.name, startDate: event.date,
+    description: event.description || undefined,
+    location: { "@type": "Place", name: event.location, address: event.location },
+    offers: prices.length ? { "@type": "AggregateOffer", url: location.href, priceCurrency: event.currency,
+      lowPrice: Math.min(...prices) / 10 ** digits, highPrice: Math.max(...prices) / 10 ** digits,
+      validFrom: event.onsale_at ?? undefined,
+      availability: `https://schema.org/${sum(event, "available") ? "InStock" : "SoldOut"}` } : undefined,
+  }));
+  document.head.append(script);
+  signal.addEventListener("abort", () => script.remove());
+}

@@ -1,0 +1,138 @@
+// Numbers, money and dates in the reader's language.
+
+const number = new Intl.NumberFormat();
+
+export function count(value) {
+  return number.format(value);
+}
+
+/** "1 ticket", "2 tickets". */
+export function counted(value, one, many = `${one}s`) {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
+const moneyFormats = new Map();
+
+function moneyFormat(currency) {
+  let format = moneyFormats.get(currency);
+  if (!format) {
+    try {
+      format = new Intl.NumberFormat(undefined, { style: "currency", currency });
+    } catch {
+      // Not a currency code that Intl takes: plain hundredths, and the code beside it.
+      format = { format: (value) => `${value.toFixed(2)} ${currency}`, resolvedOptions: () => ({}) };
+    }
+    moneyFormats.set(currency, format);
+  }
+  return format;
+}
+
+/** Minor units as money. How many digits a currency has, Intl knows: 2 for EUR, 0 for JPY, 3 for KWD. */
+export function money(amount, currency) {
+  if (amount === 0) return "Free";
+  const format = moneyFormat(currency);
+  const digits = format.resolvedOptions().maximumFractionDigits ?? 2;
+  return format.format(amount / 10 ** digits);
+}
+
+/** "€40.00" or "€40.00 – €80.00". */
+export function moneyRange(low, high, currency) {
+  return low === high ? money(low, currency) : `${money(low, currency)} – ${money(high, currency)}`;
+}
+
+/**
+ * A date in the event's terms: when it carries an offset of its own, at that offset, as on the venue's clock;
+ * a plain UTC time at the reader's, with the zone named so that nobody guesses.
+ */
+function moment(text) {
+  const date = new Date(text);
+  const offset = /([+-]\d\d):?(\d\d)$/.exec(text);
+  if (!offset || /T.*[+-]00:?00$/.test(text)) return { date, zone: undefined };
+  const zone = `${offset[1]}:${offset[2]}`;
+  try {
+    new Intl.DateTimeFormat(undefined, { timeZone: zone });
+    return { date, zone };
+  } catch {
+    return { date, zone: undefined };
+  }
+}
+
+function formatted(text, options) {
+  const { date, zone } = moment(text);
+  if (Number.isNaN(date.getTime())) return text;
+  return new Intl.DateTimeFormat(undefined, { timeZone: zone, ...options }).format(date);
+}
+
+/** "Saturday, 14 June 2025". */
+export function longDate(text) {
+  return formatted(text, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+}
+
+/** "Sat, 14 Jun 2025". */
+export function shortDate(text) {
+  return formatted(text, { weekday: "short", day: "numeric", month: "short", year: "numeric" });
+}
+
+/** "19:30 CEST". */
+export function timeOfDay(text) {
+  return formatted(text, { hour: "numeric", minute: "2-digit", timeZoneName: "short" });
+}
+
+/** A time as a deadline: "Sat 14 Jun, 10:00 CEST". */
+export function dayAndTime(text) {
+  return formatted(text,
+    { weekday: "short", day: "numeric", month: "short", hour: "numeric", minute: "2-digit", timeZoneName: "short" });
+}
+
+/** A countdown: "6:05", "1:02:03", "3 d 04:00:00". */
+export function countdown(milliseconds) {
+  const total = Math.max(0, Math.ceil(milliseconds / 1_000));
+  const two = (value) => String(value).padStart(2, "0");
+  const [days, hours, minutes, seconds] =
+    [Math.floor(total / 86_400), Math.floor(total / 3_600) % 24, Math.floor(total / 60) % 60, total % 60];
+  if (days > 0) return `${days} d ${two(hours)}:${two(minutes)}:${two(seconds)}`;
+  if (hours > 0) return `${hours}:${two(minutes)}:${two(seconds)}`;
+  return `${minutes}:${two(seconds)}`;
+}
+
+/** A countdown to be read out: "6 minutes 5 seconds". */
+export function spokenDuration(milliseconds) {
+  const total = Math.max(0, Math.round(milliseconds / 1_000));
+  const minutes = Math.floor(total / 60), seconds = total % 60;
+  return [minutes ? counted(minutes, "minute") : "", seconds || !minutes ? counted(seconds, "second") : ""]
+    .filter(Boolean).join(" ");
+}
+
+/** An estimate in seconds as a range people say: "about 4 to 7 minutes". Nothing without one. */
+export function estimate(eta) {
+  if (!eta) return undefined;
+  const low = Math.max(0, eta.low), high = eta.high;
+  if (high !== undefined && high < 10) return "any moment now";
+  if (high !== undefined && high < 60) return "less than a minute";
+  const hours = (high ?? low) >= 7_200;
+  const unit = hours ? 3_600 : 60;
+  const name = hours ? "hour" : "minute";
+  const from = Math.max(hours ? 0.5 : 1, hours ? Math.round(low / unit * 2) / 2 : Math.floor(low / unit));
+  if (high === undefined) return `more than ${counted(from, name)}`;
+  const to = hours ? Math.ceil(high / unit * 2) / 2 : Math.ceil(high / unit);
+  return from >= to ? `about ${counted(to, name)}` : `${count(from)} to ${counted(to, name)}`;
+}
+
+/** How a seat is called: "Row C, seat 12", or "General admission". */
+export function seatName(ticket) {
+  if (!ticket.row && !ticket.seat) return "General admission";
+  return [ticket.row && `Row ${ticket.row}`, ticket.seat && `seat ${ticket.seat}`].filter(Boolean).join(", ");
+}
+
+/** What can be bought of an event right now, in words. `tone` is `good`, `few`, `wait` or `none`. */
+export function availability({ onsale_state: state, available, held }) {
+  if (state === "closed") return { text: "Sales have ended", tone: "none" };
+  if (state === "sold_out") return { text: "Sold out", tone: "none" };
+  if (state === "draft" || state === "scheduled") return { text: "Not on sale yet", tone: "wait" };
+  if (available === 0 && held === 0) return { text: "Sold out", tone: "none" };
+  if (available === 0 && held > 0) return { text: "All held, some may come back", tone: "wait" };
+  if (available === 0) return { text: "None free right now", tone: "wait" };
+  if (state === "paused") return { text: "Sales are paused", tone: "wait" };
+  if (available <= 20) return { text: `Only ${count(available)} left`, tone: "few" };
+  return { text: `${count(available)} available`, tone: "good" };
+}

@@ -1,0 +1,236 @@
+// Choosing tickets: how many and where, or exactly which seats.
+
+import { get } from "./api.js";
+import { announce, freshID, h, icon, put, setText } from "./dom.js";
+import { count, counted, money, moneyRange } from "./format.js";
+import { SeatMap } from "./seatmap.js";
+import { SeatPlan } from "./seats.js";
+
+/** Above this many tickets the map shows one section at a time: less to load, and easier to read. */
+const wholePlanLimit = 3_000;
+
+/**
+ * What the buyer asks for. `onChange` is called after every change.
+ * The choice itself: `mode` "best" or "seats", `quantity`, `section` (or `null` for anywhere), `adjacent`,
+ * and `chosen`, tickets by id.
+ */
+export class Picker {
+  constructor(event, { limit, signal, onChange }) {
+    this.event = event;
+    this.limit = limit;
+    this.signal = signal;
+    this.onChange = onChange;
+    this.mode = "best";
+    this.quantity = Math.min(2, limit);
+    this.section = null;
+    this.adjacent = false;
+    this.chosen = new Map();
+    this.prices = [...new Set(event.sections.map((each) => each.price))].sort((a, b) => b - a);
+    this.bestNode = this.drawBest();
+    this.seatsNode = h("div", { class: "pick-seats", hidden: true });
+    this.node = h("div", { class: "picker" }, this.drawModes(), this.bestNode, this.seatsNode);
+    this.refresh(event);
+  }
+
+  static key(section) {
+    return section.id ?? section.name;
+  }
+
+  /** What goes into the request; `undefined` while nothing is chosen. */
+  get ask() {
+    if (this.mode === "seats") {
+      return this.chosen.size ? { quantity: this.chosen.size, ticket_ids: [...this.chosen.keys()] } : undefined;
+    }
+    return { quantity: this.quantity, ...(this.section === null ? {} : { section: this.section }),
+      ...(this.adjacent && this.quantity > 1 ? { adjacent: true } : {}) };
+  }
+
+  /** Lowest and highest total of what is asked. */
+  get total() {
+    if (this.mode === "seats") {
+      const sum = [...this.chosen.values()].reduce((total, ticket) => total + ticket.price, 0);
+      return { low: sum, high: sum };
+    }
+    const prices = this.section === null
+      ? this.event.sections.filter((each) => each.available + each.held > 0).map((each) => each.price)
+      : [this.sectionOf(this.section)?.price ?? 0];
+    const among = prices.length ? prices : this.prices;
+    return { low: Math.min(...among) * this.quantity, high: Math.max(...among) * this.quantity };
+  }
+
+  sectionOf(key) {
+    return this.event.sections.find((each) => each.id === key || each.name === key);
+  }
+
+  tierOf = (price) => {
+    const rank = this.prices.indexOf(price);
+    return rank < 0 ? 0 : this.prices.length <= 5 ? rank : Math.floor(rank * 5 / this.prices.length);
+  };
+
+  // MARK: Modes
+
+  drawModes() {
+    const name = freshID("mode");
+    const mode = (value, text, detail) => {
+      const input = h("input", { type: "radio", name, value, onchange: () => this.setMode(value) });
+      input.checked = this.mode === value;
+      return h("label", { class: "segment" }, input, h("span", null, h("strong", null, text), h("small", null, detail)));
+    };
+    this.modes = h("fieldset", { class: "segments" },
+      h("legend", { class: "hidden" }, "How do you want to choose?"),
+      mode("best", "Best available", "We find seats together"), mode("seats", "Choose seats", "On the seat map"));
+    return this.modes;
+  }
+
+  setMode(mode) {
+    this.mode = mode;
+    for (const input of this.modes.querySelectorAll("input")) input.checked = input.value === mode;
+    this.bestNode.hidden = mode !== "best";
+    this.seatsNode.hidden = mode !== "seats";
+    if (mode === "seats" && !this.map) this.openMap();
+    this.onChange();
+  }
+
+  // MARK: Best available
+
+  drawBest() {
+    const output = h("output", { class: "stepper-value", "aria-live": "polite" });
+    const less = h("button", { type: "button", class: "icon-button", "aria-label": "Fewer tickets" }, icon("minus"));
+    const more = h("button", { type: "button", class: "icon-button", "aria-label": "More tickets" }, icon("plus"));
+    const adjacent = h("input", { type: "checkbox", onchange: () => {
+      this.adjacent = adjacent.checked;
+      this.onChange();
+    } });
+    const beside = h("label", { class: "check" }, adjacent,
+      h("span", null, h("strong", null, "Side by side only"),
+        h("small", null, "Otherwise we try side by side first, and take the nearest seats we find.")));
+    const set = (quantity) => {
+      this.quantity = Math.min(this.limit, Math.max(1, quantity));
+      setText(output, counted(this.quantity, "ticket"));
+      less.disabled = this.quantity === 1;
+      more.disabled = this.quantity === this.limit;
+      beside.hidden = this.quantity === 1;
+      this.onChange();
+    };
+    less.addEventListener("click", () => set(this.quantity - 1));
+    more.addEventListener("click", () => set(this.quantity + 1));
+    this.sectionList = h("div", { class: "section-list" });
+    const node = h("div", { class: "pick-best" },
+      h("div", { class: "stepper", role: "group", "aria-label": "Number of tickets" }, less, output, more,
+        h("p", { class: "quiet" }, `Up to ${counted(this.limit, "ticket")} each`)),
+      h("fieldset", { class: "sections" }, h("legend", null, "Where"), this.sectionList),
+      beside);
+    queueMicrotask(() => set(this.quantity));
+    return node;
+  }
+
+  /** Takes the event's new numbers and keeps the choice. */
+  refresh(event) {
+    this.event = event;
+    const focused = this.sectionList.contains(document.activeElement) ? document.activeElement.value : undefined;
+    const name = this.sectionGroup ??= freshID("section");
+    const choice = (value, text, detail, price, tone, disabled) => {
+      const input = h("input", { type: "radio", name, value: String(value ?? ""), disabled, onchange: () => {
+        this.section = value;
+        this.onChange();
+      } });
+      input.checked = this.section === value;
+      return h("label", { class: "section-choice" }, input,
+        value === null ? h("span", { class: "swatch any" }) : h("span", { class: `swatch tier-${this.tierOf(price) + 1}` }),
+        h("span", { class: "section-name" }, h("strong", null, text), h("small", { class: tone }, detail)),
+        h("span", { class: "section-price" }, value === null
+          ? moneyRange(this.prices.at(-1), this.prices[0], event.currency) : money(price, event.currency)));
+    };
+    const choices = event.sections.map((each) => {
+      const gone = each.available === 0 && each.held === 0;
+      const detail = gone ? "Sold out"
+        : each.available === 0 ? `All held, ${count(each.held)} may come back`
+          : each.available <= 20 ? `Only ${count(each.available)} left` : `${count(each.available)} available`;
+      return choice(Picker.key(each), each.name, detail, each.price, each.available > 0 ? "" : "waiting", gone);
+    });
+    put(this.sectionList,
+      event.sections.length > 1 && choice(null, "Anywhere", "The best that is free", undefined, ""), choices);
+    if (event.sections.length === 1) {
+      this.section = Picker.key(event.sections[0]);
+      this.sectionList.querySelector("input").checked = true;
+    }
+    if (focused !== undefined) this.sectionList.querySelector(`input[value="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  // MARK: Seat map
+
+  openMap() {
+    const { event } = this;
+    const seated = event.sections.filter((each) => each.seated !== false);
+    const total = seated.reduce((sum, each) => sum + each.total, 0);
+    this.isWhole = total <= wholePlanLimit;
+    this.shownSection = seated.find((each) => each.available > 0) ?? seated[0];
+    this.map = new SeatMap({ currency: event.currency, tierOf: this.tierOf, signal: this.signal,
+      isSelected: (ticket) => this.chosen.has(ticket.id), onToggle: (ticket) => this.toggle(ticket) });
+    this.mapStatus = h("p", { class: "quiet", role: "status" });
+    const id = freshID("section");
+    const select = h("select", { id, onchange: () => {
+      this.shownSection = this.sectionOf(this.isNumeric ? Number(select.value) : select.value);
+      this.loadPlan();
+    } }, seated.map((each) => h("option", { value: String(Picker.key(each)) },
+      `${each.name} · ${money(each.price, event.currency)} · ${each.available ? `${count(each.available)} free` : "none free"}`)));
+    this.isNumeric = typeof Picker.key(event.sections[0]) === "number";
+    select.value = String(Picker.key(this.shownSection));
+    const tiers = this.prices.length <= 5
+      ? this.prices.map((price) => h("li", null, h("span", { class: `swatch tier-${this.tierOf(price) + 1}` }), money(price, event.currency)))
+      : [h("li", null, h("span", { class: "swatch tier-1" }), "Highest price"),
+        h("li", null, h("span", { class: "swatch tier-5" }), "Lowest price")];
+    put(this.seatsNode,
+      !this.isWhole && h("div", { class: "field" }, h("label", { for: id }, "Section"), select),
+      this.mapStatus,
+      this.map.node,
+      h("ul", { class: "legend", "aria-label": "Legend" }, tiers,
+        h("li", null, h("span", { class: "swatch chosen" }), "Chosen"),
+        h("li", null, h("span", { class: "swatch taken" }), "Taken or held")));
+    this.loadPlan();
+  }
+
+  /** Loads the seats shown, or loads them again. Chosen seats that are gone meanwhile are let go, and said so. */
+  async loadPlan({ again = false } = {}) {
+    if (!this.map) return;
+    this.loading?.abort();
+    this.loading = new AbortController();
+    const signal = AbortSignal.any([this.loading.signal, this.signal]);
+    const shown = this.isWhole ? undefined : this.shownSection;
+    const query = shown ? `?section=${encodeURIComponent(Picker.key(shown))}` : "";
+    if (!again) setText(this.mapStatus, "Loading the seats…");
+    try {
+      const { tickets } = await get(`/api/event/${encodeURIComponent(this.event.id)}/tickets${query}`, { signal });
+      const plan = new SeatPlan(tickets, this.event.sections, (ticket) => this.sectionOf(ticket.section));
+      this.dropTaken(tickets);
+      this.map.node.hidden = plan.seats.length === 0;
+      setText(this.mapStatus, plan.seats.length === 0
+        ? "There are no numbered seats here: places are free to choose on the spot. Use “Best available”." : "");
+      this.map.show(plan, { keepView: again });
+    } catch (error) {
+      if (!signal.aborted && !again) setText(this.mapStatus, error.message);
+    }
+  }
+
+  dropTaken(tickets) {
+    const lost = tickets.filter((ticket) => !ticket.available && this.chosen.has(ticket.id));
+    for (const ticket of lost) this.chosen.delete(ticket.id);
+    if (lost.length === 0) return;
+    announce(`${counted(lost.length, "seat")} you chose ${lost.length === 1 ? "was" : "were"} just taken.`, true);
+    this.onChange({ lost });
+  }
+
+  toggle(ticket) {
+    if (this.chosen.delete(ticket.id)) announce(`Let go. ${counted(this.chosen.size, "seat")} chosen.`);
+    else if (this.chosen.size >= this.limit) {
+      announce(`You can choose up to ${counted(this.limit, "seat")}. Let one go first.`, true);
+      this.onChange({ full: true });
+      return;
+    } else {
+      this.chosen.set(ticket.id, ticket);
+      announce(`Chosen. ${counted(this.chosen.size, "seat")} of ${this.limit}.`);
+    }
+    this.map?.redraw();
+    this.onChange();
+  }
+}

@@ -1,0 +1,44 @@
+// An event's sale as it goes: its queue document, the same bytes for everyone, so that a cache carries the crowd.
+
+import { call, waitAfter } from "./api.js";
+import { pause } from "./clock.js";
+
+const shortest = 1_000;
+const longest = 60_000;
+
+/** Resolves when the page can be seen. Nobody looks at a hidden page, so it asks for nothing. */
+function visible(signal) {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      if (document.hidden && !signal.aborted) return;
+      document.removeEventListener("visibilitychange", done);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", done);
+    signal.addEventListener("abort", done);
+  });
+}
+
+/**
+ * Calls `onUpdate` with the queue document at once and then at the server's pace, until `signal` is aborted.
+ * Failures are not reported: what is shown stays, and the next answer corrects it.
+ */
+export async function followSale(eventID, { signal, onUpdate }) {
+  for (let failures = 0; !signal.aborted;) {
+    let wait;
+    try {
+      const document = await call("GET", `/api/event/${encodeURIComponent(eventID)}/queue`, { signal });
+      failures = 0;
+      onUpdate(document);
+      wait = Math.min(longest, Math.max(shortest, document.poll_after_ms ?? 3_000));
+    } catch (error) {
+      if (signal.aborted) return;
+      wait = waitAfter(error, failures);
+      failures += 1;
+    }
+    await pause(wait, signal);
+    await visible(signal);
+  }
+}

@@ -1,0 +1,164 @@
+// Finding an event: as you type, with filters, page by page. The URL holds the query.
+
+import { get } from "./api.js";
+import { pause } from "./clock.js";
+import { announce, h, icon, put } from "./dom.js";
+import { field } from "./form.js";
+import { availability, counted, moneyRange, shortDate, timeOfDay } from "./format.js";
+import { poster } from "./poster.js";
+
+const pageSize = 20;
+const typingPause = 220;
+/** The last list, so that going back shows it at once and where it was. */
+let remembered = { key: undefined };
+
+/** The query as the API wants it. Dates in the form are whole days of the reader's. */
+function apiQuery(form) {
+  const query = new URLSearchParams({ limit: pageSize });
+  if (form.get("terms")) query.set("terms", form.get("terms"));
+  if (form.get("location")) query.set("location", form.get("location"));
+  const day = (text, after) => {
+    const [year, month, date] = text.split("-").map(Number);
+    const moment = new Date(year, month - 1, date + after);
+    return Number.isNaN(moment.getTime()) ? undefined : moment.toISOString().replace(/\.\d+Z/, "Z");
+  };
+  const from = form.get("from") && day(form.get("from"), 0);
+  const to = form.get("to") && day(form.get("to"), 1);
+  if (from) query.set("from", from);
+  if (to) query.set("to", to);
+  const price = Math.round(Number(form.get("max_price")) * 100);
+  if (price > 0) query.set("max_price", price);
+  if (form.get("include_sold_out")) query.set("include_sold_out", "true");
+  return query;
+}
+
+export function searchView(context) {
+  const value = (name) => context.query.get(name) ?? "";
+  const terms = h("input", { id: "terms", name: "terms", type: "search", value: value("terms"), autocomplete: "off",
+    placeholder: "Artist, work, venue…", maxlength: 200, enterkeyhint: "search" });
+  const fields = [
+    field("Place", { name: "location", value: value("location"), autocomplete: "off", maxlength: 200 }),
+    field("From", { name: "from", type: "date", value: value("from") }),
+    field("To", { name: "to", type: "date", value: value("to") }),
+    field("Highest price", { name: "max_price", type: "number", min: 0, step: 1, inputmode: "decimal", value: value("max_price") }),
+  ];
+  const soldOut = h("input", { type: "checkbox", id: "include_sold_out", name: "include_sold_out", value: "1" });
+  soldOut.checked = value("include_sold_out") === "1";
+  const summary = h("p", { class: "result-count", "aria-live": "polite" });
+  const list = h("ul", { class: "results" });
+  const more = h("div", { class: "more" });
+  const trouble = h("div");
+  const filters = h("details", { class: "filters" },
+    h("summary", null, "Filters"),
+    h("div", { class: "filter-fields" }, fields.map((each) => each.node),
+      h("label", { class: "check" }, soldOut, h("span", null, "Show sold out events"))));
+  const wide = matchMedia("(min-width: 56rem)");
+  filters.open = wide.matches || fields.some((each) => each.input.value) || soldOut.checked;
+
+  const form = h("form", { role: "search", class: "search", onsubmit: (event) => {
+    event.preventDefault();
+    find();
+  } },
+  h("div", { class: "search-box" }, h("label", { class: "hidden", for: "terms" }, "Search events"), icon("search"), terms),
+  filters);
+
+  let typing = new AbortController();
+  form.addEventListener("input", async () => {
+    typing.abort();
+    typing = new AbortController();
+    const { signal } = typing;
+    await pause(typingPause, signal);
+    if (!signal.aborted && !context.signal.aborted) find();
+  });
+
+  let running = new AbortController();
+  async function find({ restore = false } = {}) {
+    typing.abort();
+    running.abort();
+    running = new AbortController();
+    const signal = AbortSignal.any([running.signal, context.signal]);
+    const data = new FormData(form);
+    const shown = new URLSearchParams([...data].filter(([, text]) => text));
+    history.replaceState(history.state, "", shown.size ? `/?${shown}` : "/");
+    const key = apiQuery(data).toString();
+    if (restore && remembered.key === key) return draw(remembered);
+    list.setAttribute("aria-busy", "true");
+    try {
+      const page = await get(`/api/search?${key}`, { signal });
+      remembered = { key, total: page.total, events: page.events, next: page.next_cursor };
+      draw(remembered);
+    } catch (error) {
+      if (!signal.aborted) fail(error);
+    } finally {
+      if (!signal.aborted) list.removeAttribute("aria-busy");
+    }
+  }
+
+  function draw(found) {
+    put(trouble);
+    summary.textContent = found.total === 0 ? "No events match" : counted(found.total, "event");
+    put(list, found.events.map(result));
+    drawMore(found);
+    if (found.total === 0) {
+      put(trouble, h("div", { class: "empty" },
+        h("p", null, "Try fewer words, or take a filter away."),
+        !soldOut.checked && h("button", { class: "button", type: "button", onclick: () => {
+          soldOut.checked = true;
+          find();
+        } }, "Look among sold out events too")));
+    }
+  }
+
+  function drawMore(found) {
+    put(more, found.next && h("button", { class: "button", type: "button", onclick: async (event) => {
+      const button = event.currentTarget;
+      if (button.getAttribute("aria-disabled")) return;
+      button.setAttribute("aria-disabled", "true");
+      try {
+        const cursor = new URLSearchParams({ cursor: found.next });
+        const page = await get(`/api/search?${found.key}&${cursor}`, { signal: context.signal });
+        if (remembered.key !== found.key) return;
+        const first = found.events.length;
+        found.events = found.events.concat(page.events);
+        found.next = page.next_cursor;
+        list.append(...page.events.map(result));
+        drawMore(found);
+        list.children[first]?.querySelector("a").focus();
+        announce(`${counted(page.events.length, "more event")}.`);
+      } catch (error) {
+        if (!context.signal.aborted) fail(error);
+        button.removeAttribute("aria-disabled");
+      }
+    } }, "Show more"));
+  }
+
+  function fail(error) {
+    put(trouble, h("div", { class: "notice bad", role: "alert" }, icon("alert"),
+      h("div", null, h("p", null, error.message),
+        h("button", { class: "button", type: "button", onclick: () => find() }, "Try again"))));
+  }
+
+  put(summary, "Looking…");
+  find({ restore: true });
+  return {
+    title: "Events",
+    node: h("div", { class: "search-page" },
+      h("h1", { tabindex: "-1" }, "Find your night out"),
+      form, h("section", { "aria-label": "Results" }, summary, trouble, list, more)),
+  };
+}
+
+function result(event) {
+  const free = availability(event);
+  return h("li", null,
+    h("a", { class: "result", href: `/event/${encodeURIComponent(event.id)}` },
+      poster(event.name),
+      h("div", { class: "result-text" },
+        h("p", { class: "result-date" }, `${shortDate(event.date)} · ${timeOfDay(event.date)}`),
+        h("h2", null, event.name),
+        h("p", { class: "result-place" }, event.location),
+        h("p", { class: "result-foot" },
+          h("span", { class: `tag ${free.tone}` }, free.text),
+          event.min_price !== undefined && event.min_price !== null
+            && h("span", { class: "result-price" }, moneyRange(event.min_price, event.max_price, event.currency))))));
+}

@@ -1,0 +1,74 @@
+// Who is signed in, and the places in line this browser knows. Kept in localStorage, so that a reload, a second
+// tab or a laptop that was closed find them again. Signing out forgets both.
+
+const sessionKey = "onsale.session";
+const placesKey = "onsale.places";
+/** Places remembered; the oldest are forgotten first. */
+const placeLimit = 40;
+
+function read(key, fallback) {
+  try {
+    return JSON.parse(localStorage.getItem(key)) ?? fallback;
+  } catch {
+    return fallback;
+  }
+}
+
+function write(key, value) {
+  try {
+    localStorage.setItem(key, JSON.stringify(value));
+  } catch {
+    // Full or forbidden storage: the page works on, only a reload forgets.
+  }
+  memory.set(key, value);
+}
+
+/** What storage refused to keep, for the life of the page. */
+const memory = new Map();
+
+/** The session, or `null`. An expired one counts as none. */
+export function session() {
+  const value = read(sessionKey, memory.get(sessionKey) ?? null);
+  if (!value?.token) return null;
+  return Date.parse(value.expires_at) < Date.now() ? null : value;
+}
+
+/** Keeps a new session and tells the page. */
+export function begin(value) {
+  const before = read(sessionKey, null);
+  if (before && before.user_id !== value.user_id) write(placesKey, {});
+  write(sessionKey, value);
+  window.dispatchEvent(new Event("session"));
+}
+
+/** Signs out. With `keepPlaces`, as when a token ran out, the same user finds their places after signing in. */
+export function end({ keepPlaces = false } = {}) {
+  if (keepPlaces) write(sessionKey, { user_id: read(sessionKey, null)?.user_id });
+  else {
+    write(sessionKey, null);
+    write(placesKey, {});
+  }
+  window.dispatchEvent(new Event("session"));
+}
+
+/** What is remembered of one request: its event's name, what was asked, how far back it began. */
+export function place(requestID) {
+  return read(placesKey, {})[requestID];
+}
+
+/** Every remembered request, newest first. */
+export function places() {
+  return Object.entries(read(placesKey, {}))
+    .map(([id, value]) => ({ id, ...value }))
+    .sort((a, b) => b.at - a.at);
+}
+
+/** Adds to what is remembered of a request. */
+export function remember(requestID, change) {
+  const all = read(placesKey, {});
+  const next = { at: Date.now(), ...all[requestID], ...change };
+  if (JSON.stringify(next) === JSON.stringify(all[requestID])) return;
+  all[requestID] = next;
+  const kept = Object.entries(all).sort((a, b) => b[1].at - a[1].at).slice(0, placeLimit);
+  write(placesKey, Object.fromEntries(kept));
+}
