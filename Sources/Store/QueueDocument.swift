@@ -80,6 +80,8 @@ package struct RequestRecord: Sendable, Equatable {
   }
 
   package let state: State
+  /// Counts the buyer's payments; 0 before the first.
+  package let attempt: Int
   /// Milliseconds since 1970 on Redis's clock.
   package let deadline: Int
   package let amount: Int
@@ -91,6 +93,7 @@ package struct RequestRecord: Sendable, Equatable {
     let parts = text.split(separator: "|", maxSplits: 6, omittingEmptySubsequences: false)
     guard parts.count == 7, let letter = parts[0].first, let state = State(rawValue: letter) else { return nil }
     self.state = state
+    attempt = Int(parts[1]) ?? 0
     deadline = Int(parts[2]) ?? 0
     amount = Int(parts[3]) ?? 0
     tickets = parts[4].split(separator: ",").compactMap { Int($0) }

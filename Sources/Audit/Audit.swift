@@ -1,0 +1,275 @@
+package import EventLoop
+import Foundation
+package import Logging
+package import Payments
+package import Store
+
+/// Compares PostgreSQL, Redis, the provider's ledger and the search index, both ways.
+///
+/// A running system is never quite at rest, so what does not fit is looked at again after a moment: only what
+/// two passes in a row find is reported. Reads in pages; memory grows with positions by a few bytes each, and
+/// with tickets, purchases and payments.
+@LoopActor
+package final class Audit {
+  /// How long to wait before looking again, in milliseconds.
+  private static let pauseMilliseconds: UInt64 = 1_000
+  /// After this many passes with the same findings, and nothing under way, waiting longer is useless.
+  private static let passesAtRest = 3
+
+  let sales: AuditStore
+  let purchases: PurchaseStore
+  let queues: QueueStore
+  let provider: any PaymentProvider
+  private let index: (any AuditedIndex)?
+  let options: AuditOptions
+  let logger: Logger
+  private let progress: @LoopActor (String) -> Void
+  var ledger = Ledger()
+  /// Versions in the search index as the last pass saw them.
+  private var indexVersions: [Int: Int] = [:]
+
+  /// - Parameter progress: told what is being read, a few times a second at most.
+  package init(
+    sales: AuditStore, purchases: PurchaseStore, queues: QueueStore, provider: any PaymentProvider,
+    index: (any AuditedIndex)? = nil, options: AuditOptions = AuditOptions(), logger: Logger,
+    progress: @escaping @LoopActor (String) -> Void = { _ in }
+  ) {
+    self.sales = sales
+    self.purchases = purchases
+    self.queues = queues
+    self.provider = provider
+    self.index = index
+    self.options = options
+    self.logger = logger
+    self.progress = progress
+  }
+
+  /// - Throws: when a store or the provider cannot be read; nothing is known then.
+  package func run() async throws -> AuditReport {
+    var report = AuditReport()
+    (report.findings, report.events) = try await settled()
+    if options.repairs, !report.findings.isEmpty {
+      report.repairs = await repair(report.findings)
+      (report.findings, report.events) = try await settled()
+    }
+    report.payments = ledger.statuses
+    report.foreignPayments = ledger.foreign
+    return report
+  }
+
+  /// Passes until nothing is found and nothing is under way, or the time to settle is over.
+  private func settled() async throws -> (Findings, [Int: EventFigures]) {
+    ledger = Ledger()
+    try await readLedger()
+    let deadline = EventLoop.shared.now + UInt64(options.settleSeconds) * 1000
+    var (found, figures) = try await pass(only: options.event.map { [$0] })
+    var passesAtRest = 1
+    while true {
+      let isUnderWay = figures.values.contains { $0.underWay > 0 }
+      if found.isEmpty, !isUnderWay || EventLoop.shared.now >= deadline { return (found, figures) }
+      progress(isUnderWay ? "waiting for work under way" : "looking again at what does not fit")
+      try await sleep(milliseconds: Self.pauseMilliseconds)
+      var again = Set(found.kept.map(\.event))
+      again.formUnion(figures.values.filter { $0.underWay > 0 }.map(\.event))
+      try await refreshLedger(found)
+      let (foundAgain, figuresAgain) = try await pass(only: again)
+      figures.merge(figuresAgain) { $1 }
+      let both = foundAgain.alsoIn(found)
+      let isAtRest =
+        both.counts == found.counts && both.counts == foundAgain.counts
+        && !figures.values.contains { $0.underWay > 0 }
+      passesAtRest = isAtRest ? passesAtRest + 1 : 1
+      if passesAtRest >= Self.passesAtRest || EventLoop.shared.now >= deadline { return (both, figures) }
+      found = foundAgain
+    }
+  }
+
+  func report(_ what: String) { progress(what) }
+
+  /// One look at everything, or at some events.
+  private func pass(only: Set<Int>?) async throws -> (Findings, [Int: EventFigures]) {
+    var found = Findings()
+    var figures: [Int: EventFigures] = [:]
+    var lanes = Lanes()
+    for partition in Partition.all { try await read(partition, into: &lanes, only, &found) }
+    var known: Set<Int> = []
+    var last = 0
+    while true {
+      let page = try await sales.events(after: last, limit: options.pageSize)
+      for event in page {
+        let id = event.settings.id
+        if event.settings.state != "draft" { known.insert(id) }
+        if let only, !only.contains(id) { continue }
+        let (findings, counted) = try await check(event, lanes)
+        found.add(findings)
+        figures[id] = counted
+      }
+      guard page.count == options.pageSize, let end = page.last?.settings.id else { break }
+      last = end
+    }
+    for event in lanes.events where !known.contains(event) && only?.contains(event) != false {
+      found.add(
+        Finding(.queueUnknown, event: event, "Redis has a queue, and PostgreSQL has no such event on sale"))
+    }
+    if options.event == nil { try await checkIndex(known, &found) }
+    if ledger.foreign > 0, options.event == nil {
+      found.add(
+        Finding(.foreignPayments, event: 0, "\(ledger.foreign) payments were not made by this system"))
+    }
+    return (found, figures)
+  }
+
+  // MARK: Ledger
+
+  private func readLedger() async throws {
+    var last: String?
+    while true {
+      let (page, hasMore) = try await provider.list(after: last, limit: 100)
+      for payment in page { ledger.add(payment) }
+      progress("\(ledger.count) payments")
+      guard hasMore, let end = page.last?.id else { return }
+      last = end
+    }
+  }
+
+  /// Asks again for the payments that findings name, and for those that came or were open.
+  private func refreshLedger(_ found: Findings) async throws {
+    var last: String?
+    var isKnown = false
+    while !isKnown {
+      let (page, hasMore) = try await provider.list(after: last, limit: 100)
+      for payment in page {
+        isKnown = isKnown || ledger.knows(payment)
+        ledger.add(payment)
+      }
+      guard hasMore, let end = page.last?.id else { break }
+      last = end
+    }
+    for id in Set(found.kept.compactMap(\.paymentID)).union(ledger.openPayments) {
+      do {
+        ledger.add(try await provider.retrieve(id))
+      } catch let error as PaymentError where error.code == .invalid {
+        continue  // PostgreSQL names a payment that the provider does not have: that is the finding
+      }
+    }
+  }
+
+  // MARK: Queues
+
+  /// What the partitions' shared streams say, by event.
+  struct Lanes {
+    var confirmations: [Int: [QueueStore.LaneEntry]] = [:]
+    var deadLetters: [Int: [QueueStore.LaneEntry]] = [:]
+    var events: Set<Int> = []
+    var leases: [Partition: String] = [:]
+    var epochs: [Int: Int] = [:]
+  }
+
+  private func read(
+    _ partition: Partition, into lanes: inout Lanes, _ only: Set<Int>?, _ found: inout Findings
+  ) async throws {
+    if let only, !only.contains(where: { Partition(of: $0) == partition }) { return }
+    lanes.events.formUnion(try await queues.liveEvents(partition))
+    lanes.leases[partition] = try await queues.leaseHolder(partition)
+    let accepted = try await queues.epoch(partition)
+    // Read after Redis, so that an epoch given out in between is not taken for a forged one.
+    if accepted > 0 {
+      let given = try await sales.epochs()[partition.number] ?? 0
+      if accepted > given {
+        found.add(
+          Finding(
+            .epochAhead, event: 0,
+            "partition \(partition.number): Redis accepts epoch \(accepted), "
+              + "PostgreSQL gave out \(given)"))
+      }
+    }
+    for deadLetters in [false, true] {
+      var last: String?
+      while true {
+        let page = try await queues.laneEntries(
+          partition, deadLetters: deadLetters, after: last, limit: options.pageSize)
+        for entry in page {
+          if deadLetters {
+            lanes.deadLetters[entry.event, default: []].append(entry)
+          } else {
+            lanes.confirmations[entry.event, default: []].append(entry)
+          }
+        }
+        guard page.count == options.pageSize, let end = page.last?.id else { break }
+        last = end
+      }
+    }
+  }
+
+  private func check(_ event: AuditedEvent, _ lanes: Lanes) async throws -> (Findings, EventFigures) {
+    let id = event.settings.id
+    var found = Findings()
+    var figures = EventFigures()
+    figures.event = id
+    figures.state = event.settings.state
+    let sold: Sales
+    let queue: QueueEvidence?
+    if var evidence = try await readQueue(id, lanes) {
+      sold = try await readSales(id)
+      try await readLocks(id, sold.tickets.map(\.id), &evidence)
+      queue = evidence
+    } else {
+      sold = try await readSales(id)
+      queue = nil
+    }
+    found.add(sold.check(event, graceSeconds: options.graceSeconds))
+    found.add(
+      ledger.check(
+        sold, event: id, graceSeconds: options.graceSeconds, now: Int(Date().timeIntervalSince1970)))
+    if let queue {
+      found.add(queue.checkRequests(event, sold, graceSeconds: options.graceSeconds))
+      found.add(queue.checkSeats(event, sold))
+      figures.count(queue)
+    } else if event.settings.state == "open" || event.settings.state == "paused" {
+      found.add(
+        Finding(.queueMissing, event: id, "\(event.settings.state) in PostgreSQL, and Redis has no queue"))
+    }
+    figures.count(sold, ledger)
+    return (found, figures)
+  }
+
+  func readSales(_ event: Int) async throws -> Sales {
+    var sold = Sales()
+    sold.chores = try await sales.sales(
+      event: event, pageSize: options.pageSize,
+      tickets: { [progress] page in
+        sold.add(tickets: page)
+        progress("event \(event): \(sold.tickets.count) tickets")
+      },
+      purchases: { [progress] page in
+        sold.add(purchases: page)
+        progress("event \(event): \(sold.purchases.count) purchases")
+      })
+    return sold
+  }
+
+  // MARK: Search
+
+  private func checkIndex(_ known: Set<Int>, _ found: inout Findings) async throws {
+    guard let index else { return }
+    var missing = known
+    var last = 0
+    while true {
+      let page = try await index.indexedEvents(after: last, limit: options.pageSize)
+      for event in page {
+        if missing.remove(event.id) == nil {
+          found.add(
+            Finding(.indexUnknown, event: event.id, "in the search index, and not on sale in PostgreSQL"))
+        }
+        if let before = indexVersions[event.id], event.version < before {
+          found.add(
+            Finding(.indexWentBack, event: event.id, "the index had version \(before), now \(event.version)"))
+        }
+        indexVersions[event.id] = event.version
+      }
+      guard page.count == options.pageSize, let end = page.last?.id else { break }
+      last = end
+    }
+    for id in missing { found.add(Finding(.indexBehind, event: id, "not in the search index")) }
+  }
+}

@@ -1,0 +1,15 @@
+/// What to look at and how patiently.
+package struct AuditOptions: Sendable, Equatable {
+  /// Only this event; `nil` for all.
+  package var event: Int?
+  /// How long work under way may take to end before what remains counts, in seconds.
+  package var settleSeconds = 10
+  /// How long a payment, an authorisation or an entry may be under way, in seconds.
+  package var graceSeconds = 60
+  /// Whether to settle what can be settled.
+  package var repairs = false
+  /// Rows and entries that are read at once.
+  package var pageSize = 2_000
+
+  package init() {}
+}

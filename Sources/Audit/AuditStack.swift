@@ -1,0 +1,64 @@
+package import EventLoop
+import HTTPClient
+package import Logging
+import Payments
+import Postgres
+import Redis
+import Store
+
+/// An audit with connections of its own, made from the environment.
+@LoopActor
+package final class AuditStack {
+  /// How long to wait for a store to be reachable, in milliseconds.
+  private static let readyMilliseconds: UInt64 = 10_000
+
+  private let postgres: PostgresClient
+  private let redis: RedisClient
+  private let http: HTTPClient
+  package let audit: Audit
+
+  /// Connects to everything that is compared.
+  /// - Throws: with words for a person, when something is not configured or cannot be reached.
+  package init(
+    environment: [String: String], options: AuditOptions, index: (any AuditedIndex)? = nil, logger: Logger,
+    progress: @escaping @LoopActor (String) -> Void = { _ in }
+  ) async throws {
+    let names = ["ONSALE_DATABASE_URL", "ONSALE_REDIS_URL", "ONSALE_PAYMENT_URL"]
+    let missing = names.filter { (environment[$0] ?? "").isEmpty }
+    guard missing.isEmpty, let database = environment[names[0]], let queue = environment[names[1]],
+      let payments = environment[names[2]]
+    else { throw CannotLook(message: "not set: \(missing.joined(separator: ", "))") }
+    // One connection, and time for a page of a large event.
+    let postgresConfiguration = try PostgresConfiguration(
+      url: database, connections: 2, statementTimeoutMilliseconds: 60_000)
+    postgres = PostgresClient(postgresConfiguration, logger: logger)
+    redis = RedisClient(try RedisConfiguration(url: queue), logger: logger, prepare: QueueStore.prepare)
+    http = HTTPClient()
+    let provider = StripePaymentClient(
+      http, url: payments, secretKey: environment["ONSALE_PAYMENT_KEY"] ?? "")
+    audit = Audit(
+      sales: AuditStore(postgres), purchases: PurchaseStore(postgres), queues: QueueStore(redis),
+      provider: provider, index: index, options: options, logger: logger, progress: progress)
+    postgres.start()
+    redis.start()
+    do {
+      try await postgres.waitUntilReady(milliseconds: Self.readyMilliseconds)
+      try await redis.waitUntilReady(milliseconds: Self.readyMilliseconds)
+    } catch {
+      close()
+      throw error
+    }
+  }
+
+  package func close() {
+    postgres.close()
+    redis.close()
+    http.close()
+  }
+}
+
+/// Why nothing could be compared.
+package struct CannotLook: Error, CustomStringConvertible {
+  package let message: String
+  package var description: String { message }
+}

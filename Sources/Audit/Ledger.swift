@@ -1,0 +1,87 @@
+package import Payments
+package import Store
+
+/// The provider's payments by request.
+package struct Ledger: Sendable {
+  /// A payment under one of a request's references.
+  package struct Entry: Sendable, Equatable {
+    package var id: String
+    package var status: Payment.Status
+    package var amount: Int
+    package var amountCaptured: Int
+    package var currency: String
+    package var attempt: Int
+    package var created: Int
+  }
+
+  /// Most requests have one payment; the first is kept without an array of its own.
+  private var first: [PurchaseStore.Key: Entry] = [:]
+  private var others: [PurchaseStore.Key: [Entry]] = [:]
+  /// Payments that were made by somebody else.
+  package var foreign: Int { foreignIDs.count }
+  private var foreignIDs: Set<String> = []
+  package private(set) var count = 0
+
+  package init() {}
+
+  /// Adds a payment, or replaces what was known of it.
+  package mutating func add(_ payment: Payment) {
+    guard let reference = payment.reference, let (key, attempt) = Self.parse(reference) else {
+      if foreignIDs.count < Self.openKept { foreignIDs.insert(payment.id) }
+      return
+    }
+    let entry = Entry(
+      id: payment.id, status: payment.status, amount: payment.amount, amountCaptured: payment.amountCaptured,
+      currency: payment.currency, attempt: attempt, created: payment.created)
+    if first[key] == nil {
+      first[key] = entry
+      count += 1
+    } else if first[key]?.id == payment.id {
+      first[key] = entry
+    } else if let index = others[key]?.firstIndex(where: { $0.id == payment.id }) {
+      others[key]?[index] = entry
+    } else {
+      others[key, default: []].append(entry)
+      count += 1
+    }
+  }
+
+  /// Whether it has this payment, whatever its state.
+  package func knows(_ payment: Payment) -> Bool {
+    guard let (key, _) = payment.reference.flatMap(Self.parse) else { return false }
+    return entries(key).contains { $0.id == payment.id }
+  }
+
+  /// Payments that will still be captured or cancelled; at most `openKept` of them.
+  package var openPayments: [String] {
+    let all = first.values.lazy.filter { $0.status == .requiresCapture }.map(\.id)
+    let more = others.values.joined().lazy.filter { $0.status == .requiresCapture }.map(\.id)
+    return Array((Array(all.prefix(Self.openKept)) + more.prefix(Self.openKept)).prefix(Self.openKept))
+  }
+
+  private static let openKept = 10_000
+
+  package func entries(_ key: PurchaseStore.Key) -> [Entry] {
+    guard let entry = first[key] else { return [] }
+    return [entry] + (others[key] ?? [])
+  }
+
+  package var keys: some Sequence<PurchaseStore.Key> { first.keys }
+
+  /// Reads `event-generation-position-try`.
+  package static func parse(_ reference: String) -> (key: PurchaseStore.Key, attempt: Int)? {
+    let parts = reference.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+    guard parts.count == 4, let event = parts[0], let generation = parts[1], let position = parts[2],
+      let attempt = parts[3]
+    else { return nil }
+    return (PurchaseStore.Key(event: event, generation: generation, position: position), attempt)
+  }
+
+  /// How payments stand, by status.
+  package var statuses: [Payment.Status: Int] {
+    var counts: [Payment.Status: Int] = [:]
+    for entry in first.values { counts[entry.status, default: 0] += 1 }
+    for entry in others.values.joined() { counts[entry.status, default: 0] += 1 }
+    return counts
+  }
+}

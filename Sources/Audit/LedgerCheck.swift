@@ -1,0 +1,84 @@
+import Payments
+import Store
+
+extension Ledger {
+  /// I2 and I3 for one event's requests, both ways.
+  /// - Parameter now: unix seconds, on the clock that the provider's times are compared with.
+  package func check(_ sales: Sales, event: Int, graceSeconds: Int, now: Int) -> Findings {
+    var findings = Findings()
+    for purchase in sales.purchases.values where purchase.state == .sold {
+      checkPaid(purchase, graceSeconds, &findings)
+    }
+    for key in keys where key.event == event {
+      var captures = 0
+      for entry in entries(key) {
+        if entry.status == .succeeded { captures += 1 }
+        check(entry, key, sales.purchases[key], graceSeconds, now, &findings)
+      }
+      if captures > 1 {
+        findings.add(Finding(.capturedTwice, key, "\(captures) payments were captured for this request"))
+      }
+    }
+    return findings
+  }
+
+  /// Delivered, so it must be paid.
+  private func checkPaid(_ purchase: AuditedPurchase, _ graceSeconds: Int, _ findings: inout Findings) {
+    let key = purchase.key
+    guard let id = purchase.paymentID, let entry = entries(key).first(where: { $0.id == id }) else {
+      return findings.add(
+        Finding(
+          .saleWithoutPayment, key, paymentID: purchase.paymentID,
+          "sold for \(purchase.amount) \(purchase.currency), and the provider knows no such payment"))
+    }
+    switch entry.status {
+    case .succeeded:
+      if entry.amountCaptured != purchase.amount || entry.currency != purchase.currency.uppercased() {
+        findings.add(
+          Finding(
+            .capturedWrongAmount, key, paymentID: id,
+            "captured \(entry.amountCaptured) \(entry.currency), sold for \(purchase.amount) \(purchase.currency)"
+          ))
+      }
+      if !purchase.isCaptureNoted, purchase.ageSeconds > graceSeconds {
+        findings.add(Finding(.captureNotNoted, key, paymentID: id, "captured, and not noted"))
+      }
+    case .requiresCapture:
+      if purchase.ageSeconds > graceSeconds {
+        findings.add(
+          Finding(
+            .saleNotCaptured, key, paymentID: id, "sold \(purchase.ageSeconds) s ago, and only authorised"))
+      }
+    default:
+      findings.add(
+        Finding(.saleWithoutPayment, key, paymentID: id, "sold, and the payment is \(entry.status.rawValue)"))
+    }
+  }
+
+  /// Paid, or money reserved, so there must be a purchase for it.
+  private func check(
+    _ entry: Entry, _ key: PurchaseStore.Key, _ purchase: AuditedPurchase?, _ graceSeconds: Int, _ now: Int,
+    _ findings: inout Findings
+  ) {
+    let isSoldByIt = purchase?.state == .sold && purchase?.paymentID == entry.id
+    switch entry.status {
+    case .succeeded where !isSoldByIt:
+      findings.add(
+        Finding(
+          .captureWithoutPurchase, key, paymentID: entry.id,
+          "captured \(entry.amountCaptured) \(entry.currency), the purchase is \(purchase?.state.rawValue ?? "missing")"
+        ))
+    case .requiresCapture where !isSoldByIt:
+      let isUnderWay = purchase?.state == .paying && purchase?.attempt == entry.attempt
+      // A payment under way is the workers' until it stalls, which is found by itself.
+      if !isUnderWay, now - entry.created > graceSeconds {
+        findings.add(
+          Finding(
+            .authorisationOpen, key, paymentID: entry.id,
+            "\(entry.amount) \(entry.currency) reserved since \(now - entry.created) s, the purchase is "
+              + (purchase?.state.rawValue ?? "missing")))
+      }
+    default: break
+    }
+  }
+}

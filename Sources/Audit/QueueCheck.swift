@@ -1,0 +1,136 @@
+package import Store
+
+extension QueueEvidence {
+  /// Each request is in line or decided, exactly once, and its record says what PostgreSQL says: I4, I5, I9, P5.
+  package func checkRequests(_ event: AuditedEvent, _ sales: Sales, graceSeconds: Int) -> Findings {
+    var found = findings
+    let id = event.settings.id
+    checkSettings(event, &found)
+    for position in 1..<max(2, tail + 1) where position <= tail {
+      checkPlace(position, id, &found)
+    }
+    for (owned, bought, example) in miscounted {
+      found.add(
+        Finding(
+          .ownedMiscounted, event: id, generation: generation, position: example,
+          "a user counts as owner of \(owned) tickets and bought \(bought)"))
+    }
+    checkTold(id, sales, &found)
+    checkLane(id, sales, graceSeconds, &found)
+    return found
+  }
+
+  private func checkSettings(_ event: AuditedEvent, _ found: inout Findings) {
+    let settings = event.settings, document = facts.document
+    var differences: [String] = []
+    func compare(
+      _ name: String, _ queue: some CustomStringConvertible, _ database: some CustomStringConvertible
+    ) {
+      if queue.description != database.description { differences.append("\(name) \(queue), not \(database)") }
+    }
+    compare("generation", document.generation, settings.generation)
+    compare("state", document.state, settings.state)
+    compare("queue limit", facts.queueLimit, settings.queueLimit)
+    compare("per-user limit", facts.perUserLimit, settings.perUserLimit)
+    compare("hold", facts.holdMilliseconds, settings.holdSeconds * 1000)
+    compare("rate", facts.rate ?? -1, settings.rate ?? -1)
+    if document.message != settings.message { differences.append("another message") }
+    if !differences.isEmpty {
+      found.add(
+        Finding(.settingsDiffer, event: settings.id, "in Redis: " + differences.joined(separator: ", ")))
+    }
+  }
+
+  private func checkPlace(_ position: Int, _ event: Int, _ found: inout Findings) {
+    let state = state(position), document = facts.document
+    func add(_ kind: FindingKind, _ detail: String) {
+      found.add(Finding(kind, event: event, generation: generation, position: position, detail))
+    }
+    switch state {
+    case nil where !isInStream(position):
+      if !endedInMass(position) {
+        add(.requestLost, "neither in line nor decided; the head is \(document.head)")
+      }
+    case nil:
+      if position <= document.head { add(.passedOver, "still in line; the head is \(document.head)") }
+    case .standby:
+      if !isInStream(position), !endedInMass(position) {
+        add(.requestLost, "stands by, and its entry is gone")
+      }
+      if position > document.head { add(.decidedBeyondHead, "stands by; the head is \(document.head)") }
+    case .cancelled:
+      if isInStream(position) { add(.requestTwice, "cancelled, and still in line") }
+    case .some(let decided):
+      if isInStream(position) { add(.requestTwice, "\(decided.name), and still in line") }
+      if position > document.head { add(.decidedBeyondHead, "\(decided.name); the head is \(document.head)") }
+    }
+    if isLive(position), !isLinked(position) {
+      add(.placeNotLinked, "\(state?.name ?? "in line"), and its user may ask for another place")
+    }
+  }
+
+  /// What buyers are told against what is sold.
+  private func checkTold(_ event: Int, _ sales: Sales, _ found: inout Findings) {
+    for (position, hold) in told {
+      let key = PurchaseStore.Key(event: event, generation: generation, position: position)
+      guard let purchase = sales.purchases[key], purchase.state == .sold else {
+        found.add(
+          Finding(
+            .toldWithoutSale, key,
+            "told purchased; the purchase is \(sales.purchases[key]?.state.rawValue ?? "missing")"))
+        continue
+      }
+      if purchase.tickets.sorted() != hold.tickets.sorted() || purchase.amount != hold.amount {
+        found.add(
+          Finding(
+            .toldOtherwise, key,
+            "told tickets \(hold.tickets) for \(hold.amount), sold \(purchase.tickets) for \(purchase.amount)"
+          ))
+      }
+    }
+    for purchase in sales.purchases.values
+    where purchase.state == .sold && purchase.key.generation == generation {
+      let position = purchase.key.position
+      // One with an entry in the lane is being told.
+      guard told[position] == nil, confirmations[position] == nil else { continue }
+      found.add(
+        Finding(
+          .saleNotTold, purchase.key,
+          position > tail
+            ? "sold beyond the tail \(tail)" : "sold, and the record is \(state(position)?.name ?? "missing")"
+        ))
+    }
+  }
+
+  private func checkLane(_ event: Int, _ sales: Sales, _ graceSeconds: Int, _ found: inout Findings) {
+    for (position, hold) in holds where hold.state == .confirming {
+      let key = PurchaseStore.Key(event: event, generation: generation, position: position)
+      let purchase = sales.purchases[key]
+      // A sold one is told below; a stalled one in PostgreSQL is picked up from there.
+      if confirmations[position] == nil, !deadLetters.contains(position), purchase?.state != .sold,
+        purchase?.state != .paying
+      {
+        found.add(
+          Finding(
+            .confirmationLost, key,
+            "confirming without an entry in the lane; the purchase is \(purchase?.state.rawValue ?? "missing")"
+          ))
+      }
+    }
+    for (position, entry) in confirmations {
+      let age = (now - entry.addedAt) / 1000
+      if age > graceSeconds {
+        found.add(
+          Finding(
+            .confirmationStuck, event: event, generation: entry.generation, position: position,
+            "in the lane since \(age) s; the record is \(state(position)?.name ?? "missing")"))
+      }
+    }
+    for position in deadLetters {
+      found.add(
+        Finding(
+          .deadLetter, event: event, generation: generation, position: position,
+          "failed too often; the record is \(state(position)?.name ?? "missing")"))
+    }
+  }
+}

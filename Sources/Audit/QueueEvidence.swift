@@ -1,0 +1,185 @@
+package import Store
+
+/// Everything that Redis has about one event's queue, a few bytes a position.
+package struct QueueEvidence: Sendable {
+  /// A record with tickets that somebody may count on.
+  package struct Hold: Sendable, Equatable {
+    package var state: RequestRecord.State
+    package var attempt: Int
+    package var deadline: Int
+    package var amount: Int
+    package var tickets: [Int]
+  }
+
+  /// Set in `standings` for positions that are in the stream; the other bits are the record's letter.
+  private static let inStream: UInt8 = 0x80
+
+  package let facts: QueueStore.QueueFacts
+  /// Redis's clock, in milliseconds since 1970, read before the records.
+  package let now: Int
+  private var standings: [UInt8]
+  /// Hashes of the users' keys by position; 0 where none is known.
+  private var users: [UInt64]
+  private var linked: [Bool]
+  package private(set) var holds: [Int: Hold] = [:]
+  /// Sold ones, as the buyers are told.
+  package private(set) var told: [Int: Hold] = [:]
+  private var bought: [UInt64: Int] = [:]
+  private var owned: [UInt64: Int] = [:]
+  package private(set) var findings = Findings()
+  /// Records beyond the tail that was read first.
+  private var strays: [Int] = []
+  /// Deadlines by position from the index of holds; `nil` inside for a payment under way.
+  package var deadlines: [Int: Int?] = [:]
+  /// The position that locks each ticket.
+  package var locks: [Int: Int] = [:]
+  package var bitmap: [UInt8]?
+  /// Entries of the confirm lane for this event, by position.
+  package var confirmations: [Int: QueueStore.LaneEntry] = [:]
+  package var deadLetters: Set<Int> = []
+  package var leaseHolder: String?
+
+  package init(facts: QueueStore.QueueFacts, now: Int) {
+    self.facts = facts
+    self.now = now
+    standings = Array(repeating: 0, count: facts.document.tail + 1)
+    users = Array(repeating: 0, count: standings.count)
+    linked = Array(repeating: false, count: standings.count)
+  }
+
+  package var tail: Int { standings.count - 1 }
+  var generation: Int { facts.document.generation }
+
+  func isInStream(_ position: Int) -> Bool { standings[position] & Self.inStream != 0 }
+
+  func state(_ position: Int) -> RequestRecord.State? {
+    guard standings.indices.contains(position) else { return nil }
+    let letter = standings[position] & ~Self.inStream
+    return letter == 0 ? nil : RequestRecord.State(rawValue: Character(Unicode.Scalar(letter)))
+  }
+
+  /// Ended together with everyone in line, without a record of its own.
+  func endedInMass(_ position: Int) -> Bool {
+    position <= max(facts.document.soldOutUpTo, facts.document.closedUpTo)
+  }
+
+  /// The letters of all records, how many there are of each; `waiting` counts those in line.
+  package var tally: (records: [RequestRecord.State: Int], waiting: Int, endedInMass: Int) {
+    var records: [RequestRecord.State: Int] = [:], waiting = 0, ended = 0
+    for position in standings.indices.dropFirst() {
+      if let state = state(position), !(state == .standby && endedInMass(position)) {
+        records[state, default: 0] += 1
+      } else if isInStream(position) {
+        waiting += 1
+      } else if endedInMass(position) {
+        ended += 1
+      }
+    }
+    return (records, waiting, ended)
+  }
+
+  package mutating func add(waiting position: Int, user: String) {
+    // Those who came since the tail was read are looked at another time.
+    guard standings.indices.contains(position) else { return }
+    standings[position] |= Self.inStream
+    users[position] = Self.hash(UserKey(user).text)
+  }
+
+  package mutating func add(_ record: RequestRecord?, at position: Int, event: Int) {
+    guard standings.indices.contains(position), position > 0 else {
+      if strays.count < Findings.keptPerKind { strays.append(position) }
+      return
+    }
+    guard let record, let letter = record.state.rawValue.asciiValue else {
+      findings.add(
+        Finding(
+          .recordUnreadable, event: event, generation: generation, position: position, "unreadable record"))
+      return
+    }
+    standings[position] |= letter
+    users[position] = Self.hash(record.userKey)
+    let hold = Hold(
+      state: record.state, attempt: record.attempt, deadline: record.deadline, amount: record.amount,
+      tickets: record.tickets)
+    switch record.state {
+    case .reserved, .confirming, .declined: holds[position] = hold
+    case .purchased:
+      told[position] = hold
+      bought[users[position], default: 0] += record.tickets.count
+    default: break
+    }
+  }
+
+  /// - Parameter lastTail: the tail, read after the records.
+  package mutating func settleStrays(lastTail: Int, event: Int) {
+    for position in strays where position > lastTail || position == 0 {
+      findings.add(
+        Finding(
+          .requestUnknown, event: event, generation: generation, position: position,
+          "has a record, and the tail is \(lastTail)"))
+    }
+  }
+
+  package mutating func add(_ user: QueueStore.UserStanding, event: Int) {
+    let hash = Self.hash(user.key)
+    if user.ticketsOwned > 0 { owned[hash] = user.ticketsOwned }
+    guard user.live > 0, user.live < standings.count else { return }
+    if users[user.live] == hash, isLive(user.live) {
+      linked[user.live] = true
+    } else if !endedInMass(user.live) {
+      // Ended in mass leaves the user's place behind, and the next join sees that.
+      findings.add(
+        Finding(
+          .placeStale, event: event, generation: generation, position: user.live,
+          "a user's place is this request, which is \(state(user.live)?.name ?? "not known")"
+            + (users[user.live] == hash ? "" : " and not theirs")))
+    }
+  }
+
+  /// In line, or with a hold.
+  func isLive(_ position: Int) -> Bool {
+    switch state(position) {
+    case .reserved, .confirming, .declined: true
+    case .standby: !endedInMass(position)
+    case nil: isInStream(position)
+    default: false
+    }
+  }
+
+  func isLinked(_ position: Int) -> Bool { linked[position] }
+
+  /// Users whose number of tickets is not what their records say.
+  var miscounted: [(owned: Int, bought: Int, example: Int?)] {
+    var wrong: [(owned: Int, bought: Int, example: Int?)] = []
+    for (user, count) in bought where owned[user] != count {
+      wrong.append((owned[user] ?? 0, count, told.keys.first { users[$0] == user }))
+    }
+    for (user, count) in owned where bought[user] == nil { wrong.append((count, 0, nil)) }
+    return wrong
+  }
+
+  /// FNV-1a; a user's key is a hash already, so this only folds it into a word.
+  private static func hash(_ key: String) -> UInt64 {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in key.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    return hash == 0 ? 1 : hash
+  }
+}
+
+extension RequestRecord.State {
+  /// The state in words.
+  package var name: String {
+    switch self {
+    case .standby: "standby"
+    case .reserved: "reserved"
+    case .confirming: "confirming"
+    case .purchased: "purchased"
+    case .declined: "declined with a hold"
+    case .declinedForGood: "declined"
+    case .expired: "expired"
+    case .soldOut: "sold out"
+    case .cancelled: "cancelled"
+    case .rejected: "rejected"
+    }
+  }
+}

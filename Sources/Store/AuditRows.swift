@@ -1,0 +1,83 @@
+/// An event as the audit sees it.
+package struct AuditedEvent: Sendable, Equatable {
+  package var settings: EventSettings
+  /// Grows with every change of the event.
+  package var version: Int
+  package var currency: String
+
+  package init(settings: EventSettings, version: Int, currency: String) {
+    self.settings = settings
+    self.version = version
+    self.currency = currency
+  }
+}
+
+/// A ticket and who claims it.
+package struct AuditedTicket: Sendable, Equatable {
+  package var id: Int
+  package var price: Int
+  package var isPurchased: Bool
+  package var paymentID: String?
+  package var claim: PurchaseStore.Key?
+
+  package init(id: Int, price: Int, isPurchased: Bool, paymentID: String?, claim: PurchaseStore.Key?) {
+    self.id = id
+    self.price = price
+    self.isPurchased = isPurchased
+    self.paymentID = paymentID
+    self.claim = claim
+  }
+}
+
+/// A request that reached payment.
+package struct AuditedPurchase: Sendable, Equatable {
+  package var key: PurchaseStore.Key
+  package var user: String
+  package var state: PurchaseStore.Standing.State
+  package var attempt: Int
+  package var tickets: [Int]
+  package var amount: Int
+  package var currency: String
+  package var paymentID: String?
+  /// Why it was declined or void.
+  package var reason: String?
+  package var isCaptureNoted: Bool
+  /// Seconds since it changed.
+  package var ageSeconds: Int
+
+  package init(
+    key: PurchaseStore.Key, user: String, state: PurchaseStore.Standing.State, attempt: Int, tickets: [Int],
+    amount: Int, currency: String, paymentID: String?, reason: String?, isCaptureNoted: Bool, ageSeconds: Int
+  ) {
+    self.key = key
+    self.user = user
+    self.state = state
+    self.attempt = attempt
+    self.tickets = tickets
+    self.amount = amount
+    self.currency = currency
+    self.paymentID = paymentID
+    self.reason = reason
+    self.isCaptureNoted = isCaptureNoted
+    self.ageSeconds = ageSeconds
+  }
+}
+
+/// Something that is still to be done at the provider.
+package struct AuditedChore: Sendable, Equatable {
+  package var key: PurchaseStore.Key
+  package var isCapture: Bool
+  package var paymentID: String
+  package var attempts: Int
+  /// Seconds since it was due; negative while it is leased or not due.
+  package var overdueSeconds: Int
+
+  package init(key: PurchaseStore.Key, isCapture: Bool, paymentID: String, attempts: Int, overdueSeconds: Int)
+  {
+    self.key = key
+    self.isCapture = isCapture
+    self.paymentID = paymentID
+    self.attempts = attempts
+    self.overdueSeconds = overdueSeconds
+  }
+}

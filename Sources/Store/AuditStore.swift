@@ -1,0 +1,204 @@
+package import EventLoop
+package import Postgres
+
+/// What the audit reads of PostgreSQL, page by page, and the few statements with which it repairs.
+@LoopActor
+package final class AuditStore {
+  private let postgres: PostgresClient
+
+  package init(_ postgres: PostgresClient) { self.postgres = postgres }
+
+  /// Events by ascending id, from the first above `id`.
+  package func events(after id: Int, limit: Int) async throws -> [AuditedEvent] {
+    let rows = try await postgres.query(
+      """
+      SELECT id, generation, state, queue_limit, per_user_limit, hold_seconds, rate, message, version, currency
+      FROM event WHERE id > \(id) ORDER BY id LIMIT \(limit)
+      """)
+    return try rows.map { row in
+      AuditedEvent(
+        settings: EventSettings(
+          id: try row.int("id"), generation: try row.int("generation"), state: try row.string("state"),
+          queueLimit: try row.int("queue_limit"), perUserLimit: try row.int("per_user_limit"),
+          holdSeconds: try row.int("hold_seconds"), rate: row["rate"].int, message: try row.string("message")),
+        version: try row.int("version"), currency: try row.string("currency"))
+    }
+  }
+
+  /// The fencing number of each partition that ever had an owner.
+  package func epochs() async throws -> [Int: Int] {
+    var epochs: [Int: Int] = [:]
+    for row in try await postgres.query("SELECT id, epoch FROM partition") {
+      epochs[try row.int("id")] = try row.int("epoch")
+    }
+    return epochs
+  }
+
+  /// Reads an event's sales as of one moment, in pages.
+  /// - Parameters:
+  ///   - tickets: called with each page, by ascending id.
+  ///   - purchases: called with each page, by generation and position.
+  package func sales(
+    event: Int, pageSize: Int, tickets: @LoopActor ([AuditedTicket]) -> Void,
+    purchases: @LoopActor ([AuditedPurchase]) -> Void
+  ) async throws -> [AuditedChore] {
+    try await postgres.withTransaction { transaction in
+      _ = try await transaction.query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+      var last = 0
+      while true {
+        let page = try await Self.tickets(transaction, event: event, after: last, limit: pageSize)
+        tickets(page)
+        guard page.count == pageSize, let end = page.last?.id else { break }
+        last = end
+      }
+      var end = (generation: 0, position: 0)
+      while true {
+        let page = try await Self.purchases(transaction, event: event, after: end, limit: pageSize)
+        purchases(page)
+        guard page.count == pageSize, let last = page.last else { break }
+        end = (last.key.generation, last.key.position)
+      }
+      return try await Self.chores(transaction, event: event)
+    }
+  }
+
+  private static func tickets(
+    _ transaction: PostgresTransaction, event: Int, after id: Int, limit: Int
+  ) async throws -> [AuditedTicket] {
+    let rows = try await transaction.query(
+      """
+      SELECT t.id, t.price, t.purchased, t.payment_id, c.generation, c.position
+      FROM ticket t LEFT JOIN claim c ON c.event_id = t.event_id AND c.ticket_id = t.id
+      WHERE t.event_id = \(event) AND t.id > \(id) ORDER BY t.id LIMIT \(limit)
+      """)
+    return try rows.map { row in
+      var claim: PurchaseStore.Key?
+      if let generation = row["generation"].int, let position = row["position"].int {
+        claim = PurchaseStore.Key(event: event, generation: generation, position: position)
+      }
+      return AuditedTicket(
+        id: try row.int("id"), price: try row.int("price"), isPurchased: try row.bool("purchased"),
+        paymentID: row["payment_id"].string, claim: claim)
+    }
+  }
+
+  /// One purchase as it is now.
+  package func purchase(_ key: PurchaseStore.Key) async throws -> AuditedPurchase? {
+    let rows = try await postgres.query(
+      """
+      SELECT generation, position, user_id, state, try, tickets, amount, currency, payment_id, reason,
+        captured_at IS NOT NULL AS captured, extract(epoch FROM now() - updated_at)::bigint AS age
+      FROM purchase
+      WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
+      """)
+    return try rows.first.map { try Self.purchase($0, event: key.event) }
+  }
+
+  private static func purchases(
+    _ transaction: PostgresTransaction, event: Int, after end: (generation: Int, position: Int), limit: Int
+  ) async throws -> [AuditedPurchase] {
+    let rows = try await transaction.query(
+      """
+      SELECT generation, position, user_id, state, try, tickets, amount, currency, payment_id, reason,
+        captured_at IS NOT NULL AS captured, extract(epoch FROM now() - updated_at)::bigint AS age
+      FROM purchase
+      WHERE event_id = \(event) AND (generation, position) > (\(end.generation)::int, \(end.position)::bigint)
+      ORDER BY generation, position LIMIT \(limit)
+      """)
+    return try rows.map { try purchase($0, event: event) }
+  }
+
+  private static func purchase(_ row: PostgresRow, event: Int) throws -> AuditedPurchase {
+    guard let state = PurchaseStore.Standing.State(rawValue: try row.string("state")) else {
+      throw StoreError(.unexpectedAnswer, "purchase.state")
+    }
+    return AuditedPurchase(
+      key: PurchaseStore.Key(
+        event: event, generation: try row.int("generation"), position: try row.int("position")),
+      user: try row.string("user_id"), state: state, attempt: try row.int("try"),
+      tickets: row["tickets"].ints ?? [], amount: try row.int("amount"), currency: try row.string("currency"),
+      paymentID: row["payment_id"].string, reason: row["reason"].string,
+      isCaptureNoted: try row.bool("captured"), ageSeconds: try row.int("age"))
+  }
+
+  /// The oldest of an event's chores: how many there are is bounded by what the relay leaves behind.
+  private static func chores(_ transaction: PostgresTransaction, event: Int) async throws -> [AuditedChore] {
+    let rows = try await transaction.query(
+      """
+      SELECT generation, position, kind, payment_id, attempts,
+        extract(epoch FROM now() - available_at)::bigint AS overdue
+      FROM outbox WHERE event_id = \(event) ORDER BY available_at LIMIT 1000
+      """)
+    return try rows.map { row in
+      AuditedChore(
+        key: PurchaseStore.Key(
+          event: event, generation: try row.int("generation"), position: try row.int("position")),
+        isCapture: try row.string("kind") == "capture", paymentID: try row.string("payment_id"),
+        attempts: try row.int("attempts"), overdueSeconds: try row.int("overdue"))
+    }
+  }
+
+  // MARK: Repair
+
+  /// Those of `tickets` that nobody has bought or claimed.
+  package func free(event: Int, of tickets: [Int]) async throws -> [Int] {
+    let rows = try await postgres.query(
+      """
+      SELECT t.id FROM ticket t
+      WHERE t.event_id = \(event) AND t.id = ANY (\(tickets)::int[]) AND NOT t.purchased
+        AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.event_id = t.event_id AND c.ticket_id = t.id)
+      """)
+    return try rows.map { try $0.int("id") }
+  }
+
+  /// Deletes claims that belong to no live purchase and whose tickets are not sold.
+  /// - Returns: how many were deleted.
+  package func releaseClaims(event: Int, tickets: [Int]) async throws -> Int {
+    try await postgres.query(
+      """
+      DELETE FROM claim c USING ticket t
+      WHERE c.event_id = \(event) AND c.ticket_id = ANY (\(tickets)::int[]) AND t.event_id = c.event_id
+        AND t.id = c.ticket_id AND NOT t.purchased
+        AND NOT EXISTS (SELECT 1 FROM purchase p WHERE p.event_id = c.event_id AND p.generation = c.generation
+          AND p.position = c.position AND p.state IN ('paying', 'sold') AND c.ticket_id = ANY (p.tickets))
+      RETURNING c.ticket_id
+      """
+    ).count
+  }
+
+  /// Claims and marks the tickets of a sold purchase, unless somebody else has them.
+  /// - Returns: how many tickets are now its own.
+  package func deliver(_ key: PurchaseStore.Key) async throws -> Int {
+    let results = try await postgres.transaction([
+      """
+      INSERT INTO claim (event_id, ticket_id, generation, position)
+      SELECT p.event_id, k.id, p.generation, p.position FROM purchase p CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
+      WHERE p.event_id = \(key.event) AND p.generation = \(key.generation) AND p.position = \(key.position)
+        AND p.state = 'sold'
+      ORDER BY 1, 2
+      ON CONFLICT DO NOTHING
+      """,
+      """
+      UPDATE ticket t SET purchased = true, payment_id = p.payment_id
+      FROM purchase p JOIN claim c ON c.event_id = p.event_id AND c.generation = p.generation
+        AND c.position = p.position AND c.ticket_id = ANY (p.tickets)
+      WHERE p.event_id = \(key.event) AND p.generation = \(key.generation) AND p.position = \(key.position)
+        AND p.state = 'sold' AND t.event_id = c.event_id AND t.id = c.ticket_id
+      RETURNING t.id
+      """,
+    ])
+    return results[1].count
+  }
+
+  /// Takes the partition away from its owner, who then reads the tickets anew, or whoever comes next.
+  /// - Returns: the new fencing number.
+  package func fence(_ partition: Partition) async throws -> Int {
+    let rows = try await postgres.query(
+      """
+      INSERT INTO partition (id, epoch) VALUES (\(partition.number), 1)
+      ON CONFLICT (id) DO UPDATE SET epoch = partition.epoch + 1 RETURNING epoch
+      """)
+    guard let row = rows.first else { throw StoreError(.unexpectedAnswer, "partition") }
+    return try row.int("epoch")
+  }
+}

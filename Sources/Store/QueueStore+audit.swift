@@ -1,0 +1,259 @@
+import EventLoop
+import Redis
+
+/// What the audit reads of the queues: everything there is, in batches of a bounded size, changing nothing.
+extension QueueStore {
+  /// Commands that one batch sends at once; the connection pipelines them.
+  private static let commandsInFlight = 64
+  /// Positions that share one hash of records.
+  package static let recordsPerBucket = 100
+  /// Users are spread over this many hashes, by the first two characters of their keys.
+  package static let userBuckets = userAlphabet.count * userAlphabet.count
+  private static let userAlphabet = Array(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+  /// An event's settings and counts as Redis has them.
+  package struct QueueFacts: Sendable, Equatable {
+    package var document: QueueDocument
+    package var queueLimit: Int
+    package var perUserLimit: Int
+    package var holdMilliseconds: Int
+    package var rate: Int?
+
+    package init(
+      document: QueueDocument, queueLimit: Int, perUserLimit: Int, holdMilliseconds: Int, rate: Int?
+    ) {
+      self.document = document
+      self.queueLimit = queueLimit
+      self.perUserLimit = perUserLimit
+      self.holdMilliseconds = holdMilliseconds
+      self.rate = rate
+    }
+  }
+
+  /// `nil` where Redis has no queue for the event.
+  package func queueFacts(event: Int) async throws -> QueueFacts? {
+    let names = QueueDocument.fields + ["queue_limit", "per_user_limit", "hold_ms", "rate"]
+    let answer = try await redis.command(["HMGET", .text(EventKeys(event).meta)] + names.map { .text($0) })
+    let values = (answer.array ?? []).map { $0.text ?? "" }
+    let own = QueueDocument.fields.count
+    guard values.count == names.count, let document = QueueDocument(values: Array(values[..<own])) else {
+      return nil
+    }
+    func integer(_ index: Int) -> Int { Int(values[own + index]) ?? 0 }
+    return QueueFacts(
+      document: document, queueLimit: integer(0), perUserLimit: integer(1), holdMilliseconds: integer(2),
+      rate: Int(values[own + 3]))
+  }
+
+  /// Redis's own time, in milliseconds since 1970.
+  package func serverMilliseconds() async throws -> Int {
+    guard let parts = try await redis.command(["TIME"]).array, parts.count == 2,
+      let seconds = parts[0].text.flatMap({ Int($0) }), let micros = parts[1].text.flatMap({ Int($0) })
+    else { throw StoreError(.unexpectedAnswer, "TIME") }
+    return seconds * 1000 + micros / 1000
+  }
+
+  /// Those in line after `position`, in order, at most `limit`.
+  package func waiting(event: Int, after position: Int, limit: Int) async throws -> [(
+    position: Int, user: String
+  )] {
+    let answer = try await redis.command([
+      "XRANGE", .text(EventKeys(event).queue), .text("\(position + 1)-0"), "+", "COUNT", .integer(limit),
+    ])
+    return (answer.array ?? []).compactMap { value in
+      guard let parts = value.array, parts.count == 2, let id = parts[0].text, let fields = parts[1].array,
+        let position = Int(id.prefix { $0 != "-" })
+      else { return nil }
+      var user = ""
+      for index in stride(from: 0, to: fields.count - 1, by: 2) where fields[index].text == "u" {
+        user = fields[index + 1].text ?? ""
+      }
+      return (position, user)
+    }
+  }
+
+  /// Whether each of these positions is in the stream of those in line.
+  package func areWaiting(event: Int, _ positions: [Int]) async throws -> [Bool] {
+    let key = EventKeys(event).queue
+    return try await pipelined(positions.map { ["XRANGE", .text(key), .text("\($0)-0"), .text("\($0)-0")] })
+      .map { $0.array?.isEmpty == false }
+  }
+
+  /// The records of the positions in these buckets: bucket n has positions n·100 to n·100 + 99.
+  package func records(
+    event: Int, buckets: Range<Int>
+  ) async throws -> [(position: Int, record: RequestRecord?)] {
+    let keys = EventKeys(event)
+    let answers = try await pipelined(
+      buckets.map { ["HGETALL", .text(keys.record($0 * Self.recordsPerBucket).key)] })
+    var records: [(position: Int, record: RequestRecord?)] = []
+    for (bucket, answer) in zip(buckets, answers) {
+      let fields = answer.array ?? []
+      for index in stride(from: 0, to: fields.count - 1, by: 2) {
+        guard let slot = fields[index].text.flatMap({ Int($0) }) else { continue }
+        records.append(
+          (bucket * Self.recordsPerBucket + slot, fields[index + 1].text.flatMap(RequestRecord.init)))
+      }
+    }
+    return records
+  }
+
+  /// Holds by rank in the order of their deadlines; the deadline, in milliseconds since 1970, is `nil` while a
+  /// payment is under way.
+  package func holds(event: Int, ranks: Range<Int>) async throws -> [(position: Int, deadline: Int?)] {
+    let answer = try await redis.command([
+      "ZRANGE", .text(EventKeys(event).holds), .integer(ranks.lowerBound), .integer(ranks.upperBound - 1),
+      "WITHSCORES",
+    ])
+    let values = answer.array ?? []
+    return stride(from: 0, to: values.count - 1, by: 2).compactMap { index in
+      guard let position = values[index].text.flatMap({ Int($0) }), let score = values[index + 1].text else {
+        return nil
+      }
+      return (position, Double(score).flatMap { $0.isFinite ? Int($0) : nil })
+    }
+  }
+
+  /// The position that locks each ticket, in order.
+  package func locks(event: Int, tickets: [Int]) async throws -> [Int?] {
+    if tickets.isEmpty { return [] }
+    let prefix = EventKeys(event).prefix
+    let answer = try await redis.command(["MGET"] + tickets.map { .text("\(prefix)l:\($0)") })
+    guard let values = answer.array, values.count == tickets.count else {
+      throw StoreError(.unexpectedAnswer, "MGET")
+    }
+    return values.map { $0.text.flatMap { Int($0) } }
+  }
+
+  /// What Redis remembers of a user of an event.
+  package struct UserStanding: Sendable {
+    /// See `UserKey`.
+    package let key: String
+    /// Their request in line or with a hold; 0 for none.
+    package let live: Int
+    package let ticketsOwned: Int
+  }
+
+  /// The users in these buckets.
+  package func users(event: Int, buckets: Range<Int>) async throws -> [UserStanding] {
+    let prefix = EventKeys(event).prefix
+    let width = Self.userAlphabet.count
+    let answers = try await pipelined(
+      buckets.map {
+        ["HGETALL", .text("\(prefix)u:\(Self.userAlphabet[$0 / width])\(Self.userAlphabet[$0 % width])")]
+      })
+    return answers.flatMap { answer -> [UserStanding] in
+      let fields = answer.array ?? []
+      return stride(from: 0, to: fields.count - 1, by: 2).compactMap { index in
+        guard let key = fields[index].text, let value = fields[index + 1].text else { return nil }
+        let parts = value.split(separator: ":").map { Int($0) ?? 0 }
+        return UserStanding(
+          key: key, live: parts.first ?? 0, ticketsOwned: parts.count > 1 ? parts[1] : 0)
+      }
+    }
+  }
+
+  /// The fencing number that Redis accepts; 0 before the first owner.
+  package func epoch(_ partition: Partition) async throws -> Int {
+    try await redis.command(["GET", .text(partition.epoch)]).text.flatMap { Int($0) } ?? 0
+  }
+
+  package func leaseHolder(_ partition: Partition) async throws -> String? {
+    try await redis.command(["GET", .text(partition.lease)]).text
+  }
+
+  /// Entries of a partition's confirm lane, or of its dead letters.
+  package struct LaneEntry: Sendable {
+    package let id: String
+    package let event: Int
+    package let generation: Int
+    package let position: Int
+    package let attempt: Int
+
+    /// When it was added, in milliseconds since 1970 on Redis's clock.
+    package var addedAt: Int { Int(id.prefix { $0 != "-" }) ?? 0 }
+  }
+
+  /// Entries after `id`, in order, at most `limit`.
+  package func laneEntries(
+    _ partition: Partition, deadLetters: Bool, after id: String?, limit: Int
+  ) async throws -> [LaneEntry] {
+    let answer = try await redis.command([
+      "XRANGE", .text(deadLetters ? partition.deadLetters : partition.confirmations),
+      id.map { .text("(\($0)") } ?? "-", "+", "COUNT", .integer(limit),
+    ])
+    return (answer.array ?? []).compactMap { value in
+      guard let parts = value.array, parts.count == 2, let id = parts[0].text, let list = parts[1].array
+      else {
+        return nil
+      }
+      var numbers: [String: Int] = [:]
+      for index in stride(from: 0, to: list.count - 1, by: 2) {
+        if let name = list[index].text { numbers[name] = list[index + 1].text.flatMap { Int($0) } }
+      }
+      return LaneEntry(
+        id: id, event: numbers["e"] ?? 0, generation: numbers["g"] ?? 0, position: numbers["p"] ?? 0,
+        attempt: numbers["t"] ?? 0)
+    }
+  }
+
+  // MARK: Repair
+
+  package enum Repair: String, Sendable {
+    case purchased = "P"
+    /// The hold goes on until its deadline.
+    case declined = "D"
+    case expired = "X"
+    /// The record stays as it is; its hold is put into the index of deadlines again.
+    case indexed = "I"
+  }
+
+  /// Puts a request's record into the state that PostgreSQL has, with everything that goes with it: locks,
+  /// bitmap, the user's place and count, and word to the owner of the seat map.
+  /// - Parameters:
+  ///   - expected: the state that the caller saw, `nil` for no record; nothing is done if it has changed since.
+  ///   - free: those of its tickets that nobody else has, to be sold again.
+  ///   - user: used only where there was no record.
+  /// - Returns: whether it was written.
+  package func repair(
+    event: Int, position: Int, expected: RequestRecord.State?, to repair: Repair, attempt: Int, amount: Int,
+    tickets: [Int], free: [Int], reason: String, user: String
+  ) async throws -> Bool {
+    let answer = try await redis.call(
+      "onsale_repair", keys: [EventKeys(event).meta],
+      [
+        .integer(position), .text(expected.map { String($0.rawValue) } ?? ""), .text(repair.rawValue),
+        .integer(attempt), .integer(amount), .text(tickets.map(String.init).joined(separator: ",")),
+        .text(free.map(String.init).joined(separator: ",")), .text(reason.replacing("|", with: " ")),
+        .text(UserKey(user).text),
+      ])
+    return answer.array?.first?.text == "ok"
+  }
+
+  /// Deletes the lock of a ticket if this position still has it.
+  /// - Parameter isFree: whether to offer the ticket to the owner of the seat map again.
+  /// - Returns: whether it was there.
+  package func dropLock(event: Int, ticket: Int, position: Int, isFree: Bool) async throws -> Bool {
+    let answer = try await redis.call(
+      "onsale_drop_lock", keys: [EventKeys(event).meta],
+      [.integer(ticket), .integer(position), isFree ? "1" : "0"])
+    return answer.array?.first?.text == "ok"
+  }
+
+  /// Sends commands at once, a bounded number at a time; the answers are in their order.
+  private func pipelined(_ commands: [[RedisArgument]]) async throws -> [RedisValue] {
+    var answers = [RedisValue](repeating: .null, count: commands.count)
+    for start in stride(from: 0, to: commands.count, by: Self.commandsInFlight) {
+      let part = start..<min(start + Self.commandsInFlight, commands.count)
+      try await withThrowingTaskGroup(of: (Int, RedisValue).self) { group in
+        for index in part {
+          let command = commands[index]
+          group.addTask { [redis] in (index, try await redis.command(command)) }
+        }
+        for try await (index, answer) in group { answers[index] = answer }
+      }
+    }
+    return answers
+  }
+}
