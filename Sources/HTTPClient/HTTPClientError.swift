@@ -12,6 +12,8 @@ package struct HTTPClientError: Error, Sendable, CustomStringConvertible {
     package static let tooLarge = Code(description: "too_large")
     /// The URL is malformed or not http(s).
     package static let invalidURL = Code(description: "invalid_url")
+    /// A header has a control character, such as a line break.
+    package static let invalidHeader = Code(description: "invalid_header")
     /// Too many requests wait already; nothing was sent.
     package static let overloaded = Code(description: "overloaded")
     /// The client is closed; nothing was sent.

@@ -18,21 +18,3 @@ package struct HTTPClientRequest: Sendable {
     self.timeoutMilliseconds = timeoutMilliseconds
   }
 }
-
-/// A whole response.
-package struct HTTPClientResponse: Sendable {
-  package var status: Int
-  package var headers: [(name: String, value: String)]
-  package var body: [UInt8]
-
-  package init(status: Int, headers: [(name: String, value: String)] = [], body: [UInt8] = []) {
-    self.status = status
-    self.headers = headers
-    self.body = body
-  }
-
-  /// The first header of that name, in any case.
-  package func header(_ name: String) -> String? {
-    headers.first { $0.name.lowercased() == name.lowercased() }?.value
-  }
-}
