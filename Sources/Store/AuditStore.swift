@@ -17,10 +17,7 @@ package final class AuditStore {
       """)
     return try rows.map { row in
       AuditedEvent(
-        settings: EventSettings(
-          id: try row.int("id"), generation: try row.int("generation"), state: try row.string("state"),
-          queueLimit: try row.int("queue_limit"), perUserLimit: try row.int("per_user_limit"),
-          holdSeconds: try row.int("hold_seconds"), rate: row["rate"].int, message: try row.string("message")),
+        settings: try EventSettings(row),
         version: try row.int("version"), currency: try row.string("currency"))
     }
   }

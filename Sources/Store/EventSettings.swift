@@ -1,3 +1,5 @@
+import Postgres
+
 /// What the queue needs to know of an event; the row in PostgreSQL is the original.
 package struct EventSettings: Sendable, Equatable {
   package var id: Int
@@ -9,10 +11,12 @@ package struct EventSettings: Sendable, Equatable {
   /// Grants per second; `nil` means as fast as possible.
   package var rate: Int?
   package var message: String
+  /// Grows with every change; Redis keeps the settings of the highest one.
+  package var version: Int
 
   package init(
     id: Int, generation: Int, state: String, queueLimit: Int, perUserLimit: Int, holdSeconds: Int, rate: Int?,
-    message: String
+    message: String, version: Int = 0
   ) {
     self.id = id
     self.generation = generation
@@ -22,5 +26,21 @@ package struct EventSettings: Sendable, Equatable {
     self.holdSeconds = holdSeconds
     self.rate = rate
     self.message = message
+    self.version = version
+  }
+}
+
+extension EventSettings {
+  /// The columns that `init(_:)` reads, of the table `event` or its alias `e`.
+  static let columns = """
+    e.id, e.generation, e.state, e.queue_limit, e.per_user_limit, e.hold_seconds, e.rate, e.message, e.version
+    """
+
+  init(_ row: PostgresRow) throws {
+    self.init(
+      id: try row.int("id"), generation: try row.int("generation"), state: try row.string("state"),
+      queueLimit: try row.int("queue_limit"), perUserLimit: try row.int("per_user_limit"),
+      holdSeconds: try row.int("hold_seconds"), rate: row["rate"].int, message: try row.string("message"),
+      version: try row.int("version"))
   }
 }

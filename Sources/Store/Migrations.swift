@@ -160,6 +160,13 @@ package struct Migrations {
       action text NOT NULL,
       detail text NOT NULL DEFAULT ''
     );
+    """,
     """
+    ALTER TABLE event ADD key text UNIQUE;
+    COMMENT ON COLUMN event.key IS 'names the event at its source, so that importing it again changes nothing';
+    CREATE INDEX event_due ON event (onsale_at) WHERE state = 'draft' AND onsale_at IS NOT NULL;
+    CREATE INDEX event_alive ON event (id) WHERE state IN ('open', 'paused');
+    CREATE INDEX audit_log_by_event ON audit_log (event_id, id);
+    """,
   ]
 }

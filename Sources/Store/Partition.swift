@@ -16,6 +16,7 @@ package struct Partition: Hashable, Sendable {
   var lease: String { prefix + "lease" }
   var epoch: String { prefix + "epoch" }
   var events: String { prefix + "events" }
+  var settings: String { prefix + "settings" }
   var confirmations: String { prefix + "c" }
   var deadLetters: String { prefix + "dead" }
 

@@ -128,14 +128,36 @@ package final class QueueStore {
 
   // MARK: Operator
 
-  /// Creates the event's queue, or changes its settings.
-  package func configure(_ event: EventSettings) async throws {
-    _ = try await call(
-      "onsale_configure", event.id,
-      [
-        .integer(event.generation), .text(event.state), .integer(event.queueLimit), .integer(event.perUserLimit),
-        .integer(event.holdSeconds * 1000), event.rate.map { .integer($0) } ?? "", .text(event.message),
-      ])
+  /// Changes the settings of the event's queue, unless it has later ones already.
+  ///
+  /// A queue is created with a generation that was never used before: take a new one from PostgreSQL for every
+  /// call that may create, and do not repeat such a call. `EventStore` does.
+  /// - Returns: the generation of the queue, or `nil` where there is none and `create` is false.
+  @discardableResult
+  package func configure(_ event: EventSettings, create: Bool = true) async throws -> Int? {
+    do {
+      let values = try await call(
+        "onsale_configure", event.id,
+        [
+          .integer(event.generation), .text(event.state), .integer(event.queueLimit), .integer(event.perUserLimit),
+          .integer(event.holdSeconds * 1000), event.rate.map { .integer($0) } ?? "", .text(event.message),
+          .integer(event.version), create ? "1" : "0",
+        ])
+      return values.count > 1 ? Self.number(values[1]) : nil
+    } catch let error as StoreError where error.code == .noQueue {
+      return nil
+    }
+  }
+
+  /// The version of the settings that each queue of the partition has.
+  package func settingsVersions(_ partition: Partition) async throws -> [Int: Int] {
+    let alive = Set(try await liveEvents(partition))
+    let answer = try await redis.command(["HGETALL", .text(partition.settings)])
+    var versions: [Int: Int] = [:]
+    for (event, version) in Self.fields(answer.array ?? []) {
+      if let event = Int(event), alive.contains(event) { versions[event] = Int(version) ?? 0 }
+    }
+    return versions
   }
 
   package func liveEvents(_ partition: Partition) async throws -> [Int] {

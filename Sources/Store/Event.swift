@@ -1,0 +1,56 @@
+/// An event as PostgreSQL has it, with what is sold of each section.
+package struct Event: Sendable, Equatable {
+  package struct Section: Sendable, Equatable {
+    package let id: Int
+    package let name: String
+    package let price: Int
+    package let total: Int
+    package let sold: Int
+  }
+
+  package let name: String
+  package let location: String
+  /// Seconds since 1970, as every time here.
+  package let date: Int
+  package let description: String
+  package let currency: String
+  package let onsaleAt: Int?
+  package let createdAt: Int
+  package let settings: EventSettings
+  /// Best first.
+  package var sections: [Section]
+
+  package var id: Int { settings.id }
+  package var state: String { settings.state }
+  package var total: Int { sections.reduce(0) { $0 + $1.total } }
+  package var sold: Int { sections.reduce(0) { $0 + $1.sold } }
+}
+
+/// Where the sale of an event stands, as its operator says.
+package enum EventState: String, Sendable, CaseIterable {
+  /// Not on sale yet; opens by hand, or by itself when it has a time for it.
+  case draft
+  case open
+  /// Buyers still join the line, and nobody is served.
+  case paused
+  /// Final: everyone still in line is told so.
+  case closed
+
+  /// Whether an operator may take the sale from here to `next`.
+  package func allows(_ next: EventState) -> Bool {
+    switch (self, next) {
+    case (.draft, .open), (.open, .paused), (.paused, .open): true
+    case (.draft, .closed), (.open, .closed), (.paused, .closed): true
+    default: self == next && self != .draft
+    }
+  }
+}
+
+/// One ticket as it is shown: what never changes about it.
+package struct Seat: Sendable, Equatable {
+  package let id: Int
+  package let section: Int
+  package let row: String?
+  package let seat: String?
+  package let price: Int
+}

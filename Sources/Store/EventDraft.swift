@@ -1,0 +1,103 @@
+import Onsale
+
+/// An event that is to be made, with all its tickets.
+package struct EventDraft: Sendable {
+  /// Names the event at its source, so that importing it again changes nothing; `nil` for none.
+  package var key: String?
+  package var name: String
+  package var location: String
+  /// Seconds since 1970, as every time here.
+  package var date: Int
+  package var description = ""
+  /// ISO 4217, in capitals.
+  package var currency: String
+  /// When the sale opens by itself; `nil` for never.
+  package var onsaleAt: Int?
+  package var holdSeconds = Limits.defaultHoldSeconds
+  package var perUserLimit = Limits.defaultPerUserLimit
+  package var queueLimit = Limits.defaultQueueLimit
+  package var sections: [SectionDraft]
+
+  package init(name: String, location: String, date: Int, currency: String, sections: [SectionDraft]) {
+    self.name = name
+    self.location = location
+    self.date = date
+    self.currency = currency
+    self.sections = sections
+  }
+}
+
+/// Tickets that are to be made in one section, best first.
+package struct SectionDraft: Sendable {
+  /// One ticket; without row and seat it is a general-admission place.
+  package struct Seat: Sendable, Hashable {
+    package let row: String?
+    package let seat: String?
+    /// In minor units; `nil` for the section's price.
+    package let price: Int?
+
+    package init(row: String?, seat: String?, price: Int? = nil) {
+      self.row = row
+      self.seat = seat
+      self.price = price
+    }
+  }
+
+  package var name: String
+  package var price: Int
+  package var seats: [Seat]
+
+  package init(name: String, price: Int, seats: [Seat]) {
+    self.name = name
+    self.price = price
+    self.seats = seats
+  }
+
+  /// General admission.
+  package init(name: String, price: Int, capacity: Int) {
+    self.init(name: name, price: price, seats: Array(repeating: Seat(row: nil, seat: nil), count: capacity))
+  }
+
+  /// Rows, best first, with seats numbered from 1.
+  package init(name: String, price: Int, rows: [(row: String, seats: Int)]) {
+    self.init(
+      name: name, price: price,
+      seats: rows.flatMap { row in (0..<row.seats).map { Seat(row: row.row, seat: String($0 + 1)) } })
+  }
+
+  /// What is wrong with the sections of one event taken together; `nil` when nothing is.
+  package static func problem(with sections: [SectionDraft]) -> String? {
+    if sections.count > Limits.sectionsPerEvent { return "more than \(Limits.sectionsPerEvent) sections" }
+    var names: Set<String> = []
+    var total = 0
+    for section in sections {
+      if !names.insert(section.name).inserted { return "the section \"\(section.name)\" twice" }
+      if section.seats.isEmpty { return "no seats in the section \"\(section.name)\"" }
+      total += section.seats.count
+      if total > Limits.ticketsPerEvent { return "more than \(Limits.ticketsPerEvent) tickets" }
+      var seats: Set<[String]> = []
+      for seat in section.seats {
+        guard let label = seat.seat else { continue }
+        if !seats.insert([seat.row ?? "", label]).inserted {
+          return "row \(seat.row ?? "-") seat \(label) of the section \"\(section.name)\" twice"
+        }
+      }
+    }
+    return nil
+  }
+}
+
+/// What an operator changes of an event; `nil` leaves as it is.
+package struct EventChanges: Sendable {
+  package var name: String?
+  package var location: String?
+  package var date: Int?
+  package var description: String?
+  /// The inner `nil` means that the sale does not open by itself.
+  package var onsaleAt: Int??
+  package var holdSeconds: Int?
+  package var perUserLimit: Int?
+  package var queueLimit: Int?
+
+  package init() {}
+}

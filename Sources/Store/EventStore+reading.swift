@@ -1,0 +1,150 @@
+import Onsale
+import Postgres
+
+extension EventStore {
+  /// What the queue needs to know; `nil` for an unknown event.
+  package func settings(event: Int) async throws -> EventSettings? {
+    try await postgres.query("SELECT \(unsafeSQL: EventSettings.columns) FROM event e WHERE e.id = \(event)")
+      .first.map { try EventSettings($0) }
+  }
+
+  /// An event with what is sold of it; `nil` for an unknown one.
+  package func event(_ id: Int) async throws -> Event? {
+    let results = try await postgres.transaction([
+      """
+      SELECT \(unsafeSQL: EventSettings.columns), \(unsafeSQL: Self.descriptive) FROM event e WHERE e.id = \(id)
+      """,
+      """
+      SELECT s.id, s.name, s.price, coalesce(t.total, 0) AS total, coalesce(t.sold, 0) AS sold
+      FROM section s LEFT JOIN (
+        SELECT section_id, count(*) AS total, count(*) FILTER (WHERE purchased) AS sold
+        FROM ticket WHERE event_id = \(id) GROUP BY section_id
+      ) t ON t.section_id = s.id
+      WHERE s.event_id = \(id) ORDER BY s.rank
+      """,
+    ])
+    guard let row = results[0].first else { return nil }
+    var event = try Self.event(row)
+    event.sections = try results[1].map { row in
+      Event.Section(
+        id: try row.int("id"), name: try row.string("name"), price: try row.int("price"),
+        total: try row.int("total"), sold: try row.int("sold"))
+    }
+    return event
+  }
+
+  /// Events by ascending id, from the first above `id`, without their sections.
+  package func events(after id: Int, limit: Int) async throws -> [Event] {
+    try await postgres.query(
+      """
+      SELECT \(unsafeSQL: EventSettings.columns), \(unsafeSQL: Self.descriptive) FROM event e
+      WHERE e.id > \(id) ORDER BY e.id LIMIT \(limit)
+      """
+    ).map(Self.event)
+  }
+
+  private static let descriptive = """
+    e.name, e.location, e.description, e.currency, extract(epoch FROM e.date)::bigint AS date,
+    extract(epoch FROM e.onsale_at)::bigint AS onsale_at, extract(epoch FROM e.created_at)::bigint AS created_at
+    """
+
+  private static func event(_ row: PostgresRow) throws -> Event {
+    Event(
+      name: try row.string("name"), location: try row.string("location"), date: try row.int("date"),
+      description: try row.string("description"), currency: try row.string("currency"),
+      onsaleAt: row["onsale_at"].int, createdAt: try row.int("created_at"), settings: try EventSettings(row),
+      sections: [])
+  }
+
+  /// Tickets by ascending id, from the first above `id`: what never changes about them.
+  package func seats(event: Int, after id: Int, limit: Int) async throws -> [Seat] {
+    try await postgres.query(
+      """
+      SELECT id, section_id, row, seat, price FROM ticket WHERE event_id = \(event) AND id > \(id)
+      ORDER BY id LIMIT \(limit)
+      """
+    ).map { row in
+      Seat(
+        id: try row.int("id"), section: try row.int("section_id"), row: row["row"].string, seat: row["seat"].string,
+        price: try row.int("price"))
+    }
+  }
+
+  /// Tickets that are sold or being paid, as a bitmap like `QueueStore.unavailableTickets`: what PostgreSQL knows
+  /// when Redis has no queue for the event.
+  package func unavailableTickets(event: Int) async throws -> [UInt8] {
+    let rows = try await postgres.query(
+      """
+      SELECT coalesce(array_agg(id), '{}') AS ids FROM (
+        SELECT id FROM ticket WHERE event_id = \(event) AND purchased
+        UNION SELECT ticket_id FROM claim WHERE event_id = \(event)
+      ) t
+      """)
+    var bitmap: [UInt8] = []
+    for id in rows.first?["ids"].ints ?? [] where id <= Limits.ticketID {
+      let byte = id >> 3
+      if byte >= bitmap.count { bitmap += [UInt8](repeating: 0, count: byte - bitmap.count + 1) }
+      bitmap[byte] |= 0x80 >> UInt8(id & 7)
+    }
+    return bitmap
+  }
+
+  /// What an event has brought in so far.
+  package struct Sales: Sendable {
+    /// Purchases by their state.
+    package let purchases: [String: Int]
+    /// Of what is sold, in minor units.
+    package let amount: Int
+    package let capturedAmount: Int
+    /// Different users who bought.
+    package let buyers: Int
+    package let firstSoldAt: Int?
+    package let lastSoldAt: Int?
+    /// Captures and cancellations that are still to be done at the provider.
+    package let openChores: Int
+  }
+
+  package func sales(event: Int) async throws -> Sales {
+    let results = try await postgres.transaction([
+      "SELECT state, count(*) AS count FROM purchase WHERE event_id = \(event) GROUP BY state",
+      """
+      SELECT coalesce(sum(amount), 0)::bigint AS amount,
+        coalesce(sum(amount) FILTER (WHERE captured_at IS NOT NULL), 0)::bigint AS captured,
+        count(DISTINCT user_id) AS buyers, extract(epoch FROM min(sold_at))::bigint AS first,
+        extract(epoch FROM max(sold_at))::bigint AS last
+      FROM purchase WHERE event_id = \(event) AND state = 'sold'
+      """,
+      "SELECT count(*) AS count FROM outbox WHERE event_id = \(event)",
+    ])
+    guard let row = results[1].first else { throw StoreError(.unexpectedAnswer, "sales") }
+    var purchases: [String: Int] = [:]
+    for row in results[0] { purchases[try row.string("state")] = try row.int("count") }
+    return Sales(
+      purchases: purchases, amount: try row.int("amount"), capturedAmount: try row.int("captured"),
+      buyers: try row.int("buyers"), firstSoldAt: row["first"].int, lastSoldAt: row["last"].int,
+      openChores: try results[2].first?.int("count") ?? 0)
+  }
+
+  /// One change that somebody made.
+  package struct LogEntry: Sendable {
+    package let id: Int
+    package let at: Int
+    package let who: String
+    package let action: String
+    package let detail: String
+  }
+
+  /// Changes of an event, latest first, from the first below `id`.
+  package func log(event: Int, before id: Int = .max, limit: Int) async throws -> [LogEntry] {
+    try await postgres.query(
+      """
+      SELECT id, extract(epoch FROM at)::bigint AS at, who, action, detail FROM audit_log
+      WHERE event_id = \(event) AND id < \(id) ORDER BY id DESC LIMIT \(limit)
+      """
+    ).map { row in
+      LogEntry(
+        id: try row.int("id"), at: try row.int("at"), who: try row.string("who"), action: try row.string("action"),
+        detail: try row.string("detail"))
+    }
+  }
+}

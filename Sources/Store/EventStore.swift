@@ -1,0 +1,303 @@
+package import EventLoop
+import Onsale
+package import Postgres
+
+/// Events in PostgreSQL, as operators make and change them. Every change is written together with who made it,
+/// and raises the event's version.
+///
+/// What a queue must know is written here first and to Redis after it: `publish` does the second step, and
+/// `reconcile` finds what a crash between both left undone.
+@LoopActor
+package final class EventStore {
+  /// Tickets inserted by one statement: it stays well below any statement timeout.
+  private static let ticketsPerStatement = 20_000
+
+  let postgres: PostgresClient
+
+  package init(_ postgres: PostgresClient) { self.postgres = postgres }
+
+  // MARK: Making
+
+  /// Makes an event with its tickets, as a draft.
+  /// - Returns: its id; not new if an event of the same `key` was there, which is then left as it is.
+  /// - Throws: `StoreError.invalid` for sections that cannot be.
+  package func create(_ draft: EventDraft, by who: String) async throws -> (id: Int, isNew: Bool) {
+    if draft.sections.isEmpty { throw StoreError(.invalid, "The event has no sections.") }
+    if let problem = SectionDraft.problem(with: draft.sections) {
+      throw StoreError(.invalid, "The event has \(problem).")
+    }
+    return try await postgres.withTransaction { transaction in
+      let rows = try await transaction.query(
+        """
+        INSERT INTO event (key, name, location, date, description, currency, onsale_at, hold_seconds, per_user_limit,
+          queue_limit, generation)
+        VALUES (\(draft.key), \(draft.name), \(draft.location), to_timestamp(\(draft.date)), \(draft.description),
+          \(draft.currency), to_timestamp(\(draft.onsaleAt)), \(draft.holdSeconds), \(draft.perUserLimit),
+          \(draft.queueLimit), 0)
+        ON CONFLICT (key) DO NOTHING RETURNING id
+        """)
+      guard let id = try rows.first?.int("id") else {
+        let known = try await transaction.query("SELECT id FROM event WHERE key = \(draft.key)")
+        guard let row = known.first else { throw StoreError(.unexpectedAnswer, "event.key") }
+        return (try row.int("id"), false)
+      }
+      let count = try await Self.insert(
+        draft.sections.map { (nil, 1, $0) }, event: id, firstSection: 1, firstSectionRank: 1, firstTicket: 1,
+        transaction)
+      try await Self.note(who, "create", event: id, detail: "\(count) tickets", transaction)
+      return (id, true)
+    }
+  }
+
+  /// Adds tickets to sections that are there, by their names, and to new ones.
+  /// - Returns: how many tickets were added.
+  package func addTickets(event: Int, _ sections: [SectionDraft], by who: String) async throws -> Int {
+    if let problem = SectionDraft.problem(with: sections) { throw StoreError(.invalid, "There are \(problem).") }
+    return try await postgres.withTransaction { transaction in
+      let state = try await Self.lock(event, transaction)
+      if state == .closed { throw StoreError(.conflict, "The sale is closed.") }
+      let known = try await transaction.query(
+        """
+        SELECT s.id, s.name, s.rank, coalesce(max(t.rank), 0) AS last, count(t.id) AS tickets
+        FROM section s LEFT JOIN ticket t ON t.event_id = s.event_id AND t.section_id = s.id
+        WHERE s.event_id = \(event) GROUP BY s.id, s.name, s.rank
+        """)
+      var idsAndRanks: [String: (id: Int, nextRank: Int)] = [:]
+      var lastSection = 0, lastRank = 0, tickets = 0
+      for row in known {
+        idsAndRanks[try row.string("name")] = (try row.int("id"), try row.int("last") + 1)
+        lastSection = max(lastSection, try row.int("id"))
+        lastRank = max(lastRank, try row.int("rank"))
+        tickets += try row.int("tickets")
+      }
+      let added = sections.reduce(0) { $0 + $1.seats.count }
+      guard tickets + added <= Limits.ticketsPerEvent else {
+        throw StoreError(.invalid, "An event has at most \(Limits.ticketsPerEvent) tickets.")
+      }
+      let parts = sections.map { section in
+        (idsAndRanks[section.name]?.id, idsAndRanks[section.name]?.nextRank ?? 1, section)
+      }
+      guard lastSection + parts.count <= Limits.sectionsPerEvent * 2 else {
+        throw StoreError(.invalid, "An event has at most \(Limits.sectionsPerEvent) sections.")
+      }
+      for (id, _, section) in parts {
+        if let id { try await Self.refuseDuplicates(of: section, id: id, event: event, transaction) }
+      }
+      let last = try await transaction.query(
+        "SELECT coalesce(max(id), 0) AS last FROM ticket WHERE event_id = \(event)"
+      ).first?.int("last")
+      let count = try await Self.insert(
+        parts, event: event, firstSection: lastSection + 1, firstSectionRank: lastRank + 1,
+        firstTicket: (last ?? 0) + 1, transaction)
+      _ = try await transaction.query("UPDATE event SET version = version + 1 WHERE id = \(event)")
+      try await Self.note(who, "add_tickets", event: event, detail: "\(count) tickets", transaction)
+      return count
+    }
+  }
+
+  /// - Parameter parts: the section's id if it is there, its next rank, and what to add.
+  private static func insert(
+    _ parts: [(id: Int?, nextRank: Int, draft: SectionDraft)], event: Int, firstSection: Int,
+    firstSectionRank: Int, firstTicket: Int, _ transaction: PostgresTransaction
+  ) async throws -> Int {
+    var sections: [(id: Int, draft: SectionDraft, rank: Int)] = []
+    var newIDs: [Int] = [], names: [String] = [], prices: [Int] = [], ranks: [Int] = []
+    for part in parts {
+      let id = part.id ?? firstSection + newIDs.count
+      sections.append((id, part.draft, part.nextRank))
+      if part.id != nil { continue }
+      ranks.append(firstSectionRank + newIDs.count)
+      newIDs.append(id)
+      names.append(part.draft.name)
+      prices.append(part.draft.price)
+    }
+    _ = try await transaction.query(
+      """
+      INSERT INTO section (event_id, id, name, price, rank)
+      SELECT \(event), i.* FROM unnest(\(newIDs)::int[], \(names)::text[], \(prices)::bigint[], \(ranks)::int[]) AS i
+      """)
+    var batch = Batch(), next = firstTicket
+    for section in sections {
+      for (index, seat) in section.draft.seats.enumerated() {
+        batch.add(next, section: section.id, seat, rank: section.rank + index, price: seat.price ?? section.draft.price)
+        next += 1
+        if batch.ids.count == ticketsPerStatement {
+          _ = try await transaction.query(batch.insertion(event: event))
+          batch = Batch()
+        }
+      }
+    }
+    if !batch.ids.isEmpty { _ = try await transaction.query(batch.insertion(event: event)) }
+    return next - firstTicket
+  }
+
+  private struct Batch {
+    var ids: [Int] = []
+    private var sections: [Int] = []
+    private var rows: [String?] = []
+    private var seats: [String?] = []
+    private var ranks: [Int] = []
+    private var prices: [Int] = []
+
+    mutating func add(_ id: Int, section: Int, _ seat: SectionDraft.Seat, rank: Int, price: Int) {
+      ids.append(id)
+      sections.append(section)
+      rows.append(seat.row)
+      seats.append(seat.seat)
+      ranks.append(rank)
+      prices.append(price)
+    }
+
+    func insertion(event: Int) -> SQL {
+      """
+      INSERT INTO ticket (event_id, id, section_id, row, seat, rank, price)
+      SELECT \(event), i.* FROM unnest(\(ids)::int[], \(sections)::int[], \(rows)::text[], \(seats)::text[],
+        \(ranks)::int[], \(prices)::bigint[]) AS i
+      """
+    }
+  }
+
+  private static func refuseDuplicates(
+    of section: SectionDraft, id: Int, event: Int, _ transaction: PostgresTransaction
+  ) async throws {
+    let labelled = section.seats.filter { $0.seat != nil }
+    if labelled.isEmpty { return }
+    let taken = try await transaction.query(
+      """
+      SELECT t.row, t.seat
+      FROM unnest(\(labelled.map { $0.row ?? "" })::text[], \(labelled.map { $0.seat ?? "" })::text[]) AS i (row, seat)
+      JOIN ticket t ON t.seat = i.seat AND coalesce(t.row, '') = i.row
+      WHERE t.event_id = \(event) AND t.section_id = \(id) LIMIT 1
+      """)
+    if let row = taken.first {
+      throw StoreError(
+        .conflict,
+        "Row \(row["row"].string ?? "-") seat \(row["seat"].string ?? "") of \"\(section.name)\" is there already.")
+    }
+  }
+
+  // MARK: Changing
+
+  /// Changes what is told about an event. Its currency and its tickets stay.
+  package func update(event: Int, _ changes: EventChanges, by who: String) async throws -> EventSettings {
+    let changesOnsale = changes.onsaleAt != nil
+    let onsaleAt: Int? = changes.onsaleAt ?? nil
+    var names: [String] = []
+    if changes.name != nil { names.append("name") }
+    if changes.location != nil { names.append("location") }
+    if changes.date != nil { names.append("date") }
+    if changes.description != nil { names.append("description") }
+    if changesOnsale { names.append("onsale_at") }
+    if changes.holdSeconds != nil { names.append("hold_seconds") }
+    if changes.perUserLimit != nil { names.append("per_user_limit") }
+    if changes.queueLimit != nil { names.append("queue_limit") }
+    return try await change(
+      event: event,
+      """
+      name = coalesce(\(changes.name), e.name), location = coalesce(\(changes.location), e.location),
+      date = coalesce(to_timestamp(\(changes.date)), e.date),
+      description = coalesce(\(changes.description), e.description),
+      onsale_at = CASE WHEN \(changesOnsale) THEN to_timestamp(\(onsaleAt)) ELSE e.onsale_at END,
+      hold_seconds = coalesce(\(changes.holdSeconds), e.hold_seconds),
+      per_user_limit = coalesce(\(changes.perUserLimit), e.per_user_limit),
+      queue_limit = coalesce(\(changes.queueLimit), e.queue_limit)
+      """, "update", detail: names.joined(separator: ", "), by: who)
+  }
+
+  package func setMessage(event: Int, _ message: String, by who: String) async throws -> EventSettings {
+    try await change(event: event, "message = \(message)", "message", detail: message, by: who)
+  }
+
+  /// - Parameter rate: grants per second; `nil` for as fast as possible.
+  package func setRate(event: Int, _ rate: Int?, by who: String) async throws -> EventSettings {
+    try await change(
+      event: event, "rate = \(rate)", "rate", detail: rate.map { "\($0)/s" } ?? "unlimited", by: who)
+  }
+
+  private func change(
+    event: Int, _ assignments: SQL, _ action: String, detail: String, by who: String
+  ) async throws -> EventSettings {
+    let results = try await postgres.transaction([
+      """
+      UPDATE event e SET \(assignments), version = e.version + 1 WHERE e.id = \(event)
+      RETURNING \(unsafeSQL: EventSettings.columns)
+      """,
+      """
+      INSERT INTO audit_log (who, event_id, action, detail)
+      SELECT \(who), e.id, \(action), \(detail) FROM event e WHERE e.id = \(event)
+      """,
+    ])
+    guard let row = results[0].first else { throw Self.unknown }
+    return try EventSettings(row)
+  }
+
+  /// Takes the sale to another state. The same state again changes nothing.
+  ///
+  /// Opening a draft takes a new generation in the same step, with which `publish` creates the queue.
+  /// - Throws: `StoreError.conflict` where that is not possible.
+  package func move(event: Int, to next: EventState, by who: String) async throws -> EventSettings {
+    try await postgres.withTransaction { transaction in
+      let state = try await Self.lock(event, transaction)
+      guard state.allows(next) else {
+        throw StoreError(.conflict, "The sale is \(state.rawValue); it cannot become \(next.rawValue).")
+      }
+      if state == next { return try await Self.settings(event, transaction) }
+      if next == .open {
+        let tickets = try await transaction.query("SELECT 1 FROM ticket WHERE event_id = \(event) LIMIT 1")
+        if tickets.isEmpty { throw StoreError(.conflict, "The event has no tickets.") }
+      }
+      let rows = try await transaction.query(
+        """
+        UPDATE event e SET state = \(next.rawValue), version = e.version + 1,
+          generation = e.generation + \(state == .draft && next == .open ? 1 : 0)
+        WHERE e.id = \(event) RETURNING \(unsafeSQL: EventSettings.columns)
+        """)
+      try await Self.note(who, next.rawValue, event: event, detail: "was \(state.rawValue)", transaction)
+      guard let row = rows.first else { throw Self.unknown }
+      return try EventSettings(row)
+    }
+  }
+
+  /// Opens the drafts whose time has come, and returns their settings, each with a new generation.
+  /// Called by several processes at once, each event is returned to one of them.
+  package func openDue() async throws -> [EventSettings] {
+    let rows = try await postgres.query(
+      """
+      WITH opened AS (
+        UPDATE event SET state = 'open', version = version + 1, generation = generation + 1
+        WHERE state = 'draft' AND onsale_at <= now() AND EXISTS (SELECT 1 FROM ticket t WHERE t.event_id = event.id)
+        RETURNING *
+      ), noted AS (
+        INSERT INTO audit_log (who, event_id, action, detail) SELECT 'schedule', id, 'open', 'was draft' FROM opened
+      )
+      SELECT \(unsafeSQL: EventSettings.columns) FROM opened e
+      """)
+    return try rows.map { try EventSettings($0) }
+  }
+
+  // MARK: Steps within a transaction
+
+  static let unknown = StoreError(.notFound, "There is no such event.")
+
+  private static func lock(_ event: Int, _ transaction: PostgresTransaction) async throws -> EventState {
+    let rows = try await transaction.query("SELECT state FROM event WHERE id = \(event) FOR UPDATE")
+    guard let row = rows.first, let state = EventState(rawValue: try row.string("state")) else { throw unknown }
+    return state
+  }
+
+  private static func settings(_ event: Int, _ transaction: PostgresTransaction) async throws -> EventSettings {
+    let rows = try await transaction.query(
+      "SELECT \(unsafeSQL: EventSettings.columns) FROM event e WHERE e.id = \(event)")
+    guard let row = rows.first else { throw unknown }
+    return try EventSettings(row)
+  }
+
+  private static func note(
+    _ who: String, _ action: String, event: Int, detail: String, _ transaction: PostgresTransaction
+  ) async throws {
+    _ = try await transaction.query(
+      """
+      INSERT INTO audit_log (who, event_id, action, detail) VALUES (\(who), \(event), \(action), \(detail))
+      """)
+  }
+}
