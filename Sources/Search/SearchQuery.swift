@@ -49,17 +49,20 @@ package struct SearchHit: Equatable, Sendable {
   package var currency: String
   package var onsaleState: String
 
-  package init(_ document: SearchDocument) {
-    id = document.id
-    name = document.name
-    location = document.location
-    date = document.date
-    available = document.available
-    held = document.held
-    minPrice = document.minPrice
-    maxPrice = document.maxPrice
-    currency = document.currency
-    onsaleState = document.onsaleState
+  package init(
+    id: Int, name: String, location: String, date: Int, available: Int, held: Int, minPrice: Int, maxPrice: Int,
+    currency: String, onsaleState: String
+  ) {
+    self.id = id
+    self.name = name
+    self.location = location
+    self.date = date
+    self.available = available
+    self.held = held
+    self.minPrice = minPrice
+    self.maxPrice = maxPrice
+    self.currency = currency
+    self.onsaleState = onsaleState
   }
 }
 
@@ -77,4 +80,9 @@ package struct SearchPage: Equatable, Sendable {
     self.hits = hits
     self.nextCursor = nextCursor
   }
+}
+
+extension SearchQuery {
+  /// Whether anything but the words narrows it.
+  var hasFilters: Bool { from != nil || to != nil || maxPrice != nil || !location.isEmpty }
 }

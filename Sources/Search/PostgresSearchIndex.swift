@@ -1,0 +1,329 @@
+package import EventLoop
+package import Logging
+import Onsale
+package import Postgres
+
+/// The index in PostgreSQL: text search over three small tables, with nothing to install but `pg_trgm`, which
+/// comes with PostgreSQL.
+///
+/// Counts change many times a second during a sale and texts hardly ever, so they live in different tables:
+/// an update of counts touches one narrow row and no text index.
+@LoopActor
+package final class PostgresSearchIndex: SearchIndex {
+  package nonisolated let name = "postgresql"
+
+  /// Texts prepared by another version of this program are prepared anew when they are written.
+  private static let textVersion = 1
+  /// Documents in one statement.
+  private static let batch = 500
+
+  private let reader: PostgresClient
+  private let writer: PostgresClient
+
+  /// - Parameter reader: where searches go, such as a replica; the writer itself if `nil`.
+  package init(_ writer: PostgresClient, reader: PostgresClient? = nil) {
+    self.writer = writer
+    self.reader = reader ?? writer
+  }
+
+  /// The tables, as idempotent statements for the owner of the schema. Two runs at once wait for each other.
+  package nonisolated static let schema = """
+    BEGIN;
+    SELECT pg_advisory_xact_lock(\(0x7365_6172));
+    CREATE EXTENSION IF NOT EXISTS pg_trgm;
+
+    CREATE TABLE IF NOT EXISTS search_document (
+      id bigint PRIMARY KEY,
+      version bigint NOT NULL,
+      name text NOT NULL,
+      location text NOT NULL,
+      date bigint NOT NULL,
+      currency text NOT NULL,
+      min_price bigint NOT NULL,
+      max_price bigint NOT NULL,
+      available int NOT NULL,
+      held int NOT NULL,
+      onsale_state text NOT NULL,
+      text_hash bigint NOT NULL,
+      written_at timestamptz NOT NULL DEFAULT now()
+    ) WITH (fillfactor = 70);
+    COMMENT ON COLUMN search_document.date IS 'Unix seconds';
+    CREATE INDEX IF NOT EXISTS search_document_by_date ON search_document (date, id);
+
+    CREATE TABLE IF NOT EXISTS search_text (
+      id bigint PRIMARY KEY REFERENCES search_document ON DELETE CASCADE,
+      words tsvector NOT NULL,
+      name_words int NOT NULL
+    );
+    COMMENT ON COLUMN search_text.words IS 'weight A: name, B: location, C: description';
+    CREATE INDEX IF NOT EXISTS search_text_words ON search_text USING gin (words) WITH (fastupdate = off);
+
+    CREATE TABLE IF NOT EXISTS search_word (word text PRIMARY KEY);
+    COMMENT ON TABLE search_word IS 'every word of the index, for correcting what was mistyped; never shrinks';
+    CREATE INDEX IF NOT EXISTS search_word_trigrams ON search_word USING gin (word gin_trgm_ops);
+
+    CREATE OR REPLACE FUNCTION search_similar_words(term text, most int) RETURNS SETOF text
+    LANGUAGE sql STABLE SET pg_trgm.similarity_threshold = 0.2 AS
+    'SELECT word FROM search_word WHERE word % term ORDER BY similarity(word, term) DESC, word LIMIT most';
+    COMMIT;
+    """
+
+  /// Fails where the schema is missing: creating it is for the owner of the database.
+  package func prepare() async throws {
+    try await failing { _ = try await writer.query("SELECT 1 FROM search_document, search_word LIMIT 0") }
+  }
+
+  // MARK: Searching
+
+  package func search(_ query: SearchQuery) async throws -> SearchPage {
+    try await failing {
+      let cursor = query.cursor.flatMap(SearchCursor.init)
+      let terms = SearchText.terms(query.terms, atMost: Limits.searchWords)
+      if cursor?.isCorrected != true {
+        let page = try await page(query, terms, cursor, isCorrected: false)
+        if page.total > 0 || terms.isEmpty { return page }
+      }
+      guard let corrected = try await corrected(terms, all: !query.hasFilters) else {
+        return SearchPage(total: 0, hits: [], nextCursor: nil)
+      }
+      return try await page(query, corrected, cursor, isCorrected: true)
+    }
+  }
+
+  private func page(
+    _ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?, isCorrected: Bool
+  ) async throws -> SearchPage {
+    let rows = try await reader.query(PostgresSearchStatement(query, terms, cursor).sql)
+    guard let total = try rows.first?.int("total") else {
+      throw SearchError(.unexpectedAnswer, "no count")
+    }
+    var hits: [SearchHit] = []
+    var last: SearchCursor?
+    for row in rows.prefix(query.limit) {
+      guard let id = row["id"].int else { break }
+      let hit = SearchHit(
+        id: id, name: try row.string("name"), location: try row.string("location"), date: try row.int("date"),
+        available: try row.int("available"), held: try row.int("held"), minPrice: try row.int("min_price"),
+        maxPrice: try row.int("max_price"), currency: try row.string("currency"),
+        onsaleState: try row.string("onsale_state"))
+      hits.append(hit)
+      last = SearchCursor(isCorrected: isCorrected, score: try row.int("score"), date: hit.date, id: id)
+    }
+    return SearchPage(total: total, hits: hits, nextCursor: rows.count > query.limit ? last?.text : nil)
+  }
+
+  /// The terms with near words in place of those that the index does not have. Where it has them all, and `all`
+  /// is set, near words beside each of them. `nil` where nothing is near.
+  private func corrected(_ terms: [SearchTerm], all: Bool) async throws -> [SearchTerm]? {
+    let typed = terms.compactMap(\.alternatives.first)
+    let rows = try await reader.query(
+      """
+      SELECT t.number, s.word, false AS is_known
+      FROM unnest(\(typed)::text[]) WITH ORDINALITY t(word, number), search_similar_words(t.word, 30) s(word)
+      UNION ALL
+      SELECT t.number, t.word, true FROM unnest(\(typed)::text[]) WITH ORDINALITY t(word, number)
+      WHERE EXISTS (SELECT FROM search_word s WHERE s.word = t.word)
+      """)
+    var candidates = [[String]](repeating: [], count: terms.count)
+    var isKnown = [Bool](repeating: false, count: terms.count)
+    for row in rows {
+      let index = try row.int("number") - 1
+      if try row.bool("is_known") {
+        isKnown[index] = true
+      } else {
+        candidates[index].append(try row.string("word"))
+      }
+    }
+    var corrected = terms
+    var changed = false
+    let everywhere = all && !isKnown.contains(false)
+    for index in terms.indices where everywhere || !isKnown[index] {
+      let near = Spelling.corrections(of: terms[index], among: candidates[index])
+      if near.isEmpty { continue }
+      corrected[index].alternatives = (isKnown[index] ? terms[index].alternatives : []) + near
+      changed = true
+    }
+    return changed ? corrected : nil
+  }
+
+  // MARK: Writing
+
+  package func apply(_ documents: [SearchDocument]) async throws {
+    try await failing { try await write(documents, force: false) }
+  }
+
+  private func write(_ documents: [SearchDocument], force: Bool) async throws {
+    var newest: [Int: SearchDocument] = [:]
+    for document in documents where document.version > newest[document.id]?.version ?? .min {
+      newest[document.id] = document
+    }
+    // In the order of ids, so that writers that overlap wait for each other instead of locking each other out.
+    let sorted = newest.values.sorted { $0.id < $1.id }
+    for start in stride(from: 0, to: sorted.count, by: Self.batch) {
+      try await write(batch: Array(sorted[start..<min(start + Self.batch, sorted.count)]), force: force)
+    }
+  }
+
+  private func write(batch: [SearchDocument], force: Bool) async throws {
+    var rest = batch
+    if !force {
+      let written = try await writer.query(Self.updateOfCounts(batch)).map { try $0.int("id") }
+      let done = Set(written)
+      rest = batch.filter { !done.contains($0.id) }
+      if rest.isEmpty { return }
+      let known = try await writer.query(
+        "SELECT id, version FROM search_document WHERE id = ANY(\(rest.map(\.id))::bigint[])")
+      var versions: [Int: Int] = [:]
+      for row in known { versions[try row.int("id")] = try row.int("version") }
+      rest = rest.filter { $0.version > versions[$0.id] ?? .min }
+      if rest.isEmpty { return }
+    }
+    var texts = PreparedTexts()
+    for document in rest { texts.append(document) }
+    _ = try await writer.transaction([
+      Self.insertion(rest, texts, force: force),
+      """
+      INSERT INTO search_word SELECT unnest(\(texts.vocabulary.sorted())::text[]) ON CONFLICT DO NOTHING
+      """,
+    ])
+  }
+
+  /// What documents' texts look like in the index.
+  private struct PreparedTexts {
+    var names: [String] = []
+    var locations: [String] = []
+    var descriptions: [String] = []
+    var nameWords: [Int] = []
+    var vocabulary: Set<String> = []
+
+    mutating func append(_ document: SearchDocument) {
+      let name = SearchText.words(document.name)
+      let location = SearchText.words(document.location)
+      let description = SearchText.words(document.description)
+      names.append(name.joined(separator: " "))
+      locations.append(location.joined(separator: " "))
+      descriptions.append(description.joined(separator: " "))
+      nameWords.append(name.count)
+      for word in [name, location, description].joined() where !word.allSatisfy(\.isNumber) {
+        vocabulary.insert(word)
+      }
+    }
+  }
+
+  /// For those whose text is as it was. Returns their ids.
+  private static func updateOfCounts(_ documents: [SearchDocument]) -> SQL {
+    """
+    UPDATE search_document d
+    SET version = u.version, date = u.date, currency = u.currency, min_price = u.min_price,
+      max_price = u.max_price, available = u.available, held = u.held, onsale_state = u.onsale_state,
+      written_at = now()
+    FROM unnest(\(documents.map(\.id))::bigint[], \(documents.map(\.version))::bigint[],
+      \(documents.map(\.date))::bigint[], \(documents.map(\.currency))::text[],
+      \(documents.map(\.minPrice))::bigint[], \(documents.map(\.maxPrice))::bigint[],
+      \(documents.map(\.available))::int[], \(documents.map(\.held))::int[],
+      \(documents.map(\.onsaleState))::text[], \(documents.map(hash))::bigint[])
+      AS u(id, version, date, currency, min_price, max_price, available, held, onsale_state, text_hash)
+    WHERE d.id = u.id AND d.version < u.version AND d.text_hash = u.text_hash
+    RETURNING d.id
+    """
+  }
+
+  /// - Parameter force: whether the same version is written again, for a rebuild.
+  private static func insertion(_ documents: [SearchDocument], _ texts: PreparedTexts, force: Bool) -> SQL {
+    """
+    WITH given AS (
+      SELECT * FROM unnest(\(documents.map(\.id))::bigint[], \(documents.map(\.version))::bigint[],
+        \(documents.map(\.name))::text[], \(documents.map(\.location))::text[],
+        \(documents.map(\.date))::bigint[], \(documents.map(\.currency))::text[],
+        \(documents.map(\.minPrice))::bigint[], \(documents.map(\.maxPrice))::bigint[],
+        \(documents.map(\.available))::int[], \(documents.map(\.held))::int[],
+        \(documents.map(\.onsaleState))::text[], \(documents.map(hash))::bigint[], \(texts.names)::text[],
+        \(texts.locations)::text[], \(texts.descriptions)::text[], \(texts.nameWords)::int[])
+        AS u(id, version, name, location, date, currency, min_price, max_price, available, held, onsale_state,
+          text_hash, a, b, c, name_words)
+    ), written AS (
+      INSERT INTO search_document AS d (id, version, name, location, date, currency, min_price, max_price,
+        available, held, onsale_state, text_hash)
+      SELECT id, version, name, location, date, currency, min_price, max_price, available, held, onsale_state,
+        text_hash
+      FROM given ORDER BY id
+      ON CONFLICT (id) DO UPDATE
+      SET version = excluded.version, name = excluded.name, location = excluded.location, date = excluded.date,
+        currency = excluded.currency, min_price = excluded.min_price, max_price = excluded.max_price,
+        available = excluded.available, held = excluded.held, onsale_state = excluded.onsale_state,
+        text_hash = excluded.text_hash, written_at = now()
+      WHERE d.version < excluded.version OR \(force) AND d.version = excluded.version
+      RETURNING id
+    )
+    INSERT INTO search_text (id, words, name_words)
+    SELECT g.id, setweight(to_tsvector('simple', g.a), 'A') || setweight(to_tsvector('simple', g.b), 'B')
+      || setweight(to_tsvector('simple', g.c), 'C'), g.name_words
+    FROM given g JOIN written USING (id)
+    ON CONFLICT (id) DO UPDATE SET words = excluded.words, name_words = excluded.name_words
+    """
+  }
+
+  /// Of everything that is searched as text, and of how it is prepared. 64 bits of FNV-1a.
+  private static func hash(_ document: SearchDocument) -> Int {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325 &+ UInt64(textVersion)
+    for text in [document.name, document.location, document.description] {
+      for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+      hash = (hash ^ 0xff) &* 0x100_0000_01b3
+    }
+    return Int(bitPattern: UInt(hash))
+  }
+
+  package func remove(_ ids: [Int]) async throws {
+    try await failing {
+      _ = try await writer.query("DELETE FROM search_document WHERE id = ANY(\(ids.sorted())::bigint[])")
+    }
+  }
+
+  package func indexedVersions(after id: Int, limit: Int) async throws -> [(id: Int, version: Int)] {
+    try await failing {
+      try await writer.query(
+        "SELECT id, version FROM search_document WHERE id > \(id) ORDER BY id LIMIT \(limit)"
+      ).map { (try $0.int("id"), try $0.int("version")) }
+    }
+  }
+
+  /// Writes every document again in place, and takes out those that are in no batch. Searches see the new
+  /// state of one batch after the other; a write that comes meanwhile with a newer version is kept.
+  package func rebuild(_ batch: @LoopActor () async throws -> [SearchDocument]?) async throws {
+    let started = try await failing {
+      try await writer.query("SELECT extract(epoch FROM clock_timestamp())::text AS now").first?.string("now")
+    }
+    var last = Int.min
+    while let documents = try await batch() {
+      guard let end = documents.map(\.id).max() else { continue }
+      try await failing {
+        try await write(documents, force: true)
+        try await removeLeftovers(after: last, through: end, except: documents.map(\.id), olderThan: started)
+      }
+      last = end
+    }
+    try await failing {
+      try await removeLeftovers(after: last, through: .max, except: [], olderThan: started)
+    }
+  }
+
+  private func removeLeftovers(
+    after first: Int, through last: Int, except ids: [Int], olderThan started: String?
+  ) async throws {
+    _ = try await writer.query(
+      """
+      DELETE FROM search_document
+      WHERE id > \(first) AND id <= \(last) AND NOT id = ANY(\(ids)::bigint[])
+        AND written_at < to_timestamp(\(started)::double precision)
+      """)
+  }
+
+  /// PostgreSQL's errors in the words of this module.
+  private func failing<Value>(_ body: @LoopActor () async throws -> Value) async throws -> Value {
+    do {
+      return try await body()
+    } catch let error as PostgresError {
+      throw SearchError(error.code == .server ? .unexpectedAnswer : .unavailable, error.description)
+    }
+  }
+}

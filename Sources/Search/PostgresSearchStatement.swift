@@ -1,0 +1,97 @@
+import Onsale
+import Postgres
+
+/// Writes a query down as SQL: one statement that counts all matches and returns one page.
+struct PostgresSearchStatement {
+  /// Columns of a hit, `score` and `total`; one row more than the page has where there is a next one, and one
+  /// row of NULLs beside `total` for an empty page.
+  let sql: SQL
+
+  init(_ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?) {
+    var conditions: [SQL] = []
+    if !query.includeSoldOut { conditions.append("(d.available > 0 OR d.held > 0)") }
+    if let from = query.from { conditions.append("d.date >= \(from)") }
+    if let to = query.to { conditions.append("d.date <= \(to)") }
+    if let price = query.maxPrice { conditions.append("d.min_price <= \(price)") }
+    let place = SearchText.terms(query.location, atMost: Limits.searchWords)
+    let needsText = !terms.isEmpty || !place.isEmpty
+    if !terms.isEmpty { conditions.append("t.words @@ \(Self.all(terms, ""))::tsquery") }
+    if !place.isEmpty { conditions.append("t.words @@ \(Self.all(place, "B"))::tsquery") }
+
+    var after: SQL = ""
+    if let cursor {
+      after = """
+        WHERE m.score < \(cursor.score)
+          OR m.score = \(cursor.score) AND (m.date, m.id) > (\(cursor.date), \(cursor.id))
+        """
+    }
+    sql = """
+      WITH matches AS (
+        SELECT d.id, d.date, \(Self.score(terms)) AS score
+        FROM search_document d \(unsafeSQL: needsText ? "JOIN search_text t USING (id)" : "")
+        \(Self.joined(conditions))
+      )
+      SELECT total.total, p.score, d.id, d.name, d.location, d.date, d.currency, d.min_price, d.max_price,
+        d.available, d.held, d.onsale_state
+      FROM (SELECT count(*) AS total FROM matches) total
+      LEFT JOIN (
+        SELECT m.id, m.date, m.score FROM matches m \(after)
+        ORDER BY m.score DESC, m.date, m.id LIMIT \(query.limit + 1)
+      ) p ON true
+      LEFT JOIN search_document d ON d.id = p.id
+      ORDER BY p.score DESC, p.date, p.id
+      """
+  }
+
+  private static func joined(_ conditions: [SQL]) -> SQL {
+    guard var all = conditions.first else { return "" }
+    for condition in conditions.dropFirst() { all = "\(all) AND \(condition)" }
+    return "WHERE \(all)"
+  }
+
+  /// `SearchScore` as an expression over `t.words`.
+  private static func score(_ terms: [SearchTerm]) -> SQL {
+    if terms.isEmpty { return "0" }
+    var sum: SQL = "0"
+    for term in terms {
+      var whole = term
+      whole.isPrefix = false
+      var cases: SQL = ""
+      for (weight, score) in [("A", SearchScore.name), ("B", SearchScore.location)] {
+        cases = "\(cases) WHEN t.words @@ \(one(whole, weight))::tsquery THEN \(unsafeSQL: "\(score.whole)")"
+        if term.isPrefix {
+          cases =
+            "\(cases) WHEN t.words @@ \(one(term, weight))::tsquery THEN \(unsafeSQL: "\(score.beginning)")"
+        }
+      }
+      if term.isPrefix {
+        cases =
+          "\(cases) WHEN t.words @@ \(one(whole, ""))::tsquery THEN \(unsafeSQL: "\(SearchScore.description.whole)")"
+      }
+      let otherwise = term.isPrefix ? SearchScore.description.beginning : SearchScore.description.whole
+      sum = "\(sum) + CASE \(cases) ELSE \(unsafeSQL: "\(otherwise)") END"
+    }
+    for (left, right) in zip(terms, terms.dropFirst()) {
+      let near = (1...SearchScore.gaps + 1).map { "(\(one(left, "")) <\($0)> \(one(right, "")))" }
+      sum = """
+        \(sum) + CASE WHEN t.words @@ \(near.joined(separator: " | "))::tsquery
+          THEN \(unsafeSQL: "\(SearchScore.neighbours)") ELSE 0 END
+        """
+    }
+    return """
+      \(sum) + CASE WHEN t.name_words = \(terms.count) AND t.words @@ \(all(terms, "A"))::tsquery
+        THEN \(unsafeSQL: "\(SearchScore.wholeName)") ELSE 0 END
+      """
+  }
+
+  private static func all(_ terms: [SearchTerm], _ weight: String) -> String {
+    terms.map { one($0, weight) }.joined(separator: " & ")
+  }
+
+  /// In the syntax of `tsquery`. Words consist of letters and digits, so quoting them is enough.
+  private static func one(_ term: SearchTerm, _ weight: String) -> String {
+    let suffix = (term.isPrefix ? "*" : "") + weight
+    let words = term.alternatives.map { "'\($0)'" + (suffix.isEmpty ? "" : ":" + suffix) }
+    return words.count == 1 ? words[0] : "(" + words.joined(separator: " | ") + ")"
+  }
+}
