@@ -32,6 +32,9 @@ package final class GroupCommit<Item, Output: Sendable> {
     self.perform = perform
   }
 
+  /// Whether nothing waits and nothing is under way.
+  package var isIdle: Bool { waiting.isEmpty && underWay == 0 }
+
   /// Hands `item` to a batch and returns its own result.
   package func submit(_ item: sending Item) async throws -> Output {
     guard waiting.count < capacity else { throw Full() }

@@ -27,6 +27,12 @@ package final class PurchaseStore {
     }
   }
 
+  private static let freePrefix = "free-"
+
+  /// What stands for the payment of tickets that cost nothing: no provider ever sees it.
+  package static func freePaymentID(_ reference: String) -> String { freePrefix + reference }
+  package static func isFree(_ paymentID: String) -> Bool { paymentID.hasPrefix(freePrefix) }
+
   /// Where a purchase stands.
   package struct Standing: Sendable, Equatable {
     package enum State: String, Sendable { case paying, sold, declined, void }

@@ -505,6 +505,14 @@ package final class QueueStore {
     _ = try await call("onsale_finish", event, arguments)
   }
 
+  /// Forgets an entry that needs no answer: a later attempt of the same buyer is under way.
+  package func acknowledge(_ confirmation: Confirmation) async throws {
+    guard let id = confirmation.entryID else { return }
+    let stream = Partition(of: confirmation.event).confirmations
+    _ = try await redis.command(["XACK", .text(stream), "workers", .text(id)])
+    _ = try await redis.command(["XDEL", .text(stream), .text(id)])
+  }
+
   // MARK: Encoding
 
   private static func confirmations(_ entries: RedisValue?) -> [Confirmation] {

@@ -1,0 +1,359 @@
+import EventLoop
+import Faults
+import Logging
+import Metrics
+import Payments
+import Store
+
+/// The confirm lane: carries out payments, many at once, shared by all workers through a consumer group.
+///
+/// 1. Intent and claims are committed in PostgreSQL. 2. The provider authorises. 3. The outcome is committed; that
+/// commit is the truth. 4. Redis learns of it and the entry is acknowledged. 5. The money is captured.
+/// A crash between any two steps is finished by whoever takes the entry over: each step finds out what was done.
+@LoopActor
+final class ConfirmLane {
+  struct Limits {
+    /// Confirmations under way at once in this process.
+    var inFlight = 4_096
+    /// Entries taken from one partition by one call.
+    var take = 256
+    /// Rows in one transaction. Statements are set-based, so larger is cheaper up to about this.
+    var group = 256
+    /// Transactions under way at once for each kind of step.
+    var concurrentGroups = 2
+    /// An entry whose worker says nothing for this long is taken over by another.
+    var visibilityMilliseconds = 15_000
+    /// An entry that was taken over more often than this is buried: it probably kills whoever holds it.
+    var deliveries = 5
+    /// A confirmation that fails this often in ways that waiting does not cure is buried.
+    var failures = 5
+  }
+
+  private static let pollMilliseconds: UInt64 = 500
+  private static let keepMilliseconds: UInt64 = 4_000
+  private static let shortestBackoffMilliseconds: UInt64 = 50
+  private static let longestBackoffMilliseconds: UInt64 = 5_000
+
+  private let worker: String
+  private let queue: QueueStore
+  private let purchases: PurchaseStore
+  private let provider: any PaymentProvider
+  private let limits: Limits
+  private let logger: Logger
+
+  private let intents: GroupCommit<QueueStore.Confirmation, PurchaseStore.Standing?>
+  private let settlements: GroupCommit<PurchaseStore.Settlement, PurchaseStore.Standing?>
+  private let captures: GroupCommit<PurchaseStore.Chore, Void>
+  private var endings: [Int: GroupCommit<QueueStore.Ending, Void>] = [:]
+
+  /// Confirmations under way, by what they are about: a second delivery of one is ignored.
+  private var underWay: [PurchaseStore.Key: QueueStore.Confirmation] = [:]
+  private let bell = Bell()
+  private var ready: Set<Partition> = Set(Partition.all)
+  private var isStopping = false
+  private let drained = Bell()
+
+  private let finished: [QueueStore.Ending.Outcome: Counter]
+  private let underWayGauge = MetricsRegistry.shared.gauge(
+    "onsale_confirmations_under_way", "Confirmations under way in this process")
+  private let buried = MetricsRegistry.shared.counter("onsale_dead_letters_total", "Confirmations given up")
+  private let groupSizes = MetricsRegistry.shared.histogram(
+    "onsale_confirm_group_size", "Confirmations in one transaction", buckets: Histogram.sizes)
+
+  init(
+    worker: String, queue: QueueStore, purchases: PurchaseStore, provider: any PaymentProvider,
+    limits: Limits = Limits(), logger: Logger
+  ) {
+    self.worker = worker
+    self.queue = queue
+    self.purchases = purchases
+    self.provider = provider
+    self.limits = limits
+    self.logger = logger
+    let sizes = groupSizes
+    intents = GroupCommit(
+      maximumBatch: limits.group, concurrency: limits.concurrentGroups, capacity: limits.inFlight
+    ) { group in
+      sizes.record(Double(group.count))
+      return await Self.inGroups(group) { group in
+        try await Faults.crossing(.confirmIntent) { try await purchases.claim(group) }
+      }
+    }
+    settlements = GroupCommit(
+      maximumBatch: limits.group, concurrency: limits.concurrentGroups, capacity: limits.inFlight
+    ) { group in
+      await Self.inGroups(group) { group in
+        try await Faults.crossing(.confirmSettle) { try await purchases.settle(group) }
+      }
+    }
+    captures = GroupCommit(maximumBatch: limits.group, capacity: limits.inFlight) { group in
+      await Self.inGroups(group) { group in
+        try await Faults.crossing(.confirmCaptured) { try await purchases.done(group) }
+        return group.map { _ in }
+      }
+    }
+    finished = Dictionary(
+      uniqueKeysWithValues: [QueueStore.Ending.Outcome.purchased, .declined, .lost].map { outcome in
+        (
+          outcome,
+          MetricsRegistry.shared.counter(
+            "onsale_confirmations_total", "Confirmations that ended", labels: [("outcome", "\(outcome)")])
+        )
+      })
+  }
+
+  /// Runs `perform` on the whole group; if the server refuses it, on halves, so that one bad item fails alone.
+  private static func inGroups<Item, Output: Sendable>(
+    _ group: [Item], _ perform: @LoopActor ([Item]) async throws -> [Output]
+  ) async -> [Result<Output, any Error>] {
+    do {
+      return try await perform(group).map { .success($0) }
+    } catch {
+      if group.count == 1 || isTransient(error) { return group.map { _ in .failure(error) } }
+      let middle = group.count / 2
+      let first = await inGroups(Array(group[..<middle]), perform)
+      return first + (await inGroups(Array(group[middle...]), perform))
+    }
+  }
+
+  // MARK: Taking
+
+  /// Takes confirmations until cancelled, as far as there is room. Errors end a round, not the loop.
+  func run() async {
+    var polledAt: UInt64 = 0
+    while !Task.isCancelled && !isStopping {
+      bell.reset()
+      if EventLoop.shared.now >= polledAt + Self.pollMilliseconds {
+        ready = Set(Partition.all)
+        polledAt = EventLoop.shared.now
+      }
+      do {
+        try await takeFromReady()
+      } catch {
+        logger.warning("taking confirmations failed", ["error": "\(error)"])
+        ready = Set(Partition.all)
+      }
+      await bell.wait(milliseconds: Self.pollMilliseconds)
+    }
+  }
+
+  func wake(_ partition: Partition) {
+    ready.insert(partition)
+    bell.ring()
+  }
+
+  private func takeFromReady() async throws {
+    while let partition = ready.first, !isStopping, !Task.isCancelled {
+      let room = min(limits.take, limits.inFlight - underWay.count)
+      // What is under way rings the bell when it ends.
+      guard room > 0 else { return }
+      ready.remove(partition)
+      let taken = try await Faults.crossing(.confirmTake) {
+        try await queue.takeConfirmations(partition, worker: worker, limit: room)
+      }
+      if taken.count == room { ready.insert(partition) }
+      for confirmation in taken { begin(confirmation) }
+    }
+  }
+
+  /// Keeps what is under way from being taken over, and takes over what other workers have left behind.
+  func watch() async {
+    while !Task.isCancelled {
+      do {
+        try await sleep(milliseconds: Self.keepMilliseconds)
+        try await keep()
+        if !isStopping { try await takeOver() }
+      } catch is CancellationError {
+        return
+      } catch {
+        logger.warning("watching confirmations failed", ["error": "\(error)"])
+      }
+    }
+  }
+
+  private func keep() async throws {
+    let mine = Dictionary(grouping: underWay.values.filter { $0.entryID != nil }, by: \.partition)
+    for (partition, confirmations) in mine {
+      try await Faults.crossing(.confirmKeep) {
+        try await queue.keepConfirmations(partition, worker: worker, ids: confirmations.compactMap(\.entryID))
+      }
+    }
+  }
+
+  private func takeOver() async throws {
+    for partition in Partition.all {
+      let room = min(limits.take, limits.inFlight - underWay.count)
+      guard room > 0 else { return }
+      let left = try await Faults.crossing(.confirmTakeOver) {
+        try await queue.claimConfirmations(
+          partition, worker: worker, idleMilliseconds: limits.visibilityMilliseconds, limit: room)
+      }
+      guard !left.isEmpty else { continue }
+      logger.notice("confirmations taken over", ["partition": partition.number, "count": left.count])
+      let deliveries = try await queue.deliveries(partition, worker: worker, limit: limits.inFlight)
+      for confirmation in left {
+        if deliveries[confirmation.entryID ?? "", default: 1] > limits.deliveries {
+          try await bury(confirmation, reason: "delivered too often")
+        } else {
+          begin(confirmation)
+        }
+      }
+    }
+  }
+
+  /// Payments that PostgreSQL says were begun and never ended, whatever became of their entry.
+  func begin(stalled: [QueueStore.Confirmation]) {
+    for confirmation in stalled { begin(confirmation) }
+  }
+
+  /// Stops taking and waits for what is under way; what does not end is taken over by another worker.
+  func stop() async {
+    isStopping = true
+    bell.ring()
+    while !underWay.isEmpty { await drained.wait(milliseconds: 200) }
+    for partition in Partition.all { try? await queue.retireConsumer(partition, worker: worker) }
+  }
+
+  // MARK: Carrying out
+
+  private func begin(_ confirmation: QueueStore.Confirmation) {
+    let key = PurchaseStore.Key(confirmation)
+    if let known = underWay[key], known.attempt >= confirmation.attempt { return }
+    underWay[key] = confirmation
+    underWayGauge.value = Double(underWay.count)
+    // Owned by this object through `underWay`, bounded by `inFlight`; `stop` waits for all of them.
+    Task { @LoopActor in
+      await carryOut(confirmation)
+      if underWay[key]?.attempt == confirmation.attempt { underWay[key] = nil }
+      underWayGauge.value = Double(underWay.count)
+      if underWay.isEmpty { drained.ring() }
+      if !ready.isEmpty { bell.ring() }
+    }
+  }
+
+  private func carryOut(_ confirmation: QueueStore.Confirmation) async {
+    var failures = 0
+    var backoff = Self.shortestBackoffMilliseconds
+    while true {
+      do {
+        return try await attempt(confirmation)
+      } catch {
+        // A stopping worker leaves the entry pending: another one takes it over.
+        if isStopping { return }
+        if !Self.isTransient(error) { failures += 1 }
+        logger.warning(
+          "confirmation failed, trying again",
+          ["confirm.reference": confirmation.reference, "error": "\(error)", "confirm.failures": failures])
+        if failures >= limits.failures {
+          if (try? await bury(confirmation, reason: "\(error)")) != nil { return }
+        }
+        // Spread, so that thousands do not come back at the same moment after an outage.
+        try? await sleep(milliseconds: backoff / 2 + UInt64.random(in: 0...backoff / 2))
+        backoff = min(backoff * 2, Self.longestBackoffMilliseconds)
+      }
+    }
+  }
+
+  private func attempt(_ confirmation: QueueStore.Confirmation) async throws {
+    let standing = try await intents.submit(confirmation)
+    switch ConfirmStep(attempt: confirmation.attempt, standing: standing) {
+    case .tell(let outcome, let reason): try await finish(confirmation, outcome, reason: reason)
+    case .forget: try await finish(confirmation, nil, reason: "")
+    case .giveUp:
+      try await settle(confirmation, .void, paymentID: nil, reason: "tickets_taken")
+    case .pay:
+      guard let standing else { return }
+      try await pay(confirmation, standing)
+    }
+  }
+
+  private func pay(_ confirmation: QueueStore.Confirmation, _ standing: PurchaseStore.Standing) async throws {
+    if standing.amount == 0 {
+      return try await settle(confirmation, .sold, paymentID: PurchaseStore.freePaymentID(confirmation.reference), reason: "")
+    }
+    // The parameters are those frozen with the intent: a repetition must not differ.
+    let order = PaymentOrder(
+      reference: confirmation.reference, amount: standing.amount, currency: standing.currency,
+      method: standing.method, metadata: ["onsale_event": String(confirmation.event)])
+    let outcome: PaymentOutcome
+    do {
+      outcome = try await Faults.crossing(.confirmAuthorise) { try await provider.authorise(order) }
+    } catch let error as PaymentError where Self.isAboutTheCard(error) {
+      outcome = .declined(id: nil, code: "invalid_payment_method", message: error.message)
+    }
+    switch outcome {
+    case .authorised(let payment):
+      try await settle(confirmation, .sold, paymentID: payment.id, reason: "")
+    case .declined(let id, let code, _):
+      try await settle(confirmation, .declined, paymentID: id, reason: code)
+    }
+  }
+
+  private func settle(
+    _ confirmation: QueueStore.Confirmation, _ outcome: PurchaseStore.Settlement.Outcome, paymentID: String?,
+    reason: String
+  ) async throws {
+    let key = PurchaseStore.Key(confirmation)
+    let standing = try await settlements.submit(
+      PurchaseStore.Settlement(
+        key: key, attempt: confirmation.attempt, outcome: outcome, paymentID: paymentID, reason: reason))
+    let authorised = outcome == .sold ? paymentID : nil
+    let next = ConfirmStep.afterSettlement(
+      standing: standing, attempt: confirmation.attempt, paymentID: authorised)
+    if let orphan = next.orphan {
+      try await Faults.crossing(.confirmVoid) { try await purchases.noteCancellation(key, paymentID: orphan) }
+    } else if let authorised, standing?.state == .sold {
+      capture(PurchaseStore.Chore(key: key, kind: .capture, paymentID: authorised), confirmation.reference)
+    }
+    try await finish(confirmation, next.ending?.0, reason: next.ending?.reason ?? "")
+  }
+
+  /// Captures right after the commit. What fails here is in the outbox, for the relay.
+  private func capture(_ chore: PurchaseStore.Chore, _ reference: String) {
+    Task { @LoopActor in
+      do {
+        if !PurchaseStore.isFree(chore.paymentID) {
+          _ = try await Faults.crossing(.confirmCapture) {
+            try await provider.capture(chore.paymentID, reference: reference)
+          }
+        }
+        try await captures.submit(chore)
+      } catch {
+        logger.info("capture is left to the relay", ["confirm.reference": reference, "error": "\(error)"])
+      }
+    }
+  }
+
+  /// - Parameter outcome: `nil` only acknowledges the entry.
+  private func finish(
+    _ confirmation: QueueStore.Confirmation, _ outcome: QueueStore.Ending.Outcome?, reason: String
+  ) async throws {
+    guard let outcome else {
+      try await Faults.crossing(.confirmFinish) { try await queue.acknowledge(confirmation) }
+      return
+    }
+    try await group(for: confirmation.event).submit(.init(confirmation, outcome, reason: reason))
+    finished[outcome]?.increment()
+  }
+
+  private func group(for event: Int) -> GroupCommit<QueueStore.Ending, Void> {
+    if let group = endings[event] { return group }
+    // Forgotten when the table grows: events come and go, and a group holds nothing between batches.
+    if endings.count >= 1_024 { endings = endings.filter { !$0.value.isIdle } }
+    let queue = queue
+    let group = GroupCommit<QueueStore.Ending, Void>(maximumBatch: limits.group, capacity: limits.inFlight) { group in
+      await Self.inGroups(group) { group in
+        try await Faults.crossing(.confirmFinish) { try await queue.finish(event: event, group) }
+        return group.map { _ in }
+      }
+    }
+    endings[event] = group
+    return group
+  }
+
+  private func bury(_ confirmation: QueueStore.Confirmation, reason: String) async throws {
+    try await Faults.crossing(.confirmBury) { try await queue.bury(confirmation, reason: reason) }
+    buried.increment()
+    logger.error("confirmation buried", ["confirm.reference": confirmation.reference, "reason": reason])
+  }
+}

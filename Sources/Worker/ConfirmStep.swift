@@ -1,0 +1,56 @@
+import Payments
+import Store
+
+/// What to do next about a confirmation, decided from where its purchase stands in PostgreSQL. Pure.
+enum ConfirmStep: Equatable {
+  /// The tickets are claimed for this attempt: ask for the money.
+  case pay
+  /// The tickets belong to somebody else: nothing may be charged.
+  case giveUp
+  /// It ended already, before a crash: only the poller has to learn of it.
+  case tell(QueueStore.Ending.Outcome, reason: String)
+  /// A later attempt of the same buyer is under way: this entry is history.
+  case forget
+
+  /// - Parameter standing: after the intent was written; `nil` if PostgreSQL does not know the event.
+  init(attempt: Int, standing: PurchaseStore.Standing?) {
+    guard let standing else {
+      self = .tell(.lost, reason: "unknown_event")
+      return
+    }
+    switch standing.state {
+    case .sold: self = .tell(.purchased, reason: "")
+    case .void: self = .tell(.lost, reason: standing.reason)
+    case .declined: self = standing.attempt >= attempt ? .tell(.declined, reason: standing.reason) : .forget
+    case .paying:
+      if standing.attempt != attempt {
+        self = .forget
+      } else {
+        self = standing.ownsItsTickets ? .pay : .giveUp
+      }
+    }
+  }
+
+  /// How the poller learns what the commit said, and whether a payment was authorised for nothing.
+  static func afterSettlement(
+    standing: PurchaseStore.Standing?, attempt: Int, paymentID: String?
+  ) -> (ending: (QueueStore.Ending.Outcome, reason: String)?, orphan: String?) {
+    guard let standing else { return ((.lost, "unknown_event"), paymentID) }
+    switch standing.state {
+    case .sold:
+      let isOurs = standing.paymentID == paymentID
+      return ((.purchased, ""), isOurs ? nil : paymentID)
+    case .declined: return (standing.attempt == attempt ? (.declined, standing.reason) : nil, paymentID)
+    case .void: return ((.lost, standing.reason), paymentID)
+    // Another attempt has begun since: whatever this one authorised must not stay open.
+    case .paying: return (nil, standing.attempt == attempt ? nil : paymentID)
+    }
+  }
+}
+
+extension QueueStore.Confirmation {
+  /// Names this attempt to pay, at the provider too. A retry after a crash has the same name.
+  var reference: String { "\(event)-\(generation)-\(position)-\(attempt)" }
+
+  var partition: Partition { Partition(of: event) }
+}

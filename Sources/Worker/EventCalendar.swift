@@ -1,0 +1,44 @@
+import EventLoop
+import Faults
+import Logging
+import Store
+
+/// Opens events whose time has come, and heals the difference between what PostgreSQL says about events and what
+/// their queues say, which a crash between the two writes leaves behind, or a Redis that came back empty.
+@LoopActor
+final class EventCalendar {
+  private static let openMilliseconds: UInt64 = 500
+  private static let roundsPerReconciliation = 4
+
+  private let events: EventStore
+  private let queue: QueueStore
+  private let logger: Logger
+
+  init(events: EventStore, queue: QueueStore, logger: Logger) {
+    self.events = events
+    self.queue = queue
+    self.logger = logger
+  }
+
+  /// Runs until cancelled. Every worker does it: each step is atomic and harmless to repeat.
+  func run() async {
+    var round = 0
+    while !Task.isCancelled {
+      do {
+        try await Faults.crossing(.openDue) {
+          for event in try await events.openDue() { try await queue.configure(event) }
+        }
+        if round % Self.roundsPerReconciliation == 0 {
+          let healed = try await Faults.crossing(.reconcile) { try await events.reconcile(with: queue) }
+          if !healed.isEmpty { logger.notice("queues brought in line with PostgreSQL", ["events": healed.count]) }
+        }
+      } catch is CancellationError {
+        return
+      } catch {
+        logger.warning("calendar round failed", ["error": "\(error)"])
+      }
+      round += 1
+      do { try await sleep(milliseconds: Self.openMilliseconds) } catch { return }
+    }
+  }
+}

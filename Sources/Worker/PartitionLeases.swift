@@ -1,0 +1,129 @@
+import EventLoop
+import Faults
+import Logging
+import Metrics
+import Store
+
+/// Divides the partitions among the workers that are alive.
+///
+/// A lease in Redis says who is alive; the epoch from PostgreSQL makes a former owner harmless, whatever it
+/// believes. A worker renews what it has, lets go of what is beyond its share, and takes what nobody holds.
+@LoopActor
+final class PartitionLeases {
+  private static let leaseMilliseconds = 4_000
+  private static let roundMilliseconds: UInt64 = 1_000
+
+  private let worker: String
+  private let queue: QueueStore
+  private let epochs: EpochStore
+  private let makeOwner: @LoopActor (Partition, Int, _ onReplaced: @escaping @LoopActor () -> Void) -> PartitionOwner
+  private let logger: Logger
+  private let ownedGauge = MetricsRegistry.shared.gauge("onsale_partitions_owned", "Partitions this worker owns")
+  private let bell = Bell()
+  private var owners: [Partition: PartitionOwner] = [:]
+
+  init(
+    worker: String, queue: QueueStore, epochs: EpochStore, logger: Logger,
+    makeOwner: @escaping @LoopActor (Partition, Int, _ onReplaced: @escaping @LoopActor () -> Void) -> PartitionOwner
+  ) {
+    self.worker = worker
+    self.queue = queue
+    self.epochs = epochs
+    self.logger = logger
+    self.makeOwner = makeOwner
+  }
+
+  /// Runs rounds until cancelled. Errors end a round, not the loop.
+  func run() async {
+    while !Task.isCancelled {
+      bell.reset()
+      do {
+        try await round()
+      } catch is CancellationError {
+        break
+      } catch {
+        logger.warning("lease round failed", ["error": "\(error)"])
+      }
+      await bell.wait(milliseconds: Self.roundMilliseconds)
+    }
+  }
+
+  /// An event of the partition wants its lane, or leases have become free.
+  func wake(_ partition: Partition, event: Int?) {
+    if let event, let owner = owners[partition] {
+      if !owner.wake(event) { bell.ring() }
+    } else if event == nil {
+      bell.ring()
+    }
+  }
+
+  /// Hands everything over at once, so that another worker goes on without waiting for a lease to run out.
+  func stop() async {
+    let all = owners
+    owners = [:]
+    await withTaskGroup { group in
+      for (partition, owner) in all {
+        group.addTask { @LoopActor in await self.letGo(partition, owner) }
+      }
+    }
+    try? await queue.withdrawWorker(worker)
+  }
+
+  private func round() async throws {
+    let alive = try await queue.announceWorker(worker, milliseconds: Self.leaseMilliseconds)
+    for (partition, owner) in owners {
+      let renewed = try await Faults.crossing(.leaseRenew) {
+        try await queue.acquireLease(partition, worker: worker, milliseconds: Self.leaseMilliseconds)
+      }
+      if !renewed || owner.wasReplaced {
+        logger.notice("lease lost", ["partition": partition.number])
+        owners[partition] = nil
+        await owner.stop()
+      }
+    }
+    let share = (Partition.count + alive.count - 1) / max(1, alive.count)
+    for (partition, owner) in owners.sorted(by: { $0.key.number < $1.key.number }).dropFirst(share) {
+      logger.info("partition handed over", ["partition": partition.number])
+      owners[partition] = nil
+      await letGo(partition, owner)
+    }
+    if owners.count < share { try await takeFree(upTo: share) }
+    ownedGauge.value = Double(owners.count)
+    for owner in owners.values { try await owner.refresh() }
+  }
+
+  private func takeFree(upTo share: Int) async throws {
+    let holders = try await queue.leaseHolders()
+    // Starting at different places keeps workers that start together from racing for the same leases.
+    let offset = worker.utf8.reduce(0) { ($0 &* 31 &+ Int($1)) & 0xffff } % Partition.count
+    for index in 0..<Partition.count where owners.count < share {
+      let partition = Partition.all[(index + offset) % Partition.count]
+      guard owners[partition] == nil, holders[partition.number] == nil || holders[partition.number] == worker
+      else { continue }
+      let acquired = try await Faults.crossing(.leaseAcquire) {
+        try await queue.acquireLease(partition, worker: worker, milliseconds: Self.leaseMilliseconds)
+      }
+      if acquired { try await own(partition) }
+    }
+  }
+
+  private func own(_ partition: Partition) async throws {
+    let epoch: Int
+    do {
+      epoch = try await Faults.crossing(.leaseEpoch) { try await epochs.next(partition) }
+    } catch {
+      // Without PostgreSQL nobody can become an owner; let whoever reaches it try.
+      try? await queue.releaseLease(partition, worker: worker)
+      throw error
+    }
+    guard try await Faults.crossing(.leaseOwn, { try await queue.own(partition, epoch: epoch) }) else { return }
+    let owner = makeOwner(partition, epoch) { [weak self] in self?.bell.ring() }
+    owners[partition] = owner
+    logger.info("partition owned", ["partition": partition.number, "partition.epoch": epoch])
+  }
+
+  private func letGo(_ partition: Partition, _ owner: PartitionOwner) async {
+    await owner.stop()
+    try? await Faults.crossing(.leaseRelease) { try await queue.releaseLease(partition, worker: worker) }
+  }
+}

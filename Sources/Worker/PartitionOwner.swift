@@ -1,0 +1,69 @@
+import EventLoop
+import Faults
+import Logging
+import Store
+
+/// What a worker does with a partition it owns: one reserve lane for each event alive in it.
+@LoopActor
+final class PartitionOwner {
+  let partition: Partition
+  let epoch: Int
+  private let queue: QueueStore
+  private let seats: SeatStore
+  private let archive: QueueArchive
+  private let logger: Logger
+  private var lanes: [Int: (lane: ReserveLane, task: Task<Void, Never>)] = [:]
+  /// A newer owner was met: this one must go.
+  private(set) var wasReplaced = false
+  private let onReplaced: @LoopActor () -> Void
+
+  init(
+    partition: Partition, epoch: Int, queue: QueueStore, seats: SeatStore, archive: QueueArchive, logger: Logger,
+    onReplaced: @escaping @LoopActor () -> Void
+  ) {
+    self.partition = partition
+    self.epoch = epoch
+    self.queue = queue
+    self.seats = seats
+    self.archive = archive
+    self.logger = logger
+    self.onReplaced = onReplaced
+  }
+
+  /// Starts lanes for events that have none. Called regularly, and when an event wakes that is not known.
+  func refresh() async throws {
+    let events = try await Faults.crossing(.leaseEvents) { try await queue.liveEvents(partition) }
+    for event in events where lanes[event] == nil && !wasReplaced { start(event) }
+  }
+
+  private func start(_ event: Int) {
+    let lane = ReserveLane(
+      event: event, epoch: epoch, queue: queue, seats: seats, archive: archive, logger: logger)
+    // Owned by this object: `stop` cancels and awaits it.
+    let task = Task { @LoopActor [weak self] in
+      let end = await lane.run()
+      guard let self else { return }
+      lanes[event] = nil
+      if case .replaced = end, !wasReplaced {
+        wasReplaced = true
+        onReplaced()
+      }
+    }
+    lanes[event] = (lane, task)
+  }
+
+  /// - Returns: whether the event has a lane here.
+  func wake(_ event: Int) -> Bool {
+    guard let lane = lanes[event]?.lane else { return false }
+    lane.wake()
+    return true
+  }
+
+  /// Ends all lanes between two batches.
+  func stop() async {
+    wasReplaced = true
+    let tasks = lanes.values.map(\.task)
+    for task in tasks { task.cancel() }
+    for task in tasks { await task.value }
+  }
+}

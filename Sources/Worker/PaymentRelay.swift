@@ -1,0 +1,93 @@
+import EventLoop
+import Faults
+import Logging
+import Metrics
+import Payments
+import Store
+
+/// Finishes at the provider what commits have left to do: captures that did not happen right away, and
+/// authorisations without a sale. Each is retried, ever more rarely, until it is done.
+@LoopActor
+final class PaymentRelay {
+  private static let idleMilliseconds: UInt64 = 2_000
+  private static let batch = 64
+  private static let stalledBatch = 256
+
+  private let purchases: PurchaseStore
+  private let provider: any PaymentProvider
+  private let lane: ConfirmLane
+  private let logger: Logger
+  private let relayed = MetricsRegistry.shared.counter(
+    "onsale_relayed_total", "Captures and cancellations done after the fact")
+
+  init(purchases: PurchaseStore, provider: any PaymentProvider, lane: ConfirmLane, logger: Logger) {
+    self.purchases = purchases
+    self.provider = provider
+    self.lane = lane
+    self.logger = logger
+  }
+
+  /// Runs until cancelled. Errors end a round, not the loop.
+  func run() async {
+    while !Task.isCancelled {
+      var isBusy = false
+      do {
+        isBusy = try await round()
+      } catch is CancellationError {
+        return
+      } catch {
+        logger.warning("relay round failed", ["error": "\(error)"])
+      }
+      if !isBusy {
+        do { try await sleep(milliseconds: Self.idleMilliseconds) } catch { return }
+      }
+    }
+  }
+
+  private func round() async throws -> Bool {
+    let stalled = try await Faults.crossing(.relayStalled) {
+      try await purchases.stalledPayments(limit: Self.stalledBatch)
+    }
+    if !stalled.isEmpty {
+      logger.notice("stalled payments taken up", ["count": stalled.count])
+      lane.begin(stalled: stalled)
+    }
+    let due = try await Faults.crossing(.relayDue) { try await purchases.dueChores(limit: Self.batch) }
+    let done = await withTaskGroup(of: PurchaseStore.Chore?.self) { group in
+      for chore in due {
+        group.addTask { @LoopActor in await self.carryOut(chore) ? chore : nil }
+      }
+      return await group.reduce(into: [PurchaseStore.Chore]()) { if let chore = $1 { $0.append(chore) } }
+    }
+    if !done.isEmpty {
+      try await Faults.crossing(.confirmCaptured) { try await purchases.done(done) }
+      relayed.increment(by: done.count)
+    }
+    return due.count == Self.batch
+  }
+
+  private func carryOut(_ chore: PurchaseStore.Chore) async -> Bool {
+    if PurchaseStore.isFree(chore.paymentID) { return true }
+    let reference = "\(chore.key.event)-\(chore.key.generation)-\(chore.key.position)"
+    do {
+      switch chore.kind {
+      case .capture:
+        let payment = try await Faults.crossing(.confirmCapture) {
+          try await provider.capture(chore.paymentID, reference: reference)
+        }
+        return payment.status == .succeeded
+      case .cancel:
+        let payment = try await Faults.crossing(.confirmVoid) {
+          try await provider.cancel(chore.paymentID, reference: reference)
+        }
+        return payment.status == .canceled
+      }
+    } catch {
+      logger.warning(
+        "payment chore failed, trying again later",
+        ["chore.kind": chore.kind.rawValue, "chore.attempts": chore.attempts, "payment.id": chore.paymentID,
+         "error": "\(error)"])
+      return false
+    }
+  }
+}

@@ -1,0 +1,105 @@
+package import EventLoop
+package import Lifecycle
+package import Logging
+package import Payments
+package import Redis
+package import Store
+
+/// The role that decides and sells: owner of some partitions, and a member of everyone's confirm lane.
+///
+/// Any number of these may run, on any number of machines. One may be killed at any moment: what it had under way
+/// is finished by the others.
+@LoopActor
+package final class Worker: Service {
+  package struct Stores {
+    package let queue: QueueStore
+    package let purchases: PurchaseStore
+    package let seats: SeatStore
+    package let epochs: EpochStore
+    package let archive: QueueArchive
+    package let events: EventStore
+
+    package init(
+      queue: QueueStore, purchases: PurchaseStore, seats: SeatStore, epochs: EpochStore, archive: QueueArchive,
+      events: EventStore
+    ) {
+      self.queue = queue
+      self.purchases = purchases
+      self.seats = seats
+      self.epochs = epochs
+      self.archive = archive
+      self.events = events
+    }
+  }
+
+  package let name = "worker"
+  private let stores: Stores
+  private let leases: PartitionLeases
+  private let lane: ConfirmLane
+  private let relay: PaymentRelay
+  private let calendar: EventCalendar
+  private let subscriber: RedisSubscriber
+  /// What runs until `stop`: the lanes' outer loops.
+  private var running: [Task<Void, Never>] = []
+
+  /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
+  package init(
+    identity: String, stores: Stores, provider: any PaymentProvider, redis: RedisConfiguration, logger: Logger
+  ) {
+    self.stores = stores
+    let logger = logger.with(["worker": identity])
+    lane = ConfirmLane(
+      worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider, logger: logger)
+    relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
+    calendar = EventCalendar(events: stores.events, queue: stores.queue, logger: logger)
+    leases = PartitionLeases(worker: identity, queue: stores.queue, epochs: stores.epochs, logger: logger) {
+      partition, epoch, onReplaced in
+      PartitionOwner(
+        partition: partition, epoch: epoch, queue: stores.queue, seats: stores.seats, archive: stores.archive,
+        logger: logger.with(["partition": partition.number]), onReplaced: onReplaced)
+    }
+    let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })
+    let confirmWakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.confirmWakes, $0) })
+    let leases = leases, lane = lane
+    subscriber = RedisSubscriber(
+      redis, channels: wakes.keys.sorted() + confirmWakes.keys.sorted(), logger: logger,
+      onSubscribed: {
+        // Whatever was said while nobody listened.
+        for partition in Partition.all {
+          leases.wake(partition, event: nil)
+          lane.wake(partition)
+        }
+      },
+      onMessage: { channel, message in
+        if let partition = wakes[channel] {
+          leases.wake(partition, event: Int(String(decoding: message, as: UTF8.self)))
+        } else if let partition = confirmWakes[channel] {
+          lane.wake(partition)
+        }
+      })
+  }
+
+  package func start() async throws {
+    subscriber.start()
+    let leases = leases, lane = lane, relay = relay, calendar = calendar
+    running = [
+      Task { @LoopActor in await leases.run() },
+      Task { @LoopActor in await lane.run() },
+      Task { @LoopActor in await lane.watch() },
+      Task { @LoopActor in await relay.run() },
+      Task { @LoopActor in await calendar.run() },
+    ]
+  }
+
+  package func stop() async {
+    let (leasing, taking, watching) = (running[0], running[1], running[2])
+    for task in [leasing, running[3], running[4]] { task.cancel() }
+    await leasing.value
+    await leases.stop()
+    await lane.stop()
+    watching.cancel()
+    taking.cancel()
+    for task in running { await task.value }
+    subscriber.close()
+  }
+}
