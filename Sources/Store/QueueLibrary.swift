@@ -11,6 +11,7 @@ import Foundation
 ///     E x        zset    holds by deadline in ms; infinite while a payment is under way
 ///     E l:<t>    string  the lock of one ticket, with the hold's deadline as its TTL
 ///     E b        bitmap  tickets that are not free
+///     E i:<key>  string  what an Idempotency-Key first came with; kept for a day
 ///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), standbys left (c)
 ///     P events   set     events alive in the partition
 ///     P settings hash    event → version of the settings that its queue has
@@ -117,7 +118,10 @@ package enum QueueLibrary {
         'p', pos, 't', r.try, 'k', r.tickets, 'a', r.amount, 'm', method, 'u', user)
     end
 
-    -- KEYS m; ARGV user key, quantity, payload, user
+    -- An idempotency key names the call it first came with, for a day.
+    local IDEMPOTENCY_MS = 86400000
+
+    -- KEYS m; ARGV user key, quantity, payload, user, idempotency key or ''
     local function enqueue(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -126,6 +130,15 @@ package enum QueueLibrary {
         'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle')
       local state, generation, tail, head = v[1], v[2], tonumber(v[3]), tonumber(v[4])
       if not state then return {'missing'} end
+      local named = args[5] ~= '' and p .. 'i:' .. args[5]
+      if named then
+        local seen = redis.call('GET', named)
+        if seen then
+          local pos, payload = string.match(seen, '^(%d+) (.*)$')
+          if payload ~= args[3] then return {'mismatch'} end
+          return {'again', tonumber(pos), head, generation}
+        end
+      end
       local live, owned = get_user(p, user)
       if live > 0 and (live <= tonumber(v[8]) or live <= tonumber(v[9])) then
         -- Ended together with everyone in line, without a write of its own.
@@ -140,6 +153,7 @@ package enum QueueLibrary {
       tail = tail + 1
       redis.call('HSET', bucket(p, user), user, tail .. ':' .. owned)
       redis.call('XADD', p .. 'q', tail .. '-0', 'r', args[3], 'u', args[4])
+      if named then redis.call('SET', named, tail .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
       if v[10] == '1' then
         redis.call('HSET', m, 'tail', tail, 'idle', '0')
         wake_owner(m)
@@ -287,7 +301,7 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
-    -- KEYS m; ARGV position, user key, payment method, user
+    -- KEYS m; ARGV position, user key, payment method, user, idempotency key or ''
     local function confirm(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -297,6 +311,12 @@ package enum QueueLibrary {
       if not r then return {'not_reserved'} end
       if r.user ~= args[2] then return {'forbidden'} end
       if r.state == 'C' or r.state == 'P' then return {'ok'} end
+      local named = args[5] ~= '' and p .. 'i:' .. args[5]
+      if named then
+        -- A repetition of a call whose card was declined since is not a wish to try again.
+        local seen = redis.call('GET', named)
+        if seen then return {seen == pos .. ' ' .. args[3] and 'ok' or 'mismatch'} end
+      end
       if r.state == 'X' or r.state == 'd' then return {'expired'} end
       if r.state ~= 'R' and r.state ~= 'D' then return {'not_reserved'} end
       if now_ms() >= r.deadline then return {'expired'} end
@@ -305,6 +325,7 @@ package enum QueueLibrary {
         if holder and holder ~= pos then return {'expired'} end
       end
       for t in each_ticket(r.tickets) do redis.call('SET', p .. 'l:' .. t, pos) end
+      if named then redis.call('SET', named, pos .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
       r.state, r.try, r.reason = 'C', r.try + 1, ''
       put_record(p, pos, r)
       redis.call('ZADD', p .. 'x', '+inf', pos)

@@ -46,17 +46,22 @@ package final class QueueStore {
     case soldOut
     case limitExceeded(owned: Int, limit: Int)
     case queueFull
+    /// The idempotency key came with another request before.
+    case idempotencyMismatch
   }
 
-  /// Gives a user a place in line, or the one they have.
+  /// Gives a user a place in line, or the one they have, or had when they first sent `idempotencyKey`.
   /// - Throws: `StoreError.noQueue` if Redis does not know the event.
   package func enqueue(
-    event: Int, user: String, seats: RequestedSeats, method: String?
+    event: Int, user: String, seats: RequestedSeats, method: String?, idempotencyKey: String? = nil
   ) async throws -> EnqueueAnswer {
     let payload = seats.encoded + (method.map { " " + $0 } ?? "")
     let values = try await call(
       "onsale_enqueue", event,
-      [.text(UserKey(user).text), .integer(seats.quantity), .text(payload), .text(user)])
+      [
+        .text(UserKey(user).text), .integer(seats.quantity), .text(payload), .text(user),
+        .text(Self.name(idempotencyKey, of: user)),
+      ])
     func integer(_ index: Int) -> Int { values.indices.contains(index) ? Self.number(values[index]) : 0 }
     switch values[0].text {
     case "queued": return .inLine(position: integer(1), head: integer(2), generation: integer(3), isNew: true)
@@ -66,6 +71,7 @@ package final class QueueStore {
     case "sold_out": return .soldOut
     case "limit": return .limitExceeded(owned: integer(1), limit: integer(2))
     case "full": return .queueFull
+    case "mismatch": return .idempotencyMismatch
     default: throw StoreError(.unexpectedAnswer, "onsale_enqueue")
     }
   }
@@ -73,14 +79,21 @@ package final class QueueStore {
   package enum ConfirmAnswer: String, Sendable {
     case ok, expired, forbidden
     case notReserved = "not_reserved"
+    /// The idempotency key came with another card before.
+    case idempotencyMismatch = "mismatch"
   }
 
   /// Starts the payment of a hold; the hold no longer expires until the payment has ended. Repeating it
   /// while it is under way, or after it succeeded, changes nothing.
-  package func confirm(event: Int, position: Int, user: String, method: String) async throws -> ConfirmAnswer {
+  package func confirm(
+    event: Int, position: Int, user: String, method: String, idempotencyKey: String? = nil
+  ) async throws -> ConfirmAnswer {
     let values = try await call(
       "onsale_confirm", event,
-      [.integer(position), .text(UserKey(user).text), .text(method), .text(user)])
+      [
+        .integer(position), .text(UserKey(user).text), .text(method), .text(user),
+        .text(Self.name(idempotencyKey, of: user)),
+      ])
     guard let answer = values[0].text.flatMap(ConfirmAnswer.init(rawValue:)) else {
       throw StoreError(.unexpectedAnswer, "onsale_confirm")
     }
@@ -514,6 +527,11 @@ package final class QueueStore {
   }
 
   // MARK: Encoding
+
+  /// Short, and different for each user: a key is its sender's own.
+  private static func name(_ idempotencyKey: String?, of user: String) -> String {
+    idempotencyKey.map { UserKey("\(user)\n\($0)").text } ?? ""
+  }
 
   private static func confirmations(_ entries: RedisValue?) -> [Confirmation] {
     (entries?.array ?? []).compactMap { value in

@@ -5,7 +5,7 @@ package import Postgres
 /// An event's tickets in PostgreSQL, as the owner of its seat map needs them.
 @LoopActor
 package final class SeatStore {
-  private let postgres: PostgresClient
+  fileprivate let postgres: PostgresClient
 
   package init(_ postgres: PostgresClient) { self.postgres = postgres }
 
@@ -20,18 +20,13 @@ package final class SeatStore {
   }
 
   package func inventory(event: Int) async throws -> Inventory {
-    let sectionRows = try await postgres.query(
-      "SELECT id, name, price, rank FROM section WHERE event_id = \(event) ORDER BY rank")
+    let sections = try await sections(event: event)
     let rows = try await postgres.query(
       """
       SELECT t.id, t.section_id, t.row, t.seat, t.rank, t.price, t.purchased, c.ticket_id IS NOT NULL AS claimed
       FROM ticket t LEFT JOIN claim c ON c.event_id = t.event_id AND c.ticket_id = t.id
       WHERE t.event_id = \(event) ORDER BY t.id
       """)
-    let sections = try sectionRows.map { row in
-      SeatMap.Section(
-        id: try row.int("id"), name: try row.string("name"), price: try row.int("price"), rank: try row.int("rank"))
-    }
     var tickets: [SeatMap.Ticket] = []
     tickets.reserveCapacity(rows.count)
     var sold: [Int] = [], claimed: [Int] = []
@@ -67,5 +62,26 @@ package final class SeatStore {
       """)
     guard let row = rows.first else { throw StoreError(.unexpectedAnswer, "seat check") }
     return Check(ticketVersion: try row.int("version"), openClaims: try row.int("open"))
+  }
+}
+
+extension SeatStore {
+  /// The sections of an event; empty for an unknown one.
+  package func sections(event: Int) async throws -> [SeatMap.Section] {
+    try await postgres.query(
+      "SELECT id, name, price, rank FROM section WHERE event_id = \(event) ORDER BY rank"
+    ).map(Self.section)
+  }
+
+  static func section(_ row: PostgresRow) throws -> SeatMap.Section {
+    SeatMap.Section(
+      id: try row.int("id"), name: try row.string("name"), price: try row.int("price"), rank: try row.int("rank"))
+  }
+}
+
+extension SeatStore {
+  /// The currency of an event, or `nil` for an unknown one.
+  package func currency(event: Int) async throws -> String? {
+    try await postgres.query("SELECT currency FROM event WHERE id = \(event)").first?.string("currency")
   }
 }

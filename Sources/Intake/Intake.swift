@@ -1,0 +1,255 @@
+package import API
+package import Auth
+package import EventLoop
+import Faults
+package import HTTPServer
+import JSON
+import Metrics
+package import Onsale
+package import Store
+
+/// The role that takes buyers in: one Redis call each, and nothing else on the way.
+///
+/// A request is answered 202 only after Redis has it. Asking again, for whatever reason, returns the same place.
+@LoopActor
+package final class Intake {
+  private let queue: QueueStore
+  private let events: EventStore
+  private let sections: SectionNames
+  private let authenticator: Authenticator
+  private let ids: RequestIDCoder
+  private let past: PastRequests
+  private let policy = PollPolicy()
+  private let accepted = MetricsRegistry.shared.counter("onsale_joins_total", "Requests that got a place in line")
+
+  package init(
+    queue: QueueStore, events: EventStore, sections: SectionNames, past: PastRequests,
+    authenticator: Authenticator, ids: RequestIDCoder
+  ) {
+    self.queue = queue
+    self.events = events
+    self.sections = sections
+    self.past = past
+    self.authenticator = authenticator
+    self.ids = ids
+  }
+
+  package func addRoutes(to router: inout Router) {
+    router.on(.post, "/api/ticket/reserve") { [self] request in reserve(request) }
+    router.on(.post, "/api/ticket/confirm") { [self] request in confirm(request) }
+    router.on(.delete, "/api/request/{request_id}") { [self] request in cancel(request) }
+  }
+
+  // MARK: Reserve
+
+  private struct Wish {
+    let event: Int
+    let user: String
+    let quantity: Int
+    let section: String?
+    let tickets: [Int]
+    let adjacent: Bool
+    let method: String?
+    let idempotencyKey: String?
+  }
+
+  private func reserve(_ request: HTTPRequest) -> HTTPAnswer {
+    let wish: Wish
+    do {
+      wish = try read(request)
+    } catch {
+      return .now(error.response)
+    }
+    return answer { [self] in try await join(wish) }
+  }
+
+  private func read(_ request: HTTPRequest) throws(Problem) -> Wish {
+    let claims = try authenticator.user(request)
+    let fields = try Fields(body: request)
+    let event = try fields.int("event_id", in: 1...Int.max)
+    let tickets = try fields.optionalInts("ticket_ids", maximumCount: Limits.ticketsPerRequest) ?? []
+    let section = try fields.optionalString("section", max: Limits.sectionNameBytes)
+    let adjacent = try fields.optionalBool("adjacent") ?? false
+    let method = try fields.optionalString("payment_method", max: Limits.paymentMethodBytes)
+    let quantity: Int
+    if tickets.isEmpty {
+      quantity = try fields.int("quantity", in: 1...Limits.ticketsPerRequest)
+    } else {
+      quantity = Set(tickets).count
+      if let asked = try fields.optionalInt("quantity", in: 1...Limits.ticketsPerRequest), asked != quantity {
+        throw Problem.invalid(field: "quantity", "differs from the number of \"ticket_ids\"")
+      }
+      guard tickets.allSatisfy({ (1...Int(Int32.max)).contains($0) }) else {
+        throw Problem.invalid(field: "ticket_ids", "has an id that no ticket can have")
+      }
+    }
+    if let method { try Self.check(method) }
+    return Wish(
+      event: event, user: claims.user, quantity: quantity, section: section, tickets: tickets, adjacent: adjacent,
+      method: method, idempotencyKey: try Self.idempotencyKey(request))
+  }
+
+  private func join(_ wish: Wish) async throws -> HTTPResponse {
+    var section: Int?
+    if wish.tickets.isEmpty, let name = wish.section {
+      section = try await sections.id(of: name, event: wish.event)
+      if section == nil {
+        guard try await events.settings(event: wish.event) != nil else { throw Problem.unknownEvent }
+        throw Problem(422, "unknown_section", "The event has no section \"\(name)\".")
+      }
+    }
+    let seats = RequestedSeats(
+      quantity: wish.quantity, section: section, tickets: wish.tickets, adjacent: wish.adjacent)
+    let answer: QueueStore.EnqueueAnswer
+    do {
+      answer = try await Faults.crossing(.intakeEnqueue) {
+        try await queue.enqueue(
+          event: wish.event, user: wish.user, seats: seats, method: wish.method,
+          idempotencyKey: wish.idempotencyKey)
+      }
+    } catch let error as StoreError where error.code == .noQueue {
+      throw await refusalWithoutQueue(wish.event)
+    }
+    switch answer {
+    case .inLine(let position, let head, let generation, let isNew):
+      if isNew { accepted.increment() }
+      let id = RequestID(event: wish.event, generation: generation, position: position)
+      let state = isNew ? .queued : try await currentState(wish.event, position, head: head)
+      return respond(id, head: head, state: state, status: isNew ? 202 : 200)
+    case .notOpen: throw Problem(409, "not_open", "The sale has not begun.")
+    case .closed: throw Problem(409, "closed", "The sale is over.")
+    case .soldOut: throw Problem(410, "sold_out", "Every ticket is sold.")
+    case .limitExceeded(let owned, let limit):
+      throw Problem(
+        422, "limit_exceeded", "At most \(limit) tickets a person; this account has \(owned) already.")
+    case .queueFull:
+      throw Problem(503, "queue_full", "The line is full at the moment.", retryAfter: 10)
+    case .idempotencyMismatch:
+      throw Problem(
+        422, "idempotency_mismatch", "This Idempotency-Key came with a different request before.")
+    }
+  }
+
+  /// Why an event has no queue, as PostgreSQL knows it.
+  private func refusalWithoutQueue(_ event: Int) async -> any Error {
+    do {
+      guard let settings = try await events.settings(event: event) else { return Problem.unknownEvent }
+      switch settings.state {
+      case "draft": return Problem(409, "not_open", "The sale has not begun.")
+      case "closed": return Problem(409, "closed", "The sale is over.")
+      default:
+        // Lost with Redis; the workers make it anew within seconds.
+        return Problem(503, "unavailable", "The line is being set up.", retryAfter: 2)
+      }
+    } catch {
+      return error
+    }
+  }
+
+  private func currentState(_ event: Int, _ position: Int, head: Int) async throws -> RequestState {
+    guard let document = try await queue.document(event: event) else { return .queued }
+    if let record = try await queue.record(event: event, position: position) {
+      return RequestStatus(position: position, document: document, record: record).state
+    }
+    return RequestStatus(position: position, document: document)?.state ?? .queued
+  }
+
+  private func respond(_ id: RequestID, head: Int, state: RequestState, status: Int) -> HTTPResponse {
+    let text = ids.encode(id)
+    let ahead = state == .queued ? max(0, id.position - head - 1) : 0
+    let pause = policy.pollAfterMilliseconds(state, position: id.position, ahead: ahead, grantsPerSecond: 0)
+    // Written by hand: the hottest answer that has a write behind it, and nothing in it needs escaping.
+    let json =
+      "{\"request_id\":\"\(text)\",\"position\":\(id.position),\"ahead\":\(ahead),"
+      + "\"state\":\"\(state.rawValue)\",\"poll_after_ms\":\(pause)}"
+    return .json(
+      status, serialized: Array(json.utf8),
+      headers: [("Location", "/api/request/\(text)"), ("Cache-Control", "no-store")])
+  }
+
+  // MARK: Confirm and cancel
+
+  private func confirm(_ request: HTTPRequest) -> HTTPAnswer {
+    let claims: Claims, id: RequestID, method: String, key: String?
+    do {
+      claims = try authenticator.user(request)
+      let fields = try Fields(body: request)
+      let text = try fields.string("request_id", max: Limits.idempotencyKeyBytes)
+      method = try fields.string("payment_method", max: Limits.paymentMethodBytes)
+      try Self.check(method)
+      key = try Self.idempotencyKey(request)
+      guard let decoded = ids.decode(text) else { throw Problem.unknownRequest }
+      id = decoded
+    } catch {
+      return .now(error.response)
+    }
+    return answer { [self] in
+      let answer: QueueStore.ConfirmAnswer
+      do {
+        answer = try await Faults.crossing(.intakeConfirm) {
+          try await queue.confirm(
+            event: id.event, generation: id.generation, position: id.position, user: claims.user, method: method,
+            idempotencyKey: key)
+        }
+      } catch let error as StoreError where error.code == .noQueue {
+        answer = try await past.confirmAnswer(id, user: claims.user)
+      }
+      switch answer {
+      case .ok: return .json(202, ["state": "confirming"], headers: [("Cache-Control", "no-store")])
+      case .expired: throw Problem(410, "expired", "The hold has ended; ask again for seats.")
+      case .forbidden: throw Problem(403, "forbidden", "This request belongs to somebody else.")
+      case .notReserved: throw Problem(409, "not_reserved", "No tickets are held for this request.")
+      case .idempotencyMismatch:
+        throw Problem(
+          422, "idempotency_mismatch", "This Idempotency-Key came with a different request before.")
+      }
+    }
+  }
+
+  private func cancel(_ request: HTTPRequest) -> HTTPAnswer {
+    let claims: Claims, id: RequestID
+    do {
+      claims = try authenticator.user(request)
+      guard let decoded = ids.decode(request.parameters["request_id"] ?? "") else { throw Problem.unknownRequest }
+      id = decoded
+    } catch {
+      return .now(error.response)
+    }
+    return answer { [self] in
+      let answer: QueueStore.CancelAnswer
+      do {
+        answer = try await Faults.crossing(.intakeCancel) {
+          try await queue.cancel(
+            event: id.event, generation: id.generation, position: id.position, user: claims.user)
+        }
+      } catch let error as StoreError where error.code == .noQueue {
+        answer = try await past.cancelAnswer(id, user: claims.user)
+      }
+      switch answer {
+      case .ok: return .json(200, ["state": "cancelled"], headers: [("Cache-Control", "no-store")])
+      case .forbidden: throw Problem(403, "forbidden", "This request belongs to somebody else.")
+      case .purchased: throw Problem(409, "purchased", "The tickets are bought; they cannot be given back here.")
+      case .confirming: throw Problem(409, "confirming", "The payment is under way.", retryAfter: 1)
+      case .ended: throw Problem(409, "ended", "This request has ended.")
+      case .unknown: throw Problem.unknownRequest
+      }
+    }
+  }
+
+  // MARK: Checks
+
+  /// A provider's name of a payment method: visible ASCII, so that nothing in it can mean something else on the way.
+  private static func check(_ method: String) throws(Problem) {
+    guard !method.isEmpty, method.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+      throw Problem.invalid(field: "payment_method", "is not the name of a payment method")
+    }
+  }
+
+  private static func idempotencyKey(_ request: HTTPRequest) throws(Problem) -> String? {
+    guard let key = request.header("Idempotency-Key") else { return nil }
+    guard (1...Limits.idempotencyKeyBytes).contains(key.utf8.count) else {
+      throw Problem(400, "invalid_header", "Idempotency-Key has 1 to \(Limits.idempotencyKeyBytes) bytes.")
+    }
+    return key
+  }
+}

@@ -1,0 +1,213 @@
+package import API
+package import Auth
+package import EventLoop
+package import HTTPServer
+import JSON
+package import Logging
+import Metrics
+package import Onsale
+package import Store
+
+/// The role that tells clients where they stand.
+///
+/// A client in line is answered inside the server's callback, from memory. One that was decided costs one read of
+/// its record, until that is remembered. A queue that has left Redis is answered from PostgreSQL.
+@LoopActor
+package final class Notifier {
+  /// Long polls at once; beyond it clients are answered at once and told to come back.
+  private static let longPollLimit = 20_000
+
+  private let watch: QueueWatch
+  private let past: PastRequests
+  private let labels: TicketLabels
+  private let ids: RequestIDCoder
+  private let policy = PollPolicy()
+  private var longPolls = 0
+  private var isStopping = false
+  private let fromMemory = MetricsRegistry.shared.counter(
+    "onsale_polls_from_memory_total", "Polls answered without asking anybody")
+
+  package init(watch: QueueWatch, past: PastRequests, labels: TicketLabels, ids: RequestIDCoder) {
+    self.watch = watch
+    self.past = past
+    self.labels = labels
+    self.ids = ids
+  }
+
+  package func addRoutes(to router: inout Router) {
+    router.on(.get, "/api/request/{request_id}") { [self] request in poll(request) }
+    router.on(.get, "/api/event/{id}/queue") { [self] request in queue(request) }
+  }
+
+  /// Lets long polls end, and takes no new ones.
+  package func stop() {
+    isStopping = true
+    watch.wakeAll()
+  }
+
+  // MARK: One request
+
+  private func poll(_ request: HTTPRequest) -> HTTPAnswer {
+    guard let text = request.parameters["request_id"], let id = ids.decode(text) else {
+      return .now(
+        .problem(404, code: "unknown_request", detail: "No request has this id. Ids come from a reserve call."))
+    }
+    var wait = 0
+    if let asked = request.query("wait") {
+      guard let seconds = Int(asked), (0...Limits.longPollSeconds).contains(seconds) else {
+        return .now(
+          .problem(
+            400, code: "invalid_field",
+            detail: "\"wait\" is a whole number of seconds from 0 to \(Limits.longPollSeconds)."))
+      }
+      wait = seconds
+    }
+    var known: RequestState?
+    if let asked = request.query("state") {
+      guard let state = RequestState(rawValue: asked) else {
+        return .now(.problem(400, code: "invalid_field", detail: "\"state\" is not the name of a state."))
+      }
+      known = state
+    }
+    if let event = watch.known(id.event), let document = event.document, document.generation == id.generation,
+      let status = event.status(id.position), wait == 0 || !isWorthWaiting(status, known)
+    {
+      if !needsLabels(status) || labels.knows(id.event) {
+        fromMemory.increment()
+        return .now(respond(text, id, status, document))
+      }
+    }
+    return .later { [self] in await pollSlowly(text, id, wait: wait, known: known) }
+  }
+
+  /// Whether a long poll makes sense: the state is the one the client knows, or, if it did not say, one that the
+  /// buyer can only wait in.
+  private func isWorthWaiting(_ status: RequestStatus, _ known: RequestState?) -> Bool {
+    if status.isTerminal { return false }
+    if let known { return status.state == known }
+    return switch status.state {
+    case .lobby, .queued, .standby, .confirming: true
+    default: false
+    }
+  }
+
+  private func needsLabels(_ status: RequestStatus) -> Bool { !status.tickets.isEmpty }
+
+  private func pollSlowly(_ text: String, _ id: RequestID, wait: Int, known: RequestState?) async -> HTTPResponse {
+    do {
+      guard let event = try await watch.watch(id.event), let document = event.document,
+        document.generation == id.generation
+      else { return try await respondFromPast(text, id) }
+      if wait == 0 || isStopping || longPolls >= Self.longPollLimit {
+        return try await respondNow(text, id, event)
+      }
+      longPolls += 1
+      defer { longPolls -= 1 }
+      let waiter = event.listen(to: id.position)
+      defer { event.stopListening(waiter, to: id.position) }
+      let deadline = EventLoop.shared.now + UInt64(wait) * 1000
+      while true {
+        guard let status = try await currentStatus(id, event) else { return try await respondFromPast(text, id) }
+        let now = EventLoop.shared.now
+        if !isWorthWaiting(status, known) || now >= deadline || isStopping {
+          return try await respondNow(text, id, event)
+        }
+        await waiter.wait(milliseconds: deadline - now)
+      }
+    } catch {
+      return await respondWithout(error, text, id)
+    }
+  }
+
+  private func currentStatus(_ id: RequestID, _ event: EventWatch) async throws -> RequestStatus? {
+    if let status = event.status(id.position) { return status }
+    guard let record = try await watch.record(event, id.position), let document = event.document,
+      document.generation == id.generation
+    else { return nil }
+    return RequestStatus(position: id.position, document: document, record: record)
+  }
+
+  private func respondNow(_ text: String, _ id: RequestID, _ event: EventWatch) async throws -> HTTPResponse {
+    guard let status = try await currentStatus(id, event), let document = event.document else {
+      return try await respondFromPast(text, id)
+    }
+    if needsLabels(status) { await labels.load(id.event) }
+    return respond(text, id, status, document)
+  }
+
+  private func respondFromPast(_ text: String, _ id: RequestID) async throws -> HTTPResponse {
+    guard let status = try await past.status(id) else {
+      // Enqueued a moment ago and not seen yet, or lost with Redis: both are for the client to ask again.
+      return .problem(
+        503, code: "unavailable", detail: "This request cannot be looked up at the moment.",
+        headers: [("Retry-After", "1")])
+    }
+    if needsLabels(status) { await labels.load(id.event) }
+    return respond(text, id, status, nil)
+  }
+
+  /// Redis is away: PostgreSQL knows what was sold, and nothing else can be said.
+  private func respondWithout(_ error: any Error, _ text: String, _ id: RequestID) async -> HTTPResponse {
+    if let status = try? await past.status(id), status.state == .purchased {
+      await labels.load(id.event)
+      return respond(text, id, status, nil)
+    }
+    return problem(for: error).response
+  }
+
+  // Written by hand: this is the most frequent answer of all, and nothing in it needs escaping but the reason.
+  private func respond(
+    _ text: String, _ id: RequestID, _ status: RequestStatus, _ document: QueueDocument?
+  ) -> HTTPResponse {
+    let speed = document?.grantedPerSecond ?? 0
+    var json = "{\"request_id\":\"\(text)\",\"event_id\":\(id.event),\"state\":\"\(status.state.rawValue)\""
+    json += ",\"position\":\(id.position),\"ahead\":\(status.ahead)"
+    if status.state.isInLine, let range = policy.eta(ahead: status.ahead, grantsPerSecond: speed) {
+      json += ",\"eta_seconds\":{\"low\":\(range.lowerBound),\"high\":\(range.upperBound)}"
+    }
+    if !status.tickets.isEmpty {
+      json += ",\"tickets\":[" + status.tickets.map { labels.json(event: id.event, ticket: $0) }.joined(separator: ",")
+      json += "]"
+    }
+    if let amount = status.amount { json += ",\"amount\":\(amount)" }
+    if status.amount != nil, let currency = labels.currency(of: id.event) {
+      json += ",\"currency\":\(JSON.string(currency).text)"
+    }
+    if let deadline = status.deadline {
+      json += ",\"expires_at\":\"\(Timestamp.text(milliseconds: deadline))\""
+    }
+    if let reason = status.reason, !reason.isEmpty { json += ",\"reason\":\(JSON.string(reason).text)" }
+    let pause = policy.pollAfterMilliseconds(
+      status.isTerminal && status.state == .declined ? .expired : status.state, position: id.position,
+      ahead: status.ahead, grantsPerSecond: speed)
+    json += ",\"poll_after_ms\":\(pause)}"
+    return .json(200, serialized: Array(json.utf8), headers: [("Cache-Control", "no-store")])
+  }
+
+  // MARK: The queue as a whole
+
+  private func queue(_ request: HTTPRequest) -> HTTPAnswer {
+    guard let event = request.parameters["id"].flatMap({ Int($0) }), event > 0 else {
+      return .now(.problem(404, code: "unknown_event", detail: "There is no event with this id."))
+    }
+    if let known = watch.known(event), let answer = shared(known) { return .now(answer) }
+    return .later { [self] in
+      do {
+        if let event = try await watch.watch(event), let answer = shared(event) { return answer }
+        return try await past.queueAnswer(event)
+          ?? .problem(404, code: "unknown_event", detail: "There is no event with this id.")
+      } catch {
+        return problem(for: error).response
+      }
+    }
+  }
+
+  /// The same bytes for everyone, made once a document, so that a cache in front carries the crowd.
+  private func shared(_ event: EventWatch) -> HTTPResponse? {
+    guard let document = event.document else { return nil }
+    if event.sharedAnswer?.document != document {
+      event.sharedAnswer = (document, QueueAnswer(document, policy: policy).bytes)
+    }
+    return event.sharedAnswer.map { QueueAnswer.response($0.bytes) }
+  }
+}

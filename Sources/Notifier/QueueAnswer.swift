@@ -1,0 +1,36 @@
+import HTTPServer
+import JSON
+import Onsale
+import Store
+
+/// How an event's queue is shown to everyone.
+struct QueueAnswer {
+  let bytes: [UInt8]
+
+  init(_ document: QueueDocument, policy: PollPolicy) {
+    let waiting = max(0, document.tail - document.head)
+    let pause = policy.pollAfterMilliseconds(
+      .queued, position: document.tail, ahead: waiting, grantsPerSecond: document.grantedPerSecond)
+    self.init(
+      state: document.isSoldOut && document.state == "open" ? "sold_out" : document.state, head: document.head,
+      tail: document.tail, available: document.free, held: document.held, sold: document.sold,
+      grantedPerSecond: document.grantedPerSecond, pollAfterMilliseconds: pause, message: document.message)
+  }
+
+  init(
+    state: String, head: Int, tail: Int, available: Int, held: Int, sold: Int, grantedPerSecond: Double,
+    pollAfterMilliseconds: Int, message: String
+  ) {
+    let json: JSON = [
+      "state": .string(state), "head": .integer(head), "tail": .integer(tail), "available": .integer(available),
+      "held": .integer(held), "sold": .integer(sold),
+      "granted_per_second": .number((grantedPerSecond * 10).rounded() / 10),
+      "poll_after_ms": .integer(pollAfterMilliseconds), "message": .string(message),
+    ]
+    bytes = json.serialized()
+  }
+
+  static func response(_ bytes: [UInt8]) -> HTTPResponse {
+    .json(200, serialized: bytes, headers: [("Cache-Control", "public, max-age=1")])
+  }
+}

@@ -1,0 +1,254 @@
+import EventLoop
+package import Logging
+package import Onsale
+package import Redis
+package import Store
+
+/// What a process knows about the queues that its clients ask for, kept fresh by what Redis publishes.
+///
+/// A client in line is answered from here without asking anybody. Published changes may get lost with a
+/// connection; so a document in use is also read again every second, and after each subscription.
+@LoopActor
+package final class QueueWatch {
+  /// How old a document in use may become, in milliseconds, before it is read again.
+  private static let freshMilliseconds: UInt64 = 1_000
+  /// Events watched at once; the least recently asked for are forgotten beyond it.
+  private static let eventLimit = 10_000
+  private static let cancelledLimit = 100_000
+
+  private let queue: QueueStore
+  private let logger: Logger
+  private var events: [Int: EventWatch] = [:]
+  private var subscriber: RedisSubscriber?
+  private var waiterCount = 0
+
+  package init(queue: QueueStore, redis: RedisConfiguration, logger: Logger) {
+    self.queue = queue
+    self.logger = logger
+    subscriber = RedisSubscriber(
+      redis, channels: Partition.all.map(\.changes), logger: logger,
+      onSubscribed: { [weak self] in self?.distrustEverything() },
+      onMessage: { [weak self] _, message in self?.receive(message) })
+  }
+
+  package func start() { subscriber?.start() }
+
+  package func stop() {
+    subscriber?.close()
+    wakeAll()
+  }
+
+  /// Ends all long polls, so that a server that stops need not wait for them.
+  package func wakeAll() {
+    for event in events.values { event.wakeAll() }
+  }
+
+  private func distrustEverything() {
+    for event in events.values { event.distrust() }
+  }
+
+  private func receive(_ message: [UInt8]) {
+    guard let change = QueueChange(message), let event = events[change.event] else { return }
+    event.apply(change)
+  }
+
+  /// The watch of an event if its document is in memory; refreshes it in the background when it is getting old.
+  package func known(_ event: Int) -> EventWatch? {
+    guard let watch = events[event], watch.document != nil else { return nil }
+    watch.lastUse = EventLoop.shared.now
+    if EventLoop.shared.now >= watch.readAt + Self.freshMilliseconds { refreshLater(watch) }
+    return watch
+  }
+
+  /// The watch of an event with its document read, or `nil` where Redis has no queue for it.
+  package func watch(_ event: Int) async throws -> EventWatch? {
+    if let watch = known(event) { return watch }
+    let watch = events[event] ?? EventWatch(event: event)
+    if events[event] == nil {
+      makeRoom()
+      events[event] = watch
+    }
+    watch.lastUse = EventLoop.shared.now
+    try await read(watch)
+    return watch.document == nil ? nil : watch
+  }
+
+  private func makeRoom() {
+    guard events.count >= Self.eventLimit else { return }
+    let idle = events.values.filter { $0.waiters.isEmpty }.sorted { $0.lastUse < $1.lastUse }
+    for watch in idle.prefix(Self.eventLimit / 10) { events[watch.event] = nil }
+  }
+
+  private func refreshLater(_ watch: EventWatch) {
+    guard !watch.isReading else { return }
+    // Owned by nobody because it ends by itself: one read with the client's deadline.
+    Task { @LoopActor in
+      do {
+        try await read(watch)
+      } catch {
+        // What is known stays in use: stale is better than nothing, and clients in line lose nothing.
+        watch.readAt = EventLoop.shared.now
+      }
+    }
+  }
+
+  /// Several callers share one read.
+  private func read(_ watch: EventWatch) async throws {
+    if let underWay = watch.reading { return try await underWay.value }
+    let task = Task { @LoopActor in
+      defer { watch.reading = nil }
+      let document = try await queue.document(event: watch.event)
+      let cancelled = document == nil
+        ? [] : try await queue.cancelledInLine(event: watch.event, atMost: Self.cancelledLimit)
+      watch.readAt = EventLoop.shared.now
+      watch.replace(document, cancelled: cancelled)
+    }
+    watch.reading = task
+    try await task.value
+  }
+
+  /// The record of a decided request: from memory, else one read.
+  package func record(_ watch: EventWatch, _ position: Int) async throws -> RequestRecord? {
+    if let record = watch.records[position] { return record }
+    let trust = watch.trust
+    let record = try await queue.record(event: watch.event, position: position)
+    // A change that was published while the read was under way may be newer than what was read.
+    if let record, watch.trust == trust { watch.remember(record, at: position) }
+    return record
+  }
+
+  package var isConnected: Bool { subscriber?.isReady ?? false }
+}
+
+/// One event's queue, as far as this process has heard.
+@LoopActor
+package final class EventWatch {
+  private static let recordLimit = 50_000
+
+  package let event: Int
+  package private(set) var document: QueueDocument?
+  fileprivate(set) var records: [Int: RequestRecord] = [:]
+  /// Places beyond the head whose buyers have left.
+  private var cancelled: Set<Int> = []
+  /// Grows whenever something that was read before may be outdated.
+  fileprivate var trust = 0
+  fileprivate var readAt: UInt64 = 0
+  fileprivate var lastUse: UInt64 = 0
+  fileprivate var reading: Task<Void, any Error>?
+  fileprivate var waiters: [Int: [Waiter]] = [:]
+  /// The answer for everyone who asks about the queue as a whole, made once a document.
+  package var sharedAnswer: (document: QueueDocument, bytes: [UInt8])?
+
+  fileprivate init(event: Int) { self.event = event }
+
+  fileprivate var isReading: Bool { reading != nil }
+
+  /// Whether this place is in line and needs no record to be answered.
+  package func isWaiting(_ position: Int, _ document: QueueDocument) -> Bool {
+    position > document.head && position > document.soldOutUpTo && position > document.closedUpTo
+      && !cancelled.contains(position)
+  }
+
+  package func status(_ position: Int) -> RequestStatus? {
+    guard let document else { return nil }
+    if let record = records[position] {
+      return RequestStatus(position: position, document: document, record: record)
+    }
+    return cancelled.contains(position) ? nil : RequestStatus(position: position, document: document)
+  }
+
+  fileprivate func apply(_ change: QueueChange) {
+    trust += 1
+    for position in change.positions {
+      records[position] = nil
+      if position > change.document.head { cancelled.insert(position) }
+    }
+    adopt(change.document)
+    for position in change.positions { wake(position) }
+  }
+
+  fileprivate func replace(_ document: QueueDocument?, cancelled: [Int]) {
+    self.cancelled.formUnion(cancelled)
+    guard let document else {
+      self.document = nil
+      wakeAll()
+      return
+    }
+    adopt(document)
+  }
+
+  private func adopt(_ new: QueueDocument) {
+    // Published documents and read ones come over different connections: never go back.
+    if let document, document.generation == new.generation, new.version < document.version { return }
+    let old = document
+    document = new
+    if let old, old.generation != new.generation {
+      records = [:]
+      cancelled = []
+      wakeAll()
+      return
+    }
+    if cancelled.count > 1_000 { cancelled = cancelled.filter { $0 > new.head } }
+    if new.soldOutUpTo > old?.soldOutUpTo ?? 0 || new.closedUpTo > old?.closedUpTo ?? 0 { wakeAll() }
+  }
+
+  fileprivate func remember(_ record: RequestRecord, at position: Int) {
+    if records.count >= Self.recordLimit { records = [:] }
+    records[position] = record
+  }
+
+  /// Changes may have been missed: forget what only they would have corrected.
+  fileprivate func distrust() {
+    trust += 1
+    readAt = 0
+    records = [:]
+    wakeAll()
+  }
+
+  // MARK: Long polls
+
+  /// Listens for changes of `position` from now on. Register before looking, so that no change is missed.
+  package func listen(to position: Int) -> Waiter {
+    let waiter = Waiter()
+    waiters[position, default: []].append(waiter)
+    return waiter
+  }
+
+  package func stopListening(_ waiter: Waiter, to position: Int) {
+    waiters[position]?.removeAll { $0 === waiter }
+    if waiters[position]?.isEmpty == true { waiters[position] = nil }
+  }
+
+  private func wake(_ position: Int) {
+    for waiter in waiters[position] ?? [] { waiter.wake() }
+  }
+
+  fileprivate func wakeAll() {
+    for list in waiters.values { for waiter in list { waiter.wake() } }
+  }
+}
+
+/// One client that waits for a change.
+@LoopActor
+package final class Waiter {
+  private let timer = LoopTimer()
+  private var continuation: UnsafeContinuation<Void, Never>?
+  private var wasWoken = false
+
+  /// Returns at a change since the last call, or after the time.
+  package func wait(milliseconds: UInt64) async {
+    await withUnsafeContinuation { continuation in
+      if wasWoken { return continuation.resume() }
+      self.continuation = continuation
+      timer.schedule(afterMilliseconds: milliseconds) { [weak self] in self?.wake() }
+    }
+    wasWoken = false
+  }
+
+  fileprivate func wake() {
+    wasWoken = true
+    timer.cancel()
+    continuation?.resume()
+    continuation = nil
+  }
+}
