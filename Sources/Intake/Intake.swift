@@ -67,7 +67,7 @@ package final class Intake {
     let claims = try authenticator.user(request)
     let fields = try Fields(body: request)
     let event = try fields.int("event_id", in: 1...Int.max)
-    let tickets = try fields.optionalInts("ticket_ids", maximumCount: Limits.ticketsPerRequest) ?? []
+    let tickets = try fields.optionalInts("ticket_ids", atMost: Limits.ticketsPerRequest) ?? []
     let section = try fields.optionalString("section", max: Limits.sectionNameBytes)
     let adjacent = try fields.optionalBool("adjacent") ?? false
     let method = try fields.optionalString("payment_method", max: Limits.paymentMethodBytes)
@@ -77,10 +77,10 @@ package final class Intake {
     } else {
       quantity = Set(tickets).count
       if let asked = try fields.optionalInt("quantity", in: 1...Limits.ticketsPerRequest), asked != quantity {
-        throw Problem.invalid(field: "quantity", "differs from the number of \"ticket_ids\"")
+        throw Problem.invalidField("quantity", "differs from the number of `ticket_ids`")
       }
       guard tickets.allSatisfy({ (1...Int(Int32.max)).contains($0) }) else {
-        throw Problem.invalid(field: "ticket_ids", "has an id that no ticket can have")
+        throw Problem.invalidField("ticket_ids", "has an id that no ticket can have")
       }
     }
     if let method { try Self.check(method) }
@@ -94,7 +94,7 @@ package final class Intake {
     if wish.tickets.isEmpty, let name = wish.section {
       section = try await sections.id(of: name, event: wish.event)
       if section == nil {
-        guard try await events.settings(event: wish.event) != nil else { throw Problem.unknownEvent }
+        guard try await events.settings(event: wish.event) != nil else { throw Self.unknownEvent }
         throw Problem(422, "unknown_section", "The event has no section \"\(name)\".")
       }
     }
@@ -133,7 +133,7 @@ package final class Intake {
   /// Why an event has no queue, as PostgreSQL knows it.
   private func refusalWithoutQueue(_ event: Int) async -> any Error {
     do {
-      guard let settings = try await events.settings(event: event) else { return Problem.unknownEvent }
+      guard let settings = try await events.settings(event: event) else { return Self.unknownEvent }
       switch settings.state {
       case "draft": return Problem(409, "not_open", "The sale has not begun.")
       case "closed": return Problem(409, "closed", "The sale is over.")
@@ -178,7 +178,7 @@ package final class Intake {
       method = try fields.string("payment_method", max: Limits.paymentMethodBytes)
       try Self.check(method)
       key = try Self.idempotencyKey(request)
-      guard let decoded = ids.decode(text) else { throw Problem.unknownRequest }
+      guard let decoded = ids.decode(text) else { throw Self.unknownRequest }
       id = decoded
     } catch {
       return .now(error.response)
@@ -192,7 +192,7 @@ package final class Intake {
             idempotencyKey: key)
         }
       } catch let error as StoreError where error.code == .noQueue {
-        answer = try await past.confirmAnswer(id, user: claims.user)
+        answer = try await past.confirmAnswer(Self.key(id), user: claims.user)
       }
       switch answer {
       case .ok: return .json(202, ["state": "confirming"], headers: [("Cache-Control", "no-store")])
@@ -210,7 +210,7 @@ package final class Intake {
     let claims: Claims, id: RequestID
     do {
       claims = try authenticator.user(request)
-      guard let decoded = ids.decode(request.parameters["request_id"] ?? "") else { throw Problem.unknownRequest }
+      guard let decoded = ids.decode(request.parameters["request_id"] ?? "") else { throw Self.unknownRequest }
       id = decoded
     } catch {
       return .now(error.response)
@@ -223,7 +223,7 @@ package final class Intake {
             event: id.event, generation: id.generation, position: id.position, user: claims.user)
         }
       } catch let error as StoreError where error.code == .noQueue {
-        answer = try await past.cancelAnswer(id, user: claims.user)
+        answer = try await past.cancelAnswer(Self.key(id), user: claims.user)
       }
       switch answer {
       case .ok: return .json(200, ["state": "cancelled"], headers: [("Cache-Control", "no-store")])
@@ -231,17 +231,25 @@ package final class Intake {
       case .purchased: throw Problem(409, "purchased", "The tickets are bought; they cannot be given back here.")
       case .confirming: throw Problem(409, "confirming", "The payment is under way.", retryAfter: 1)
       case .ended: throw Problem(409, "ended", "This request has ended.")
-      case .unknown: throw Problem.unknownRequest
+      case .unknown: throw Self.unknownRequest
       }
     }
   }
+
+  private static func key(_ id: RequestID) -> PurchaseStore.Key {
+    PurchaseStore.Key(event: id.event, generation: id.generation, position: id.position)
+  }
+
+  private static let unknownEvent = Problem(404, "unknown_event", "There is no event with this id.")
+  private static let unknownRequest = Problem(
+    404, "unknown_request", "No request has this id. Ids come from a reserve call.")
 
   // MARK: Checks
 
   /// A provider's name of a payment method: visible ASCII, so that nothing in it can mean something else on the way.
   private static func check(_ method: String) throws(Problem) {
     guard !method.isEmpty, method.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
-      throw Problem.invalid(field: "payment_method", "is not the name of a payment method")
+      throw Problem.invalidField("payment_method", "is not the name of a payment method")
     }
   }
 

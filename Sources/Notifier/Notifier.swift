@@ -136,7 +136,7 @@ package final class Notifier {
   }
 
   private func respondFromPast(_ text: String, _ id: RequestID) async throws -> HTTPResponse {
-    guard let status = try await past.status(id) else {
+    guard let status = try await past.status(Self.key(id)) else {
       // Enqueued a moment ago and not seen yet, or lost with Redis: both are for the client to ask again.
       return .problem(
         503, code: "unavailable", detail: "This request cannot be looked up at the moment.",
@@ -148,7 +148,7 @@ package final class Notifier {
 
   /// Redis is away: PostgreSQL knows what was sold, and nothing else can be said.
   private func respondWithout(_ error: any Error, _ text: String, _ id: RequestID) async -> HTTPResponse {
-    if let status = try? await past.status(id), status.state == .purchased {
+    if let status = try? await past.status(Self.key(id)), status.state == .purchased {
       await labels.load(id.event)
       return respond(text, id, status, nil)
     }
@@ -174,7 +174,7 @@ package final class Notifier {
       json += ",\"currency\":\(JSON.string(currency).text)"
     }
     if let deadline = status.deadline {
-      json += ",\"expires_at\":\"\(Timestamp.text(milliseconds: deadline))\""
+      json += ",\"expires_at\":\"\(Time.text(deadline / 1000))\""
     }
     if let reason = status.reason, !reason.isEmpty { json += ",\"reason\":\(JSON.string(reason).text)" }
     let pause = policy.pollAfterMilliseconds(
@@ -182,6 +182,10 @@ package final class Notifier {
       ahead: status.ahead, grantsPerSecond: speed)
     json += ",\"poll_after_ms\":\(pause)}"
     return .json(200, serialized: Array(json.utf8), headers: [("Cache-Control", "no-store")])
+  }
+
+  private static func key(_ id: RequestID) -> PurchaseStore.Key {
+    PurchaseStore.Key(event: id.event, generation: id.generation, position: id.position)
   }
 
   // MARK: The queue as a whole
@@ -194,7 +198,7 @@ package final class Notifier {
     return .later { [self] in
       do {
         if let event = try await watch.watch(event), let answer = shared(event) { return answer }
-        return try await past.queueAnswer(event)
+        return try await past.summary(event: event).map { QueueAnswer.response(QueueAnswer($0).bytes) }
           ?? .problem(404, code: "unknown_event", detail: "There is no event with this id.")
       } catch {
         return problem(for: error).response

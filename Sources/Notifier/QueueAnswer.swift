@@ -17,6 +17,13 @@ struct QueueAnswer {
       grantedPerSecond: document.grantedPerSecond, pollAfterMilliseconds: pause, message: document.message)
   }
 
+  /// An event without a queue: a draft, or one whose sale is over.
+  init(_ summary: PastRequests.Summary) {
+    self.init(
+      state: summary.state, head: summary.head, tail: summary.tail, available: summary.free, held: 0,
+      sold: summary.sold, grantedPerSecond: 0, pollAfterMilliseconds: 10_000, message: summary.message)
+  }
+
   init(
     state: String, head: Int, tail: Int, available: Int, held: Int, sold: Int, grantedPerSecond: Double,
     pollAfterMilliseconds: Int, message: String

@@ -88,6 +88,26 @@ package final class PurchaseStore {
     return try decode(results[2], count: group.count)
   }
 
+  /// A purchase as its buyer sees it.
+  package struct Found: Sendable {
+    package let standing: Standing
+    package let user: String
+    package let tickets: [Int]
+  }
+
+  /// The purchase of one request, or `nil` if it never reached payment.
+  package func find(_ key: Key) async throws -> Found? {
+    let rows = try await postgres.query(
+      """
+      SELECT state, try, amount, currency, method, payment_id, reason, user_id, tickets, false AS owns
+      FROM purchase
+      WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
+      """)
+    guard let row = rows.first else { return nil }
+    return Found(
+      standing: try Self.standing(row), user: try row.string("user_id"), tickets: row["tickets"].ints ?? [])
+  }
+
   /// How an attempt to pay ended at the provider.
   package struct Settlement: Sendable {
     package enum Outcome: String, Sendable { case sold, declined, void }
@@ -170,15 +190,19 @@ package final class PurchaseStore {
   private func decode(_ rows: [PostgresRow], count: Int) throws -> [Standing?] {
     var standings = [Standing?](repeating: nil, count: count)
     for row in rows {
-      guard let state = Standing.State(rawValue: try row.string("state")) else {
-        throw StoreError(.unexpectedAnswer, "purchase.state")
-      }
-      standings[try row.int("n") - 1] = Standing(
-        state: state, attempt: try row.int("try"), amount: try row.int("amount"),
-        currency: try row.string("currency"), method: try row.string("method"), paymentID: row["payment_id"].string,
-        reason: row["reason"].string ?? "", ownsItsTickets: try row.bool("owns"))
+      standings[try row.int("n") - 1] = try Self.standing(row)
     }
     return standings
+  }
+
+  private static func standing(_ row: PostgresRow) throws -> Standing {
+    guard let state = Standing.State(rawValue: try row.string("state")) else {
+      throw StoreError(.unexpectedAnswer, "purchase.state")
+    }
+    return Standing(
+      state: state, attempt: try row.int("try"), amount: try row.int("amount"),
+      currency: try row.string("currency"), method: try row.string("method"), paymentID: row["payment_id"].string,
+      reason: row["reason"].string ?? "", ownsItsTickets: try row.bool("owns"))
   }
 
   /// Something that is still to be done at the provider.

@@ -301,12 +301,15 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
-    -- KEYS m; ARGV position, user key, payment method, user, idempotency key or ''
+    -- A place of an earlier life of the queue says nothing about this one.
+    local function is_generation(m, generation) return redis.call('HGET', m, 'generation') == generation end
+
+    -- KEYS m; ARGV position, user key, payment method, user, idempotency key or '', generation
     local function confirm(keys, args)
       local m = keys[1]
       local p = prefix(m)
       local pos = args[1]
-      if redis.call('EXISTS', m) == 0 then return {'missing'} end
+      if not is_generation(m, args[6]) then return {'missing'} end
       local r = get_record(p, pos)
       if not r then return {'not_reserved'} end
       if r.user ~= args[2] then return {'forbidden'} end
@@ -369,13 +372,13 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
-    -- KEYS m; ARGV position, user key
+    -- KEYS m; ARGV position, user key, generation
     local function cancel(keys, args)
       local m = keys[1]
       local p = prefix(m)
       local pos, user = args[1], args[2]
       local v = redis.call('HMGET', m, 'head', 'sold_out_up_to', 'closed_up_to')
-      if not v[1] then return {'missing'} end
+      if not v[1] or not is_generation(m, args[3]) then return {'missing'} end
       local r = get_record(p, pos)
       if not r or r.state == 'B' then
         if r and r.user ~= user then return {'forbidden'} end

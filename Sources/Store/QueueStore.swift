@@ -86,13 +86,13 @@ package final class QueueStore {
   /// Starts the payment of a hold; the hold no longer expires until the payment has ended. Repeating it
   /// while it is under way, or after it succeeded, changes nothing.
   package func confirm(
-    event: Int, position: Int, user: String, method: String, idempotencyKey: String? = nil
+    event: Int, generation: Int, position: Int, user: String, method: String, idempotencyKey: String? = nil
   ) async throws -> ConfirmAnswer {
     let values = try await call(
       "onsale_confirm", event,
       [
         .integer(position), .text(UserKey(user).text), .text(method), .text(user),
-        .text(Self.name(idempotencyKey, of: user)),
+        .text(Self.name(idempotencyKey, of: user)), .integer(generation),
       ])
     guard let answer = values[0].text.flatMap(ConfirmAnswer.init(rawValue:)) else {
       throw StoreError(.unexpectedAnswer, "onsale_confirm")
@@ -105,8 +105,9 @@ package final class QueueStore {
   }
 
   /// Leaves the line, or gives the tickets back.
-  package func cancel(event: Int, position: Int, user: String) async throws -> CancelAnswer {
-    let values = try await call("onsale_cancel", event, [.integer(position), .text(UserKey(user).text)])
+  package func cancel(event: Int, generation: Int, position: Int, user: String) async throws -> CancelAnswer {
+    let values = try await call(
+      "onsale_cancel", event, [.integer(position), .text(UserKey(user).text), .integer(generation)])
     guard let answer = values[0].text.flatMap(CancelAnswer.init(rawValue:)) else {
       throw StoreError(.unexpectedAnswer, "onsale_cancel")
     }

@@ -1,0 +1,85 @@
+package import EventLoop
+package import Onsale
+import Postgres
+
+/// Requests whose queue is not in Redis any more, answered from PostgreSQL: after a sale has ended, or when Redis
+/// was lost.
+@LoopActor
+package final class PastRequests {
+  private let postgres: PostgresClient
+  private let purchases: PurchaseStore
+  private let archive: ArchiveStore
+
+  package init(_ postgres: PostgresClient) {
+    self.postgres = postgres
+    purchases = PurchaseStore(postgres)
+    archive = ArchiveStore(postgres)
+  }
+
+  /// Where a request ended. `nil` when nothing is known: it may have joined a moment ago.
+  package func status(_ key: PurchaseStore.Key) async throws -> RequestStatus? {
+    if let found = try await purchases.find(key), found.standing.state == .sold {
+      var status = RequestStatus(state: .purchased)
+      status.tickets = found.tickets
+      status.amount = found.standing.amount
+      return status
+    }
+    if let document = try await archive.outcome(event: key.event, generation: key.generation) {
+      if let record = try await archive.record(
+        event: key.event, generation: key.generation, position: key.position)
+      {
+        return RequestStatus(position: key.position, document: document, record: record)
+      }
+      return RequestStatus(position: key.position, document: document)
+    }
+    let rows = try await postgres.query("SELECT generation FROM event WHERE id = \(key.event)")
+    // The queue was begun anew since, because Redis lost it: this place is gone.
+    guard let row = rows.first, try row.int("generation") > key.generation else { return nil }
+    return RequestStatus(state: .rejected, reason: "queue_lost")
+  }
+
+  package func confirmAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.ConfirmAnswer {
+    guard let found = try await purchases.find(key) else { return .notReserved }
+    if found.user != user { return .forbidden }
+    return switch found.standing.state {
+    case .sold, .paying: .ok
+    case .declined, .void: .expired
+    }
+  }
+
+  package func cancelAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.CancelAnswer {
+    guard let found = try await purchases.find(key) else { return .ended }
+    if found.user != user { return .forbidden }
+    return switch found.standing.state {
+    case .sold: .purchased
+    case .paying: .confirming
+    case .declined, .void: .ended
+    }
+  }
+
+  /// An event without a queue in Redis.
+  package struct Summary: Sendable {
+    package let state: String
+    package let head: Int
+    package let tail: Int
+    package let free: Int
+    package let sold: Int
+    package let message: String
+  }
+
+  /// - Returns: `nil` for an unknown event.
+  package func summary(event: Int) async throws -> Summary? {
+    let rows = try await postgres.query(
+      """
+      SELECT e.state, e.generation, e.message,
+        (SELECT count(*) FROM ticket t WHERE t.event_id = e.id AND NOT t.purchased) AS free,
+        (SELECT count(*) FROM ticket t WHERE t.event_id = e.id AND t.purchased) AS sold
+      FROM event e WHERE e.id = \(event)
+      """)
+    guard let row = rows.first else { return nil }
+    let outcome = try await archive.outcome(event: event, generation: try row.int("generation"))
+    return Summary(
+      state: try row.string("state"), head: outcome?.head ?? 0, tail: outcome?.tail ?? 0, free: try row.int("free"),
+      sold: try row.int("sold"), message: try row.string("message"))
+  }
+}
