@@ -55,7 +55,7 @@ package final class Intake {
 
   private func reserve(_ request: HTTPRequest) -> HTTPAnswer {
     let wish: Wish
-    do {
+    do throws(Problem) {
       wish = try read(request)
     } catch {
       return .now(error.response)
@@ -67,7 +67,8 @@ package final class Intake {
     let claims = try authenticator.user(request)
     let fields = try Fields(body: request)
     let event = try fields.int("event_id", in: 1...Int.max)
-    let tickets = try fields.optionalInts("ticket_ids", atMost: Limits.ticketsPerRequest) ?? []
+    let tickets = try fields.optionalInts(
+      "ticket_ids", in: 1...Int(Int32.max), atMost: Limits.ticketsPerRequest) ?? []
     let section = try fields.optionalString("section", max: Limits.sectionNameBytes)
     let adjacent = try fields.optionalBool("adjacent") ?? false
     let method = try fields.optionalString("payment_method", max: Limits.paymentMethodBytes)
@@ -78,9 +79,6 @@ package final class Intake {
       quantity = Set(tickets).count
       if let asked = try fields.optionalInt("quantity", in: 1...Limits.ticketsPerRequest), asked != quantity {
         throw Problem.invalidField("quantity", "differs from the number of `ticket_ids`")
-      }
-      guard tickets.allSatisfy({ (1...Int(Int32.max)).contains($0) }) else {
-        throw Problem.invalidField("ticket_ids", "has an id that no ticket can have")
       }
     }
     if let method { try Self.check(method) }
@@ -171,7 +169,7 @@ package final class Intake {
 
   private func confirm(_ request: HTTPRequest) -> HTTPAnswer {
     let claims: Claims, id: RequestID, method: String, key: String?
-    do {
+    do throws(Problem) {
       claims = try authenticator.user(request)
       let fields = try Fields(body: request)
       let text = try fields.string("request_id", max: Limits.idempotencyKeyBytes)
@@ -208,7 +206,7 @@ package final class Intake {
 
   private func cancel(_ request: HTTPRequest) -> HTTPAnswer {
     let claims: Claims, id: RequestID
-    do {
+    do throws(Problem) {
       claims = try authenticator.user(request)
       guard let decoded = ids.decode(request.parameters["request_id"] ?? "") else { throw Self.unknownRequest }
       id = decoded

@@ -1,5 +1,5 @@
-import EventLoop
-package import Onsale
+package import EventLoop
+import Onsale
 package import Store
 
 /// Sections of events by name, as buyers ask for them; read once and kept for a while.

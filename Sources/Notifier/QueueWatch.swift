@@ -1,4 +1,4 @@
-import EventLoop
+package import EventLoop
 package import Logging
 package import Onsale
 package import Redis

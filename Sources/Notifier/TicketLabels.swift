@@ -1,5 +1,6 @@
-import EventLoop
+package import EventLoop
 import JSON
+import Onsale
 package import Store
 
 /// What tickets are called: section, row and seat, for answers to buyers who have got some. They do not change, so

@@ -1,6 +1,6 @@
 package import EventLoop
 package import Onsale
-import Postgres
+package import Postgres
 
 /// Requests whose queue is not in Redis any more, answered from PostgreSQL: after a sale has ended, or when Redis
 /// was lost.

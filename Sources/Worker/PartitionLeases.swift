@@ -61,11 +61,8 @@ final class PartitionLeases {
   func stop() async {
     let all = owners
     owners = [:]
-    await withTaskGroup { group in
-      for (partition, owner) in all {
-        group.addTask { @LoopActor in await self.letGo(partition, owner) }
-      }
-    }
+    let handovers = all.map { partition, owner in Task { @LoopActor in await letGo(partition, owner) } }
+    for handover in handovers { await handover.value }
     try? await queue.withdrawWorker(worker)
   }
 

@@ -53,12 +53,9 @@ final class PaymentRelay {
       lane.begin(stalled: stalled)
     }
     let due = try await Faults.crossing(.relayDue) { try await purchases.dueChores(limit: Self.batch) }
-    let done = await withTaskGroup(of: PurchaseStore.Chore?.self) { group in
-      for chore in due {
-        group.addTask { @LoopActor in await self.carryOut(chore) ? chore : nil }
-      }
-      return await group.reduce(into: [PurchaseStore.Chore]()) { if let chore = $1 { $0.append(chore) } }
-    }
+    let attempts = due.map { chore in Task { @LoopActor in await carryOut(chore) } }
+    var done: [PurchaseStore.Chore] = []
+    for (chore, attempt) in zip(due, attempts) where await attempt.value { done.append(chore) }
     if !done.isEmpty {
       try await Faults.crossing(.confirmCaptured) { try await purchases.done(done) }
       relayed.increment(by: done.count)

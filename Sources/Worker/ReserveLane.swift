@@ -2,8 +2,8 @@ import EventLoop
 import Faults
 import Logging
 import Metrics
-package import Onsale
-package import Store
+import Onsale
+import Store
 
 /// The reserve lane of one event, run by the owner of its partition: takes requests in order of position, decides
 /// them on the seat map in memory, writes each batch down with one call, ends holds whose time is over.
@@ -11,9 +11,9 @@ package import Store
 /// Every write carries the owner's epoch. After any error the memory is thrown away and loaded anew from Redis and
 /// PostgreSQL, so that an unknown outcome is never guessed.
 @LoopActor
-package final class ReserveLane {
+final class ReserveLane {
   /// Why a lane ended by itself.
-  package enum End: Sendable {
+  enum End: Sendable {
     /// Another owner took over: everything of this epoch must stop.
     case replaced
     /// The event's queue has left Redis, or was lost with it.
@@ -62,7 +62,7 @@ package final class ReserveLane {
 
   private struct Counts: Equatable { let head, free, held, sold: Int }
 
-  package init(
+  init(
     event: Int, epoch: Int, queue: QueueStore, seats: SeatStore, archive: QueueArchive, logger: Logger
   ) {
     self.event = event
@@ -76,10 +76,10 @@ package final class ReserveLane {
   }
 
   /// Something changed: a join after idleness, tickets that came back, the operator's settings.
-  package func wake() { bell.ring() }
+  func wake() { bell.ring() }
 
   /// Serves the event until the task is cancelled, between two batches, or the lane has nothing to do any more.
-  package func run() async -> End {
+  func run() async -> End {
     var backoff: UInt64 = 50
     while !Task.isCancelled {
       do {
