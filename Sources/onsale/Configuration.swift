@@ -1,0 +1,117 @@
+import API
+import Auth
+import Foundation
+import HTTPServer
+import Logging
+import Postgres
+import Redis
+
+/// The settings of a process, from its environment: parsed once, all problems reported together.
+///
+/// Secrets are never printed: `description` names what is set, not to what.
+struct Configuration: CustomStringConvertible {
+  /// What is wrong with the environment; one line each.
+  struct Invalid: Error, CustomStringConvertible {
+    let problems: [String]
+    var description: String { problems.map { "onsale: \($0)" }.joined(separator: "\n") }
+  }
+
+  /// What a command needs besides the optional settings.
+  struct Needs: OptionSet {
+    let rawValue: Int
+    static let database = Needs(rawValue: 1)
+    static let schemaOwner = Needs(rawValue: 2)
+    static let redis = Needs(rawValue: 4)
+    static let payments = Needs(rawValue: 8)
+    static let secret = Needs(rawValue: 16)
+    static let ledger = Needs(rawValue: 32)
+  }
+
+  /// `ONSALE_DATABASE_URL`: libpq's URL; several hosts are tried in turn.
+  var databaseURL = ""
+  /// `ONSALE_MIGRATE_DATABASE_URL`: the schema's owner; `ONSALE_DATABASE_URL` if not set.
+  var schemaOwnerURL = ""
+  /// `ONSALE_SEARCH_DATABASE_URL`: where searches read, such as a replica; `ONSALE_DATABASE_URL` if not set.
+  var searchDatabaseURL = ""
+  /// `ONSALE_REDIS_URL`: `redis://[:password@]host:port[/database]`.
+  var redis: RedisConfiguration?
+  /// `ONSALE_SEARCH_URL`: OpenSearch or Elasticsearch; PostgreSQL searches if not set.
+  var searchURL: String?
+  /// `ONSALE_PAYMENT_URL` and `ONSALE_PAYMENT_KEY`: the provider's API and secret key.
+  var paymentURL = ""
+  var paymentKey = ""
+  /// `ONSALE_PAYMENT_HOST`, `ONSALE_PAYMENT_PORT`, `ONSALE_PAYMENT_LEDGER`: where the stub listens and remembers.
+  var stubHost = "127.0.0.1"
+  var stubPort: UInt16 = 8081
+  var ledgerPath = ""
+  /// `ONSALE_JWT_SECRET`: at least 32 bytes; signs tokens and request ids.
+  var secret = ""
+  /// `ONSALE_JWKS_FILE`: keys of an outside identity provider.
+  var keySet: String?
+  /// `ONSALE_HOST`, `ONSALE_PORT`: where `serve` listens.
+  var host = "127.0.0.1"
+  var port: UInt16 = 8080
+  /// `ONSALE_DATABASE_CONNECTIONS`: per process.
+  var databaseConnections = 8
+  /// `ONSALE_METRICS_PORT`: where a worker or indexer answers /metrics and /healthz; off if not set.
+  var metricsPort: UInt16?
+  /// `ONSALE_LOG_LEVEL`: debug, info, notice, warning or error.
+  var logLevel = Logger.Level.info
+
+  init(_ environment: [String: String], needs: Needs) throws {
+    var problems: [String] = []
+    func value(_ name: String) -> String? {
+      environment["ONSALE_" + name].flatMap { $0.isEmpty ? nil : $0 }
+    }
+    func need(_ name: String, _ what: Needs, _ meaning: String) -> String {
+      if let value = value(name) { return value }
+      if !needs.intersection(what).isEmpty { problems.append("ONSALE_\(name) is not set: \(meaning)") }
+      return ""
+    }
+    func integer(_ name: String, in range: ClosedRange<Int>) -> Int? {
+      guard let text = value(name) else { return nil }
+      guard let number = Int(text), range.contains(number) else {
+        problems.append("ONSALE_\(name) must be a number from \(range.lowerBound) to \(range.upperBound)")
+        return nil
+      }
+      return number
+    }
+
+    databaseURL = need("DATABASE_URL", .database, "postgres://user:password@host:port/database")
+    schemaOwnerURL =
+      value("MIGRATE_DATABASE_URL") ?? need("DATABASE_URL", .schemaOwner, "postgres://owner:password@host/database")
+    searchDatabaseURL = value("SEARCH_DATABASE_URL") ?? databaseURL
+    searchURL = value("SEARCH_URL")
+    let redisURL = need("REDIS_URL", .redis, "redis://[:password@]host:port[/database]")
+    if !redisURL.isEmpty {
+      do { redis = try RedisConfiguration(url: redisURL) } catch {
+        problems.append("ONSALE_REDIS_URL cannot be understood: \(error.message)")
+      }
+    }
+    paymentURL = need("PAYMENT_URL", .payments, "the base URL of the payment provider's API")
+    paymentKey = need("PAYMENT_KEY", .payments, "the payment provider's secret key")
+    secret = need("JWT_SECRET", .secret, "at least 32 random bytes, such as from `openssl rand -hex 32`")
+    if !secret.isEmpty && secret.utf8.count < 32 { problems.append("ONSALE_JWT_SECRET is shorter than 32 bytes") }
+    if let path = value("JWKS_FILE") {
+      do { keySet = try String(contentsOfFile: path, encoding: .utf8) } catch {
+        problems.append("ONSALE_JWKS_FILE cannot be read: \(path)")
+      }
+    }
+    host = value("HOST") ?? host
+    if let number = integer("PORT", in: 0...65535) { port = UInt16(number) }
+    databaseConnections = integer("DATABASE_CONNECTIONS", in: 1...1000) ?? databaseConnections
+    metricsPort = integer("METRICS_PORT", in: 0...65535).map { UInt16($0) }
+    stubHost = value("PAYMENT_HOST") ?? stubHost
+    if let number = integer("PAYMENT_PORT", in: 0...65535) { stubPort = UInt16(number) }
+    ledgerPath = need("PAYMENT_LEDGER", .ledger, "the file in which the payment stub keeps its ledger")
+    if let level = value("LOG_LEVEL") {
+      if let known = Logger.Level(rawValue: level) { logLevel = known } else {
+        problems.append(
+          "ONSALE_LOG_LEVEL must be one of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))")
+      }
+    }
+    if !problems.isEmpty { throw Invalid(problems: problems) }
+  }
+
+  var description: String { "host=\(host) port=\(port) search=\(searchURL == nil ? "postgres" : "opensearch")" }
+}
