@@ -11,6 +11,11 @@ struct SeededGenerator: RandomNumberGenerator {
     state = seed
   }
 
+  init(seed: UInt64) {
+    self.seed = seed
+    state = seed
+  }
+
   mutating func next() -> UInt64 {
     // SplitMix64.
     state &+= 0x9e37_79b9_7f4a_7c15
