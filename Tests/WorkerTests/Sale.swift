@@ -1,0 +1,193 @@
+import EventLoop
+import Foundation
+import Logging
+import Onsale
+import Payments
+import Postgres
+import Redis
+import Store
+import TestServers
+import Testing
+import Worker
+
+/// One event on sale in a database of its own and the tests' Redis, with workers in this process and a provider
+/// that the test controls.
+@LoopActor
+final class Sale {
+  let event: Int
+  let queue: QueueStore
+  let postgres: PostgresClient
+  let purchases: PurchaseStore
+  let provider = ScriptedProvider()
+  private let redis: RedisClient
+  private let configuration: RedisConfiguration
+  private let stores: Worker.Stores
+  private var workers: [Worker] = []
+
+  /// - Parameter tickets: places of general admission in one section, 1000 each.
+  init(tickets: Int, holdSeconds: Int = 60, perUserLimit: Int = 4) async throws {
+    let logger = Logger(label: "test")
+    postgres = try await TestDatabase.make(logger: logger)
+    _ = try await Migrations(postgres, searchSchema: "SELECT 1", logger: logger).run()
+    // Queues of other tests live in the same Redis: an id that no other test uses.
+    event = Int.random(in: 1_000...1_000_000_000)
+    _ = try await postgres.transaction([
+      """
+      INSERT INTO event (id, name, location, date, currency, state, hold_seconds, per_user_limit)
+      VALUES (\(event), 'Test', 'Here', now(), 'EUR', 'open', \(holdSeconds), \(perUserLimit))
+      """,
+      "INSERT INTO section (event_id, id, name, price, rank) VALUES (\(event), 1, 'A', 1000, 1)",
+      """
+      INSERT INTO ticket (event_id, id, section_id, rank, price)
+      SELECT \(event), n, 1, n, 1000 FROM generate_series(1, \(tickets)) n
+      """,
+    ])
+    configuration = try RedisConfiguration(url: try TestRedis.shared.url())
+    redis = RedisClient(configuration, logger: logger, prepare: QueueStore.prepare)
+    redis.start()
+    try await redis.waitUntilReady(milliseconds: 5_000)
+    queue = QueueStore(redis)
+    purchases = PurchaseStore(postgres)
+    stores = Worker.Stores(
+      queue: queue, purchases: purchases, seats: SeatStore(postgres), epochs: EpochStore(postgres),
+      archive: QueueArchive(queue, postgres), events: EventStore(postgres))
+    try await queue.configure(
+      EventSettings(
+        id: event, generation: 1, state: "open", queueLimit: 1_000_000, perUserLimit: perUserLimit,
+        holdSeconds: holdSeconds, rate: nil, message: ""))
+  }
+
+  @discardableResult
+  func startWorker() async throws -> Worker {
+    let worker = Worker(
+      identity: "test-\(UInt64.random(in: 0...UInt64.max))", stores: stores, provider: provider,
+      redis: configuration, logger: Logger(label: "test"))
+    try await worker.start()
+    workers.append(worker)
+    return worker
+  }
+
+  func end() async {
+    for worker in workers.reversed() { await worker.stop() }
+    workers = []
+    try? await queue.remove(event: event)
+    redis.close()
+    postgres.close()
+  }
+
+  func join(_ user: String, _ quantity: Int = 1, method: String? = nil) async throws -> Int {
+    let answer = try await queue.enqueue(
+      event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method)
+    guard case .inLine(let position, _, _, _) = answer else {
+      Issue.record("\(user) did not get into the line: \(answer)")
+      return 0
+    }
+    return position
+  }
+
+  func status(_ position: Int) async throws -> RequestStatus? {
+    guard let document = try await queue.document(event: event) else { return nil }
+    if let record = try await queue.record(event: event, position: position) {
+      return RequestStatus(position: position, document: document, record: record)
+    }
+    return RequestStatus(position: position, document: document)
+  }
+
+  /// Waits until the request is in `state`, and returns its status then.
+  @discardableResult
+  func wait(
+    for state: RequestState, _ position: Int, sourceLocation: SourceLocation = #_sourceLocation
+  ) async throws -> RequestStatus? {
+    var last: RequestStatus?
+    for _ in 0..<1_500 {
+      last = try await status(position)
+      if last?.state == state { return last }
+      try await sleep(milliseconds: 10)
+    }
+    Issue.record(
+      "request \(position) is \(last.map { "\($0.state)" } ?? "unknown") and not \(state)", sourceLocation: sourceLocation)
+    return last
+  }
+
+  /// Waits until `condition` holds.
+  func eventually(
+    _ what: String, sourceLocation: SourceLocation = #_sourceLocation,
+    _ condition: @LoopActor () async throws -> Bool
+  ) async throws {
+    for _ in 0..<1_500 {
+      if try await condition() { return }
+      try await sleep(milliseconds: 10)
+    }
+    Issue.record("never: \(what)", sourceLocation: sourceLocation)
+  }
+
+  func confirm(_ position: Int, _ user: String, _ method: String = "pm_card_visa") async throws
+    -> QueueStore.ConfirmAnswer
+  {
+    try await queue.confirm(event: event, generation: 1, position: position, user: user, method: method)
+  }
+
+  func soldTickets() async throws -> [Int] {
+    try await postgres.query("SELECT id FROM ticket WHERE event_id = \(event) AND purchased ORDER BY id")
+      .map { try $0.int("id") }
+  }
+}
+
+/// A payment provider in memory. Cards named `decline…` are declined; the script may fail calls on the way.
+@LoopActor
+final class ScriptedProvider: PaymentProvider {
+  private(set) var payments: [String: Payment] = [:]
+  /// Called before an authorisation has its effect, and after it.
+  var beforeAuthorising: (PaymentOrder) async throws -> Void = { _ in }
+  var afterAuthorising: (PaymentOrder) async throws -> Void = { _ in }
+  var onCapture: (String) throws -> Void = { _ in }
+
+  func authorise(_ order: PaymentOrder) async throws -> PaymentOutcome {
+    try await beforeAuthorising(order)
+    let outcome: PaymentOutcome
+    if order.method.hasPrefix("decline") {
+      outcome = .declined(id: nil, code: "card_declined", message: "declined")
+    } else {
+      let id = "pi_" + order.reference
+      if payments[id] == nil {
+        payments[id] = Payment(
+          id: id, status: .requiresCapture, amount: order.amount, amountCaptured: 0, currency: order.currency,
+          reference: order.reference, created: 0)
+      }
+      guard let payment = payments[id] else { throw PaymentError(code: .invalid, message: "lost") }
+      outcome = .authorised(payment)
+    }
+    try await afterAuthorising(order)
+    return outcome
+  }
+
+  func capture(_ id: String, reference: String) async throws -> Payment {
+    try onCapture(id)
+    return try change(id) {
+      $0.status = .succeeded
+      $0.amountCaptured = $0.amount
+    }
+  }
+
+  func cancel(_ id: String, reference: String) async throws -> Payment {
+    try change(id) { $0.status = .canceled }
+  }
+
+  private func change(_ id: String, _ body: (inout Payment) -> Void) throws -> Payment {
+    guard var payment = payments[id] else { throw PaymentError(code: .invalid, message: "no such payment") }
+    body(&payment)
+    payments[id] = payment
+    return payment
+  }
+
+  func find(reference: String) async throws -> Payment? { payments["pi_" + reference] }
+
+  func retrieve(_ id: String) async throws -> Payment {
+    guard let payment = payments[id] else { throw PaymentError(code: .invalid, message: "no such payment") }
+    return payment
+  }
+
+  func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool) {
+    (payments.values.sorted { $0.id < $1.id }, false)
+  }
+}

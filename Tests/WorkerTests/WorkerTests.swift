@@ -1,0 +1,178 @@
+import EventLoop
+import Onsale
+import Payments
+import Store
+import Testing
+
+@Suite("A worker", .serialized)
+@LoopActor
+struct WorkerTests {
+  @Test("A request gets seats, is paid once, and owns them")
+  func purchase() async throws {
+    let sale = try await Sale(tickets: 3)
+    try await sale.startWorker()
+    let position = try await sale.join("ann", 2)
+    let held = try await sale.wait(for: .reserved, position)
+    #expect(held?.tickets == [1, 2])
+    #expect(held?.amount == 2000)
+    #expect(try await sale.confirm(position, "ann") == .ok)
+    #expect(try await sale.confirm(position, "ann") == .ok, "a double click changes nothing")
+    try await sale.wait(for: .purchased, position)
+    #expect(try await sale.soldTickets() == [1, 2])
+    try await sale.eventually("the payment is captured") {
+      sale.provider.payments.values.map(\.status) == [.succeeded]
+    }
+    #expect(sale.provider.payments.values.map(\.amountCaptured) == [2000])
+    await sale.end()
+  }
+
+  @Test("Somebody else can neither confirm nor cancel a request")
+  func foreigners() async throws {
+    let sale = try await Sale(tickets: 1)
+    try await sale.startWorker()
+    let position = try await sale.join("ann")
+    try await sale.wait(for: .reserved, position)
+    #expect(try await sale.confirm(position, "bob") == .forbidden)
+    #expect(try await sale.queue.cancel(event: sale.event, generation: 1, position: position, user: "bob") == .forbidden)
+    await sale.end()
+  }
+
+  @Test("A buy needs no second call")
+  func buyAtOnce() async throws {
+    let sale = try await Sale(tickets: 1)
+    try await sale.startWorker()
+    let position = try await sale.join("ann", method: "pm_card_visa")
+    try await sale.wait(for: .purchased, position)
+    await sale.end()
+  }
+
+  @Test("An expired hold goes to the next in line, and the payment for it comes too late")
+  func expiry() async throws {
+    let sale = try await Sale(tickets: 1, holdSeconds: 1)
+    try await sale.startWorker()
+    let first = try await sale.join("ann")
+    let second = try await sale.join("bob")
+    try await sale.wait(for: .reserved, first)
+    try await sale.wait(for: .standby, second)
+    try await sale.wait(for: .expired, first)
+    try await sale.wait(for: .reserved, second)
+    #expect(try await sale.confirm(first, "ann") == .expired)
+    await sale.end()
+  }
+
+  @Test("When the last seats are paid everyone in line learns that it is sold out")
+  func soldOut() async throws {
+    let sale = try await Sale(tickets: 2)
+    try await sale.startWorker()
+    var positions: [Int] = []
+    for n in 0..<50 { positions.append(try await sale.join("user\(n)")) }
+    for position in positions[..<2] {
+      try await sale.wait(for: .reserved, position)
+      #expect(try await sale.confirm(position, "user\(position - 1)") == .ok)
+    }
+    for position in positions[..<2] { try await sale.wait(for: .purchased, position) }
+    for position in positions[2...] { try await sale.wait(for: .soldOut, position) }
+    let late = try await sale.queue.enqueue(
+      event: sale.event, user: "late", seats: RequestedSeats(quantity: 1), method: nil)
+    #expect(late == .soldOut)
+    await sale.end()
+  }
+
+  @Test("A declined card keeps the hold, and another one may pay")
+  func decline() async throws {
+    let sale = try await Sale(tickets: 1)
+    try await sale.startWorker()
+    let position = try await sale.join("ann")
+    try await sale.wait(for: .reserved, position)
+    #expect(try await sale.confirm(position, "ann", "decline") == .ok)
+    let declined = try await sale.wait(for: .declined, position)
+    #expect(declined?.tickets == [1])
+    #expect(declined?.reason == "card_declined")
+    #expect(try await sale.confirm(position, "ann") == .ok)
+    try await sale.wait(for: .purchased, position)
+    #expect(sale.provider.payments.count == 1)
+    await sale.end()
+  }
+
+  @Test("A payment whose answer was lost is made once")
+  func lostAnswer() async throws {
+    let sale = try await Sale(tickets: 1)
+    var failures = 3
+    sale.provider.afterAuthorising = { _ in
+      failures -= 1
+      if failures >= 0 { throw PaymentError(code: .outcomeUnknown, message: "cut") }
+    }
+    try await sale.startWorker()
+    let position = try await sale.join("ann", method: "pm_card_visa")
+    try await sale.wait(for: .purchased, position)
+    #expect(sale.provider.payments.count == 1)
+    await sale.end()
+  }
+
+  @Test("A capture that failed is made by the relay's record in the outbox")
+  func outbox() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.onCapture = { _ in throw PaymentError(code: .unavailable, message: "away") }
+    try await sale.startWorker()
+    let position = try await sale.join("ann", method: "pm_card_visa")
+    try await sale.wait(for: .purchased, position)
+    #expect(try await sale.postgres.query("SELECT 1 FROM outbox").count == 1)
+    sale.provider.onCapture = { _ in }
+    _ = try await sale.postgres.query("UPDATE outbox SET available_at = now()")
+    try await sale.eventually("the outbox is empty") { try await sale.postgres.query("SELECT 1 FROM outbox").isEmpty }
+    #expect(sale.provider.payments.values.map(\.status) == [.succeeded])
+    await sale.end()
+  }
+
+  @Test("Tickets that PostgreSQL gave to somebody else are not charged")
+  func lostTickets() async throws {
+    let sale = try await Sale(tickets: 1)
+    try await sale.startWorker()
+    let position = try await sale.join("ann")
+    try await sale.wait(for: .reserved, position)
+    _ = try await sale.postgres.query(
+      "INSERT INTO claim (event_id, ticket_id, generation, position) VALUES (\(sale.event), 1, 99, 1)")
+    #expect(try await sale.confirm(position, "ann") == .ok)
+    try await sale.wait(for: .expired, position)
+    #expect(sale.provider.payments.isEmpty)
+    await sale.end()
+  }
+
+  @Test("A worker that stops hands its partitions over at once, and nothing in line is lost")
+  func handover() async throws {
+    let sale = try await Sale(tickets: 500)
+    let first = try await sale.startWorker()
+    var positions: [Int] = []
+    for n in 0..<100 { positions.append(try await sale.join("user\(n)")) }
+    try await sale.startWorker()
+    await first.stop()
+    for n in 100..<200 { positions.append(try await sale.join("user\(n)")) }
+    for position in positions { try await sale.wait(for: .reserved, position) }
+    let tickets = try await positions.asyncMap { try await sale.status($0)?.tickets ?? [] }
+    #expect(tickets.flatMap { $0 } == Array(1...200), "granted in order, each ticket once")
+    await sale.end()
+  }
+
+  @Test("An owner that was replaced can write nothing any more")
+  func staleEpoch() async throws {
+    let sale = try await Sale(tickets: 1)
+    let partition = Partition(of: sale.event)
+    let epochs = EpochStore(sale.postgres)
+    // Other tests share this Redis and its epochs, but each has a database that counts from one.
+    let old = 1_000_000 + (try await epochs.next(partition))
+    #expect(try await sale.queue.own(partition, epoch: old + 1))
+    #expect(try await !sale.queue.own(partition, epoch: old))
+    await #expect(throws: StoreError.self) { _ = try await sale.queue.load(event: sale.event, epoch: old) }
+    try await sale.queue.forgetEpoch(partition)
+    await sale.end()
+  }
+}
+
+extension Array {
+  @LoopActor
+  func asyncMap<Output>(_ body: @LoopActor (Element) async throws -> Output) async rethrows -> [Output] {
+    var output: [Output] = []
+    for element in self { output.append(try await body(element)) }
+    return output
+  }
+}
