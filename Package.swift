@@ -86,7 +86,7 @@ let package = Package(
     .executableTarget(
       name: "onsale",
       dependencies: [
-        "EventLoop", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer", "HTTPClient", "Redis",
+        "EventLoop", "Logging", "Metrics", "Lifecycle", "Faults", "JSON", "HTTPServer", "HTTPClient", "Redis",
         "Postgres", "Onsale", "Auth", "Store", "Search", "Payments", "API", "Catalog", "Intake",
         "Notifier", "Worker", "Indexer", "PaymentStub", "Admin", "Web", "Audit", "Rush",
       ],
@@ -98,6 +98,9 @@ let package = Package(
 
     // Servers of their own for the tests of what speaks to them.
     .target(name: "TestServers", path: "Tests/TestServers", swiftSettings: strict),
+    tests(
+      "WorkerTests",
+      foundations + ["Onsale", "Payments", "Postgres", "Redis", "Store", "Worker", "TestServers"]),
     tests("RedisTests", foundations + ["Redis", "TestServers"]),
   ],
   swiftLanguageModes: [.v6]

@@ -26,7 +26,7 @@ final class EventCalendar {
     while !Task.isCancelled {
       do {
         try await Faults.crossing(.openDue) {
-          for event in try await events.openDue() { try await queue.configure(event) }
+          for settings in try await events.openDue() { try await events.publish(settings, to: queue) }
         }
         if round % Self.roundsPerReconciliation == 0 {
           let healed = try await Faults.crossing(.reconcile) { try await events.reconcile(with: queue) }

@@ -51,6 +51,8 @@ struct Configuration: CustomStringConvertible {
   /// `ONSALE_HOST`, `ONSALE_PORT`: where `serve` listens.
   var host = "127.0.0.1"
   var port: UInt16 = 8080
+  /// `ONSALE_CONNECTIONS_PER_ADDRESS`: open at a time; 0, as behind a proxy, is no limit.
+  var connectionsPerAddress = 0
   /// `ONSALE_DATABASE_CONNECTIONS`: per process.
   var databaseConnections = 8
   /// `ONSALE_METRICS_PORT`: where a worker or indexer answers /metrics and /healthz; off if not set.
@@ -100,6 +102,7 @@ struct Configuration: CustomStringConvertible {
     host = value("HOST") ?? host
     if let number = integer("PORT", in: 0...65535) { port = UInt16(number) }
     databaseConnections = integer("DATABASE_CONNECTIONS", in: 1...1000) ?? databaseConnections
+    connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000) ?? connectionsPerAddress
     metricsPort = integer("METRICS_PORT", in: 0...65535).map { UInt16($0) }
     stubHost = value("PAYMENT_HOST") ?? stubHost
     if let number = integer("PAYMENT_PORT", in: 0...65535) { stubPort = UInt16(number) }

@@ -38,6 +38,80 @@ enum Roles {
     return redis
   }
 
+  // MARK: migrate
+
+  static func migrate(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
+    try refuseArguments(arguments, of: "migrate")
+    let settings = try Configuration(environment, needs: [.schemaOwner])
+    Logger.configure(level: settings.logLevel)
+    let logger = Logger(label: "migrate")
+    let postgres = try postgres(settings.schemaOwnerURL, connections: 1, logger)
+    postgres.start()
+    defer { postgres.close() }
+    try await postgres.waitUntilReady(milliseconds: 30_000)
+    let applied = try await Migrations(postgres, searchSchema: "SELECT 1", logger: logger).run()
+    logger.info("schema is up to date", ["schema.applied": applied])
+    return 0
+  }
+
+  // MARK: serve
+
+  private static let roleNames = ["catalog", "intake", "notifier", "admin", "web"]
+
+  static func serve(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
+    let roles = try rolesToServe(arguments)
+    let settings = try Configuration(environment, needs: [.database, .redis, .secret])
+    Logger.configure(level: settings.logLevel)
+    let logger = Logger(label: "serve")
+    let configuration = try required(settings.redis)
+    let redis = redis(configuration, logger)
+    let postgres = try postgres(settings.databaseURL, connections: settings.databaseConnections, logger)
+    let queue = QueueStore(redis)
+    let events = EventStore(postgres), seats = SeatStore(postgres), past = PastRequests(postgres)
+    let authenticator = Authenticator(try TokenVerifier(secret: settings.secret, jwks: settings.keySet))
+    let ids = RequestIDCoder(secret: settings.secret)
+
+    var router = Router()
+    var services: [any Service] = [
+      ClientService("redis", start: redis.start, stop: redis.close),
+      ClientService("postgres", start: postgres.start, stop: postgres.close),
+    ]
+    if roles.contains("intake") {
+      Intake(
+        queue: queue, events: events, sections: SectionNames(seats: seats), past: past,
+        authenticator: authenticator, ids: ids
+      ).addRoutes(to: &router)
+    }
+    var notifier: Notifier?
+    if roles.contains("notifier") {
+      let watch = QueueWatch(queue: queue, redis: configuration, logger: logger)
+      services.append(ClientService("queue-watch", start: watch.start, stop: watch.stop))
+      notifier = Notifier(watch: watch, past: past, labels: TicketLabels(seats: seats), ids: ids)
+      notifier?.addRoutes(to: &router)
+    }
+    if roles.contains("web") { Web().addRoutes(to: &router) }
+    var http = HTTPServerConfiguration(host: settings.host, port: settings.port)
+    http.perAddressConnectionLimit = settings.connectionsPerAddress
+    services.append(HTTPServer(http, router: router, logger: logger))
+    // Stopped before the server, so that it need not wait for long polls.
+    if let notifier { services.append(ClientService("long-polls", start: {}, stop: notifier.stop)) }
+    try await Lifecycle(services, logger: logger).run()
+    return 0
+  }
+
+  private static func rolesToServe(_ arguments: [String]) throws -> Set<String> {
+    if arguments.isEmpty { return Set(roleNames) }
+    guard arguments.count == 2, arguments[0] == "--roles" else {
+      throw Configuration.Invalid(problems: ["serve takes --roles and a list of \(roleNames.joined(separator: ","))"])
+    }
+    let roles = arguments[1].split(separator: ",").map(String.init)
+    if let unknown = roles.first(where: { !roleNames.contains($0) }) {
+      throw Configuration.Invalid(
+        problems: ["there is no role \"\(unknown)\"; there are \(roleNames.joined(separator: ", "))"])
+    }
+    return Set(roles)
+  }
+
   // MARK: worker
 
   static func worker(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
@@ -55,7 +129,7 @@ enum Roles {
       identity: identity,
       stores: Worker.Stores(
         queue: queue, purchases: PurchaseStore(postgres), seats: SeatStore(postgres), epochs: EpochStore(postgres),
-        archive: QueueArchive(), events: EventStore()),
+        archive: QueueArchive(queue, postgres), events: EventStore(postgres)),
       provider: StripePaymentClient(client, url: settings.paymentURL, secretKey: settings.paymentKey),
       redis: configuration, logger: logger)
     let services: [any Service] = [

@@ -1,1 +1,61 @@
-print("onsale")
+import Audit
+import EventLoop
+import Faults
+import Foundation
+import Logging
+import Rush
+
+let usage = """
+  Usage: onsale <command> [options]
+
+    serve [--roles catalog,intake,notifier,admin,web]   the HTTP server; all roles unless some are named
+    worker                                              decides requests and carries out payments
+    indexer                                             keeps the search index fresh
+    payments                                            the payment stub
+    migrate                                             brings the database's schema up to date
+    admin ...                                           the operator's commands; `onsale admin help` lists them
+    audit ...                                           compares PostgreSQL, Redis and the payment ledger
+    rush ...                                            plays buyers against a running system
+
+  Settings come from the environment, as ONSALE_ variables.
+
+  """
+
+/// Exit code for a command line or environment that cannot be understood, from sysexits.h.
+let misuse: Int32 = 64
+
+@LoopActor
+func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 {
+  if let problem = Faults.check() {
+    FileHandle.standardError.write(Data("onsale: \(problem)\n".utf8))
+    return misuse
+  }
+  guard let command = arguments.first else {
+    FileHandle.standardError.write(Data(usage.utf8))
+    return misuse
+  }
+  let rest = Array(arguments.dropFirst())
+  do {
+    switch command {
+    case "serve": return try await Roles.serve(rest, environment)
+    case "worker": return try await Roles.worker(rest, environment)
+    case "migrate": return try await Roles.migrate(rest, environment)
+    case "audit": return await AuditCommand.run(arguments: rest, environment: environment)
+    case "rush": return await RushCommand.run(arguments: rest, environment: environment)
+    case "help", "--help", "-h":
+      print(usage, terminator: "")
+      return 0
+    default:
+      FileHandle.standardError.write(Data("onsale: there is no command \"\(command)\"\n\n\(usage)".utf8))
+      return misuse
+    }
+  } catch let error as Configuration.Invalid {
+    FileHandle.standardError.write(Data("\(error)\n".utf8))
+    return misuse
+  } catch {
+    Logger(label: "onsale").error("could not run", ["command": command, "error": "\(error)"])
+    return 1
+  }
+}
+
+exit(await run(Array(CommandLine.arguments.dropFirst()), ProcessInfo.processInfo.environment))

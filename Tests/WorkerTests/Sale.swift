@@ -19,6 +19,7 @@ final class Sale {
   let postgres: PostgresClient
   let purchases: PurchaseStore
   let provider = ScriptedProvider()
+  private let server: TestRedis
   private let redis: RedisClient
   private let configuration: RedisConfiguration
   private let stores: Worker.Stores
@@ -27,10 +28,9 @@ final class Sale {
   /// - Parameter tickets: places of general admission in one section, 1000 each.
   init(tickets: Int, holdSeconds: Int = 60, perUserLimit: Int = 4) async throws {
     let logger = Logger(label: "test")
-    postgres = try await TestDatabase.make(logger: logger)
+    postgres = try await Self.makeDatabase(logger)
     _ = try await Migrations(postgres, searchSchema: "SELECT 1", logger: logger).run()
-    // Queues of other tests live in the same Redis: an id that no other test uses.
-    event = Int.random(in: 1_000...1_000_000_000)
+    event = 42
     _ = try await postgres.transaction([
       """
       INSERT INTO event (id, name, location, date, currency, state, hold_seconds, per_user_limit)
@@ -42,7 +42,9 @@ final class Sale {
       SELECT \(event), n, 1, n, 1000 FROM generate_series(1, \(tickets)) n
       """,
     ])
-    configuration = try RedisConfiguration(url: try TestRedis.shared.url())
+    // Leases and epochs are the whole server's: each sale has one of its own.
+    server = try TestRedis()
+    configuration = try RedisConfiguration(url: server.url)
     redis = RedisClient(configuration, logger: logger, prepare: QueueStore.prepare)
     redis.start()
     try await redis.waitUntilReady(milliseconds: 5_000)
@@ -54,7 +56,23 @@ final class Sale {
     try await queue.configure(
       EventSettings(
         id: event, generation: 1, state: "open", queueLimit: 1_000_000, perUserLimit: perUserLimit,
-        holdSeconds: holdSeconds, rate: nil, message: ""))
+        holdSeconds: holdSeconds, rate: nil, message: "", version: 1), create: true)
+  }
+
+  private static func makeDatabase(_ logger: Logger) async throws -> PostgresClient {
+    let url = try TestPostgres.shared.url()
+    let name = "worker_\(UInt64.random(in: 0...UInt64.max))"
+    let admin = PostgresClient(try PostgresConfiguration(url: url, connections: 1), logger: logger)
+    admin.start()
+    try await admin.waitUntilReady(milliseconds: 20_000)
+    try await admin.script("CREATE DATABASE \(name)")
+    admin.close()
+    let end = url.lastIndex(of: "/") ?? url.endIndex
+    let postgres = PostgresClient(
+      try PostgresConfiguration(url: url[..<end] + "/" + name, connections: 4), logger: logger)
+    postgres.start()
+    try await postgres.waitUntilReady(milliseconds: 20_000)
+    return postgres
   }
 
   @discardableResult
@@ -70,7 +88,6 @@ final class Sale {
   func end() async {
     for worker in workers.reversed() { await worker.stop() }
     workers = []
-    try? await queue.remove(event: event)
     redis.close()
     postgres.close()
   }
