@@ -1,0 +1,322 @@
+"""Hostile HTTP: a clear no, bounded memory, and nobody else notices."""
+
+import base64
+import contextlib
+import json
+import resource
+import socket
+import time
+import uuid
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from client import Client, ok, problem
+from conftest import make_token, new_buyer
+from stack import until
+
+POISON = [
+    "'; DROP TABLE ticket; --",
+    "1 OR 1=1",
+    "') UNION SELECT password FROM users --",
+    "redis.call('FLUSHALL')",
+    "*1\r\n$8\r\nFLUSHALL\r\n",
+    "{{7*7}} ${jndi:ldap://127.0.0.1/x}",
+    "<script>alert(1)</script>",
+    "\u0000\u0001\ufeff\u202e",
+    "é" * 3000,
+    "../../../etc/passwd",
+    "%00%ff",
+]
+
+
+@pytest.fixture
+def event(organizer):
+    return organizer.create_event()
+
+
+def raw(stack):
+    return socket.create_connection(("127.0.0.1", stack.port), timeout=90)
+
+
+def answer_of(connection):
+    """Reads until the server closes or is silent for a second."""
+    connection.settimeout(1)
+    data = b""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while chunk := connection.recv(65536):
+            data += chunk
+    return data
+
+
+def status_of(data):
+    return int(data.split(b" ", 2)[1]) if data.startswith(b"HTTP/1.") else None
+
+
+# --- Tokens ---
+
+
+def unsigned(payload):
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(payload)}."
+
+
+def test_forged_and_expired_tokens_are_refused(stack):
+    soon = int(time.time()) + 3600
+    claims = {"sub": "mallory", "role": "organizer", "exp": soon}
+    key = rsa.generate_private_key(65537, 2048)
+    good = make_token(stack, "mallory")
+    header, payload, signature = good.split(".")
+    other = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    no_expiry = jwt.encode(
+        {"sub": "mallory", "role": "customer"}, stack.settings["ONSALE_JWT_SECRET"], algorithm="HS256"
+    )
+    tokens = {
+        "alg none": unsigned(claims),
+        "alg None, no dot": unsigned(claims).rstrip("."),
+        "another secret": make_token(stack, secret="x" * 64),
+        "an RSA key nobody knows": jwt.encode(claims, key, algorithm="RS256"),
+        "payload exchanged": f"{header}.{other}.{signature}",
+        "signature cut": good[:-4],
+        "expired": make_token(stack, lifetime=-60),
+        "not yet valid": make_token(stack, nbf=soon),
+        "without expiry": no_expiry,
+        "without user": jwt.encode(
+            {"role": "customer", "exp": soon}, stack.settings["ONSALE_JWT_SECRET"], algorithm="HS256"
+        ),
+        "nonsense": "a.b.c",
+        "empty parts": "..",
+        "long": "x" * 5000,
+    }
+    for name, token in tokens.items():
+        answer = Client(stack.url, token).get("/api/me/tickets")
+        assert answer.status_code == 401, f"{name}: {answer.status_code} {answer.text}"
+        problem(answer, 401)
+    ok(Client(stack.url, good).get("/api/me/tickets"))
+
+
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("POST", "/api/admin/events"),
+        ("POST", "/api/admin/events/{event}/open"),
+        ("POST", "/api/admin/events/{event}/close"),
+        ("PUT", "/api/admin/events/{event}/rate"),
+        ("PUT", "/api/admin/events/{event}"),
+        ("POST", "/api/admin/events/{event}/tickets"),
+        ("GET", "/api/admin/events/{event}/stats"),
+    ],
+)
+def test_a_customer_is_no_organizer(buyer, anyone, event, method, path):
+    problem(buyer.call(method, path.format(event=event), {}), 403)
+    problem(anyone.call(method, path.format(event=event), {}), 401)
+
+
+def test_request_ids_cannot_be_made_up(buyer, event):
+    request = ok(buyer.reserve(event, 1), 202)["request_id"]
+    last = "A" if request[-2] != "A" else "B"
+    for forged in (request[:-2] + last + request[-1], request[:-1], request + "A", "x", "%00", "a" * 4000):
+        answer = buyer.get(f"/api/request/{forged}")
+        assert answer.status_code in (400, 404, 414, 431), f"{forged[:80]}: {answer.status_code}"
+        assert buyer.confirm(forged).status_code in (400, 404)
+
+
+# --- Bodies ---
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{'event_id': 1}",
+        b'{"event_id": 1, "event_id": 2',
+        b'{"event_id": NaN}',
+        b'{"event_id": "\xff\xfe"}',
+        b'\xef\xbb\xbf{"event_id": 1}',
+        b"[" * 20000,
+        b'{"a":' * 5000,
+        b"\x00" * 100,
+        b'{"event_id": 99999999999999999999999999}',
+        b'{"event_id": 1e400}',
+        b'{"event_id": true, "quantity": 1}',
+        b'{"event_id": 1, "quantity": "2"}',
+        b'{"event_id": 1, "quantity": -1}',
+        b'{"event_id": 1, "quantity": 1.5}',
+        b'{"event_id": 1, "ticket_ids": [1, null]}',
+        b'{"event_id": 1, "ticket_ids": {}}',
+    ],
+    ids=lambda body: repr(body[:32]),
+)
+def test_bad_bodies_are_a_clear_400(buyer, body):
+    answer = buyer.session.post(
+        buyer.url + "/api/ticket/reserve", data=body, headers={"Content-Type": "application/json"}, timeout=20
+    )
+    problem(answer, 400)
+
+
+def test_wrong_types_name_the_field(buyer, organizer, event):
+    assert "quantity" in problem(buyer.reserve(event, "two"), 400)["detail"]
+    assert "ticket_ids" in problem(buyer.reserve(event, None, ticket_ids="1"), 400)["detail"]
+    assert "name" in problem(organizer.post("/api/admin/events", {"name": 5}), 400)["detail"]
+
+
+def test_unknown_fields_are_ignored(buyer, event):
+    ok(buyer.reserve(event, 1, colour="blue", nested={"a": [1]}), 202)
+
+
+def test_bodies_over_the_limit_are_413(stack, buyer):
+    big = b'{"event_id": 1, "padding": "' + b"x" * 100_000 + b'"}'
+    answer = buyer.session.post(buyer.url + "/api/ticket/reserve", data=big, timeout=20)
+    problem(answer, 413)
+    # A length is refused before its body is read, and a body without a length once it is too long.
+    with raw(stack) as connection:
+        connection.sendall(b"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        assert status_of(answer_of(connection)) == 413
+    with raw(stack) as connection:
+        connection.sendall(b"POST /api/sessions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(40):
+                connection.sendall(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+        assert status_of(answer_of(connection)) in (413, None)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS handshake
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /api/search?terms=%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"".join(b"H%d: y\r\n" % i for i in range(5000)) + b"\r\n",
+        b"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
+        b"POST /api/sessions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n",
+        b"BREW /coffee HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x00" * 5000,
+    ],
+    ids=lambda data: repr(data[:40]),
+)
+def test_what_is_not_http_is_refused(stack, anyone, request_bytes):
+    with raw(stack) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(request_bytes)
+        status = status_of(answer_of(connection))
+        assert status is None or 400 <= status < 500 or status in (501, 505), status
+    ok(anyone.get("/healthz"))
+
+
+# --- Injection: text is text, wherever it comes in ---
+
+
+@pytest.mark.parametrize("poison", POISON, ids=lambda text: repr(text[:24]))
+def test_sql_and_lua_in_every_field_are_only_text(stack, anyone, organizer, event, poison):
+    email = f"{uuid.uuid4().hex}@example.org"
+    for body in (
+        {"name": poison, "email": email, "password": poison},
+        {"name": "x", "email": poison, "password": "long enough password"},
+    ):
+        assert anyone.post("/api/users", body).status_code in (201, 400, 409)
+    assert anyone.post("/api/sessions", {"email": poison, "password": poison}).status_code in (400, 401)
+
+    # A user's id is whatever the identity provider says.
+    buyer = Client(stack.url, make_token(stack, poison))
+    for field in ("terms", "from", "to", "location", "max_price", "include_sold_out", "limit", "cursor"):
+        assert buyer.get("/api/search", **{field: poison}).status_code in (200, 400, 414, 431)
+    assert buyer.get(f"/api/event/{event}/tickets", section=poison).status_code in (200, 400, 401, 404, 414)
+    for body in (
+        {"event_id": poison, "quantity": 1},
+        {"event_id": event, "quantity": poison},
+        {"event_id": event, "quantity": 1, "section": poison},
+        {"event_id": event, "ticket_ids": [poison]},
+        {"event_id": event, "quantity": 1, "payment_method": poison},
+    ):
+        assert buyer.post("/api/ticket/reserve", body).status_code in (200, 202, 400, 401, 404, 409, 410, 422)
+    assert buyer.confirm(poison).status_code in (400, 401, 404)
+    assert buyer.get("/api/me/tickets").status_code in (200, 401)
+
+    def admin(method, path, body):
+        status = organizer.call(method, path, body).status_code
+        assert status in (200, 201, 202, 204, 400, 404, 409, 413, 422), f"{method} {path} {body}: {status}"
+
+    sections = [{"name": poison[:100], "price": 1, "capacity": 1}]
+    admin("POST", "/api/admin/events", {"name": poison, "location": poison, "date": poison, "currency": poison})
+    admin(
+        "POST",
+        "/api/admin/events",
+        {"name": poison, "location": poison, "date": "2031-01-01T00:00:00Z", "currency": "USD", "sections": sections},
+    )
+    admin("PUT", f"/api/admin/events/{event}/message", {"message": poison})
+    admin("PUT", f"/api/admin/events/{event}/rate", {"rate": poison})
+    admin("PUT", f"/api/admin/events/{event}", {"name": poison, "description": poison})
+
+    # Nothing was dropped, flushed or let through: the event is on sale as before.
+    assert ok(anyone.get(f"/api/event/{event}/queue"))["state"] == "open"
+    new_buyer(stack).buy(event, 1)
+
+
+# --- Many and slow ---
+
+
+@contextlib.contextmanager
+def descriptors(count):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        pytest.skip(f"this process may open only {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_ten_thousand_idle_connections_disturb_nobody(stack, organizer, anyone):
+    event = organizer.create_event()
+    before = stack.memory("serve-1")
+    idle = []
+    with descriptors(11_000):
+        try:
+            for number in range(10_000):
+                idle.append(raw(stack))
+                if number % 2:
+                    # Half of them are slow: their headers never end.
+                    idle[-1].sendall(b"GET /api/search HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            ok(anyone.get("/healthz"))
+            new_buyer(stack).buy(event, 1)
+            grown = stack.memory("serve-1") - before
+            assert grown < 600_000_000, f"{grown / 10_000:.0f} bytes a connection"
+        finally:
+            for connection in idle:
+                connection.close()
+    until(lambda: anyone.get("/healthz").status_code == 200, what="the server after the flood")
+
+
+def test_many_hostile_requests_leave_memory_bounded(stack, buyer, anyone):
+    body = b'{"event_id": 1, "padding": "' + b"x" * 60_000 + b'"}'
+
+    def flood(times):
+        for _ in range(times):
+            assert buyer.session.post(buyer.url + "/api/ticket/reserve", data=body, timeout=20).status_code < 500
+            buyer.session.get(buyer.url + f"/api/request/{uuid.uuid4().hex}", timeout=20)
+
+    flood(300)
+    before = stack.memory("serve-1")
+    flood(2000)
+    assert stack.memory("serve-1") - before < 64_000_000
+    ok(anyone.get("/healthz"))
+
+
+def test_unknown_paths_and_methods(anyone):
+    problem(anyone.get("/api/nothing"), 404)
+    answer = anyone.call("DELETE", "/api/search")
+    problem(answer, 405)
+    assert "GET" in answer.headers["Allow"]

@@ -1,0 +1,179 @@
+"""What an operator does: events over HTTP and by `onsale admin`, and the controls during a sale."""
+
+import json
+import time
+import uuid
+
+import jwt
+import pytest
+
+from client import VISA, Client, ok, problem
+from conftest import new_buyer
+from stack import ROOT, until
+
+
+def test_the_command_line_issues_tokens(stack):
+    for role in ("organizer", "customer"):
+        token = stack.admin("token", "--role", role).strip()
+        claims = jwt.decode(token, stack.settings["ONSALE_JWT_SECRET"], algorithms=["HS256"])
+        assert claims["role"] == role and claims["sub"] and claims["exp"] > time.time()
+    organizer = Client(stack.url, stack.admin("token", "--role", "organizer").strip())
+    organizer.create_event()
+
+
+def test_an_event_is_a_draft_until_opened(organizer, buyer):
+    event = organizer.create_event(open=False)
+    problem(buyer.reserve(event, 1), 409, "not_open")
+    assert ok(buyer.get(f"/api/event/{event}"))["onsale_state"] in ("draft", "announced", "scheduled")
+    organizer.open_event(event)
+    ok(buyer.reserve(event, 1), 202)
+
+
+def test_an_event_opens_by_itself_at_its_time(organizer, buyer):
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+    event = organizer.create_event(open=False, onsale_at=soon)
+    problem(buyer.reserve(event, 1), 409, "not_open")
+    until(lambda: buyer.reserve(event, 1).status_code in (200, 202), 20, "the sale's start at its time")
+
+
+def test_sections_with_rows_and_with_places(organizer, buyer):
+    event = organizer.create_event(
+        [
+            {"name": "Stalls", "price": 9000, "rows": [{"row": "A", "seats": 12}, {"row": "B", "seats": 10}]},
+            {"name": "Standing", "price": 1500, "capacity": 30},
+        ]
+    )
+    sections = {s["name"]: s for s in ok(buyer.get(f"/api/event/{event}"))["sections"]}
+    assert (sections["Stalls"]["total"], sections["Standing"]["total"]) == (22, 30)
+    tickets = ok(buyer.get(f"/api/event/{event}/tickets", section="Stalls"))["tickets"]
+    assert len(tickets) == 22 and {t["row"] for t in tickets} == {"A", "B"} and len({t["id"] for t in tickets}) == 22
+
+
+def test_more_tickets_by_csv(organizer, buyer):
+    event = organizer.create_event(open=False)
+    csv = "section,row,seat,price\nBalcony,A,1,1200\nBalcony,A,2,1200\nBalcony,B,1,1200\n"
+    answer = organizer.session.post(
+        f"{organizer.url}/api/admin/events/{event}/tickets", data=csv, headers={"Content-Type": "text/csv"}, timeout=20
+    )
+    assert answer.status_code in (200, 201), answer.text
+    sections = {s["name"]: s for s in ok(buyer.get(f"/api/event/{event}"))["sections"]}
+    assert sections["Balcony"]["total"] == 3
+    broken = organizer.session.post(
+        f"{organizer.url}/api/admin/events/{event}/tickets",
+        data="section,row,seat,price\nBalcony,A,9,not a price\n",
+        headers={"Content-Type": "text/csv"},
+        timeout=20,
+    )
+    assert broken.status_code in (400, 422)
+
+
+def test_pausing_and_resuming(organizer, stack):
+    event = organizer.create_event()
+    ok(organizer.post(f"/api/admin/events/{event}/pause"))
+    until(lambda: organizer.queue(event)["state"] == "paused", what="the pause")
+    # A place in line can be had; nothing is granted.
+    buyer = new_buyer(stack)
+    answer = buyer.reserve(event, 1, payment_method=VISA)
+    if answer.status_code == 202:
+        request = answer.json()["request_id"]
+        time.sleep(1)
+        assert buyer.poll(request)["state"] in ("queued", "lobby")
+        ok(organizer.post(f"/api/admin/events/{event}/resume"))
+        buyer.await_state(request, "purchased")
+    else:
+        problem(answer, 409)
+        ok(organizer.post(f"/api/admin/events/{event}/resume"))
+        until(lambda: organizer.queue(event)["state"] == "open", what="the end of the pause")
+        buyer.buy(event, 1)
+
+
+def test_a_message_reaches_everyone(organizer, anyone):
+    event = organizer.create_event()
+    ok(organizer.call("PUT", f"/api/admin/events/{event}/message", {"message": "Doors open at seven"}))
+    until(lambda: anyone.queue(event)["message"] == "Doors open at seven", what="the message")
+
+
+def test_a_rate_meters_the_grants(organizer, stack):
+    event = organizer.create_event([{"name": "Floor", "price": 2500, "capacity": 100}])
+    ok(organizer.call("PUT", f"/api/admin/events/{event}/rate", {"rate": 2}))
+    buyers = [new_buyer(stack) for _ in range(12)]
+    requests = [ok(b.reserve(event, 1), 202)["request_id"] for b in buyers]
+    time.sleep(1)
+    assert organizer.queue(event)["held"] < 12
+    ok(organizer.call("PUT", f"/api/admin/events/{event}/rate", {"rate": None}))
+    for b, request in zip(buyers, requests):
+        b.await_state(request, "reserved")
+
+
+def test_statistics_and_the_end_of_a_sale(organizer, buyer, other_buyer):
+    event = organizer.create_event()
+    buyer.buy(event, 2)
+    other_buyer.hold(event, 1)
+    stats = until(lambda: ok(organizer.get(f"/api/admin/events/{event}/stats")), what="statistics")
+    text = json.dumps(stats)
+    assert "sold" in text and "held" in text
+    ok(organizer.post(f"/api/admin/events/{event}/close"))
+    until(lambda: organizer.queue(event)["state"] == "closed", what="the end of the sale")
+    assert len(ok(buyer.get("/api/me/tickets"))["purchases"]) == 1
+
+
+def test_an_event_can_be_changed(organizer, buyer):
+    event = organizer.create_event(open=False)
+    ok(organizer.call("PUT", f"/api/admin/events/{event}", {"name": "Renamed", "location": "Usher Hall, Edinburgh"}))
+    page = until(
+        lambda: (p := ok(buyer.get(f"/api/event/{event}")))["name"] == "Renamed" and p, what="the new name"
+    )
+    assert page["location"] == "Usher Hall, Edinburgh"
+
+
+@pytest.mark.parametrize(
+    "change, field",
+    [
+        ({"currency": "dollars"}, "currency"),
+        ({"date": "tomorrow"}, "date"),
+        ({"sections": []}, "sections"),
+        ({"sections": [{"name": "A", "price": -1, "capacity": 1}]}, "price"),
+        ({"sections": [{"name": "A", "price": 1, "capacity": 10**9}]}, "capacity"),
+        ({"hold_seconds": 0}, "hold_seconds"),
+        ({"per_user_limit": "four"}, "per_user_limit"),
+        ({"name": ""}, "name"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(organizer, change, field):
+    body = {
+        "name": "Concert",
+        "location": "Hall",
+        "date": "2031-05-20T19:30:00Z",
+        "currency": "USD",
+        "sections": [{"name": "Floor", "price": 2500, "capacity": 10}],
+    }
+    answer = organizer.post("/api/admin/events", {**body, **change})
+    assert answer.status_code in (400, 422), answer.text
+    assert field in answer.json()["detail"]
+
+
+def test_events_come_from_a_file(stack, tmp_path, organizer):
+    word = f"imported{uuid.uuid4().hex[:8]}"
+    line = (ROOT / "deploy/demo/concerts.jsonl").read_text().splitlines()[0]
+    event = {**json.loads(line), "key": word, "name": f"Concert {word}"}
+    file = tmp_path / "events.jsonl"
+    file.write_text(json.dumps(event) + "\n")
+    stack.admin("import", "--events", file)
+    hits = until(lambda: ok(organizer.get("/api/search", terms=word))["events"], what="the imported event in search")
+    assert len(hits) == 1
+    seats = sum(
+        section.get("capacity") or sum(row["seats"] for row in section["rows"]) for section in event["sections"]
+    )
+    assert hits[0]["available"] == seats
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("{\n")
+    assert stack.onsale("admin", "import", "--events", broken, check=False).returncode != 0
+
+
+def test_the_books_can_be_audited(stack, organizer, buyer):
+    event = organizer.create_event()
+    buyer.buy(event, 1)
+    result = until(
+        lambda: (r := stack.onsale("audit", check=False)).returncode == 0 and r, 30, "an audit without findings"
+    )
+    assert result.stdout.strip()
