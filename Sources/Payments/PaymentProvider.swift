@@ -2,7 +2,8 @@ package import EventLoop
 
 /// Reserves, takes and gives back money.
 ///
-/// Every call may be repeated: an order's reference makes it happen at most once. All throw `PaymentError`.
+/// Every call may be repeated: an order's reference makes it happen at most once. All throw
+/// `PaymentError`, or `CancellationError` with the outcome unknown.
 @LoopActor
 package protocol PaymentProvider: AnyObject {
   /// Reserves the order's amount without taking it. Repeated with the same reference it has the same outcome.
