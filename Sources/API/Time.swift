@@ -1,5 +1,10 @@
+import Glibc
+
 /// Times of the API: RFC 3339 in UTC, to the second.
 package enum Time {
+  /// Seconds since 1970, now.
+  package static var now: Int { Glibc.time(nil) }
+
   /// `2026-05-01T19:30:00Z`.
   /// - Parameter seconds: since 1970.
   package static func text(_ seconds: Int) -> String {

@@ -148,3 +148,21 @@ extension EventStore {
     }
   }
 }
+
+extension EventStore {
+  /// Which ticket ids belong to which section, as ranges: a section's tickets are made together, so they are few.
+  package func ticketRanges(event: Int) async throws -> [Int: [ClosedRange<Int>]] {
+    let rows = try await postgres.query(
+      """
+      SELECT section_id, min(id) AS first, max(id) AS last FROM (
+        SELECT id, section_id, id - row_number() OVER (PARTITION BY section_id ORDER BY id) AS island
+        FROM ticket WHERE event_id = \(event)
+      ) t GROUP BY section_id, island ORDER BY first
+      """)
+    var ranges: [Int: [ClosedRange<Int>]] = [:]
+    for row in rows {
+      ranges[try row.int("section_id"), default: []].append(try row.int("first")...row.int("last"))
+    }
+    return ranges
+  }
+}

@@ -1,0 +1,204 @@
+package import API
+package import Auth
+package import EventLoop
+package import HTTPServer
+import JSON
+import Onsale
+package import Search
+package import Store
+
+/// The role for everyone who looks around: accounts, search, events and their seats, what one has bought.
+///
+/// Reads only, from memory where it can. It goes on with what it knows while PostgreSQL, Redis or the search
+/// backend are away.
+@LoopActor
+package final class Catalog {
+  /// Purchases told in one answer.
+  private static let purchasesShown = 500
+  /// Lists of seats kept ready to be sent; each may have several megabytes.
+  private static let bodiesKept = 16
+
+  /// What a list of seats was asked for.
+  private struct SeatQuery: Hashable, Sendable {
+    let event: Int
+    let section: String?
+  }
+
+  private struct SeatAnswer: Sendable {
+    /// `nil` when the event has no such section.
+    let body: [UInt8]?
+    let tag: String
+  }
+
+  private let users: UserStore
+  private let search: CachedSearch
+  private let authenticator: Authenticator
+  private let ids: RequestIDCoder
+  private let accounts: Accounts
+  private let pages: EventPages
+  private let lists: SeatLists
+  private lazy var seats = FreshCache<SeatQuery, SeatAnswer>(capacity: Self.bodiesKept) {
+    [unowned self] query, _ in try await loadSeats(query)
+  }
+
+  package init(
+    events: EventStore, users: UserStore, queue: QueueStore, search: CachedSearch, authenticator: Authenticator,
+    issuer: TokenIssuer, hasher: PasswordHasher, ids: RequestIDCoder
+  ) {
+    self.users = users
+    self.search = search
+    self.authenticator = authenticator
+    self.ids = ids
+    accounts = Accounts(users: users, hasher: hasher, issuer: issuer)
+    pages = EventPages(events: events, queue: queue)
+    lists = SeatLists(events: events)
+  }
+
+  package func addRoutes(to router: inout Router) {
+    router.on(.post, "/api/users", maximumBody: 4_096) { [self] request in
+      checked { try accounts.signUp(request) }
+    }
+    router.on(.post, "/api/sessions", maximumBody: 4_096) { [self] request in
+      checked { try accounts.signIn(request) }
+    }
+    router.on(.get, "/api/search") { [self] request in checked { try find(request) } }
+    router.on(.get, "/api/event/{id}") { [self] request in checked { try event(request) } }
+    router.on(.get, "/api/event/{id}/tickets") { [self] request in checked { try tickets(request) } }
+    router.on(.get, "/api/me/tickets") { [self] request in checked { try purchases(request) } }
+  }
+
+  // MARK: Search
+
+  private func find(_ request: HTTPRequest) throws -> HTTPAnswer {
+    _ = try authenticator.user(request)
+    let items = QueryItems(request)
+    let query = SearchQuery(
+      terms: try items.optionalString("terms", max: Limits.searchTermsBytes) ?? "",
+      from: try items.optionalTime("from"), to: try items.optionalTime("to"),
+      location: try items.optionalString("location", max: Limits.locationBytes) ?? "",
+      maxPrice: try items.optionalInt("max_price", in: 0...Limits.ticketPrice),
+      includeSoldOut: try items.optionalBool("include_sold_out") ?? false,
+      limit: try items.optionalInt("limit", in: Limits.searchHits) ?? Limits.defaultSearchHits,
+      cursor: try items.optionalString("cursor", max: Limits.cursorBytes))
+    return answer { [search] in
+      let answer: CachedSearch.Answer
+      do {
+        answer = try await search.search(query)
+      } catch let error as SearchError where error.code != .unexpectedAnswer {
+        throw Problem.unavailable
+      }
+      var headers = Self.headers(ageMilliseconds: UInt64(answer.ageMilliseconds))
+      if answer.isStale { headers.append(("Warning", "110 - \"Response is Stale\"")) }
+      return .json(200, Self.json(answer.page), headers: headers)
+    }
+  }
+
+  private static func json(_ page: SearchPage) -> JSON {
+    [
+      "total": .integer(page.total),
+      "events": .array(
+        page.hits.map { hit in
+          [
+            "id": .integer(hit.id), "name": .string(hit.name), "location": .string(hit.location),
+            "date": .string(Time.text(hit.date)), "available": .integer(hit.available),
+            "min_price": .integer(hit.minPrice), "max_price": .integer(hit.maxPrice),
+            "currency": .string(hit.currency), "onsale_state": .string(hit.onsaleState),
+          ]
+        }),
+      "next_cursor": JSON(page.nextCursor),
+    ]
+  }
+
+  // MARK: Events
+
+  private func event(_ request: HTTPRequest) throws -> HTTPAnswer {
+    _ = try authenticator.user(request)
+    let id = try request.eventID()
+    let known = request.header("If-None-Match")
+    if let answer = pages.cache.immediate(id) {
+      return .now(Self.respond(answer.value.body, answer.value.tag, known, age: answer.ageMilliseconds))
+    }
+    return answer { [pages] in
+      guard let answer = try await pages.cache.answer(id) else { throw Self.noEvent }
+      return Self.respond(answer.value.body, answer.value.tag, known, age: answer.ageMilliseconds)
+    }
+  }
+
+  private func tickets(_ request: HTTPRequest) throws -> HTTPAnswer {
+    _ = try authenticator.user(request)
+    let section = try QueryItems(request).optionalString("section", max: Limits.sectionNameBytes)
+    let query = SeatQuery(event: try request.eventID(), section: section)
+    let known = request.header("If-None-Match")
+    if let answer = seats.immediate(query) { return .now(try Self.respond(answer, known)) }
+    return answer { [self] in
+      guard let answer = try await seats.answer(query) else { throw Self.noEvent }
+      return try Self.respond(answer, known)
+    }
+  }
+
+  private static func respond(_ answer: FreshCache<SeatQuery, SeatAnswer>.Answer, _ known: String?) throws
+    -> HTTPResponse
+  {
+    guard let body = answer.value.body else {
+      throw Problem(404, "unknown_section", "The event has no section of this name.")
+    }
+    return respond(body, answer.value.tag, known, age: answer.ageMilliseconds)
+  }
+
+  private func loadSeats(_ query: SeatQuery) async throws -> SeatAnswer? {
+    guard let page = try await pages.cache.answer(query.event)?.value else { return nil }
+    var sections = page.event.sections
+    if let name = query.section {
+      sections.removeAll { $0.name != name }
+      if sections.isEmpty { return SeatAnswer(body: nil, tag: "") }
+    }
+    let list = try await lists.list(of: page.event)
+    let body = SeatLists.render(list, sections: sections.map(\.id), unavailable: page.unavailable)
+    let tag = EntityTag.of(page.unavailable + Array("\(query.section ?? "")/\(list.total)".utf8))
+    return SeatAnswer(body: body, tag: tag)
+  }
+
+  private static let noEvent = Problem(404, "not_found", "There is no such event.")
+
+  private static func respond(
+    _ body: [UInt8], _ tag: String, _ known: String?, age: UInt64
+  ) -> HTTPResponse {
+    let headers = headers(ageMilliseconds: age) + [("ETag", tag)]
+    if EntityTag.matches(known, tag) { return HTTPResponse(status: 304, headers: headers) }
+    return .json(200, serialized: body, headers: headers)
+  }
+
+  /// Answers for one caller, to be asked for again after a second.
+  private static func headers(ageMilliseconds age: UInt64) -> HTTPResponse.Headers {
+    var headers: HTTPResponse.Headers = [("Cache-Control", "private, max-age=1")]
+    if age >= 1_000 { headers.append(("Age", String(age / 1_000))) }
+    return headers
+  }
+
+  // MARK: Purchases
+
+  private func purchases(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let user = try authenticator.user(request).user
+    return answer { [users, ids] in
+      let purchases = try await users.purchases(of: user, limit: Self.purchasesShown)
+      let list = purchases.map { purchase -> JSON in
+        let id = RequestID(
+          event: purchase.key.event, generation: purchase.key.generation, position: purchase.key.position)
+        return [
+          "request_id": .string(ids.encode(id)), "event_id": .integer(purchase.key.event),
+          "event_name": .string(purchase.eventName), "tickets": .array(purchase.tickets.map(Self.json)),
+          "amount": .integer(purchase.amount), "currency": .string(purchase.currency),
+          "payment_id": JSON(purchase.paymentID), "purchased_at": .string(Time.text(purchase.soldAt)),
+        ]
+      }
+      return .json(200, ["purchases": .array(list)], headers: [("Cache-Control", "no-store")])
+    }
+  }
+
+  private static func json(_ ticket: UserStore.Purchase.Ticket) -> JSON {
+    [
+      "id": .integer(ticket.id), "section": .string(ticket.section), "row": JSON(ticket.row),
+      "seat": JSON(ticket.seat), "price": .integer(ticket.price),
+    ]
+  }
+}
