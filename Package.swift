@@ -64,7 +64,7 @@ let package = Package(
     // What roles share.
     module("Auth", ["EventLoop", "JSON", "CJWT", "CSodium"]),
     module("Store", foundations + ["Onsale", "Redis", "Postgres", "JSON", "CSodium"]),
-    module("Search", foundations + ["Onsale", "Postgres", "JSON"]),
+    module("Search", foundations + ["Onsale", "Postgres", "HTTPClient", "JSON"]),
     module("Payments", foundations + ["HTTPClient", "JSON"]),
     module("API", foundations + ["HTTPServer", "Auth", "JSON", "Onsale", "Store", "Redis", "Postgres"]),
 

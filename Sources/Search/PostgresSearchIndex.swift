@@ -112,10 +112,10 @@ package final class PostgresSearchIndex: SearchIndex {
     return SearchPage(total: total, hits: hits, nextCursor: rows.count > query.limit ? last?.text : nil)
   }
 
-  /// The terms with near words in place of those that the index does not have. Where it has them all, and `all`
-  /// is set, near words beside each of them. `nil` where nothing is near.
+  /// `nil` where no other spelling is near.
   private func corrected(_ terms: [SearchTerm], all: Bool) async throws -> [SearchTerm]? {
     let typed = terms.compactMap(\.alternatives.first)
+    let unfinished = terms.last?.isPrefix == true ? typed.last : nil
     let rows = try await reader.query(
       """
       SELECT t.number, s.word, false AS is_known
@@ -123,6 +123,7 @@ package final class PostgresSearchIndex: SearchIndex {
       UNION ALL
       SELECT t.number, t.word, true FROM unnest(\(typed)::text[]) WITH ORDINALITY t(word, number)
       WHERE EXISTS (SELECT FROM search_word s WHERE s.word = t.word)
+        OR t.word = \(unfinished)::text AND EXISTS (SELECT FROM search_word s WHERE starts_with(s.word, t.word))
       """)
     var candidates = [[String]](repeating: [], count: terms.count)
     var isKnown = [Bool](repeating: false, count: terms.count)
@@ -134,16 +135,7 @@ package final class PostgresSearchIndex: SearchIndex {
         candidates[index].append(try row.string("word"))
       }
     }
-    var corrected = terms
-    var changed = false
-    let everywhere = all && !isKnown.contains(false)
-    for index in terms.indices where everywhere || !isKnown[index] {
-      let near = Spelling.corrections(of: terms[index], among: candidates[index])
-      if near.isEmpty { continue }
-      corrected[index].alternatives = (isKnown[index] ? terms[index].alternatives : []) + near
-      changed = true
-    }
-    return changed ? corrected : nil
+    return Spelling.corrected(terms, isKnown: isKnown, candidates: candidates, all: all)
   }
 
   // MARK: Writing

@@ -50,7 +50,8 @@ package struct SearchHit: Equatable, Sendable {
   package var onsaleState: String
 
   package init(
-    id: Int, name: String, location: String, date: Int, available: Int, held: Int, minPrice: Int, maxPrice: Int,
+    id: Int, name: String, location: String, date: Int, available: Int, held: Int, minPrice: Int,
+    maxPrice: Int,
     currency: String, onsaleState: String
   ) {
     self.id = id

@@ -41,4 +41,24 @@ enum Spelling {
     guard let nearest = near.map(\.distance).min() else { return [] }
     return near.filter { $0.distance == nearest }.map(\.word).prefix(alternatives).map { $0 }
   }
+
+  /// The terms with near words in place of those that the index does not have. Where it has them all, and `all`
+  /// is set, near words beside each of them. `nil` where nothing is near.
+  /// - Parameters:
+  ///   - isKnown: by term, whether the index has it.
+  ///   - candidates: by term, words of the index that look like it.
+  static func corrected(
+    _ terms: [SearchTerm], isKnown: [Bool], candidates: [[String]], all: Bool
+  ) -> [SearchTerm]? {
+    var corrected = terms
+    var changed = false
+    let everywhere = all && !isKnown.contains(false)
+    for index in terms.indices where everywhere || !isKnown[index] {
+      let near = corrections(of: terms[index], among: candidates[index])
+      if near.isEmpty { continue }
+      corrected[index].alternatives = (isKnown[index] ? terms[index].alternatives : []) + near
+      changed = true
+    }
+    return changed ? corrected : nil
+  }
 }

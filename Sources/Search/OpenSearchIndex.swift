@@ -1,0 +1,247 @@
+package import EventLoop
+import Glibc
+package import HTTPClient
+import JSON
+package import Logging
+import Onsale
+
+/// The index in OpenSearch or Elasticsearch, over its REST API.
+///
+/// Everybody uses an alias; the index behind it is replaced by a rebuild. Words come prepared by `SearchText`,
+/// so the analysers of the cluster, and its scores, play no part: hits are the same as PostgreSQL's.
+@LoopActor
+package final class OpenSearchIndex: SearchIndex {
+  package nonisolated let name = "opensearch"
+
+  /// Documents in one bulk request.
+  private static let batch = 500
+  /// Part of the alias: another version of the mapping is another index, filled by the indexer.
+  private static let mappingVersion = 1
+  /// How long a rebuild may take, in milliseconds; what an older one left behind is removed.
+  private static let rebuildLasts = 86_400_000
+
+  private let client: OpenSearchClient
+  private let logger: Logger
+  private let alias: String
+  /// The index that a rebuild fills; it gets every other write too.
+  private var rebuilding: String?
+
+  /// - Parameters:
+  ///   - url: of the cluster.
+  ///   - prefix: of every name in the cluster.
+  package init(_ http: HTTPClient, url: String, prefix: String = "onsale-events", logger: Logger) {
+    client = OpenSearchClient(http, url: url)
+    self.logger = logger
+    alias = "\(prefix)-v\(Self.mappingVersion)"
+  }
+
+  package func prepare() async throws {
+    _ = try await client.call("PUT", "/_index_template/\(alias)", Self.template(alias))
+    let exists = try await client.call("GET", "/_alias/\(alias)", accepting: [404])
+    if exists.status != 404 { return }
+    let created = try await client.call(
+      "PUT", "/\(alias)-0", ["aliases": .object([(name: alias, value: .object([]))])], accepting: [400])
+    if !created.isSuccess, created.errorType != "resource_already_exists_exception" {
+      throw SearchError(.unexpectedAnswer, "creating the index: \(created.errorType ?? "")")
+    }
+  }
+
+  private static func template(_ alias: String) -> JSON {
+    // Ends of a prefix are indexed, so that unfinished words cost as little as whole ones.
+    let words: JSON = [
+      "type": "text", "analyzer": "whitespace", "norms": false,
+      "index_prefixes": ["min_chars": 1, "max_chars": 10],
+    ]
+    let stored: JSON = ["type": "keyword", "index": false, "doc_values": false]
+    return [
+      "index_patterns": [.string("\(alias)-*")],
+      "template": [
+        "settings": [
+          "index.number_of_shards": 1, "index.auto_expand_replicas": "0-1", "index.refresh_interval": "200ms",
+        ],
+        "mappings": [
+          "dynamic": false,
+          "properties": [
+            "id": ["type": "long"], "version": ["type": "long"], "date": ["type": "long"],
+            "min_price": ["type": "long"], "max_price": ["type": "long"], "available": ["type": "integer"],
+            "held": ["type": "integer"], "name_length": ["type": "integer"], "name": stored,
+            "location": stored, "currency": stored, "onsale_state": stored, "name_words": words,
+            "location_words": words, "all_words": words,
+          ],
+        ],
+      ],
+    ]
+  }
+
+  // MARK: Searching
+
+  package func search(_ query: SearchQuery) async throws -> SearchPage {
+    let cursor = query.cursor.flatMap(SearchCursor.init)
+    let terms = SearchText.terms(query.terms, atMost: Limits.searchWords)
+    if cursor?.isCorrected != true {
+      let page = try await page(query, terms, cursor, isCorrected: false)
+      if page.total > 0 || terms.isEmpty { return page }
+    }
+    guard let corrected = try await corrected(terms, all: !query.hasFilters) else {
+      return SearchPage(total: 0, hits: [], nextCursor: nil)
+    }
+    return try await page(query, corrected, cursor, isCorrected: true)
+  }
+
+  private func page(
+    _ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?, isCorrected: Bool
+  ) async throws -> SearchPage {
+    let answer = try await client.call(
+      "POST", "/\(alias)/_search", OpenSearchRequest.search(query, terms, cursor))
+    guard let total = answer.body["hits"]?["total"]?["value"]?.integer,
+      let found = answer.body["hits"]?["hits"]?.array
+    else { throw SearchError(.unexpectedAnswer, "a search without hits") }
+    var hits: [SearchHit] = []
+    var last: SearchCursor?
+    for item in found.prefix(query.limit) {
+      guard let source = item["_source"], let id = source["id"]?.integer, let date = source["date"]?.integer
+      else { throw SearchError(.unexpectedAnswer, "a hit without its source") }
+      hits.append(
+        SearchHit(
+          id: id, name: source["name"]?.string ?? "", location: source["location"]?.string ?? "", date: date,
+          available: source["available"]?.integer ?? 0, held: source["held"]?.integer ?? 0,
+          minPrice: source["min_price"]?.integer ?? 0, maxPrice: source["max_price"]?.integer ?? 0,
+          currency: source["currency"]?.string ?? "", onsaleState: source["onsale_state"]?.string ?? ""))
+      let score = Int(item["sort"]?[0]?.double ?? 0)
+      last = SearchCursor(isCorrected: isCorrected, score: score, date: date, id: id)
+    }
+    return SearchPage(total: total, hits: hits, nextCursor: found.count > query.limit ? last?.text : nil)
+  }
+
+  /// The terms with near words in place of those that the index does not have. Where it has them all, and `all`
+  /// is set, near words beside each of them. `nil` where nothing is near.
+  private func corrected(_ terms: [SearchTerm], all: Bool) async throws -> [SearchTerm]? {
+    let answer = try await client.call("POST", "/\(alias)/_search", OpenSearchRequest.spelling(terms))
+    let isKnown = terms.indices.map { index in
+      (answer.body["aggregations"]?["t\(index)"]?["doc_count"]?.integer ?? 0) > 0
+    }
+    let candidates = terms.indices.map { index in
+      (answer.body["suggest"]?["t\(index)"]?[0]?["options"]?.array ?? []).compactMap { $0["text"]?.string }
+    }
+    return Spelling.corrected(terms, isKnown: isKnown, candidates: candidates, all: all)
+  }
+
+  // MARK: Writing
+
+  package func apply(_ documents: [SearchDocument]) async throws {
+    for start in stride(from: 0, to: documents.count, by: Self.batch) {
+      let batch = documents[start..<min(start + Self.batch, documents.count)]
+      try await write(batch, to: alias)
+      if let rebuilding { try await write(batch, to: rebuilding) }
+    }
+  }
+
+  private func write(_ documents: ArraySlice<SearchDocument>, to index: String) async throws {
+    var lines: [JSON] = []
+    for document in documents {
+      lines.append([
+        "index": [
+          "_id": .string(String(document.id)), "version": .integer(document.version),
+          "version_type": "external",
+        ]
+      ])
+      lines.append(OpenSearchRequest.source(document))
+    }
+    try await bulk(lines, to: index)
+  }
+
+  package func remove(_ ids: [Int]) async throws {
+    for start in stride(from: 0, to: ids.count, by: Self.batch) {
+      let lines = ids[start..<min(start + Self.batch, ids.count)].map { id -> JSON in
+        ["delete": ["_id": .string(String(id))]]
+      }
+      try await bulk(lines, to: alias)
+      if let rebuilding { try await bulk(lines, to: rebuilding) }
+    }
+  }
+
+  /// Returns once searches find what was written. A write that is too late, or a delete of what is not there,
+  /// counts as done.
+  private func bulk(_ lines: [JSON], to index: String) async throws {
+    let isAlias = index == alias
+    let answer = try await client.bulk(
+      "/\(index)/_bulk?refresh=wait_for\(isAlias ? "&require_alias=true" : "")", lines)
+    guard answer.body["errors"]?.bool == true else { return }
+    for item in answer.body["items"]?.array ?? [] {
+      guard let result = item.members?.first?.value, let status = result["status"]?.integer else { continue }
+      if (200..<300).contains(status) || status == 409 || status == 404 && result["error"] == nil { continue }
+      let type = result["error"]?["type"]?.string ?? ""
+      throw SearchError(
+        status == 429 || status >= 502 ? .unavailable : .unexpectedAnswer, "\(status) \(type)")
+    }
+  }
+
+  package func indexedVersions(after id: Int, limit: Int) async throws -> [(id: Int, version: Int)] {
+    let answer = try await client.call(
+      "POST", "/\(alias)/_search",
+      [
+        "size": .integer(min(limit, 10_000)), "query": ["range": ["id": ["gt": .integer(id)]]],
+        "sort": [["id": "asc"]], "_source": ["id", "version"], "track_total_hits": false,
+      ])
+    return (answer.body["hits"]?["hits"]?.array ?? []).compactMap { hit in
+      guard let id = hit["_source"]?["id"]?.integer, let version = hit["_source"]?["version"]?.integer
+      else { return nil }
+      return (id, version)
+    }
+  }
+
+  // MARK: Rebuild
+
+  /// Fills a new index and swaps the alias to it, atomically. Writes of this process meanwhile go to both;
+  /// those of other processes, to the old one only: the indexer finds and repeats them.
+  package func rebuild(_ batch: @LoopActor () async throws -> [SearchDocument]?) async throws {
+    if rebuilding != nil { throw SearchError(.overloaded, "a rebuild is under way") }
+    let started = Self.milliseconds()
+    let index = "\(alias)-\(started)"
+    rebuilding = index
+    defer { rebuilding = nil }
+    try await removeLeftovers(before: started - Self.rebuildLasts)
+    _ = try await client.call("PUT", "/\(index)")
+    do {
+      while let documents = try await batch() {
+        for start in stride(from: 0, to: documents.count, by: Self.batch) {
+          try await write(documents[start..<min(start + Self.batch, documents.count)], to: index)
+        }
+      }
+      let old = try await current()
+      var actions: [JSON] = [["add": ["index": .string(index), "alias": .string(alias)]]]
+      for old in old { actions.append(["remove": ["index": .string(old), "alias": .string(alias)]]) }
+      _ = try await client.call("POST", "/_aliases", ["actions": .array(actions)])
+      logger.info("search index swapped", ["search.index": index])
+      for old in old { _ = try await client.call("DELETE", "/\(old)", accepting: [404]) }
+    } catch {
+      if try await !current().contains(index) {
+        _ = try? await client.call("DELETE", "/\(index)", accepting: [404])
+      }
+      throw error
+    }
+  }
+
+  /// The indices behind the alias: one.
+  private func current() async throws -> [String] {
+    let answer = try await client.call("GET", "/_alias/\(alias)", accepting: [404])
+    return answer.status == 404 ? [] : (answer.body.members ?? []).map(\.name)
+  }
+
+  /// Removes what rebuilds left that did not end.
+  private func removeLeftovers(before limit: Int) async throws {
+    let used = try await current()
+    let answer = try await client.call("GET", "/\(alias)-*/_alias", accepting: [404])
+    for (index, _) in answer.body.members ?? [] where index.hasPrefix(alias + "-") && !used.contains(index) {
+      guard let created = Int(index.dropFirst(alias.count + 1)), created < limit else { continue }
+      _ = try await client.call("DELETE", "/\(index)", accepting: [404])
+    }
+  }
+
+  /// Milliseconds since 1970, for names only.
+  private static func milliseconds() -> Int {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    return now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
+  }
+}

@@ -1,0 +1,136 @@
+import JSON
+import Onsale
+
+/// Writes queries and documents down in OpenSearch's JSON.
+enum OpenSearchRequest {
+  static func source(_ document: SearchDocument) -> JSON {
+    let name = SearchText.words(document.name)
+    let location = SearchText.words(document.location)
+    let all = name + location + SearchText.words(document.description)
+    return [
+      "id": .integer(document.id), "version": .integer(document.version), "name": .string(document.name),
+      "location": .string(document.location), "date": .integer(document.date),
+      "currency": .string(document.currency), "min_price": .integer(document.minPrice),
+      "max_price": .integer(document.maxPrice), "available": .integer(document.available),
+      "held": .integer(document.held), "onsale_state": .string(document.onsaleState),
+      "name_length": .integer(name.count), "name_words": .string(name.joined(separator: " ")),
+      "location_words": .string(location.joined(separator: " ")),
+      "all_words": .string(all.joined(separator: " ")),
+    ]
+  }
+
+  /// One page, with one hit more where there is a next one.
+  static func search(_ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?) -> JSON {
+    var filter: [JSON] = []
+    if !query.includeSoldOut {
+      filter.append(
+        ["bool": ["should": [["range": ["available": ["gt": 0]]], ["range": ["held": ["gt": 0]]]]]])
+    }
+    if let from = query.from { filter.append(["range": ["date": ["gte": .integer(from)]]]) }
+    if let to = query.to { filter.append(["range": ["date": ["lte": .integer(to)]]]) }
+    if let price = query.maxPrice { filter.append(["range": ["min_price": ["lte": .integer(price)]]]) }
+    for term in SearchText.terms(query.location, atMost: Limits.searchWords) {
+      filter.append(any(term, "location_words"))
+    }
+    var body: [(name: String, value: JSON)] = [
+      ("size", .integer(query.limit + 1)),
+      ("track_total_hits", true),
+      (
+        "_source",
+        [
+          "id", "name", "location", "date", "currency", "min_price", "max_price", "available", "held",
+          "onsale_state",
+        ]
+      ),
+      (
+        "query",
+        [
+          "bool": [
+            "filter": .array(filter), "must": .array(terms.map(word)), "should": .array(extras(terms)),
+          ]
+        ]
+      ),
+      ("sort", [["_score": "desc"], ["date": "asc"], ["id": "asc"]]),
+    ]
+    if let cursor {
+      body.append(("search_after", [.integer(cursor.score), .integer(cursor.date), .integer(cursor.id)]))
+    }
+    return .object(body)
+  }
+
+  /// The best of what one word of the query scores.
+  private static func word(_ term: SearchTerm) -> JSON {
+    var whole = term
+    whole.isPrefix = false
+    var queries: [JSON] = []
+    for (field, score) in [
+      ("name_words", SearchScore.name), ("location_words", SearchScore.location),
+      ("all_words", SearchScore.description),
+    ] {
+      queries.append(constant(any(whole, field), score.whole))
+      if term.isPrefix { queries.append(constant(any(term, field), score.beginning)) }
+    }
+    return ["dis_max": ["queries": .array(queries)]]
+  }
+
+  private static func extras(_ terms: [SearchTerm]) -> [JSON] {
+    guard !terms.isEmpty else { return [] }
+    var extras = zip(terms, terms.dropFirst()).map { left, right in
+      let both: JSON = [
+        "all_of": [
+          "ordered": true, "max_gaps": .integer(SearchScore.gaps),
+          "intervals": [interval(left), interval(right)],
+        ]
+      ]
+      return constant(["intervals": ["all_words": both]], SearchScore.neighbours)
+    }
+    var wholeName = terms.map { any($0, "name_words") }
+    wholeName.append(["term": ["name_length": .integer(terms.count)]])
+    extras.append(constant(["bool": ["filter": .array(wholeName)]], SearchScore.wholeName))
+    return extras
+  }
+
+  private static func constant(_ filter: JSON, _ score: Int) -> JSON {
+    ["constant_score": ["filter": filter, "boost": .integer(score)]]
+  }
+
+  /// Any of a term's alternatives in that field.
+  private static func any(_ term: SearchTerm, _ field: String) -> JSON {
+    if !term.isPrefix {
+      return ["terms": .object([(field, .array(term.alternatives.map { .string($0) }))])]
+    }
+    let prefixes = term.alternatives.map { word -> JSON in ["prefix": .object([(field, .string(word))])] }
+    return prefixes.count == 1 ? prefixes[0] : ["bool": ["should": .array(prefixes)]]
+  }
+
+  private static func interval(_ term: SearchTerm) -> JSON {
+    let words = term.alternatives.map { word -> JSON in
+      term.isPrefix
+        ? ["prefix": ["prefix": .string(word)]]
+        : ["match": ["query": .string(word), "analyzer": "whitespace"]]
+    }
+    return words.count == 1 ? words[0] : ["any_of": ["intervals": .array(words)]]
+  }
+
+  /// Whether each term is in the index (aggregation `t0`, `t1`, …), and the words near it (suggestion `t0`, …).
+  static func spelling(_ terms: [SearchTerm]) -> JSON {
+    var known: [(name: String, value: JSON)] = []
+    var near: [(name: String, value: JSON)] = []
+    for (index, term) in terms.enumerated() {
+      known.append(("t\(index)", ["filter": any(term, "all_words")]))
+      near.append(
+        (
+          "t\(index)",
+          [
+            "text": .string(term.alternatives.first ?? ""),
+            "term": [
+              "field": "all_words", "analyzer": "whitespace", "suggest_mode": "always", "max_edits": 2,
+              "prefix_length": 0, "min_word_length": .integer(Spelling.shortestWord), "size": 30,
+              "string_distance": "damerau_levenshtein", "max_inspections": 20,
+            ],
+          ]
+        ))
+    }
+    return ["size": 0, "query": ["match_all": [:]], "aggs": .object(known), "suggest": .object(near)]
+  }
+}
