@@ -102,6 +102,7 @@ let package = Package(
       "WorkerTests",
       foundations + ["Onsale", "Payments", "Postgres", "Redis", "Store", "Worker", "TestServers"]),
     tests("RedisTests", foundations + ["Redis", "TestServers"]),
+    tests("PostgresTests", foundations + ["Postgres", "TestServers"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,30 +1,312 @@
 package import EventLoop
 package import Logging
+import Metrics
 
+/// PostgreSQL through a pool of connections in pipeline mode.
+///
+/// A caller that finds no connection free waits, bounded in time and number. Lost connections are made anew by
+/// themselves. Serialization failures, deadlocks and lock timeouts are retried a few times, as a whole; what may
+/// have been committed is never repeated. Cancelling a task does not end its statement: the timeout bounds it.
 @LoopActor
 package final class PostgresClient {
-  package init(_ configuration: PostgresConfiguration, logger: Logger) {}
-  package func start() {}
-  package func close() {}
-  package var isReady: Bool { false }
-  package func waitUntilReady(milliseconds: UInt64) async throws(PostgresError) {}
+  private struct Slot {
+    var connection: PostgresConnection?
+    var backoff = Backoff(firstMilliseconds: 50, limitMilliseconds: 2000)
+    var connectAt: UInt64 = 0
+  }
+
+  private struct Waiting {
+    let answer: UnsafeContinuation<PostgresConnection?, Never>
+    let since: UInt64
+  }
+
+  /// How often deadlines and reconnections are looked at, in milliseconds.
+  private static let tickMilliseconds: UInt64 = 50
+  /// Ticks further apart than this mean that the process was stopped: answers may be there, and are read first.
+  private static let pauseMilliseconds: UInt64 = 1000
+  /// How often a transaction is run before its serialization failure or deadlock is reported.
+  private static let attempts = 5
+
+  private let configuration: PostgresConfiguration
+  private let logger: Logger
+  private var slots: [Slot]
+  /// The one used last is used next: its statements are prepared, and its server process is warm.
+  private var idle: [PostgresConnection] = []
+  private var waiting = Fifo<Waiting>()
+  private var awaitingReady: [(deadline: UInt64, answer: UnsafeContinuation<Bool, Never>)] = []
+  private var openCount = 0
+  private var awaySince: UInt64 = 0
+  private var lastFailure = "not connected yet"
+  private var firstHost = 0
+  private var isStarted = false
+  private var isClosed = false
+  private let ticker = LoopTimer()
+  private var lastTick: UInt64 = 0
+  private let lost = MetricsRegistry.shared.counter(
+    "onsale_postgres_connections_lost_total",
+    "Connections to PostgreSQL that ended unasked or could not be made")
+  private let retries = MetricsRegistry.shared.counter(
+    "onsale_postgres_retries_total",
+    "Transactions run again after a serialization failure, deadlock or lock timeout")
+
+  package init(_ configuration: PostgresConfiguration, logger: Logger) {
+    self.configuration = configuration
+    self.logger = logger
+    slots = Array(repeating: Slot(), count: configuration.connections)
+  }
+
+  /// Begins to connect, and keeps connected until `close`. Returns at once.
+  package func start() {
+    precondition(!isStarted, "a client is started once")
+    isStarted = true
+    awaySince = EventLoop.shared.now
+    lastTick = awaySince
+    ticker.schedule(afterMilliseconds: Self.tickMilliseconds, every: Self.tickMilliseconds) { [weak self] in
+      self?.tick()
+    }
+    for index in slots.indices { connect(index) }
+  }
+
+  /// Ends all connections; what is under way is lost, what waits fails.
+  package func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    lastFailure = "the client is closed"
+    ticker.cancel()
+    for slot in slots { slot.connection?.end(PostgresError(.connectionLost, lastFailure)) }
+    failWaiting { _ in true }
+    for entry in awaitingReady { entry.answer.resume(returning: false) }
+    awaitingReady = []
+  }
+
+  /// Whether at least one connection is there.
+  package var isReady: Bool { openCount > 0 }
+
+  /// Returns once there is a connection.
+  /// - Throws: `unavailable` after `milliseconds`.
+  package func waitUntilReady(milliseconds: UInt64) async throws(PostgresError) {
+    if isReady { return }
+    let isReady = await withUnsafeContinuation { answer in
+      if isClosed { return answer.resume(returning: false) }
+      awaitingReady.append((EventLoop.shared.now + milliseconds, answer))
+    }
+    if !isReady { throw PostgresError(.unavailable, lastFailure) }
+  }
+
+  // MARK: Statements
+
+  /// Runs one statement, which is its own transaction.
   package func query(_ sql: SQL) async throws(PostgresError) -> [PostgresRow] {
-    throw PostgresError(.unavailable, "")
+    if sql.hasZeroByte { throw .zeroByte(sql) }
+    return try await retrying { () async throws(PostgresError) -> [PostgresRow] in
+      let results = try await self.run([sql], commit: sql.isRead ? nil : 0)
+      return results[0].rows
+    }
   }
+
+  /// Runs statements as one transaction in one round trip: all take effect, or none.
+  /// - Returns: the rows of each statement.
   package func transaction(_ statements: [SQL]) async throws(PostgresError) -> [[PostgresRow]] {
-    throw PostgresError(.unavailable, "")
+    for sql in statements where sql.hasZeroByte { throw .zeroByte(sql) }
+    return try await retrying { () async throws(PostgresError) -> [[PostgresRow]] in
+      let results = try await self.run(["BEGIN"] + statements + ["COMMIT"], commit: statements.count + 1)
+      guard results[statements.count + 1].tag == "COMMIT" else {
+        throw PostgresError(.server, "rolled back", sqlState: "25P02")
+      }
+      return results[1...statements.count].map(\.rows)
+    }
   }
+
+  /// Runs `body` as one transaction: committed when it returns, rolled back when it throws.
+  ///
+  /// After a serialization failure, deadlock or lock timeout `body` runs again from its beginning, so whatever it
+  /// does besides its statements must bear repetition.
   package func withTransaction<Result>(
     _ body: @LoopActor (PostgresTransaction) async throws -> Result
   ) async throws -> Result {
-    throw PostgresError(.unavailable, "")
+    var backoff = Backoff(firstMilliseconds: 10, limitMilliseconds: 200)
+    while true {
+      let connection = try await acquire()
+      let transaction = PostgresTransaction(connection)
+      do {
+        let result = try await body(transaction)
+        try await transaction.commit()
+        release(connection)
+        return result
+      } catch {
+        transaction.abandon()
+        if let error = error as? PostgresError { end(connection, after: error) }
+        release(connection)
+        try await waitToRetry(error, &backoff)
+      }
+    }
   }
-  package func script(_ text: String) async throws(PostgresError) {}
-}
 
-@LoopActor
-package final class PostgresTransaction {
-  package func query(_ sql: SQL) async throws(PostgresError) -> [PostgresRow] {
-    throw PostgresError(.unavailable, "")
+  /// Runs several statements in one text, without parameters and without a limit of the statements' time: for
+  /// schemas. It is one transaction unless it says otherwise.
+  package func script(_ text: String) async throws(PostgresError) {
+    let connection = try await acquire()
+    let outcome = await connection.runScript(text)
+    // Its settings were changed; a new one takes its place.
+    connection.retire()
+    switch outcome {
+    case .done: return
+    case .refused(_, let error): throw error
+    case .lost(let refusal, let error): throw refusal?.error ?? PostgresError(.outcomeUnknown, error.message)
+    case .unsent: throw PostgresError(.unavailable, lastFailure)
+    }
+  }
+
+  /// - Parameter commit: the statement from which on the effects may be permanent; `nil` if none of them writes.
+  private func run(_ statements: [SQL], commit: Int?) async throws(PostgresError) -> [PostgresResult] {
+    let connection = try await acquire()
+    let outcome = await connection.run(statements)
+    switch outcome {
+    case .done(let results):
+      release(connection)
+      return results
+    case .refused(let step, let error):
+      end(connection, after: error)
+      release(connection)
+      throw error.classified(mayBeCommitted: step == commit, statements[step])
+    case .lost(let refusal, let error):
+      // A refusal of a statement before the commit is the end of the transaction, whatever came after it.
+      let mayBeCommitted = commit.map { refusal == nil || refusal?.step == $0 } ?? false
+      throw (refusal?.error ?? error).classified(
+        mayBeCommitted: mayBeCommitted, statements[refusal?.step ?? 0])
+    case .unsent: throw PostgresError(.unavailable, lastFailure)
+    }
+  }
+
+  private func retrying<Result>(
+    _ body: @LoopActor () async throws(PostgresError) -> Result
+  ) async throws(PostgresError) -> Result {
+    var backoff = Backoff(firstMilliseconds: 10, limitMilliseconds: 200)
+    while true {
+      do throws(PostgresError) {
+        return try await body()
+      } catch {
+        try await waitToRetry(error, &backoff)
+      }
+    }
+  }
+
+  /// Returns when it makes sense to try again. - Throws: `error` when it does not.
+  private func waitToRetry<Failure: Error>(_ error: Failure, _ backoff: inout Backoff) async throws(Failure) {
+    guard let known = error as? PostgresError, known.isTransient || known.isStalePlan,
+      backoff.attempts + 1 < Self.attempts
+    else { throw error }
+    retries.increment()
+    if (try? await sleep(milliseconds: backoff.next())) == nil { throw error }
+  }
+
+  // MARK: The pool
+
+  private func acquire() async throws(PostgresError) -> PostgresConnection {
+    if let connection = idle.popLast() { return connection }
+    let now = EventLoop.shared.now
+    let isHopeless = openCount == 0 && now > awaySince + configuration.patienceMilliseconds
+    guard isStarted, !isClosed, !isHopeless else { throw PostgresError(.unavailable, lastFailure) }
+    guard waiting.count < configuration.waitingCapacity else {
+      throw PostgresError(.unavailable, "too many callers wait for a connection")
+    }
+    let connection = await withUnsafeContinuation { answer in
+      waiting.append(Waiting(answer: answer, since: now))
+    }
+    guard let connection else {
+      throw PostgresError(.unavailable, openCount > 0 ? "all connections are busy" : lastFailure)
+    }
+    return connection
+  }
+
+  private func release(_ connection: PostgresConnection) {
+    guard connection.isOpen else { return }
+    if connection.isInTransaction {
+      // Owned by the connection: ends at the latest with its deadline.
+      Task { @LoopActor in
+        _ = await connection.run(["ROLLBACK"])
+        if connection.isInTransaction {
+          connection.end(PostgresError(.connectionLost, "the transaction does not end"))
+        }
+        release(connection)
+      }
+    } else if let next = waiting.popFirst() {
+      next.answer.resume(returning: connection)
+    } else {
+      idle.append(connection)
+    }
+  }
+
+  private func failWaiting(_ mustFail: (Waiting) -> Bool) {
+    while let entry = waiting.first, mustFail(entry) {
+      _ = waiting.popFirst()
+      entry.answer.resume(returning: nil)
+    }
+  }
+
+  private func tick() {
+    let now = EventLoop.shared.now
+    defer { lastTick = now }
+    if now > lastTick + Self.pauseMilliseconds { return }
+    for index in slots.indices {
+      if let connection = slots[index].connection {
+        connection.checkDeadline(now: now)
+      } else if now >= slots[index].connectAt {
+        connect(index)
+      }
+    }
+    failWaiting { now > $0.since + configuration.waitMilliseconds }
+    for entry in awaitingReady where now > entry.deadline { entry.answer.resume(returning: false) }
+    awaitingReady.removeAll { now > $0.deadline }
+  }
+
+  private func connect(_ index: Int) {
+    let connection = PostgresConnection(
+      configuration, logger: logger,
+      onOpen: { [weak self] connection in self?.opened(connection, index) },
+      onEnd: { [weak self] connection, error in self?.ended(connection, index, error) })
+    slots[index].connection = connection
+    connection.open(firstHost: firstHost)
+  }
+
+  private func opened(_ connection: PostgresConnection, _ index: Int) {
+    slots[index].backoff.reset()
+    openCount += 1
+    if openCount == 1 {
+      logger.info("postgres: connected")
+      for entry in awaitingReady { entry.answer.resume(returning: true) }
+      awaitingReady = []
+    }
+    release(connection)
+  }
+
+  private func ended(_ connection: PostgresConnection, _ index: Int, _ error: PostgresError) {
+    slots[index].connection = nil
+    idle.removeAll { $0 === connection }
+    let now = EventLoop.shared.now
+    if connection.wasOpen {
+      openCount -= 1
+      if openCount == 0 { awaySince = now }
+    }
+    guard !isClosed else { return }
+    if connection.isRetired { return connect(index) }
+    lastFailure = error.message
+    lost.increment()
+    if connection.wasOpen {
+      logger.warning("postgres: connection lost", ["error": error.message])
+    } else if index == 0, slots[0].backoff.attempts == 0 {
+      logger.warning("postgres: cannot connect", ["error": error.message])
+    }
+    // A host that does not answer at all would use up the time of every try.
+    if !connection.wasOpen, error.code == .timeout { firstHost += 1 }
+    slots[index].connectAt = now + slots[index].backoff.next()
+  }
+
+  /// Ends a connection whose session is of no use any more after `error`.
+  private func end(_ connection: PostgresConnection, after error: PostgresError) {
+    guard error.endsSession || error.isStalePlan else { return }
+    connection.end(error)
+    // The others lead to the same server, which is not the primary now.
+    if error.sqlState == "25006" { for connection in idle { connection.end(error) } }
   }
 }

@@ -46,4 +46,27 @@ package struct PostgresConfiguration: Sendable {
     }
     return parameters
   }
+
+  /// What a connection is started with: the URL's parameters and, where it leaves them open, ours.
+  ///
+  /// libpq tries several hosts in turn, but without a limit of time for each when it must not block. So whoever
+  /// ran out of time starts the next try with another host.
+  func startParameters(firstHost: Int) -> [(name: String, value: String)] {
+    var parameters = (try? Self.parameters(of: url)) ?? []
+    let hosts =
+      parameters.filter { $0.name == "host" || $0.name == "hostaddr" }
+      .map { $0.value.split(separator: ",", omittingEmptySubsequences: false).count }.max() ?? 1
+    for index in parameters.indices where ["host", "hostaddr", "port"].contains(parameters[index].name) {
+      let parts = parameters[index].value.split(separator: ",", omittingEmptySubsequences: false)
+      guard parts.count == hosts else { continue }
+      let first = firstHost % hosts
+      parameters[index].value = (parts[first...] + parts[..<first]).joined(separator: ",")
+    }
+    let defaults: [(name: String, value: String)] = [
+      ("client_encoding", "UTF8"), ("fallback_application_name", "onsale"), ("keepalives_idle", "5"),
+      ("keepalives_interval", "2"), ("keepalives_count", "3"),
+      ("tcp_user_timeout", "\(statementTimeoutMilliseconds + 1000)"),
+    ]
+    return parameters + defaults.filter { own in !parameters.contains { $0.name == own.name } }
+  }
 }

@@ -17,6 +17,9 @@ final class PostgresResult: @unchecked Sendable {
     return (0..<count).map { PostgresRow(result: self, index: $0) }
   }
 
+  /// What was done, in a word, such as `COMMIT`.
+  var tag: String { String(cString: PQcmdStatus(handle)) }
+
   /// Few columns a result, so looking through them beats a dictionary.
   func column(_ name: String) -> Int32? {
     for column in 0..<PQnfields(handle) where strcmp(PQfname(handle, column), name) == 0 { return column }
@@ -31,7 +34,9 @@ package struct PostgresRow: Sendable {
 
   /// The value of `column`. Asking for a column that the statement does not return is a programmer's mistake.
   package subscript(column: String) -> PostgresValue {
-    guard let number = result.column(column) else { preconditionFailure("the statement returns no \(column)") }
+    guard let number = result.column(column) else {
+      preconditionFailure("the statement returns no \(column)")
+    }
     if PQgetisnull(result.handle, index, number) == 1 { return PostgresValue(string: nil) }
     let bytes = UnsafeRawBufferPointer(
       start: PQgetvalue(result.handle, index, number), count: Int(PQgetlength(result.handle, index, number)))
@@ -40,9 +45,13 @@ package struct PostgresRow: Sendable {
 
   /// - Throws: `PostgresError` where the value is NULL or of another kind; also below.
   package func int(_ column: String) throws(PostgresError) -> Int { try need(self[column].int, column) }
-  package func string(_ column: String) throws(PostgresError) -> String { try need(self[column].string, column) }
+  package func string(_ column: String) throws(PostgresError) -> String {
+    try need(self[column].string, column)
+  }
   package func bool(_ column: String) throws(PostgresError) -> Bool { try need(self[column].bool, column) }
-  package func double(_ column: String) throws(PostgresError) -> Double { try need(self[column].double, column) }
+  package func double(_ column: String) throws(PostgresError) -> Double {
+    try need(self[column].double, column)
+  }
 
   private func need<Value>(_ value: Value?, _ column: String) throws(PostgresError) -> Value {
     guard let value else { throw PostgresError(.server, "the value of \(column) is NULL or of another kind") }

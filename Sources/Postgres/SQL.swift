@@ -12,6 +12,15 @@ package struct SQL: Sendable, ExpressibleByStringInterpolation, CustomStringConv
   /// The text around the parameters, one piece more than there are parameters; for nesting.
   private let pieces: [String]
 
+  /// PostgreSQL's text cannot hold a zero byte, and libpq would cut a parameter there.
+  var hasZeroByte: Bool { parameters.contains { $0?.utf8.contains(0) ?? false } }
+
+  /// Whether it only reads, by its first word: repeating it does no harm.
+  var isRead: Bool {
+    let word = text.drop { $0.isWhitespace }.prefix(6)
+    return word.lowercased() == "select"
+  }
+
   package init(stringLiteral value: String) {
     text = value
     parameters = []

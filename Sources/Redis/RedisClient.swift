@@ -112,7 +112,7 @@ package final class RedisClient {
     command.append(contentsOf: arguments)
     do {
       return try await self.command(command)
-    } catch where error.isFunctionMissing && Self.preparing != ObjectIdentifier(self) {
+    } catch  where error.isFunctionMissing && Self.preparing != ObjectIdentifier(self) {
       try await prepareAgain()
       return try await self.command(command)
     }
@@ -221,16 +221,18 @@ package final class RedisClient {
 
   /// One preparation serves everybody who finds a function missing at the same time.
   private func prepareAgain() async throws(RedisError) {
-    let task = repreparation ?? Task { @LoopActor in
-      defer { repreparation = nil }
-      logger.notice("redis: a function is missing, preparing again")
-      do {
-        try await Self.$preparing.withValue(ObjectIdentifier(self)) { try await prepare(self) }
-        return nil
-      } catch {
-        return error as? RedisError ?? RedisError(.unavailable, "\(error)")
+    let task =
+      repreparation
+      ?? Task { @LoopActor in
+        defer { repreparation = nil }
+        logger.notice("redis: a function is missing, preparing again")
+        do {
+          try await Self.$preparing.withValue(ObjectIdentifier(self)) { try await prepare(self) }
+          return nil
+        } catch {
+          return error as? RedisError ?? RedisError(.unavailable, "\(error)")
+        }
       }
-    }
     repreparation = task
     // Nothing of the call itself was carried out.
     if let error = await task.value { throw RedisError(.unavailable, error.message) }

@@ -23,7 +23,9 @@ package struct RedisConfiguration: Sendable {
     var rest = url.dropFirst("redis://".count).prefix { $0 != "?" }
     if let slash = rest.firstIndex(of: "/") {
       let path = rest[rest.index(after: slash)...]
-      guard path.isEmpty || (Int(path) ?? -1) >= 0 else { throw Self.malformed("the database is not a number") }
+      guard path.isEmpty || (Int(path) ?? -1) >= 0 else {
+        throw Self.malformed("the database is not a number")
+      }
       database = Int(path) ?? 0
       rest = rest[..<slash]
     }

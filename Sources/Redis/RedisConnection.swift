@@ -64,7 +64,8 @@ final class RedisConnection {
     }
     self.context = context
     Self.setOptions(context.pointee.c.fd, timeoutMilliseconds: configuration.timeoutMilliseconds)
-    watcher = DescriptorWatcher(descriptor: context.pointee.c.fd) { [weak self] events in self?.ready(events) }
+    watcher = DescriptorWatcher(descriptor: context.pointee.c.fd) { [weak self] events in self?.ready(events)
+    }
 
     let data = Unmanaged.passRetained(self).toOpaque()
     context.pointee.data = data
@@ -143,9 +144,10 @@ final class RedisConnection {
   }
 
   /// hiredis' kind of callback; the last argument is the connection.
-  private typealias Callback = @convention(c) (
-    UnsafeMutablePointer<redisAsyncContext>?, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?
-  ) -> Void
+  private typealias Callback =
+    @convention(c) (
+      UnsafeMutablePointer<redisAsyncContext>?, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?
+    ) -> Void
 
   private static let answered: Callback = { _, reply, data in
     // Handed to the loop that this callback already runs on.

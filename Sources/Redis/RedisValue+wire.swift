@@ -18,7 +18,8 @@ extension RedisValue {
   }
 
   static func text(of reply: UnsafePointer<redisReply>) -> String {
-    String(decoding: UnsafeRawBufferPointer(start: reply.pointee.str, count: reply.pointee.len), as: UTF8.self)
+    String(
+      decoding: UnsafeRawBufferPointer(start: reply.pointee.str, count: reply.pointee.len), as: UTF8.self)
   }
 
   /// Appends a command in Redis's protocol: an array of strings, each with its length.

@@ -1,8 +1,8 @@
 import EventLoop
 import Foundation
 import Logging
-import Testing
 import TestServers
+import Testing
 
 @testable import Redis
 
@@ -157,7 +157,8 @@ struct RedisClientTests {
     client.start()
     defer { client.close() }
     #expect(try await client.command(["GET", "prepared"]).text == "yes")
-    #expect(try await client.call("test_echo", keys: ["k"], ["a"]) == .array([.string([107]), .string([97])]))
+    #expect(
+      try await client.call("test_echo", keys: ["k"], ["a"]) == .array([.string([107]), .string([97])]))
     try redis.stopAndForget()
     while client.isReady { try await sleep(milliseconds: 1) }
     try redis.start()
@@ -209,7 +210,8 @@ struct RedisClientTests {
     let info = try await client.command(["INFO", "keyspace"]).text ?? ""
     #expect(info.contains("db3:keys=1"))
 
-    let wrong = RedisClient(try RedisConfiguration(url: "redis://:no@127.0.0.1:\(redis.port)"), logger: logger)
+    let wrong = RedisClient(
+      try RedisConfiguration(url: "redis://:no@127.0.0.1:\(redis.port)"), logger: logger)
     wrong.start()
     defer { wrong.close() }
     await #expect(throws: RedisError.self) { try await wrong.waitUntilReady(milliseconds: 300) }

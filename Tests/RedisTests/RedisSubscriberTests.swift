@@ -1,8 +1,8 @@
 import EventLoop
 import Foundation
 import Logging
-import Testing
 import TestServers
+import Testing
 
 @testable import Redis
 
@@ -47,7 +47,8 @@ struct RedisSubscriberTests {
     configuration.timeoutMilliseconds = 600
     let (events, sink) = AsyncStream<String>.makeStream()
     let subscriber = RedisSubscriber(
-      configuration, channels: ["c"], logger: Logger(label: "test"), onSubscribed: { sink.yield("subscribed") },
+      configuration, channels: ["c"], logger: Logger(label: "test"),
+      onSubscribed: { sink.yield("subscribed") },
       onMessage: { _, _ in })
     subscriber.start()
     defer { subscriber.close() }

@@ -6,7 +6,8 @@ package final class ServerProcess: @unchecked Sendable {
   private let process: Process
 
   /// Starts `command`, as `user` where the tests run as root.
-  package init(_ command: [String], user: String? = nil, log: String) throws {
+  /// - Parameter log: the file that its output is appended to; `nil` for nowhere.
+  package init(_ command: [String], user: String? = nil, log: String? = nil) throws {
     process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/setpriv")
     var arguments: [String] = []
@@ -14,8 +15,12 @@ package final class ServerProcess: @unchecked Sendable {
       arguments += ["--reuid", user, "--regid", user, "--init-groups"]
     }
     process.arguments = arguments + ["--pdeathsig", "KILL", "--"] + command
-    _ = FileManager.default.createFile(atPath: log, contents: nil)
-    let output = FileHandle(forWritingAtPath: log)
+    var output = FileHandle.nullDevice
+    if let log {
+      let descriptor = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+      guard descriptor >= 0 else { throw POSIXError(.EACCES) }
+      output = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+    }
     process.standardOutput = output
     process.standardError = output
     process.standardInput = FileHandle.nullDevice

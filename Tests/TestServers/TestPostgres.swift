@@ -18,7 +18,7 @@ package final class TestPostgres: @unchecked Sendable {
     }
     let made = try ServerProcess(
       ["\(binaries)/initdb", "-D", "\(directory)/data", "-A", "trust", "-U", "postgres", "--no-sync"],
-      user: "postgres", log: "/dev/null")
+      user: "postgres")
     precondition(made.exitStatus == 0, "initdb failed")
     try start()
   }
@@ -28,7 +28,8 @@ package final class TestPostgres: @unchecked Sendable {
   package func start() throws {
     process = try ServerProcess(
       [
-        "\(binaries)/postgres", "-D", "\(directory)/data", "-p", "\(port)", "-c", "listen_addresses=127.0.0.1",
+        "\(binaries)/postgres", "-D", "\(directory)/data", "-p", "\(port)", "-c",
+        "listen_addresses=127.0.0.1",
         "-c", "unix_socket_directories=", "-c", "max_connections=100", "-c", "fsync=off",
       ], user: "postgres", log: "\(directory)/log")
   }
@@ -53,6 +54,6 @@ package final class TestPostgres: @unchecked Sendable {
 
 extension ServerProcess {
   static func run(_ command: [String]) -> Int32 {
-    (try? ServerProcess(command, log: "/dev/null"))?.exitStatus ?? -1
+    (try? ServerProcess(command))?.exitStatus ?? -1
   }
 }
