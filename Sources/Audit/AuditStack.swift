@@ -27,7 +27,7 @@ package final class AuditStack {
     let missing = names.filter { (environment[$0] ?? "").isEmpty }
     guard missing.isEmpty, let database = environment[names[0]], let queue = environment[names[1]],
       let payments = environment[names[2]]
-    else { throw CannotLook(message: "not set: \(missing.joined(separator: ", "))") }
+    else { throw CannotLook("not set: \(missing.joined(separator: ", "))") }
     // One connection, and time for a page of a large event.
     let postgresConfiguration = try PostgresConfiguration(
       url: database, connections: 2, statementTimeoutMilliseconds: 60_000)
@@ -59,6 +59,7 @@ package final class AuditStack {
 
 /// Why nothing could be compared.
 package struct CannotLook: Error, CustomStringConvertible {
-  package let message: String
-  package var description: String { message }
+  package let description: String
+
+  package init(_ description: String) { self.description = description }
 }

@@ -1,0 +1,133 @@
+/// All buyers of a rush: what each does next, and what each was told. Pure: time comes in, requests come out.
+///
+/// Bounded by construction: a fixed number of bytes a buyer, at most one timer each, and no more requests than
+/// the caller takes.
+package struct Crowd {
+  /// A request to be sent for a buyer.
+  package struct Job: Sendable {
+    package let buyer: Int
+    package let step: Step
+    /// When the buyer wanted it sent, in microseconds since the rush began: latencies count from here.
+    package let wantedAt: Int
+  }
+
+  /// Longest request id that is kept.
+  private static let longestID = 95
+
+  let options: RushOptions
+  package let venue: Venue
+  var buyers: [Buyer]
+  private(set) var ids: RequestIDs
+  var wheel = TimerWheel()
+  /// Due, in the order in which they came due; taken from `firstReady` on.
+  private var ready: [Int32] = []
+  private var firstReady = 0
+  /// Second clicks, sent right after the first.
+  private var clicks: [(buyer: Int32, step: Step)] = []
+  private var joinsBegun = 0
+  private var takesJoin = false
+  /// Positions of second clicks, compared at the end.
+  var secondPositions: [Int32: Int32] = [:]
+  package private(set) var unfinished: Int
+  package var figures = RushFigures()
+  package var violations = Violations()
+  var placesTaken: [Bool] = []
+  /// Which buyer bought each ticket, by ticket id; −1 for nobody.
+  var owners: [Int32]
+
+  package init(_ options: RushOptions, _ venue: Venue) {
+    self.options = options
+    self.venue = venue
+    buyers = Array(repeating: Buyer(), count: options.buyers)
+    ids = RequestIDs(count: options.buyers, longest: Self.longestID)
+    owners = Array(repeating: -1, count: venue.largestTicket + 1)
+    unfinished = options.buyers
+  }
+
+  package func plan(_ buyer: Int) -> BuyerPlan {
+    BuyerPlan(buyer: buyer, sections: venue.sections.count, options)
+  }
+
+  /// The name that the buyer's token carries: the same seed is the same users.
+  package func user(_ buyer: Int) -> String { "rush-\(options.seed)-\(buyer)" }
+
+  package var isOver: Bool { unfinished == 0 }
+  package var joined: Int { joinsBegun }
+
+  /// What to send next, or `nil` if nobody is due. Joins and what is due otherwise take turns.
+  package mutating func next(at microseconds: Int) -> Job? {
+    if let click = clicks.popLast() {
+      return Job(buyer: Int(click.buyer), step: click.step, wantedAt: microseconds)
+    }
+    // `ready` is a local during the call: the closure must not touch `self`.
+    var due: [Int32] = []
+    wheel.advance(to: microseconds / 1000) { due.append(Int32($0)) }
+    ready += due
+    takesJoin.toggle()
+    if takesJoin, let job = nextJoin(microseconds) { return job }
+    while firstReady < ready.count {
+      let buyer = Int(ready[firstReady])
+      firstReady += 1
+      if firstReady >= 4_096, firstReady * 2 > ready.count {
+        ready.removeFirst(firstReady)
+        firstReady = 0
+      }
+      if buyers[buyer].phase == .ended, buyers[buyer].step != .verify { continue }
+      return job(buyer, microseconds)
+    }
+    return nextJoin(microseconds)
+  }
+
+  private mutating func nextJoin(_ now: Int) -> Job? {
+    guard joinsBegun < buyers.count else { return nil }
+    var wantedAt = now
+    if let rate = options.arrivalsPerSecond {
+      wantedAt = joinsBegun * 1_000_000 / rate
+      if wantedAt > now { return nil }
+    }
+    let buyer = joinsBegun
+    joinsBegun += 1
+    buyers[buyer].joinedAt = Int32(wantedAt / 1000)
+    return job(buyer, wantedAt)
+  }
+
+  private mutating func job(_ buyer: Int, _ wantedAt: Int) -> Job {
+    let step = buyers[buyer].step
+    if step == .join || step == .confirm, plan(buyer).doubleClicks {
+      clicks.append((Int32(buyer), step == .join ? .joinAgain : .confirmAgain))
+    }
+    return Job(buyer: buyer, step: step, wantedAt: wantedAt)
+  }
+
+  /// Lets the buyer do `step` after a pause.
+  mutating func schedule(_ buyer: Int, _ step: Step, at milliseconds: Int) {
+    buyers[buyer].step = step
+    wheel.add(buyer, dueAt: milliseconds)
+  }
+
+  mutating func end(_ buyer: Int, _ outcome: Outcome) {
+    guard buyers[buyer].phase != .ended else { return }
+    buyers[buyer].phase = .ended
+    buyers[buyer].outcome = outcome
+    unfinished -= 1
+    figures.outcomes[outcome, default: 0] += 1
+  }
+
+  /// The buyer's request id, as text for a URL.
+  func id(_ buyer: Int) -> String { String(decoding: ids.id(buyer), as: UTF8.self) }
+
+  mutating func keep(_ id: [UInt8], _ buyer: Int) -> Bool { ids.set(id, buyer) }
+
+  /// Lets up to `count` of those who were in line ask once more.
+  package mutating func verifySome(_ count: Int, at milliseconds: Int) {
+    let stride = max(1, buyers.count / max(1, count))
+    for buyer in Swift.stride(from: 0, to: buyers.count, by: stride)
+    where buyers[buyer].phase == .ended && buyers[buyer].outcome.isTerminal && ids.has(buyer) {
+      schedule(buyer, .verify, at: milliseconds)
+      figures.toVerify += 1
+    }
+  }
+
+  /// Accepted and not ended, by where they are.
+  package var pending: Int { buyers.reduce(0) { $0 + ($1.phase != .ended && $1.position > 0 ? 1 : 0) } }
+}

@@ -1,0 +1,130 @@
+import Audit
+import Foundation
+import JSON
+
+/// What a rush measured and what it found, as a table or for machines.
+struct RushReport {
+  var options: RushOptions
+  var figures: RushFigures
+  var violations: Violations
+  var pending: Int
+  var seconds: Double
+  /// Processor time of the load generator itself.
+  var ownSeconds: Double
+  var peakMemory: Int
+  var audit: AuditReport?
+  /// Why the stores were not compared.
+  var auditFailure: String?
+
+  var isGood: Bool { violations.isEmpty && audit?.isClean != false && auditFailure == nil && pending == 0 }
+
+  private var requests: Int { figures.sent.values.reduce(0, +) }
+
+  var text: String {
+    var out = "\n"
+    func row(_ name: String, _ value: String) { out += "  " + Self.pad(name, 26) + value + "\n" }
+    let joins = RushFigures.rate(figures.joinsBySecond), polls = RushFigures.rate(figures.pollsBySecond)
+    let purchases = RushFigures.rate(figures.purchasesBySecond)
+    out += "rush of \(options.buyers) buyers, seed \(options.seed), \(options.connections) connections, "
+    out += Self.number(seconds) + " s\n"
+    row(
+      "joins",
+      "\(figures.accepted) taken" + (figures.again > 0 ? ", \(figures.again) asked again" : "")
+        + Self.speed(joins))
+    row("polls", "\(polls.total)" + Self.speed(polls))
+    row("purchases", "\(purchases.total)" + Self.speed(purchases))
+    for name in figures.latencies.keys.sorted() {
+      if let latencies = figures.latencies[name] { row("  \(name) answered", Self.times(latencies)) }
+    }
+    row("join to reserved", Self.times(figures.joinToReserved))
+    row("confirm to purchased", Self.times(figures.confirmToPurchased))
+    row(
+      "generator",
+      "\(requests) requests, \(Self.number(ownSeconds)) s of processor time, "
+        + "\(requests == 0 ? 0 : Int(ownSeconds * 1e6) / requests) µs a request, \(peakMemory >> 20) MiB")
+    out += "outcomes\n"
+    for outcome in Outcome.allCases {
+      if let count = figures.outcomes[outcome], count > 0 { row(outcome.name, "\(count)") }
+    }
+    if pending > 0 { row("pending", "\(pending)") }
+    if !figures.errors.isEmpty { out += "errors\n" }
+    for (name, count) in figures.errors.sorted(by: { $0.key < $1.key }) { row(name, "\(count)") }
+    out +=
+      "promises, as \(options.buyers) buyers saw them (\(figures.verified) asked once more after the end)\n"
+    for promise in Violations.Promise.allCases {
+      guard let count = violations.counts[promise] else {
+        out += "  held    \(promise.rawValue)\n"
+        continue
+      }
+      out += "  BROKEN  \(promise.rawValue): \(count)\n"
+      for example in violations.examples[promise] ?? [] { out += "            \(example)\n" }
+    }
+    if let audit {
+      out += "audit of the stores\n" + audit.text.split(separator: "\n").map { "  \($0)\n" }.joined()
+    }
+    if let auditFailure { out += "audit: could not look: \(auditFailure)\n" }
+    return out
+  }
+
+  var json: JSON {
+    func times(_ latencies: Latencies) -> JSON {
+      [
+        "count": .integer(latencies.count), "p50_us": .integer(latencies.percentile(0.5)),
+        "p99_us": .integer(latencies.percentile(0.99)), "max_us": .integer(latencies.largest),
+      ]
+    }
+    func speed(_ list: [Int]) -> JSON {
+      let rate = RushFigures.rate(list)
+      return [
+        "total": .integer(rate.total), "per_second": .number(rate.mean), "best_second": .integer(rate.best),
+      ]
+    }
+    func counts(_ list: [(String, Int)]) -> JSON {
+      .object(list.sorted { $0.0 < $1.0 }.map { (name: $0.0, value: .integer($0.1)) })
+    }
+    return [
+      "good": .bool(isGood), "buyers": .integer(options.buyers), "seed": .integer(options.seed),
+      "seconds": .number(seconds), "accepted": .integer(figures.accepted), "pending": .integer(pending),
+      "joins": speed(figures.joinsBySecond), "polls": speed(figures.pollsBySecond),
+      "purchases": speed(figures.purchasesBySecond),
+      "latencies": .object(figures.latencies.sorted { $0.key < $1.key }.map { ($0.key, times($0.value)) }),
+      "join_to_reserved": times(figures.joinToReserved),
+      "confirm_to_purchased": times(figures.confirmToPurchased),
+      "outcomes": counts(figures.outcomes.map { ($0.key.name, $0.value) }),
+      "errors": counts(figures.errors.map { ($0.key, $0.value) }),
+      "tickets_bought": .integer(figures.ticketsBought), "amount": .integer(figures.amount),
+      "generator_requests": .integer(requests), "generator_cpu_seconds": .number(ownSeconds),
+      "generator_peak_bytes": .integer(peakMemory),
+      "broken": counts(violations.counts.map { ($0.key.rawValue, $0.value) }),
+      "audit": audit?.json ?? .null, "audit_failure": JSON(auditFailure),
+    ]
+  }
+
+  private static func speed(_ rate: (mean: Double, best: Int, total: Int)) -> String {
+    rate.total == 0 ? "" : ", \(Int(rate.mean))/s, best second \(rate.best)"
+  }
+
+  private static func times(_ latencies: Latencies) -> String {
+    guard latencies.count > 0 else { return "-" }
+    return "p50 \(duration(latencies.percentile(0.5))), p99 \(duration(latencies.percentile(0.99))), "
+      + "max \(duration(latencies.largest)) (\(latencies.count))"
+  }
+
+  private static func duration(_ microseconds: Int) -> String {
+    switch microseconds {
+    case ..<1_000: "\(microseconds) µs"
+    case ..<1_000_000: number(Double(microseconds) / 1e3) + " ms"
+    default: number(Double(microseconds) / 1e6) + " s"
+    }
+  }
+
+  /// One digit after the point.
+  static func number(_ value: Double) -> String {
+    let tenths = Int((value * 10).rounded())
+    return "\(tenths / 10).\(tenths % 10)"
+  }
+
+  private static func pad(_ text: String, _ width: Int) -> String {
+    text + String(repeating: " ", count: max(1, width - text.count))
+  }
+}

@@ -1,0 +1,20 @@
+/// What is for sale, as the catalog tells it.
+package struct Venue: Sendable {
+  package var event: Int
+  package var currency: String
+  package var sections: [String]
+  /// By ticket id: its price and the index of its section; `nil` for ids that do not exist.
+  package private(set) var tickets: [Int: (price: Int, section: Int)] = [:]
+  package private(set) var largestTicket = 0
+
+  package init(event: Int, currency: String, sections: [String]) {
+    self.event = event
+    self.currency = currency
+    self.sections = sections
+  }
+
+  package mutating func add(ticket: Int, price: Int, section: Int) {
+    tickets[ticket] = (price, section)
+    largestTicket = max(largestTicket, ticket)
+  }
+}
