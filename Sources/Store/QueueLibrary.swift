@@ -444,6 +444,68 @@ package enum QueueLibrary {
       return {'ok', redis.call('HGET', m, 'generation')}
     end
 
+    -- KEYS m; ARGV position, state that the caller saw or '', outcome (P, D, X, I index the hold again), try, amount,
+    -- tickets, those of them to be sold again, reason, user key. For the audit: a record says what PostgreSQL says.
+    local function repair(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      local pos, outcome, tickets, free = args[1], args[3], args[6], args[7]
+      if redis.call('EXISTS', m) == 0 then return {'missing'} end
+      local r = get_record(p, pos)
+      if (r and r.state or '') ~= args[2] then return {'moved'} end
+      if outcome == 'I' then
+        if not r then return {'moved'} end
+        redis.call('ZADD', p .. 'x', r.state == 'C' and '+inf' or string.format('%.0f', r.deadline), pos)
+        return {'ok'}
+      end
+      local bought = outcome == 'P' and count_tickets(tickets) or 0
+      if r and r.state == 'P' then bought = bought - count_tickets(r.tickets) end
+      local _, owned = get_user(p, r and r.user or args[9])
+      bought = math.max(bought, -owned)
+      r = {state = outcome, try = tonumber(args[4]), deadline = r and r.deadline or 0, amount = args[5],
+           tickets = tickets, reason = args[8], user = r and r.user or args[9]}
+      redis.call('XDEL', p .. 'q', pos .. '-0')
+      put_record(p, pos, r)
+      if outcome == 'D' then
+        -- The hold goes on until its deadline: the next tick ends it if that has passed.
+        redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
+        for t in each_ticket(tickets) do
+          redis.call('SET', p .. 'l:' .. t, pos, 'NX')
+          if redis.call('GET', p .. 'l:' .. t) == pos then
+            redis.call('PEXPIREAT', p .. 'l:' .. t, string.format('%.0f', r.deadline))
+          end
+        end
+      else
+        redis.call('ZREM', p .. 'x', pos)
+        unlock(p, pos, tickets)
+        let_user_go(p, r.user, pos, bought)
+        if outcome == 'P' then
+          mark(p, tickets, 1)
+          redis.call('RPUSH', p .. 'f', 's' .. tickets)
+        elseif free ~= '' then
+          mark(p, free, 0)
+          redis.call('RPUSH', p .. 'f', 'r' .. free)
+        end
+      end
+      redis.call('HINCRBY', m, 'version', 1)
+      wake_owner(m)
+      announce(m, {pos})
+      return {'ok'}
+    end
+
+    -- KEYS m; ARGV ticket, position, free (1/0)
+    local function drop_lock(keys, args)
+      local p = prefix(keys[1])
+      if redis.call('GET', p .. 'l:' .. args[1]) ~= args[2] then return {'moved'} end
+      redis.call('DEL', p .. 'l:' .. args[1])
+      if args[3] == '1' then
+        redis.call('SETBIT', p .. 'b', args[1], 0)
+        redis.call('RPUSH', p .. 'f', 'r' .. args[1])
+        wake_owner(keys[1])
+      end
+      return {'ok'}
+    end
+
     -- KEYS lease; ARGV worker, ttl ms. 1 when the worker holds the lease afterwards.
     local function lease(keys, args)
       local holder = redis.call('GET', keys[1])
