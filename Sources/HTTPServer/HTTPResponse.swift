@@ -14,6 +14,9 @@ package struct HTTPResponse: Sendable {
     self.body = body
   }
 
+  /// Closes the connection without an answer: for what injects faults.
+  package static let hangUp = HTTPResponse(status: 0)
+
   /// The first header of that name, in any case.
   package func header(_ name: String) -> String? {
     headers.first { $0.name.lowercased() == name.lowercased() }?.value

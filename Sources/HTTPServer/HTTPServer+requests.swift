@@ -149,6 +149,7 @@ extension HTTPServer {
   private func send(
     _ answer: HTTPResponse, _ exchange: Exchange, _ connection: OpaquePointer
   ) -> MHD_Result {
+    guard answer.status != HTTPResponse.hangUp.status else { return .NO }
     let response = answer.body.withUnsafeBytes { body in
       // Copied by libmicrohttpd, which does not write to it.
       MHD_create_response_from_buffer(

@@ -1,5 +1,5 @@
 /// Decodes the parts of a request's target, strictly.
-enum PercentEncoding {
+package enum PercentEncoding {
   /// Whether `text` is anything but plain ASCII, so that decoding it could change or refuse it.
   static func mayDecode(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
     text.contains { $0 == UInt8(ascii: "%") || $0 >= 0x80 }
@@ -7,7 +7,7 @@ enum PercentEncoding {
 
   /// The text that `text` stands for; `nil` if an escape is malformed or the result is not UTF-8 or has a NUL,
   /// which no part of this system could store.
-  static func decode(_ text: UnsafeBufferPointer<UInt8>, plusIsSpace: Bool) -> String? {
+  package static func decode(_ text: UnsafeBufferPointer<UInt8>, plusIsSpace: Bool) -> String? {
     if !text.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") || $0 >= 0x80 }) {
       return String(decoding: text, as: UTF8.self)
     }

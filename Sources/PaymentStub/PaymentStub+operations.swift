@@ -1,0 +1,192 @@
+import EventLoop
+import Foundation
+import JSON
+
+extension PaymentStub {
+  /// What Stripe takes at least and at most, in the minor unit.
+  private static let amounts = 50...99_999_999
+
+  func create(_ form: Form, _ plan: FaultPlan) throws(StripeFailure) -> (LedgerRecord.Change, status: Int) {
+    guard book.intents.count < configuration.paymentLimit else {
+      throw StripeFailure(status: 503, type: "api_error", message: "The stub keeps no more payments.")
+    }
+    guard let amount = try form.integer("amount") else { throw missing("amount") }
+    guard let currency = form["currency"]?.lowercased() else { throw missing("currency") }
+    guard currency.utf8.count == 3,
+      currency.utf8.allSatisfy({ (UInt8(ascii: "a")...UInt8(ascii: "z")) ~= $0 })
+    else { throw .invalid("Invalid currency: \(currency.prefix(10))", param: "currency") }
+    guard amount >= Self.amounts.lowerBound else {
+      throw .invalid("Amount must be at least 50.", code: "amount_too_small", param: "amount")
+    }
+    guard amount <= Self.amounts.upperBound else {
+      throw .invalid("Amount must be no more than 99999999.", code: "amount_too_large", param: "amount")
+    }
+    let captureMethod = form["capture_method"] ?? "automatic"
+    guard ["automatic", "automatic_async", "manual"].contains(captureMethod) else {
+      throw .invalid("Invalid capture_method.", param: "capture_method")
+    }
+    if let description = form["description"], description.count > 1000 {
+      throw .invalid("The description is too long.", param: "description")
+    }
+    var intent = PaymentIntent(
+      id: Self.id("pi_"), created: Self.now(), amount: amount, currency: currency,
+      isManual: captureMethod == "manual", description: form["description"], metadata: try form.metadata(),
+      state: PaymentIntent.State(status: .requiresPaymentMethod))
+    if let method = form["payment_method"] {
+      _ = try card(method)
+      intent.state.method = method
+      intent.state.status = .requiresConfirmation
+    }
+    guard try form.bool("confirm") else { return (.created(intent), 200) }
+    let status = try charge(intent, &intent.state, plan)
+    return (.created(intent), status)
+  }
+
+  func confirm(
+    _ id: String, _ form: Form, _ plan: FaultPlan
+  ) throws(StripeFailure) -> (LedgerRecord.Change, status: Int) {
+    let intent = try intent(id)
+    var state = intent.state
+    guard [.requiresPaymentMethod, .requiresConfirmation, .requiresAction].contains(state.status) else {
+      throw unexpectedState(intent, "confirm")
+    }
+    if let method = form["payment_method"] { state.method = method }
+    let status = try charge(intent, &state, plan)
+    return (.changed(id: id, state), status)
+  }
+
+  /// Tries the card and sets the state to what comes of it.
+  /// - Returns: the status to answer: 402 if the card was refused.
+  private func charge(
+    _ intent: PaymentIntent, _ state: inout PaymentIntent.State, _ plan: FaultPlan
+  ) throws(StripeFailure) -> Int {
+    guard let method = state.method else {
+      throw .invalid(
+        "You cannot confirm this PaymentIntent because it's missing a payment method.",
+        code: "parameter_missing", param: "payment_method", intent: intent.json())
+    }
+    var outcome = try card(method)
+    if plan.declines { outcome = .declined("generic_decline") }
+    switch outcome {
+    case .approved:
+      state.status = intent.isManual ? .requiresCapture : .succeeded
+      state.received = intent.isManual ? 0 : intent.amount
+      state.decline = nil
+      state.wasCharged = true
+      return 200
+    case .declined(let code):
+      state.status = .requiresPaymentMethod
+      state.method = nil
+      state.decline = code
+      state.wasCharged = true
+      return 402
+    case .authenticationRequired:
+      state.status = .requiresAction
+      return 200
+    }
+  }
+
+  func capture(_ id: String, _ form: Form) throws(StripeFailure) -> (LedgerRecord.Change, status: Int) {
+    let intent = try intent(id)
+    guard intent.state.status == .requiresCapture else { throw unexpectedState(intent, "capture") }
+    let amount = try form.integer("amount_to_capture") ?? intent.amount
+    guard amount > 0 else {
+      throw .invalid("Amount must be at least 1.", code: "amount_too_small", param: "amount_to_capture")
+    }
+    guard amount <= intent.amount else {
+      throw .invalid(
+        "The amount to capture is more than the amount authorized.", code: "amount_too_large",
+        param: "amount_to_capture")
+    }
+    var state = intent.state
+    state.status = .succeeded
+    state.received = amount
+    return (.changed(id: id, state), 200)
+  }
+
+  func cancel(_ id: String, _ form: Form) throws(StripeFailure) -> (LedgerRecord.Change, status: Int) {
+    let intent = try intent(id)
+    guard intent.state.status != .succeeded, intent.state.status != .canceled else {
+      throw unexpectedState(intent, "cancel")
+    }
+    let reason = form["cancellation_reason"]
+    let reasons = ["abandoned", "duplicate", "fraudulent", "requested_by_customer"]
+    if let reason, !reasons.contains(reason) {
+      throw .invalid("Invalid cancellation_reason.", param: "cancellation_reason")
+    }
+    var state = intent.state
+    state.status = .canceled
+    state.canceledAt = Self.now()
+    state.cancellationReason = reason
+    return (.changed(id: id, state), 200)
+  }
+
+  func refund(_ form: Form) throws(StripeFailure) -> (LedgerRecord.Change, status: Int) {
+    let charge = form["charge"].map { "pi_" + $0.dropFirst(3) }
+    guard let id = form["payment_intent"] ?? charge else { throw missing("payment_intent") }
+    guard let index = book.index(of: id) else {
+      throw .missing("payment_intent", id, param: "payment_intent", status: 400)
+    }
+    let intent = book.intents[index]
+    let left = intent.state.received - book.refunded(intentAt: index)
+    guard intent.state.received > 0 else {
+      throw .invalid(
+        "This PaymentIntent does not have a successful charge to refund.", param: "payment_intent")
+    }
+    guard left > 0 else {
+      throw .invalid("The charge has already been refunded.", code: "charge_already_refunded")
+    }
+    let amount = try form.integer("amount") ?? left
+    guard (1...left).contains(amount) else {
+      throw .invalid(
+        "Refund amount (\(amount)) is greater than unrefunded amount on charge (\(left)).",
+        code: amount < 1 ? "parameter_invalid_integer" : "amount_too_large", param: "amount")
+    }
+    let reason = form["reason"]
+    if let reason, !["duplicate", "fraudulent", "requested_by_customer"].contains(reason) {
+      throw .invalid("Invalid reason.", param: "reason")
+    }
+    let refund = Refund(
+      id: Self.id("re_"), intent: id, created: Self.now(), amount: amount, reason: reason,
+      metadata: try form.metadata())
+    return (.refunded(refund), 200)
+  }
+
+  func intent(_ id: String) throws(StripeFailure) -> PaymentIntent {
+    guard let index = book.index(of: id) else { throw .missing("payment_intent", id) }
+    return book.intents[index]
+  }
+
+  private func card(_ method: String) throws(StripeFailure) -> TestCard {
+    guard let card = TestCard(method) else {
+      throw .missing("PaymentMethod", method, param: "payment_method", status: 400)
+    }
+    return card
+  }
+
+  private func missing(_ param: String) -> StripeFailure {
+    .invalid("Missing required param: \(param).", code: "parameter_missing", param: param)
+  }
+
+  private func unexpectedState(_ intent: PaymentIntent, _ action: String) -> StripeFailure {
+    .invalid(
+      "You cannot \(action) this PaymentIntent because it has a status of \(intent.state.status.rawValue).",
+      code: "payment_intent_unexpected_state", intent: intent.json())
+  }
+
+  private static let alphabet = Array("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".utf8)
+
+  /// A new id with 24 random characters.
+  private static func id(_ prefix: String) -> String {
+    var random = SystemRandomNumberGenerator()
+    return prefix
+      + String(
+        unsafeUninitializedCapacity: 24,
+        initializingUTF8With: { buffer in
+          for index in 0..<24 { buffer[index] = alphabet[Int(random.next(upperBound: UInt(alphabet.count)))] }
+          return 24
+        })
+  }
+
+  private static func now() -> Int { Int(time(nil)) }
+}

@@ -1,0 +1,19 @@
+/// Where the stub listens and what it keeps.
+package struct PaymentStubConfiguration: Sendable {
+  package var host: String
+  /// 0 takes any free port.
+  package var port: UInt16
+  /// The ledger's file; created if it is not there. One process at a time uses it.
+  package var ledger: String
+  /// The secret key that clients must send; `nil` takes any.
+  package var key: String?
+  /// Payments kept; past it new ones are answered 503.
+  package var paymentLimit = 10_000_000
+
+  package init(host: String = "127.0.0.1", port: UInt16, ledger: String, key: String? = nil) {
+    self.host = host
+    self.port = port
+    self.ledger = ledger
+    self.key = key
+  }
+}
