@@ -66,7 +66,9 @@ let package = Package(
     module("Store", foundations + ["Onsale", "Redis", "Postgres", "JSON", "CSodium"]),
     module("Search", foundations + ["Onsale", "Postgres", "HTTPClient", "JSON"]),
     module("Payments", foundations + ["HTTPClient", "JSON"]),
-    module("API", foundations + ["HTTPServer", "Auth", "JSON", "Onsale", "Store", "Redis", "Postgres"]),
+    module(
+      "API", foundations + ["HTTPServer", "Auth", "JSON", "Onsale", "Store", "Redis", "Postgres"],
+      resources: [.embedInCode("Resources")]),
 
     // One role each.
     module("Catalog", shared + ["Search"]),

@@ -47,6 +47,22 @@ package struct Fields: Sendable {
   /// Whether the member is there and not `null`.
   package func has(_ name: String) -> Bool { value(name) != nil }
 
+  /// Whether the member is there, be it `null`: where `null` means something else than leaving it out.
+  package func mentions(_ name: String) -> Bool { json[name] != nil }
+
+  /// The object `name`, as names and whole numbers; `nil` when missing.
+  package func optionalNumbers(
+    _ name: String, in range: ClosedRange<Int>, atMost count: Int
+  ) throws(Problem) -> [String: Int]? {
+    guard let value = value(name) else { return nil }
+    guard let members = value.members else { throw wrong(name, "an object", value) }
+    guard members.count <= count else { throw .invalidField(path + name, "must have at most \(count) members") }
+    let fields = Fields(value, path: "\(path)\(name).")
+    var numbers: [String: Int] = [:]
+    for member in members { numbers[member.name] = try fields.int(member.name, in: range) }
+    return numbers
+  }
+
   private func value(_ name: String) -> JSON? {
     switch json[name] {
     case nil, .null?: nil

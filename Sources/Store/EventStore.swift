@@ -234,11 +234,14 @@ package final class EventStore {
   /// Takes the sale to another state. The same state again changes nothing.
   ///
   /// Opening a draft takes a new generation in the same step, with which `publish` creates the queue.
+  /// - Parameter from: the only states to do it from; `nil` for all that allow it.
   /// - Throws: `StoreError.conflict` where that is not possible.
-  package func move(event: Int, to next: EventState, by who: String) async throws -> EventSettings {
+  package func move(
+    event: Int, to next: EventState, from: Set<EventState>? = nil, by who: String
+  ) async throws -> EventSettings {
     try await postgres.withTransaction { transaction in
       let state = try await Self.lock(event, transaction)
-      guard state.allows(next) else {
+      guard state.allows(next), from?.contains(state) != false else {
         throw StoreError(.conflict, "The sale is \(state.rawValue); it cannot become \(next.rawValue).")
       }
       if state == next { return try await Self.settings(event, transaction) }

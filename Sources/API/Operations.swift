@@ -1,0 +1,107 @@
+package import EventLoop
+import Foundation
+package import HTTPServer
+import JSON
+import Metrics
+
+/// What a process tells its operators and machines: whether it lives, whether it is ready, its metrics, and the
+/// description of the API.
+@LoopActor
+package final class Operations {
+  /// Something the process needs, and how to find out whether it is there. Must end by itself in bounded time.
+  package typealias Check = (name: String, run: @LoopActor () async throws -> Void)
+
+  /// How long an answer about readiness is kept, in milliseconds: probes cost the same however many there are.
+  private static let freshMilliseconds: UInt64 = 1_000
+
+  private let checks: [Check]
+  private var last: (response: HTTPResponse, at: UInt64)?
+  private var running: Task<HTTPResponse, Never>?
+  private let process = ProcessMetrics()
+
+  package init(checks: [Check]) { self.checks = checks }
+
+  package func addRoutes(to router: inout Router) {
+    router.on(.get, "/healthz") { _ in .now(.json(200, ["status": "ok"], headers: Self.uncached)) }
+    router.on(.get, "/readyz") { [self] _ in ready() }
+    router.on(.get, "/metrics") { [process] _ in
+      process.update()
+      return .now(
+        .text(200, MetricsRegistry.shared.exposition(), type: "text/plain; version=0.0.4; charset=utf-8"))
+    }
+    let document = Array(OpenAPIDocument.bytes)
+    router.on(.get, "/openapi.json") { _ in
+      .now(.json(200, serialized: document, headers: [("Cache-Control", "public, max-age=60")]))
+    }
+  }
+
+  private static let uncached: HTTPResponse.Headers = [("Cache-Control", "no-store")]
+
+  private func ready() -> HTTPAnswer {
+    if let last, EventLoop.shared.now - last.at < Self.freshMilliseconds { return .now(last.response) }
+    return .later { [self] in
+      if let running { return await running.value }
+      let task = Task { @LoopActor in await runChecks() }
+      running = task
+      let response = await task.value
+      running = nil
+      last = (response, EventLoop.shared.now)
+      return response
+    }
+  }
+
+  private func runChecks() async -> HTTPResponse {
+    var results: [(name: String, value: JSON)] = []
+    var missing: [String] = []
+    for check in checks {
+      do {
+        try await check.run()
+        results.append((check.name, "ok"))
+      } catch {
+        results.append((check.name, "unavailable"))
+        missing.append(check.name)
+      }
+    }
+    if missing.isEmpty {
+      return .json(200, ["status": "ready", "checks": .object(results)], headers: Self.uncached)
+    }
+    return Problem(
+      503, "not_ready", "Not available: \(missing.joined(separator: ", ")).", retryAfter: 1
+    ).response
+  }
+}
+
+/// What the kernel knows of this process, under the names that Prometheus' own clients use.
+@LoopActor
+private final class ProcessMetrics {
+  private let registry = MetricsRegistry.shared
+  private let resident: Gauge
+  private let cpu: Gauge
+  private let descriptors: Gauge
+  private let started: Gauge
+
+  init() {
+    resident = registry.gauge("process_resident_memory_bytes", "Resident memory size in bytes")
+    cpu = registry.gauge("process_cpu_seconds_total", "User and system CPU time spent in seconds")
+    descriptors = registry.gauge("process_open_fds", "Open file descriptors")
+    started = registry.gauge("process_start_time_seconds", "Start time since 1970 in seconds")
+    started.value = Double(Time.now)
+  }
+
+  func update() {
+    var time = timespec()
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+    cpu.value = Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    if let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) {
+      let pages = text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+      resident.value = Double(pages * Int(sysconf(Int32(_SC_PAGESIZE))))
+    }
+    if let directory = opendir("/proc/self/fd") {
+      var count = 0
+      while readdir(directory) != nil { count += 1 }
+      closedir(directory)
+      // Without `.`, `..` and the one just used.
+      descriptors.value = Double(count - 3)
+    }
+  }
+}

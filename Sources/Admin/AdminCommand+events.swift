@@ -1,0 +1,137 @@
+import API
+import EventLoop
+import Foundation
+import JSON
+import Onsale
+import Store
+
+extension AdminCommand {
+  func createEvent(_ arguments: inout Arguments) async throws {
+    let opens = arguments.flag("open")
+    let path = try arguments.next("the file")
+    try arguments.finish()
+    let draft = try Self.draft(try Self.read(path), "the file")
+    try await withServers { servers in
+      let (id, isNew) = try await servers.events.create(draft, by: who)
+      if opens {
+        let settings = try await servers.events.move(event: id, to: .open, by: who)
+        try await servers.events.publish(settings, to: servers.queue)
+      }
+      if !isNew { Self.note("an event of this key was there already") }
+      print(id)
+    }
+  }
+
+  func importFile(_ arguments: inout Arguments) async throws {
+    if let path = try arguments.option("events") {
+      try arguments.finish()
+      return try await importEvents(path)
+    }
+    guard let word = try arguments.option("tickets") else {
+      throw Failure.usage("say --events FILE, or --tickets ID FILE")
+    }
+    let id = try Arguments.event(word)
+    var prices: [String: Int] = [:]
+    while let text = try arguments.option("price") {
+      guard let (category, price) = TicketUpload.price(text) else {
+        throw Failure.usage("--price takes a category and its price in minor units, such as Stalls:4500")
+      }
+      prices[category] = price
+    }
+    let path = try arguments.next("the file")
+    try arguments.finish()
+    let bytes = try Self.read(path)
+    let sections: [SectionDraft]
+    do throws(Problem) {
+      sections =
+        path.lowercased().hasSuffix(".csv")
+        ? try SeatTable.sections(bytes) : try TicketUpload.sections(Fields(text: bytes), prices: prices)
+    } catch { throw Failure.file(error.detail) }
+    try await withServers { servers in
+      let added = try await servers.events.addTickets(event: id, sections, by: who)
+      if let settings = try await servers.events.settings(event: id) {
+        try await servers.events.publish(settings, to: servers.queue)
+      }
+      print("\(added) tickets added")
+    }
+  }
+
+  /// Every line is checked before the first event is made. One that is broken stops all.
+  private func importEvents(_ path: String) async throws {
+    let lines = try Self.read(path).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    var drafts: [EventDraft] = []
+    for (index, line) in lines.enumerated() where line.contains(where: { $0 > 0x20 }) {
+      drafts.append(try Self.draft(Array(line), "line \(index + 1)"))
+    }
+    guard !drafts.isEmpty else { throw Failure.file("there is no event in the file") }
+    try await withServers { servers in
+      var made = 0
+      for draft in drafts {
+        if try await servers.events.create(draft, by: who).isNew { made += 1 }
+      }
+      print("\(made) events made, \(drafts.count - made) were there already")
+    }
+  }
+
+  private static func draft(_ text: [UInt8], _ place: String) throws(Failure) -> EventDraft {
+    do throws(Problem) {
+      return try EventInput.draft(Fields(text: text))
+    } catch {
+      throw .file("\(place): \(error.detail)")
+    }
+  }
+
+  private static func read(_ path: String) throws(Failure) -> [UInt8] {
+    if path == "-" { return Array(FileHandle.standardInput.readDataToEndOfFile()) }
+    do {
+      return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+    } catch {
+      throw .file("\(path) cannot be read")
+    }
+  }
+
+  private static func note(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+
+  // MARK: Steering
+
+  func move(_ arguments: inout Arguments, to state: EventState, from: Set<EventState>? = nil) async throws {
+    let id = try arguments.event()
+    try arguments.finish()
+    try await change { events in
+      try await events.move(event: id, to: state, from: from, by: who)
+    }
+  }
+
+  func setMessage(_ arguments: inout Arguments) async throws {
+    let id = try arguments.event()
+    let message = try arguments.next("the message")
+    try arguments.finish()
+    guard message.utf8.count <= Limits.messageBytes,
+      message.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f })
+    else { throw Failure.usage("the message has over \(Limits.messageBytes) bytes, or control characters") }
+    try await change { events in try await events.setMessage(event: id, message, by: who) }
+  }
+
+  func setRate(_ arguments: inout Arguments) async throws {
+    let id = try arguments.event()
+    let word = try arguments.next("the rate")
+    try arguments.finish()
+    var rate: Int?
+    if word != "unlimited" {
+      guard let number = Int(word), Limits.rate.contains(number) else {
+        throw Failure.usage(
+          "the rate must be `unlimited` or from \(Limits.rate.lowerBound) to \(Limits.rate.upperBound)")
+      }
+      rate = number
+    }
+    try await change { events in try await events.setRate(event: id, rate, by: who) }
+  }
+
+  private func change(_ body: @LoopActor (EventStore) async throws -> EventSettings) async throws {
+    try await withServers { servers in
+      let settings = try await body(servers.events)
+      try await servers.events.publish(settings, to: servers.queue)
+      print("event \(settings.id) is \(settings.state)")
+    }
+  }
+}

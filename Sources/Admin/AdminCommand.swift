@@ -1,0 +1,193 @@
+package import EventLoop
+import Foundation
+import Logging
+import Postgres
+import Redis
+import Store
+
+/// `onsale admin`: the operator's commands at a terminal and in scripts.
+///
+/// What was asked for goes to standard output, everything else to standard error. Exit codes are those of
+/// sysexits.h: 0 done, 64 the command line or environment is wrong, 65 a file is, 69 a server is away, 1 refused.
+@LoopActor
+package struct AdminCommand {
+  static let usage = """
+    Usage: onsale admin <command>
+
+      token [--role organizer|customer] [--user ID] [--hours N]
+                                   a bearer token, signed with ONSALE_JWT_SECRET; by default for an organizer, 12 h
+      create-event FILE [--open]   makes the event that FILE describes, the body of POST /api/admin/events
+      import --events FILE         makes many, one JSON object a line; one whose `key` is there already is left out
+      import --tickets ID FILE [--price CATEGORY:PRICE …]
+                                   adds tickets from a .csv file, a seating plan or a list of sections
+      open ID, pause ID, resume ID, close ID
+      message ID TEXT              shown to everyone in line; an empty text takes it away
+      rate ID N|unlimited          grants per second
+      list                         all events
+      status [ID]                  where the sale stands, of one event or of all that are under way
+      stats ID                     the same in full, as JSON
+      log ID                       who changed what, and when
+      dead-letters [list]          confirmations that failed too often
+      dead-letters requeue ENTRY   one of them, or `all`, is tried again
+      reindex                      builds the search index anew
+
+    FILE may be - for standard input. Settings come from ONSALE_DATABASE_URL and ONSALE_REDIS_URL.
+
+    """
+
+  /// Ends the command with a message and a code.
+  struct Failure: Error {
+    let code: Int32
+    let message: String
+
+    static func usage(_ message: String) -> Failure { Failure(code: 64, message: message) }
+    static func file(_ message: String) -> Failure { Failure(code: 65, message: message) }
+    static func refused(_ message: String) -> Failure { Failure(code: 1, message: message) }
+  }
+
+  let environment: [String: String]
+  let reindex: @LoopActor () async throws -> Int
+
+  /// - Parameters:
+  ///   - arguments: those behind `admin`.
+  ///   - reindex: builds the search index anew and returns how many events are in it.
+  /// - Returns: the process's exit code.
+  package static func run(
+    arguments: [String], environment: [String: String], reindex: @escaping @LoopActor () async throws -> Int
+  ) async -> Int32 {
+    guard let command = arguments.first else {
+      report(usage)
+      return 64
+    }
+    if ["help", "--help", "-h"].contains(command) {
+      print(usage, terminator: "")
+      return 0
+    }
+    Logger.configure(level: .error)
+    do {
+      let program = AdminCommand(environment: environment, reindex: reindex)
+      try await program.perform(command, Arguments(Array(arguments.dropFirst())))
+      return 0
+    } catch {
+      let failure = failure(for: error)
+      report("onsale admin \(command): \(failure.message)\n")
+      return failure.code
+    }
+  }
+
+  private static func report(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+
+  private func perform(_ command: String, _ arguments: Arguments) async throws {
+    var arguments = arguments
+    switch command {
+    case "token": try token(&arguments)
+    case "create-event": try await createEvent(&arguments)
+    case "import": try await importFile(&arguments)
+    case "open": try await move(&arguments, to: .open)
+    case "pause": try await move(&arguments, to: .paused)
+    case "resume": try await move(&arguments, to: .open, from: [.paused, .open])
+    case "close": try await move(&arguments, to: .closed)
+    case "message": try await setMessage(&arguments)
+    case "rate": try await setRate(&arguments)
+    case "list": try await list(&arguments)
+    case "status": try await status(&arguments)
+    case "stats": try await stats(&arguments)
+    case "log": try await log(&arguments)
+    case "dead-letters": try await deadLetters(&arguments)
+    case "reindex":
+      try arguments.finish()
+      print("\(try await reindex()) events are in the index")
+    default: throw Failure.usage("there is no such command; `onsale admin help` lists them")
+    }
+  }
+
+  // MARK: Servers
+
+  struct Servers {
+    let events: EventStore
+    let queue: QueueStore
+  }
+
+  /// Runs `body` with connections to PostgreSQL and Redis, which are closed after it.
+  func withServers<R>(_ body: @LoopActor (Servers) async throws -> R) async throws -> R {
+    let logger = Logger(label: "admin")
+    let postgresURL = try setting("ONSALE_DATABASE_URL"), redisURL = try setting("ONSALE_REDIS_URL")
+    let postgres = PostgresClient(
+      try PostgresConfiguration(url: postgresURL, connections: 2, statementTimeoutMilliseconds: 60_000),
+      logger: logger)
+    let redis = RedisClient(
+      try RedisConfiguration(url: redisURL), logger: logger, prepare: QueueStore.prepare)
+    postgres.start()
+    redis.start()
+    defer {
+      postgres.close()
+      redis.close()
+    }
+    try await postgres.waitUntilReady(milliseconds: 5_000)
+    try await redis.waitUntilReady(milliseconds: 5_000)
+    return try await body(Servers(events: EventStore(postgres), queue: QueueStore(redis)))
+  }
+
+  func setting(_ name: String) throws(Failure) -> String {
+    guard let value = environment[name], !value.isEmpty else { throw .usage("\(name) is not set") }
+    return value
+  }
+
+  /// Who is noted for what is changed here.
+  var who: String { "cli:" + (environment["SUDO_USER"] ?? environment["USER"] ?? "unknown") }
+
+  private static func failure(for error: any Error) -> Failure {
+    switch error {
+    case let error as Failure: return error
+    case let error as PostgresError where error.code != .server:
+      return Failure(code: 69, message: "PostgreSQL is not available: \(error.message)")
+    case let error as RedisError where error.code == .unavailable || error.outcomeIsUnknown:
+      return Failure(code: 69, message: "Redis is not available: \(error.message)")
+    case let error as StoreError: return .refused(error.message)
+    default: return .refused("\(error)")
+    }
+  }
+}
+
+/// The words behind a command, taken one after the other.
+struct Arguments {
+  private var words: [String]
+
+  init(_ words: [String]) { self.words = words }
+
+  /// The value of `--name`, wherever it stands.
+  mutating func option(_ name: String) throws(AdminCommand.Failure) -> String? {
+    guard let index = words.firstIndex(of: "--" + name) else { return nil }
+    guard index + 1 < words.count else { throw .usage("--\(name) needs a value") }
+    let value = words[index + 1]
+    words.removeSubrange(index...index + 1)
+    return value
+  }
+
+  mutating func flag(_ name: String) -> Bool {
+    guard let index = words.firstIndex(of: "--" + name) else { return false }
+    words.remove(at: index)
+    return true
+  }
+
+  mutating func next(_ what: String) throws(AdminCommand.Failure) -> String {
+    guard let word = optional() else { throw .usage("\(what) is missing") }
+    return word
+  }
+
+  mutating func optional() -> String? { words.isEmpty ? nil : words.removeFirst() }
+
+  mutating func event() throws(AdminCommand.Failure) -> Int {
+    try Self.event(try next("the event's id"))
+  }
+
+  static func event(_ word: String) throws(AdminCommand.Failure) -> Int {
+    guard let id = Int(word), id > 0 else { throw .usage("\"\(word)\" is not the id of an event") }
+    return id
+  }
+
+  /// Nothing may be left.
+  func finish() throws(AdminCommand.Failure) {
+    if let word = words.first { throw .usage("\"\(word)\" is not understood here") }
+  }
+}

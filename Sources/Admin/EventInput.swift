@@ -1,0 +1,96 @@
+import API
+import Onsale
+import Store
+
+/// Events as organizers write them, by HTTP or in a file.
+enum EventInput {
+  static func draft(_ fields: Fields) throws(Problem) -> EventDraft {
+    var draft = EventDraft(
+      name: try fields.string("name", max: Limits.nameBytes),
+      location: try fields.string("location", max: Limits.locationBytes), date: try fields.time("date"),
+      currency: try currency(fields), sections: [])
+    draft.key = try fields.optionalString("key", max: Limits.nameBytes)
+    draft.description =
+      try fields.optionalString("description", max: Limits.descriptionBytes, isMultiline: true) ?? ""
+    draft.onsaleAt = try fields.optionalTime("onsale_at")
+    draft.holdSeconds =
+      try fields.optionalInt("hold_seconds", in: Limits.holdSeconds) ?? Limits.defaultHoldSeconds
+    draft.perUserLimit =
+      try fields.optionalInt("per_user_limit", in: 1...Limits.ticketsPerRequest) ?? Limits.defaultPerUserLimit
+    draft.queueLimit =
+      try fields.optionalInt("queue_limit", in: 1...Limits.queueLimit) ?? Limits.defaultQueueLimit
+    draft.sections = try sections(fields)
+    return draft
+  }
+
+  private static func currency(_ fields: Fields) throws(Problem) -> String {
+    let text = try fields.string("currency", max: Limits.nameBytes).uppercased()
+    guard text.utf8.count == 3, text.utf8.allSatisfy({ (65...90).contains($0) }) else {
+      throw .invalidField("currency", "must be a code of three letters such as EUR")
+    }
+    return text
+  }
+
+  static func sections(_ fields: Fields) throws(Problem) -> [SectionDraft] {
+    let objects = try fields.objects("sections", atMost: Limits.sectionsPerEvent)
+    guard !objects.isEmpty else { throw .invalidField("sections", "must not be empty") }
+    var sections: [SectionDraft] = []
+    var total = 0
+    for object in objects {
+      let name = try object.string("name", max: Limits.sectionNameBytes)
+      let price = try object.int("price", in: 0...Limits.ticketPrice)
+      let capacity = try object.optionalInt("capacity", in: 1...Limits.ticketsPerEvent)
+      let rows = try object.optionalObjects("rows", atMost: Limits.rowsPerSection)
+      switch (capacity, rows) {
+      case (let capacity?, nil):
+        // Counted before they are made: a small body must not become a large memory.
+        total = try add(capacity, to: total)
+        sections.append(SectionDraft(name: name, price: price, capacity: capacity))
+      case (nil, let rows?):
+        var labels: [(row: String, seats: Int)] = []
+        for row in rows {
+          let label = try row.string("row", max: Limits.seatLabelBytes)
+          let seats = try row.int("seats", in: 1...Limits.ticketsPerEvent)
+          total = try add(seats, to: total)
+          labels.append((label, seats))
+        }
+        sections.append(SectionDraft(name: name, price: price, rows: labels))
+      default:
+        throw .invalidField("sections", "needs for each section either `capacity` or `rows`")
+      }
+    }
+    try check(sections)
+    return sections
+  }
+
+  private static func add(_ count: Int, to total: Int) throws(Problem) -> Int {
+    guard total + count <= Limits.ticketsPerEvent else {
+      throw .invalidField("sections", "has more than \(Limits.ticketsPerEvent) tickets")
+    }
+    return total + count
+  }
+
+  static func check(_ sections: [SectionDraft]) throws(Problem) {
+    if let problem = SectionDraft.problem(with: sections) { throw .invalidField("sections", "has \(problem)") }
+  }
+
+  static func changes(_ fields: Fields) throws(Problem) -> EventChanges {
+    var changes = EventChanges()
+    if fields.has("name") { changes.name = try fields.string("name", max: Limits.nameBytes) }
+    if fields.has("location") { changes.location = try fields.string("location", max: Limits.locationBytes) }
+    changes.date = try fields.optionalTime("date")
+    changes.description =
+      try fields.optionalString("description", max: Limits.descriptionBytes, isMultiline: true)
+    if fields.mentions("onsale_at") { changes.onsaleAt = .some(try fields.optionalTime("onsale_at")) }
+    changes.holdSeconds = try fields.optionalInt("hold_seconds", in: Limits.holdSeconds)
+    changes.perUserLimit = try fields.optionalInt("per_user_limit", in: 1...Limits.ticketsPerRequest)
+    changes.queueLimit = try fields.optionalInt("queue_limit", in: 1...Limits.queueLimit)
+    return changes
+  }
+
+  /// - Returns: grants per second; `nil` for as fast as possible, which must be said as `null`.
+  static func rate(_ fields: Fields) throws(Problem) -> Int? {
+    guard fields.mentions("rate") else { throw .invalidField("rate", "is required; null is no limit") }
+    return try fields.optionalInt("rate", in: Limits.rate)
+  }
+}
