@@ -18,6 +18,7 @@ extension Asset {
     Asset(name: "form.js", body: PackageResources.form_js),
     Asset(name: "format.js", body: PackageResources.format_js),
     Asset(name: "icon.svg", body: PackageResources.icon_svg),
+    Asset(name: "known.js", body: PackageResources.known_js),
     Asset(name: "line.js", body: PackageResources.line_js),
     Asset(name: "order.js", body: PackageResources.order_js),
     Asset(name: "picker.js", body: PackageResources.picker_js),
@@ -29,6 +30,7 @@ extension Asset {
     Asset(name: "seatmap.js", body: PackageResources.seatmap_js),
     Asset(name: "seats.js", body: PackageResources.seats_js),
     Asset(name: "session.js", body: PackageResources.session_js),
+    Asset(name: "stub.js", body: PackageResources.stub_js),
     Asset(name: "style.css", body: PackageResources.style_css),
     Asset(name: "tickets.js", body: PackageResources.tickets_js),
   ]

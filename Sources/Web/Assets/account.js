@@ -113,7 +113,7 @@ function signedOut(context) {
           step("card", "Charged once", "You pay exactly the price you saw, and only when the seats are yours."))),
       h("section", { class: "panel welcome-form" },
         h("h1", { tabindex: "-1" }, isNew ? "Create account" : "Sign in"),
-        context.next && h("p", { class: "quiet" }, "Sign in to go on."),
+        next !== "/" && h("p", { class: "quiet" }, "Sign in to go on."),
         form,
         h("p", { class: "quiet" }, isNew ? "You have an account? " : "New here? ",
           h("a", { href: `/account${other.size ? `?${other}` : ""}` }, isNew ? "Sign in" : "Create an account")))),

@@ -1,1 +1,179 @@
-// soon
+// Paying for held seats: which card, the clock on the hold, giving them back.
+
+import { call, freshKey, Problem } from "./api.js";
+import { everySecond, serverNow } from "./clock.js";
+import { announce, confirm, freshID, h, icon, put, setText } from "./dom.js";
+import { formMessage, whileBusy } from "./form.js";
+import { countdown, counted, money, spokenDuration } from "./format.js";
+import { session } from "./session.js";
+import { ticketRows } from "./stub.js";
+
+/** The provider's test cards. A real card would be entered at the provider's own form and come back as such a name. */
+const cards = [
+  { method: "pm_card_visa", name: "Visa", digits: "4242" },
+  { method: "pm_card_mastercard", name: "Mastercard", digits: "4444" },
+  { method: "pm_card_visa_chargeDeclined", name: "Visa that is declined", digits: "0002" },
+];
+
+/** Milliseconds before the deadline at which the time left is read out. */
+const reminders = [300_000, 120_000, 60_000, 30_000, 10_000];
+/** From here on the clock shows that time is short. */
+const shortTime = 60_000;
+
+export class Checkout {
+  /**
+   * @param options.whole milliseconds the hold lasted in all, if it is known from before
+   * @param options.onPaying called when a payment was accepted, and when its outcome is unknown: the line will tell
+   * @param options.onGone called when the hold turns out to have ended
+   */
+  constructor(requestID, { signal, whole, onPaying, onGone }) {
+    this.requestID = requestID;
+    this.whole = whole;
+    this.signal = signal;
+    this.onPaying = onPaying;
+    this.onGone = onGone;
+    this.heading = h("h1", { tabindex: "-1" }, "Your seats are held");
+    this.clock = h("span", { class: "hold-time" });
+    this.bar = h("progress", { class: "hold-bar", "aria-label": "Time left to pay", max: 1, value: 1 });
+    this.hold = h("div", { class: "hold" }, icon("clock"),
+      h("p", null, "Pay within ", h("strong", null, this.clock)), this.bar);
+    this.tickets = h("div");
+    this.amount = h("strong");
+    this.message = formMessage();
+    this.pay = h("button", { class: "button primary wide" });
+    this.form = this.drawForm();
+    this.giveBack = h("button", { class: "button quiet-button", type: "button", onclick: () => this.cancel() },
+      "Give the seats back");
+    this.node = h("div", { class: "checkout" },
+      this.heading, this.hold,
+      h("section", { "aria-label": "Your seats" }, this.tickets,
+        h("p", { class: "order-total" }, h("span", null, "Total"), this.amount)),
+      this.form, this.giveBack);
+    everySecond(() => this.tick(), signal);
+  }
+
+  drawForm() {
+    const name = freshID("card");
+    const options = cards.map((card, index) => {
+      const input = h("input", { type: "radio", name, value: card.method });
+      input.checked = index === 0;
+      return h("label", { class: "card-choice" }, input, icon("card"),
+        h("span", null, h("strong", null, card.name), h("small", null, `ending in ${card.digits}`)));
+    });
+    const cardsNode = h("fieldset", { class: "cards" },
+      h("legend", null, "Pay with"), options,
+      h("p", { class: "quiet small" }, "These are test cards: no real money moves."));
+    return h("form", { class: "stack", onsubmit: (event) => {
+      event.preventDefault();
+      this.submit(cardsNode.querySelector("input:checked").value);
+    } }, this.message.node, cardsNode, this.pay);
+  }
+
+  /** Takes the request's newest answer. */
+  update(request) {
+    const wasDeclined = this.request?.state === "declined";
+    this.request = request;
+    this.deadline = Date.parse(request.expires_at ?? "");
+    this.whole ??= Math.max(1, this.deadline - serverNow());
+    setText(this.amount, money(request.amount ?? 0, request.currency ?? "EUR"));
+    if (request.state === "declined" && !wasDeclined) {
+      this.key = undefined;
+      this.message.show("Your card was declined and nothing was charged. Your seats are still held: try another card.");
+    }
+    this.tick();
+    if (!session()) {
+      this.message.show("You are signed out. Sign in to pay; your seats stay held meanwhile.");
+      if (this.pay.tagName !== "A") {
+        const link = h("a", { class: "button primary wide",
+          href: `/account?${new URLSearchParams({ next: location.pathname })}` }, "Sign in");
+        this.pay.replaceWith(link);
+        this.pay = link;
+      }
+      this.giveBack.hidden = true;
+      return;
+    }
+    if (this.pay.getAttribute("aria-disabled") !== "true") {
+      setText(this.pay, `Pay ${money(request.amount ?? 0, request.currency ?? "EUR")}`);
+    }
+  }
+
+  showTickets(tickets) {
+    put(this.tickets, ticketRows(tickets, this.request.currency));
+    setText(this.heading, tickets.length === 1 ? "Your ticket is held" : `Your ${counted(tickets.length, "ticket")} are held`);
+  }
+
+  get left() {
+    return Math.max(0, this.deadline - serverNow());
+  }
+
+  tick() {
+    if (!this.request || Number.isNaN(this.deadline)) return;
+    const { left } = this;
+    setText(this.clock, countdown(left));
+    this.bar.value = Math.min(1, left / this.whole);
+    this.hold.classList.toggle("short", left < shortTime);
+    const reminder = reminders.find((each) => left <= each && left > each - 1_500);
+    if (reminder && reminder !== this.reminded) {
+      this.reminded = reminder;
+      announce(`${spokenDuration(left)} left to pay.`, reminder <= 30_000);
+    }
+    if (left === 0 && !this.hasEnded) {
+      this.hasEnded = true;
+      this.onGone();
+    }
+  }
+
+  async submit(method) {
+    if (this.pay.getAttribute("aria-disabled") === "true" || !this.request) return;
+    this.message.clear();
+    // Kept while the outcome is unknown: trying again with the same key cannot charge twice.
+    if (this.method !== method) this.key = undefined;
+    this.method = method;
+    this.key ??= freshKey();
+    await whileBusy(this.pay, "Paying…", async () => {
+      try {
+        await call("POST", "/api/ticket/confirm",
+          { body: { request_id: this.requestID, payment_method: method }, key: this.key, signal: this.signal });
+        this.onPaying();
+      } catch (error) {
+        if (!this.signal.aborted) this.explain(error);
+      }
+    });
+  }
+
+  explain(error) {
+    if (!(error instanceof Problem)) throw error;
+    if (error.status === 0) {
+      this.message.show("We could not hear back. We are checking; if the payment did not start you can press again, "
+        + "you will not be charged twice.");
+      this.onPaying();
+    } else if (error.status === 410 || error.status === 409) {
+      this.message.show(error.status === 410 ? "The time to pay has run out." : error.message);
+      this.onGone();
+    } else if (error.status === 403) {
+      this.message.show("These seats are held for another account. Sign in as the person who asked for them.");
+    } else if (error.isTemporary) {
+      this.message.show("The service is very busy. Nothing was charged; press again in a moment.");
+    } else this.message.show(error.message);
+  }
+
+  async cancel() {
+    const isSure = await confirm({ title: "Give the seats back?",
+      text: "They go to the next person in line. Nothing is charged.", yes: "Give them back", no: "Keep them" });
+    if (!isSure || this.signal.aborted) return;
+    await leaveLine(this.requestID, { signal: this.signal, message: this.message, onDone: this.onGone });
+  }
+}
+
+/** Leaves the line, or gives held seats back. */
+export async function leaveLine(requestID, { signal, message, onDone }) {
+  try {
+    await call("DELETE", `/api/request/${encodeURIComponent(requestID)}`, { signal });
+    onDone();
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof Problem)) throw error;
+    message.show(error.status === 403 ? "This place belongs to another account." : error.message);
+    if (error.status === 409) onDone();
+  }
+}

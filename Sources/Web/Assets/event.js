@@ -5,7 +5,7 @@ import { everySecond, pause, serverNow } from "./clock.js";
 import { announce, h, icon, put, setText } from "./dom.js";
 import { whileBusy } from "./form.js";
 import {
-  availability, count, countdown, counted, dayAndTime, longDate, money, moneyRange, seatName, timeOfDay,
+  availability, count, countdown, counted, dayAndTime, isOwnZone, longDate, money, moneyRange, seatName, timeOfDay,
 } from "./format.js";
 import { explainReserve, reserve } from "./order.js";
 import { Picker } from "./picker.js";
@@ -62,10 +62,12 @@ class EventPage {
     });
     this.button = h("button", { class: "button primary wide", type: "button", onclick: () => this.order() });
     this.chosen = h("ul", { class: "chosen" });
+    this.over = h("div", { class: "empty", hidden: true }, icon("ticket"), h("p"),
+      h("a", { class: "button", href: "/" }, "Find another event"));
     this.totalText = h("span");
     this.amount = h("strong");
     this.message = h("div", { role: "alert", class: "order-message" });
-    const summary = h("aside", { class: "order panel", "aria-labelledby": "order-title" },
+    this.summary = h("aside", { class: "order panel", "aria-labelledby": "order-title" },
       h("h2", { id: "order-title" }, "Your tickets"),
       this.chosen,
       h("p", { class: "order-total" }, this.totalText, this.amount),
@@ -78,14 +80,14 @@ class EventPage {
           heading,
           h("ul", { class: "event-facts" },
             h("li", null, icon("calendar"), h("span", null, h("time", { datetime: event.date },
-              `${longDate(event.date)}, ${timeOfDay(event.date)}`))),
-            h("li", null, icon("place"), h("span", null, event.location))),
-          this.notice)),
+              `${longDate(event.date)}, ${timeOfDay(event.date)}`), isOwnZone(event.date) && " (your time)")),
+            h("li", null, icon("place"), h("span", null, event.location)))),
+        this.notice),
       h("section", { class: "event-main", "aria-label": "Choose your tickets" },
-        this.picker.node,
+        this.picker.node, this.over,
         event.description && h("section", { class: "about" }, h("h2", null, "About"),
           String(event.description).split(/\n{2,}/).map((text) => h("p", null, text)))),
-      summary);
+      this.summary);
     describeForMachines(event, this.signal);
     this.draw();
     followSale(event.id, { signal: this.signal, onUpdate: (queue) => this.update(queue) });
@@ -156,7 +158,7 @@ class EventPage {
     put(this.chosen, picker.mode === "seats" && [...picker.chosen.values()].map((ticket) =>
       h("li", null,
         h("span", null, h("strong", null, seatName(ticket)),
-          h("small", null, `${picker.sectionOf(ticket.section)?.name ?? ""} · ${money(ticket.price, event.currency)}`)),
+          h("small", null, `${ticket.section} · ${money(ticket.price, event.currency)}`)),
         h("button", { type: "button", class: "icon-button", "aria-label": `Let go of ${seatName(ticket)}`, onclick: () => {
           picker.toggle(ticket);
           (this.chosen.querySelector("button") ?? this.button).focus();
@@ -204,11 +206,18 @@ class EventPage {
   drawButton() {
     if (this.button.getAttribute("aria-disabled") === "true") return;
     const opens = this.opensIn;
-    const gone = this.isOpen && this.queue && this.queue.available === 0 && this.queue.held === 0;
+    const gone = this.state === "sold_out"
+      || (this.isOpen && this.queue && this.queue.available === 0 && this.queue.held === 0);
+    // With nothing left to choose, choosing is only in the way.
+    const isOver = gone || this.state === "closed";
+    this.picker.node.hidden = this.summary.hidden = isOver;
+    this.over.hidden = !isOver;
+    setText(this.over.querySelector("p"), gone
+      ? "Every ticket has been bought. Nothing is held that could come back." : "Tickets are no longer sold here.");
     const blocked = !this.isOpen || gone || !this.picker.ask;
     let text = "Get tickets";
     if (this.state === "closed") text = "Sales have ended";
-    else if (gone || this.state === "sold_out") text = "Sold out";
+    else if (gone) text = "Sold out";
     else if (!this.isOpen) {
       text = opens === undefined ? "Not on sale yet" : opens > 0 ? `On sale in ${countdown(opens)}` : "Opening now…";
     } else if (!this.picker.ask) text = "Choose your seats";
@@ -222,12 +231,10 @@ class EventPage {
   async order() {
     if (this.button.getAttribute("aria-disabled") === "true") return;
     const { ask } = this.picker;
-    const labels = Object.fromEntries([...this.picker.chosen.values()].map((ticket) => [ticket.id,
-      { section: this.picker.sectionOf(ticket.section)?.name, row: ticket.row, seat: ticket.seat, price: ticket.price }]));
     this.say();
     try {
       await whileBusy(this.button, "Asking for your place…", async () => {
-        const request = await reserve(this.event, ask, { signal: this.signal, labels: ask.ticket_ids && labels,
+        const request = await reserve(this.event, ask, { signal: this.signal,
           onWait: (seconds) => setText(this.button, `Very busy. Trying again in ${seconds} s…`) });
         if (!request.isNew) announce("You already had a place in this line. Here it is.");
         this.context.go(`/queue/${encodeURIComponent(request.request_id)}`);

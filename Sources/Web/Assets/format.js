@@ -57,6 +57,11 @@ function moment(text) {
   }
 }
 
+/** Whether a date is shown on the reader's clock, not the event's. */
+export function isOwnZone(text) {
+  return moment(text).zone === undefined;
+}
+
 function formatted(text, options) {
   const { date, zone } = moment(text);
   if (Number.isNaN(date.getTime())) return text;

@@ -1,1 +1,99 @@
-// soon
+// Following one request: a long poll that survives busy servers, lost networks and closed laptops.
+
+import { call, Problem, waitAfter } from "./api.js";
+import { pause } from "./clock.js";
+
+/** Seconds the server may hold an answer back, and milliseconds after which no answer is coming. */
+const longPoll = 20;
+const longPollPatience = 32_000;
+const shortest = 300;
+const longest = 60_000;
+/** A poll this old may hang on a connection that died while the machine slept; milliseconds. */
+const stale = 4_000;
+
+/** States after which nothing happens any more. `declined` joins them when its hold has ended. */
+const ended = new Set(["purchased", "expired", "sold_out", "cancelled", "rejected"]);
+
+export function hasEnded(request) {
+  return ended.has(request.state) || (request.state === "declined" && !request.expires_at);
+}
+
+export class Line {
+  /**
+   * Starts following, until `signal` is aborted or the request has ended.
+   * @param onUpdate called with every answer
+   * @param onTrouble called with a `Problem` and the milliseconds until the next try when there is none, and with
+   *   nothing when answers come again
+   */
+  constructor(requestID, { signal, onUpdate, onTrouble }) {
+    this.requestID = requestID;
+    this.signal = signal;
+    this.onUpdate = onUpdate;
+    this.onTrouble = onTrouble;
+    this.waiting = new AbortController();
+    const wake = () => {
+      if (!document.hidden) this.wake();
+    };
+    addEventListener("online", wake, { signal });
+    addEventListener("pageshow", wake, { signal });
+    addEventListener("focus", wake, { signal });
+    document.addEventListener("visibilitychange", wake, { signal });
+    addEventListener("offline", () => this.onTrouble(new Problem(0, "offline", "You are offline.")), { signal });
+    this.run();
+  }
+
+  /** Asks now instead of waiting. With `hurry`, gives up a long poll under way, too. */
+  wake({ hurry = false } = {}) {
+    this.waiting.abort();
+    if (this.polling && (hurry || Date.now() - this.polledAt > stale)) {
+      this.isHurried = true;
+      this.polling.abort();
+    }
+  }
+
+  async run() {
+    let failures = 0;
+    // The first answer is wanted at once; later ones when something changes.
+    let wait = 0;
+    while (!this.signal.aborted) {
+      this.waiting = new AbortController();
+      const waitSignal = AbortSignal.any([this.waiting.signal, this.signal]);
+      this.polling = new AbortController();
+      this.polledAt = Date.now();
+      this.isHurried = false;
+      let rest;
+      try {
+        // Naming the state we know lets the server wait in every state, also while seats are held.
+        const query = wait ? `?${new URLSearchParams({ wait, state: this.state })}` : "";
+        const request = await call("GET", `/api/request/${encodeURIComponent(this.requestID)}${query}`,
+          { signal: AbortSignal.any([this.polling.signal, this.signal]), timeout: longPollPatience });
+        failures = 0;
+        this.state = request.state;
+        this.onTrouble();
+        this.onUpdate(request);
+        if (hasEnded(request)) return;
+        rest = wait ? Math.min(longest, Math.max(shortest, request.poll_after_ms ?? 1_000)) : shortest;
+        wait = longPoll;
+      } catch (error) {
+        if (this.signal.aborted) return;
+        if (this.isHurried) {
+          // After a wake-up what is shown may be old: the next answer is wanted at once again.
+          wait = 0;
+          continue;
+        }
+        if (error instanceof Problem && !error.isTemporary) {
+          this.onTrouble(error);
+          return;
+        }
+        rest = waitAfter(error, failures);
+        failures += 1;
+        wait = 0;
+        this.onTrouble(error, rest);
+      } finally {
+        this.polling = undefined;
+      }
+      await pause(rest, waitSignal);
+      if (this.waiting.signal.aborted) wait = 0;
+    }
+  }
+}

@@ -11,10 +11,9 @@ const tries = 30;
  * Asks for tickets and resolves to the request. Busy answers are waited out, as long as `signal` allows.
  * @param event what to remember with the place: id, name, date, location
  * @param ask `{ quantity, section?, adjacent? }` or `{ ticket_ids }`
- * @param options.labels names of exact seats by ticket, to show later without asking for them
  * @param options.onWait called with the seconds until the next try
  */
-export async function reserve(event, ask, { signal, onWait, labels } = {}) {
+export async function reserve(event, ask, { signal, onWait } = {}) {
   // One key for all tries, so that an answer that was lost on its way does not ask twice.
   const key = freshKey();
   for (let attempt = 0; ; attempt += 1) {
@@ -24,7 +23,7 @@ export async function reserve(event, ask, { signal, onWait, labels } = {}) {
       const isNew = status !== 200;
       remember(answer.request_id, {
         event_id: event.id, name: event.name, date: event.date, location: event.location, state: answer.state,
-        ...(isNew ? { ask, labels, from: answer.ahead, position: answer.position } : {}),
+        ...(isNew ? { ask, from: answer.ahead, position: answer.position } : {}),
       });
       return { ...answer, isNew };
     } catch (error) {

@@ -32,10 +32,6 @@ export class Picker {
     this.refresh(event);
   }
 
-  static key(section) {
-    return section.id ?? section.name;
-  }
-
   /** What goes into the request; `undefined` while nothing is chosen. */
   get ask() {
     if (this.mode === "seats") {
@@ -58,8 +54,8 @@ export class Picker {
     return { low: Math.min(...among) * this.quantity, high: Math.max(...among) * this.quantity };
   }
 
-  sectionOf(key) {
-    return this.event.sections.find((each) => each.id === key || each.name === key);
+  sectionOf(name) {
+    return this.event.sections.find((each) => each.name === name);
   }
 
   tierOf = (price) => {
@@ -78,7 +74,7 @@ export class Picker {
     };
     this.modes = h("fieldset", { class: "segments" },
       h("legend", { class: "hidden" }, "How do you want to choose?"),
-      mode("best", "Best available", "We find seats together"), mode("seats", "Choose seats", "On the seat map"));
+      mode("best", "Best available", "Seats together"), mode("seats", "Choose seats", "On the map"));
     return this.modes;
   }
 
@@ -146,12 +142,12 @@ export class Picker {
       const detail = gone ? "Sold out"
         : each.available === 0 ? `All held, ${count(each.held)} may come back`
           : each.available <= 20 ? `Only ${count(each.available)} left` : `${count(each.available)} available`;
-      return choice(Picker.key(each), each.name, detail, each.price, each.available > 0 ? "" : "waiting", gone);
+      return choice(each.name, each.name, detail, each.price, each.available > 0 || gone ? "" : "waiting", gone);
     });
     put(this.sectionList,
       event.sections.length > 1 && choice(null, "Anywhere", "The best that is free", undefined, ""), choices);
     if (event.sections.length === 1) {
-      this.section = Picker.key(event.sections[0]);
+      this.section = event.sections[0].name;
       this.sectionList.querySelector("input").checked = true;
     }
     if (focused !== undefined) this.sectionList.querySelector(`input[value="${CSS.escape(focused)}"]`)?.focus();
@@ -170,12 +166,11 @@ export class Picker {
     this.mapStatus = h("p", { class: "quiet", role: "status" });
     const id = freshID("section");
     const select = h("select", { id, onchange: () => {
-      this.shownSection = this.sectionOf(this.isNumeric ? Number(select.value) : select.value);
+      this.shownSection = this.sectionOf(select.value);
       this.loadPlan();
-    } }, seated.map((each) => h("option", { value: String(Picker.key(each)) },
+    } }, seated.map((each) => h("option", { value: each.name },
       `${each.name} · ${money(each.price, event.currency)} · ${each.available ? `${count(each.available)} free` : "none free"}`)));
-    this.isNumeric = typeof Picker.key(event.sections[0]) === "number";
-    select.value = String(Picker.key(this.shownSection));
+    select.value = this.shownSection.name;
     const tiers = this.prices.length <= 5
       ? this.prices.map((price) => h("li", null, h("span", { class: `swatch tier-${this.tierOf(price) + 1}` }), money(price, event.currency)))
       : [h("li", null, h("span", { class: "swatch tier-1" }), "Highest price"),
@@ -185,8 +180,8 @@ export class Picker {
       this.mapStatus,
       this.map.node,
       h("ul", { class: "legend", "aria-label": "Legend" }, tiers,
-        h("li", null, h("span", { class: "swatch chosen" }), "Chosen"),
-        h("li", null, h("span", { class: "swatch taken" }), "Taken or held")));
+        h("li", null, h("span", { class: "swatch is-chosen" }), "Chosen"),
+        h("li", null, h("span", { class: "swatch is-taken" }), "Taken or held")));
     this.loadPlan();
   }
 
@@ -197,7 +192,7 @@ export class Picker {
     this.loading = new AbortController();
     const signal = AbortSignal.any([this.loading.signal, this.signal]);
     const shown = this.isWhole ? undefined : this.shownSection;
-    const query = shown ? `?section=${encodeURIComponent(Picker.key(shown))}` : "";
+    const query = shown ? `?section=${encodeURIComponent(shown.name)}` : "";
     if (!again) setText(this.mapStatus, "Loading the seats…");
     try {
       const { tickets } = await get(`/api/event/${encodeURIComponent(this.event.id)}/tickets${query}`, { signal });

@@ -75,10 +75,10 @@ const motifs = [
 /** @returns a decorative SVG, 3:4. */
 export function poster(name) {
   const seed = hashed(name);
-  const next = stream(seed);
+  const next = stream(Math.imul(seed, 2_654_435_761));
   const palette = palettes[seed % palettes.length];
   return s("svg", { class: "poster", viewBox: "0 0 120 160", preserveAspectRatio: "xMidYMid slice",
     "aria-hidden": "true", focusable: "false" },
   s("rect", { width: 120, height: 160, fill: palette[0] }),
-  motifs[next(motifs.length)](next, palette));
+  motifs[(seed >>> 11) % motifs.length](next, palette));
 }

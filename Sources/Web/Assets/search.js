@@ -49,7 +49,7 @@ export function searchView(context) {
   const more = h("div", { class: "more" });
   const trouble = h("div");
   const filters = h("details", { class: "filters" },
-    h("summary", null, "Filters"),
+    h("summary", null, icon("forward"), "Filters"),
     h("div", { class: "filter-fields" }, fields.map((each) => each.node),
       h("label", { class: "check" }, soldOut, h("span", null, "Show sold out events"))));
   const wide = matchMedia("(min-width: 56rem)");

@@ -74,17 +74,17 @@ function box(path, x, y, side, radius) {
 function drawStage(context, plan, ink, toX, toY, scale) {
   const middle = plan.width / 2, half = Math.min(plan.width * 0.3, 14);
   context.beginPath();
-  context.moveTo(toX(middle - half), toY(0.7));
-  context.lineTo(toX(middle + half), toY(0.7));
-  context.quadraticCurveTo(toX(middle + half * 0.8), toY(2.6), toX(middle), toY(2.7));
-  context.quadraticCurveTo(toX(middle - half * 0.8), toY(2.6), toX(middle - half), toY(0.7));
+  context.moveTo(toX(middle - half), toY(1.2));
+  context.lineTo(toX(middle + half), toY(1.2));
+  context.quadraticCurveTo(toX(middle + half * 0.8), toY(3.3), toX(middle), toY(3.5));
+  context.quadraticCurveTo(toX(middle - half * 0.8), toY(3.3), toX(middle - half), toY(1.2));
   context.fillStyle = ink.stage;
   context.fill();
   context.fillStyle = ink.text;
   context.font = `600 ${Math.max(10, Math.min(14, scale * 1.1))}px ${ink.font}`;
   context.textAlign = "center";
   context.textBaseline = "middle";
-  context.fillText("Stage", toX(middle), toY(1.6));
+  context.fillText("Stage", toX(middle), toY(2.25));
 }
 
 function rowLabels(context, plan, row, ink, toX, toY, scale) {

@@ -50,7 +50,7 @@ export class SeatPlan {
     const widest = Math.max(1, ...lengths);
     this.width = widest + 4;
     this.curve = Math.min(bend, widest / 10);
-    let y = 3.4 + this.curve;
+    let y = 4.2 + this.curve;
     for (const [section, rows] of bySection) {
       if (rows.size === 0) continue;
       const block = { section, y, bottom: 0, count: 0 };

@@ -1,1 +1,74 @@
-// soon
+// What was bought, and the places in line that are still open on this device.
+
+import { get } from "./api.js";
+import { h, icon, put, setText } from "./dom.js";
+import { counted, dayAndTime, money } from "./format.js";
+import { eventDetails } from "./known.js";
+import { poster } from "./poster.js";
+import { places } from "./session.js";
+import { stubs } from "./stub.js";
+
+export function ticketsView(context) {
+  const { signal } = context;
+  const status = h("p", { class: "quiet", role: "status" }, "Loading…");
+  const list = h("div", { class: "purchases" });
+  const waiting = places().filter((each) => !each.ended && each.event_id);
+  load();
+  return {
+    title: "My tickets",
+    node: h("div", { class: "my-tickets" },
+      h("h1", { tabindex: "-1" }, "My tickets"),
+      waiting.length > 0 && h("section", { class: "waiting", "aria-labelledby": "waiting-title" },
+        h("h2", { id: "waiting-title" }, "In line now"),
+        h("ul", null, waiting.map(waitingPlace))),
+      status, list),
+  };
+
+  async function load() {
+    try {
+      const { purchases } = await get("/api/me/tickets", { signal });
+      setText(status, "");
+      if (purchases.length === 0) return drawNone();
+      put(list, purchases.map((purchase) => drawPurchase(purchase)));
+    } catch (error) {
+      if (signal.aborted) return;
+      setText(status, "");
+      put(list, h("div", { class: "notice bad", role: "alert" }, icon("alert"),
+        h("div", null, h("p", null, error.message),
+          h("button", { class: "button", type: "button", onclick: () => load() }, "Try again"))));
+    }
+  }
+
+  function drawNone() {
+    put(list, h("div", { class: "empty" }, icon("ticket"), h("p", null, "Nothing bought yet."),
+      h("a", { class: "button primary", href: "/" }, "Find an event")));
+  }
+
+  function drawPurchase(purchase) {
+    const title = h("h2");
+    const body = h("div");
+    const paid = h("p", { class: "quiet" }, `${counted(purchase.tickets.length, "ticket")} · `,
+      `${money(purchase.amount, purchase.currency)} · bought ${dayAndTime(purchase.purchased_at)}`);
+    draw({ name: purchase.event_name });
+    // The purchase says what was bought; when and where, the event knows.
+    eventDetails(purchase.event_id).then((event) => {
+      if (event && !signal.aborted) draw(event);
+    });
+    return h("section", { class: "purchase" }, title, paid, body);
+
+    function draw(event) {
+      put(title, h("a", { href: `/event/${encodeURIComponent(purchase.event_id)}` }, event.name ?? "Your event"));
+      put(body, stubs(event, purchase.tickets));
+    }
+  }
+}
+
+function waitingPlace(each) {
+  const states = { reserved: "Seats held: pay now", declined: "Card declined: try another", confirming: "Paying",
+    standby: "Waiting for returns", lobby: "In the waiting room" };
+  return h("li", null, h("a", { class: "result compact", href: `/queue/${encodeURIComponent(each.id)}` },
+    poster(each.name ?? "Onsale"),
+    h("div", { class: "result-text" },
+      h("h3", null, each.name ?? "Your place in line"),
+      h("p", { class: "quiet" }, states[each.state] ?? "In line"))));
+}
