@@ -103,6 +103,8 @@ let package = Package(
     tests(
       "WorkerTests",
       foundations + ["Onsale", "Payments", "Postgres", "Redis", "Store", "Worker", "TestServers"]),
+    tests(
+      "SearchTests", foundations + ["HTTPClient", "Postgres", "Onsale", "JSON", "Search", "TestServers"]),
     tests("RedisTests", foundations + ["Redis", "TestServers"]),
     tests("PostgresTests", foundations + ["Postgres", "TestServers"]),
   ],
