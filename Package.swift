@@ -107,6 +107,7 @@ let package = Package(
       "SearchTests", foundations + ["HTTPClient", "Postgres", "Onsale", "JSON", "Search", "TestServers"]),
     tests("RedisTests", foundations + ["Redis", "TestServers"]),
     tests("PostgresTests", foundations + ["Postgres", "TestServers"]),
+    tests("StoreTests", foundations + ["Redis", "Postgres", "Onsale", "Store", "TestServers"]),
   ],
   swiftLanguageModes: [.v6]
 )
