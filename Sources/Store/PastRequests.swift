@@ -1,5 +1,5 @@
 package import EventLoop
-package import Onsale
+import Onsale
 package import Postgres
 
 /// Requests whose queue is not in Redis any more, answered from PostgreSQL: after a sale has ended, or when Redis

@@ -45,6 +45,28 @@ package struct QueueDocument: Sendable, Equatable {
   }
 }
 
+extension QueueDocument {
+  /// The last document of a queue that has left Redis.
+  init(
+    closed generation: Int, head: Int, tail: Int, free: Int, sold: Int, soldOutUpTo: Int, closedUpTo: Int,
+    message: String
+  ) {
+    self.generation = generation
+    state = "closed"
+    self.head = head
+    self.tail = tail
+    self.free = free
+    held = 0
+    self.sold = sold
+    grantedPerSecond = 0
+    self.soldOutUpTo = soldOutUpTo
+    self.closedUpTo = closedUpTo
+    isSoldOut = false
+    version = 0
+    self.message = message
+  }
+}
+
 /// What a notifier hears: an event's new head document and the positions whose state changed.
 package struct QueueChange: Sendable {
   package let event: Int

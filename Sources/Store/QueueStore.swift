@@ -1,5 +1,4 @@
 package import EventLoop
-package import Logging
 package import Onsale
 package import Redis
 
@@ -12,21 +11,36 @@ package final class QueueStore {
 
   package init(_ redis: RedisClient) { self.redis = redis }
 
-  /// Loads the function library when the server has none or another version of it. For `RedisClient`'s
-  /// `prepare`, so that a Redis that came back empty is usable again at once.
+  /// Loads the function library when the server has none or an older version of it, and makes the consumer
+  /// groups. For `RedisClient`'s `prepare`, so that a Redis that came back empty is usable again at once.
   package static func prepare(_ redis: RedisClient) async throws {
     let version = try? await redis.command(["FCALL_RO", "onsale_version", "0"]).integer
-    if version == QueueLibrary.version { return }
-    _ = try await redis.command(["FUNCTION", "LOAD", "REPLACE", .text(QueueLibrary.source)])
-    for partition in Partition.all {
-      // Fails with BUSYGROUP where the group exists, which is what is wanted.
-      _ = try? await redis.command([
-        "XGROUP", "CREATE", .text(partition.confirmations), "workers", "0", "MKSTREAM",
-      ])
+    if version ?? 0 < QueueLibrary.version {
+      _ = try await redis.command(["FUNCTION", "LOAD", "REPLACE", .text(QueueLibrary.source)])
+    }
+    // Also with the functions there: `FLUSHALL` leaves those.
+    for partition in Partition.all { try await makeGroup(partition, redis) }
+  }
+
+  private static func makeGroup(_ partition: Partition, _ redis: RedisClient) async throws {
+    do {
+      _ = try await redis.command(["XGROUP", "CREATE", .text(partition.confirmations), "workers", "0", "MKSTREAM"])
+    } catch where error.code == .server("BUSYGROUP") {
+      // It exists already.
     }
   }
 
-  private func call(_ function: String, _ event: Int, _ arguments: [RedisArgument]) async throws -> [RedisValue] {
+  /// Reads the lane of confirmations. Where its group is gone, with all of Redis' data, it is made anew.
+  private func readLane(_ partition: Partition, _ command: [RedisArgument]) async throws -> RedisValue {
+    do {
+      return try await redis.command(command)
+    } catch where error.code == .server("NOGROUP") {
+      try await Self.makeGroup(partition, redis)
+      return try await redis.command(command)
+    }
+  }
+
+  func call(_ function: String, _ event: Int, _ arguments: [RedisArgument]) async throws -> [RedisValue] {
     let answer = try await redis.call(function, keys: [EventKeys(event).meta], arguments)
     guard let values = answer.array, let word = values.first?.text else {
       throw StoreError(.unexpectedAnswer, function)
@@ -302,7 +316,7 @@ package final class QueueStore {
         (kind, tickets, amount, last) = ("G", Self.text(ids), price, decision.method ?? "")
       case .standby: kind = "B"
       case .soldOut: kind = "S"
-      case .rejected(let reason): (kind, last) = ("J", reason)
+      case .rejected(let reason): (kind, last) = ("J", Self.field(reason))
       }
       arguments += [
         kind, .integer(decision.position), .text(UserKey(decision.user).text), .text(decision.user), .text(tickets),
@@ -405,7 +419,7 @@ package final class QueueStore {
 
   /// New confirmations of a partition for this worker, at most `limit`.
   package func takeConfirmations(_ partition: Partition, worker: String, limit: Int) async throws -> [Confirmation] {
-    let answer = try await redis.command([
+    let answer = try await readLane(partition, [
       "XREADGROUP", "GROUP", "workers", .text(worker), "COUNT", .integer(limit), "STREAMS",
       .text(partition.confirmations), ">",
     ])
@@ -416,7 +430,7 @@ package final class QueueStore {
   package func claimConfirmations(
     _ partition: Partition, worker: String, idleMilliseconds: Int, limit: Int
   ) async throws -> [Confirmation] {
-    let answer = try await redis.command([
+    let answer = try await readLane(partition, [
       "XAUTOCLAIM", .text(partition.confirmations), "workers", .text(worker), .integer(idleMilliseconds), "0-0",
       "COUNT", .integer(limit),
     ])
@@ -512,8 +526,8 @@ package final class QueueStore {
     let arguments = endings.flatMap { ending -> [RedisArgument] in
       [
         .text(ending.outcome.rawValue), .integer(ending.confirmation.position),
-        .integer(ending.confirmation.attempt), .text(ending.reason.replacing("|", with: " ")),
-        .text(ending.confirmation.entryID ?? ""),
+        .integer(ending.confirmation.attempt), .text(Self.field(ending.reason)),
+        .text(ending.confirmation.entryID ?? ""), .integer(ending.confirmation.generation),
       ]
     }
     _ = try await call("onsale_finish", event, arguments)
@@ -533,6 +547,9 @@ package final class QueueStore {
   private static func name(_ idempotencyKey: String?, of user: String) -> String {
     idempotencyKey.map { UserKey("\(user)\n\($0)").text } ?? ""
   }
+
+  /// Text for a record: neither the records' own separator nor that of their archive.
+  static func field(_ text: String) -> String { text.replacing("|", with: " ").replacing("\n", with: " ") }
 
   private static func confirmations(_ entries: RedisValue?) -> [Confirmation] {
     (entries?.array ?? []).compactMap { value in
