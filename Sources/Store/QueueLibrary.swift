@@ -99,7 +99,7 @@ package enum QueueLibrary {
     end
 
     local FIELDS = {'generation', 'state', 'head', 'tail', 'free', 'held', 'sold', 'granted_per_second',
-      'sold_out_up_to', 'closed_up_to', 'sold_out', 'version', 'message'}
+      'sold_out_up_to', 'closed_up_to', 'sold_out', 'version', 'decided_up_to', 'message'}
 
     -- Tells notifiers: the event's head document, and the positions whose state changed.
     local function announce(m, positions)
@@ -231,7 +231,7 @@ package enum QueueLibrary {
         'granted_per_second', args[7], 'idle', args[8])
       -- Whoever was told that the sale is closed is not told anything else any more.
       if args[3] == '1' and state ~= 'closed' then
-        redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
+        redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail, 'decided_up_to', head)
         redis.call('DEL', p .. 'q')
       end
       -- Somebody may have joined between the owner's read and this call, and have found it not idle.
@@ -301,7 +301,9 @@ package enum QueueLibrary {
       if not is_owner(m, args[1]) then return {'stale'} end
       redis.call('SET', prefix(m) .. 'b', args[2])
       redis.call('HSET', m, 'free', args[3], 'held', args[4], 'sold', args[5])
-      if args[6] == '1' then redis.call('HSET', m, 'sold_out', '0') end
+      if args[6] == '1' then
+        redis.call('HSET', m, 'sold_out', '0', 'decided_up_to', redis.call('HGET', m, 'tail'))
+      end
       redis.call('HINCRBY', m, 'version', 1)
       announce(m, {})
       return {'ok'}
@@ -435,7 +437,7 @@ package enum QueueLibrary {
           return {'missing'}
         end
         redis.call('HSET', m, 'generation', args[1], 'head', 0, 'tail', 0, 'free', 0, 'held', 0, 'sold', 0,
-          'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'version', 0, 'idle', 0)
+          'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'decided_up_to', 0, 'version', 0, 'idle', 0)
         redis.call('HDEL', settings, event(m))
       end
       redis.call('SADD', partition(m) .. 'events', event(m))
@@ -447,7 +449,9 @@ package enum QueueLibrary {
         'rate', args[6], 'message', args[7])
       if args[2] == 'closed' then
         local tail = redis.call('HGET', m, 'tail')
+        local head = redis.call('HGET', m, 'head')
         redis.call('HSET', m, 'closed_up_to', tail, 'head', tail)
+        if tonumber(head) < tonumber(tail) then redis.call('HSET', m, 'decided_up_to', head) end
         redis.call('DEL', prefix(m) .. 'q')
       end
       redis.call('HINCRBY', m, 'version', 1)
