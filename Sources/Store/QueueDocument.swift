@@ -64,6 +64,8 @@ extension QueueDocument {
     grantedPerSecond = 0
     self.soldOutUpTo = soldOutUpTo
     self.closedUpTo = closedUpTo
+    // Every record of an archived queue is looked up first.
+    decidedUpTo = tail
     isSoldOut = false
     version = 0
     self.message = message
