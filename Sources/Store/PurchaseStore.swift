@@ -205,7 +205,8 @@ package final class PurchaseStore {
     }
     return Standing(
       state: state, attempt: try row.int("try"), amount: try row.int("amount"),
-      currency: try row.string("currency"), method: try row.string("method"), paymentID: row["payment_id"].string,
+      currency: try row.string("currency"), method: try row.string("method"),
+      paymentID: row["payment_id"].string,
       reason: row["reason"].string ?? "", ownsItsTickets: try row.bool("owns"))
   }
 
@@ -275,7 +276,8 @@ package final class PurchaseStore {
         key: Key(
           event: try row.int("event_id"), generation: try row.int("generation"),
           position: try row.int("position")),
-        kind: try row.string("kind") == "capture" ? .capture : .cancel, paymentID: try row.string("payment_id"),
+        kind: try row.string("kind") == "capture" ? .capture : .cancel,
+        paymentID: try row.string("payment_id"),
         attempts: try row.int("attempts"))
     }
   }

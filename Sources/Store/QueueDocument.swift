@@ -64,8 +64,13 @@ extension QueueDocument {
     grantedPerSecond = 0
     self.soldOutUpTo = soldOutUpTo
     self.closedUpTo = closedUpTo
+<<<<<<< Updated upstream
     // Every record of an archived queue is looked up first.
     decidedUpTo = tail
+=======
+    // Each record must be looked for first: this document does not say where they end.
+    decidedUpTo = head
+>>>>>>> Stashed changes
     isSoldOut = false
     version = 0
     self.message = message
@@ -118,7 +123,9 @@ package struct RequestRecord: Sendable, Equatable {
 
   init?(_ text: String) {
     let parts = text.split(separator: "|", maxSplits: 6, omittingEmptySubsequences: false)
-    guard parts.count == 7, let letter = parts[0].first, let state = State(rawValue: letter) else { return nil }
+    guard parts.count == 7, let letter = parts[0].first, let state = State(rawValue: letter) else {
+      return nil
+    }
     self.state = state
     attempt = Int(parts[1]) ?? 0
     deadline = Int(parts[2]) ?? 0

@@ -1,4 +1,5 @@
 import Foundation
+
 /// The Redis function library: every change of an event's queue is one of these calls, atomic and replicated.
 ///
 /// Keys of an event, all with its partition's hash tag so that they live in one slot (`P` is `{p3}:`, `E` the
