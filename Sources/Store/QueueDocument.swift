@@ -64,13 +64,8 @@ extension QueueDocument {
     grantedPerSecond = 0
     self.soldOutUpTo = soldOutUpTo
     self.closedUpTo = closedUpTo
-<<<<<<< Updated upstream
     // Every record of an archived queue is looked up first.
     decidedUpTo = tail
-=======
-    // Each record must be looked for first: this document does not say where they end.
-    decidedUpTo = head
->>>>>>> Stashed changes
     isSoldOut = false
     version = 0
     self.message = message
