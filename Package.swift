@@ -97,17 +97,17 @@ let package = Package(
     // Tests.
     tests("OnsaleTests", ["Onsale"]),
     tests("AuthTests", ["Auth", "EventLoop", "JSON", "CJWT"]),
+    tests("HTTPServerTests", foundations + ["JSON", "HTTPServer"]),
+    tests("HTTPClientTests", foundations + ["HTTPServer", "HTTPClient"]),
+    tests("PaymentsTests", foundations + ["JSON", "HTTPServer", "HTTPClient", "Payments", "PaymentStub"]),
 
     // Servers of their own for the tests of what speaks to them.
     .target(name: "TestServers", path: "Tests/TestServers", swiftSettings: strict),
     tests(
       "WorkerTests",
       foundations + ["Onsale", "Payments", "Postgres", "Redis", "Store", "Worker", "TestServers"]),
-    tests(
-      "SearchTests", foundations + ["HTTPClient", "Postgres", "Onsale", "JSON", "Search", "TestServers"]),
     tests("RedisTests", foundations + ["Redis", "TestServers"]),
     tests("PostgresTests", foundations + ["Postgres", "TestServers"]),
-    tests("StoreTests", foundations + ["Redis", "Postgres", "Onsale", "Store", "TestServers"]),
   ],
   swiftLanguageModes: [.v6]
 )

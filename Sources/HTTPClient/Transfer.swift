@@ -15,6 +15,8 @@ final class Transfer {
   private var lines: [UInt8] = []
   private var body: [UInt8] = []
   private var isTooLarge = false
+  /// Whether the empty line after the headers came; without it libcurl takes a cut response for a whole one.
+  private var hasHeaders = false
 
   init?(_ configuration: HTTPClientConfiguration, client: UnsafeMutableRawPointer) {
     guard let easy = curl_easy_init() else { return nil }
@@ -73,23 +75,22 @@ final class Transfer {
       list = curl_slist_append(list, value.isEmpty ? "\(name);" : "\(name): \(value)")
     }
     // A form unless told otherwise is libcurl's habit, waiting for "100 Continue" another.
-    if !request.body.isEmpty {
-      if !hasType { list = curl_slist_append(list, "Content-Type:") }
-      list = curl_slist_append(list, "Expect:")
-    }
+    if !hasType { list = curl_slist_append(list, "Content-Type:") }
+    if !request.body.isEmpty { list = curl_slist_append(list, "Expect:") }
     curl_set_pointer(easy, CURLOPT_HTTPHEADER, list)
   }
 
   /// What the call came to. The handle is free for another call afterwards.
   func finish(_ result: CURLcode) -> Result<HTTPClientResponse, any Error> {
     defer { reset() }
-    if result == CURLE_OK {
+    if result == CURLE_OK && hasHeaders {
       return .success(HTTPClientResponse(status: curl_status(easy), lines: lines, body: body))
     }
     let nothingWasSent = curl_bytes_sent(easy) == 0
     return .failure(
       HTTPClientError(
-        code: code(for: result, nothingWasSent), message: String(cString: curl_easy_strerror(result)),
+        code: code(for: result, nothingWasSent),
+        message: result == CURLE_OK ? "the headers were cut" : String(cString: curl_easy_strerror(result)),
         nothingWasSent: nothingWasSent))
   }
 
@@ -100,7 +101,9 @@ final class Transfer {
       CURLE_PEER_FAILED_VERIFICATION:
       return .connectFailed
     case CURLE_OPERATION_TIMEDOUT: return nothingWasSent ? .connectFailed : .timeout
-    case CURLE_URL_MALFORMAT, CURLE_UNSUPPORTED_PROTOCOL: return .invalidURL
+    case CURLE_URL_MALFORMAT,
+      CURLE_UNSUPPORTED_PROTOCOL where nothingWasSent:
+      return .invalidURL
     default: return nothingWasSent ? .connectFailed : .connectionLost
     }
   }
@@ -110,6 +113,7 @@ final class Transfer {
     lines = []
     body = []
     isTooLarge = false
+    hasHeaders = false
   }
 
   /// - Returns: whether it fits.
@@ -126,6 +130,11 @@ final class Transfer {
     // A status line starts anew: what came before was an interim response.
     if line.starts(with: "HTTP/".utf8) {
       lines.removeAll(keepingCapacity: true)
+      hasHeaders = false
+      return true
+    }
+    if line.count <= 2, line.first == UInt8(ascii: "\r") || line.first == UInt8(ascii: "\n") {
+      hasHeaders = true
       return true
     }
     guard lines.count + line.count <= Self.maximumHeaders else {

@@ -40,6 +40,9 @@ package final class HTTPServer: Service {
   /// The port listened at, once started.
   package private(set) var port: UInt16
 
+  /// Connections open.
+  package var connectionCount: Int { peers.count }
+
   package init(_ configuration: HTTPServerConfiguration, router: Router, logger: Logger) {
     self.configuration = configuration
     self.logger = logger

@@ -48,15 +48,17 @@ final class LedgerFile {
   }
 
   /// Lets go of the file, once what is being written is.
-  func close() {
+  func close() async {
     guard commit != nil else { return }
     commit = nil
     failure = Failure(description: "the ledger is closed")
     let descriptor = descriptor
-    queue.async { Foundation.close(descriptor) }
+    _ = await onThread { Foundation.close(descriptor) }
   }
 
-  isolated deinit { close() }
+  isolated deinit {
+    if commit != nil { Foundation.close(descriptor) }
+  }
 
   private nonisolated static func failure(_ what: String) -> Failure {
     Failure(description: "\(what): \(String(cString: strerror(errno)))")

@@ -57,7 +57,7 @@ package final class PaymentStub: Service {
   package func stop() async {
     isStopping = true
     await server?.stop()
-    ledger?.close()
+    await ledger?.close()
   }
 
   private func router() -> Router {
