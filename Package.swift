@@ -106,6 +106,10 @@ let package = Package(
     tests(
       "WorkerTests",
       foundations + ["Onsale", "Payments", "Postgres", "Redis", "Store", "Worker", "TestServers"]),
+    tests(
+      "AuditTests",
+      foundations + ["Audit", "JSON", "Onsale", "Payments", "Postgres", "Redis", "Store", "TestServers"]),
+    tests("RushTests", ["Rush", "Audit", "JSON", "EventLoop"]),
     tests("RedisTests", foundations + ["Redis", "TestServers"]),
     tests("PostgresTests", foundations + ["Postgres", "TestServers"]),
   ],

@@ -74,11 +74,9 @@ extension Audit {
       return RepairNote("event \(finding.event): ticket \(ticket) unlocked", isDone: isDone)
     case (.settingsDiffer, _, _):
       guard let event = try await sales.events(after: finding.event - 1, limit: 1).first,
-        event.settings.id == finding.event,
-        let facts = try await queues.queueFacts(event: finding.event),
-        facts.document.generation == event.settings.generation
-      else { return RepairNote("event \(finding.event): another generation; reopen it", isDone: false) }
-      try await queues.configure(event.settings)
+        event.settings.id == finding.event
+      else { return nil }
+      try await queues.configure(event.settings, create: false)
       return RepairNote("event \(finding.event): settings sent to Redis again", isDone: true)
     case (.bitmapWrong, _, _), (.countsWrong, _, _):
       reload.insert(partition)

@@ -8,6 +8,8 @@ package struct AuditOptions: Sendable, Equatable {
   package var graceSeconds = 60
   /// Whether to settle what can be settled.
   package var repairs = false
+  /// How long to wait before looking again, in milliseconds.
+  package var pauseMilliseconds: UInt64 = 1_000
   /// Rows and entries that are read at once.
   package var pageSize = 2_000
 

@@ -38,7 +38,8 @@ package struct AuditReport: Sendable {
       out += "\n"
     }
     let statuses = payments.sorted { $0.key.rawValue < $1.key.rawValue }.map { "\($0.value) \($0.key)" }
-    out += "payments: \(statuses.isEmpty ? "none" : statuses.joined(separator: ", "))\n"
+    out += "payments: \(statuses.isEmpty ? "none" : statuses.joined(separator: ", "))"
+    out += foreignPayments > 0 ? "; \(foreignPayments) of somebody else\n" : "\n"
     for repair in repairs { out += "repair: \(repair.text)\n" }
     let kinds = findings.counts.sorted {
       ($0.key.isViolation ? 0 : 1, $0.key.breaks, $0.key.rawValue) < (
@@ -68,6 +69,7 @@ package struct AuditReport: Sendable {
       "events": .array(events.values.sorted { $0.event < $1.event }.map(\.json)),
       "payments": .object(
         payments.sorted { $0.key.rawValue < $1.key.rawValue }.map { ($0.key.rawValue, .integer($0.value)) }),
+      "foreign_payments": .integer(foreignPayments),
       "counts": .object(
         findings.counts.sorted { $0.key.rawValue < $1.key.rawValue }.map {
           ($0.key.rawValue, .integer($0.value))

@@ -35,8 +35,6 @@ package enum FindingKind: String, Sendable, CaseIterable {
   case captureNotNoted = "capture_not_noted"
   /// Money is reserved for a request that has no purchase for it.
   case authorisationOpen = "authorisation_open"
-  /// The provider has payments whose reference this system did not make.
-  case foreignPayments = "foreign_payments"
 
   // MARK: Requests in Redis
 
@@ -117,7 +115,7 @@ package enum FindingKind: String, Sendable, CaseIterable {
   /// Whether it breaks a promise; the others are notes for an operator.
   package var isViolation: Bool {
     switch self {
-    case .choreOverdue, .foreignPayments, .deadLetter, .partitionUnowned, .holdIndexStale: false
+    case .choreOverdue, .deadLetter, .partitionUnowned, .holdIndexStale: false
     default: true
     }
   }
@@ -144,7 +142,6 @@ package enum FindingKind: String, Sendable, CaseIterable {
     case .overUserLimit, .placeNotLinked, .placeStale, .ownedMiscounted: "P5"
     case .bitmapWrong, .countsWrong: "P6"
     case .queueUnknown, .settingsDiffer: "P7"
-    case .foreignPayments: "-"
     }
   }
 

@@ -30,7 +30,7 @@ extension QueueEvidence {
           .holdIndexStale, event: id, generation: generation, position: position,
           "in the index of holds, and the record is \(state(position)?.name ?? "missing")"))
     }
-    for (ticket, position) in locks where holders[ticket] != position {
+    for (ticket, position) in locks where holds[position]?.tickets.contains(ticket) != true {
       found.add(
         Finding(
           .lockWithoutHold, event: id, generation: generation, position: position, ticket: ticket,

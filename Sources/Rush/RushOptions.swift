@@ -104,7 +104,7 @@ package struct RushOptions: Sendable, Equatable {
         problems.append("--client is own or curl")
       }
     }
-    if count == nil, reader.text("buyers") == nil { problems.append("--buyers is missing") }
+    if reader.text("buyers") == nil { problems.append("--buyers is missing") }
     if abandon + cancel > 1 { problems.append("--abandon and --cancel together are at most 100%") }
     let event = reader.integer("event", in: 1...Int(Int32.max))
     let seats = reader.integer("create", in: 1...200_000)
@@ -112,7 +112,8 @@ package struct RushOptions: Sendable, Equatable {
     case (let event?, nil): place = .event(event)
     case (nil, let seats?): place = .create(seats: seats)
     default:
-      if reader.text("event") == nil || reader.text("create") == nil || (event != nil && seats != nil) {
+      // A value that is wrong is said already.
+      if (reader.text("event") == nil) == (reader.text("create") == nil) {
         problems.append("either --event or --create is needed")
       }
     }

@@ -1,13 +1,10 @@
 /// An event as the audit sees it.
 package struct AuditedEvent: Sendable, Equatable {
   package var settings: EventSettings
-  /// Grows with every change of the event.
-  package var version: Int
   package var currency: String
 
-  package init(settings: EventSettings, version: Int, currency: String) {
+  package init(settings: EventSettings, currency: String) {
     self.settings = settings
-    self.version = version
     self.currency = currency
   }
 }

@@ -12,13 +12,11 @@ package final class AuditStore {
   package func events(after id: Int, limit: Int) async throws -> [AuditedEvent] {
     let rows = try await postgres.query(
       """
-      SELECT id, generation, state, queue_limit, per_user_limit, hold_seconds, rate, message, version, currency
-      FROM event WHERE id > \(id) ORDER BY id LIMIT \(limit)
+      SELECT \(unsafeSQL: EventSettings.columns), e.currency
+      FROM event e WHERE e.id > \(id) ORDER BY e.id LIMIT \(limit)
       """)
     return try rows.map { row in
-      AuditedEvent(
-        settings: try EventSettings(row),
-        version: try row.int("version"), currency: try row.string("currency"))
+      AuditedEvent(settings: try EventSettings(row), currency: try row.string("currency"))
     }
   }
 

@@ -1,0 +1,98 @@
+import Audit
+import EventLoop
+import JSON
+import Onsale
+import Payments
+import Postgres
+import Store
+import Testing
+
+@Suite("The audit", .serialized)
+@LoopActor
+struct AuditTests {
+  @Test("A sale in which every request went its way is clean, and its figures add up")
+  func clean() async throws {
+    let hall = try await Hall()
+    let sold = try await hall.sell("ann", [1, 2])
+    _ = try await hall.hold("bob", [3])
+    let waiting = try await hall.join("cid")
+    let rejected = try await hall.join("dan")
+    try await hall.decide(waiting, "cid", .standby)
+    try await hall.decide(rejected, "dan", .rejected(reason: "seats_taken"))
+    _ = try await hall.join("eve")
+    let left = try await hall.join("flo")
+    _ = try await hall.queue.cancel(event: Hall.event, generation: 1, position: left, user: "flo")
+
+    let report = try await hall.audit()
+    #expect(report.findings.counts == [:], "\(report.text)")
+    #expect(report.isClean)
+    let figures = try #require(report.events[Hall.event])
+    #expect(figures.accepted == 6)
+    #expect(figures.pending == 3, "a hold, a standby and one in line")
+    #expect(figures.terminal == ["purchased": 1, "rejected": 1, "cancelled": 1])
+    #expect(figures.accepted == figures.pending + figures.ended)
+    #expect(figures.ticketsSold == 2)
+    #expect(figures.amountSold == 2 * Hall.price)
+    #expect(figures.salesCaptured == 1)
+    #expect(report.payments == [.succeeded: 1])
+    #expect(sold.position == 1)
+    #expect(try JSON(parsing: report.json.serialized())["clean"]?.bool == true)
+    await hall.end()
+  }
+
+  @Test("Work under way is not damage while it is young, and is when it is old")
+  func underWay() async throws {
+    let hall = try await Hall()
+    let confirmation = try await hall.begin("ann", [1])
+    _ = try await hall.purchases.claim([confirmation])
+    _ = try await hall.authorise(confirmation)
+    try await hall.sql("UPDATE purchase SET updated_at = now() - interval '30 s'")
+
+    let patient = try await hall.audit(grace: 60)
+    #expect(patient.findings.violations == 0, "\(patient.text)")
+    #expect(patient.events[Hall.event]?.underWay == 2, "a payment and an entry of the lane")
+    let strict = try await hall.audit(grace: 10)
+    #expect(strict.findings.counts[.paymentStalled] == 1)
+    await hall.end()
+  }
+
+  @Test("Everyone in line who ended together with the sale is counted, without a record of their own")
+  func massEnd() async throws {
+    let hall = try await Hall()
+    try await hall.sell("ann", [1])
+    for user in ["bob", "cid", "dan"] { _ = try await hall.join(user) }
+    _ = try await hall.queue.commit(
+      event: Hall.event, epoch: 1,
+      standing: QueueStore.Standing(
+        head: 4, isSoldOut: true, free: Hall.tickets - 1, held: 0, sold: 1, grantedPerSecond: 0, isIdle: true),
+      decisions: [])
+    let report = try await hall.audit()
+    #expect(report.findings.counts == [:], "\(report.text)")
+    #expect(report.events[Hall.event]?.terminal == ["purchased": 1, "sold_out": 3])
+    await hall.end()
+  }
+
+  @Test("A store that cannot be read is not a clean one")
+  func cannotLook() async throws {
+    let code = await AuditCommand.run(
+      arguments: ["--settle", "0"],
+      environment: [
+        "ONSALE_DATABASE_URL": "postgres://nobody@127.0.0.1:1/none",
+        "ONSALE_REDIS_URL": "redis://127.0.0.1:1",
+        "ONSALE_PAYMENT_URL": "http://127.0.0.1:1",
+      ])
+    #expect(code == 2)
+    #expect(await AuditCommand.run(arguments: ["--no-such"], environment: [:]) == 2)
+    #expect(await AuditCommand.run(arguments: [], environment: [:]) == 2)
+  }
+
+  @Test("An index that goes back is found, and one that is behind is named")
+  func searchIndex() async throws {
+    let hall = try await Hall()
+    hall.index.events = []
+    #expect(try await hall.audit().findings.counts == [.indexBehind: 1])
+    hall.index.events = [IndexedEvent(id: Hall.event, version: 1), IndexedEvent(id: 77, version: 1)]
+    #expect(try await hall.audit().findings.counts == [.indexUnknown: 1])
+    await hall.end()
+  }
+}
