@@ -110,8 +110,12 @@ let package = Package(
       "AuditTests",
       foundations + ["Audit", "JSON", "Onsale", "Payments", "Postgres", "Redis", "Store", "TestServers"]),
     tests("RushTests", ["Rush", "Audit", "JSON", "EventLoop"]),
+    tests(
+      "SearchTests", foundations + ["HTTPClient", "Postgres", "Onsale", "JSON", "Search", "TestServers"]),
+    tests("EventLoopTests", ["EventLoop"]),
     tests("RedisTests", foundations + ["Redis", "TestServers"]),
     tests("PostgresTests", foundations + ["Postgres", "TestServers"]),
+    tests("StoreTests", foundations + ["Redis", "Postgres", "Onsale", "Store", "TestServers"]),
   ],
   swiftLanguageModes: [.v6]
 )

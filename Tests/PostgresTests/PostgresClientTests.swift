@@ -238,11 +238,12 @@ struct PostgresClientTests {
     client.start()
     defer { client.close() }
     try await client.waitUntilReady(milliseconds: 30_000)
-    let slow = Task { try await client.query("SELECT pg_sleep(1)") }
-    await Task.yield()
-    let error = await #expect(throws: PostgresError.self) { try await client.query("SELECT 1") }
-    #expect(error?.code == .unavailable)
-    _ = try await slow.value
+    try await client.withTransaction { transaction in
+      _ = try await transaction.query("SELECT 1")
+      // The only connection is taken.
+      let error = await #expect(throws: PostgresError.self) { try await client.query("SELECT 1") }
+      #expect(error?.code == .unavailable)
+    }
     _ = try await client.query("SELECT 1")
   }
 
