@@ -14,6 +14,7 @@ extension Asset {
     Asset(name: "checkout.js", body: PackageResources.checkout_js),
     Asset(name: "clock.js", body: PackageResources.clock_js),
     Asset(name: "dom.js", body: PackageResources.dom_js),
+    Asset(name: "ending.js", body: PackageResources.ending_js),
     Asset(name: "event.js", body: PackageResources.event_js),
     Asset(name: "form.js", body: PackageResources.form_js),
     Asset(name: "format.js", body: PackageResources.format_js),
@@ -33,5 +34,6 @@ extension Asset {
     Asset(name: "stub.js", body: PackageResources.stub_js),
     Asset(name: "style.css", body: PackageResources.style_css),
     Asset(name: "tickets.js", body: PackageResources.tickets_js),
+    Asset(name: "waiting.js", body: PackageResources.waiting_js),
   ]
 }

@@ -32,21 +32,24 @@ function signedIn(context) {
         name && [h("dt", null, "Name"), h("dd", null, name)],
         email && [h("dt", null, "Email"), h("dd", null, email)]),
       h("p", { class: "quiet" },
-        "Signing out forgets your places in line on this device. They stay yours: sign in again and ask for the ",
-        "same event, and you get the same place."),
-      h("div", { class: "actions" }, leaving, h("a", { class: "button quiet-button", href: "/tickets" }, "My tickets"))),
+        "Signing out forgets your places in line on this device. They stay yours: sign in again and ask for ",
+        "the same event, and you get the same place."),
+      h("div", { class: "actions" },
+        leaving, h("a", { class: "button quiet-button", href: "/tickets" }, "My tickets"))),
   };
 }
 
 function signedOut(context) {
   const isNew = context.query.get("mode") === "register";
   const next = destination(context);
-  const other = new URLSearchParams({ ...(isNew ? {} : { mode: "register" }), ...(next === "/" ? {} : { next }) });
+  const other = new URLSearchParams(isNew ? {} : { mode: "register" });
+  if (next !== "/") other.set("next", next);
   const name = isNew && field("Name", { name: "name", autocomplete: "name", maxlength: 200 });
   const email = field("Email", { name: "email", type: "email", autocomplete: isNew ? "email" : "username",
     inputmode: "email", autocapitalize: "none", spellcheck: "false", maxlength: 320 });
   const password = field("Password",
-    { name: "password", type: "password", autocomplete: isNew ? "new-password" : "current-password", maxlength: 200 },
+    { name: "password", type: "password", maxlength: 200,
+      autocomplete: isNew ? "new-password" : "current-password" },
     { hint: isNew && `At least ${shortestPassword} characters.` });
   const fields = [name, email, password].filter(Boolean);
   const message = formMessage();
@@ -56,7 +59,9 @@ function signedOut(context) {
     for (const each of fields) each.clear();
     message.clear();
     if (name && !name.input.value.trim()) name.fail("Enter your name.");
-    if (!/^\S+@\S+$/.test(email.input.value.trim())) email.fail("Enter an email address, like name@example.com.");
+    if (!/^\S+@\S+$/.test(email.input.value.trim())) {
+      email.fail("Enter an email address, like name@example.com.");
+    }
     if (!password.input.value) password.fail("Enter your password.");
     else if (isNew && new TextEncoder().encode(password.input.value).length < shortestPassword) {
       password.fail(`Use at least ${shortestPassword} characters.`);
@@ -108,15 +113,19 @@ function signedOut(context) {
       h("section", { class: "welcome-pitch", "aria-label": "How it works" },
         h("p", { class: "display" }, "Your place in line is ", h("em", null, "yours.")),
         h("ol", { class: "steps" },
-          step("people", "First come, first served", "Ask once. Your place is kept through reloads and closed laptops."),
-          step("clock", "Seats held while you pay", "When it is your turn the seats are locked for you. Nobody else can take them."),
-          step("card", "Charged once", "You pay exactly the price you saw, and only when the seats are yours."))),
+          step("people", "First come, first served",
+            "Ask once. Your place is kept through reloads and closed laptops."),
+          step("clock", "Seats held while you pay",
+            "When it is your turn the seats are locked for you. Nobody else can take them."),
+          step("card", "Charged once",
+            "You pay exactly the price you saw, and only when the seats are yours."))),
       h("section", { class: "panel welcome-form" },
         h("h1", { tabindex: "-1" }, isNew ? "Create account" : "Sign in"),
         next !== "/" && h("p", { class: "quiet" }, "Sign in to go on."),
         form,
         h("p", { class: "quiet" }, isNew ? "You have an account? " : "New here? ",
-          h("a", { href: `/account${other.size ? `?${other}` : ""}` }, isNew ? "Sign in" : "Create an account")))),
+          h("a", { href: `/account${other.size ? `?${other}` : ""}` },
+            isNew ? "Sign in" : "Create an account")))),
   };
 }
 

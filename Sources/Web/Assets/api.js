@@ -59,7 +59,8 @@ export async function send(method, path, { body, signal, timeout = patience, key
   }
   if (response.ok) return { status: response.status, answer };
   const problem = new Problem(response.status, answer.code ?? "",
-    answer.detail ?? answer.title ?? plain(response.status), Number(response.headers.get("Retry-After")) || undefined);
+    answer.detail ?? answer.title ?? plain(response.status),
+    Number(response.headers.get("Retry-After")) || undefined);
   // A token that was refused is worth nothing any more; signing in is not such a case.
   if (problem.status === 401 && token) end({ keepPlaces: true });
   throw problem;
@@ -93,7 +94,7 @@ export async function get(path, { signal, tries = 4 } = {}) {
   }
 }
 
-/** Milliseconds to wait after a failure: what the server asked for, else doubling; spread so that crowds thin out. */
+/** Milliseconds to wait after a failure: what the server asked for, else doubling; spread so crowds thin out. */
 export function waitAfter(problem, attempt) {
   const base = problem?.retryAfter ? problem.retryAfter * 1_000 : Math.min(30_000, 1_000 * 2 ** attempt);
   return base * (1 + Math.random() * 0.3);

@@ -9,8 +9,8 @@ import { session } from "./session.js";
 import { ticketsView } from "./tickets.js";
 
 /**
- * A view is a function from a context to `{ title, node }`. The context has `signal`, aborted when the view is
- * left, `parameter` and `query` from the URL, `go(url, { replace })` and `title(text)`.
+ * A view is a function from a context to `{ title, node }`. The context has `signal`, aborted when the view
+ * is left, `parameter` and `query` from the URL, `go(url, { replace })` and `title(text)`.
  */
 const routes = [
   { pattern: /^\/$/, view: searchView, needsSession: true },
@@ -63,7 +63,7 @@ function show({ scroll = 0 } = {}) {
   drawNavigation();
   scrollTo(0, scroll);
   // The browser has set focus itself on the first load; later it is the new view's heading that is read out.
-  if (shown) (main.querySelector("[data-first-focus]") ?? main.querySelector("h1") ?? main).focus({ preventScroll: true });
+  if (shown) (main.querySelector("h1") ?? main).focus({ preventScroll: true });
   shown = true;
 }
 
@@ -87,9 +87,9 @@ function drawNavigation() {
 }
 
 document.addEventListener("click", (event) => {
-  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) {
-    return;
-  }
+  // With a modifier the browser opens a tab or a window, as people expect.
+  const isModified = event.metaKey || event.ctrlKey || event.shiftKey || event.altKey;
+  if (event.defaultPrevented || event.button !== 0 || isModified) return;
   const anchor = event.target.closest?.("a[href]");
   if (!anchor || anchor.target || anchor.hasAttribute("download")) return;
   const url = new URL(anchor.href);

@@ -8,7 +8,7 @@ import { countdown, counted, money, spokenDuration } from "./format.js";
 import { session } from "./session.js";
 import { ticketRows } from "./stub.js";
 
-/** The provider's test cards. A real card would be entered at the provider's own form and come back as such a name. */
+/** The provider's test cards. A real one would be entered in the provider's own form and come back as such a name. */
 const cards = [
   { method: "pm_card_visa", name: "Visa", digits: "4242" },
   { method: "pm_card_mastercard", name: "Mastercard", digits: "4444" },
@@ -23,7 +23,7 @@ const shortTime = 60_000;
 export class Checkout {
   /**
    * @param options.whole milliseconds the hold lasted in all, if it is known from before
-   * @param options.onPaying called when a payment was accepted, and when its outcome is unknown: the line will tell
+   * @param options.onPaying called when a payment was taken on, and when that is unknown: the line will tell
    * @param options.onGone called when the hold turns out to have ended
    */
   constructor(requestID, { signal, whole, onPaying, onGone }) {
@@ -42,8 +42,8 @@ export class Checkout {
     this.message = formMessage();
     this.pay = h("button", { class: "button primary wide" });
     this.form = this.drawForm();
-    this.giveBack = h("button", { class: "button quiet-button", type: "button", onclick: () => this.cancel() },
-      "Give the seats back");
+    this.giveBack = h("button",
+      { class: "button quiet-button", type: "button", onclick: () => this.cancel() }, "Give the seats back");
     this.node = h("div", { class: "checkout" },
       this.heading, this.hold,
       h("section", { "aria-label": "Your seats" }, this.tickets,
@@ -78,7 +78,8 @@ export class Checkout {
     setText(this.amount, money(request.amount ?? 0, request.currency ?? "EUR"));
     if (request.state === "declined" && !wasDeclined) {
       this.key = undefined;
-      this.message.show("Your card was declined and nothing was charged. Your seats are still held: try another card.");
+      this.message.show(
+        "Your card was declined and nothing was charged. Your seats are still held: try another card.");
     }
     this.tick();
     if (!session()) {
@@ -99,7 +100,8 @@ export class Checkout {
 
   showTickets(tickets) {
     put(this.tickets, ticketRows(tickets, this.request.currency));
-    setText(this.heading, tickets.length === 1 ? "Your ticket is held" : `Your ${counted(tickets.length, "ticket")} are held`);
+    setText(this.heading, tickets.length === 1
+      ? "Your ticket is held" : `Your ${counted(tickets.length, "ticket")} are held`);
   }
 
   get left() {
@@ -132,8 +134,8 @@ export class Checkout {
     this.key ??= freshKey();
     await whileBusy(this.pay, "Paying…", async () => {
       try {
-        await call("POST", "/api/ticket/confirm",
-          { body: { request_id: this.requestID, payment_method: method }, key: this.key, signal: this.signal });
+        const body = { request_id: this.requestID, payment_method: method };
+        await call("POST", "/api/ticket/confirm", { body, key: this.key, signal: this.signal });
         this.onPaying();
       } catch (error) {
         if (!this.signal.aborted) this.explain(error);
@@ -143,23 +145,25 @@ export class Checkout {
 
   explain(error) {
     if (!(error instanceof Problem)) throw error;
-    if (error.status === 0) {
-      this.message.show("We could not hear back. We are checking; if the payment did not start you can press again, "
-        + "you will not be charged twice.");
-      this.onPaying();
+    // Without an answer the payment may be under way: the line knows, and pressing again cannot charge twice.
+    if (error.status === 0 && navigator.onLine) this.onPaying();
+    else if (error.status === 0) {
+      this.message.show("You are offline. Your seats stay held: pay when you are back.");
     } else if (error.status === 410 || error.status === 409) {
       this.message.show(error.status === 410 ? "The time to pay has run out." : error.message);
       this.onGone();
     } else if (error.status === 403) {
-      this.message.show("These seats are held for another account. Sign in as the person who asked for them.");
+      this.message.show("These seats are held for another account. Sign in as the one who asked for them.");
     } else if (error.isTemporary) {
       this.message.show("The service is very busy. Nothing was charged; press again in a moment.");
     } else this.message.show(error.message);
   }
 
   async cancel() {
-    const isSure = await confirm({ title: "Give the seats back?",
-      text: "They go to the next person in line. Nothing is charged.", yes: "Give them back", no: "Keep them" });
+    const isSure = await confirm({
+      title: "Give the seats back?", text: "They go to the next person in line. Nothing is charged.",
+      yes: "Give them back", no: "Keep them",
+    });
     if (!isSure || this.signal.aborted) return;
     await leaveLine(this.requestID, { signal: this.signal, message: this.message, onDone: this.onGone });
   }

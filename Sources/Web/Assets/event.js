@@ -5,7 +5,8 @@ import { everySecond, pause, serverNow } from "./clock.js";
 import { announce, h, icon, put, setText } from "./dom.js";
 import { whileBusy } from "./form.js";
 import {
-  availability, count, countdown, counted, dayAndTime, isOwnZone, longDate, money, moneyRange, seatName, timeOfDay,
+  availability, count, countdown, counted, dayAndTime, isOwnZone, longDate, money, moneyRange, seatName,
+  timeOfDay,
 } from "./format.js";
 import { explainReserve, reserve } from "./order.js";
 import { Picker } from "./picker.js";
@@ -22,16 +23,17 @@ const usualLimit = 4;
 export function eventView(context) {
   const heading = h("h1", { tabindex: "-1" }, "Loading…");
   const node = h("article", { class: "event", "aria-busy": "true" }, heading);
+  const path = `/api/event/${encodeURIComponent(context.parameter)}`;
   load();
   return { title: "Event", node };
 
   async function load() {
     try {
-      const event = await get(`/api/event/${encodeURIComponent(context.parameter)}`, { signal: context.signal });
+      const event = await get(path, { signal: context.signal });
       node.removeAttribute("aria-busy");
       context.title(event.name);
       setText(heading, event.name);
-      new EventPage(context, event, node, heading);
+      keepingFocus(() => new EventPage(context, event, node, heading));
     } catch (error) {
       if (!context.signal.aborted) fail(error);
     }
@@ -41,11 +43,19 @@ export function eventView(context) {
     node.removeAttribute("aria-busy");
     const isMissing = error instanceof Problem && error.status === 404;
     setText(heading, isMissing ? "There is no such event" : "The event could not be loaded");
-    put(node, h("div", { class: "narrow" }, heading,
+    keepingFocus(() => put(node, h("div", { class: "narrow" }, heading,
       h("p", null, isMissing ? "It may have been withdrawn, or the address is mistyped." : error.message),
       h("div", { class: "actions" },
-        !isMissing && h("button", { class: "button primary", type: "button", onclick: () => context.go(location.pathname, { replace: true }) }, "Try again"),
-        h("a", { class: "button", href: "/" }, "Find an event"))));
+        !isMissing && h("button", { class: "button primary", type: "button",
+          onclick: () => context.go(location.pathname, { replace: true }) }, "Try again"),
+        h("a", { class: "button", href: "/" }, "Find an event")))));
+  }
+
+  /** The heading is what was focused when this page came up; moving it must not drop the focus. */
+  function keepingFocus(work) {
+    const hadFocus = document.activeElement === heading;
+    work();
+    if (hadFocus) heading.focus({ preventScroll: true });
   }
 }
 
@@ -115,10 +125,10 @@ class EventPage {
 
   update(queue) {
     const before = this.state;
-    const hasChanged = this.queue && ["available", "held", "sold"].some((name) => this.queue[name] !== queue[name]);
     this.queue = queue;
     if (before !== this.state && this.state === "open") announce("Sales are open.");
-    if (before !== this.state || hasChanged || queue.available !== sum(this.event, "available")) this.reload();
+    const isOld = ["available", "held", "sold"].some((name) => queue[name] !== sum(this.event, name));
+    if (before !== this.state || isOld) this.reload();
     this.drawSale();
     this.drawButton();
   }
@@ -128,7 +138,8 @@ class EventPage {
     if (now - this.loadedAt < eventPause) return;
     this.loadedAt = now;
     try {
-      this.event = await get(`/api/event/${encodeURIComponent(this.event.id)}`, { signal: this.signal, tries: 1 });
+      const path = `/api/event/${encodeURIComponent(this.event.id)}`;
+      this.event = await get(path, { signal: this.signal, tries: 1 });
       this.picker.refresh(this.event);
       if (this.picker.mode === "seats" && now - this.seatsAt > seatsPause) {
         this.seatsAt = now;
@@ -155,19 +166,26 @@ class EventPage {
     const isEmpty = !picker.ask;
     setText(this.totalText, isEmpty ? "No seats chosen yet" : counted(picker.ask.quantity, "ticket"));
     setText(this.amount, isEmpty ? "" : moneyRange(low, high, event.currency));
-    put(this.chosen, picker.mode === "seats" && [...picker.chosen.values()].map((ticket) =>
-      h("li", null,
-        h("span", null, h("strong", null, seatName(ticket)),
-          h("small", null, `${ticket.section} · ${money(ticket.price, event.currency)}`)),
-        h("button", { type: "button", class: "icon-button", "aria-label": `Let go of ${seatName(ticket)}`, onclick: () => {
-          picker.toggle(ticket);
-          (this.chosen.querySelector("button") ?? this.button).focus();
-        } }, icon("close")))));
-    if (change.full) this.say(`You can choose up to ${counted(picker.limit, "seat")}. Let one go to take another.`);
-    else if (change.lost) this.say("A seat you chose was just taken. Choose another.");
+    put(this.chosen, picker.mode === "seats" && [...picker.chosen.values()].map((ticket) => this.chip(ticket)));
+    if (change.full) {
+      this.say(`You can choose up to ${counted(picker.limit, "seat")}. Let one go to take another.`);
+    } else if (change.lost) this.say("A seat you chose was just taken. Choose another.");
     else this.say();
     this.drawSale();
     this.drawButton();
+  }
+
+  /** A chosen seat, with a button to let it go. */
+  chip(ticket) {
+    const letGo = () => {
+      this.picker.toggle(ticket);
+      (this.chosen.querySelector("button") ?? this.button).focus();
+    };
+    return h("li", null,
+      h("span", null, h("strong", null, seatName(ticket)),
+        h("small", null, `${ticket.section} · ${money(ticket.price, this.event.currency)}`)),
+      h("button", { type: "button", class: "icon-button", "aria-label": `Let go of ${seatName(ticket)}`,
+        onclick: letGo }, icon("close")));
   }
 
   say(text) {
@@ -175,32 +193,47 @@ class EventPage {
   }
 
   drawSale() {
-    const { event, queue } = this;
-    const mine = places().find((each) => each.event_id === event.id && !each.ended);
-    const free = availability({ onsale_state: this.state, available: queue?.available ?? sum(event, "available"),
-      held: queue?.held ?? sum(event, "held") });
-    const waiting = !this.isOpen && this.state !== "closed" && this.state !== "sold_out";
-    const opens = this.opensIn;
-    const parts = [
-      mine && { tone: "good", name: "ticket", key: mine.id, node: () => [h("strong", null, "You have a place in this line. "),
-        h("a", { href: `/queue/${encodeURIComponent(mine.id)}` }, "See where you are")] },
-      queue?.message && { tone: "info", name: "info", key: queue.message, node: () => [queue.message] },
-      waiting && { tone: "wait", name: "clock", key: "opens", node: () => [h("strong", null,
-        opens === undefined ? "Not on sale yet" : opens > 0 ? "On sale " : "Opening now…"),
-      opens > 0 && dayAndTime(event.onsale_at)] },
-      !waiting && { tone: free.tone, name: free.tone === "none" ? "alert" : "ticket", key: free.text,
-        node: () => [h("strong", null, free.text), free.tone === "wait" && queue?.held > 0
-          && h("span", null, ". Tickets come back when a buyer does not pay. Join the line and you are served first.")] },
-    ].filter(Boolean);
-    const key = parts.map((part) => part.key).join("|");
+    const { queue } = this;
+    const notices = this.notices();
+    const key = notices.map((notice) => notice.key).join("|");
     if (key !== this.noticeKey) {
       this.noticeKey = key;
-      put(this.notice, parts.map((part) =>
-        h("div", { class: `notice ${part.tone}` }, icon(part.name), h("p", null, part.node()))));
+      put(this.notice, notices.map((each) =>
+        h("div", { class: `notice ${each.tone}` }, icon(each.icon), h("p", null, each.nodes))));
     }
     const ahead = queue ? Math.max(0, queue.tail - queue.head) : 0;
     this.line.hidden = !this.isOpen || ahead < 2;
     setText(this.line, this.line.hidden ? "" : `${count(ahead)} people are in line right now.`);
+  }
+
+  /** What is to be said about the sale, most important first: `key` tells whether it changed. */
+  notices() {
+    const { event, queue, opensIn } = this;
+    const found = [];
+    const mine = places().find((each) => each.event_id === event.id && !each.ended);
+    if (mine) {
+      found.push({ tone: "good", icon: "ticket", key: mine.id, nodes: [
+        h("strong", null, "You have a place in this line. "),
+        h("a", { href: `/queue/${encodeURIComponent(mine.id)}` }, "See where you are"),
+      ] });
+    }
+    const message = queue?.message ?? event.message;
+    if (message) found.push({ tone: "info", icon: "info", key: message, nodes: [message] });
+    if (!this.isOpen && this.state !== "closed" && this.state !== "sold_out") {
+      const when = opensIn === undefined ? "Not on sale yet" : opensIn > 0 ? "On sale " : "Opening now…";
+      found.push({ tone: "wait", icon: "clock", key: when, nodes: [
+        h("strong", null, when), opensIn > 0 && dayAndTime(event.onsale_at),
+      ] });
+      return found;
+    }
+    const free = availability({ onsale_state: this.state, available: queue?.available ?? sum(event, "available"),
+      held: queue?.held ?? sum(event, "held") });
+    found.push({ tone: free.tone, icon: free.tone === "none" ? "alert" : "ticket", key: free.text, nodes: [
+      h("strong", null, free.text),
+      this.isOpen && free.tone === "wait" && queue?.held > 0
+        && ". Tickets come back when a buyer does not pay. Join the line and you are served first.",
+    ] });
+    return found;
   }
 
   drawButton() {
@@ -213,13 +246,15 @@ class EventPage {
     this.picker.node.hidden = this.summary.hidden = isOver;
     this.over.hidden = !isOver;
     setText(this.over.querySelector("p"), gone
-      ? "Every ticket has been bought. Nothing is held that could come back." : "Tickets are no longer sold here.");
+      ? "Every ticket has been bought. Nothing is held that could come back."
+      : "Tickets are no longer sold here.");
     const blocked = !this.isOpen || gone || !this.picker.ask;
     let text = "Get tickets";
     if (this.state === "closed") text = "Sales have ended";
     else if (gone) text = "Sold out";
     else if (!this.isOpen) {
-      text = opens === undefined ? "Not on sale yet" : opens > 0 ? `On sale in ${countdown(opens)}` : "Opening now…";
+      text = opens === undefined ? "Not on sale yet"
+        : opens > 0 ? `On sale in ${countdown(opens)}` : "Opening now…";
     } else if (!this.picker.ask) text = "Choose your seats";
     else if (this.queue && this.queue.tail - this.queue.head > 20) text = "Join the line";
     setText(this.button, text);

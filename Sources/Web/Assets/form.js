@@ -3,13 +3,15 @@
 import { freshID, h, icon, put } from "./dom.js";
 
 /**
- * A labelled input. `node` goes into the form; `fail(text)` shows an error tied to the input, `clear()` removes it.
+ * A labelled input. `node` goes into the form; `fail(text)` shows an error tied to the input, `clear()` takes
+ * it away.
  */
 export function field(label, attributes, { hint } = {}) {
   const id = freshID("field");
   const error = h("p", { class: "field-error", id: `${id}-error`, hidden: true });
   const hintNode = hint && h("p", { class: "field-hint", id: `${id}-hint` }, hint);
-  const input = h("input", { id, ...attributes, "aria-describedby": hint ? `${id}-hint ${id}-error` : `${id}-error` });
+  const described = hint ? `${id}-hint ${id}-error` : `${id}-error`;
+  const input = h("input", { id, ...attributes, "aria-describedby": described });
   return {
     input,
     node: h("div", { class: "field" }, h("label", { for: id }, label), input, hintNode, error),

@@ -85,8 +85,8 @@ export function timeOfDay(text) {
 
 /** A time as a deadline: "Sat 14 Jun, 10:00 CEST". */
 export function dayAndTime(text) {
-  return formatted(text,
-    { weekday: "short", day: "numeric", month: "short", hour: "numeric", minute: "2-digit", timeZoneName: "short" });
+  return formatted(text, { weekday: "short", day: "numeric", month: "short", hour: "numeric", minute: "2-digit",
+    timeZoneName: "short" });
 }
 
 /** A countdown: "6:05", "1:02:03", "3 d 04:00:00". */

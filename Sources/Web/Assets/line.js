@@ -22,8 +22,8 @@ export class Line {
   /**
    * Starts following, until `signal` is aborted or the request has ended.
    * @param onUpdate called with every answer
-   * @param onTrouble called with a `Problem` and the milliseconds until the next try when there is none, and with
-   *   nothing when answers come again
+   * @param onTrouble called when no answer comes, with a `Problem` and the milliseconds until the next try, and
+   *   with nothing when answers come again
    */
   constructor(requestID, { signal, onUpdate, onTrouble }) {
     this.requestID = requestID;
@@ -38,7 +38,8 @@ export class Line {
     addEventListener("pageshow", wake, { signal });
     addEventListener("focus", wake, { signal });
     document.addEventListener("visibilitychange", wake, { signal });
-    addEventListener("offline", () => this.onTrouble(new Problem(0, "offline", "You are offline.")), { signal });
+    const offline = new Problem(0, "offline", "You are offline.");
+    addEventListener("offline", () => this.onTrouble(offline), { signal });
     this.run();
   }
 

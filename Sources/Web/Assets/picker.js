@@ -8,6 +8,8 @@ import { SeatPlan } from "./seats.js";
 
 /** Above this many tickets the map shows one section at a time: less to load, and easier to read. */
 const wholePlanLimit = 3_000;
+/** Sections tried at first in search of one that has numbered seats. */
+const guessLimit = 3;
 
 /**
  * What the buyer asks for. `onChange` is called after every change.
@@ -35,7 +37,8 @@ export class Picker {
   /** What goes into the request; `undefined` while nothing is chosen. */
   get ask() {
     if (this.mode === "seats") {
-      return this.chosen.size ? { quantity: this.chosen.size, ticket_ids: [...this.chosen.keys()] } : undefined;
+      const ids = [...this.chosen.keys()];
+      return ids.length ? { quantity: ids.length, ticket_ids: ids } : undefined;
     }
     return { quantity: this.quantity, ...(this.section === null ? {} : { section: this.section }),
       ...(this.adjacent && this.quantity > 1 ? { adjacent: true } : {}) };
@@ -63,6 +66,10 @@ export class Picker {
     return rank < 0 ? 0 : this.prices.length <= 5 ? rank : Math.floor(rank * 5 / this.prices.length);
   };
 
+  swatch(price) {
+    return `swatch tier-${this.tierOf(price) + 1}`;
+  }
+
   // MARK: Modes
 
   drawModes() {
@@ -70,7 +77,8 @@ export class Picker {
     const mode = (value, text, detail) => {
       const input = h("input", { type: "radio", name, value, onchange: () => this.setMode(value) });
       input.checked = this.mode === value;
-      return h("label", { class: "segment" }, input, h("span", null, h("strong", null, text), h("small", null, detail)));
+      return h("label", { class: "segment" }, input,
+        h("span", null, h("strong", null, text), h("small", null, detail)));
     };
     this.modes = h("fieldset", { class: "segments" },
       h("legend", { class: "hidden" }, "How do you want to choose?"),
@@ -91,8 +99,10 @@ export class Picker {
 
   drawBest() {
     const output = h("output", { class: "stepper-value", "aria-live": "polite" });
-    const less = h("button", { type: "button", class: "icon-button", "aria-label": "Fewer tickets" }, icon("minus"));
-    const more = h("button", { type: "button", class: "icon-button", "aria-label": "More tickets" }, icon("plus"));
+    const button = (label, name, onclick) =>
+      h("button", { type: "button", class: "icon-button", "aria-label": label, onclick }, icon(name));
+    const less = button("Fewer tickets", "minus", () => set(this.quantity - 1));
+    const more = button("More tickets", "plus", () => set(this.quantity + 1));
     const adjacent = h("input", { type: "checkbox", onchange: () => {
       this.adjacent = adjacent.checked;
       this.onChange();
@@ -108,8 +118,6 @@ export class Picker {
       beside.hidden = this.quantity === 1;
       this.onChange();
     };
-    less.addEventListener("click", () => set(this.quantity - 1));
-    more.addEventListener("click", () => set(this.quantity + 1));
     this.sectionList = h("div", { class: "section-list" });
     const node = h("div", { class: "pick-best" },
       h("div", { class: "stepper", role: "group", "aria-label": "Number of tickets" }, less, output, more,
@@ -123,7 +131,8 @@ export class Picker {
   /** Takes the event's new numbers and keeps the choice. */
   refresh(event) {
     this.event = event;
-    const focused = this.sectionList.contains(document.activeElement) ? document.activeElement.value : undefined;
+    const active = document.activeElement;
+    const focused = this.sectionList.contains(active) ? active.value : undefined;
     const name = this.sectionGroup ??= freshID("section");
     const choice = (value, text, detail, price, tone, disabled) => {
       const input = h("input", { type: "radio", name, value: String(value ?? ""), disabled, onchange: () => {
@@ -132,7 +141,7 @@ export class Picker {
       } });
       input.checked = this.section === value;
       return h("label", { class: "section-choice" }, input,
-        value === null ? h("span", { class: "swatch any" }) : h("span", { class: `swatch tier-${this.tierOf(price) + 1}` }),
+        h("span", { class: value === null ? "swatch any" : this.swatch(price) }),
         h("span", { class: "section-name" }, h("strong", null, text), h("small", { class: tone }, detail)),
         h("span", { class: "section-price" }, value === null
           ? moneyRange(this.prices.at(-1), this.prices[0], event.currency) : money(price, event.currency)));
@@ -142,7 +151,8 @@ export class Picker {
       const detail = gone ? "Sold out"
         : each.available === 0 ? `All held, ${count(each.held)} may come back`
           : each.available <= 20 ? `Only ${count(each.available)} left` : `${count(each.available)} available`;
-      return choice(each.name, each.name, detail, each.price, each.available > 0 || gone ? "" : "waiting", gone);
+      const tone = each.available > 0 || gone ? "" : "waiting";
+      return choice(each.name, each.name, detail, each.price, tone, gone);
     });
     put(this.sectionList,
       event.sections.length > 1 && choice(null, "Anywhere", "The best that is free", undefined, ""), choices);
@@ -150,29 +160,34 @@ export class Picker {
       this.section = event.sections[0].name;
       this.sectionList.querySelector("input").checked = true;
     }
-    if (focused !== undefined) this.sectionList.querySelector(`input[value="${CSS.escape(focused)}"]`)?.focus();
+    if (focused === undefined) return;
+    this.sectionList.querySelector(`input[value="${CSS.escape(focused)}"]`)?.focus();
   }
 
   // MARK: Seat map
 
   openMap() {
     const { event } = this;
-    const seated = event.sections.filter((each) => each.seated !== false);
-    const total = seated.reduce((sum, each) => sum + each.total, 0);
-    this.isWhole = total <= wholePlanLimit;
-    this.shownSection = seated.find((each) => each.available > 0) ?? seated[0];
+    const { sections } = event;
+    this.isWhole = sections.reduce((sum, each) => sum + each.total, 0) <= wholePlanLimit;
+    this.shownSection = sections.find((each) => each.available > 0) ?? sections[0];
+    this.guesses = 0;
     this.map = new SeatMap({ currency: event.currency, tierOf: this.tierOf, signal: this.signal,
       isSelected: (ticket) => this.chosen.has(ticket.id), onToggle: (ticket) => this.toggle(ticket) });
     this.mapStatus = h("p", { class: "quiet", role: "status" });
     const id = freshID("section");
-    const select = h("select", { id, onchange: () => {
+    const select = this.sectionSelect = h("select", { id, onchange: () => {
+      this.guesses = guessLimit;
       this.shownSection = this.sectionOf(select.value);
       this.loadPlan();
-    } }, seated.map((each) => h("option", { value: each.name },
-      `${each.name} · ${money(each.price, event.currency)} · ${each.available ? `${count(each.available)} free` : "none free"}`)));
+    } }, sections.map((each) => {
+      const free = each.available ? `${count(each.available)} free` : "none free";
+      return h("option", { value: each.name }, `${each.name} · ${money(each.price, event.currency)} · ${free}`);
+    }));
     select.value = this.shownSection.name;
     const tiers = this.prices.length <= 5
-      ? this.prices.map((price) => h("li", null, h("span", { class: `swatch tier-${this.tierOf(price) + 1}` }), money(price, event.currency)))
+      ? this.prices.map((price) =>
+        h("li", null, h("span", { class: this.swatch(price) }), money(price, event.currency)))
       : [h("li", null, h("span", { class: "swatch tier-1" }), "Highest price"),
         h("li", null, h("span", { class: "swatch tier-5" }), "Lowest price")];
     put(this.seatsNode,
@@ -185,7 +200,7 @@ export class Picker {
     this.loadPlan();
   }
 
-  /** Loads the seats shown, or loads them again. Chosen seats that are gone meanwhile are let go, and said so. */
+  /** Loads the seats shown, or loads them again. Chosen seats that are gone meanwhile are let go, with a word. */
   async loadPlan({ again = false } = {}) {
     if (!this.map) return;
     this.loading?.abort();
@@ -195,23 +210,36 @@ export class Picker {
     const query = shown ? `?section=${encodeURIComponent(shown.name)}` : "";
     if (!again) setText(this.mapStatus, "Loading the seats…");
     try {
-      const { tickets } = await get(`/api/event/${encodeURIComponent(this.event.id)}/tickets${query}`, { signal });
+      const path = `/api/event/${encodeURIComponent(this.event.id)}/tickets${query}`;
+      const { tickets } = await get(path, { signal });
       const plan = new SeatPlan(tickets, this.event.sections, (ticket) => this.sectionOf(ticket.section));
       this.dropTaken(tickets);
+      if (plan.seats.length === 0 && shown && this.guessAnother()) return;
       this.map.node.hidden = plan.seats.length === 0;
       setText(this.mapStatus, plan.seats.length === 0
-        ? "There are no numbered seats here: places are free to choose on the spot. Use “Best available”." : "");
+        ? "There are no numbered seats here. Use “Best available” and find a place on the spot." : "");
       this.map.show(plan, { keepView: again });
     } catch (error) {
       if (!signal.aborted && !again) setText(this.mapStatus, error.message);
     }
   }
 
+  /** The API does not say which sections have numbered seats, so the first one shown is a guess, and so the next. */
+  guessAnother() {
+    const next = this.event.sections[this.event.sections.indexOf(this.sectionOf(this.shownSection.name)) + 1];
+    if (!next || this.guesses >= guessLimit) return false;
+    this.guesses += 1;
+    this.shownSection = next;
+    this.sectionSelect.value = next.name;
+    this.loadPlan();
+    return true;
+  }
+
   dropTaken(tickets) {
     const lost = tickets.filter((ticket) => !ticket.available && this.chosen.has(ticket.id));
     for (const ticket of lost) this.chosen.delete(ticket.id);
     if (lost.length === 0) return;
-    announce(`${counted(lost.length, "seat")} you chose ${lost.length === 1 ? "was" : "were"} just taken.`, true);
+    announce(`${lost.length === 1 ? "A seat" : "Seats"} you chose just went to someone else.`, true);
     this.onChange({ lost });
   }
 

@@ -43,7 +43,8 @@ const motifs = [
   // Keys: bars of different heights.
   (next, [, a, b, light]) => Array.from({ length: 8 }, (_, bar) => {
     const height = 30 + next(110);
-    return s("rect", { x: bar * 15, y: 160 - height, width: 15.4, height, fill: [a, light, b, a][(bar + next(2)) % 4] });
+    const fill = [a, light, b, a][(bar + next(2)) % 4];
+    return s("rect", { x: bar * 15, y: 160 - height, width: 15.4, height, fill });
   }),
   // A fan of quarter discs.
   (next, [, a, b, light]) => Array.from({ length: 12 }, (_, cell) => {

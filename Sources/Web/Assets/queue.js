@@ -1,10 +1,11 @@
-// A request's page: the line, the held seats, the payment and the end, at one address that survives everything.
+// A request's page: the line, the held seats, the payment, the end; at one address that survives everything.
 
 import { Problem } from "./api.js";
-import { announce, confirm, h, icon, put, setText } from "./dom.js";
-import { Checkout, leaveLine } from "./checkout.js";
+import { Checkout } from "./checkout.js";
+import { h, icon, put, setText } from "./dom.js";
+import { ending } from "./ending.js";
 import { formMessage, whileBusy } from "./form.js";
-import { count, counted, dayAndTime, estimate, money } from "./format.js";
+import { count, counted, dayAndTime, money } from "./format.js";
 import { eventDetails } from "./known.js";
 import { hasEnded, Line } from "./line.js";
 import { explainReserve, reserve } from "./order.js";
@@ -12,9 +13,12 @@ import { poster } from "./poster.js";
 import { followSale } from "./sale.js";
 import { place, remember, session } from "./session.js";
 import { stubs } from "./stub.js";
+import { WaitingScene } from "./waiting.js";
 
-/** Milliseconds between announcements of the place to screen readers. */
-const announcePause = 30_000;
+/** Milliseconds between hurried polls when the queue document says that our turn has come. */
+const hurryPause = 2_000;
+/** Milliseconds after paying for which an older answer is not shown. */
+const paymentGrace = 2_500;
 
 export function queueView(context) {
   const page = new QueuePage(context);
@@ -29,9 +33,10 @@ class QueuePage {
     this.event = place(this.id) ?? {};
     this.head = h("header", { class: "queue-head" });
     this.scene = h("div", { class: "queue-scene" }, h("h1", { tabindex: "-1" }, "Finding your place…"));
-    this.stubs = h("div");
     this.status = h("p", { class: "live", role: "status" });
-    this.node = h("div", { class: "queue" }, h("div", { class: "queue-card panel" }, this.head, this.scene), this.status);
+    this.stubs = h("div");
+    this.node = h("div", { class: "queue" },
+      h("div", { class: "queue-card panel" }, this.head, this.scene), this.status);
     this.drawHead();
     this.line = new Line(this.id, {
       signal: this.signal, onUpdate: (request) => this.update(request),
@@ -43,31 +48,33 @@ class QueuePage {
 
   update(request) {
     this.request = request;
+    remember(this.id, { event_id: request.event_id, state: request.state, ended: hasEnded(request) });
     if (!this.isFollowing) {
       this.isFollowing = true;
-      this.learnEvent(request);
+      this.follow(request.event_id);
+      this.learnEvent(request.event_id);
     }
-    remember(this.id, { event_id: request.event_id, state: request.state, ended: hasEnded(request),
-      position: request.position, ...(this.from === undefined ? {} : { from: this.from }) });
     this.show();
     this.drawStatus();
   }
 
-  async learnEvent(request) {
+  follow(eventID) {
     const stop = new AbortController();
-    this.stopFollowing = () => stop.abort();
-    followSale(request.event_id, { signal: AbortSignal.any([stop.signal, this.signal]), onUpdate: (queue) => {
+    followSale(eventID, { signal: AbortSignal.any([stop.signal, this.signal]), onUpdate: (queue) => {
       this.queue = queue;
-      if (hasEnded(this.request)) return this.stopFollowing();
-      // The crowd's document is newer than our last answer: it moves the count, and says when our turn has come.
+      if (hasEnded(this.request)) return stop.abort();
+      // The crowd's document is newer than our last answer: it moves the count, and tells when our turn has come.
       const isDue = this.request.state === "queued" && queue.head >= this.request.position;
-      if (isDue && Date.now() - (this.hurriedAt ?? 0) > 2_000) {
+      if (isDue && Date.now() - (this.hurriedAt ?? 0) > hurryPause) {
         this.hurriedAt = Date.now();
         this.line.wake({ hurry: true });
       }
       this.show();
     } });
-    const event = await eventDetails(request.event_id);
+  }
+
+  async learnEvent(eventID) {
+    const event = await eventDetails(eventID);
     if (!event || this.signal.aborted) return;
     this.event = { ...this.event, ...event };
     remember(this.id, { name: event.name, date: event.date, location: event.location });
@@ -75,47 +82,72 @@ class QueuePage {
     this.show();
   }
 
+  // MARK: How the connection is
+
   drawTrouble(problem, wait) {
     this.trouble = problem;
-    if (problem && wait === undefined && problem.status !== 0) return this.drawLost(problem);
+    if (problem && problem.status !== 0 && wait === undefined) return this.drawLost(problem);
     this.drawStatus(wait);
   }
 
   drawStatus(wait) {
     const { trouble, request } = this;
-    const tone = trouble ? "off" : "on";
     let text = "";
-    if (trouble?.code === "offline" || (trouble && !navigator.onLine)) {
+    if (trouble && (trouble.code === "offline" || !navigator.onLine)) {
       text = "You are offline. Your place is kept, and this page goes on by itself when you are back.";
     } else if (trouble) {
-      text = `The service is busy. Your place is kept. Trying again${wait ? ` in ${Math.ceil(wait / 1_000)} s` : ""}…`;
+      const when = wait ? ` in ${Math.ceil(wait / 1_000)} s` : "";
+      text = `The service is busy. Your place is kept. Trying again${when}…`;
     } else if (request && !hasEnded(request)) text = "Live. This page updates by itself.";
-    this.status.className = `live ${tone}`;
+    this.status.className = `live ${trouble ? "off" : "on"}`;
     setText(this.status, text);
   }
 
   drawLost(problem) {
     put(this.head);
-    this.draw("lost", () => {
-      const isUnknown = problem.status === 404 || problem.status === 400;
-      return [h("h1", { tabindex: "-1" }, isUnknown ? "There is no such place in line" : "This place cannot be shown"),
-        h("p", null, isUnknown ? "The address may be cut off, or the sale ended long ago." : problem.message),
-        h("div", { class: "actions" }, h("a", { class: "button primary", href: "/" }, "Find an event"),
-          h("a", { class: "button", href: "/tickets" }, "My tickets"))];
-    });
+    setText(this.status, "");
+    const isUnknown = problem.status === 404 || problem.status === 400;
+    this.draw("lost", () => [
+      h("h1", { tabindex: "-1" }, isUnknown ? "There is no such place in line" : "This place cannot be shown"),
+      h("p", null, isUnknown ? "The address may be cut off, or the sale ended long ago." : problem.message),
+      h("div", { class: "actions" },
+        h("a", { class: "button primary", href: "/" }, "Find an event"),
+        h("a", { class: "button", href: "/tickets" }, "My tickets")),
+    ]);
   }
 
-  // MARK: Scenes
+  // MARK: Frame
 
   drawHead() {
-    const { name, date, location, event_id: eventID } = this.event;
+    const { name, date, location } = this.event;
     if (!name) return put(this.head);
+    const eventID = this.event.id ?? this.event.event_id;
     put(this.head, poster(name), h("div", null,
-      h("p", { class: "queue-event" }, h("a", { href: `/event/${encodeURIComponent(this.event.id ?? eventID)}` }, name)),
+      h("p", { class: "queue-event" }, h("a", { href: `/event/${encodeURIComponent(eventID)}` }, name)),
       h("p", { class: "quiet" }, [date && dayAndTime(date), location].filter(Boolean).join(" · "))));
   }
 
-  /** Draws a scene when it changes, and moves focus to its heading, but not while a dialog is open. */
+  drawTitle() {
+    const { request } = this;
+    const titles = {
+      lobby: "Waiting room", queued: this.ahead === 0 ? "You are next" : `${count(this.ahead)} ahead`,
+      standby: "Waiting for returns", reserved: "Your turn: pay now",
+      declined: request.expires_at ? "Declined: try another card" : "Declined", confirming: "Paying",
+      purchased: "Bought", expired: "Time ran out", sold_out: "Sold out", cancelled: "Cancelled",
+      rejected: "Not possible",
+    };
+    this.context.title(`${titles[request.state] ?? request.state} · ${this.event.name ?? "your tickets"}`);
+  }
+
+  /** How many are decided before us: the crowd's document is often newer than our own answer. */
+  get ahead() {
+    const { request, queue } = this;
+    const told = request.ahead ?? 0;
+    if (request.state !== "queued" || !queue) return told;
+    return Math.min(told, Math.max(0, request.position - queue.head - 1));
+  }
+
+  /** Draws a scene when it is another one, and moves focus to its heading. */
   draw(name, build) {
     if (this.drawn === name) return;
     const isFirst = this.drawn === undefined;
@@ -123,191 +155,118 @@ class QueuePage {
     this.drawn = name;
     this.sceneEnd?.abort();
     this.sceneEnd = new AbortController();
+    this.sceneSignal = AbortSignal.any([this.sceneEnd.signal, this.signal]);
+    // A question about the scene that is gone has no answer any more.
+    document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close("no"));
     this.scene.className = `queue-scene scene-${name}`;
     put(this.scene, build());
-    document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close("no"));
-    const heading = this.scene.querySelector("h1");
     // On a page that was just loaded focus stays where the browser has it.
-    if (!isFirst || hadFocus) heading?.focus({ preventScroll: isFirst });
+    if (!isFirst || hadFocus) this.scene.querySelector("h1")?.focus({ preventScroll: isFirst });
   }
+
+  // MARK: Scenes
 
   show() {
     const { request } = this;
-    if (hasEnded(request) && request.state !== "purchased") this.showEnd();
-    else if (request.state === "reserved" || request.state === "declined") this.showCheckout();
-    else if (request.state === "confirming") this.showConfirming();
-    else if (request.state === "purchased") this.showPurchased();
-    else this.showLine();
     this.drawTitle();
-  }
-
-  get ahead() {
-    const { request, queue } = this;
-    const told = request.ahead ?? 0;
-    if (request.state !== "queued" || !queue || !request.position) return told;
-    return Math.min(told, Math.max(0, request.position - queue.head - 1));
-  }
-
-  drawTitle() {
-    const { request, context } = this;
-    if (!request) return;
-    const name = this.event.name ?? "Onsale";
-    const titles = {
-      lobby: "Waiting room", queued: this.ahead === 0 ? "You are next" : `${count(this.ahead)} ahead`,
-      standby: "Waiting for returns", confirming: "Paying", purchased: "Bought", expired: "Time ran out",
-      sold_out: "Sold out", cancelled: "Cancelled", rejected: "Not possible",
-      reserved: "Your turn: pay now", declined: request.expires_at ? "Card declined: try another" : "Declined",
-    };
-    context.title(`${titles[request.state] ?? request.state} · ${name}`);
+    if (request.state === "purchased") this.showPurchased();
+    else if (request.state === "confirming" || this.isPaying) this.showConfirming();
+    else if (hasEnded(request)) this.showEnd();
+    else if (request.state === "reserved" || request.state === "declined") this.showCheckout();
+    else this.showLine();
   }
 
   showLine() {
-    const { request } = this;
-    const scene = request.state;
-    this.draw(scene, () => {
-      this.number = h("p", { class: "queue-number", "aria-hidden": "true" });
-      this.caption = h("p", { class: "queue-caption", "aria-hidden": "true" });
-      this.spoken = h("p", { class: "hidden" });
-      this.bar = h("progress", { class: "queue-bar", max: 1, "aria-label": "Progress in line" });
-      this.facts = h("dl", { class: "queue-facts" });
-      this.operator = h("div");
-      this.leaveMessage = formMessage();
-      const leave = h("button", { class: "button quiet-button", type: "button", onclick: () => this.leave() }, "Leave the line");
-      const texts = {
-        lobby: ["The waiting room", "Sales have not opened. When they do, everybody here is given a place in line."],
-        queued: ["You are in line", "Keep this page open, or come back to it: your place stays yours. When it is your "
-          + "turn the seats are held for you."],
-        standby: ["You are first in line for returns", "Everything you asked for is held by people who are paying "
-          + "right now. The moment someone does not pay, the seats are yours, before anyone behind you."],
-      }[scene] ?? ["You are in line", ""];
-      return [h("h1", { tabindex: "-1" }, texts[0]), this.number, this.caption, this.spoken,
-        scene === "queued" && this.bar, this.operator, this.facts, h("p", { class: "queue-text" }, texts[1]),
-        this.leaveMessage.node, leave];
-    });
-    const { ahead } = this;
+    const { request, ahead } = this;
+    // Where it began is kept, so that the bar does not start anew with a reload.
     this.from = Math.max(this.from ?? place(this.id)?.from ?? 0, ahead, 1);
-    if (scene === "queued") {
-      setText(this.number, ahead === 0 ? "Next" : count(ahead));
-      setText(this.caption, ahead === 0 ? "It is almost your turn" : ahead === 1 ? "person ahead of you" : "people ahead of you");
-      setText(this.spoken, ahead === 0 ? "You are next." : `${counted(ahead, "person", "people")} ahead of you.`);
-      this.bar.value = Math.min(0.98, Math.max(0.03, 1 - ahead / this.from));
-      this.announcePlace(ahead);
-    }
-    this.number.hidden = this.caption.hidden = scene !== "queued";
-    const isPaused = this.queue?.state === "paused";
-    const time = isPaused ? "when sales go on" : estimate(request.eta_seconds);
-    const facts = [
-      request.position && ["Your place", count(request.position)],
-      scene === "queued" && ["Estimated wait", time ?? "not known yet"],
-      scene === "standby" && this.queue && ["Held by others", counted(this.queue.held, "ticket")],
-    ].filter(Boolean);
-    if (JSON.stringify(facts) !== this.factsKey || !this.facts.firstChild) {
-      this.factsKey = JSON.stringify(facts);
-      put(this.facts, facts.map(([label, value]) => h("div", null, h("dt", null, label), h("dd", null, value))));
-    }
-    const message = this.queue?.message || (isPaused ? "Sales are paused for a moment. Nobody loses their place." : "");
-    if (this.operator.textContent !== message) {
-      put(this.operator, message && h("div", { class: "notice info", role: "status" }, icon("info"), h("p", null, message)));
-    }
-  }
-
-  announcePlace(ahead) {
-    const now = Date.now();
-    const isNear = ahead <= 5 && ahead !== this.announced;
-    if (ahead === this.announced || (!isNear && now - (this.announcedAt ?? 0) < announcePause)) return;
-    if (isNear && now - (this.announcedAt ?? 0) < 4_000) return;
-    if (this.announced !== undefined) {
-      announce(ahead === 0 ? "You are next." : `${counted(ahead, "person", "people")} ahead of you.`);
-    }
-    this.announced = ahead;
-    this.announcedAt = now;
-  }
-
-  async leave() {
-    if (!session()) return this.leaveMessage.show("Sign in to leave the line.");
-    const isSure = await confirm({ title: "Leave the line?",
-      text: "Your place goes to the people behind you. If you ask again you start at the back.",
-      yes: "Leave the line", no: "Stay" });
-    if (!isSure || this.signal.aborted) return;
-    this.leaveMessage.clear();
-    await leaveLine(this.id, { signal: this.signal, message: this.leaveMessage, onDone: () => this.line.wake({ hurry: true }) });
+    remember(this.id, { from: this.from });
+    this.draw(request.state, () => {
+      this.waiting = new WaitingScene(this.id, request.state, {
+        signal: this.sceneSignal, onLeft: () => this.line.wake({ hurry: true }),
+      });
+      return this.waiting.nodes;
+    });
+    this.waiting.update(request, this.queue, ahead, this.from);
   }
 
   showCheckout() {
     const { request } = this;
     this.draw("checkout", () => {
-      this.checkout = new Checkout(this.id, { whole: place(this.id)?.hold,
-        signal: AbortSignal.any([this.sceneEnd.signal, this.signal]),
-        onPaying: () => {
-          // Shown at once; the next answer tells whether the payment went through.
-          if (!this.trouble) this.showConfirming();
-          this.line.wake({ hurry: true });
-        },
-        onGone: () => this.line.wake({ hurry: true }) });
+      this.checkout = new Checkout(this.id, {
+        signal: this.sceneSignal, whole: place(this.id)?.hold,
+        onPaying: () => this.pay(),
+        onGone: () => this.line.wake({ hurry: true }),
+      });
       this.checkout.update(request);
-      remember(this.id, { hold: this.checkout.whole });
       this.checkout.showTickets(request.tickets ?? []);
+      remember(this.id, { hold: this.checkout.whole });
       return this.checkout.node;
     });
     this.checkout.update(request);
+  }
+
+  /** Shows the payment at once. For a moment an answer from before it, still on its way, is not believed. */
+  pay() {
+    this.paid = { at: Date.now(), state: this.request.state };
+    this.line.wake({ hurry: true });
+    this.show();
+    setTimeout(() => {
+      if (!this.signal.aborted) this.show();
+    }, paymentGrace);
+  }
+
+  get isPaying() {
+    return this.paid?.state === this.request.state && Date.now() - this.paid.at < paymentGrace;
   }
 
   showConfirming() {
     this.draw("confirming", () => [
       h("div", { class: "spinner", "aria-hidden": "true" }),
       h("h1", { tabindex: "-1" }, "Confirming your payment"),
-      h("p", null, "This takes a few seconds. Your seats are safe, and pressing again or reloading cannot charge you twice."),
+      h("p", null, "This takes a few seconds. Your seats are safe, and pressing again or reloading cannot charge "
+        + "you twice."),
     ]);
   }
 
   showPurchased() {
     const { request } = this;
-    this.draw("purchased", () => {
-      return [h("div", { class: "seal good" }, icon("check")),
-        h("h1", { tabindex: "-1" }, "They are yours. Enjoy the show!"),
-        h("p", null, `${counted(request.tickets?.length ?? 0, "ticket")}, `,
-          h("strong", null, money(request.amount ?? 0, request.currency ?? "EUR")), ", paid once."),
-        this.stubs,
-        h("div", { class: "actions" }, h("a", { class: "button primary", href: "/tickets" }, "See all my tickets"),
-          h("button", { class: "button", type: "button", onclick: () => print() }, "Print"))];
-    });
-    // Again when the event's name has come.
-    const key = this.event.name ?? "";
-    if (this.stubsKey === key) return;
-    this.stubsKey = key;
+    this.draw("purchased", () => [
+      h("div", { class: "seal good" }, icon("check")),
+      h("h1", { tabindex: "-1" }, "They are yours. Enjoy the show!"),
+      h("p", null, `${counted(request.tickets?.length ?? 0, "ticket")}, `,
+        h("strong", null, money(request.amount ?? 0, request.currency ?? "EUR")), ", paid once."),
+      this.stubs,
+      h("div", { class: "actions" },
+        h("a", { class: "button primary", href: "/tickets" }, "See all my tickets"),
+        h("button", { class: "button", type: "button", onclick: () => print() }, "Print")),
+    ]);
+    // Once, and again when the event's name has come.
+    const name = this.event.name ?? "";
+    if (this.stubsFor === name) return;
+    this.stubsFor = name;
     put(this.stubs, stubs(this.event, request.tickets ?? []));
   }
 
   showEnd() {
     const { request } = this;
-    const reason = request.reason ?? "";
-    const seatsTaken = reason === "seats_taken";
-    const texts = {
-      expired: ["Your time to pay ran out", "The seats went back to the line and nothing was charged. You can ask "
-        + "again; you start at the back."],
-      declined: ["Your card was declined", "The time to pay ran out before another card went through. Nothing was "
-        + "charged, and the seats went back to the line."],
-      sold_out: ["Sold out before your turn", "Everyone ahead of you took what there was. Nothing was charged. "
-        + "Other sections may still have tickets."],
-      cancelled: ["You gave up your place", "Nothing was charged. If you change your mind you can ask again; you "
-        + "start at the back."],
-      rejected: seatsTaken ? ["Those seats went to someone ahead of you", "Nothing was charged. Choose others, or let "
-        + "us find the best that is left."]
-        : ["This could not be sold", `${explainReason(reason)} Nothing was charged.`],
-    }[request.state];
     this.draw(`end-${request.state}`, () => {
+      const { title, text, mayRepeat, elsewhere } = ending(request);
       const message = formMessage();
       const ask = place(this.id)?.ask;
-      const eventLink = (text, isFirst) => h("a", { class: `button${isFirst ? " primary" : ""}`,
-        href: `/event/${encodeURIComponent(request.event_id)}` }, text);
-      const canRepeat = ask && !ask.ticket_ids && session() && ["expired", "declined", "cancelled"].includes(request.state);
-      const again = canRepeat && h("button", { class: "button primary", type: "button", onclick: (event) =>
-        this.askAgain(event.currentTarget, ask, message) }, `Ask again for ${counted(ask.quantity, "ticket")}`);
-      return [h("div", { class: "seal" }, icon(request.state === "expired" ? "clock" : "info")),
-        h("h1", { tabindex: "-1" }, texts[0]), h("p", null, texts[1]), message.node,
+      // Exactly the same seats may be gone; those are chosen anew on the map.
+      const again = mayRepeat && ask && !ask.ticket_ids && session()
+        && h("button", { class: "button primary", type: "button", onclick: (event) =>
+          this.askAgain(event.currentTarget, ask, message) }, `Ask again for ${counted(ask.quantity, "ticket")}`);
+      return [
+        h("div", { class: "seal" }, icon(request.state === "expired" ? "clock" : "info")),
+        h("h1", { tabindex: "-1" }, title), h("p", null, text), message.node,
         h("div", { class: "actions" },
-          again, eventLink(seatsTaken ? "Choose other seats" : request.state === "sold_out" ? "See what is left" : "Back to the event", !again),
-          h("a", { class: "button quiet-button", href: "/" }, "Find another event"))];
+          again,
+          h("a", { class: again ? "button" : "button primary",
+            href: `/event/${encodeURIComponent(request.event_id)}` }, elsewhere),
+          h("a", { class: "button quiet-button", href: "/" }, "Find another event")),
+      ];
     });
   }
 
@@ -326,13 +285,4 @@ class QueuePage {
       message.show(explainReserve(error));
     }
   }
-}
-
-function explainReason(reason) {
-  const texts = {
-    closed: "Sales ended before it was your turn.",
-    limit_exceeded: "It would have been more tickets than one person may buy.",
-    not_adjacent: "There were no seats side by side any more.",
-  };
-  return texts[reason] ?? (reason ? `${reason.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase())}.` : "");
 }

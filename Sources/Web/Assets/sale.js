@@ -1,4 +1,4 @@
-// An event's sale as it goes: its queue document, the same bytes for everyone, so that a cache carries the crowd.
+// An event's sale as it goes: its queue document, the same bytes for everyone, so a cache carries the crowd.
 
 import { call, waitAfter } from "./api.js";
 import { pause } from "./clock.js";

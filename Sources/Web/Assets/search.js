@@ -34,15 +34,16 @@ function apiQuery(form) {
 
 export function searchView(context) {
   const value = (name) => context.query.get(name) ?? "";
-  const terms = h("input", { id: "terms", name: "terms", type: "search", value: value("terms"), autocomplete: "off",
-    placeholder: "Artist, work, venue…", maxlength: 200, enterkeyhint: "search" });
+  const terms = h("input", { id: "terms", name: "terms", type: "search", value: value("terms"),
+    placeholder: "Artist, work, venue…", autocomplete: "off", maxlength: 200, enterkeyhint: "search" });
   const fields = [
     field("Place", { name: "location", value: value("location"), autocomplete: "off", maxlength: 200 }),
     field("From", { name: "from", type: "date", value: value("from") }),
     field("To", { name: "to", type: "date", value: value("to") }),
-    field("Highest price", { name: "max_price", type: "number", min: 0, step: 1, inputmode: "decimal", value: value("max_price") }),
+    field("Highest price", { name: "max_price", type: "number", min: 0, step: "any", inputmode: "decimal",
+      value: value("max_price") }),
   ];
-  const soldOut = h("input", { type: "checkbox", id: "include_sold_out", name: "include_sold_out", value: "1" });
+  const soldOut = h("input", { type: "checkbox", name: "include_sold_out", value: "1" });
   soldOut.checked = value("include_sold_out") === "1";
   const summary = h("p", { class: "result-count", "aria-live": "polite" });
   const list = h("ul", { class: "results" });
@@ -59,7 +60,8 @@ export function searchView(context) {
     event.preventDefault();
     find();
   } },
-  h("div", { class: "search-box" }, h("label", { class: "hidden", for: "terms" }, "Search events"), icon("search"), terms),
+  h("div", { class: "search-box" },
+    h("label", { class: "hidden", for: "terms" }, "Search events"), icon("search"), terms),
   filters);
 
   let typing = new AbortController();
@@ -159,6 +161,6 @@ function result(event) {
         h("p", { class: "result-place" }, event.location),
         h("p", { class: "result-foot" },
           h("span", { class: `tag ${free.tone}` }, free.text),
-          event.min_price !== undefined && event.min_price !== null
-            && h("span", { class: "result-price" }, moneyRange(event.min_price, event.max_price, event.currency))))));
+          Number.isInteger(event.min_price) && h("span", { class: "result-price" },
+            moneyRange(event.min_price, event.max_price, event.currency))))));
 }

@@ -6,9 +6,9 @@ function colours(element) {
   const read = (name) => style.getPropertyValue(`--${name}`).trim();
   return {
     tiers: [1, 2, 3, 4, 5].map((tier) => read(`tier-${tier}`)),
-    taken: read("seat-taken"), chosen: read("seat-chosen"), chosenMark: read("seat-mark"), ring: read("focus"),
-    text: read("ink"), quiet: read("ink-quiet"), stage: read("stage"), number: read("seat-number"),
-    font: style.fontFamily,
+    taken: read("seat-taken"), chosen: read("seat-chosen"), chosenMark: read("seat-mark"),
+    number: read("seat-number"), ring: read("focus"), text: read("ink"), quiet: read("ink-quiet"),
+    stage: read("stage"), font: style.fontFamily,
   };
 }
 
@@ -63,7 +63,9 @@ export function drawSeats(map, tierOf) {
   for (const [x, y, seat] of marks) mark(context, x, y, seat, map.isSelected(seat.ticket), ink, scale);
   for (const block of plan.blocks) title(context, plan, block, ink, toX, toY, scale);
   if (map.hovered?.ticket.available) ring(context, map.hovered, plan, ink.chosen, 1.5, toX, toY, side);
-  if (map.cursor && map.box.matches(":focus-visible")) ring(context, map.cursor, plan, ink.ring, 3, toX, toY, side);
+  if (map.cursor && map.box.matches(":focus-visible")) {
+    ring(context, map.cursor, plan, ink.ring, 3, toX, toY, side);
+  }
 }
 
 function box(path, x, y, side, radius) {

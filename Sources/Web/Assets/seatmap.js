@@ -1,7 +1,7 @@
 // The seat map: seats drawn on a canvas, chosen by mouse, touch or keyboard.
 //
-// A canvas, because a hall has thousands of seats. For screen readers and the keyboard it is a list box with one
-// option at a time, the seat under the cursor: arrows move, space chooses.
+// A canvas, because a hall has thousands of seats. For screen readers and the keyboard it is a list box with
+// one option at a time, the seat under the cursor: arrows move, space chooses.
 
 import { announce, freshID, h, icon, put } from "./dom.js";
 import { money, seatName } from "./format.js";
@@ -31,15 +31,15 @@ export class SeatMap {
     this.options = h("div", { class: "hidden" });
     this.box = h("div", { class: "seat-box", role: "listbox", tabindex: "0", "aria-multiselectable": "true",
       "aria-label": "Seat map", "aria-describedby": hint }, this.canvas, this.options, this.tip);
-    const zoom = (label, name, factor) => h("button", { type: "button", class: "icon-button", "aria-label": label,
-      onclick: () => factor ? this.zoomBy(factor) : this.fit() }, icon(name));
+    const zoom = (label, name, factor) => h("button", { type: "button", class: "icon-button",
+      "aria-label": label, onclick: () => factor ? this.zoomBy(factor) : this.fit() }, icon(name));
     this.node = h("div", { class: "seat-map" },
       this.box,
       h("div", { class: "seat-zoom" }, zoom("Zoom in", "plus", 1.6), zoom("Zoom out", "minus", 1 / 1.6),
         zoom("Show all", "fit")),
       h("p", { class: "hidden", id: hint },
-        "Arrow keys move from seat to seat, space chooses or lets go. N goes to the next free seat, P to the one "
-        + "before. Home and End go to the ends of the row, plus and minus zoom."));
+        "Arrow keys move from seat to seat, space chooses or lets go. N goes to the next free seat, P to the "
+        + "one before. Home and End go to the ends of the row, plus and minus zoom."));
     this.view = { scale: 1, x: 0, y: 0 };
     this.pointers = new Map();
     this.listen(signal);
@@ -94,10 +94,14 @@ export class SeatMap {
     this.clampView();
   }
 
+  clampScale(scale) {
+    return Math.min(Math.max(scale, this.fittingScale), Math.max(largestPitch, this.fittingScale));
+  }
+
   clampView() {
     const { width, height } = this.size;
     const view = this.view;
-    view.scale = Math.min(Math.max(view.scale, this.fittingScale), Math.max(largestPitch, this.fittingScale));
+    view.scale = this.clampScale(view.scale);
     const clamp = (offset, content, room) =>
       content <= room ? (room - content) / 2 : Math.min(0, Math.max(room - content, offset));
     view.x = clamp(view.x, this.plan.width * view.scale, width);
@@ -111,7 +115,7 @@ export class SeatMap {
   zoomBy(factor, x = this.size.width / 2, y = this.size.height / 2) {
     const view = this.view;
     const before = view.scale;
-    view.scale = Math.min(Math.max(before * factor, this.fittingScale), Math.max(largestPitch, this.fittingScale));
+    view.scale = this.clampScale(before * factor);
     const real = view.scale / before;
     view.x = x - (x - view.x) * real;
     view.y = y - (y - view.y) * real;
@@ -175,7 +179,8 @@ export class SeatMap {
 
   pressed(event) {
     if (event.button > 0) return;
-    this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, fromX: event.clientX, fromY: event.clientY });
+    const { clientX: x, clientY: y } = event;
+    this.pointers.set(event.pointerId, { x, y, fromX: x, fromY: y });
     this.isTap = this.pointers.size === 1;
     if (!this.isFitting || event.pointerType === "mouse") this.box.setPointerCapture(event.pointerId);
   }
@@ -188,16 +193,17 @@ export class SeatMap {
     }
     const { x: oldX, y: oldY } = pointer;
     const others = [...this.pointers.entries()].filter(([id]) => id !== event.pointerId);
-    if (Math.hypot(event.clientX - pointer.fromX, event.clientY - pointer.fromY) > tapSlack) this.isTap = false;
     pointer.x = event.clientX;
     pointer.y = event.clientY;
+    if (Math.hypot(pointer.x - pointer.fromX, pointer.y - pointer.fromY) > tapSlack) this.isTap = false;
     if (others.length === 1) {
       const [, other] = others[0];
       const bounds = this.canvas.getBoundingClientRect();
       const before = Math.hypot(oldX - other.x, oldY - other.y);
       const after = Math.hypot(pointer.x - other.x, pointer.y - other.y);
       if (before > 0) {
-        this.zoomBy(after / before, (pointer.x + other.x) / 2 - bounds.left, (pointer.y + other.y) / 2 - bounds.top);
+        const middleX = (pointer.x + other.x) / 2, middleY = (pointer.y + other.y) / 2;
+        this.zoomBy(after / before, middleX - bounds.left, middleY - bounds.top);
       }
     } else if (!this.isTap && !this.isFitting) {
       this.hover(undefined);
@@ -292,8 +298,9 @@ export class SeatMap {
     }
     this.tip.hidden = !seat || this.view.scale < mousePitch;
     if (this.tip.hidden) return;
-    put(this.tip, h("strong", null, seatName(seat.ticket)), h("span", null,
-      `${seat.row.section.name} · ${seat.ticket.available ? money(seat.ticket.price, this.currency) : "taken"}`));
+    const worth = seat.ticket.available ? money(seat.ticket.price, this.currency) : "taken";
+    put(this.tip, h("strong", null, seatName(seat.ticket)),
+      h("span", null, `${seat.row.section.name} · ${worth}`));
     const bounds = this.box.getBoundingClientRect();
     const x = Math.min(Math.max(event.clientX - bounds.left, 80), bounds.width - 80);
     const y = event.clientY - bounds.top;

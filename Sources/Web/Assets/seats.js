@@ -1,7 +1,7 @@
 // The seats of an event as a plan: where each is drawn, what is around it. No document here.
 //
-// The API names section, row and seat; it knows no coordinates. So rows are laid out behind each other in the order
-// they come, each centred on the stage and bent a little towards it. One unit is the distance of two seats.
+// The API names section, row and seat; it knows no coordinates. So rows are laid out behind each other in the
+// order they come, each centred on the stage and bent a little towards it. One unit is the distance of two seats.
 
 /** Height of a row, and of a section's title, in units. */
 const rowHeight = 1.16;
@@ -22,12 +22,12 @@ class Row {
 }
 
 /**
- * The plan. `seats` is flat, in drawing order: ticket, `index`, `row` (a `Row`), `place` (its index in the row).
+ * The plan. `seats` is flat, in drawing order: `ticket`, `index`, `row` (a `Row`), `place` (index in the row).
  * `rows` are all rows from the stage backwards, over all sections.
  */
 export class SeatPlan {
   /**
-   * @param tickets as the API gives them; those without a row and a seat are left out, nobody picks those by place
+   * @param tickets as the API gives them; those without row and seat are left out, nobody picks those by place
    * @param sections the event's, in their order
    * @param sectionOf finds a ticket's section, an object of `sections`
    */
@@ -46,8 +46,8 @@ export class SeatPlan {
       if (!rows.has(label)) rows.set(label, new Row(label, section));
       rows.get(label).seats.push({ ticket, row: rows.get(label), index: 0, place: 0 });
     }
-    const lengths = [...bySection.values()].flatMap((rows) => [...rows.values()].map((row) => row.seats.length));
-    const widest = Math.max(1, ...lengths);
+    const all = [...bySection.values()].flatMap((rows) => [...rows.values()]);
+    const widest = all.reduce((most, row) => Math.max(most, row.seats.length), 1);
     this.width = widest + 4;
     this.curve = Math.min(bend, widest / 10);
     let y = 4.2 + this.curve;

@@ -1,5 +1,5 @@
-// Who is signed in, and the places in line this browser knows. Kept in localStorage, so that a reload, a second
-// tab or a laptop that was closed find them again. Signing out forgets both.
+// Who is signed in, and the places in line this browser knows. Kept in localStorage, so that a reload, a
+// second tab or a laptop that was closed find them again. Signing out forgets both.
 
 const sessionKey = "onsale.session";
 const placesKey = "onsale.places";
@@ -41,7 +41,7 @@ export function begin(value) {
   window.dispatchEvent(new Event("session"));
 }
 
-/** Signs out. With `keepPlaces`, as when a token ran out, the same user finds their places after signing in. */
+/** Signs out. With `keepPlaces`, as when a token ran out, the same user finds their places on coming back. */
 export function end({ keepPlaces = false } = {}) {
   if (keepPlaces) write(sessionKey, { user_id: read(sessionKey, null)?.user_id });
   else {

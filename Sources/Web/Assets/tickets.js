@@ -57,15 +57,18 @@ export function ticketsView(context) {
     return h("section", { class: "purchase" }, title, paid, body);
 
     function draw(event) {
-      put(title, h("a", { href: `/event/${encodeURIComponent(purchase.event_id)}` }, event.name ?? "Your event"));
+      const href = `/event/${encodeURIComponent(purchase.event_id)}`;
+      put(title, h("a", { href }, event.name ?? "Your event"));
       put(body, stubs(event, purchase.tickets));
     }
   }
 }
 
 function waitingPlace(each) {
-  const states = { reserved: "Seats held: pay now", declined: "Card declined: try another", confirming: "Paying",
-    standby: "Waiting for returns", lobby: "In the waiting room" };
+  const states = {
+    reserved: "Seats held: pay now", declined: "Card declined: try another", confirming: "Paying",
+    standby: "Waiting for returns", lobby: "In the waiting room",
+  };
   return h("li", null, h("a", { class: "result compact", href: `/queue/${encodeURIComponent(each.id)}` },
     poster(each.name ?? "Onsale"),
     h("div", { class: "result-text" },

@@ -1,0 +1,108 @@
+"""A browser in front of the stack. Whatever the page complains about in its console fails the test."""
+
+import json
+import os
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from client import Client, ok
+
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 900}
+
+# Answers that a test provokes show up as console errors too; they are the browser's notes, not the page's.
+PROVOKED = "Failed to load resource"
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or pytest.skip("there is no chromium here")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def site(stack):
+    """The address of a running Onsale: the test's own stack, or the one that ONSALE_URL names."""
+    return stack.url
+
+
+class Visitor:
+    """One person with a browser of their own."""
+
+    def __init__(self, browser, site, complaints, **options):
+        self.site = site
+        self.complaints = complaints
+        self.context = browser.new_context(
+            **{"viewport": DESKTOP, "locale": "en-GB", "timezone_id": "Europe/Berlin", **options}
+        )
+        self.context.set_default_timeout(15_000)
+        self.page = self.open_tab()
+
+    def open_tab(self):
+        page = self.context.new_page()
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        # Policy violations are reported to the document, also where the console says nothing.
+        page.add_init_script(
+            "document.addEventListener('securitypolicyviolation',"
+            "(e) => console.error('policy: ' + e.violatedDirective + ' ' + e.blockedURI))"
+        )
+        return page
+
+    def _heard(self, message):
+        if message.type in ("error", "warning") and PROVOKED not in message.text:
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def register(self, name="Ada Lovelace"):
+        """Signs up as somebody new, by the API, and gives the browser the session."""
+        email = f"{os.urandom(6).hex()}@example.com"
+        anyone = Client(self.site)
+        ok(anyone.post("/api/users", {"name": name, "email": email, "password": "correct horse"}), 201)
+        session = ok(anyone.post("/api/sessions", {"email": email, "password": "correct horse"}))
+        self.token = session["token"]
+        self.client = Client(self.site, session["token"], session["user_id"])
+        stored = json.dumps(json.dumps({**session, "email": email, "name": name}))
+        self.page.goto(f"{self.site}/account")
+        self.page.evaluate(f"localStorage.setItem('onsale.session', {stored})")
+        return self
+
+    def goto(self, path):
+        self.page.goto(self.site + path)
+        return self.page
+
+
+@pytest.fixture
+def visit(chromium, site):
+    """Makes visitors, and fails the test if any of their pages complained."""
+    visitors, complaints = [], []
+
+    def new(**options):
+        visitor = Visitor(chromium, site, complaints, **options)
+        visitors.append(visitor)
+        return visitor
+
+    yield new
+    for visitor in visitors:
+        visitor.context.close()
+    assert not complaints, complaints
+
+
+@pytest.fixture
+def hall(organizer):
+    """An event with two sections of numbered seats, 60 and 40."""
+
+    def make(**fields):
+        sections = [
+            {"name": "Stalls", "price": 8000, "rows": [{"row": row, "seats": 15} for row in "ABCD"]},
+            {"name": "Circle", "price": 5500, "rows": [{"row": row, "seats": 10} for row in "ABCD"]},
+        ]
+        event = organizer.create_event(sections, currency="EUR", **fields)
+        return SimpleNamespace(id=event, path=f"/event/{event}")
+
+    return make

@@ -1,0 +1,477 @@
+"""The buyer's page in a real browser, against a real stack: by mouse, by keyboard, by touch."""
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from client import ok
+from page_checks import accessibility, contrasts, overflowing, small_targets
+from page_fixtures import PHONE, chromium, hall, site, visit  # noqa: F401  (fixtures)
+from stack import until
+
+
+def heading(page, name):
+    return page.get_by_role("heading", level=1, name=name)
+
+
+def pay(page, card="Visa"):
+    page.get_by_role("radio", name=re.compile(f"^{card}")).first.check()
+    page.get_by_role("button", name=re.compile("^Pay ")).click()
+
+
+def choose_seats(page, event, labels):
+    """Clicks on seats by their names, through the plan that the map is drawn from."""
+    page.get_by_role("radio", name="Choose seats").check()
+    box = page.get_by_role("listbox", name="Seat map")
+    expect(box).to_be_visible()
+    for section, row, seat in labels:
+        reach(page, box, f"{section}, Row {row}, seat {seat}")
+        page.keyboard.press("Space")
+
+
+def reach(page, box, name):
+    """Moves the map's cursor to a seat by arrow keys, as far as the screen reader's text says it must go."""
+    box.focus()
+    page.keyboard.press("Home")
+    for _ in range(400):
+        text = box.get_by_role("option").inner_text()
+        if text.startswith(f"{name},"):
+            return
+        section, row = text.split(", ")[:2]
+        if f"{section}, {row}" == ", ".join(name.split(", ")[:2]):
+            page.keyboard.press("ArrowRight")
+        else:
+            page.keyboard.press("ArrowDown" if not text.startswith("Circle, Row D") else "PageUp")
+    raise AssertionError(f"{name} was not reached")
+
+
+# --- Whole purchases ---
+
+
+def test_a_purchase_by_mouse_from_registering_to_the_ticket(visit, hall, ledger):
+    event = hall(name="Nachtmusik for Strings")
+    page = visit().goto(event.path)
+    # Nobody is signed in: the page asks, and comes back to the event.
+    page.get_by_role("link", name="Create an account").click()
+    page.get_by_label("Name").fill("Grace Hopper")
+    page.get_by_label("Email").fill(f"grace-{time.time_ns()}@example.com")
+    page.get_by_label("Password").fill("a long password")
+    page.get_by_role("button", name="Create account").click()
+    expect(heading(page, "Nachtmusik for Strings")).to_be_visible()
+
+    page.get_by_role("radio", name=re.compile("^Circle")).check()
+    page.get_by_role("button", name="More tickets").click()
+    expect(page.get_by_role("complementary")).to_contain_text("€165.00")
+    page.get_by_role("button", name="Get tickets").click()
+
+    expect(heading(page, "Your 3 tickets are held")).to_be_visible()
+    expect(page.get_by_text("Row A, seat")).to_have_count(3)
+    page.get_by_role("button", name="Pay €165.00").dblclick()
+    expect(heading(page, "They are yours")).to_be_visible()
+    assert "Bought" in page.title()
+    page.get_by_role("link", name="See all my tickets").click()
+    expect(page.get_by_role("heading", name="Nachtmusik for Strings")).to_be_visible()
+    expect(page.get_by_text("No.")).to_have_count(3)
+
+    # Pressed twice, paid once.
+    payments = until(lambda: [p for p in ledger(event.id) if p["status"] == "succeeded"], what="the capture")
+    assert [p["amount"] for p in payments] == [16500]
+
+
+def test_a_purchase_by_keyboard_only(visit, hall):
+    event = hall(name="Keyboard Concerto")
+    page = visit().register().goto("/")
+    keys = page.keyboard
+
+    def tab_to(locator):
+        for _ in range(80):
+            if locator.count() and locator.first.evaluate("(e) => e === document.activeElement"):
+                # What has focus can be seen to have it.
+                assert locator.first.evaluate(
+                    "(e) => getComputedStyle(e).outlineStyle !== 'none'"
+                    " || getComputedStyle(e.parentElement.querySelector('span') ?? e).outlineStyle !== 'none'"
+                )
+                return
+            keys.press("Tab")
+        raise AssertionError(f"{locator} cannot be reached by Tab")
+
+    expect(heading(page, "Find your night out")).to_be_visible()
+    keys.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    tab_to(page.get_by_role("searchbox"))
+    keys.type("keyboard concerto")
+    hit = page.get_by_role("link", name=re.compile("Keyboard Concerto"))
+    expect(hit.first).to_be_visible()
+    tab_to(hit)
+    keys.press("Enter")
+    # A new view's heading has focus, so that it is read out and Tab goes on from there.
+    expect(heading(page, "Keyboard Concerto")).to_be_focused()
+    tab_to(page.get_by_role("radio", name="Best available"))
+    keys.press("ArrowRight")
+    box = page.get_by_role("listbox", name="Seat map")
+    tab_to(box)
+    expect(box.get_by_role("option")).to_contain_text("Row A, seat 1,")
+    keys.press("ArrowDown")
+    keys.press("Space")
+    keys.press("ArrowRight")
+    keys.press("Space")
+    expect(box.get_by_role("option", selected=True)).to_contain_text("Stalls, Row B, seat 2, €80.00, chosen")
+    tab_to(page.get_by_role("button", name="Get tickets"))
+    keys.press("Enter")
+    expect(heading(page, "Your 2 tickets are held")).to_be_focused()
+    expect(page.get_by_text("Row B, seat 2")).to_be_visible()
+    tab_to(page.get_by_role("radio", name=re.compile("^Visa")).first)
+    keys.press("ArrowDown")
+    expect(page.get_by_role("radio", name=re.compile("^Mastercard"))).to_be_checked()
+    tab_to(page.get_by_role("button", name="Pay €160.00"))
+    keys.press("Enter")
+    expect(heading(page, "They are yours")).to_be_focused()
+
+
+def test_a_purchase_on_a_phone_by_touch(visit, hall):
+    event = hall()
+    visitor = visit(viewport=PHONE, has_touch=True, is_mobile=True, device_scale_factor=2)
+    page = visitor.register().goto(event.path)
+    page.get_by_role("radio", name="Choose seats").tap()
+    canvas = page.locator(".seat-box canvas")
+    expect(canvas).to_be_visible()
+    chosen = page.get_by_role("button", name=re.compile("^Let go of"))
+    for _ in range(4):
+        # Seats too small for a finger are magnified first.
+        canvas.tap()
+        if chosen.count():
+            break
+        page.wait_for_timeout(150)
+    expect(chosen).to_have_count(1)
+    assert not overflowing(page)
+    assert not small_targets(page)
+    page.get_by_role("button", name="Get tickets").tap()
+    expect(heading(page, "Your ticket is held")).to_be_visible()
+    page.get_by_role("button", name=re.compile("^Pay ")).tap()
+    expect(heading(page, "They are yours")).to_be_visible()
+    assert not overflowing(page)
+
+
+# --- In line ---
+
+
+def stop_the_line(organizer, event):
+    ok(organizer.post(f"/api/admin/events/{event}/pause"))
+
+
+def test_the_line_survives_a_reload_and_being_offline(visit, hall, organizer):
+    event = hall()
+    stop_the_line(organizer, event.id)
+    first, second = visit().register(), visit().register()
+    first.client.reserve(event.id, 1)
+    page = second.goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "You are in line")).to_be_visible()
+    expect(page.locator(".queue-number")).to_have_text("1")
+    assert page.title().startswith("1 ahead")
+    address = page.url
+
+    page.reload()
+    expect(page.locator(".queue-number")).to_have_text("1")
+    # The laptop is closed, and the page opened again from its address, in another tab.
+    page.close()
+    page = second.page = second.open_tab()
+    page.goto(address)
+    expect(page.locator(".queue-number")).to_have_text("1")
+    # From the event's page there is a way back.
+    page.goto(second.site + event.path)
+    page.get_by_role("link", name="See where you are").click()
+    assert page.url == address
+
+    second.context.set_offline(True)
+    page.evaluate("dispatchEvent(new Event('offline'))")
+    expect(page.get_by_text("You are offline. Your place is kept")).to_be_visible()
+    ok(organizer.post(f"/api/admin/events/{event.id}/resume"))
+    second.context.set_offline(False)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+
+
+def test_a_busy_server_is_waited_out(visit, hall):
+    event = hall()
+    page = visit().register().goto(event.path)
+    busy = {"status": 503, "headers": {"Retry-After": "1"}, "content_type": "application/problem+json",
+            "body": '{"status":503,"code":"queue_full","title":"Busy","detail":"The line is full."}'}  # fmt: skip
+    page.route("**/api/ticket/reserve", lambda route: route.fulfill(**busy), times=1)
+    page.route("**/api/request/*", lambda route: route.fulfill(**busy), times=2)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(page.get_by_role("button", name="Very busy. Trying again")).to_be_visible()
+    expect(page.get_by_text("The service is busy. Your place is kept")).to_be_visible()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+
+
+def test_the_operators_message_reaches_everyone_in_line(visit, hall, organizer):
+    event = hall()
+    stop_the_line(organizer, event.id)
+    page = visit().register().goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "You are in line")).to_be_visible()
+    text = "<b>We go on at 10:15.</b>"
+    ok(organizer.call("PUT", f"/api/admin/events/{event.id}/message", {"message": text}))
+    # As text, never as markup.
+    expect(page.get_by_text(text)).to_be_visible()
+
+
+def test_leaving_the_line_asks_first(visit, hall, organizer):
+    event = hall()
+    stop_the_line(organizer, event.id)
+    page = visit().register().goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    page.get_by_role("button", name="Leave the line").click()
+    dialog = page.get_by_role("dialog", name="Leave the line?")
+    expect(dialog.get_by_role("button", name="Stay")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(heading(page, "You are in line")).to_be_visible()
+    page.get_by_role("button", name="Leave the line").click()
+    dialog.get_by_role("button", name="Leave the line").click()
+    expect(heading(page, "You gave up your place")).to_be_visible()
+    ok(organizer.post(f"/api/admin/events/{event.id}/resume"))
+    page.get_by_role("button", name="Ask again for 2 tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+
+
+# --- Paying ---
+
+
+def test_a_declined_card_keeps_the_seats_for_another(visit, hall, ledger):
+    event = hall()
+    page = visit().register().goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    pay(page, "Visa that is declined")
+    expect(page.get_by_text("Your card was declined and nothing was charged.")).to_be_visible()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    pay(page, "Mastercard")
+    expect(heading(page, "They are yours")).to_be_visible()
+    payments = until(lambda: [p for p in ledger(event.id) if p["status"] == "succeeded"], what="the capture")
+    assert len(payments) == 1
+
+
+def test_a_lost_answer_to_a_payment_does_not_charge_twice(visit, hall, ledger):
+    event = hall()
+    page = visit().register().goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+
+    def lose(route):
+        # It reaches the server; only the answer is lost.
+        route.fetch()
+        route.abort()
+
+    page.route("**/api/ticket/confirm", lose, times=1)
+    pay(page)
+    expect(heading(page, "They are yours")).to_be_visible()
+    payments = until(lambda: [p for p in ledger(event.id) if p["status"] == "succeeded"], what="the capture")
+    assert len(payments) == 1
+
+
+def test_two_buyers_want_the_same_seat(visit, hall):
+    event = hall()
+    first, second = visit().register(), visit().register()
+    for visitor in (first, second):
+        choose_seats(visitor.goto(event.path), event, [("Stalls", "C", "7")])
+    first.page.get_by_role("button", name="Get tickets").click()
+    expect(heading(first.page, "Your ticket is held")).to_be_visible()
+    # The second one's map may be a moment old; the server decides.
+    button = second.page.get_by_role("button", name="Get tickets")
+    if button.is_visible() and button.is_enabled():
+        button.click()
+        expect(heading(second.page, "Those seats went to someone ahead of you")).to_be_visible()
+        second.page.get_by_role("link", name="Choose other seats").click()
+    expect(heading(second.page, "Concert")).to_be_visible()
+    pay(first.page)
+    expect(heading(first.page, "They are yours")).to_be_visible()
+
+
+def test_a_hold_that_ran_out_goes_back_and_can_be_asked_for_again(visit, organizer):
+    event = organizer.create_event([{"name": "Floor", "price": 2500, "capacity": 2}], hold_seconds=10)
+    page = visit().register().goto(f"/event/{event}")
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    # Someone else waits for what may come back, and is told so.
+    waiting = visit().register()
+    other = waiting.goto(f"/event/{event}")
+    expect(other.get_by_text("All held, some may come back")).to_be_visible()
+    other.get_by_role("button", name="Get tickets").click()
+    expect(heading(other, "You are first in line for returns")).to_be_visible()
+    expect(heading(page, "Your time to pay ran out")).to_be_visible(timeout=20_000)
+    expect(heading(other, "Your 2 tickets are held")).to_be_visible()
+    other.get_by_role("button", name="Give the seats back").click()
+    other.get_by_role("dialog").get_by_role("button", name="Give them back").click()
+    expect(heading(other, "You gave up your place")).to_be_visible()
+    page.get_by_role("button", name="Ask again for 2 tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+
+
+def test_sold_out_is_said_with_a_way_on(visit, organizer, buyer):
+    event = organizer.create_event([{"name": "Floor", "price": 2500, "capacity": 1}])
+    buyer.buy(event)
+    page = visit().register().goto(f"/event/{event}")
+    expect(page.locator(".sale-notice")).to_have_text("Sold out")
+    expect(page.get_by_role("button", name="Get tickets")).to_be_hidden()
+    expect(page.get_by_role("link", name="Find another event")).to_be_visible()
+
+
+def test_a_sale_that_has_not_opened_counts_down_and_opens_by_itself(visit, hall):
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 8))
+    event = hall(onsale_at=soon, open=False)
+    page = visit().register().goto(event.path)
+    expect(page.get_by_role("button", name=re.compile(r"On sale in 0:0\d"))).to_be_disabled()
+    button = page.get_by_role("button", name="Get tickets")
+    expect(button).to_be_enabled(timeout=30_000)
+    button.click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+
+
+def test_more_than_the_limit_cannot_be_chosen(visit, hall):
+    event = hall(per_user_limit=2)
+    visitor = visit().register()
+    page = visitor.goto(event.path)
+    expect(page.get_by_role("button", name="More tickets")).to_be_disabled()
+    choose_seats(page, event, [("Stalls", "A", "1"), ("Stalls", "A", "2"), ("Stalls", "A", "3")])
+    expect(page.get_by_role("button", name=re.compile("^Let go of"))).to_have_count(2)
+    expect(page.get_by_role("complementary")).to_contain_text("You can choose up to 2 seats")
+    # Over all requests the server counts.
+    visitor.client.buy(event.id, 2)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(page.get_by_role("complementary").get_by_role("alert")).to_contain_text(re.compile("2 tickets"))
+
+
+# --- Finding, signing in ---
+
+
+def test_search_as_you_type_filters_and_deep_links(visit, organizer):
+    word = f"zither{time.time_ns()}"
+    for number in range(3):
+        organizer.create_event(
+            [{"name": "Floor", "price": 2000 + 4000 * number, "capacity": 5}], name=f"{word} night {number}",
+            location="Lyceum, Bergen" if number else "Apollo, Oslo")  # fmt: skip
+    visitor = visit().register()
+    page = visitor.goto("/")
+    until(lambda: ok(visitor.client.get("/api/search", terms=word))["total"] == 3, what="the index")
+    page.get_by_role("searchbox").press_sequentially(word)
+    hits = page.get_by_role("link", name=re.compile(word))
+    expect(hits).to_have_count(3)
+    page.get_by_label("Place").fill("Bergen")
+    expect(hits).to_have_count(2)
+    page.get_by_label("Highest price").fill("60")
+    expect(hits).to_have_count(1)
+    # The address is the search: it can be reloaded, and going back restores it.
+    page.reload()
+    expect(hits).to_have_count(1)
+    hits.click()
+    expect(heading(page, f"{word} night 1")).to_be_visible()
+    page.go_back()
+    expect(hits).to_have_count(1)
+    expect(page.get_by_role("searchbox")).to_have_value(word)
+
+
+def test_signing_in_says_what_is_wrong(visit):
+    page = visit().goto("/account")
+    button = page.get_by_role("button", name="Sign in")
+    button.click()
+    email = page.get_by_label("Email")
+    expect(email).to_be_focused()
+    expect(email).to_have_attribute("aria-invalid", "true")
+    expect(email).to_have_accessible_description(re.compile("Enter an email address"))
+    email.fill("nobody@example.com")
+    page.get_by_label("Password").fill("not the password")
+    button.click()
+    expect(page.get_by_label("Password")).to_have_accessible_description(re.compile("do not match"))
+
+
+def test_signing_out_forgets_and_a_dead_token_asks_again(visit, hall):
+    event = hall()
+    visitor = visit().register()
+    page = visitor.goto("/account")
+    page.evaluate(
+        "localStorage.setItem('onsale.session',"
+        " JSON.stringify({ ...JSON.parse(localStorage.getItem('onsale.session')), token: 'stale' }))"
+    )
+    page.goto(visitor.site + event.path)
+    expect(heading(page, "Sign in")).to_be_visible()
+    visitor.register()
+    page.goto(visitor.site + "/account")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("navigation").get_by_role("link", name="Sign in")).to_be_visible()
+    assert page.evaluate("localStorage.getItem('onsale.places')") == "{}"
+
+
+# --- What every view must be ---
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_is_accessible(visit, hall, organizer, scheme):
+    event = hall(description="One evening.\n\nTwo parts.")
+    visitor = visit(color_scheme=scheme, reduced_motion="reduce")
+    page = visitor.goto("/account")
+    check(page, "signing in")
+    visitor.register()
+    for path in ("/", event.path, "/tickets", "/account", "/queue/nothing", "/nowhere"):
+        if path != "/nowhere":
+            page.goto(visitor.site + path)
+            expect(page.locator("h1")).to_be_visible()
+            page.wait_for_load_state("networkidle") if path != event.path else page.wait_for_selector(".picker")
+            check(page, path)
+    page.goto(visitor.site + event.path)
+    page.get_by_role("radio", name="Choose seats").check()
+    expect(page.get_by_role("listbox")).to_be_visible()
+    check(page, "the seat map")
+    page.get_by_role("radio", name="Best available").check()
+    stop_the_line(organizer, event.id)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "You are in line")).to_be_visible()
+    check(page, "the line")
+    ok(organizer.post(f"/api/admin/events/{event.id}/resume"))
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    check(page, "the checkout")
+    pay(page, "Visa that is declined")
+    expect(page.get_by_text("Your card was declined and nothing was charged.")).to_be_visible()
+    check(page, "a declined card")
+    pay(page)
+    expect(heading(page, "They are yours")).to_be_visible()
+    check(page, "the purchase")
+    page.get_by_role("link", name="See all my tickets").click()
+    expect(page.get_by_text("No.").first).to_be_visible()
+    check(page, "the tickets")
+
+
+def check(page, what):
+    assert not accessibility(page), (what, accessibility(page))
+    assert not contrasts(page), (what, contrasts(page))
+    assert not small_targets(page), (what, small_targets(page))
+
+
+def test_nothing_is_wider_than_a_small_phone(visit, hall):
+    event = hall(name="A Rather Long Name of a Concert With Donaudampfschifffahrtsgesellschaft in It")
+    visitor = visit(viewport={"width": 320, "height": 640}).register()
+    for path in ("/", event.path, "/tickets", "/account"):
+        page = visitor.goto(path)
+        page.wait_for_selector("h1")
+        page.wait_for_timeout(300)
+        assert not overflowing(page), path
+
+
+def test_the_page_is_served_with_its_protections(stack, anyone):
+    answer = anyone.get("/")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert "no-cache" in answer.headers["Cache-Control"]
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", answer.text)
+    tag = answer.headers["ETag"]
+    again = anyone.call("GET", "/event/12", headers={"If-None-Match": tag})
+    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+    for name in set(re.findall(r'"(/assets/[^"]+)"', answer.text)):
+        asset = anyone.get(name)
+        assert asset.status_code == 200 and "immutable" in asset.headers["Cache-Control"]
+        for imported in re.findall(r'from "\./([^"]+)"', asset.text):
+            assert anyone.get(name.rsplit("/", 1)[0] + "/" + imported).status_code == 200, imported
