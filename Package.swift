@@ -100,6 +100,7 @@ let package = Package(
     tests("HTTPServerTests", foundations + ["JSON", "HTTPServer"]),
     tests("HTTPClientTests", foundations + ["HTTPServer", "HTTPClient"]),
     tests("PaymentsTests", foundations + ["JSON", "HTTPServer", "HTTPClient", "Payments", "PaymentStub"]),
+    tests("WebTests", ["Web", "EventLoop", "HTTPServer"]),
 
     // Servers of their own for the tests of what speaks to them.
     .target(name: "TestServers", path: "Tests/TestServers", swiftSettings: strict),

@@ -300,7 +300,7 @@ def test_a_hold_that_ran_out_goes_back_and_can_be_asked_for_again(visit, organiz
     other = waiting.goto(f"/event/{event}")
     expect(other.get_by_text("All held, some may come back")).to_be_visible()
     other.get_by_role("button", name="Get tickets").click()
-    expect(heading(other, "You are first in line for returns")).to_be_visible()
+    expect(heading(other, "You are in line for returns")).to_be_visible()
     expect(heading(page, "Your time to pay ran out")).to_be_visible(timeout=20_000)
     expect(heading(other, "Your 2 tickets are held")).to_be_visible()
     other.get_by_role("button", name="Give the seats back").click()

@@ -8,6 +8,7 @@ import {
   availability, count, countdown, counted, dayAndTime, isOwnZone, longDate, money, moneyRange, seatName,
   timeOfDay,
 } from "./format.js";
+import { openPlaces } from "./line.js";
 import { explainReserve, reserve } from "./order.js";
 import { Picker } from "./picker.js";
 import { poster } from "./poster.js";
@@ -100,6 +101,7 @@ class EventPage {
       this.summary);
     describeForMachines(event, this.signal);
     this.draw();
+    this.findMine();
     followSale(event.id, { signal: this.signal, onUpdate: (queue) => this.update(queue) });
     everySecond(() => this.tick(), this.signal);
     document.addEventListener("visibilitychange", () => {
@@ -131,6 +133,13 @@ class EventPage {
     if (before !== this.state || isOld) this.reload();
     this.drawSale();
     this.drawButton();
+  }
+
+  /** Whether this buyer already has a place in the line. */
+  async findMine() {
+    const remembered = places().filter((each) => each.event_id === this.event.id);
+    [this.mine] = await openPlaces(remembered, this.signal);
+    if (!this.signal.aborted) this.drawSale();
   }
 
   async reload() {
@@ -210,7 +219,7 @@ class EventPage {
   notices() {
     const { event, queue, opensIn } = this;
     const found = [];
-    const mine = places().find((each) => each.event_id === event.id && !each.ended);
+    const { mine } = this;
     if (mine) {
       found.push({ tone: "good", icon: "ticket", key: mine.id, nodes: [
         h("strong", null, "You have a place in this line. "),

@@ -2,6 +2,7 @@
 
 import { call, Problem, waitAfter } from "./api.js";
 import { pause } from "./clock.js";
+import { remember } from "./session.js";
 
 /** Seconds the server may hold an answer back, and milliseconds after which no answer is coming. */
 const longPoll = 20;
@@ -16,6 +17,23 @@ const ended = new Set(["purchased", "expired", "sold_out", "cancelled", "rejecte
 
 export function hasEnded(request) {
   return ended.has(request.state) || (request.state === "declined" && !request.expires_at);
+}
+
+/** Asks once where remembered places stand, since their pages may be closed; resolves to those still open. */
+export async function openPlaces(remembered, signal) {
+  const open = await Promise.all(remembered.filter((each) => !each.ended && each.event_id).map(async (each) => {
+    try {
+      const request = await call("GET", `/api/request/${encodeURIComponent(each.id)}`, { signal });
+      remember(each.id, { state: request.state, ended: hasEnded(request) });
+      return hasEnded(request) ? [] : [{ ...each, state: request.state }];
+    } catch (error) {
+      // Nobody knows it any more, or nobody can tell right now: then what we remember stands.
+      if (error.status !== 404) return [each];
+      remember(each.id, { ended: true });
+      return [];
+    }
+  }));
+  return open.flat();
 }
 
 export class Line {

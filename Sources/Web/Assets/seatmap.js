@@ -33,13 +33,13 @@ export class SeatMap {
       "aria-label": "Seat map", "aria-describedby": hint }, this.canvas, this.options, this.tip);
     const zoom = (label, name, factor) => h("button", { type: "button", class: "icon-button",
       "aria-label": label, onclick: () => factor ? this.zoomBy(factor) : this.fit() }, icon(name));
-    this.node = h("div", { class: "seat-map" },
-      this.box,
-      h("div", { class: "seat-zoom" }, zoom("Zoom in", "plus", 1.6), zoom("Zoom out", "minus", 1 / 1.6),
-        zoom("Show all", "fit")),
-      h("p", { class: "hidden", id: hint },
-        "Arrow keys move from seat to seat, space chooses or lets go. N goes to the next free seat, P to the "
-        + "one before. Home and End go to the ends of the row, plus and minus zoom."));
+    this.node = h("div", { class: "seat-frame" },
+      h("div", { class: "seat-map" }, this.box,
+        h("div", { class: "seat-zoom" }, zoom("Zoom in", "plus", 1.6), zoom("Zoom out", "minus", 1 / 1.6),
+          zoom("Show all", "fit"))),
+      h("p", { class: "seat-hint", id: hint },
+        "Arrow keys move, space chooses or lets go. N and P find the next and the previous free seat, Home and "
+        + "End the ends of a row."));
     this.view = { scale: 1, x: 0, y: 0 };
     this.pointers = new Map();
     this.listen(signal);

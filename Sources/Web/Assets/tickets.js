@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { h, icon, put, setText } from "./dom.js";
 import { counted, dayAndTime, money } from "./format.js";
 import { eventDetails } from "./known.js";
+import { openPlaces } from "./line.js";
 import { poster } from "./poster.js";
 import { places } from "./session.js";
 import { stubs } from "./stub.js";
@@ -12,17 +13,22 @@ export function ticketsView(context) {
   const { signal } = context;
   const status = h("p", { class: "quiet", role: "status" }, "Loading…");
   const list = h("div", { class: "purchases" });
-  const waiting = places().filter((each) => !each.ended && each.event_id);
+  const waitingList = h("ul");
+  const waiting = h("section", { class: "waiting", "aria-labelledby": "waiting-title", hidden: true },
+    h("h2", { id: "waiting-title" }, "In line now"), waitingList);
   load();
+  openPlaces(places(), signal).then(drawWaiting);
   return {
     title: "My tickets",
     node: h("div", { class: "my-tickets" },
       h("h1", { tabindex: "-1" }, "My tickets"),
-      waiting.length > 0 && h("section", { class: "waiting", "aria-labelledby": "waiting-title" },
-        h("h2", { id: "waiting-title" }, "In line now"),
-        h("ul", null, waiting.map(waitingPlace))),
-      status, list),
+      waiting, status, list),
   };
+
+  function drawWaiting(open) {
+    waiting.hidden = open.length === 0;
+    put(waitingList, open.map(waitingPlace));
+  }
 
   async function load() {
     try {

@@ -23,7 +23,7 @@ const texts = {
       + "held for you.",
   },
   standby: {
-    title: "You are first in line for returns",
+    title: "You are in line for returns",
     text: "Everything you asked for is held by people who are paying right now. The moment someone does not pay, "
       + "the seats are yours, before anyone behind you.",
   },
