@@ -59,8 +59,9 @@ test: ## Run every test (on a machine with nothing installed: installs, builds, 
 	@deploy/test
 
 .PHONY: test-fast
-test-fast: build ## Run the Swift tests only
-	@deploy/with-servers swift test -c release
+test-fast: deps ## Run the Swift tests only
+	@swift build -c release --build-tests
+	@deploy/with-servers swift test -c release --skip-build
 
 .PHONY: lint
 lint: ## Check the format of Swift, and the scripts

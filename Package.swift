@@ -10,6 +10,8 @@ let strict: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
   .enableUpcomingFeature("InternalImportsByDefault"),
   .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  // Tests look inside modules; with this, they run against the very build that ships, not a second one.
+  .unsafeFlags(["-enable-testing"], .when(configuration: .release)),
 ]
 
 func module(_ name: String, _ dependencies: [String], resources: [Resource]? = nil) -> Target {

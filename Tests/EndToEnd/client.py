@@ -68,9 +68,9 @@ class Client:
         answer = ok(self.reserve(event, quantity, **fields), 202)
         return self.await_state(answer["request_id"], "reserved")
 
-    def buy(self, event, quantity=1, **fields):
+    def buy(self, event, quantity=1, seconds=30, **fields):
         answer = ok(self.reserve(event, quantity, payment_method=VISA, **fields), 202)
-        return self.await_state(answer["request_id"], "purchased")
+        return self.await_state(answer["request_id"], "purchased", seconds=seconds)
 
     # --- What an organizer does ---
 

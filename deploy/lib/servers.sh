@@ -162,7 +162,8 @@ redis_start() { # DIRECTORY PORT LOG [LINE…]
   (
     exec setsid "${prefix[@]}" redis-server - >>"$log" 2>&1 < <(
       printf '%s\n' "bind 127.0.0.1" "port $port" "dir \"$directory\"" "daemonize no" 'save ""' \
-        "appendonly yes" "appendfsync always" "maxmemory-policy noeviction" "$@"
+        "appendonly yes" "appendfsync always" "maxmemory-policy noeviction" \
+        "hash-max-listpack-entries 512" "$@"
     )
   ) &
   started_pid=$!
@@ -176,13 +177,4 @@ redis_start() { # DIRECTORY PORT LOG [LINE…]
   done
   stop_process "$started_pid" TERM 10
   return 1
-}
-
-# Runs SQL (standard input) in DATABASE_URL and prints rows without decoration; stops at the first error.
-run_sql() { # DATABASE_URL
-  local password
-  # The password goes by the environment, which other users cannot read, unlike the argument list.
-  password=$(sed -E 's#^[a-z]+://[^:@/]*:([^@]*)@.*$#\1#' <<<"$1")
-  PGPASSWORD=$password PGOPTIONS="--client-min-messages=warning" "$(postgres_bin)/psql" -X -q -A -t \
-    -v ON_ERROR_STOP=1 -d "$(sed -E 's#^([a-z]+://[^:@/]*):[^@]*@#\1@#' <<<"$1")"
 }

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Makes Onsale's database and its two roles, run once as a superuser (psql's usual PG… variables say where):
+#   OWNER_PASSWORD=… APP_PASSWORD=… sh roles.sh
+# onsale_owner owns the schema and is for `onsale migrate` alone; onsale_app, which everything else uses, reads
+# and writes rows and can do nothing else.
+set -eu
+psql -v ON_ERROR_STOP=1 -v owner="$OWNER_PASSWORD" -v app="$APP_PASSWORD" \
+  -U "${POSTGRES_USER:-postgres}" -d postgres <<'SQL'
+CREATE ROLE onsale_owner LOGIN PASSWORD :'owner';
+CREATE ROLE onsale_app LOGIN PASSWORD :'app';
+CREATE DATABASE onsale OWNER onsale_owner;
+\connect onsale
+REVOKE ALL ON DATABASE onsale FROM PUBLIC;
+GRANT CONNECT, TEMPORARY ON DATABASE onsale TO onsale_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE onsale_owner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO onsale_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE onsale_owner GRANT USAGE, SELECT ON SEQUENCES TO onsale_app;
+SQL
