@@ -43,7 +43,7 @@ package struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
     retryAfter: 2)
   package static let overloaded = Problem(
     503, "overloaded", "More requests arrive than can be answered. Try again.", retryAfter: 2)
-  package static let notFound = Problem(404, "not_found", "There is no such thing here.")
+  package static let unknownEvent = Problem(404, "unknown_event", "There is no event with this id.")
 }
 
 /// What a client is told about `error`: the one mapping for all roles. What nobody expected is logged and 500.
@@ -95,7 +95,7 @@ private func problem(for error: PostgresError) -> Problem {
 
 private func problem(for error: StoreError) -> Problem {
   switch error.code {
-  case .notFound: Problem(404, "not_found", error.message)
+  case .notFound: .unknownEvent
   case .conflict: Problem(409, "conflict", error.message)
   case .invalid: Problem(422, "invalid", error.message)
   case .noQueue: Problem(409, "not_open", "The sale of this event is not open.")

@@ -56,7 +56,7 @@ extension HTTPRequest {
   package func eventID() throws(Problem) -> Int {
     guard let text = parameters["id"], text.utf8.count <= 18, text.utf8.allSatisfy({ (48...57).contains($0) }),
       let id = Int(text), id > 0
-    else { throw Problem(404, "not_found", "There is no such event.") }
+    else { throw .unknownEvent }
     return id
   }
 }

@@ -160,7 +160,7 @@ package final class Admin {
     let id = try request.eventID()
     return answer { [events, queue] in
       guard let json = try await EventReport(events: events, queue: queue).json(event: id) else {
-        throw Self.noEvent
+        throw Problem.unknownEvent
       }
       return .json(200, json, headers: Self.uncached)
     }
@@ -173,7 +173,7 @@ package final class Admin {
     let before = try items.optionalInt("before", in: 1...Int.max) ?? .max
     let limit = try items.optionalInt("limit", in: Self.pageSizes) ?? 100
     return answer { [events] in
-      guard try await events.settings(event: id) != nil else { throw Self.noEvent }
+      guard try await events.settings(event: id) != nil else { throw Problem.unknownEvent }
       let page = try await events.log(event: id, before: before, limit: limit)
       let entries = page.map { entry -> JSON in
         [
@@ -186,6 +186,4 @@ package final class Admin {
     }
   }
 
-  private static let uncached: HTTPResponse.Headers = [("Cache-Control", "no-store")]
-  private static let noEvent = Problem(404, "not_found", "There is no such event.")
-}
+  private static let uncached: HTTPResponse.Headers = [("Cache-Control", "no-store")]}

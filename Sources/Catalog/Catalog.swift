@@ -119,7 +119,7 @@ package final class Catalog {
       return .now(Self.respond(answer.value.body, answer.value.tag, known, age: answer.ageMilliseconds))
     }
     return answer { [pages] in
-      guard let answer = try await pages.cache.answer(id) else { throw Self.noEvent }
+      guard let answer = try await pages.cache.answer(id) else { throw Problem.unknownEvent }
       return Self.respond(answer.value.body, answer.value.tag, known, age: answer.ageMilliseconds)
     }
   }
@@ -131,7 +131,7 @@ package final class Catalog {
     let known = request.header("If-None-Match")
     if let answer = seats.immediate(query) { return .now(try Self.respond(answer, known)) }
     return answer { [self] in
-      guard let answer = try await seats.answer(query) else { throw Self.noEvent }
+      guard let answer = try await seats.answer(query) else { throw Problem.unknownEvent }
       return try Self.respond(answer, known)
     }
   }
@@ -157,8 +157,6 @@ package final class Catalog {
     let tag = EntityTag.of(page.unavailable + Array("\(query.section ?? "")/\(list.total)".utf8))
     return SeatAnswer(body: body, tag: tag)
   }
-
-  private static let noEvent = Problem(404, "not_found", "There is no such event.")
 
   private static func respond(
     _ body: [UInt8], _ tag: String, _ known: String?, age: UInt64

@@ -121,10 +121,11 @@ package final class Notifier {
 
   private func currentStatus(_ id: RequestID, _ event: EventWatch) async throws -> RequestStatus? {
     if let status = event.status(id.position) { return status }
-    guard let record = try await watch.record(event, id.position), let document = event.document,
-      document.generation == id.generation
-    else { return nil }
-    return RequestStatus(position: id.position, document: document, record: record)
+    let record = try await watch.record(event, id.position)
+    guard let document = event.document, document.generation == id.generation else { return nil }
+    // Without a record it ended with everyone in line; or there should be one, and nothing can be said.
+    return record.map { RequestStatus(position: id.position, document: document, record: $0) }
+      ?? RequestStatus(position: id.position, document: document)
   }
 
   private func respondNow(_ text: String, _ id: RequestID, _ event: EventWatch) async throws -> HTTPResponse {

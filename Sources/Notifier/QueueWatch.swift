@@ -143,18 +143,17 @@ package final class EventWatch {
 
   fileprivate var isReading: Bool { reading != nil }
 
-  /// Whether this place is in line and needs no record to be answered.
-  package func isWaiting(_ position: Int, _ document: QueueDocument) -> Bool {
-    position > document.head && position > document.soldOutUpTo && position > document.closedUpTo
-      && !cancelled.contains(position)
-  }
-
+  /// The status of a request that can be told from memory; `nil` if its record must be read.
   package func status(_ position: Int) -> RequestStatus? {
     guard let document else { return nil }
     if let record = records[position] {
       return RequestStatus(position: position, document: document, record: record)
     }
-    return cancelled.contains(position) ? nil : RequestStatus(position: position, document: document)
+    if cancelled.contains(position) { return nil }
+    // Still in line, or ended together with everyone in line: neither has a record.
+    let ended = max(document.soldOutUpTo, document.closedUpTo)
+    guard position > document.head || position > document.decidedUpTo && position <= ended else { return nil }
+    return RequestStatus(position: position, document: document)
   }
 
   fileprivate func apply(_ change: QueueChange) {
@@ -188,7 +187,10 @@ package final class EventWatch {
       wakeAll()
       return
     }
-    if cancelled.count > 1_000 { cancelled = cancelled.filter { $0 > new.head } }
+    // Those who left a line that has ended since keep their own answer.
+    if cancelled.count > 1_000, new.soldOutUpTo < new.head, new.closedUpTo < new.head {
+      cancelled = cancelled.filter { $0 > new.head }
+    }
     if new.soldOutUpTo > old?.soldOutUpTo ?? 0 || new.closedUpTo > old?.closedUpTo ?? 0 { wakeAll() }
   }
 

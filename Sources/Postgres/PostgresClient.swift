@@ -113,7 +113,7 @@ package final class PostgresClient {
       guard results[statements.count + 1].tag == "COMMIT" else {
         throw PostgresError(.server, "rolled back", sqlState: "25P02")
       }
-      return results[1...statements.count].map(\.rows)
+      return results[1..<statements.count + 1].map(\.rows)
     }
   }
 

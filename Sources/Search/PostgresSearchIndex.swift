@@ -58,12 +58,12 @@ package final class PostgresSearchIndex: SearchIndex {
     COMMENT ON COLUMN search_text.words IS 'weight A: name, B: location, C: description';
     CREATE INDEX IF NOT EXISTS search_text_words ON search_text USING gin (words) WITH (fastupdate = off);
 
-    CREATE TABLE IF NOT EXISTS search_word (word text PRIMARY KEY);
+    CREATE TABLE IF NOT EXISTS search_word (word text COLLATE "C" PRIMARY KEY);
     COMMENT ON TABLE search_word IS 'every word of the index, for correcting what was mistyped; never shrinks';
     CREATE INDEX IF NOT EXISTS search_word_trigrams ON search_word USING gin (word gin_trgm_ops);
 
     CREATE OR REPLACE FUNCTION search_similar_words(term text, most int) RETURNS SETOF text
-    LANGUAGE sql STABLE SET pg_trgm.similarity_threshold = 0.2 AS
+    LANGUAGE sql STABLE ROWS 30 SET pg_trgm.similarity_threshold = 0.2 SET enable_seqscan = off AS
     'SELECT word FROM search_word WHERE word % term ORDER BY similarity(word, term) DESC, word LIMIT most';
     COMMIT;
     """
@@ -123,7 +123,8 @@ package final class PostgresSearchIndex: SearchIndex {
       UNION ALL
       SELECT t.number, t.word, true FROM unnest(\(typed)::text[]) WITH ORDINALITY t(word, number)
       WHERE EXISTS (SELECT FROM search_word s WHERE s.word = t.word)
-        OR t.word = \(unfinished)::text AND EXISTS (SELECT FROM search_word s WHERE starts_with(s.word, t.word))
+        OR t.word = \(unfinished)::text AND EXISTS (
+          SELECT FROM search_word s WHERE s.word >= t.word AND s.word < t.word || chr(1114111))
       """)
     var candidates = [[String]](repeating: [], count: terms.count)
     var isKnown = [Bool](repeating: false, count: terms.count)

@@ -4,11 +4,81 @@ package import Postgres
 /// Queues that have left Redis, in PostgreSQL.
 @LoopActor
 package final class ArchiveStore {
-  package init(_ postgres: PostgresClient) {}
+  private let postgres: PostgresClient
 
-  /// The last head document of a queue, or `nil` if it was never archived.
-  package func outcome(event: Int, generation: Int) async throws -> QueueDocument? { nil }
+  package init(_ postgres: PostgresClient) { self.postgres = postgres }
 
-  /// The record of a request that was decided by itself.
-  package func record(event: Int, generation: Int, position: Int) async throws -> RequestRecord? { nil }
+  /// The records of a hundred positions, as lines of `<position modulo 100>=<record>`.
+  package struct Bucket: Sendable, Equatable {
+    package let number: Int
+    package let records: String
+  }
+
+  // MARK: Reading
+
+  /// The last head document of a queue, or `nil` if it was never archived, or not completely yet.
+  package func outcome(event: Int, generation: Int) async throws -> QueueDocument? {
+    let rows = try await postgres.query(
+      """
+      SELECT head, tail, sold_out_up_to, closed_up_to, free, sold, message FROM queue_outcome
+      WHERE event_id = \(event) AND generation = \(generation)
+      """)
+    guard let row = rows.first else { return nil }
+    return QueueDocument(
+      closed: generation, head: try row.int("head"), tail: try row.int("tail"), free: try row.int("free"),
+      sold: try row.int("sold"), soldOutUpTo: try row.int("sold_out_up_to"),
+      closedUpTo: try row.int("closed_up_to"), message: try row.string("message"))
+  }
+
+  /// The record of a request that was decided by itself, or `nil`.
+  package func record(event: Int, generation: Int, position: Int) async throws -> RequestRecord? {
+    let rows = try await postgres.query(
+      """
+      SELECT records FROM request_archive
+      WHERE event_id = \(event) AND generation = \(generation) AND bucket = \(position / QueueStore.recordsPerBucket)
+      """)
+    guard let records = try rows.first?.string("records") else { return nil }
+    let slot = "\(position % QueueStore.recordsPerBucket)="
+    return records.split(separator: "\n").first { $0.hasPrefix(slot) }
+      .flatMap { RequestRecord(String($0.dropFirst(slot.count))) }
+  }
+
+  // MARK: Writing
+
+  /// The first bucket that is not archived yet; those before it are.
+  package func nextBucket(event: Int, generation: Int) async throws -> Int {
+    let rows = try await postgres.query(
+      """
+      SELECT coalesce(max(bucket) + 1, 0) AS next FROM request_archive
+      WHERE event_id = \(event) AND generation = \(generation)
+      """)
+    return try rows.first?.int("next") ?? 0
+  }
+
+  /// Writes buckets, in ascending order. Repeating it changes nothing.
+  package func write(event: Int, generation: Int, _ buckets: [Bucket]) async throws {
+    if buckets.isEmpty { return }
+    _ = try await postgres.query(
+      """
+      INSERT INTO request_archive (event_id, generation, bucket, records)
+      SELECT \(event)::bigint, \(generation)::int, i.bucket, i.records
+      FROM unnest(\(buckets.map(\.number))::int[], \(buckets.map(\.records))::text[]) AS i (bucket, records)
+      ON CONFLICT (event_id, generation, bucket) DO UPDATE SET records = excluded.records
+      """)
+  }
+
+  /// Notes how the queue ended, after all its buckets were written. What was sold is counted here, where the truth
+  /// about it is. Repeating it changes nothing.
+  package func close(event: Int, _ document: QueueDocument) async throws {
+    _ = try await postgres.query(
+      """
+      INSERT INTO queue_outcome
+        (event_id, generation, head, tail, sold_out_up_to, closed_up_to, free, sold, message)
+      SELECT \(event)::bigint, \(document.generation)::int, \(document.head)::bigint, \(document.tail)::bigint,
+        \(document.soldOutUpTo)::bigint, \(document.closedUpTo)::bigint, count(*) FILTER (WHERE NOT purchased),
+        count(*) FILTER (WHERE purchased), \(document.message)::text
+      FROM ticket WHERE event_id = \(event)
+      ON CONFLICT DO NOTHING
+      """)
+  }
 }

@@ -65,7 +65,8 @@ extension EventStore {
       """
     ).map { row in
       Seat(
-        id: try row.int("id"), section: try row.int("section_id"), row: row["row"].string, seat: row["seat"].string,
+        id: try row.int("id"), section: try row.int("section_id"), row: row["row"].string,
+        seat: row["seat"].string,
         price: try row.int("price"))
     }
   }
@@ -143,7 +144,8 @@ extension EventStore {
       """
     ).map { row in
       LogEntry(
-        id: try row.int("id"), at: try row.int("at"), who: try row.string("who"), action: try row.string("action"),
+        id: try row.int("id"), at: try row.int("at"), who: try row.string("who"),
+        action: try row.string("action"),
         detail: try row.string("detail"))
     }
   }

@@ -52,7 +52,9 @@ package final class EventStore {
   /// Adds tickets to sections that are there, by their names, and to new ones.
   /// - Returns: how many tickets were added.
   package func addTickets(event: Int, _ sections: [SectionDraft], by who: String) async throws -> Int {
-    if let problem = SectionDraft.problem(with: sections) { throw StoreError(.invalid, "There are \(problem).") }
+    if let problem = SectionDraft.problem(with: sections) {
+      throw StoreError(.invalid, "There are \(problem).")
+    }
     return try await postgres.withTransaction { transaction in
       let state = try await Self.lock(event, transaction)
       if state == .closed { throw StoreError(.conflict, "The sale is closed.") }
@@ -119,7 +121,9 @@ package final class EventStore {
     var batch = Batch(), next = firstTicket
     for section in sections {
       for (index, seat) in section.draft.seats.enumerated() {
-        batch.add(next, section: section.id, seat, rank: section.rank + index, price: seat.price ?? section.draft.price)
+        batch.add(
+          next, section: section.id, seat, rank: section.rank + index,
+          price: seat.price ?? section.draft.price)
         next += 1
         if batch.ids.count == ticketsPerStatement {
           _ = try await transaction.query(batch.insertion(event: event))
@@ -172,7 +176,8 @@ package final class EventStore {
     if let row = taken.first {
       throw StoreError(
         .conflict,
-        "Row \(row["row"].string ?? "-") seat \(row["seat"].string ?? "") of \"\(section.name)\" is there already.")
+        "Row \(row["row"].string ?? "-") seat \(row["seat"].string ?? "") of \"\(section.name)\" is there already."
+      )
     }
   }
 
@@ -284,11 +289,14 @@ package final class EventStore {
 
   private static func lock(_ event: Int, _ transaction: PostgresTransaction) async throws -> EventState {
     let rows = try await transaction.query("SELECT state FROM event WHERE id = \(event) FOR UPDATE")
-    guard let row = rows.first, let state = EventState(rawValue: try row.string("state")) else { throw unknown }
+    guard let row = rows.first, let state = EventState(rawValue: try row.string("state")) else {
+      throw unknown
+    }
     return state
   }
 
-  private static func settings(_ event: Int, _ transaction: PostgresTransaction) async throws -> EventSettings {
+  private static func settings(_ event: Int, _ transaction: PostgresTransaction) async throws -> EventSettings
+  {
     let rows = try await transaction.query(
       "SELECT \(unsafeSQL: EventSettings.columns) FROM event e WHERE e.id = \(event)")
     guard let row = rows.first else { throw unknown }

@@ -24,28 +24,44 @@ package struct Migrations {
   /// Applies what is missing. Running it again, or from two processes at once, changes nothing.
   /// - Returns: how many steps were applied.
   package func run() async throws -> Int {
-    try await postgres.script("CREATE TABLE IF NOT EXISTS schema_step (id int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())")
+    try await postgres.script(
+      """
+      SELECT pg_advisory_xact_lock(\(Self.lockKey));
+      CREATE TABLE IF NOT EXISTS schema_step (id int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
+      """)
     var applied = 0
     for (index, step) in Self.steps.enumerated() {
       let id = index + 1
-      let done = try await postgres.withTransaction { transaction in
-        _ = try await transaction.query("SELECT pg_advisory_xact_lock(\(Self.lockKey))")
-        return try await !transaction.query("SELECT 1 FROM schema_step WHERE id = \(id)").isEmpty
-      }
-      if done { continue }
-      try await postgres.script(
-        """
-        BEGIN;
-        SELECT pg_advisory_xact_lock(\(Self.lockKey));
-        \(step)
-        INSERT INTO schema_step (id) VALUES (\(id));
-        COMMIT;
-        """)
+      guard try await apply(id, step) else { continue }
       applied += 1
       logger.info("schema step applied", ["schema.step": id])
     }
-    try await postgres.script(searchSchema)
+    if !searchSchema.isEmpty {
+      try await postgres.script("SELECT pg_advisory_xact_lock(\(Self.lockKey)); \(searchSchema)")
+    }
     return applied
+  }
+
+  /// - Returns: whether it was this call that applied the step.
+  private func apply(_ id: Int, _ step: String) async throws -> Bool {
+    if try await isApplied(id) { return false }
+    do {
+      // The step's number comes first: whoever was second to get the lock fails before doing anything.
+      try await postgres.script(
+        """
+        SELECT pg_advisory_xact_lock(\(Self.lockKey));
+        INSERT INTO schema_step (id) VALUES (\(id));
+        \(step)
+        """)
+      return true
+    } catch {
+      guard error.isUniqueViolation, try await isApplied(id) else { throw error }
+      return false
+    }
+  }
+
+  private func isApplied(_ id: Int) async throws -> Bool {
+    try await !postgres.query("SELECT 1 FROM schema_step WHERE id = \(id)").isEmpty
   }
 
   private static let steps: [String] = [
@@ -167,6 +183,32 @@ package struct Migrations {
     CREATE INDEX event_due ON event (onsale_at) WHERE state = 'draft' AND onsale_at IS NOT NULL;
     CREATE INDEX event_alive ON event (id) WHERE state IN ('open', 'paused');
     CREATE INDEX audit_log_by_event ON audit_log (event_id, id);
+    """,
+    """
+    -- How a queue ended, once it has left Redis. Written last: what it is made of is complete then.
+    CREATE TABLE queue_outcome (
+      event_id bigint NOT NULL,
+      generation int NOT NULL,
+      head bigint NOT NULL,
+      tail bigint NOT NULL,
+      sold_out_up_to bigint NOT NULL,
+      closed_up_to bigint NOT NULL,
+      free int NOT NULL,
+      sold int NOT NULL,
+      message text NOT NULL,
+      archived_at timestamptz NOT NULL DEFAULT now(),
+      PRIMARY KEY (event_id, generation)
+    );
+
+    -- Requests that were decided one by one, a hundred positions a row.
+    CREATE TABLE request_archive (
+      event_id bigint NOT NULL,
+      generation int NOT NULL,
+      bucket int NOT NULL,
+      records text NOT NULL,
+      PRIMARY KEY (event_id, generation, bucket)
+    );
+    COMMENT ON COLUMN request_archive.records IS 'lines of <position modulo 100>=<record>';
     """,
   ]
 }

@@ -1,5 +1,5 @@
 package import EventLoop
-package import Onsale
+import Onsale
 package import Postgres
 
 /// Requests whose queue is not in Redis any more, answered from PostgreSQL: after a sale has ended, or when Redis
@@ -38,7 +38,8 @@ package final class PastRequests {
     return RequestStatus(state: .rejected, reason: "queue_lost")
   }
 
-  package func confirmAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.ConfirmAnswer {
+  package func confirmAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.ConfirmAnswer
+  {
     guard let found = try await purchases.find(key) else { return .notReserved }
     if found.user != user { return .forbidden }
     return switch found.standing.state {
@@ -79,7 +80,8 @@ package final class PastRequests {
     guard let row = rows.first else { return nil }
     let outcome = try await archive.outcome(event: event, generation: try row.int("generation"))
     return Summary(
-      state: try row.string("state"), head: outcome?.head ?? 0, tail: outcome?.tail ?? 0, free: try row.int("free"),
+      state: try row.string("state"), head: outcome?.head ?? 0, tail: outcome?.tail ?? 0,
+      free: try row.int("free"),
       sold: try row.int("sold"), message: try row.string("message"))
   }
 }

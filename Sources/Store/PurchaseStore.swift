@@ -60,13 +60,13 @@ package final class PurchaseStore {
       """
       INSERT INTO purchase
         (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
-      SELECT i.event, i.generation, i.position, i.user_id, 'paying', i.try, i.tickets::int[], i.amount, e.currency,
-        i.method
+      SELECT DISTINCT ON (i.event, i.generation, i.position) i.event, i.generation, i.position, i.user_id, 'paying',
+        i.try, i.tickets::int[], i.amount, e.currency, i.method
       FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(group.map(\.user))::text[],
         \(attempts)::int[], \(tickets)::text[], \(group.map(\.amount))::bigint[], \(group.map(\.method))::text[])
         AS i (event, generation, position, user_id, try, tickets, amount, method)
       JOIN event e ON e.id = i.event
-      ORDER BY 1, 2, 3
+      ORDER BY i.event, i.generation, i.position, i.try DESC
       ON CONFLICT (event_id, generation, position) DO UPDATE
       SET try = excluded.try, method = excluded.method, state = 'paying', payment_id = NULL, reason = NULL,
         updated_at = now()
@@ -142,6 +142,10 @@ package final class PurchaseStore {
         \(group.map(\.reason))::text[]) AS i (event, generation, position, try, outcome, payment_id, reason)
       WHERE p.event_id = i.event AND p.generation = i.generation AND p.position = i.position AND p.try = i.try
         AND p.state = 'paying'
+        -- Nothing is sold that is not claimed, whatever the caller believes.
+        AND (i.outcome <> 'sold' OR cardinality(p.tickets) = (SELECT count(*) FROM claim c
+          WHERE c.event_id = p.event_id AND c.ticket_id = ANY (p.tickets) AND c.generation = p.generation
+            AND c.position = p.position))
       """,
       """
       UPDATE ticket t
@@ -201,7 +205,8 @@ package final class PurchaseStore {
     }
     return Standing(
       state: state, attempt: try row.int("try"), amount: try row.int("amount"),
-      currency: try row.string("currency"), method: try row.string("method"), paymentID: row["payment_id"].string,
+      currency: try row.string("currency"), method: try row.string("method"),
+      paymentID: row["payment_id"].string,
       reason: row["reason"].string ?? "", ownsItsTickets: try row.bool("owns"))
   }
 
@@ -259,7 +264,7 @@ package final class PurchaseStore {
     let rows = try await postgres.query(
       """
       UPDATE outbox o
-      SET attempts = attempts + 1, available_at = now() + least(interval '5 min', interval '20 s' * 2 ^ o.attempts)
+      SET attempts = attempts + 1, available_at = now() + interval '20 s' * 2 ^ least(o.attempts, 4)
       FROM (SELECT event_id, generation, position, kind, payment_id FROM outbox WHERE available_at <= now()
         ORDER BY available_at LIMIT \(limit) FOR UPDATE SKIP LOCKED) d
       WHERE o.event_id = d.event_id AND o.generation = d.generation AND o.position = d.position
@@ -271,7 +276,8 @@ package final class PurchaseStore {
         key: Key(
           event: try row.int("event_id"), generation: try row.int("generation"),
           position: try row.int("position")),
-        kind: try row.string("kind") == "capture" ? .capture : .cancel, paymentID: try row.string("payment_id"),
+        kind: try row.string("kind") == "capture" ? .capture : .cancel,
+        paymentID: try row.string("payment_id"),
         attempts: try row.int("attempts"))
     }
   }

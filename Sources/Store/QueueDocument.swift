@@ -14,6 +14,8 @@ package struct QueueDocument: Sendable, Equatable {
   package var soldOutUpTo: Int
   /// Positions up to this one that have no record of their own ended because the event closed.
   package var closedUpTo: Int
+  /// Positions beyond this one that ended with everyone in line have no record, unless their buyers had left.
+  package var decidedUpTo: Int
   package var isSoldOut: Bool
   /// Grows with every change but a join.
   package var version: Int
@@ -21,7 +23,7 @@ package struct QueueDocument: Sendable, Equatable {
 
   static let fields = [
     "generation", "state", "head", "tail", "free", "held", "sold", "granted_per_second", "sold_out_up_to",
-    "closed_up_to", "sold_out", "version", "message",
+    "closed_up_to", "sold_out", "version", "decided_up_to", "message",
   ]
 
   /// - Parameter values: in the order of `fields`.
@@ -41,7 +43,32 @@ package struct QueueDocument: Sendable, Equatable {
     isSoldOut = values[10] == "1"
     version = integer(11)
     // The message comes last because it may contain the separator.
-    message = values[12...].joined(separator: "|")
+    decidedUpTo = integer(12)
+    message = values[13...].joined(separator: "|")
+  }
+}
+
+extension QueueDocument {
+  /// The last document of a queue that has left Redis.
+  init(
+    closed generation: Int, head: Int, tail: Int, free: Int, sold: Int, soldOutUpTo: Int, closedUpTo: Int,
+    message: String
+  ) {
+    self.generation = generation
+    state = "closed"
+    self.head = head
+    self.tail = tail
+    self.free = free
+    held = 0
+    self.sold = sold
+    grantedPerSecond = 0
+    self.soldOutUpTo = soldOutUpTo
+    self.closedUpTo = closedUpTo
+    // Every record of an archived queue is looked up first.
+    decidedUpTo = tail
+    isSoldOut = false
+    version = 0
+    self.message = message
   }
 }
 
@@ -91,7 +118,9 @@ package struct RequestRecord: Sendable, Equatable {
 
   init?(_ text: String) {
     let parts = text.split(separator: "|", maxSplits: 6, omittingEmptySubsequences: false)
-    guard parts.count == 7, let letter = parts[0].first, let state = State(rawValue: letter) else { return nil }
+    guard parts.count == 7, let letter = parts[0].first, let state = State(rawValue: letter) else {
+      return nil
+    }
     self.state = state
     attempt = Int(parts[1]) ?? 0
     deadline = Int(parts[2]) ?? 0

@@ -1,4 +1,5 @@
 import Foundation
+
 /// The Redis function library: every change of an event's queue is one of these calls, atomic and replicated.
 ///
 /// Keys of an event, all with its partition's hash tag so that they live in one slot (`P` is `{p3}:`, `E` the
@@ -22,7 +23,8 @@ import Foundation
 ///
 /// A record is `state|try|deadline|amount|tickets|reason|user key`.
 package enum QueueLibrary {
-  /// Part of the library's name: another version replaces the functions when it is loaded.
+  /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
+  /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
   package static let version = 1
 
   package static let source = #"""
@@ -98,7 +100,7 @@ package enum QueueLibrary {
     end
 
     local FIELDS = {'generation', 'state', 'head', 'tail', 'free', 'held', 'sold', 'granted_per_second',
-      'sold_out_up_to', 'closed_up_to', 'sold_out', 'version', 'message'}
+      'sold_out_up_to', 'closed_up_to', 'sold_out', 'version', 'decided_up_to', 'message'}
 
     -- Tells notifiers: the event's head document, and the positions whose state changed.
     local function announce(m, positions)
@@ -222,14 +224,15 @@ package enum QueueLibrary {
           put_record(p, pos, r)
         end
       end
-      local ends = redis.call('HMGET', m, 'tail', 'head')
-      local tail = ends[1]
+      local ends = redis.call('HMGET', m, 'tail', 'head', 'state')
+      local tail, state = ends[1], ends[3]
       -- A close that came since the owner read has moved the head past everyone: it never goes back.
       local head = math.max(tonumber(args[2]), tonumber(ends[2]))
       redis.call('HSET', m, 'head', head, 'free', args[4], 'held', args[5], 'sold', args[6],
         'granted_per_second', args[7], 'idle', args[8])
-      if args[3] == '1' then
-        redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
+      -- Whoever was told that the sale is closed is not told anything else any more.
+      if args[3] == '1' and state ~= 'closed' then
+        redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail, 'decided_up_to', head)
         redis.call('DEL', p .. 'q')
       end
       -- Somebody may have joined between the owner's read and this call, and have found it not idle.
@@ -265,6 +268,10 @@ package enum QueueLibrary {
       end
       local feedback = redis.call('LRANGE', p .. 'f', 0, 4999)
       if #feedback > 0 then redis.call('LTRIM', p .. 'f', 5000, -1) end
+      for _, news in ipairs(feedback) do
+        -- Marked free when it was given back, but a new owner may have written its own bitmap since.
+        if string.sub(news, 1, 1) == 'r' then mark(p, string.sub(news, 2), 0) end
+      end
       if #released > 0 then
         redis.call('HINCRBY', m, 'version', 1)
         announce(m, due)
@@ -295,7 +302,9 @@ package enum QueueLibrary {
       if not is_owner(m, args[1]) then return {'stale'} end
       redis.call('SET', prefix(m) .. 'b', args[2])
       redis.call('HSET', m, 'free', args[3], 'held', args[4], 'sold', args[5])
-      if args[6] == '1' then redis.call('HSET', m, 'sold_out', '0') end
+      if args[6] == '1' then
+        redis.call('HSET', m, 'sold_out', '0', 'decided_up_to', redis.call('HGET', m, 'tail'))
+      end
       redis.call('HINCRBY', m, 'version', 1)
       announce(m, {})
       return {'ok'}
@@ -338,15 +347,17 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
-    -- KEYS m; ARGV 5 for each: outcome (P purchased, D declined, X lost), position, try, reason, entry id or ''
+    -- KEYS m; ARGV 6 for each: outcome (P purchased, D declined, X lost), position, try, reason, entry id or '',
+    -- generation
     local function finish(keys, args)
       local m = keys[1]
       local p = prefix(m)
       local stream = partition(m) .. 'c'
       local changed = {}
-      for i = 1, #args, 5 do
+      local generation = redis.call('HGET', m, 'generation')
+      for i = 1, #args, 6 do
         local outcome, pos, try, reason, id = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 3], args[i + 4]
-        local r = get_record(p, pos)
+        local r = args[i + 5] == generation and get_record(p, pos)
         if r and r.state == 'C' and r.try == try then
           changed[#changed + 1] = pos
           r.state, r.reason = outcome, reason
@@ -382,7 +393,11 @@ package enum QueueLibrary {
       local r = get_record(p, pos)
       if not r or r.state == 'B' then
         if r and r.user ~= user then return {'forbidden'} end
-        if not r and (tonumber(pos) <= tonumber(v[2]) or tonumber(pos) <= tonumber(v[3])) then return {'ended'} end
+        if tonumber(pos) <= math.max(tonumber(v[2]), tonumber(v[3])) then return {'ended'} end
+        -- Whose place it is says the user's own entry: nobody is in line twice.
+        if not r and get_user(p, user) ~= tonumber(pos) then
+          return {#redis.call('XRANGE', p .. 'q', pos .. '-0', pos .. '-0') == 1 and 'forbidden' or 'unknown'}
+        end
         if redis.call('XDEL', p .. 'q', pos .. '-0') == 0 then return {'unknown'} end
         put_record(p, pos, {state = 'L', try = 0, deadline = 0, amount = '0', tickets = '', reason = '', user = user})
         let_user_go(p, user, pos, 0)
@@ -423,7 +438,7 @@ package enum QueueLibrary {
           return {'missing'}
         end
         redis.call('HSET', m, 'generation', args[1], 'head', 0, 'tail', 0, 'free', 0, 'held', 0, 'sold', 0,
-          'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'version', 0, 'idle', 0)
+          'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'decided_up_to', 0, 'version', 0, 'idle', 0)
         redis.call('HDEL', settings, event(m))
       end
       redis.call('SADD', partition(m) .. 'events', event(m))
@@ -435,7 +450,9 @@ package enum QueueLibrary {
         'rate', args[6], 'message', args[7])
       if args[2] == 'closed' then
         local tail = redis.call('HGET', m, 'tail')
+        local head = redis.call('HGET', m, 'head')
         redis.call('HSET', m, 'closed_up_to', tail, 'head', tail)
+        if tonumber(head) < tonumber(tail) then redis.call('HSET', m, 'decided_up_to', head) end
         redis.call('DEL', prefix(m) .. 'q')
       end
       redis.call('HINCRBY', m, 'version', 1)
@@ -506,6 +523,41 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
+    -- KEYS m; ARGV epoch. The head document, once the sale is over for good: nothing of it changes any more.
+    local function archivable(keys, args)
+      local m = keys[1]
+      if not is_owner(m, args[1]) then return {'stale'} end
+      local v = redis.call('HMGET', m, unpack(FIELDS))
+      if not v[1] then return {'missing'} end
+      if v[2] ~= 'closed' or redis.call('ZCARD', prefix(m) .. 'x') > 0 then return {'busy'} end
+      for i = 1, #FIELDS do v[i] = v[i] or '' end
+      return {'ok', unpack(v)}
+    end
+
+    local function is_removable(m, epoch, generation)
+      return is_owner(m, epoch) and is_generation(m, generation) and redis.call('HGET', m, 'state') == 'closed'
+        and redis.call('ZCARD', prefix(m) .. 'x') == 0
+    end
+
+    -- KEYS m; ARGV epoch, generation, names of the event's keys
+    local function remove(keys, args)
+      if not is_removable(keys[1], args[1], args[2]) then return {'stale'} end
+      local p = prefix(keys[1])
+      for i = 3, #args do redis.call('UNLINK', p .. args[i]) end
+      return {'ok'}
+    end
+
+    -- KEYS m; ARGV epoch, generation. The last step: what says that the queue is here goes, all at once.
+    local function leave(keys, args)
+      local m = keys[1]
+      if not is_removable(m, args[1], args[2]) then return {'stale'} end
+      local p = prefix(m)
+      redis.call('UNLINK', m, p .. 'q', p .. 'b', p .. 'f', p .. 'x', p .. 'gone')
+      redis.call('SREM', partition(m) .. 'events', event(m))
+      redis.call('HDEL', partition(m) .. 'settings', event(m))
+      return {'ok'}
+    end
+
     -- KEYS lease; ARGV worker, ttl ms. 1 when the worker holds the lease afterwards.
     local function lease(keys, args)
       local holder = redis.call('GET', keys[1])
@@ -548,6 +600,9 @@ package enum QueueLibrary {
     redis.register_function('onsale_finish', finish)
     redis.register_function('onsale_cancel', cancel)
     redis.register_function('onsale_configure', configure)
+    redis.register_function('onsale_archivable', archivable)
+    redis.register_function('onsale_remove', remove)
+    redis.register_function('onsale_leave', leave)
     redis.register_function('onsale_repair', repair)
     redis.register_function('onsale_drop_lock', drop_lock)
     redis.register_function('onsale_lease', lease)

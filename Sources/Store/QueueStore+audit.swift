@@ -9,7 +9,7 @@ extension QueueStore {
   package static let recordsPerBucket = 100
   /// Users are spread over this many hashes, by the first two characters of their keys.
   package static let userBuckets = userAlphabet.count * userAlphabet.count
-  private static let userAlphabet = Array(
+  static let userAlphabet = Array(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
   /// An event's settings and counts as Redis has them.
@@ -225,7 +225,7 @@ extension QueueStore {
       [
         .integer(position), .text(expected.map { String($0.rawValue) } ?? ""), .text(repair.rawValue),
         .integer(attempt), .integer(amount), .text(tickets.map(String.init).joined(separator: ",")),
-        .text(free.map(String.init).joined(separator: ",")), .text(reason.replacing("|", with: " ")),
+        .text(free.map(String.init).joined(separator: ",")), .text(Self.field(reason)),
         .text(UserKey(user).text),
       ])
     return answer.array?.first?.text == "ok"
@@ -242,7 +242,7 @@ extension QueueStore {
   }
 
   /// Sends commands at once, a bounded number at a time; the answers are in their order.
-  private func pipelined(_ commands: [[RedisArgument]]) async throws -> [RedisValue] {
+  func pipelined(_ commands: [[RedisArgument]]) async throws -> [RedisValue] {
     var answers = [RedisValue](repeating: .null, count: commands.count)
     for start in stride(from: 0, to: commands.count, by: Self.commandsInFlight) {
       let part = start..<min(start + Self.commandsInFlight, commands.count)

@@ -1,5 +1,4 @@
 package import EventLoop
-package import Logging
 package import Onsale
 package import Redis
 
@@ -12,21 +11,38 @@ package final class QueueStore {
 
   package init(_ redis: RedisClient) { self.redis = redis }
 
-  /// Loads the function library when the server has none or another version of it. For `RedisClient`'s
-  /// `prepare`, so that a Redis that came back empty is usable again at once.
+  /// Loads the function library when the server has none or an older version of it, and makes the consumer
+  /// groups. For `RedisClient`'s `prepare`, so that a Redis that came back empty is usable again at once.
   package static func prepare(_ redis: RedisClient) async throws {
     let version = try? await redis.command(["FCALL_RO", "onsale_version", "0"]).integer
-    if version == QueueLibrary.version { return }
-    _ = try await redis.command(["FUNCTION", "LOAD", "REPLACE", .text(QueueLibrary.source)])
-    for partition in Partition.all {
-      // Fails with BUSYGROUP where the group exists, which is what is wanted.
-      _ = try? await redis.command([
+    if version ?? 0 < QueueLibrary.version {
+      _ = try await redis.command(["FUNCTION", "LOAD", "REPLACE", .text(QueueLibrary.source)])
+    }
+    // Also with the functions there: `FLUSHALL` leaves those.
+    for partition in Partition.all { try await makeGroup(partition, redis) }
+  }
+
+  private static func makeGroup(_ partition: Partition, _ redis: RedisClient) async throws {
+    do {
+      _ = try await redis.command([
         "XGROUP", "CREATE", .text(partition.confirmations), "workers", "0", "MKSTREAM",
       ])
+    } catch  where error.code == .server("BUSYGROUP") {
+      // It exists already.
     }
   }
 
-  private func call(_ function: String, _ event: Int, _ arguments: [RedisArgument]) async throws -> [RedisValue] {
+  /// Reads the lane of confirmations. Where its group is gone, with all of Redis' data, it is made anew.
+  private func readLane(_ partition: Partition, _ command: [RedisArgument]) async throws -> RedisValue {
+    do {
+      return try await redis.command(command)
+    } catch  where error.code == .server("NOGROUP") {
+      try await Self.makeGroup(partition, redis)
+      return try await redis.command(command)
+    }
+  }
+
+  func call(_ function: String, _ event: Int, _ arguments: [RedisArgument]) async throws -> [RedisValue] {
     let answer = try await redis.call(function, keys: [EventKeys(event).meta], arguments)
     guard let values = answer.array, let word = values.first?.text else {
       throw StoreError(.unexpectedAnswer, function)
@@ -137,7 +153,11 @@ package final class QueueStore {
 
   /// Bit i, most significant first, is set when ticket i is not free. `nil` before the first owner loaded it.
   package func unavailableTickets(event: Int) async throws -> [UInt8]? {
-    if case .string(let bytes) = try await redis.command(["GET", .text(EventKeys(event).bitmap)]) { bytes } else { nil }
+    if case .string(let bytes) = try await redis.command(["GET", .text(EventKeys(event).bitmap)]) {
+      bytes
+    } else {
+      nil
+    }
   }
 
   // MARK: Operator
@@ -153,7 +173,8 @@ package final class QueueStore {
       let values = try await call(
         "onsale_configure", event.id,
         [
-          .integer(event.generation), .text(event.state), .integer(event.queueLimit), .integer(event.perUserLimit),
+          .integer(event.generation), .text(event.state), .integer(event.queueLimit),
+          .integer(event.perUserLimit),
           .integer(event.holdSeconds * 1000), event.rate.map { .integer($0) } ?? "", .text(event.message),
           .integer(event.version), create ? "1" : "0",
         ])
@@ -237,9 +258,11 @@ package final class QueueStore {
 
   /// Those in line from `first` to `last`, in order, at most `limit` of them.
   /// An entry that this version cannot read has no `seats`.
-  package func entries(event: Int, from first: Int, through last: Int?, limit: Int) async throws -> [Arrival] {
+  package func entries(event: Int, from first: Int, through last: Int?, limit: Int) async throws -> [Arrival]
+  {
     let answer = try await redis.command([
-      "XRANGE", .text(EventKeys(event).queue), .text("\(first)-0"), last.map { .text("\($0)-0") } ?? "+", "COUNT",
+      "XRANGE", .text(EventKeys(event).queue), .text("\(first)-0"), last.map { .text("\($0)-0") } ?? "+",
+      "COUNT",
       .integer(limit),
     ])
     return (answer.array ?? []).compactMap { value in
@@ -302,10 +325,11 @@ package final class QueueStore {
         (kind, tickets, amount, last) = ("G", Self.text(ids), price, decision.method ?? "")
       case .standby: kind = "B"
       case .soldOut: kind = "S"
-      case .rejected(let reason): (kind, last) = ("J", reason)
+      case .rejected(let reason): (kind, last) = ("J", Self.field(reason))
       }
       arguments += [
-        kind, .integer(decision.position), .text(UserKey(decision.user).text), .text(decision.user), .text(tickets),
+        kind, .integer(decision.position), .text(UserKey(decision.user).text), .text(decision.user),
+        .text(tickets),
         .integer(amount), .text(last),
       ]
     }
@@ -404,11 +428,15 @@ package final class QueueStore {
   }
 
   /// New confirmations of a partition for this worker, at most `limit`.
-  package func takeConfirmations(_ partition: Partition, worker: String, limit: Int) async throws -> [Confirmation] {
-    let answer = try await redis.command([
-      "XREADGROUP", "GROUP", "workers", .text(worker), "COUNT", .integer(limit), "STREAMS",
-      .text(partition.confirmations), ">",
-    ])
+  package func takeConfirmations(_ partition: Partition, worker: String, limit: Int) async throws
+    -> [Confirmation]
+  {
+    let answer = try await readLane(
+      partition,
+      [
+        "XREADGROUP", "GROUP", "workers", .text(worker), "COUNT", .integer(limit), "STREAMS",
+        .text(partition.confirmations), ">",
+      ])
     return Self.confirmations(answer.array?.first?.array?.last)
   }
 
@@ -416,10 +444,13 @@ package final class QueueStore {
   package func claimConfirmations(
     _ partition: Partition, worker: String, idleMilliseconds: Int, limit: Int
   ) async throws -> [Confirmation] {
-    let answer = try await redis.command([
-      "XAUTOCLAIM", .text(partition.confirmations), "workers", .text(worker), .integer(idleMilliseconds), "0-0",
-      "COUNT", .integer(limit),
-    ])
+    let answer = try await readLane(
+      partition,
+      [
+        "XAUTOCLAIM", .text(partition.confirmations), "workers", .text(worker), .integer(idleMilliseconds),
+        "0-0",
+        "COUNT", .integer(limit),
+      ])
     guard let parts = answer.array, parts.count >= 2 else { return [] }
     return Self.confirmations(parts[1])
   }
@@ -427,7 +458,9 @@ package final class QueueStore {
   /// Says that `worker` is still at these entries, so that nobody takes them over.
   package func keepConfirmations(_ partition: Partition, worker: String, ids: [String]) async throws {
     _ = try await redis.command(
-      ["XCLAIM", .text(partition.confirmations), "workers", .text(worker), "0"] + ids.map { .text($0) } + ["JUSTID"])
+      ["XCLAIM", .text(partition.confirmations), "workers", .text(worker), "0"] + ids.map { .text($0) } + [
+        "JUSTID"
+      ])
   }
 
   /// Forgets a consumer that has nothing pending any more.
@@ -436,7 +469,9 @@ package final class QueueStore {
       "XPENDING", .text(partition.confirmations), "workers", "-", "+", "1", .text(worker),
     ])
     guard (pending.array ?? []).isEmpty else { return }
-    _ = try await redis.command(["XGROUP", "DELCONSUMER", .text(partition.confirmations), "workers", .text(worker)])
+    _ = try await redis.command([
+      "XGROUP", "DELCONSUMER", .text(partition.confirmations), "workers", .text(worker),
+    ])
   }
 
   /// How often each pending entry was delivered, by its id.
@@ -446,7 +481,9 @@ package final class QueueStore {
     ])
     var counts: [String: Int] = [:]
     for value in answer.array ?? [] {
-      if let parts = value.array, parts.count == 4, let id = parts[0].text { counts[id] = Self.number(parts[3]) }
+      if let parts = value.array, parts.count == 4, let id = parts[0].text {
+        counts[id] = Self.number(parts[3])
+      }
     }
     return counts
   }
@@ -456,8 +493,10 @@ package final class QueueStore {
     guard let id = confirmation.entryID else { return }
     let partition = Partition(of: confirmation.event)
     _ = try await redis.command([
-      "XADD", .text(partition.deadLetters), "MAXLEN", "~", "100000", "*", "e", .integer(confirmation.event), "g",
-      .integer(confirmation.generation), "p", .integer(confirmation.position), "t", .integer(confirmation.attempt),
+      "XADD", .text(partition.deadLetters), "MAXLEN", "~", "100000", "*", "e", .integer(confirmation.event),
+      "g",
+      .integer(confirmation.generation), "p", .integer(confirmation.position), "t",
+      .integer(confirmation.attempt),
       "k", .text(Self.text(confirmation.tickets)), "a", .integer(confirmation.amount), "m",
       .text(confirmation.method), "u", .text(confirmation.user), "reason", .text(reason),
     ])
@@ -465,7 +504,9 @@ package final class QueueStore {
     _ = try await redis.command(["XDEL", .text(partition.confirmations), .text(id)])
   }
 
-  package func deadLetters(_ partition: Partition, limit: Int) async throws -> [(id: String, fields: [String: String])] {
+  package func deadLetters(_ partition: Partition, limit: Int) async throws -> [(
+    id: String, fields: [String: String]
+  )] {
     let answer = try await redis.command([
       "XRANGE", .text(partition.deadLetters), "-", "+", "COUNT", .integer(limit),
     ])
@@ -512,8 +553,8 @@ package final class QueueStore {
     let arguments = endings.flatMap { ending -> [RedisArgument] in
       [
         .text(ending.outcome.rawValue), .integer(ending.confirmation.position),
-        .integer(ending.confirmation.attempt), .text(ending.reason.replacing("|", with: " ")),
-        .text(ending.confirmation.entryID ?? ""),
+        .integer(ending.confirmation.attempt), .text(Self.field(ending.reason)),
+        .text(ending.confirmation.entryID ?? ""), .integer(ending.confirmation.generation),
       ]
     }
     _ = try await call("onsale_finish", event, arguments)
@@ -534,13 +575,18 @@ package final class QueueStore {
     idempotencyKey.map { UserKey("\(user)\n\($0)").text } ?? ""
   }
 
+  /// Text for a record: neither the records' own separator nor that of their archive.
+  static func field(_ text: String) -> String { text.replacing("|", with: " ").replacing("\n", with: " ") }
+
   private static func confirmations(_ entries: RedisValue?) -> [Confirmation] {
     (entries?.array ?? []).compactMap { value in
-      guard let parts = value.array, parts.count == 2, let id = parts[0].text, let list = parts[1].array else {
+      guard let parts = value.array, parts.count == 2, let id = parts[0].text, let list = parts[1].array
+      else {
         return nil
       }
       let fields = fields(list)
-      guard let event = fields["e"].flatMap({ Int($0) }), let position = fields["p"].flatMap({ Int($0) }) else {
+      guard let event = fields["e"].flatMap({ Int($0) }), let position = fields["p"].flatMap({ Int($0) })
+      else {
         return nil
       }
       return Confirmation(

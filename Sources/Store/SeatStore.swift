@@ -75,7 +75,8 @@ extension SeatStore {
 
   static func section(_ row: PostgresRow) throws -> SeatMap.Section {
     SeatMap.Section(
-      id: try row.int("id"), name: try row.string("name"), price: try row.int("price"), rank: try row.int("rank"))
+      id: try row.int("id"), name: try row.string("name"), price: try row.int("price"),
+      rank: try row.int("rank"))
   }
 }
 

@@ -69,7 +69,8 @@ package final class UserStore {
     var purchases: [Purchase] = []
     for row in rows {
       let key = PurchaseStore.Key(
-        event: try row.int("event_id"), generation: try row.int("generation"), position: try row.int("position"))
+        event: try row.int("event_id"), generation: try row.int("generation"),
+        position: try row.int("position"))
       if purchases.last?.key != key {
         purchases.append(
           Purchase(

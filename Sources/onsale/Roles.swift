@@ -38,6 +38,44 @@ enum Roles {
     return redis
   }
 
+  /// The search backend that the settings name, and the clients it needs.
+  ///
+  /// Searches have connections of their own, so that neither they nor the sale can starve the other.
+  private static func searchIndex(
+    _ settings: Configuration, writer: PostgresClient, _ logger: Logger
+  ) throws -> (index: any SearchIndex, services: [any Service]) {
+    if let url = settings.searchURL {
+      let client = HTTPClient(HTTPClientConfiguration())
+      return (
+        OpenSearchIndex(client, url: url, logger: logger),
+        [ClientService("opensearch", start: {}, stop: client.close)]
+      )
+    }
+    let reader = try postgres(settings.searchDatabaseURL, connections: searchConnections, logger)
+    return (
+      PostgresSearchIndex(writer, reader: reader),
+      [ClientService("search-postgres", start: reader.start, stop: reader.close)]
+    )
+  }
+
+  private static let searchConnections = 4
+
+  // MARK: payments
+
+  static func payments(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
+    try refuseArguments(arguments, of: "payments")
+    let settings = try Configuration(environment, needs: [.ledger])
+    Logger.configure(level: settings.logLevel)
+    let logger = Logger(label: "payments")
+    let stub = PaymentStub(
+      PaymentStubConfiguration(
+        host: settings.stubHost, port: settings.stubPort, ledger: settings.ledgerPath,
+        key: settings.paymentKey.isEmpty ? nil : settings.paymentKey),
+      logger: logger)
+    try await Lifecycle([stub], logger: logger).run()
+    return 0
+  }
+
   // MARK: migrate
 
   static func migrate(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
@@ -49,7 +87,7 @@ enum Roles {
     postgres.start()
     defer { postgres.close() }
     try await postgres.waitUntilReady(milliseconds: 30_000)
-    let applied = try await Migrations(postgres, searchSchema: "SELECT 1", logger: logger).run()
+    let applied = try await Migrations(postgres, searchSchema: PostgresSearchIndex.schema, logger: logger).run()
     logger.info("schema is up to date", ["schema.applied": applied])
     return 0
   }
@@ -88,6 +126,15 @@ enum Roles {
       services.append(ClientService("queue-watch", start: watch.start, stop: watch.stop))
       notifier = Notifier(watch: watch, past: past, labels: TicketLabels(seats: seats), ids: ids)
       notifier?.addRoutes(to: &router)
+    }
+    if roles.contains("catalog") {
+      let search = try searchIndex(settings, writer: postgres, logger)
+      services += search.services
+      Catalog(
+        events: events, users: UserStore(postgres), queue: queue, search: CachedSearch(search.index),
+        authenticator: authenticator, issuer: try TokenIssuer(secret: settings.secret), hasher: PasswordHasher(),
+        ids: ids
+      ).addRoutes(to: &router)
     }
     if roles.contains("web") { Web().addRoutes(to: &router) }
     var http = HTTPServerConfiguration(host: settings.host, port: settings.port)

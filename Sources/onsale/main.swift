@@ -39,6 +39,7 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
     switch command {
     case "serve": return try await Roles.serve(rest, environment)
     case "worker": return try await Roles.worker(rest, environment)
+    case "payments": return try await Roles.payments(rest, environment)
     case "migrate": return try await Roles.migrate(rest, environment)
     case "audit": return await AuditCommand.run(arguments: rest, environment: environment)
     case "rush": return await RushCommand.run(arguments: rest, environment: environment)

@@ -63,14 +63,14 @@ struct RedisSubscriberTests {
   @Test("A quiet channel stays subscribed")
   func probing() async throws {
     var configuration = try RedisConfiguration(url: TestRedis.shared.url())
-    configuration.timeoutMilliseconds = 900
+    configuration.timeoutMilliseconds = 3000
     var subscriptions = 0
     let subscriber = RedisSubscriber(
       configuration, channels: ["test:quiet", "test:quieter"], logger: Logger(label: "test"),
       onSubscribed: { subscriptions += 1 }, onMessage: { _, _ in })
     subscriber.start()
     defer { subscriber.close() }
-    try await sleep(milliseconds: 2500)
+    try await sleep(milliseconds: 4500)
     #expect(subscriptions == 1)
     #expect(subscriber.isReady)
   }

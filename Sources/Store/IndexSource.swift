@@ -1,0 +1,92 @@
+package import EventLoop
+package import Postgres
+
+/// What the search index is made of, as PostgreSQL has it.
+@LoopActor
+package final class IndexSource {
+  private let postgres: PostgresClient
+
+  package init(_ postgres: PostgresClient) { self.postgres = postgres }
+
+  /// Differs whenever an event was added, changed or removed. One cheap statement.
+  package struct Fingerprint: Sendable, Equatable {
+    let events: Int
+    let versions: Int
+    let last: Int
+  }
+
+  package func fingerprint() async throws -> Fingerprint {
+    let rows = try await postgres.query(
+      """
+      SELECT count(*) AS events, coalesce(sum(version), 0)::bigint AS versions, coalesce(max(id), 0) AS last
+      FROM event
+      """)
+    guard let row = rows.first else { throw StoreError(.unexpectedAnswer, "fingerprint") }
+    return Fingerprint(
+      events: try row.int("events"), versions: try row.int("versions"), last: try row.int("last"))
+  }
+
+  /// Where an event stands.
+  package struct Standing: Sendable, Equatable {
+    package let version: Int
+    package let isClosed: Bool
+  }
+
+  /// Events by ascending id, from the first above `id`.
+  package func standings(after id: Int, limit: Int) async throws -> [(id: Int, standing: Standing)] {
+    try await postgres.query(
+      "SELECT id, version, state = 'closed' AS closed FROM event WHERE id > \(id) ORDER BY id LIMIT \(limit)"
+    ).map { (try $0.int("id"), Standing(version: try $0.int("version"), isClosed: try $0.bool("closed"))) }
+  }
+
+  /// An event with what is indexed of it.
+  package struct Facts: Sendable, Equatable {
+    package let id: Int
+    package let version: Int
+    package let state: String
+    /// Unix seconds, as is `onsaleAt`.
+    package let date: Int
+    package let onsaleAt: Int?
+    package let name: String
+    package let location: String
+    package let description: String
+    package let currency: String
+    /// Cheapest and dearest ticket, in minor units; 0 without tickets.
+    package let minPrice: Int
+    package let maxPrice: Int
+    package let tickets: Int
+    package let purchased: Int
+    /// Purchased, or claimed by a payment that is under way.
+    package let taken: Int
+  }
+
+  /// The events of these ids, in no order; unknown ones are left out. Reads every ticket of theirs.
+  package func facts(_ ids: [Int]) async throws -> [Facts] {
+    try await postgres.query(
+      """
+      SELECT e.id, e.version, e.state, extract(epoch FROM e.date)::bigint AS date,
+        extract(epoch FROM e.onsale_at)::bigint AS onsale_at, e.name, e.location, e.description, e.currency,
+        coalesce(t.min_price, 0) AS min_price, coalesce(t.max_price, 0) AS max_price, t.tickets,
+        t.purchased, t.purchased + (
+          SELECT count(*) FROM claim c JOIN ticket k ON k.event_id = c.event_id AND k.id = c.ticket_id
+          WHERE c.event_id = e.id AND NOT k.purchased
+        ) AS taken
+      FROM event e CROSS JOIN LATERAL (
+        SELECT count(*) AS tickets, count(*) FILTER (WHERE purchased) AS purchased, min(price) AS min_price,
+          max(price) AS max_price
+        FROM ticket WHERE event_id = e.id
+      ) t
+      WHERE e.id = ANY(\(ids)::bigint[])
+      """
+    ).map { row in
+      Facts(
+        id: try row.int("id"), version: try row.int("version"), state: try row.string("state"),
+        date: try row.int("date"), onsaleAt: row["onsale_at"].int, name: try row.string("name"),
+        location: try row.string("location"), description: try row.string("description"),
+        currency: try row.string("currency"), minPrice: try row.int("min_price"),
+        maxPrice: try row.int("max_price"), tickets: try row.int("tickets"),
+        purchased: try row.int("purchased"),
+        taken: try row.int("taken"))
+    }
+  }
+}

@@ -1,0 +1,81 @@
+import EventLoop
+import HTTPClient
+import Logging
+import Postgres
+import Search
+import TestServers
+import Testing
+
+/// What the conformance suite runs against.
+enum Backend: String, CaseIterable, Sendable, CustomTestStringConvertible {
+  case postgresql, openSearch
+
+  static let available = allCases.filter { $0 == .postgresql || TestOpenSearch.isAvailable }
+
+  var testDescription: String { rawValue }
+
+  /// An empty index of the test's own.
+  @LoopActor
+  func make() async throws -> any SearchIndex {
+    let name = "search_\(UInt32.random(in: .min ... .max))"
+    let logger = Logger(label: "test")
+    switch self {
+    case .postgresql:
+      let postgres = try await Self.database(name)
+      try await postgres.script(PostgresSearchIndex.schema)
+      let index = PostgresSearchIndex(postgres)
+      try await index.prepare()
+      return index
+    case .openSearch:
+      let http = HTTPClient()
+      let index = OpenSearchIndex(http, url: try TestOpenSearch.shared.url(), prefix: name, logger: logger)
+      for attempt in 1... {
+        do {
+          try await index.prepare()
+          break
+        } catch let error as SearchError where error.code == .unavailable && attempt < 300 {
+          // It is still starting.
+          try await sleep(milliseconds: 200)
+        }
+      }
+      return index
+    }
+  }
+
+  @LoopActor
+  private static func database(_ name: String) async throws -> PostgresClient {
+    let logger = Logger(label: "test")
+    let url = try TestPostgres.shared.url()
+    let server = PostgresClient(try PostgresConfiguration(url: url, connections: 1), logger: logger)
+    server.start()
+    try await server.waitUntilReady(milliseconds: 20_000)
+    try await server.script("CREATE DATABASE \(name)")
+    server.close()
+    let end = url.lastIndex(of: "/") ?? url.endIndex
+    let client = PostgresClient(
+      try PostgresConfiguration(url: "\(url[..<end])/\(name)", connections: 3), logger: logger)
+    client.start()
+    try await client.waitUntilReady(milliseconds: 20_000)
+    return client
+  }
+}
+
+/// A document with what a test cares for.
+func document(
+  _ id: Int, _ name: String = "Event", at location: String = "Hall", _ description: String = "",
+  date: Int = 0,
+  price: ClosedRange<Int> = 100...200, available: Int = 10, held: Int = 0, version: Int = 1
+) -> SearchDocument {
+  SearchDocument(
+    id: id, name: name, location: location, date: date, description: description, currency: "USD",
+    minPrice: price.lowerBound, maxPrice: price.upperBound, available: available, held: held,
+    onsaleState: "open", version: version)
+}
+
+extension SearchIndex {
+  /// Ids that are found, in order.
+  @LoopActor
+  func find(_ terms: String, includeSoldOut: Bool = false) async throws -> [Int] {
+    try await search(SearchQuery(terms: terms, includeSoldOut: includeSoldOut, limit: 100)).hits.map(\.id)
+  }
+}

@@ -1,0 +1,301 @@
+import EventLoop
+import Search
+import TestServers
+import Testing
+
+/// What every backend must do, the same way.
+@Suite("Search backends", .timeLimit(.minutes(5)))
+@LoopActor
+struct ConformanceTests {
+  @Test(
+    "OpenSearch is among the backends tested",
+    .enabled(
+      if: TestOpenSearch.isAvailable,
+      "set ONSALE_TEST_SEARCH_URL to an OpenSearch to test that backend too; it is skipped now"))
+  func openSearch() {
+    #expect(Backend.available.contains(.openSearch))
+  }
+
+  @Test(
+    "Words are found in name, place and description, and rank in this order", arguments: Backend.available)
+  func fields(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      document(1, "An evening", at: "Hall", "Songs by Mahler"),
+      document(2, "An evening", at: "Mahler Hall", "Songs"),
+      document(3, "Mahler and friends", at: "Hall", "Songs"),
+      document(4, "Mahler", at: "Hall", "Songs"),
+      document(5, "Brahms", at: "Hall", "Songs"),
+    ])
+    #expect(try await index.find("mahler") == [4, 3, 2, 1])
+    #expect(try await index.find("mahler brahms") == [])
+    #expect(try await index.find("the mahler") == [4, 3, 2, 1], "words that say nothing are not needed")
+  }
+
+  @Test("Without words everything is found, in the order of dates", arguments: Backend.available)
+  func everything(backend: Backend) async throws {
+    let index = try await backend.make()
+    #expect(try await index.search(SearchQuery()) == SearchPage(total: 0, hits: [], nextCursor: nil))
+    try await index.apply([document(1, date: 300), document(2, date: -5_000_000_000), document(3, date: 300)])
+    #expect(try await index.find("") == [2, 1, 3])
+    #expect(try await index.find("  ,;  ") == [2, 1, 3])
+    let page = try await index.search(SearchQuery(limit: 1))
+    #expect(page.total == 3)
+    #expect(
+      page.hits == [
+        SearchHit(
+          id: 2, name: "Event", location: "Hall", date: -5_000_000_000, available: 10, held: 0, minPrice: 100,
+          maxPrice: 200, currency: "USD", onsaleState: "open")
+      ])
+  }
+
+  @Test(
+    "The last word may be unfinished, unless a blank follows it or it is a number",
+    arguments: Backend.available)
+  func prefixes(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      document(1, "Beethoven: Symphony No. 5"), document(2, "Beethoven: Symphony No. 55"),
+      document(3, "Beet harvest"),
+    ])
+    #expect(try await index.find("beet") == [3, 1, 2], "the whole word first")
+    #expect(try await index.find("beethoven sym") == [1, 2])
+    #expect(try await index.find("beet ") == [3])
+    #expect(try await index.find("symphony 5") == [1])
+    #expect(try await index.find("beethoven") == [1, 2])
+  }
+
+  @Test("Diacritics and case do not matter, on either side", arguments: Backend.available)
+  func diacritics(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      document(1, "Antonín Dvořák: Rusalka"), document(2, "Dvorak evening"),
+      document(3, "Lutosławski, Œuvres, Straße, Grieg på Bærum, Ιάνης Ξενάκης"),
+      document(4, "Dvor\u{30C}a\u{301}k, decomposed"),
+    ])
+    #expect(try await index.find("dvorak") == [1, 2, 4])
+    #expect(try await index.find("DVOŘÁK") == [1, 2, 4])
+    #expect(try await index.find("Dvor\u{30C}a\u{301}k") == [1, 2, 4])
+    for word in ["lutoslawski", "oeuvres", "strasse", "STRASSE", "baerum", "ξενακης", "Ξενάκης"] {
+      #expect(try await index.find(word) == [3], "\(word)")
+    }
+  }
+
+  @Test("Mistyped words are corrected where nothing else is found", arguments: Backend.available)
+  func typos(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      document(1, "Beethoven", at: "Carnegie Hall"), document(2, "Tchaikovsky", at: "Avery Fisher Hall"),
+      document(3, "Dvořák", at: "Carnegie Hall", "Mahler"), document(4, "Haydn", at: "Hayden Room"),
+    ])
+    for (typed, found) in [
+      ("beethovn carnegie", [1]), ("beethovn carneg", [1]), ("bethoven", [1]), ("beehtoven", [1]),
+      ("tchaikovski", [2]), ("chaikovsky avery", [2]), ("dvroak", [3]), ("dvorka", [3]), ("mahlr", [3]),
+      ("carnegei", [1, 3]), ("bethove", [1]), ("xylophone", []), ("xyz", []), ("beethoven xqzxq", []),
+    ] {
+      #expect(try await index.find(typed) == found, "\(typed)")
+    }
+    let filtered = try await index.search(SearchQuery(terms: "beethovn", location: "avery"))
+    #expect(filtered.hits.isEmpty)
+    #expect(filtered.total == 0)
+  }
+
+  @Test(
+    "Words that follow each other in the text rank above the same words apart", arguments: Backend.available)
+  func neighbours(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      document(1, "Evening", "Symphony No. 1, Concerto No. 5"), document(2, "Evening", "Symphony No. 5"),
+      document(3, "Evening", "Concerto No. 5 after the symphony"),
+    ])
+    #expect(try await index.find("symphony 5") == [2, 1, 3])
+  }
+
+  @Test("Filters narrow, each and together", arguments: Backend.available)
+  func filters(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      document(1, "Mahler", at: "Carnegie Hall, Manhattan, NY", date: 100, price: 1_000...9_000),
+      document(2, "Mahler", at: "Lincoln Center, Manhattan, NY", date: 200, price: 2_000...3_000),
+      document(3, "Mahler", at: "Carnegie Hall, Pittsburgh, PA", date: 300, price: 500...500, available: 0),
+      document(4, "Mahler", at: "Musikverein, Wien", date: 400, available: 0, held: 2),
+    ])
+    func ids(_ query: SearchQuery) async throws -> [Int] {
+      let page = try await index.search(query)
+      #expect(page.total == page.hits.count)
+      return page.hits.map(\.id)
+    }
+    #expect(try await ids(SearchQuery()) == [1, 2, 4], "sold out ones are left out, held ones may come back")
+    #expect(try await ids(SearchQuery(includeSoldOut: true)) == [1, 2, 3, 4])
+    #expect(try await ids(SearchQuery(from: 200)) == [2, 4])
+    #expect(try await ids(SearchQuery(to: 200)) == [1, 2])
+    #expect(try await ids(SearchQuery(from: 101, to: 199)) == [])
+    #expect(try await ids(SearchQuery(location: "manhattan")) == [1, 2])
+    #expect(try await ids(SearchQuery(location: "Hall, Carneg")) == [1])
+    #expect(try await ids(SearchQuery(location: "mahler")) == [], "only the place counts")
+    #expect(try await ids(SearchQuery(maxPrice: 1_000)) == [1, 4])
+    #expect(try await ids(SearchQuery(maxPrice: 999)) == [4])
+    #expect(
+      try await ids(
+        SearchQuery(terms: "mahler", to: 300, location: "carnegie", maxPrice: 999, includeSoldOut: true)) == [
+          3
+        ])
+  }
+
+  @Test("Pages show every event once, in order, also while others are indexed", arguments: Backend.available)
+  func pages(backend: Backend) async throws {
+    let index = try await backend.make()
+    let documents = (1...60).map { id in
+      document(id, id % 3 == 0 ? "Mahler" : "Songs", "mahler", date: id % 7)
+    }
+    try await index.apply(documents)
+    for terms in ["", "mahler", "mahlr"] {
+      let whole = try await index.find(terms)
+      #expect(whole.count == 60)
+      var seen: [Int] = []
+      var query = SearchQuery(terms: terms, limit: 7)
+      var pages = 0
+      repeat {
+        let page = try await index.search(query)
+        #expect(page.total >= 60)
+        seen += page.hits.map(\.id).filter { $0 <= 60 }
+        query.cursor = page.nextCursor
+        pages += 1
+        // Each arrives somewhere in the order, before or behind where we are.
+        try await index.apply([document(1_000 + pages, "Mahler", date: pages % 7, version: pages)])
+      } while query.cursor != nil && pages < 100
+      #expect(seen == whole, "\(terms)")
+      try await index.remove((1...pages).map { 1_000 + $0 })
+    }
+  }
+
+  @Test("A cursor that is not understood starts from the first page", arguments: Backend.available)
+  func strangeCursors(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([document(1), document(2)])
+    for cursor in ["", "x", "a1.2", "a1.2.3.4", "a%00", "azzzzzzzzzzzzzzzzzzzz.1.1", "' OR 1=1 --"] {
+      let hits = try await index.search(SearchQuery(cursor: cursor)).hits
+      #expect(hits.map(\.id) == [1, 2], "\(cursor)")
+    }
+    let last = try await index.search(SearchQuery(cursor: "a0.0.1"))
+    #expect(last.hits.map(\.id) == [2])
+    #expect(last.total == 2)
+    #expect(last.nextCursor == nil)
+    let behind = try await index.search(SearchQuery(cursor: "a0.0.2"))
+    #expect(behind.hits.isEmpty && behind.total == 2)
+  }
+
+  @Test("Late writes lose", arguments: Backend.available)
+  func versions(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([document(1, "First", version: 5)])
+    try await index.apply([document(1, "Late", available: 1, version: 4)])
+    try await index.apply([document(1, "Same", available: 1, version: 5)])
+    #expect(try await index.search(SearchQuery()).hits.map(\.name) == ["First"])
+    #expect(try await index.find("late") == [])
+    // Only the counts move.
+    try await index.apply([document(1, "First", available: 3, held: 4, version: 6)])
+    let hit = try await index.search(SearchQuery(terms: "first")).hits.first
+    #expect(hit?.available == 3 && hit?.held == 4)
+    // The text moves too.
+    try await index.apply([document(1, "Second", available: 2, version: 7), document(2, "Other")])
+    #expect(try await index.find("first") == [])
+    #expect(try await index.find("second") == [1])
+    // The newest of one batch wins, wherever it stands.
+    try await index.apply([
+      document(1, "Ninth", version: 9), document(1, "Tenth", version: 10), document(1, "Eighth", version: 8),
+    ])
+    #expect(try await index.find("tenth") == [1])
+    #expect(try await index.indexedVersions(after: 0, limit: 10).map(\.version) == [10, 1])
+    try await index.apply([])
+  }
+
+  @Test("Removed events are not found any more", arguments: Backend.available)
+  func removing(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([document(1, "Mahler"), document(2, "Mahler")])
+    try await index.remove([1, 77])
+    try await index.remove([])
+    #expect(try await index.find("mahler") == [2])
+    try await index.apply([document(1, "Mahler", version: 9)])
+    #expect(try await index.find("mahler") == [1, 2])
+  }
+
+  @Test("The indexed versions are listed in pages", arguments: Backend.available)
+  func listing(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply((1...25).map { document($0 * 2, version: $0) })
+    var all: [Int: Int] = [:]
+    var last = 0
+    while true {
+      let page = try await index.indexedVersions(after: last, limit: 10)
+      #expect(page.map(\.id) == page.map(\.id).sorted())
+      for (id, version) in page { all[id] = version }
+      guard let end = page.last?.id else { break }
+      last = end
+    }
+    #expect(all == Dictionary(uniqueKeysWithValues: (1...25).map { ($0 * 2, $0) }))
+  }
+
+  @Test(
+    "A rebuild replaces the index while it is searched, and takes out what is gone",
+    arguments: Backend.available)
+  func rebuilding(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply((1...6).map { document($0, "Mahler", version: 5) })
+    var batches = [
+      [document(1, "Mahler", version: 5), document(2, "Brahms", version: 6)],
+      [document(4, "Mahler", version: 5), document(5, "Mahler", version: 4)],
+    ]
+    try await index.rebuild {
+      #expect(try await !index.find("mahler").isEmpty)
+      // What comes meanwhile is newer than what the rebuild read.
+      if batches.count == 1 { try await index.apply([document(4, "Bruckner", version: 8)]) }
+      return batches.isEmpty ? nil : batches.removeFirst()
+    }
+    #expect(try await index.find("") == [1, 2, 4, 5])
+    #expect(try await index.find("mahler") == [1, 5])
+    #expect(try await index.find("brahms") == [2])
+    #expect(try await index.find("bruckner") == [4])
+    try await index.apply([document(3, "Mahler", version: 1)])
+    #expect(try await index.find("mahler") == [1, 3, 5])
+  }
+
+  @Test("A rebuild that fails leaves what was there", arguments: Backend.available)
+  func failedRebuild(backend: Backend) async throws {
+    struct Failure: Error {}
+    let index = try await backend.make()
+    try await index.apply([document(1, "Mahler"), document(2, "Mahler")])
+    var calls = 0
+    await #expect(throws: Failure.self) {
+      try await index.rebuild {
+        calls += 1
+        if calls == 2 { throw Failure() }
+        return [document(1, "Mahler")]
+      }
+    }
+    #expect(try await index.find("mahler") == [1, 2])
+    try await index.rebuild { nil }
+    #expect(try await index.find("mahler") == [])
+  }
+
+  @Test("Hostile words find nothing and break nothing", arguments: Backend.available)
+  func hostile(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([document(1, "Mahler")])
+    for terms in [
+      "' & !:* <-> |", "\\", "\"}]}", "'); DROP TABLE search_document; --", "\u{0}zzzz", "mahler:A & !x", "💥",
+      String(repeating: "xyz ", count: 500), String(repeating: "q", count: 5_000), "مهلر", "AND OR NOT",
+      "*:*",
+      "\u{301}\u{301}", "0x1f 1e5 -1 +7",
+    ] {
+      _ = try await index.search(SearchQuery(terms: terms, location: terms))
+    }
+    #expect(try await index.find("mahler' OR '1") == [])
+    #expect(try await index.find("mahler'") == [1])
+    try await index.apply([document(2, "0x1f 1e5 a1b2 3rd 10th C++ AC/DC O'Neill", version: 1)])
+    for terms in ["0x1f", "1e5", "a1b2", "3rd", "10th", "c++", "ac/dc", "o'neill", "neill"] {
+      #expect(try await index.find(terms) == [2], "\(terms)")
+    }
+  }
+}

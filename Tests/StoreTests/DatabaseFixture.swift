@@ -1,0 +1,72 @@
+import EventLoop
+import Foundation
+import Logging
+import Postgres
+import TestServers
+
+@testable import Store
+
+/// A migrated database of its own, for all tests of this process; each test makes events of its own in it.
+@LoopActor
+final class DatabaseFixture {
+  static let logger = Logger(label: "test")
+  private static var migrated: Task<String, any Error>?
+
+  let postgres: PostgresClient
+
+  init(connections: Int = 4) async throws {
+    if Self.migrated == nil {
+      Self.migrated = Task { @LoopActor in
+        let url = try await Self.createDatabase()
+        let client = try await Self.connect(url, connections: 1)
+        defer { client.close() }
+        _ = try await Migrations(client, searchSchema: "", logger: Self.logger).run()
+        return url
+      }
+    }
+    guard let url = try await Self.migrated?.value else { preconditionFailure("set above") }
+    postgres = try await Self.connect(url, connections: connections)
+  }
+
+  /// An empty database. - Returns: its URL.
+  static func createDatabase() async throws -> String {
+    let server = try TestPostgres.shared.url()
+    let client = try await connect(server, connections: 1)
+    defer { client.close() }
+    let name = "store_" + UUID().uuidString.lowercased().replacing("-", with: "")
+    try await client.script("CREATE DATABASE \(name)")
+    let end = server.lastIndex(of: "/") ?? server.endIndex
+    return server[..<end] + "/" + name
+  }
+
+  static func connect(_ url: String, connections: Int) async throws -> PostgresClient {
+    let client = PostgresClient(
+      try PostgresConfiguration(url: url, connections: connections), logger: logger)
+    client.start()
+    try await client.waitUntilReady(milliseconds: 30_000)
+    return client
+  }
+
+  func close() { postgres.close() }
+
+  /// An event on sale with `tickets` tickets, numbered from 1. - Returns: its id.
+  func makeEvent(tickets: Int, generation: Int = 1) async throws -> Int {
+    let event = try await postgres.query(
+      """
+      INSERT INTO event (name, location, date, currency, state, generation)
+      VALUES ('Show', 'Hall', now(), 'EUR', 'open', \(generation)) RETURNING id
+      """)[0].int("id")
+    _ = try await postgres.transaction([
+      "INSERT INTO section (event_id, id, name, price, rank) VALUES (\(event), 1, 'Floor', 100, 1)",
+      """
+      INSERT INTO ticket (event_id, id, section_id, rank, price)
+      SELECT \(event)::bigint, i, 1, i, 100 FROM generate_series(1, \(tickets)::int) AS i
+      """,
+    ])
+    return event
+  }
+
+  func count(_ sql: SQL) async throws -> Int {
+    try await postgres.query("SELECT count(*) AS n FROM \(sql)")[0].int("n")
+  }
+}

@@ -1,0 +1,235 @@
+import EventLoop
+import Postgres
+import Testing
+
+@testable import Store
+
+@LoopActor
+@Suite("Purchases in PostgreSQL", .timeLimit(.minutes(1)))
+struct PurchaseStoreTests {
+  func confirmation(
+    _ event: Int, _ position: Int, _ tickets: [Int], attempt: Int = 1, method: String = "pm_card_visa",
+    generation: Int = 1
+  ) -> QueueStore.Confirmation {
+    QueueStore.Confirmation(
+      entryID: nil, event: event, generation: generation, position: position, attempt: attempt,
+      tickets: tickets,
+      amount: 100 * tickets.count, method: method, user: "user \(position)")
+  }
+
+  func settlement(
+    _ confirmation: QueueStore.Confirmation, _ outcome: PurchaseStore.Settlement.Outcome,
+    payment: String? = "pi_1"
+  ) -> PurchaseStore.Settlement {
+    PurchaseStore.Settlement(
+      key: .init(confirmation), attempt: confirmation.attempt, outcome: outcome, paymentID: payment,
+      reason: outcome == .sold ? "" : "reason")
+  }
+
+  @Test("An intent claims its tickets; repeating it changes nothing")
+  func claim() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    let group = [confirmation(event, 1, [1, 2]), confirmation(event, 2, [3], method: "pm', '{x}\"")]
+    let first = try await store.claim(group)
+    #expect(first.map { $0?.state } == [.paying, .paying])
+    #expect(first.map { $0?.ownsItsTickets } == [true, true])
+    #expect(first.map { $0?.amount } == [200, 100])
+    #expect(first[0]?.currency == "EUR")
+    #expect(first[1]?.method == "pm', '{x}\"")
+    #expect(try await store.claim(group) == first)
+    // Parameters are frozen.
+    let changed = try await store.claim([confirmation(event, 1, [4], method: "other")])
+    #expect(changed == [first[0]])
+    #expect(try await it.count("claim WHERE event_id = \(event)") == 3)
+  }
+
+  @Test("One request twice in a group, and an unknown event, do not disturb the others")
+  func oddGroups() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    let standings = try await store.claim([
+      confirmation(event, 1, [1]), confirmation(999_999_999, 1, [1]), confirmation(event, 1, [1]),
+      confirmation(event, 2, [2]),
+    ])
+    #expect(standings.map { $0?.ownsItsTickets } == [true, nil, true, true])
+    let settled = try await store.settle([
+      settlement(confirmation(event, 1, [1]), .sold), settlement(confirmation(event, 1, [1]), .sold),
+      settlement(confirmation(999_999_999, 1, [1]), .sold),
+    ])
+    #expect(settled.map { $0?.state } == [.sold, .sold, nil])
+  }
+
+  @Test("Of many groups that claim the same tickets at once, exactly one owns each")
+  func race() async throws {
+    let it = try await DatabaseFixture(connections: 8)
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 20)
+    let tasks = (0..<16).map { worker in
+      Task {
+        // Each group wants all tickets, in an order of its own.
+        let tickets = (1...20).map { ($0 * 7 + worker * 3) % 20 + 1 }
+        return try await store.claim(
+          tickets.enumerated().map { index, ticket in
+            confirmation(event, worker * 100 + index + 1, [ticket])
+          })
+      }
+    }
+    var owned = 0
+    for task in tasks { owned += try await task.value.count { $0?.ownsItsTickets == true } }
+    #expect(owned == 20)
+    #expect(try await it.count("claim WHERE event_id = \(event)") == 20)
+  }
+
+  @Test("Of two requests that overlap, one owns all its tickets, and the other can be sold nothing")
+  func overlap() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    let winner = confirmation(event, 1, [1, 2]), loser = confirmation(event, 2, [2, 3])
+    #expect(try await store.claim([winner])[0]?.ownsItsTickets == true)
+    #expect(try await store.claim([loser])[0]?.ownsItsTickets == false)
+    // Whatever a worker believes.
+    #expect(try await store.settle([settlement(loser, .sold)])[0]?.state == .paying)
+    #expect(try await it.count("ticket WHERE event_id = \(event) AND purchased") == 0)
+    #expect(try await store.settle([settlement(loser, .void, payment: nil)])[0]?.state == .void)
+    #expect(try await store.settle([settlement(winner, .sold)])[0]?.state == .sold)
+    // The third ticket, which only the loser had claimed, is free again.
+    #expect(try await store.claim([confirmation(event, 3, [3])])[0]?.ownsItsTickets == true)
+    // What is sold stays sold.
+    #expect(try await store.claim([confirmation(event, 4, [1])])[0]?.ownsItsTickets == false)
+    #expect(try await store.settle([settlement(winner, .declined)])[0]?.state == .sold)
+  }
+
+  @Test("A sale marks the tickets, notes the capture, and is told again alike")
+  func sale() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    let request = confirmation(event, 1, [1, 2])
+    _ = try await store.claim([request])
+    let sold = try await store.settle([settlement(request, .sold, payment: "pi_9")])
+    #expect(sold[0]?.state == .sold)
+    #expect(sold[0]?.paymentID == "pi_9")
+    #expect(try await store.settle([settlement(request, .sold, payment: "pi_other")]) == sold)
+    #expect(try await store.claim([request])[0]?.state == .sold)
+    #expect(
+      try await it.count("ticket WHERE event_id = \(event) AND purchased AND payment_id = 'pi_9' AND id <= 2")
+        == 2)
+    #expect(
+      try await it.count("outbox WHERE event_id = \(event) AND kind = 'capture' AND payment_id = 'pi_9'") == 1
+    )
+    try await store.done([.init(key: .init(request), kind: .capture, paymentID: "pi_9")])
+    #expect(try await it.count("outbox WHERE event_id = \(event)") == 0)
+    #expect(try await it.count("purchase WHERE event_id = \(event) AND captured_at IS NOT NULL") == 1)
+    // Told once more after the capture, it is not to be captured again.
+    _ = try await store.settle([settlement(request, .sold, payment: "pi_9")])
+    #expect(try await it.count("outbox WHERE event_id = \(event)") == 0)
+    let found = try await store.find(.init(request))
+    #expect(found?.user == "user 1")
+    #expect(found?.tickets == [1, 2])
+    #expect(found?.standing.state == .sold)
+  }
+
+  @Test("A decline lets the tickets go; a later try may claim them again, an earlier one has no say any more")
+  func decline() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    let first = confirmation(event, 1, [1]), second = confirmation(event, 1, [1], attempt: 2, method: "pm_2")
+    _ = try await store.claim([first])
+    let declined = try await store.settle([settlement(first, .declined, payment: nil)])
+    #expect(declined[0]?.state == .declined)
+    #expect(declined[0]?.reason == "reason")
+    #expect(try await it.count("claim WHERE event_id = \(event)") == 0)
+    #expect(try await store.claim([first])[0]?.state == .declined)
+    let again = try await store.claim([second])
+    #expect(again[0]?.state == .paying)
+    #expect(again[0]?.attempt == 2)
+    #expect(again[0]?.method == "pm_2")
+    #expect(again[0]?.ownsItsTickets == true)
+    #expect(try await store.settle([settlement(first, .sold)])[0]?.state == .paying)
+    #expect(try await store.settle([settlement(second, .sold)])[0]?.state == .sold)
+  }
+
+  @Test("A position means another request in another life of the queue")
+  func generations() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    let old = confirmation(event, 1, [1]), new = confirmation(event, 1, [2], generation: 2)
+    #expect(try await store.claim([old, new]).map { $0?.ownsItsTickets } == [true, true])
+    _ = try await store.settle([settlement(old, .void, payment: nil)])
+    #expect(try await store.find(.init(new))?.standing.state == .paying)
+  }
+
+  @Test("Chores are leased to one caller at a time, ever more rarely, and no number of tries breaks them")
+  func chores() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    let key = PurchaseStore.Key(event: event, generation: 1, position: 1)
+    try await store.noteCancellation(key, paymentID: "pi_1")
+    try await store.noteCancellation(key, paymentID: "pi_1")
+    func due() async throws -> [PurchaseStore.Chore] {
+      try await store.dueChores(limit: 1000).filter { $0.key.event == event }
+    }
+    let first = try await due()
+    #expect(first.map(\.kind) == [.cancel])
+    #expect(first.map(\.attempts) == [1])
+    #expect(try await due().isEmpty)
+    _ = try await it.postgres.query(
+      "UPDATE outbox SET attempts = 100000, available_at = now() WHERE event_id = \(event)")
+    #expect(try await due().count == 1)
+    #expect(
+      try await it.count("outbox WHERE event_id = \(event) AND available_at < now() + interval '1 hour'") == 1
+    )
+    try await store.done(first)
+    #expect(try await it.count("outbox WHERE event_id = \(event)") == 0)
+  }
+
+  @Test("A payment that nobody carries on is found once a minute, as it was")
+  func stalled() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    _ = try await store.claim([confirmation(event, 1, [1, 2], method: "m")])
+    func stalled() async throws -> [QueueStore.Confirmation] {
+      try await store.stalledPayments(limit: 1000).filter { $0.event == event }
+    }
+    #expect(try await stalled().isEmpty)
+    _ = try await it.postgres.query(
+      "UPDATE purchase SET updated_at = now() - interval '2 min' WHERE event_id = \(event)")
+    let found = try await stalled()
+    #expect(found.map(\.position) == [1])
+    #expect(found.first?.tickets == [1, 2])
+    #expect(found.first?.amount == 200)
+    #expect(found.first?.method == "m")
+    #expect(found.first?.user == "user 1")
+    #expect(found.first?.entryID == nil)
+    #expect(try await stalled().isEmpty)
+  }
+
+  @Test("Epochs of a partition only grow, whoever asks")
+  func epochs() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = EpochStore(it.postgres)
+    let tasks = (0..<20).map { _ in Task { try await store.next(Partition(number: 3)) } }
+    var epochs: Set<Int> = []
+    for task in tasks { epochs.insert(try await task.value) }
+    #expect(epochs.count == 20)
+    #expect(try await store.next(Partition(number: 3)) > epochs.max() ?? 0)
+  }
+}

@@ -1,0 +1,142 @@
+import EventLoop
+import Foundation
+import Logging
+import Onsale
+import Redis
+import TestServers
+import Testing
+
+@testable import Store
+
+/// One event's queue in a Redis of its own, with an owner.
+@LoopActor
+final class QueueFixture {
+  static let logger = Logger(label: "test")
+
+  let server: TestRedis
+  let redis: RedisClient
+  let queue: QueueStore
+  let event: Int
+  let epoch = 5
+  var partition: Partition { Partition(of: event) }
+  var keys: EventKeys { EventKeys(event) }
+  private(set) var settings: EventSettings
+
+  init(event: Int = 42, state: String = "open") async throws {
+    self.event = event
+    server = try TestRedis()
+    redis = RedisClient(
+      try RedisConfiguration(url: server.url), logger: Self.logger, prepare: QueueStore.prepare)
+    redis.start()
+    queue = QueueStore(redis)
+    settings = EventSettings(
+      id: event, generation: 1, state: state, queueLimit: 1000, perUserLimit: 4, holdSeconds: 100, rate: nil,
+      message: "")
+    try await queue.configure(settings)
+    #expect(try await queue.own(partition, epoch: epoch))
+  }
+
+  func configure(_ change: (inout EventSettings) -> Void) async throws {
+    change(&settings)
+    settings.version += 1
+    try await queue.configure(settings)
+  }
+
+  func close() { redis.close() }
+
+  /// Joins the line. - Returns: the position.
+  @discardableResult
+  func join(_ user: String, quantity: Int = 1, method: String? = nil) async throws -> Int {
+    let answer = try await enqueue(user, quantity: quantity, method: method)
+    guard case .inLine(let position, _, _, true) = answer else {
+      Issue.record("\(user) is not newly in line: \(answer)")
+      return 0
+    }
+    return position
+  }
+
+  func enqueue(
+    _ user: String, quantity: Int = 1, method: String? = nil, idempotencyKey: String? = nil
+  ) async throws -> QueueStore.EnqueueAnswer {
+    try await queue.enqueue(
+      event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method,
+      idempotencyKey: idempotencyKey)
+  }
+
+  @discardableResult
+  func commit(
+    _ decisions: [Decision], head: Int? = nil, soldOut: Bool = false, idle: Bool = false, epoch: Int? = nil
+  ) async throws -> QueueStore.CommitAnswer {
+    try await queue.commit(
+      event: event, epoch: epoch ?? self.epoch,
+      standing: QueueStore.Standing(
+        head: head ?? decisions.map(\.position).max() ?? 0, isSoldOut: soldOut, free: 10, held: 1, sold: 0,
+        grantedPerSecond: 1.5, isIdle: idle),
+      decisions: decisions)
+  }
+
+  func grant(_ user: String, _ position: Int, _ tickets: [Int], method: String? = nil) -> Decision {
+    Decision(
+      position: position, user: user, method: method,
+      outcome: .granted(tickets: tickets, amount: 100 * tickets.count))
+  }
+
+  func decide(_ user: String, _ position: Int, _ outcome: Decision.Outcome) -> Decision {
+    Decision(position: position, user: user, method: nil, outcome: outcome)
+  }
+
+  /// A request that holds tickets.
+  func hold(_ user: String, _ tickets: [Int]) async throws -> Int {
+    let position = try await join(user, quantity: tickets.count)
+    try await commit([grant(user, position, tickets)])
+    return position
+  }
+
+  func confirm(
+    _ user: String, _ position: Int, method: String = "pm_card_visa", generation: Int = 1,
+    idempotencyKey: String? = nil
+  ) async throws -> QueueStore.ConfirmAnswer {
+    try await queue.confirm(
+      event: event, generation: generation, position: position, user: user, method: method,
+      idempotencyKey: idempotencyKey)
+  }
+
+  func cancel(_ user: String, _ position: Int, generation: Int = 1) async throws -> QueueStore.CancelAnswer {
+    try await queue.cancel(event: event, generation: generation, position: position, user: user)
+  }
+
+  func state(_ position: Int) async throws -> RequestRecord.State? {
+    try await queue.record(event: event, position: position)?.state
+  }
+
+  func document() async throws -> QueueDocument {
+    try #require(try await queue.document(event: event))
+  }
+
+  func tick() async throws -> QueueStore.Tick {
+    try await queue.tick(event: event, epoch: epoch, limit: 100)
+  }
+
+  /// Makes the holds to come short, in milliseconds.
+  func setHold(milliseconds: Int) async throws {
+    _ = try await redis.command(["HSET", .text(keys.meta), "hold_ms", .integer(milliseconds)])
+  }
+
+  func isLocked(_ ticket: Int) async throws -> Bool {
+    try await redis.command(["EXISTS", .text("\(keys.prefix)l:\(ticket)")]).integer == 1
+  }
+
+  func isMarked(_ ticket: Int) async throws -> Bool {
+    try await redis.command(["GETBIT", .text(keys.bitmap), .integer(ticket)]).integer == 1
+  }
+
+  func take() async throws -> [QueueStore.Confirmation] {
+    try await queue.takeConfirmations(partition, worker: "w", limit: 100)
+  }
+}
+
+/// Waits until `condition` holds; the test's time limit bounds it.
+@LoopActor
+func eventually(_ condition: @LoopActor () async throws -> Bool) async throws {
+  while try await !condition() { try await sleep(milliseconds: 5) }
+}

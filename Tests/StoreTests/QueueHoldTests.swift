@@ -1,0 +1,270 @@
+import EventLoop
+import Onsale
+import Redis
+import TestServers
+import Testing
+
+@testable import Store
+
+@LoopActor
+@Suite("Holding, paying, giving back", .timeLimit(.minutes(1)))
+struct QueueHoldTests {
+  @Test("A hold is confirmed by its buyer only, once, however often it is asked")
+  func confirm() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.hold("a", [1])
+    #expect(try await it.confirm("b", position) == .forbidden)
+    #expect(try await it.confirm("a", position) == .ok)
+    #expect(try await it.confirm("a", position, method: "another") == .ok)
+    let taken = try await it.take()
+    #expect(taken.count == 1)
+    #expect(taken.first?.method == "pm_card_visa")
+    #expect(taken.first?.attempt == 1)
+    #expect(taken.first?.generation == 1)
+    #expect(try await it.take().isEmpty)
+    #expect(try await it.state(position) == .confirming)
+  }
+
+  @Test("What is not held cannot be confirmed")
+  func notReserved() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.join("a")
+    #expect(try await it.confirm("a", position) == .notReserved)
+    #expect(try await it.confirm("a", 99) == .notReserved)
+    try await it.commit([it.decide("a", position, .standby)])
+    #expect(try await it.confirm("a", position) == .notReserved)
+    let error = await #expect(throws: StoreError.self) { try await it.confirm("a", position, generation: 2) }
+    #expect(error?.code == .noQueue)
+  }
+
+  @Test("A hold ends at its deadline: it cannot be confirmed, and its tickets come back")
+  func expiry() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.setHold(milliseconds: 30)
+    let position = try await it.hold("a", [1, 2])
+    try await eventually { try await !it.isLocked(1) }
+    #expect(try await it.confirm("b", position) == .forbidden)
+    #expect(try await it.confirm("a", position) == .expired)
+    #expect(try await it.isMarked(1))
+    #expect(try await it.tick().expired.sorted() == [1, 2])
+    #expect(try await it.tick().expired.isEmpty)
+    #expect(try await it.state(position) == .expired)
+    #expect(try await !it.isMarked(1))
+    #expect(try await it.confirm("a", position) == .expired)
+    #expect(try await it.cancel("a", position) == .ended)
+    #expect(try await it.join("a") == 2)
+  }
+
+  @Test("A hold does not end while its payment is under way")
+  func noExpiryWhilePaying() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.setHold(milliseconds: 60)
+    let position = try await it.hold("a", [1])
+    guard try await it.confirm("a", position) == .ok else { return }
+    try await sleep(milliseconds: 100)
+    #expect(try await it.tick().expired.isEmpty)
+    #expect(try await it.isLocked(1))
+    // Declined after its deadline: it ends with the next tick.
+    let confirmation = try #require(try await it.take().first)
+    try await it.queue.finish(event: it.event, [.init(confirmation, .declined, reason: "card_declined")])
+    #expect(try await it.state(position) == .declined)
+    #expect(try await it.confirm("a", position) == .expired)
+    #expect(try await it.tick().expired == [1])
+    #expect(try await it.state(position) == .declinedForGood)
+    #expect(try await it.queue.record(event: it.event, position: position)?.reason == "card_declined")
+    #expect(try await it.join("a") == 2)
+  }
+
+  @Test("A purchase ends the request, counts for its user, and leaves the seats taken")
+  func purchase() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.hold("a", [1, 2])
+    _ = try await it.confirm("a", position)
+    let confirmation = try #require(try await it.take().first)
+    try await it.queue.finish(event: it.event, [.init(confirmation, .purchased)])
+    #expect(try await it.state(position) == .purchased)
+    #expect(try await it.confirm("a", position) == .ok)
+    #expect(try await it.cancel("a", position) == .purchased)
+    #expect(try await !it.isLocked(1))
+    #expect(try await it.isMarked(1))
+    guard case .sold([1, 2])? = try await it.tick().feedback.first else {
+      Issue.record("the owner is not told")
+      return
+    }
+    #expect(try await it.queue.holds(event: it.event, ranks: 0..<10).isEmpty)
+    // Told again after a crash, it changes nothing; its entry is gone.
+    try await it.queue.finish(event: it.event, [.init(confirmation, .purchased)])
+    #expect(try await it.tick().feedback.isEmpty)
+    #expect(try await it.redis.command(["XLEN", .text(it.partition.confirmations)]).integer == 0)
+    #expect(try await it.enqueue("a", quantity: 3) == .limitExceeded(owned: 2, limit: 4))
+  }
+
+  @Test("After a decline another card can be tried; an ending of the first try says nothing about the second")
+  func declined() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.hold("a", [1])
+    #expect(try await it.confirm("a", position, idempotencyKey: "one") == .ok)
+    let first = try #require(try await it.take().first)
+    try await it.queue.finish(event: it.event, [.init(first, .declined, reason: "no|money\nat all")])
+    let record = try #require(try await it.queue.record(event: it.event, position: position))
+    #expect(record.state == .declined)
+    #expect(record.reason == "no money at all")
+    #expect(record.userKey == UserKey("a").text)
+    let ttl = try await it.redis.command(["PTTL", .text("\(it.keys.prefix)l:1")]).integer ?? 0
+    #expect(ttl > 0)
+    // The first call, repeated, is not a second try; with another card it is another call.
+    #expect(try await it.confirm("a", position, idempotencyKey: "one") == .ok)
+    #expect(try await it.confirm("a", position, method: "x", idempotencyKey: "one") == .idempotencyMismatch)
+    #expect(try await it.take().isEmpty)
+
+    #expect(try await it.confirm("a", position, method: "other", idempotencyKey: "two") == .ok)
+    let second = try #require(try await it.take().first)
+    #expect(second.attempt == 2)
+    #expect(second.method == "other")
+    try await it.queue.finish(event: it.event, [.init(first, .purchased)])
+    #expect(try await it.state(position) == .confirming)
+    try await it.queue.finish(event: it.event, [.init(second, .purchased)])
+    #expect(try await it.state(position) == .purchased)
+  }
+
+  @Test("Tickets that PostgreSQL gave to somebody else end the request, and the owner hears of it")
+  func lost() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.hold("a", [1])
+    _ = try await it.confirm("a", position)
+    let confirmation = try #require(try await it.take().first)
+    try await it.queue.finish(event: it.event, [.init(confirmation, .lost, reason: "tickets_taken")])
+    #expect(try await it.state(position) == .expired)
+    #expect(try await it.isMarked(1))
+    guard case .lost([1])? = try await it.tick().feedback.first else {
+      Issue.record("the owner is not told")
+      return
+    }
+    #expect(try await it.join("a") == 2)
+  }
+
+  @Test("An ending of an earlier life of the queue does not touch the present one")
+  func otherGeneration() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.hold("a", [1])
+    _ = try await it.confirm("a", position)
+    let confirmation = try #require(try await it.take().first)
+    let old = QueueStore.Confirmation(
+      entryID: nil, event: it.event, generation: 0, position: position, attempt: 1, tickets: [1], amount: 100,
+      method: "m", user: "z")
+    try await it.queue.finish(event: it.event, [.init(old, .purchased)])
+    #expect(try await it.state(position) == .confirming)
+    try await it.queue.finish(event: it.event, [.init(confirmation, .purchased)])
+    #expect(try await it.state(position) == .purchased)
+  }
+
+  @Test("Leaving is possible until the payment, for oneself only")
+  func cancel() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let queued = try await it.join("queued")
+    #expect(try await it.cancel("other", queued) == .forbidden)
+    #expect(try await it.join("other") == 2)
+    #expect(try await it.cancel("other", queued) == .forbidden)
+    #expect(try await it.cancel("queued", 99) == .unknown)
+    let error = await #expect(throws: StoreError.self) {
+      try await it.cancel("queued", queued, generation: 9)
+    }
+    #expect(error?.code == .noQueue)
+    #expect(try await it.cancel("queued", queued) == .ok)
+    #expect(try await it.cancel("queued", queued) == .ok)
+    #expect(try await it.queue.cancelledInLine(event: it.event, atMost: 10) == [queued])
+    #expect(try await it.join("queued") == 3)
+
+    let standby = try await it.join("standby")
+    try await it.commit([it.decide("standby", standby, .standby)])
+    #expect(try await it.cancel("other", standby) == .forbidden)
+    #expect(try await it.cancel("standby", standby) == .ok)
+    guard case .left(standby)? = try await it.tick().feedback.first else {
+      Issue.record("the owner does not hear that a standby left")
+      return
+    }
+
+    let held = try await it.hold("held", [1])
+    #expect(try await it.cancel("other", held) == .forbidden)
+    #expect(try await it.cancel("held", held) == .ok)
+    #expect(try await !it.isLocked(1))
+    #expect(try await !it.isMarked(1))
+    guard case .released([1])? = try await it.tick().feedback.first else {
+      Issue.record("the owner does not hear of the seat")
+      return
+    }
+    #expect(try await it.confirm("held", held) == .notReserved)
+
+    let paying = try await it.hold("paying", [2])
+    _ = try await it.confirm("paying", paying)
+    #expect(try await it.cancel("paying", paying) == .confirming)
+    let confirmation = try #require(try await it.take().first)
+    try await it.queue.finish(event: it.event, [.init(confirmation, .declined, reason: "x")])
+    #expect(try await it.cancel("paying", paying) == .ok)
+    #expect(try await it.state(paying) == .cancelled)
+
+    let rejected = try await it.join("rejected")
+    try await it.commit([it.decide("rejected", rejected, .rejected(reason: "seats_taken"))])
+    #expect(try await it.cancel("rejected", rejected) == .ended)
+  }
+
+  @Test("What a dead worker left is taken over; what is kept is not; what fails is buried and can come back")
+  func lane() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    for (index, user) in ["a", "b"].enumerated() {
+      let position = try await it.hold(user, [index + 1])
+      _ = try await it.confirm(user, position)
+    }
+    let taken = try await it.queue.takeConfirmations(it.partition, worker: "dead", limit: 10)
+    #expect(taken.count == 2)
+    #expect(
+      try await it.queue.claimConfirmations(it.partition, worker: "new", idleMilliseconds: 60_000, limit: 10)
+        .isEmpty)
+    try await sleep(milliseconds: 30)
+    try await it.queue.keepConfirmations(it.partition, worker: "dead", ids: [try #require(taken[0].entryID)])
+    let claimed = try await it.queue.claimConfirmations(
+      it.partition, worker: "new", idleMilliseconds: 25, limit: 10)
+    #expect(claimed.map(\.position) == [taken[1].position])
+    let deliveries = try await it.queue.deliveries(it.partition, worker: "new", limit: 10)
+    #expect(deliveries[try #require(claimed[0].entryID)] == 2)
+
+    try await it.queue.bury(claimed[0], reason: "poisoned")
+    let letters = try await it.queue.deadLetters(it.partition, limit: 10)
+    #expect(letters.map { $0.fields["reason"] } == ["poisoned"])
+    #expect(try await it.queue.requeue(it.partition, deadLetter: letters[0].id))
+    #expect(try await !it.queue.requeue(it.partition, deadLetter: letters[0].id))
+    let again = try #require(try await it.take().first)
+    #expect(again.position == claimed[0].position)
+    #expect(again.tickets == claimed[0].tickets)
+    #expect(again.user == "b")
+  }
+
+  @Test("A Redis that lost everything is usable again: functions and groups are made anew")
+  func flushed() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    _ = try await it.redis.command(["FLUSHALL"])
+    #expect(try await it.take().isEmpty)
+    #expect(
+      try await it.queue.claimConfirmations(it.partition, worker: "w", idleMilliseconds: 0, limit: 10).isEmpty
+    )
+    let error = await #expect(throws: StoreError.self) { try await it.enqueue("a") }
+    #expect(error?.code == .noQueue)
+    try it.server.stopAndForget()
+    while it.redis.isReady { try await sleep(milliseconds: 1) }
+    try it.server.start()
+    try await it.configure { $0.generation = 2 }
+    #expect(try await it.enqueue("a") == .inLine(position: 1, head: 0, generation: 2, isNew: true))
+    #expect(try await it.take().isEmpty)
+  }
+}

@@ -1,0 +1,138 @@
+import EventLoop
+import Onsale
+import Redis
+import TestServers
+import Testing
+
+@testable import Store
+
+@LoopActor
+@Suite("Joining the line", .timeLimit(.minutes(1)))
+struct QueueJoinTests {
+  @Test("Positions count from 1; asking again gives the same place")
+  func positions() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    #expect(try await it.enqueue("a") == .inLine(position: 1, head: 0, generation: 1, isNew: true))
+    #expect(try await it.enqueue("b") == .inLine(position: 2, head: 0, generation: 1, isNew: true))
+    #expect(
+      try await it.enqueue("a", quantity: 3) == .inLine(position: 1, head: 0, generation: 1, isNew: false))
+    #expect(try await it.document().tail == 2)
+    let arrivals = try await it.queue.entries(event: it.event, from: 1, through: nil, limit: 10)
+    #expect(arrivals.map(\.user) == ["a", "b"])
+    #expect(arrivals.map { $0.seats?.quantity } == [1, 1])
+  }
+
+  @Test("Thousands that join at once get each position once")
+  func crowd() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.configure { $0.queueLimit = 100_000 }
+    let tasks = (0..<3000).map { index in Task { try await it.enqueue("user \(index % 1500)") } }
+    var positions: Set<Int> = []
+    var new = 0
+    for task in tasks {
+      guard case .inLine(let position, _, _, let isNew) = try await task.value else { continue }
+      positions.insert(position)
+      new += isNew ? 1 : 0
+    }
+    #expect(new == 1500)
+    #expect(positions == Set(1...1500))
+  }
+
+  @Test("A paused event takes requests, a draft and a closed one do not")
+  func states() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.configure { $0.state = "paused" }
+    #expect(try await it.join("a") == 1)
+    try await it.configure { $0.state = "draft" }
+    #expect(try await it.enqueue("b") == .notOpen)
+    try await it.configure { $0.state = "closed" }
+    #expect(try await it.enqueue("b") == .closed)
+    #expect(try await it.enqueue("a") == .closed)
+    #expect(try await it.document().closedUpTo == 1)
+  }
+
+  @Test("An event that Redis does not know is told apart")
+  func missing() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let error = await #expect(throws: StoreError.self) {
+      try await it.queue.enqueue(event: 7, user: "a", seats: RequestedSeats(quantity: 1), method: nil)
+    }
+    #expect(error?.code == .noQueue)
+    #expect(try await it.queue.document(event: 7) == nil)
+  }
+
+  @Test("The queue's depth and the user's tickets are limited")
+  func limits() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.configure { $0.queueLimit = 2 }
+    #expect(try await it.enqueue("a", quantity: 5) == .limitExceeded(owned: 0, limit: 4))
+    try await it.join("a")
+    try await it.join("b")
+    #expect(try await it.enqueue("c") == .queueFull)
+    // Whoever is in line keeps their place, however full it is.
+    #expect(try await it.enqueue("b") == .inLine(position: 2, head: 0, generation: 1, isNew: false))
+    try await it.commit([it.decide("a", 1, .rejected(reason: "no"))])
+    #expect(try await it.join("c") == 3)
+  }
+
+  @Test("Tickets bought before count against the limit; after the end one may ask again, at the back")
+  func askingAgain() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let first = try await it.hold("a", [1, 2, 3])
+    _ = try await it.confirm("a", first)
+    let confirmation = try #require(try await it.take().first)
+    try await it.queue.finish(event: it.event, [.init(confirmation, .purchased)])
+    #expect(try await it.enqueue("a", quantity: 2) == .limitExceeded(owned: 3, limit: 4))
+    #expect(try await it.join("a", quantity: 1) == 2)
+    // Ended without tickets: the count stays.
+    try await it.commit([it.decide("a", 2, .soldOut)])
+    #expect(try await it.enqueue("a", quantity: 2) == .limitExceeded(owned: 3, limit: 4))
+    #expect(try await it.join("a", quantity: 1) == 3)
+  }
+
+  @Test("An idempotency key gives the first place again, even after its end, and refuses another request")
+  func idempotency() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    #expect(
+      try await it.enqueue("a", idempotencyKey: "k")
+        == .inLine(position: 1, head: 0, generation: 1, isNew: true))
+    try await it.commit([it.decide("a", 1, .rejected(reason: "no"))])
+    #expect(
+      try await it.enqueue("a", idempotencyKey: "k")
+        == .inLine(position: 1, head: 1, generation: 1, isNew: false))
+    #expect(try await it.enqueue("a", quantity: 2, idempotencyKey: "k") == .idempotencyMismatch)
+    // Another user's key of the same name is another key.
+    #expect(
+      try await it.enqueue("b", idempotencyKey: "k")
+        == .inLine(position: 2, head: 1, generation: 1, isNew: true))
+  }
+
+  @Test("Hostile texts stay texts")
+  func hostileTexts() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let texts = [
+      "'); redis.call('FLUSHALL') --", "a|b|c", "\r\n*1\r\n$8\r\nFLUSHALL\r\n", "{p1}:x", "5:9", "",
+      "é\u{0}\n",
+    ]
+    for (index, text) in texts.enumerated() {
+      let position = try await it.join(text, method: "pm " + text)
+      #expect(position == index + 1)
+      let arrival = try await it.queue.entries(event: it.event, from: position, through: position, limit: 1)
+        .first
+      #expect(arrival?.user == text)
+      #expect(arrival?.method == "pm " + text)
+      try await it.commit([it.decide(text, position, .rejected(reason: text))])
+      #expect(try await it.state(position) == .rejected)
+      // Let go, so that they may come again.
+      #expect(try await it.queue.record(event: it.event, position: position)?.userKey == UserKey(text).text)
+    }
+  }
+}
