@@ -116,6 +116,9 @@ let package = Package(
     tests(
       "SearchTests", foundations + ["HTTPClient", "Postgres", "Onsale", "JSON", "Search", "TestServers"]),
     tests("EventLoopTests", ["EventLoop"]),
+    tests(
+      "IndexerTests",
+      foundations + ["Lifecycle", "Onsale", "Store", "Search", "Postgres", "Redis", "Indexer", "TestServers"]),
     tests("RedisTests", foundations + ["Redis", "TestServers"]),
     tests("PostgresTests", foundations + ["Postgres", "TestServers"]),
     tests("StoreTests", foundations + ["Redis", "Postgres", "Onsale", "Store", "TestServers"]),
