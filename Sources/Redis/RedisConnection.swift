@@ -225,10 +225,12 @@ final class RedisConnection {
     guard let context else { return false }
     buffer.removeAll(keepingCapacity: buffer.capacity <= Self.keptBuffer)
     RedisValue.encode(arguments, into: &buffer)
+    // hiredis looks for the channels of a SUBSCRIBE as in a C string: without an end it reads on behind it.
+    buffer.append(0)
     return buffer.withUnsafeBytes { bytes in
       redisAsyncFormattedCommand(
         context, callback, context.pointee.data, bytes.baseAddress?.assumingMemoryBound(to: CChar.self),
-        bytes.count) == REDIS_OK
+        bytes.count - 1) == REDIS_OK
     }
   }
 
