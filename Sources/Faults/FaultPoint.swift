@@ -75,7 +75,8 @@ package enum Faults {
   private static func parse(_ text: String?) -> Plan? {
     guard let text, !text.isEmpty else { return nil }
     let parts = text.split(separator: ":").map(String.init)
-    guard parts.count >= 3, let point = FaultPoint(rawValue: parts[0]), ["before", "after"].contains(parts[1]),
+    guard parts.count >= 3, let point = FaultPoint(rawValue: parts[0]),
+      ["before", "after"].contains(parts[1]),
       let action = Action(rawValue: parts[2])
     else {
       problem = "ONSALE_FAULT is not <name>:<before|after>:<kill|stop|error|delay>[:<crossing>[:<ms>]]"
@@ -83,7 +84,8 @@ package enum Faults {
     }
     return Plan(
       point: point, isBefore: parts[1] == "before", action: action,
-      crossing: parts.count > 3 ? Int(parts[3]) ?? 1 : 1, milliseconds: parts.count > 4 ? UInt64(parts[4]) ?? 500 : 500)
+      crossing: parts.count > 3 ? Int(parts[3]) ?? 1 : 1,
+      milliseconds: parts.count > 4 ? UInt64(parts[4]) ?? 500 : 500)
   }
 
   /// Reads the environment now. - Returns: a sentence about what is wrong with it, or `nil`.

@@ -20,7 +20,8 @@ package final class Intake {
   private let ids: RequestIDCoder
   private let past: PastRequests
   private let policy = PollPolicy()
-  private let accepted = MetricsRegistry.shared.counter("onsale_joins_total", "Requests that got a place in line")
+  private let accepted = MetricsRegistry.shared.counter(
+    "onsale_joins_total", "Requests that got a place in line")
 
   package init(
     queue: QueueStore, events: EventStore, sections: SectionNames, past: PastRequests,
@@ -67,8 +68,9 @@ package final class Intake {
     let claims = try authenticator.user(request)
     let fields = try Fields(body: request)
     let event = try fields.int("event_id", in: 1...Int.max)
-    let tickets = try fields.optionalInts(
-      "ticket_ids", in: 1...Int(Int32.max), atMost: Limits.ticketsPerRequest) ?? []
+    let tickets =
+      try fields.optionalInts(
+        "ticket_ids", in: 1...Int(Int32.max), atMost: Limits.ticketsPerRequest) ?? []
     let section = try fields.optionalString("section", max: Limits.sectionNameBytes)
     let adjacent = try fields.optionalBool("adjacent") ?? false
     let method = try fields.optionalString("payment_method", max: Limits.paymentMethodBytes)
@@ -83,7 +85,8 @@ package final class Intake {
     }
     if let method { try Self.check(method) }
     return Wish(
-      event: event, user: claims.user, quantity: quantity, section: section, tickets: tickets, adjacent: adjacent,
+      event: event, user: claims.user, quantity: quantity, section: section, tickets: tickets,
+      adjacent: adjacent,
       method: method, idempotencyKey: try Self.idempotencyKey(request))
   }
 
@@ -186,7 +189,8 @@ package final class Intake {
       do {
         answer = try await Faults.crossing(.intakeConfirm) {
           try await queue.confirm(
-            event: id.event, generation: id.generation, position: id.position, user: claims.user, method: method,
+            event: id.event, generation: id.generation, position: id.position, user: claims.user,
+            method: method,
             idempotencyKey: key)
         }
       } catch let error as StoreError where error.code == .noQueue {
@@ -208,7 +212,9 @@ package final class Intake {
     let claims: Claims, id: RequestID
     do throws(Problem) {
       claims = try authenticator.user(request)
-      guard let decoded = ids.decode(request.parameters["request_id"] ?? "") else { throw Self.unknownRequest }
+      guard let decoded = ids.decode(request.parameters["request_id"] ?? "") else {
+        throw Self.unknownRequest
+      }
       id = decoded
     } catch {
       return .now(error.response)
@@ -226,7 +232,8 @@ package final class Intake {
       switch answer {
       case .ok: return .json(200, ["state": "cancelled"], headers: [("Cache-Control", "no-store")])
       case .forbidden: throw Problem(403, "forbidden", "This request belongs to somebody else.")
-      case .purchased: throw Problem(409, "purchased", "The tickets are bought; they cannot be given back here.")
+      case .purchased:
+        throw Problem(409, "purchased", "The tickets are bought; they cannot be given back here.")
       case .confirming: throw Problem(409, "confirming", "The payment is under way.", retryAfter: 1)
       case .ended: throw Problem(409, "ended", "This request has ended.")
       case .unknown: throw Self.unknownRequest

@@ -50,7 +50,8 @@ package final class Notifier {
   private func poll(_ request: HTTPRequest) -> HTTPAnswer {
     guard let text = request.parameters["request_id"], let id = ids.decode(text) else {
       return .now(
-        .problem(404, code: "unknown_request", detail: "No request has this id. Ids come from a reserve call."))
+        .problem(
+          404, code: "unknown_request", detail: "No request has this id. Ids come from a reserve call."))
     }
     var wait = 0
     if let asked = request.query("wait") {
@@ -93,7 +94,9 @@ package final class Notifier {
 
   private func needsLabels(_ status: RequestStatus) -> Bool { !status.tickets.isEmpty }
 
-  private func pollSlowly(_ text: String, _ id: RequestID, wait: Int, known: RequestState?) async -> HTTPResponse {
+  private func pollSlowly(_ text: String, _ id: RequestID, wait: Int, known: RequestState?) async
+    -> HTTPResponse
+  {
     do {
       guard let event = try await watch.watch(id.event), let document = event.document,
         document.generation == id.generation
@@ -107,7 +110,9 @@ package final class Notifier {
       defer { event.stopListening(waiter, to: id.position) }
       let deadline = EventLoop.shared.now + UInt64(wait) * 1000
       while true {
-        guard let status = try await currentStatus(id, event) else { return try await respondFromPast(text, id) }
+        guard let status = try await currentStatus(id, event) else {
+          return try await respondFromPast(text, id)
+        }
         let now = EventLoop.shared.now
         if !isWorthWaiting(status, known) || now >= deadline || isStopping {
           return try await respondNow(text, id, event)
@@ -167,7 +172,9 @@ package final class Notifier {
       json += ",\"eta_seconds\":{\"low\":\(range.lowerBound),\"high\":\(range.upperBound)}"
     }
     if !status.tickets.isEmpty {
-      json += ",\"tickets\":[" + status.tickets.map { labels.json(event: id.event, ticket: $0) }.joined(separator: ",")
+      json +=
+        ",\"tickets\":["
+        + status.tickets.map { labels.json(event: id.event, ticket: $0) }.joined(separator: ",")
       json += "]"
     }
     if let amount = status.amount { json += ",\"amount\":\(amount)" }

@@ -12,7 +12,8 @@ struct QueueAnswer {
     let pause = policy.pollAfterMilliseconds(
       .queued, position: document.tail, ahead: waiting, grantsPerSecond: document.grantedPerSecond)
     self.init(
-      state: document.isSoldOut && document.state == "open" ? "sold_out" : document.state, head: document.head,
+      state: document.isSoldOut && document.state == "open" ? "sold_out" : document.state,
+      head: document.head,
       tail: document.tail, available: document.free, held: document.held, sold: document.sold,
       grantedPerSecond: document.grantedPerSecond, pollAfterMilliseconds: pause, message: document.message)
   }
@@ -29,7 +30,8 @@ struct QueueAnswer {
     pollAfterMilliseconds: Int, message: String
   ) {
     let json: JSON = [
-      "state": .string(state), "head": .integer(head), "tail": .integer(tail), "available": .integer(available),
+      "state": .string(state), "head": .integer(head), "tail": .integer(tail),
+      "available": .integer(available),
       "held": .integer(held), "sold": .integer(sold),
       "granted_per_second": .number((grantedPerSecond * 10).rounded() / 10),
       "poll_after_ms": .integer(pollAfterMilliseconds), "message": .string(message),

@@ -98,7 +98,8 @@ package final class QueueWatch {
     let task = Task { @LoopActor in
       defer { watch.reading = nil }
       let document = try await queue.document(event: watch.event)
-      let cancelled = document == nil
+      let cancelled =
+        document == nil
         ? [] : try await queue.cancelledInLine(event: watch.event, atMost: Self.cancelledLimit)
       watch.readAt = EventLoop.shared.now
       watch.replace(document, cancelled: cancelled)

@@ -45,7 +45,8 @@ package final class TicketLabels {
         return
       }
       let sections = Dictionary(
-        inventory.sections.map { ($0.id, JSON.string($0.name).text) }, uniquingKeysWith: { first, _ in first })
+        inventory.sections.map { ($0.id, JSON.string($0.name).text) }, uniquingKeysWith: { first, _ in first }
+      )
       var tickets: [Int: String] = [:]
       tickets.reserveCapacity(inventory.tickets.count)
       for ticket in inventory.tickets {

@@ -10,9 +10,11 @@ extension ConfirmLane {
     switch error {
     case let error as PostgresError:
       // Out of resources, shutting down, or a replica that takes no writes.
-      error.code != .server || error.isTransient || ["53", "57", "58", "25"].contains(error.sqlState?.prefix(2))
+      error.code != .server || error.isTransient
+        || ["53", "57", "58", "25"].contains(error.sqlState?.prefix(2))
     // These mean that our own call was wrong; all others are a state that Redis is in.
-    case let error as RedisError: ![.server("ERR"), .server("WRONGTYPE"), .server("NOSCRIPT")].contains(error.code)
+    case let error as RedisError:
+      ![.server("ERR"), .server("WRONGTYPE"), .server("NOSCRIPT")].contains(error.code)
     case let error as PaymentError: error.code != .invalid
     case is InjectedFault, is CancellationError: true
     default: false

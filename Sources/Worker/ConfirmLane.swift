@@ -269,7 +269,8 @@ final class ConfirmLane {
 
   private func pay(_ confirmation: QueueStore.Confirmation, _ standing: PurchaseStore.Standing) async throws {
     if standing.amount == 0 {
-      return try await settle(confirmation, .sold, paymentID: PurchaseStore.freePaymentID(confirmation.reference), reason: "")
+      return try await settle(
+        confirmation, .sold, paymentID: PurchaseStore.freePaymentID(confirmation.reference), reason: "")
     }
     // The parameters are those frozen with the intent: a repetition must not differ.
     let order = PaymentOrder(
@@ -341,7 +342,8 @@ final class ConfirmLane {
     // Forgotten when the table grows: events come and go, and a group holds nothing between batches.
     if endings.count >= 1_024 { endings = endings.filter { !$0.value.isIdle } }
     let queue = queue
-    let group = GroupCommit<QueueStore.Ending, Void>(maximumBatch: limits.group, capacity: limits.inFlight) { group in
+    let group = GroupCommit<QueueStore.Ending, Void>(maximumBatch: limits.group, capacity: limits.inFlight) {
+      group in
       await Self.inGroups(group) { group in
         try await Faults.crossing(.confirmFinish) { try await queue.finish(event: event, group) }
         return group.map { _ in }

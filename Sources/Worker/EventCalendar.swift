@@ -30,7 +30,9 @@ final class EventCalendar {
         }
         if round % Self.roundsPerReconciliation == 0 {
           let healed = try await Faults.crossing(.reconcile) { try await events.reconcile(with: queue) }
-          if !healed.isEmpty { logger.notice("queues brought in line with PostgreSQL", ["events": healed.count]) }
+          if !healed.isEmpty {
+            logger.notice("queues brought in line with PostgreSQL", ["events": healed.count])
+          }
         }
       } catch is CancellationError {
         return

@@ -16,15 +16,18 @@ final class PartitionLeases {
   private let worker: String
   private let queue: QueueStore
   private let epochs: EpochStore
-  private let makeOwner: @LoopActor (Partition, Int, _ onReplaced: @escaping @LoopActor () -> Void) -> PartitionOwner
+  private let makeOwner:
+    @LoopActor (Partition, Int, _ onReplaced: @escaping @LoopActor () -> Void) -> PartitionOwner
   private let logger: Logger
-  private let ownedGauge = MetricsRegistry.shared.gauge("onsale_partitions_owned", "Partitions this worker owns")
+  private let ownedGauge = MetricsRegistry.shared.gauge(
+    "onsale_partitions_owned", "Partitions this worker owns")
   private let bell = Bell()
   private var owners: [Partition: PartitionOwner] = [:]
 
   init(
     worker: String, queue: QueueStore, epochs: EpochStore, logger: Logger,
-    makeOwner: @escaping @LoopActor (Partition, Int, _ onReplaced: @escaping @LoopActor () -> Void) -> PartitionOwner
+    makeOwner:
+      @escaping @LoopActor (Partition, Int, _ onReplaced: @escaping @LoopActor () -> Void) -> PartitionOwner
   ) {
     self.worker = worker
     self.queue = queue
@@ -113,7 +116,9 @@ final class PartitionLeases {
       try? await queue.releaseLease(partition, worker: worker)
       throw error
     }
-    guard try await Faults.crossing(.leaseOwn, { try await queue.own(partition, epoch: epoch) }) else { return }
+    guard try await Faults.crossing(.leaseOwn, { try await queue.own(partition, epoch: epoch) }) else {
+      return
+    }
     let owner = makeOwner(partition, epoch) { [weak self] in self?.bell.ring() }
     owners[partition] = owner
     logger.info("partition owned", ["partition": partition.number, "partition.epoch": epoch])

@@ -18,7 +18,8 @@ final class PartitionOwner {
   private let onReplaced: @LoopActor () -> Void
 
   init(
-    partition: Partition, epoch: Int, queue: QueueStore, seats: SeatStore, archive: QueueArchive, logger: Logger,
+    partition: Partition, epoch: Int, queue: QueueStore, seats: SeatStore, archive: QueueArchive,
+    logger: Logger,
     onReplaced: @escaping @LoopActor () -> Void
   ) {
     self.partition = partition

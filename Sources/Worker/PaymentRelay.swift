@@ -82,8 +82,10 @@ final class PaymentRelay {
     } catch {
       logger.warning(
         "payment chore failed, trying again later",
-        ["chore.kind": chore.kind.rawValue, "chore.attempts": chore.attempts, "payment.id": chore.paymentID,
-         "error": "\(error)"])
+        [
+          "chore.kind": chore.kind.rawValue, "chore.attempts": chore.attempts, "payment.id": chore.paymentID,
+          "error": "\(error)",
+        ])
       return false
     }
   }

@@ -36,14 +36,17 @@ final class ReserveLane {
   private let seats: SeatStore
   private let archive: QueueArchive
   private let logger: Logger
-  private let grants = MetricsRegistry.shared.counter("onsale_grants_total", "Requests that were granted seats")
-  private let decided = MetricsRegistry.shared.counter("onsale_decisions_total", "Requests decided by the reserve lane")
+  private let grants = MetricsRegistry.shared.counter(
+    "onsale_grants_total", "Requests that were granted seats")
+  private let decided = MetricsRegistry.shared.counter(
+    "onsale_decisions_total", "Requests decided by the reserve lane")
   private let batches = MetricsRegistry.shared.histogram(
     "onsale_reserve_batch_size", "Decisions written down by one call", buckets: Histogram.sizes)
   private let waiting: Gauge
 
   private let bell = Bell()
-  private var planner = ReservePlanner(map: SeatMap(sections: [], tickets: [], held: [], sold: []), standbys: [], head: 0)
+  private var planner = ReservePlanner(
+    map: SeatMap(sections: [], tickets: [], held: [], sold: []), standbys: [], head: 0)
   private var state = ""
   private var pace = GrantPace(rate: nil)
   private var speed = GrantSpeed()
@@ -127,7 +130,8 @@ final class ReserveLane {
     var standbys: [Arrival] = []
     if loaded.head > 0 && !isSoldOut {
       standbys = try await Faults.crossing(.reserveRead) {
-        try await queue.entries(event: event, from: 1, through: loaded.head, limit: ReservePlanner.standbyLimit * 2)
+        try await queue.entries(
+          event: event, from: 1, through: loaded.head, limit: ReservePlanner.standbyLimit * 2)
       }
     }
     planner = ReservePlanner(map: map, standbys: standbys, head: loaded.head)
@@ -136,14 +140,18 @@ final class ReserveLane {
     published = nil
     try await Faults.crossing(.reservePublish) {
       try await queue.publishMap(
-        event: event, epoch: epoch, bitmap: map.bitmap, free: map.counts.free, held: map.counts.held, sold: map.counts.sold,
+        event: event, epoch: epoch, bitmap: map.bitmap, free: map.counts.free, held: map.counts.held,
+        sold: map.counts.sold,
         reopened: reopened)
     }
     tickedAt = EventLoop.shared.now
     seatsCheckedAt = tickedAt
     logger.info(
       "seat map loaded",
-      ["seats.free": map.counts.free, "seats.held": map.counts.held, "seats.sold": map.counts.sold, "queue.head": loaded.head])
+      [
+        "seats.free": map.counts.free, "seats.held": map.counts.held, "seats.sold": map.counts.sold,
+        "queue.head": loaded.head,
+      ])
   }
 
   private func serve() async throws {
@@ -175,7 +183,9 @@ final class ReserveLane {
   }
 
   private var counts: Counts {
-    Counts(head: planner.head, free: planner.map.counts.free, held: planner.map.counts.held, sold: planner.map.counts.sold)
+    Counts(
+      head: planner.head, free: planner.map.counts.free, held: planner.map.counts.held,
+      sold: planner.map.counts.sold)
   }
 
   /// Reads and decides one batch. - Returns: whether it is worth coming back at once.
@@ -209,7 +219,8 @@ final class ReserveLane {
     let soldOut = planner.isSoldOut && state == "open"
     let map = planner.map
     let standing = QueueStore.Standing(
-      head: planner.head, isSoldOut: soldOut, free: map.counts.free, held: map.counts.held, sold: map.counts.sold,
+      head: planner.head, isSoldOut: soldOut, free: map.counts.free, held: map.counts.held,
+      sold: map.counts.sold,
       grantedPerSecond: speed.perSecond(now: now), isIdle: idle)
     let answer = try await Faults.crossing(.reserveCommit) {
       try await queue.commit(event: event, epoch: epoch, standing: standing, decisions: decisions)
@@ -285,7 +296,9 @@ final class ReserveLane {
       }
     }
     // PostgreSQL may be away: the lane goes on with what it knows.
-    guard let seen = try? await Faults.crossing(.reserveSeats, { try await seats.check(event: event, claims: Array(orphanedClaims)) })
+    guard
+      let seen = try? await Faults.crossing(
+        .reserveSeats, { try await seats.check(event: event, claims: Array(orphanedClaims)) })
     else { return }
     if seen.ticketVersion != seatVersion || seen.openClaims < orphanedClaims.count { throw Reload() }
   }

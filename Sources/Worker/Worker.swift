@@ -20,7 +20,8 @@ package final class Worker: Service {
     package let events: EventStore
 
     package init(
-      queue: QueueStore, purchases: PurchaseStore, seats: SeatStore, epochs: EpochStore, archive: QueueArchive,
+      queue: QueueStore, purchases: PurchaseStore, seats: SeatStore, epochs: EpochStore,
+      archive: QueueArchive,
       events: EventStore
     ) {
       self.queue = queue

@@ -81,7 +81,8 @@ struct Configuration: CustomStringConvertible {
 
     databaseURL = need("DATABASE_URL", .database, "postgres://user:password@host:port/database")
     schemaOwnerURL =
-      value("MIGRATE_DATABASE_URL") ?? need("DATABASE_URL", .schemaOwner, "postgres://owner:password@host/database")
+      value("MIGRATE_DATABASE_URL")
+      ?? need("DATABASE_URL", .schemaOwner, "postgres://owner:password@host/database")
     searchDatabaseURL = value("SEARCH_DATABASE_URL") ?? databaseURL
     searchURL = value("SEARCH_URL")
     let redisURL = need("REDIS_URL", .redis, "redis://[:password@]host:port[/database]")
@@ -93,7 +94,9 @@ struct Configuration: CustomStringConvertible {
     paymentURL = need("PAYMENT_URL", .payments, "the base URL of the payment provider's API")
     paymentKey = need("PAYMENT_KEY", .payments, "the payment provider's secret key")
     secret = need("JWT_SECRET", .secret, "at least 32 random bytes, such as from `openssl rand -hex 32`")
-    if !secret.isEmpty && secret.utf8.count < 32 { problems.append("ONSALE_JWT_SECRET is shorter than 32 bytes") }
+    if !secret.isEmpty && secret.utf8.count < 32 {
+      problems.append("ONSALE_JWT_SECRET is shorter than 32 bytes")
+    }
     if let path = value("JWKS_FILE") {
       do { keySet = try String(contentsOfFile: path, encoding: .utf8) } catch {
         problems.append("ONSALE_JWKS_FILE cannot be read: \(path)")
@@ -108,7 +111,9 @@ struct Configuration: CustomStringConvertible {
     if let number = integer("PAYMENT_PORT", in: 0...65535) { stubPort = UInt16(number) }
     ledgerPath = need("PAYMENT_LEDGER", .ledger, "the file in which the payment stub keeps its ledger")
     if let level = value("LOG_LEVEL") {
-      if let known = Logger.Level(rawValue: level) { logLevel = known } else {
+      if let known = Logger.Level(rawValue: level) {
+        logLevel = known
+      } else {
         problems.append(
           "ONSALE_LOG_LEVEL must be one of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))")
       }
@@ -116,5 +121,7 @@ struct Configuration: CustomStringConvertible {
     if !problems.isEmpty { throw Invalid(problems: problems) }
   }
 
-  var description: String { "host=\(host) port=\(port) search=\(searchURL == nil ? "postgres" : "opensearch")" }
+  var description: String {
+    "host=\(host) port=\(port) search=\(searchURL == nil ? "postgres" : "opensearch")"
+  }
 }

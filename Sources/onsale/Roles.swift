@@ -1,10 +1,12 @@
 import API
+import Admin
 import Auth
 import Catalog
 import EventLoop
 import Foundation
 import HTTPClient
 import HTTPServer
+import Indexer
 import Intake
 import Lifecycle
 import Logging
@@ -87,7 +89,8 @@ enum Roles {
     postgres.start()
     defer { postgres.close() }
     try await postgres.waitUntilReady(milliseconds: 30_000)
-    let applied = try await Migrations(postgres, searchSchema: PostgresSearchIndex.schema, logger: logger).run()
+    let applied = try await Migrations(postgres, searchSchema: PostgresSearchIndex.schema, logger: logger)
+      .run()
     logger.info("schema is up to date", ["schema.applied": applied])
     return 0
   }
@@ -132,10 +135,15 @@ enum Roles {
       services += search.services
       Catalog(
         events: events, users: UserStore(postgres), queue: queue, search: CachedSearch(search.index),
-        authenticator: authenticator, issuer: try TokenIssuer(secret: settings.secret), hasher: PasswordHasher(),
+        authenticator: authenticator, issuer: try TokenIssuer(secret: settings.secret),
+        hasher: PasswordHasher(),
         ids: ids
       ).addRoutes(to: &router)
     }
+    if roles.contains("admin") {
+      Admin(events: events, queue: queue, authenticator: authenticator, logger: logger).addRoutes(to: &router)
+    }
+    operations(postgres, redis).addRoutes(to: &router)
     if roles.contains("web") { Web().addRoutes(to: &router) }
     var http = HTTPServerConfiguration(host: settings.host, port: settings.port)
     http.perAddressConnectionLimit = settings.connectionsPerAddress
@@ -146,10 +154,31 @@ enum Roles {
     return 0
   }
 
+  private static func operations(_ postgres: PostgresClient, _ redis: RedisClient) -> Operations {
+    Operations(checks: [
+      ("postgres", { _ = try await postgres.query("SELECT 1") }),
+      ("redis", { _ = try await redis.command(["PING"]) }),
+    ])
+  }
+
+  /// Where a process that serves no clients answers for its operators; nothing unless the settings ask for it.
+  private static func observation(
+    _ settings: Configuration, _ postgres: PostgresClient, _ redis: RedisClient, _ logger: Logger
+  ) -> [any Service] {
+    guard let port = settings.metricsPort else { return [] }
+    var router = Router()
+    operations(postgres, redis).addRoutes(to: &router)
+    return [
+      HTTPServer(HTTPServerConfiguration(host: settings.host, port: port), router: router, logger: logger)
+    ]
+  }
+
   private static func rolesToServe(_ arguments: [String]) throws -> Set<String> {
     if arguments.isEmpty { return Set(roleNames) }
     guard arguments.count == 2, arguments[0] == "--roles" else {
-      throw Configuration.Invalid(problems: ["serve takes --roles and a list of \(roleNames.joined(separator: ","))"])
+      throw Configuration.Invalid(problems: [
+        "serve takes --roles and a list of \(roleNames.joined(separator: ","))"
+      ])
     }
     let roles = arguments[1].split(separator: ",").map(String.init)
     if let unknown = roles.first(where: { !roleNames.contains($0) }) {
@@ -175,18 +204,60 @@ enum Roles {
     let worker = Worker(
       identity: identity,
       stores: Worker.Stores(
-        queue: queue, purchases: PurchaseStore(postgres), seats: SeatStore(postgres), epochs: EpochStore(postgres),
+        queue: queue, purchases: PurchaseStore(postgres), seats: SeatStore(postgres),
+        epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres), events: EventStore(postgres)),
       provider: StripePaymentClient(client, url: settings.paymentURL, secretKey: settings.paymentKey),
       redis: configuration, logger: logger)
-    let services: [any Service] = [
-      ClientService("redis", start: redis.start, stop: redis.close),
-      ClientService("postgres", start: postgres.start, stop: postgres.close),
-      ClientService("payments", start: {}, stop: client.close), worker,
-    ]
+    let services: [any Service] =
+      [
+        ClientService("redis", start: redis.start, stop: redis.close),
+        ClientService("postgres", start: postgres.start, stop: postgres.close),
+        ClientService("payments", start: {}, stop: client.close),
+      ] + observation(settings, postgres, redis, logger) + [worker]
     try await Lifecycle(services, logger: logger).run()
     return 0
   }
+
+  // MARK: indexer
+
+  static func indexer(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
+    try refuseArguments(arguments, of: "indexer")
+    let parts = try indexerParts(environment)
+    try await Lifecycle(parts.services + [parts.indexer], logger: parts.logger).run()
+    return 0
+  }
+
+  /// Builds the search index anew, for `onsale admin reindex`.
+  static func reindex(_ environment: [String: String]) async throws -> Int {
+    let parts = try indexerParts(environment)
+    for service in parts.services { try await service.start() }
+    let count = try await parts.indexer.reindex()
+    for service in parts.services.reversed() { await service.stop() }
+    return count
+  }
+
+  private static func indexerParts(
+    _ environment: [String: String]
+  ) throws -> (indexer: Indexer, services: [any Service], logger: Logger) {
+    let settings = try Configuration(environment, needs: [.database, .redis])
+    Logger.configure(level: settings.logLevel)
+    let logger = Logger(label: "indexer")
+    let configuration = try required(settings.redis)
+    let redis = redis(configuration, logger)
+    let postgres = try postgres(settings.databaseURL, connections: indexerConnections, logger)
+    let search = try searchIndex(settings, writer: postgres, logger)
+    let indexer = Indexer(
+      source: IndexSource(postgres), queue: QueueStore(redis), redis: configuration, index: search.index,
+      logger: logger)
+    let services: [any Service] = [
+      ClientService("redis", start: redis.start, stop: redis.close),
+      ClientService("postgres", start: postgres.start, stop: postgres.close),
+    ]
+    return (indexer, services + search.services + observation(settings, postgres, redis, logger), logger)
+  }
+
+  private static let indexerConnections = 2
 
   private static func refuseArguments(_ arguments: [String], of command: String) throws {
     guard let first = arguments.first else { return }

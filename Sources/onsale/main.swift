@@ -1,3 +1,4 @@
+import Admin
 import Audit
 import EventLoop
 import Faults
@@ -39,8 +40,17 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
     switch command {
     case "serve": return try await Roles.serve(rest, environment)
     case "worker": return try await Roles.worker(rest, environment)
+    case "indexer": return try await Roles.indexer(rest, environment)
     case "payments": return try await Roles.payments(rest, environment)
     case "migrate": return try await Roles.migrate(rest, environment)
+    case "admin":
+      return await AdminCommand.run(arguments: rest, environment: environment) {
+        try await Roles.reindex(environment)
+      }
+    case "faults":
+      // For the tests that make a process fail at each of them.
+      for point in FaultPoint.allCases { print(point.rawValue) }
+      return 0
     case "audit": return await AuditCommand.run(arguments: rest, environment: environment)
     case "rush": return await RushCommand.run(arguments: rest, environment: environment)
     case "help", "--help", "-h":

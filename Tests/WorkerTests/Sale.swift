@@ -122,7 +122,8 @@ final class Sale {
       try await sleep(milliseconds: 10)
     }
     Issue.record(
-      "request \(position) is \(last.map { "\($0.state)" } ?? "unknown") and not \(state)", sourceLocation: sourceLocation)
+      "request \(position) is \(last.map { "\($0.state)" } ?? "unknown") and not \(state)",
+      sourceLocation: sourceLocation)
     return last
   }
 

@@ -35,7 +35,9 @@ struct WorkerTests {
     let position = try await sale.join("ann")
     try await sale.wait(for: .reserved, position)
     #expect(try await sale.confirm(position, "bob") == .forbidden)
-    #expect(try await sale.queue.cancel(event: sale.event, generation: 1, position: position, user: "bob") == .forbidden)
+    #expect(
+      try await sale.queue.cancel(event: sale.event, generation: 1, position: position, user: "bob")
+        == .forbidden)
     await sale.end()
   }
 
@@ -121,7 +123,9 @@ struct WorkerTests {
     #expect(try await sale.postgres.query("SELECT 1 FROM outbox").count == 1)
     sale.provider.onCapture = { _ in }
     _ = try await sale.postgres.query("UPDATE outbox SET available_at = now()")
-    try await sale.eventually("the outbox is empty") { try await sale.postgres.query("SELECT 1 FROM outbox").isEmpty }
+    try await sale.eventually("the outbox is empty") {
+      try await sale.postgres.query("SELECT 1 FROM outbox").isEmpty
+    }
     #expect(sale.provider.payments.values.map(\.status) == [.succeeded])
     await sale.end()
   }
