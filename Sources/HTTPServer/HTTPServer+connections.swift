@@ -33,12 +33,14 @@ extension HTTPServer {
       peer.descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
     peer.index = peers.count
     peers.append(peer)
-    if peers.count > connectionLimit - connectionLimit / Self.freeShare { makeRoom() }
+    // Those told to close are as good as gone, or each accept until then would close others.
+    if peers.count - closing > connectionLimit - connectionLimit / Self.freeShare { makeRoom() }
     metrics.connections.value = Double(peers.count)
     return peer
   }
 
   func closed(_ peer: Peer) {
+    if peer.phase == .shut { closing -= 1 }
     let last = peers.removeLast()
     if last !== peer {
       peers[peer.index] = last
@@ -65,6 +67,7 @@ extension HTTPServer {
 
   /// Has libmicrohttpd find the connection closed: it has no call to close one.
   func shut(_ peer: Peer) {
+    if peer.phase != .shut { closing += 1 }
     peer.enter(.shut, deadline: .max)
     shutdown(peer.descriptor, Int32(SHUT_RDWR))
   }

@@ -32,6 +32,8 @@ package final class HTTPServer: Service {
   private let sweeper = LoopTimer()
   private var runIsScheduled = false
   var peers: [Peer] = []
+  /// Of `peers`, those that were told to close.
+  var closing = 0
   private(set) var connectionLimit = 0
   /// `later` answers under way.
   var laterCount = 0
