@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -9,12 +10,23 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from client import Client, ok
+from stack import ROOT
 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 
 # Answers that a test provokes show up as console errors too; they are the browser's notes, not the page's.
 PROVOKED = "Failed to load resource"
+
+
+# The page's files from the source instead of the binary, to try changes without building: ONSALE_ASSETS=1.
+ASSETS = os.environ.get("ONSALE_ASSETS") and ROOT / "Sources/Web/Assets"
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+def _from_source(route):
+    file = ASSETS / route.request.url.rsplit("/", 1)[-1]
+    route.fulfill(body=file.read_bytes(), content_type=TYPES[file.suffix])
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +54,8 @@ class Visitor:
             **{"viewport": DESKTOP, "locale": "en-GB", "timezone_id": "Europe/Berlin", **options}
         )
         self.context.set_default_timeout(15_000)
+        if ASSETS:
+            self.context.route(re.compile(r"/assets/\w+/[\w.]+$"), _from_source)
         self.page = self.open_tab()
 
     def open_tab(self):
