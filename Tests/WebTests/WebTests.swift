@@ -48,7 +48,9 @@ struct WebTests {
     #expect(page.header("Permissions-Policy") != nil)
     // Whatever would need an exception is not there.
     let html = text(page)
-    for inline in ["<style", " style=", "javascript:", " onclick=", "<script>"] { #expect(!html.contains(inline)) }
+    for inline in ["<style", " style=", "javascript:", " onclick=", "<script>"] {
+      #expect(!html.contains(inline))
+    }
   }
 
   @Test("Everything that the page and its modules name is served, and may be kept for good")

@@ -5,8 +5,8 @@ import { everySecond, pause, serverNow } from "./clock.js";
 import { announce, h, icon, put, setText } from "./dom.js";
 import { whileBusy } from "./form.js";
 import {
-  availability, count, countdown, counted, dayAndTime, isOwnZone, longDate, money, moneyRange, seatName,
-  timeOfDay,
+  availability, count, countdown, counted, dayAndTime, isOwnZone, longDate, majorUnits, money, moneyRange,
+  seatName, timeOfDay,
 } from "./format.js";
 import { openPlaces } from "./line.js";
 import { explainReserve, reserve } from "./order.js";
@@ -302,14 +302,13 @@ function sum(event, name) {
 /** schema.org's description, as data that search engines read and browsers do not run. */
 function describeForMachines(event, signal) {
   const prices = event.sections.map((each) => each.price);
-  const digits = new Intl.NumberFormat("en", { style: "currency", currency: event.currency })
-    .resolvedOptions().maximumFractionDigits;
+  const price = (amount) => majorUnits(amount, event.currency);
   const script = h("script", { type: "application/ld+json" }, JSON.stringify({
     "@context": "https://schema.org", "@type": "Event", name: event.name, startDate: event.date,
     description: event.description || undefined,
     location: { "@type": "Place", name: event.location, address: event.location },
     offers: prices.length ? { "@type": "AggregateOffer", url: location.href, priceCurrency: event.currency,
-      lowPrice: Math.min(...prices) / 10 ** digits, highPrice: Math.max(...prices) / 10 ** digits,
+      lowPrice: price(Math.min(...prices)), highPrice: price(Math.max(...prices)),
       validFrom: event.onsale_at ?? undefined,
       availability: `https://schema.org/${sum(event, "available") ? "InStock" : "SoldOut"}` } : undefined,
   }));

@@ -29,10 +29,12 @@ function moneyFormat(currency) {
 
 /** Minor units as money. How many digits a currency has, Intl knows: 2 for EUR, 0 for JPY, 3 for KWD. */
 export function money(amount, currency) {
-  if (amount === 0) return "Free";
-  const format = moneyFormat(currency);
-  const digits = format.resolvedOptions().maximumFractionDigits ?? 2;
-  return format.format(amount / 10 ** digits);
+  return amount === 0 ? "Free" : moneyFormat(currency).format(majorUnits(amount, currency));
+}
+
+/** Minor units as a plain number of the currency's main unit. */
+export function majorUnits(amount, currency) {
+  return amount / 10 ** (moneyFormat(currency).resolvedOptions().maximumFractionDigits ?? 2);
 }
 
 /** "€40.00" or "€40.00 – €80.00". */
