@@ -104,6 +104,10 @@ let package = Package(
     tests("PaymentsTests", foundations + ["JSON", "HTTPServer", "HTTPClient", "Payments", "PaymentStub"]),
     tests("WebTests", ["Web", "EventLoop", "HTTPServer"]),
 
+    tests(
+      "APITests",
+      shared + ["Redis", "Postgres", "Search", "Catalog", "Admin", "Intake", "Notifier", "TestServers"]),
+
     // Servers of their own for the tests of what speaks to them.
     .target(name: "TestServers", path: "Tests/TestServers", swiftSettings: strict),
     tests(
