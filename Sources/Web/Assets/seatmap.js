@@ -53,6 +53,8 @@ export class SeatMap {
     this.hovered = undefined;
     if (keepView && this.size) this.redraw();
     else this.resize({ refit: true });
+    // Whoever was here before the seats were: now there is something to read out.
+    if (document.activeElement === this.box) this.moveCursor(cursor ?? this.firstSeat(), { quietly: true });
   }
 
   redraw() {
