@@ -62,6 +62,8 @@ package final class PostgresSearchIndex: SearchIndex {
     COMMENT ON TABLE search_word IS 'every word of the index, for correcting what was mistyped; never shrinks';
     CREATE INDEX IF NOT EXISTS search_word_trigrams ON search_word USING gin (word gin_trgm_ops);
 
+    -- Loads the library: only a superuser may set parameters of one that is not.
+    DO $$ BEGIN PERFORM similarity('', ''); END $$;
     CREATE OR REPLACE FUNCTION search_similar_words(term text, most int) RETURNS SETOF text
     LANGUAGE sql STABLE ROWS 30 SET pg_trgm.similarity_threshold = 0.2 SET enable_seqscan = off AS
     'SELECT word FROM search_word WHERE word % term ORDER BY similarity(word, term) DESC, word LIMIT most';

@@ -36,6 +36,9 @@ def test_the_whole_way_of_a_buyer(stack, organizer, anyone, ledger):
     assert found[0]["available"] == 4
     assert (found[0]["min_price"], found[0]["max_price"], found[0]["currency"]) == (4500, 4500, "USD")
 
+    # Also with a slip of the finger.
+    assert event in [hit["id"] for hit in ok(ada.get("/api/search", terms="x" + word[1:]))["events"]]
+
     page = ok(ada.get(f"/api/event/{event}"))
     assert page["name"] == f"An evening of {word}"
     section = page["sections"][0]
@@ -51,8 +54,10 @@ def test_the_whole_way_of_a_buyer(stack, organizer, anyone, ledger):
     held = ada.await_state(request["request_id"], "reserved")
     assert held["amount"] == 4 * 4500 and held["currency"] == "USD" and len(held["tickets"]) == 4
     assert held["expires_at"].endswith("Z")
-    seats = ok(ada.get(f"/api/event/{event}/tickets"))["tickets"]
-    assert not any(seat["available"] for seat in seats)
+    until(
+        lambda: not any(seat["available"] for seat in ok(ada.get(f"/api/event/{event}/tickets"))["tickets"]),
+        what="the held seats as not available",
+    )
     ok(ada.confirm(request["request_id"]), 202)
     bought = ada.await_state(request["request_id"], "purchased")
     assert sorted(map(str, bought["tickets"])) == sorted(map(str, held["tickets"]))
