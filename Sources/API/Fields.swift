@@ -4,8 +4,8 @@ import JSON
 
 /// The members of a request's JSON object, each asked for with its type and limits.
 ///
-/// A member that is missing, of another type or out of bounds is a 400 that names it. `null` counts as missing.
-/// Members that nobody asks for are ignored.
+/// A member that is missing, of another type or out of bounds is a 400 that names it. `null` counts as
+/// missing. Members that nobody asks for are ignored.
 package struct Fields: Sendable {
   private let json: JSON
   /// Where this object is within the body, such as `sections[2].`; empty at the top.
@@ -24,7 +24,9 @@ package struct Fields: Sendable {
   }
 
   package init(text: [UInt8]) throws(Problem) {
-    guard !text.isEmpty else { throw Problem(400, "invalid_json", "The body must be a JSON object; it is empty.") }
+    guard !text.isEmpty else {
+      throw Problem(400, "invalid_json", "The body must be a JSON object; it is empty.")
+    }
     let json: JSON
     do {
       json = try JSON(parsing: text)
@@ -56,7 +58,9 @@ package struct Fields: Sendable {
   ) throws(Problem) -> [String: Int]? {
     guard let value = value(name) else { return nil }
     guard let members = value.members else { throw wrong(name, "an object", value) }
-    guard members.count <= count else { throw .invalidField(path + name, "must have at most \(count) members") }
+    guard members.count <= count else {
+      throw .invalidField(path + name, "must have at most \(count) members")
+    }
     let fields = Fields(value, path: "\(path)\(name).")
     var numbers: [String: Int] = [:]
     for member in members { numbers[member.name] = try fields.int(member.name, in: range) }
@@ -90,7 +94,8 @@ package struct Fields: Sendable {
   }
 
   /// `nil` when missing; may be empty.
-  package func optionalString(_ name: String, max: Int, isMultiline: Bool = false) throws(Problem) -> String? {
+  package func optionalString(_ name: String, max: Int, isMultiline: Bool = false) throws(Problem) -> String?
+  {
     guard let value = value(name) else { return nil }
     guard let text = value.string else { throw wrong(name, "a string", value) }
     guard text.utf8.count <= max else { throw .invalidField(path + name, "must have at most \(max) bytes") }
@@ -129,12 +134,16 @@ package struct Fields: Sendable {
   ) throws(Problem) -> [Int]? {
     guard let value = value(name) else { return nil }
     guard let elements = value.array else { throw wrong(name, "a list", value) }
-    guard elements.count <= count else { throw .invalidField(path + name, "must have at most \(count) elements") }
+    guard elements.count <= count else {
+      throw .invalidField(path + name, "must have at most \(count) elements")
+    }
     var numbers: [Int] = []
     numbers.reserveCapacity(elements.count)
     for (index, element) in elements.enumerated() {
       guard let number = element.integer else { throw wrong("\(name)[\(index)]", "an integer", element) }
-      guard range.contains(number) else { throw .invalidField(path + "\(name)[\(index)]", Self.bounds(range)) }
+      guard range.contains(number) else {
+        throw .invalidField(path + "\(name)[\(index)]", Self.bounds(range))
+      }
       numbers.append(number)
     }
     return numbers
@@ -173,7 +182,9 @@ package struct Fields: Sendable {
   package func optionalObjects(_ name: String, atMost count: Int) throws(Problem) -> [Fields]? {
     guard let value = value(name) else { return nil }
     guard let elements = value.array else { throw wrong(name, "a list", value) }
-    guard elements.count <= count else { throw .invalidField(path + name, "must have at most \(count) elements") }
+    guard elements.count <= count else {
+      throw .invalidField(path + name, "must have at most \(count) elements")
+    }
     var objects: [Fields] = []
     for (index, element) in elements.enumerated() {
       guard element.members != nil else { throw wrong("\(name)[\(index)]", "an object", element) }

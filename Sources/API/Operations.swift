@@ -4,14 +4,16 @@ package import HTTPServer
 import JSON
 import Metrics
 
-/// What a process tells its operators and machines: whether it lives, whether it is ready, its metrics, and the
-/// description of the API.
+/// What a process tells its operators and machines: whether it lives, whether it is ready, its metrics, and
+/// the description of the API.
 @LoopActor
 package final class Operations {
-  /// Something the process needs, and how to find out whether it is there. Must end by itself in bounded time.
+  /// Something the process needs, and how to find out whether it is there. Must end by itself in bounded
+  /// time.
   package typealias Check = (name: String, run: @LoopActor () async throws -> Void)
 
-  /// How long an answer about readiness is kept, in milliseconds: probes cost the same however many there are.
+  /// How long an answer about readiness is kept, in milliseconds: probes cost the same however many there
+  /// are.
   private static let freshMilliseconds: UInt64 = 1_000
 
   private let checks: [Check]

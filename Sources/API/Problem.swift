@@ -46,7 +46,8 @@ package struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
   package static let unknownEvent = Problem(404, "unknown_event", "There is no event with this id.")
 }
 
-/// What a client is told about `error`: the one mapping for all roles. What nobody expected is logged and 500.
+/// What a client is told about `error`: the one mapping for all roles. What nobody expected is logged and
+/// 500.
 package func problem(for error: any Error) -> Problem {
   switch error {
   case let error as Problem: return error

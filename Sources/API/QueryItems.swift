@@ -54,7 +54,8 @@ extension HTTPRequest {
   /// The route's `{id}` as the number of an event.
   /// - Throws: 404, since there is no event of any other name.
   package func eventID() throws(Problem) -> Int {
-    guard let text = parameters["id"], text.utf8.count <= 18, text.utf8.allSatisfy({ (48...57).contains($0) }),
+    guard let text = parameters["id"], text.utf8.count <= 18,
+      text.utf8.allSatisfy({ (48...57).contains($0) }),
       let id = Int(text), id > 0
     else { throw .unknownEvent }
     return id

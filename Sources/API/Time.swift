@@ -60,7 +60,8 @@ package enum Time {
 
   // MARK: The Gregorian calendar
   //
-  // Years are counted from March, so that the leap day comes last and months have a regular pattern of lengths.
+  // Years are counted from March, so that the leap day comes last and months have a regular pattern of
+  // lengths.
 
   private static func day(_ year: Int, _ month: Int, _ day: Int) -> Int {
     let year = month <= 2 ? year - 1 : year

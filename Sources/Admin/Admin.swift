@@ -9,8 +9,9 @@ package import Store
 
 /// The role of organizers: makes events and steers their sales.
 ///
-/// Each change is committed in PostgreSQL with who made it, then told to the queue. When Redis does not answer, the
-/// change stands all the same, `published` is false, and the workers tell the queue once it is back.
+/// Each change is committed in PostgreSQL with who made it, then told to the queue. When Redis does not
+/// answer, the change stands all the same, `published` is false, and the workers tell the queue once it is
+/// back.
 @LoopActor
 package final class Admin {
   /// Bytes of an event with its rows.
@@ -186,4 +187,5 @@ package final class Admin {
     }
   }
 
-  private static let uncached: HTTPResponse.Headers = [("Cache-Control", "no-store")]}
+  private static let uncached: HTTPResponse.Headers = [("Cache-Control", "no-store")]
+}

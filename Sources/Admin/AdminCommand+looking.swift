@@ -59,7 +59,8 @@ extension AdminCommand {
     }
     return Self.row([
       String(event.id), event.state, String(max(0, document.tail - document.head)), String(document.free),
-      String(document.held), String(document.sold), String(Int(document.grantedPerSecond.rounded())), event.name,
+      String(document.held), String(document.sold), String(Int(document.grantedPerSecond.rounded())),
+      event.name,
     ])
   }
 

@@ -8,16 +8,17 @@ import Store
 /// `onsale admin`: the operator's commands at a terminal and in scripts.
 ///
 /// What was asked for goes to standard output, everything else to standard error. Exit codes are those of
-/// sysexits.h: 0 done, 64 the command line or environment is wrong, 65 a file is, 69 a server is away, 1 refused.
+/// sysexits.h: 0 done, 64 the command line or environment is wrong, 65 a file is, 69 a server is away, 1
+/// refused.
 @LoopActor
 package struct AdminCommand {
   static let usage = """
     Usage: onsale admin <command>
 
       token [--role organizer|customer] [--user ID] [--hours N]
-                                   a bearer token, signed with ONSALE_JWT_SECRET; by default for an organizer, 12 h
+                                   a bearer token, signed with ONSALE_JWT_SECRET; for an organizer, 12 h
       create-event FILE [--open]   makes the event that FILE describes, the body of POST /api/admin/events
-      import --events FILE         makes many, one JSON object a line; one whose `key` is there already is left out
+      import --events FILE         makes many, one JSON object a line; those whose `key` is there are left out
       import --tickets ID FILE [--price CATEGORY:PRICE …]
                                    adds tickets from a .csv file, a seating plan or a list of sections
       open ID, pause ID, resume ID, close ID

@@ -71,7 +71,9 @@ enum EventInput {
   }
 
   static func check(_ sections: [SectionDraft]) throws(Problem) {
-    if let problem = SectionDraft.problem(with: sections) { throw .invalidField("sections", "has \(problem)") }
+    if let problem = SectionDraft.problem(with: sections) {
+      throw .invalidField("sections", "has \(problem)")
+    }
   }
 
   static func changes(_ fields: Fields) throws(Problem) -> EventChanges {

@@ -41,7 +41,8 @@ enum SeatTable {
           SectionDraft.Seat(
             row: rowLabel.isEmpty
               ? nil : try label(rowLabel, "row", line.number, atMost: Limits.seatLabelBytes),
-            seat: try label(line.fields[seat], "seat", line.number, atMost: Limits.seatLabelBytes), price: amount)
+            seat: try label(line.fields[seat], "seat", line.number, atMost: Limits.seatLabelBytes),
+            price: amount)
         ]
       }
       total += seats.count

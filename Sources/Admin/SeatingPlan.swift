@@ -4,8 +4,8 @@ import Store
 
 /// A seating plan in pretix's JSON format: zones with rows with seats, each of a category that has a price.
 ///
-/// A zone whose seats all have one category becomes a section of the zone's name, any other one section for each
-/// of its categories. Rows and seats keep their order, so the plan lists the better ones first.
+/// A zone whose seats all have one category becomes a section of the zone's name, any other one section for
+/// each of its categories. Rows and seats keep their order, so the plan lists the better ones first.
 enum SeatingPlan {
   private static let zones = 500
   private static let categories = 200
@@ -27,14 +27,17 @@ enum SeatingPlan {
       let isOneCategory = seats.allSatisfy { $0.category == seats[0].category }
       for seat in seats {
         guard known.contains(seat.category) else {
-          throw .invalidField("zones", "has a seat of the category \"\(seat.category)\", which is not in the plan")
+          throw .invalidField(
+            "zones", "has a seat of the category \"\(seat.category)\", which is not in the plan")
         }
         guard let price = prices[seat.category] else {
           throw .invalidField("prices", "has no price for the category \"\(seat.category)\"")
         }
-        let name = zoneName.isEmpty ? seat.category : isOneCategory ? zoneName : "\(zoneName), \(seat.category)"
+        let name =
+          zoneName.isEmpty ? seat.category : isOneCategory ? zoneName : "\(zoneName), \(seat.category)"
         guard name.utf8.count <= Limits.sectionNameBytes else {
-          throw .invalidField("zones", "has names that make a section's name of over \(Limits.sectionNameBytes) bytes")
+          throw .invalidField(
+            "zones", "has names that make a section's name of over \(Limits.sectionNameBytes) bytes")
         }
         if index[name] == nil {
           index[name] = sections.count

@@ -36,8 +36,8 @@ final class KeySet {
 
   var count: Int { keys.count }
 
-  /// - Parameter text: a JWK set, `{"keys": […]}`. Keys of another use or of a type that is not known are left
-  ///   out, as the standard asks; a set without any usable key is refused.
+  /// - Parameter text: a JWK set, `{"keys": […]}`. Keys of another use or of a type that is not known are
+  ///   left out, as the standard asks; a set without any usable key is refused.
   init(_ text: String) throws(AuthError) {
     precondition(Self.isReady, "librhonabwy refused to initialise")
     guard let json = try? JSON(parsing: text), let list = json["keys"]?.array else {

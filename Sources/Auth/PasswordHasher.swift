@@ -3,8 +3,8 @@ package import EventLoop
 import Foundation
 import Synchronization
 
-/// Hashes passwords with argon2id at libsodium's interactive limits (64 MiB, some 50 ms each), one at a time on
-/// a thread of its own: neither the loop nor more than one core is ever busy with it.
+/// Hashes passwords with argon2id at libsodium's interactive limits (64 MiB, some 50 ms each), one at a time
+/// on a thread of its own: neither the loop nor more than one core is ever busy with it.
 ///
 /// Bounded: with `capacity` waiting, `AuthError.busy` is thrown at once.
 @LoopActor
@@ -27,7 +27,8 @@ package final class PasswordHasher {
     return hash
   }
 
-  /// - Parameter hash: what `hash` returned; `nil` when there is none, which takes the same time and is false.
+  /// - Parameter hash: what `hash` returned; `nil` when there is none, which takes the same time and is
+  ///   false.
   package func verify(_ password: String, against hash: String?) async throws(AuthError) -> Bool {
     if let hash { return try await run { Self.verify(password, hash) } }
     if dummy == nil { dummy = try await self.hash("nobody's password") }
@@ -47,7 +48,8 @@ package final class PasswordHasher {
     }
   }
 
-  // Swift hands a String to C as its UTF-8 text, and the length says where it ends, so a zero inside is no end.
+  // Swift hands a String to C as its UTF-8 text, and the length says where it ends, so a zero inside is no
+  // end.
 
   private nonisolated static func hash(_ password: String) -> String? {
     var out = [CChar](repeating: 0, count: Int(crypto_pwhash_STRBYTES))

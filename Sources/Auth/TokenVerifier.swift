@@ -91,7 +91,9 @@ package final class TokenVerifier {
     case "HS256":
       guard let secret else { throw AuthError(.algorithm, "`alg` is not accepted") }
       let signed = token[..<parts[1].endIndex]
-      guard let mac = Self.bytes(parts[2]) else { throw AuthError(.malformed, "the signature is not base64url") }
+      guard let mac = Self.bytes(parts[2]) else {
+        throw AuthError(.malformed, "the signature is not base64url")
+      }
       guard Sodium.equal(mac, Self.mac(signed, key: secret)) else {
         throw AuthError(.signature, "the signature does not match")
       }
@@ -115,11 +117,14 @@ package final class TokenVerifier {
     if let start = try seconds(payload, "nbf"), start > now + leewaySeconds {
       throw AuthError(.notYetValid, "the token is not valid yet")
     }
-    guard let user = payload["sub"]?.string, !user.isEmpty else { throw AuthError(.claims, "`sub` is missing") }
+    guard let user = payload["sub"]?.string, !user.isEmpty else {
+      throw AuthError(.claims, "`sub` is missing")
+    }
     guard user.count <= maximumUserCharacters, user.utf8.count <= maximumUserCharacters * 4,
       user.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f })
     else {
-      throw AuthError(.claims, "`sub` has more than \(maximumUserCharacters) characters or control characters")
+      throw AuthError(
+        .claims, "`sub` has more than \(maximumUserCharacters) characters or control characters")
     }
     var role = Role.customer
     switch payload["role"] {
@@ -132,7 +137,9 @@ package final class TokenVerifier {
   }
 
   private func checkOrigin(_ payload: JSON) throws(AuthError) {
-    if let issuer, payload["iss"]?.string != issuer { throw AuthError(.claims, "`iss` is not the expected one") }
+    if let issuer, payload["iss"]?.string != issuer {
+      throw AuthError(.claims, "`iss` is not the expected one")
+    }
     if let audience {
       let said = payload["aud"]?.array ?? payload["aud"].map { [$0] } ?? []
       if !said.contains(.string(audience)) { throw AuthError(.claims, "`aud` does not name this service") }
@@ -149,7 +156,9 @@ package final class TokenVerifier {
   }
 
   private static func object(_ part: Substring.UTF8View) -> JSON? {
-    guard let bytes = bytes(part), let json = try? JSON(parsing: bytes), json.members != nil else { return nil }
+    guard let bytes = bytes(part), let json = try? JSON(parsing: bytes), json.members != nil else {
+      return nil
+    }
     return json
   }
 

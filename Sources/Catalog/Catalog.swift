@@ -42,7 +42,8 @@ package final class Catalog {
   }
 
   package init(
-    events: EventStore, users: UserStore, queue: QueueStore, search: CachedSearch, authenticator: Authenticator,
+    events: EventStore, users: UserStore, queue: QueueStore, search: CachedSearch,
+    authenticator: Authenticator,
     issuer: TokenIssuer, hasher: PasswordHasher, ids: RequestIDCoder
   ) {
     self.users = users

@@ -3,7 +3,8 @@ import EventLoop
 import JSON
 import Store
 
-/// What an event's page shows, at most a second old while PostgreSQL and Redis answer, and older when they do not.
+/// What an event's page shows, at most a second old while PostgreSQL and Redis answer, and older when they do
+/// not.
 @LoopActor
 final class EventPages {
   /// Events whose pages are kept in memory.
@@ -36,8 +37,8 @@ final class EventPages {
     return Page(event: event, unavailable: unavailable, body: body, tag: EntityTag.of(body))
   }
 
-  /// Which tickets are not free: from Redis while the event has a queue, else from PostgreSQL. When Redis does not
-  /// answer, what was known before is better than what PostgreSQL knows, which is nothing of holds.
+  /// Which tickets are not free: from Redis while the event has a queue, else from PostgreSQL. When Redis
+  /// does not answer, what was known before is better than what PostgreSQL knows, which is nothing of holds.
   private func availability(_ event: Event, _ known: Page?) async throws -> ([UInt8], QueueDocument?) {
     if event.state != EventState.draft.rawValue {
       do {

@@ -2,8 +2,8 @@ import EventLoop
 
 /// Keeps values for a moment, asks for each only once at a time, and serves what it has when that fails.
 ///
-/// While the source fails, or takes longer than `patienceMilliseconds`, the old value is served and the source is
-/// asked again at most once in `freshMilliseconds`. Bounded by `capacity` keys.
+/// While the source fails, or takes longer than `patienceMilliseconds`, the old value is served and the
+/// source is asked again at most once in `freshMilliseconds`. Bounded by `capacity` keys.
 @LoopActor
 final class FreshCache<Key: Hashable & Sendable, Value: Sendable> {
   struct Answer: Sendable {
@@ -39,7 +39,8 @@ final class FreshCache<Key: Hashable & Sendable, Value: Sendable> {
   private var flights: [Key: Flight] = [:]
   private var failures: [Key: Failure] = [:]
 
-  /// - Parameter load: gets the key and the value that is known so far; `nil` when there is none, which is not kept.
+  /// - Parameter load: gets the key and the value that is known so far; `nil` when there is none, which is
+  ///   not kept.
   init(
     freshMilliseconds: UInt64 = 1_000, patienceMilliseconds: UInt64 = 1_000, capacity: Int,
     load: @escaping @LoopActor (Key, Value?) async throws -> Value?

@@ -2,8 +2,8 @@ import EventLoop
 import JSON
 import Store
 
-/// The list of an event's seats as JSON, with a slot for each seat's availability, so that showing 70,000 seats
-/// costs a copy and not a serialisation.
+/// The list of an event's seats as JSON, with a slot for each seat's availability, so that showing 70,000
+/// seats costs a copy and not a serialisation.
 ///
 /// What is told about a ticket never changes and tickets are only added, so a list is made once per event and
 /// extended by making it anew. Bounded by the number of seats of all lists together.

@@ -2,10 +2,10 @@ import Postgres
 
 /// From PostgreSQL to Redis.
 ///
-/// A queue in Redis is created with a generation of its own, taken from PostgreSQL before and used for one creation
-/// only, so that a position never means two requests: the queue of an event that lost its Redis begins a new life,
-/// and ids of the old one say so. PostgreSQL's generation is therefore never below that of the queue, and may be
-/// above it when two processes came to create the same queue at once.
+/// A queue in Redis is created with a generation of its own, taken from PostgreSQL before and used for one
+/// creation only, so that a position never means two requests: the queue of an event that lost its Redis
+/// begins a new life, and ids of the old one say so. PostgreSQL's generation is therefore never below that of
+/// the queue, and may be above it when two processes came to create the same queue at once.
 extension EventStore {
   /// Brings an event's queue in line with its settings, and creates the queue of a sale that has one.
   /// - Parameter settings: what a change returned.
@@ -18,28 +18,29 @@ extension EventStore {
     try await queue.configure(fresh, create: true)
   }
 
-  /// - Returns: the settings with a generation that nobody else has; `nil` if the event changed meanwhile, so that
-  ///   whoever changed it publishes it, or the next reconciliation.
+  /// - Returns: the settings with a generation that nobody else has; `nil` if the event changed meanwhile, so
+  ///   that whoever changed it publishes it, or the next reconciliation.
   private func takeGeneration(_ settings: EventSettings) async throws -> EventSettings? {
     try await postgres.query(
       """
       UPDATE event e SET generation = e.generation + 1
-      WHERE e.id = \(settings.id) AND e.version = \(settings.version) AND e.generation = \(settings.generation)
+      WHERE e.id = \(settings.id) AND e.version = \(settings.version)
+        AND e.generation = \(settings.generation)
       RETURNING \(unsafeSQL: EventSettings.columns)
       """
     ).first.map { try EventSettings($0) }
   }
 
-  /// Compares all sales under way with their queues, and brings those in line that are not: after a crash between
-  /// both writes, or when Redis lost its data. Safe to be called by several processes at once.
+  /// Compares all sales under way with their queues, and brings those in line that are not: after a crash
+  /// between both writes, or when Redis lost its data. Safe to be called by several processes at once.
   /// - Returns: the events that were brought in line.
   package func reconcile(with queue: QueueStore) async throws -> [Int] {
     var queues: [Int: Int] = [:]
     for partition in Partition.all {
       queues.merge(try await queue.settingsVersions(partition)) { $1 }
     }
-    // PostgreSQL is read after Redis: a queue that is created in between then looks missing only if its event was
-    // opened in between too, and taking a generation for it does no harm.
+    // PostgreSQL is read after Redis: a queue that is created in between then looks missing only if its event
+    // was opened in between too, and taking a generation for it does no harm.
     let alive = try await postgres.query(
       "SELECT id, version FROM event WHERE state IN ('open', 'paused')")
     var behind: [Int] = []

@@ -12,7 +12,8 @@ extension EventStore {
   package func event(_ id: Int) async throws -> Event? {
     let results = try await postgres.transaction([
       """
-      SELECT \(unsafeSQL: EventSettings.columns), \(unsafeSQL: Self.descriptive) FROM event e WHERE e.id = \(id)
+      SELECT \(unsafeSQL: EventSettings.columns), \(unsafeSQL: Self.descriptive)
+      FROM event e WHERE e.id = \(id)
       """,
       """
       SELECT s.id, s.name, s.price, coalesce(t.total, 0) AS total, coalesce(t.sold, 0) AS sold
@@ -45,7 +46,8 @@ extension EventStore {
 
   private static let descriptive = """
     e.name, e.location, e.description, e.currency, extract(epoch FROM e.date)::bigint AS date,
-    extract(epoch FROM e.onsale_at)::bigint AS onsale_at, extract(epoch FROM e.created_at)::bigint AS created_at
+    extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
+    extract(epoch FROM e.created_at)::bigint AS created_at
     """
 
   private static func event(_ row: PostgresRow) throws -> Event {
@@ -71,8 +73,8 @@ extension EventStore {
     }
   }
 
-  /// Tickets that are sold or being paid, as a bitmap like `QueueStore.unavailableTickets`: what PostgreSQL knows
-  /// when Redis has no queue for the event.
+  /// Tickets that are sold or being paid, as a bitmap like `QueueStore.unavailableTickets`: what PostgreSQL
+  /// knows when Redis has no queue for the event.
   package func unavailableTickets(event: Int) async throws -> [UInt8] {
     let rows = try await postgres.query(
       """
@@ -152,7 +154,8 @@ extension EventStore {
 }
 
 extension EventStore {
-  /// Which ticket ids belong to which section, as ranges: a section's tickets are made together, so they are few.
+  /// Which ticket ids belong to which section, as ranges: a section's tickets are made together, so they are
+  /// few.
   package func ticketRanges(event: Int) async throws -> [Int: [ClosedRange<Int>]] {
     let rows = try await postgres.query(
       """

@@ -2,8 +2,8 @@ package import EventLoop
 import Onsale
 package import Postgres
 
-/// Events in PostgreSQL, as operators make and change them. Every change is written together with who made it,
-/// and raises the event's version.
+/// Events in PostgreSQL, as operators make and change them. Every change is written together with who made
+/// it, and raises the event's version.
 ///
 /// What a queue must know is written here first and to Redis after it: `publish` does the second step, and
 /// `reconcile` finds what a crash between both left undone.
@@ -29,11 +29,11 @@ package final class EventStore {
     return try await postgres.withTransaction { transaction in
       let rows = try await transaction.query(
         """
-        INSERT INTO event (key, name, location, date, description, currency, onsale_at, hold_seconds, per_user_limit,
-          queue_limit, generation)
-        VALUES (\(draft.key), \(draft.name), \(draft.location), to_timestamp(\(draft.date)), \(draft.description),
-          \(draft.currency), to_timestamp(\(draft.onsaleAt)), \(draft.holdSeconds), \(draft.perUserLimit),
-          \(draft.queueLimit), 0)
+        INSERT INTO event (key, name, location, date, description, currency, onsale_at, hold_seconds,
+          per_user_limit, queue_limit, generation)
+        VALUES (\(draft.key), \(draft.name), \(draft.location), to_timestamp(\(draft.date)),
+          \(draft.description), \(draft.currency), to_timestamp(\(draft.onsaleAt)), \(draft.holdSeconds),
+          \(draft.perUserLimit), \(draft.queueLimit), 0)
         ON CONFLICT (key) DO NOTHING RETURNING id
         """)
       guard let id = try rows.first?.int("id") else {
@@ -116,7 +116,8 @@ package final class EventStore {
     _ = try await transaction.query(
       """
       INSERT INTO section (event_id, id, name, price, rank)
-      SELECT \(event), i.* FROM unnest(\(newIDs)::int[], \(names)::text[], \(prices)::bigint[], \(ranks)::int[]) AS i
+      SELECT \(event), i.*
+      FROM unnest(\(newIDs)::int[], \(names)::text[], \(prices)::bigint[], \(ranks)::int[]) AS i
       """)
     var batch = Batch(), next = firstTicket
     for section in sections {
@@ -169,14 +170,15 @@ package final class EventStore {
     let taken = try await transaction.query(
       """
       SELECT t.row, t.seat
-      FROM unnest(\(labelled.map { $0.row ?? "" })::text[], \(labelled.map { $0.seat ?? "" })::text[]) AS i (row, seat)
+      FROM unnest(\(labelled.map { $0.row ?? "" })::text[], \(labelled.map { $0.seat ?? "" })::text[])
+        AS i (row, seat)
       JOIN ticket t ON t.seat = i.seat AND coalesce(t.row, '') = i.row
       WHERE t.event_id = \(event) AND t.section_id = \(id) LIMIT 1
       """)
     if let row = taken.first {
       throw StoreError(
         .conflict,
-        "Row \(row["row"].string ?? "-") seat \(row["seat"].string ?? "") of \"\(section.name)\" is there already."
+        "Row \(row["row"].string ?? "-") seat \(row["seat"].string ?? "-") of \"\(section.name)\" is there."
       )
     }
   }
@@ -273,10 +275,12 @@ package final class EventStore {
       """
       WITH opened AS (
         UPDATE event SET state = 'open', version = version + 1, generation = generation + 1
-        WHERE state = 'draft' AND onsale_at <= now() AND EXISTS (SELECT 1 FROM ticket t WHERE t.event_id = event.id)
+        WHERE state = 'draft' AND onsale_at <= now()
+          AND EXISTS (SELECT 1 FROM ticket t WHERE t.event_id = event.id)
         RETURNING *
       ), noted AS (
-        INSERT INTO audit_log (who, event_id, action, detail) SELECT 'schedule', id, 'open', 'was draft' FROM opened
+        INSERT INTO audit_log (who, event_id, action, detail)
+        SELECT 'schedule', id, 'open', 'was draft' FROM opened
       )
       SELECT \(unsafeSQL: EventSettings.columns) FROM opened e
       """)

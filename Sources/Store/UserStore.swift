@@ -58,7 +58,8 @@ package final class UserStore {
     let rows = try await postgres.query(
       """
       SELECT p.event_id, p.generation, p.position, p.amount, p.currency, p.payment_id, e.name,
-        extract(epoch FROM p.sold_at)::bigint AS sold_at, t.id AS ticket, s.name AS section, t.row, t.seat, t.price
+        extract(epoch FROM p.sold_at)::bigint AS sold_at, t.id AS ticket, s.name AS section, t.row,
+        t.seat, t.price
       FROM (SELECT * FROM purchase WHERE user_id = \(user) AND state = 'sold'
         ORDER BY sold_at DESC, event_id, generation, position LIMIT \(limit)) p
       JOIN event e ON e.id = p.event_id

@@ -15,7 +15,8 @@ struct AdminTests {
     let service = try await Service.shared()
     let answer = await service.call(
       .post, "/api/admin/events",
-      Service.event([("description", "Line 1\nLine 2"), ("per_user_limit", 6), ("hold_seconds", 60)]), as: .organizer)
+      Service.event([("description", "Line 1\nLine 2"), ("per_user_limit", 6), ("hold_seconds", 60)]),
+      as: .organizer)
     #expect(answer.status == 201, "\(answer.text)")
     let id = try #require(answer.json["id"]?.integer)
     #expect(answer.response.header("Location") == "/api/event/\(id)")
@@ -26,8 +27,10 @@ struct AdminTests {
     #expect(event.sections.map(\.total) == [22, 30])
     let seats = try await service.events.seats(event: id, after: 0, limit: 100)
     #expect(seats.map(\.id) == Array(1...52))
-    #expect(seats[12].section == 1 && seats[12].row == "B" && seats[12].seat == "1" && seats[12].price == 9000)
-    #expect(seats[51].section == 2 && seats[51].row == nil && seats[51].seat == nil && seats[51].price == 1500)
+    #expect(
+      seats[12].section == 1 && seats[12].row == "B" && seats[12].seat == "1" && seats[12].price == 9000)
+    #expect(
+      seats[51].section == 2 && seats[51].row == nil && seats[51].seat == nil && seats[51].price == 1500)
     #expect(try await service.queue.document(event: id) == nil)
   }
 
@@ -42,14 +45,17 @@ struct AdminTests {
   }
 
   nonisolated static let broken: [(field: String, value: JSON)] = {
-    let texts: [JSON] = [.null, "", 7, true, [], [:], .string(String(repeating: "x", count: 20_001)), "a\u{1}b"]
+    let texts: [JSON] = [
+      .null, "", 7, true, [], [:], .string(String(repeating: "x", count: 20_001)), "a\u{1}b",
+    ]
     let numbers: [JSON] = ["7", .number(1.5), true, -1, 0, .integer(.max), .integer(.min), [:]]
     let times: [JSON] = [7, "", "tomorrow", "2031-02-30T00:00:00Z", [:], true]
     let sections: [JSON] = [
       .null, [], [:], "x", [7], [[:]], [["name": "A"]], [["name": "A", "price": 1]],
       [["name": "A", "price": 1, "capacity": 1, "rows": []]], [["name": "A", "price": 1, "rows": []]],
       [["name": "A", "price": -1, "capacity": 1]], [["name": "A", "price": 1, "capacity": 0]],
-      [["name": "A", "price": 1, "capacity": 1_000_000_000]], [["name": "A", "price": .number(1.5), "capacity": 1]],
+      [["name": "A", "price": 1, "capacity": 1_000_000_000]],
+      [["name": "A", "price": .number(1.5), "capacity": 1]],
       [["name": "", "price": 1, "capacity": 1]], [["name": 7, "price": 1, "capacity": 1]],
       [["name": "A", "price": 1, "capacity": 1], ["name": "A", "price": 1, "capacity": 1]],
       [["name": "A", "price": 1, "capacity": 150_000], ["name": "B", "price": 1, "capacity": 150_000]],
@@ -73,7 +79,8 @@ struct AdminTests {
   @Test("Every field that is wrong, missing or huge is refused by its name", arguments: broken)
   func brokenFields(_ field: String, _ value: JSON) async throws {
     let service = try await Service.shared()
-    let answer = await service.call(.post, "/api/admin/events", Service.event([(field, value)]), as: .organizer)
+    let answer = await service.call(
+      .post, "/api/admin/events", Service.event([(field, value)]), as: .organizer)
     #expect(answer.status == 400, "\(answer.text)")
     #expect(answer.code == "invalid_field")
     #expect(answer.json["detail"]?.string?.contains(field) == true, "\(answer.text)")
@@ -103,8 +110,12 @@ struct AdminTests {
     }
     let log = await service.call(.get, "/api/admin/events/\(id)/log", as: .organizer)
     let entries = log.json["entries"]?.array ?? []
-    #expect(entries.reversed().map { $0["action"]?.string } == ["create", "open", "paused", "open", "paused", "open", "closed"])
-    #expect(entries.allSatisfy { $0["who"] == "boss" && $0["at"]?.string.map { Time.parse($0) != nil } == true })
+    #expect(
+      entries.reversed().map { $0["action"]?.string } == [
+        "create", "open", "paused", "open", "paused", "open", "closed",
+      ])
+    #expect(
+      entries.allSatisfy { $0["who"] == "boss" && $0["at"]?.string.map { Time.parse($0) != nil } == true })
     let page = await service.call(.get, "/api/admin/events/\(id)/log?limit=2", as: .organizer)
     #expect(page.json["entries"]?.array?.count == 2)
     let next = try #require(page.json["next_before"]?.integer)
@@ -118,7 +129,9 @@ struct AdminTests {
     let id = try await service.makeEvent(opens: true)
     let path = "/api/admin/events/\(id)"
     let hostile = "Doors | open\u{2028} at 7 \"sharp\" '; DROP TABLE event; -- redis.call('FLUSHALL')"
-    #expect(await service.call(.put, path + "/message", ["message": .string(hostile)], as: .organizer).status == 200)
+    #expect(
+      await service.call(.put, path + "/message", ["message": .string(hostile)], as: .organizer).status == 200
+    )
     #expect(try await service.queue.document(event: id)?.message == hostile)
     #expect(await service.call(.put, path + "/message", ["message": .null], as: .organizer).status == 200)
     #expect(try await service.queue.document(event: id)?.message == "")
@@ -131,9 +144,11 @@ struct AdminTests {
     let event = try #require(try await service.events.event(id))
     #expect(event.name == "Renamed" && event.location == "Hall" && event.settings.holdSeconds == 90)
     for (target, body) in [
-      ("/message", ["message": 7] as JSON), ("/message", ["message": .string(String(repeating: "é", count: 251))]),
+      ("/message", ["message": 7] as JSON),
+      ("/message", ["message": .string(String(repeating: "é", count: 251))]),
       ("/message", ["message": "a\nb"]), ("/message", []), ("/rate", [:]), ("/rate", ["rate": -1]),
-      ("/rate", ["rate": "fast"]), ("/rate", ["rate": .number(1.5)]), ("", ["name": ""]), ("", ["hold_seconds": 1]),
+      ("/rate", ["rate": "fast"]), ("/rate", ["rate": .number(1.5)]), ("", ["name": ""]),
+      ("", ["hold_seconds": 1]),
       ("", ["date": "soon"]), ("", "x"),
     ] {
       let answer = await service.call(.put, path + target, body, as: .organizer)
@@ -147,16 +162,21 @@ struct AdminTests {
     let id = try await service.makeEvent()
     let path = "/api/admin/events/\(id)/tickets"
     func csv(_ text: String) async -> Service.Answer {
-      await service.call(.post, path, bytes: Array(text.utf8), as: .organizer, headers: [("Content-Type", "text/csv")])
+      await service.call(
+        .post, path, bytes: Array(text.utf8), as: .organizer, headers: [("Content-Type", "text/csv")])
     }
-    let seats = await csv("\u{feff}Section, Row,Seat,Price\r\n\"Box, \"\"left\"\"\",1,1,5000\r\n\"Box, \"\"left\"\"\",1,2,4000\r\nStalls,C,1,9000\r\n\r\n")
+    let seats = await csv(
+      "\u{feff}Section, Row,Seat,Price\r\n\"Box, \"\"left\"\"\",1,1,5000\r\n"
+        + "\"Box, \"\"left\"\"\",1,2,4000\r\nStalls,C,1,9000\r\n\r\n"
+    )
     #expect(seats.status == 201, "\(seats.text)")
     #expect(seats.json["added"] == 3)
     #expect(await csv("section,capacity,price\nStanding,5,1500\nLawn,7,100").json["added"] == 12)
     let again = await csv("section,row,seat,price\nStalls,C,1,9000\n")
     #expect(again.status == 409, "\(again.text)")
     let plan: JSON = [
-      "name": "Hall", "categories": [["name": "Gold", "color": "#fc0"], ["name": "Silver", "color": "#ccc"]],
+      "name": "Hall",
+      "categories": [["name": "Gold", "color": "#fc0"], ["name": "Silver", "color": "#ccc"]],
       "zones": [
         [
           "name": "Balcony", "position": ["x": 1, "y": 1],
@@ -190,10 +210,14 @@ struct AdminTests {
     #expect(all.filter { $0.section == 3 }.map(\.price) == [5000, 4000])
     for text in [
       "", "x", "section,price\nA,1\n", "section,row,seat,price\n", "section,row,seat,price\nA,1,1\n",
-      "section,row,seat,price\nA,1,1,cheap\n", "section,row,seat,price\nA,1,1,-1\n", "section,row,seat,price\nA,1,,1\n",
-      "section,row,seat,price\n,1,1,1\n", "section,row,seat,price\nA,1,1,1\nA,1,1,1\n", "section,capacity,price\nA,0,1\n",
-      "section,capacity,price\nA,1000000000,1\n", "section,row,seat,price\n\"A,1,1,1\n", "seat,row,price\n1,1,1\n",
-      "section,seat,capacity,price\nA,1,1,1\n", "section,row,seat,price\nA,1,\(String(repeating: "9", count: 21)),1\n",
+      "section,row,seat,price\nA,1,1,cheap\n", "section,row,seat,price\nA,1,1,-1\n",
+      "section,row,seat,price\nA,1,,1\n",
+      "section,row,seat,price\n,1,1,1\n", "section,row,seat,price\nA,1,1,1\nA,1,1,1\n",
+      "section,capacity,price\nA,0,1\n",
+      "section,capacity,price\nA,1000000000,1\n", "section,row,seat,price\n\"A,1,1,1\n",
+      "seat,row,price\n1,1,1\n",
+      "section,seat,capacity,price\nA,1,1,1\n",
+      "section,row,seat,price\nA,1,\(String(repeating: "9", count: 21)),1\n",
     ] {
       let answer = await csv(text)
       #expect(answer.status == 400 && answer.code == "invalid_csv", "\(text): \(answer.text)")
@@ -202,9 +226,13 @@ struct AdminTests {
       .post, path, bytes: [0xff, 0xfe], as: .organizer, headers: [("Content-Type", "text/csv")])
     #expect(badText.status == 400)
     for body: JSON in [
-      [:], ["zones": []], ["zones": 7], ["zones": [7]], ["zones": [["rows": 7]]], ["zones": [["rows": [["seats": [7]]]]]],
+      [:], ["zones": []], ["zones": 7], ["zones": [7]], ["zones": [["rows": 7]]],
+      ["zones": [["rows": [["seats": [7]]]]]],
       ["zones": [["rows": [["seats": [["seat_number": "1", "category": "Nowhere"]]]]]]],
-      ["zones": [["rows": [["seats": [["seat_number": 1, "category": "Gold"]]]]]], "categories": [["name": "Gold"]]],
+      [
+        "zones": [["rows": [["seats": [["seat_number": 1, "category": "Gold"]]]]]],
+        "categories": [["name": "Gold"]],
+      ],
       ["zones": [], "prices": ["Gold": "x"]], ["sections": []], ["sections": [["name": "A", "price": 1]]],
     ] {
       let answer = await service.call(.post, path, body, as: .organizer)
@@ -262,15 +290,19 @@ struct AdminTests {
     }
   }
 
-  @Test("Events that are not there are 404", arguments: ["0", "-1", "999999999", "99999999999999999999999", "x", "1;--", "1.0", "%00"])
+  @Test(
+    "Events that are not there are 404",
+    arguments: ["0", "-1", "999999999", "99999999999999999999999", "x", "1;--", "1.0", "%00"])
   func unknown(_ id: String) async throws {
     let service = try await Service.shared()
     for (method, target) in Self.calls where target.contains("/1") {
       let target = target.replacing("/1", with: "/" + id)
       let body: JSON =
-        target.hasSuffix("rate") ? ["rate": 1] : target.hasSuffix("tickets") ? ["sections": Service.twoSections] : [:]
+        target.hasSuffix("rate")
+        ? ["rate": 1] : target.hasSuffix("tickets") ? ["sections": Service.twoSections] : [:]
       let answer = await service.call(method, target, body, as: .organizer)
-      #expect(answer.status == 404 || (id == "%00" && answer.status == 400), "\(method) \(target): \(answer.text)")
+      #expect(
+        answer.status == 404 || (id == "%00" && answer.status == 400), "\(method) \(target): \(answer.text)")
     }
   }
 }

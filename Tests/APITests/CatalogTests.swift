@@ -49,7 +49,8 @@ struct CatalogTests {
     }
     #expect(statuses.filter { $0 == 401 }.count == 10)
     #expect(statuses.last == 429)
-    let other = await service.call(.post, "/api/sessions", ["email": "other@example.com", "password": "guess"])
+    let other = await service.call(
+      .post, "/api/sessions", ["email": "other@example.com", "password": "guess"])
     #expect(other.status == 401)
   }
 
@@ -58,7 +59,8 @@ struct CatalogTests {
       ("name", "N"), ("email", "n@example.com"), ("password", "12345678"),
     ]
     let values: [JSON] = [
-      .null, 7, true, [], [:], "", .string(String(repeating: "x", count: 1_000)), "a\u{7}b", "'; DROP TABLE users; --\u{0}",
+      .null, 7, true, [], [:], "", .string(String(repeating: "x", count: 1_000)), "a\u{7}b",
+      "'; DROP TABLE users; --\u{0}",
     ]
     var bodies: [JSON] = ["x", 7, .null, [], [:]]
     for field in good.map(\.name) {
@@ -86,12 +88,19 @@ struct CatalogTests {
   @Test("Hostile texts are kept as they are")
   func hostileTexts() async throws {
     let service = try await Service.shared()
-    for (index, text) in ["Robert'); DROP TABLE users;--", "{{7*7}}", "<b>", "é́😀", "redis.call('FLUSHALL')", "$1 %s \\ \""].enumerated() {
+    for (index, text) in [
+      "Robert'); DROP TABLE users;--", "{{7*7}}", "<b>", "é́😀", "redis.call('FLUSHALL')", "$1 %s \\ \"",
+    ].enumerated() {
       let made = await service.call(
-        .post, "/api/users", ["name": .string(text), "email": .string("h\(index)@example.com"), "password": .string("password" + text)])
+        .post, "/api/users",
+        [
+          "name": .string(text), "email": .string("h\(index)@example.com"),
+          "password": .string("password" + text),
+        ])
       #expect(made.status == 201, "\(made.text)")
       let session = await service.call(
-        .post, "/api/sessions", ["email": .string("h\(index)@example.com"), "password": .string("password" + text)])
+        .post, "/api/sessions",
+        ["email": .string("h\(index)@example.com"), "password": .string("password" + text)])
       #expect(session.status == 200)
     }
   }
@@ -114,10 +123,12 @@ struct CatalogTests {
       ])
     let tag = try #require(answer.response.header("ETag"))
     for header in [tag, "\"x\", W/\(tag)", "*"] {
-      let same = await service.call(.get, "/api/event/\(id)", as: .user("u"), headers: [("If-None-Match", header)])
+      let same = await service.call(
+        .get, "/api/event/\(id)", as: .user("u"), headers: [("If-None-Match", header)])
       #expect(same.status == 304 && same.response.body.isEmpty)
     }
-    let other = await service.call(.get, "/api/event/\(id)", as: .user("u"), headers: [("If-None-Match", "\"x\"")])
+    let other = await service.call(
+      .get, "/api/event/\(id)", as: .user("u"), headers: [("If-None-Match", "\"x\"")])
     #expect(other.status == 200)
   }
 
@@ -146,7 +157,9 @@ struct CatalogTests {
     #expect(tickets.compactMap { $0["id"]?.integer } == Array(1...52))
     #expect(tickets.filter { $0["available"] == false }.compactMap { $0["id"]?.integer } == [1, 2, 3, 23])
     #expect(
-      tickets[12] == ["id": 13, "section": "Stalls", "row": "B", "seat": "1", "price": 9000, "available": true])
+      tickets[12] == [
+        "id": 13, "section": "Stalls", "row": "B", "seat": "1", "price": 9000, "available": true,
+      ])
     let standing = await service.call(.get, "/api/event/\(id)/tickets?section=Standing", as: .user("u"))
     #expect(standing.json["tickets"]?.array?.count == 30)
     let tag = try #require(standing.response.header("ETag"))
@@ -164,11 +177,15 @@ struct CatalogTests {
     var sections: [JSON] = []
     for block in 1...70 {
       let rows = (1...25).map { ["row": .string(String($0)), "seats": 40] as JSON }
-      sections.append(["name": .string("Block \(block)"), "price": .integer(1_000 * block), "rows": .array(rows)])
+      sections.append([
+        "name": .string("Block \(block)"), "price": .integer(1_000 * block), "rows": .array(rows),
+      ])
     }
     let clock = ContinuousClock()
     var id = 0
-    let making = try await clock.measure { id = try await service.makeEvent(Service.event(sections: .array(sections))) }
+    let making = try await clock.measure {
+      id = try await service.makeEvent(Service.event(sections: .array(sections)))
+    }
     var first: Service.Answer?
     let listing = await clock.measure {
       first = await service.call(.get, "/api/event/\(id)/tickets", as: .user("u"))
@@ -184,14 +201,18 @@ struct CatalogTests {
   func added() async throws {
     let service = try await Service.shared()
     let id = try await service.makeEvent()
-    #expect(await service.call(.get, "/api/event/\(id)/tickets", as: .user("u")).json["tickets"]?.array?.count == 52)
+    #expect(
+      await service.call(.get, "/api/event/\(id)/tickets", as: .user("u")).json["tickets"]?.array?.count == 52
+    )
     let more: JSON = ["sections": [["name": "Stalls", "price": 9000, "rows": [["row": "C", "seats": 3]]]]]
     #expect(await service.call(.post, "/api/admin/events/\(id)/tickets", more, as: .organizer).status == 201)
     // Answers are kept for a second.
     var count = 0
     for _ in 0..<60 where count != 55 {
       try await sleep(milliseconds: 50)
-      count = await service.call(.get, "/api/event/\(id)/tickets", as: .user("u")).json["tickets"]?.array?.count ?? 0
+      count =
+        await service.call(.get, "/api/event/\(id)/tickets", as: .user("u")).json["tickets"]?.array?.count
+        ?? 0
     }
     #expect(count == 55)
     let page = await service.call(.get, "/api/event/\(id)", as: .user("u"))
@@ -206,7 +227,8 @@ struct CatalogTests {
       ("limit=0", 400), ("limit=101", 400), ("limit=x", 400), ("limit=1e3", 400), ("max_price=-1", 400),
       ("max_price=99999999999999999999", 400), ("from=yesterday", 400), ("to=2031-02-30", 400),
       ("include_sold_out=maybe", 400), ("terms=" + String(repeating: "x", count: 201), 400),
-      ("location=" + String(repeating: "x", count: 301), 400), ("cursor=" + String(repeating: "x", count: 201), 400),
+      ("location=" + String(repeating: "x", count: 301), 400),
+      ("cursor=" + String(repeating: "x", count: 201), 400),
       ("terms=a%07b", 400), ("terms='%3B%20DROP%20TABLE%20event%3B--", 200), ("terms=%25%25%25", 200),
       ("terms=a%26%7C!()%3A*%3C%3E", 200), ("location=%5C%27%22", 200), ("cursor=bogus", 200),
       ("from=2031-01-01&to=2031-12-31T00:00:00Z&limit=100&max_price=0&include_sold_out=true", 200),
@@ -233,11 +255,14 @@ struct CatalogTests {
     let expired = service.token("u", .customer, lifetimeSeconds: -60)
     #expect(await service.call(.get, target, as: .token(expired)).code == "token_expired")
     #expect(await service.call(.get, target, as: .token(expired + "x")).code == "invalid_token")
-    let good = await service.call(.get, target, headers: [("Authorization", "bearer  \(service.token("u", .customer))")])
+    let good = await service.call(
+      .get, target, headers: [("Authorization", "bearer  \(service.token("u", .customer))")])
     #expect(good.status == 200 || good.status == 404)
   }
 
-  @Test("Events that are not there are 404", arguments: ["0", "-1", "999999999", "99999999999999999999999", "x", "1%20OR%201=1", "1'", "%F0%9F%92%A5"])
+  @Test(
+    "Events that are not there are 404",
+    arguments: ["0", "-1", "999999999", "99999999999999999999999", "x", "1%20OR%201=1", "1'", "%F0%9F%92%A5"])
   func unknownEvents(_ id: String) async throws {
     let service = try await Service.shared()
     for suffix in ["", "/tickets", "/tickets?section=x"] {

@@ -27,7 +27,10 @@ struct FieldsTests {
 
   @Test("Bytes that are not UTF-8 are refused")
   func badUTF8() {
-    for bytes: [UInt8] in [[0xff], [0x7b, 0x22, 0xc3, 0x28, 0x22, 0x3a, 0x31, 0x7d], Array("{\"a\":\"".utf8) + [0xed, 0xa0, 0x80, 0x22, 0x7d]] {
+    for bytes: [UInt8] in [
+      [0xff], [0x7b, 0x22, 0xc3, 0x28, 0x22, 0x3a, 0x31, 0x7d],
+      Array("{\"a\":\"".utf8) + [0xed, 0xa0, 0x80, 0x22, 0x7d],
+    ] {
       #expect(self.problem { _ = try Fields(text: bytes) }?.code == "invalid_json")
     }
   }
@@ -49,7 +52,8 @@ struct FieldsTests {
       note(["\"2026-05-01T00:00:00Z\""]) { _ = try fields.time("field") }
       note(["[]"]) { _ = try fields.objects("field", atMost: 9) }
       note(["{}"]) { _ = try fields.optionalNumbers("field", in: 0...9, atMost: 9) }
-      #expect(refused.allSatisfy { $0.status == 400 && $0.code == "invalid_field" && $0.detail.contains("`field") })
+      #expect(
+        refused.allSatisfy { $0.status == 400 && $0.code == "invalid_field" && $0.detail.contains("`field") })
     }
   }
 
@@ -57,8 +61,10 @@ struct FieldsTests {
   func missing() throws {
     for text in ["{}", "{\"field\":null}"] {
       let fields = try fields(text)
-      #expect(problem { _ = try fields.string("field", max: 9) }?.detail.contains("`field` is required") == true)
-      #expect(problem { _ = try fields.int("field", in: 0...9) }?.detail.contains("`field` is required") == true)
+      #expect(
+        problem { _ = try fields.string("field", max: 9) }?.detail.contains("`field` is required") == true)
+      #expect(
+        problem { _ = try fields.int("field", in: 0...9) }?.detail.contains("`field` is required") == true)
       #expect(problem { _ = try fields.time("field") } != nil)
       #expect(problem { _ = try fields.objects("field", atMost: 9) } != nil)
       #expect(try fields.optionalString("field", max: 9) == nil)
@@ -74,7 +80,8 @@ struct FieldsTests {
   @Test("Limits hold on both ends")
   func limits() throws {
     let fields = try fields(
-      #"{"s":"éé","e":"","n":10,"l":[1,2,3],"big":9223372036854775807,"m":"a\nb","c":"a\u0007","o":[{"p":-1}]}"#)
+      #"{"s":"éé","e":"","n":10,"l":[1,2,3],"big":9223372036854775807,"m":"a\nb","c":"\u0007","o":[{"p":-1}]}"#
+    )
     #expect(try fields.string("s", max: 4) == "éé")
     #expect(problem { _ = try fields.string("s", max: 3) } != nil)
     #expect(problem { _ = try fields.string("e", max: 3) } != nil)
@@ -85,7 +92,8 @@ struct FieldsTests {
     #expect(try fields.int("big", in: 1...Int.max) == Int.max)
     #expect(try fields.optionalInts("l", in: 1...3, atMost: 3) == [1, 2, 3])
     #expect(problem { _ = try fields.optionalInts("l", in: 1...3, atMost: 2) } != nil)
-    #expect(problem { _ = try fields.optionalInts("l", in: 1...2, atMost: 3) }?.detail.contains("`l[2]`") == true)
+    #expect(
+      problem { _ = try fields.optionalInts("l", in: 1...2, atMost: 3) }?.detail.contains("`l[2]`") == true)
     #expect(problem { _ = try fields.string("m", max: 9) } != nil)
     #expect(try fields.string("m", max: 9, isMultiline: true) == "a\nb")
     #expect(problem { _ = try fields.string("c", max: 9, isMultiline: true) } != nil)
@@ -99,7 +107,8 @@ struct FieldsTests {
     arguments: [
       ("application/json", true), ("application/json; charset=utf-8", true), ("APPLICATION/JSON", true),
       ("application/merge-patch+json", true), ("text/plain", false), ("application/xml", false),
-      ("application/x-www-form-urlencoded", false), ("multipart/form-data; boundary=x", false), ("\u{0}", false),
+      ("application/x-www-form-urlencoded", false), ("multipart/form-data; boundary=x", false),
+      ("\u{0}", false),
     ])
   @LoopActor
   func contentTypes(_ type: String, _ isAccepted: Bool) throws {

@@ -9,7 +9,9 @@ import Testing
 @Suite("While servers are away")
 @LoopActor
 struct OutageTests {
-  @Test("Without PostgreSQL and Redis every call says 503 with Retry-After, and the process is alive and not ready")
+  @Test(
+    "Without PostgreSQL and Redis every call is a 503 with Retry-After; the process is alive and not ready"
+  )
   func nothingThere() async throws {
     let service = try Service(databaseURL: "postgres://127.0.0.1:1/x", redisURL: "redis://127.0.0.1:1")
     // Never started: like a server that has been away for long.

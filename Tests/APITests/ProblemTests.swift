@@ -17,7 +17,8 @@ struct ProblemTests {
     let unavailable: [any Error] = [
       RedisError(.unavailable, ""), RedisError(.timeout, ""), RedisError(.connectionLost, ""),
       RedisError(.server("OOM"), ""), RedisError(.server("LOADING"), ""), RedisError(.server("READONLY"), ""),
-      RedisError(.server("MISCONF"), ""), RedisError(.server("CLUSTERDOWN"), ""), PostgresError(.unavailable, ""),
+      RedisError(.server("MISCONF"), ""), RedisError(.server("CLUSTERDOWN"), ""),
+      PostgresError(.unavailable, ""),
       PostgresError(.connectionLost, ""), PostgresError(.outcomeUnknown, ""), PostgresError(.timeout, ""),
       PostgresError(.server, "", sqlState: "40001"), PostgresError(.server, "", sqlState: "40P01"),
       PostgresError(.server, "", sqlState: "53300"), PostgresError(.server, "", sqlState: "57P03"),

@@ -49,7 +49,8 @@ final class Service {
     ).addRoutes(to: &router)
     Admin(events: events, queue: queue, authenticator: authenticator, logger: logger).addRoutes(to: &router)
     Intake(
-      queue: queue, events: events, sections: SectionNames(seats: seats), past: past, authenticator: authenticator,
+      queue: queue, events: events, sections: SectionNames(seats: seats), past: past,
+      authenticator: authenticator,
       ids: ids
     ).addRoutes(to: &router)
     Notifier(
@@ -163,7 +164,9 @@ final class Service {
   /// Makes an event and returns its id.
   func makeEvent(_ body: JSON = Service.event(), opens: Bool = false) async throws -> Int {
     let answer = await call(.post, "/api/admin/events", body, as: .organizer)
-    guard answer.status == 201, let id = answer.json["id"]?.integer else { throw Unexpected(answer: answer.text) }
+    guard answer.status == 201, let id = answer.json["id"]?.integer else {
+      throw Unexpected(answer: answer.text)
+    }
     if opens {
       let opened = await call(.post, "/api/admin/events/\(id)/open", as: .organizer)
       guard opened.status == 200 else { throw Unexpected(answer: opened.text) }

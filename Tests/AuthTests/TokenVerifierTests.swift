@@ -130,7 +130,8 @@ struct TokenVerifierTests {
     }
     #expect(code(token + "=", verifier) == .malformed)
     #expect(code(token + " ", verifier) != nil)
-    #expect(code(Self.signed(header: Self.header, payload: Self.valid.text, key: "other"), verifier) == .signature)
+    #expect(
+      code(Self.signed(header: Self.header, payload: Self.valid.text, key: "other"), verifier) == .signature)
   }
 
   @Test("Tokens of an outside identity provider verify", arguments: ["RS256", "ES256", "EdDSA"])
@@ -213,7 +214,8 @@ struct TokenVerifierTests {
   func origin() throws {
     let key = SigningKey("EdDSA", id: "k")
     let verifier = try TokenVerifier(
-      secret: nil, jwks: SigningKey.set([key]), issuer: "https://id.example", audience: "onsale") { Self.now }
+      secret: nil, jwks: SigningKey.set([key]), issuer: "https://id.example", audience: "onsale"
+    ) { Self.now }
     func token(_ more: [(name: String, value: JSON)]) -> String {
       key.sign(.object((Self.valid.members ?? []) + more))
     }
@@ -254,10 +256,13 @@ struct TokenVerifierTests {
   }
 
   @Test(
-    "Speed of verification, printed", .enabled(if: ProcessInfo.processInfo.environment["ONSALE_MEASURE"] != nil))
+    "Speed of verification, printed",
+    .enabled(if: ProcessInfo.processInfo.environment["ONSALE_MEASURE"] != nil))
   func speed() throws {
     let keys = ["RS256", "ES256", "EdDSA"].map { SigningKey($0, id: $0) }
-    let verifier = try TokenVerifier(secret: Self.secret, jwks: SigningKey.set(keys), rememberAtMost: 2) { Self.now }
+    let verifier = try TokenVerifier(secret: Self.secret, jwks: SigningKey.set(keys), rememberAtMost: 2) {
+      Self.now
+    }
     let issuer = try TokenIssuer(secret: Self.secret)
     func measure(_ name: String, _ tokens: [String], rounds: Int) throws {
       let clock = ContinuousClock()
