@@ -6,7 +6,8 @@ enum OpenSearchRequest {
   static func source(_ document: SearchDocument) -> JSON {
     let name = SearchText.words(document.name)
     let location = SearchText.words(document.location)
-    let all = name + location + SearchText.words(document.description)
+    // A list, so that the end of one text and the beginning of the next are no neighbours.
+    let all = [name, location, SearchText.words(document.description)]
     return [
       "id": .integer(document.id), "version": .integer(document.version), "name": .string(document.name),
       "location": .string(document.location), "date": .integer(document.date),
@@ -15,7 +16,7 @@ enum OpenSearchRequest {
       "held": .integer(document.held), "onsale_state": .string(document.onsaleState),
       "name_length": .integer(name.count), "name_words": .string(name.joined(separator: " ")),
       "location_words": .string(location.joined(separator: " ")),
-      "all_words": .string(all.joined(separator: " ")),
+      "all_words": .array(all.map { .string($0.joined(separator: " ")) }),
     ]
   }
 

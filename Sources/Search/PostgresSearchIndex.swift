@@ -251,12 +251,18 @@ package final class PostgresSearchIndex: SearchIndex {
       RETURNING id
     )
     INSERT INTO search_text (id, words, name_words)
-    SELECT g.id, setweight(to_tsvector('simple', g.a), 'A') || setweight(to_tsvector('simple', g.b), 'B')
-      || setweight(to_tsvector('simple', g.c), 'C'), g.name_words
+    SELECT g.id, ts_delete(
+      setweight(to_tsvector('simple', g.a), 'A') || \(gap)::tsvector
+      || setweight(to_tsvector('simple', g.b), 'B') || \(gap)::tsvector
+      || setweight(to_tsvector('simple', g.c), 'C'), '|'), g.name_words
     FROM given g JOIN written USING (id)
     ON CONFLICT (id) DO UPDATE SET words = excluded.words, name_words = excluded.name_words
     """
   }
+
+  /// Keeps the end of one text and the beginning of the next from counting as neighbours: moves positions on, and
+  /// is then taken out. No word looks like it.
+  private static let gap = "'|':\(SearchScore.gaps + 2)"
 
   /// Of everything that is searched as text, and of how it is prepared. 64 bits of FNV-1a.
   private static func hash(_ document: SearchDocument) -> Int {

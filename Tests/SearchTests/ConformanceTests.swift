@@ -109,6 +109,12 @@ struct ConformanceTests {
       document(3, "Evening", "Concerto No. 5 after the symphony"),
     ])
     #expect(try await index.find("symphony 5") == [2, 1, 3])
+    // Neighbours are within one text, not across its end.
+    try await index.apply([
+      document(4, "Grieg", at: "Oslo", "Bergen"),
+      document(5, "Oslo evening", at: "Grieg Hall", "Bergen", date: -1),
+    ])
+    #expect(try await index.find("grieg oslo") == [5, 4])
   }
 
   @Test("Filters narrow, each and together", arguments: Backend.available)
