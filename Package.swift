@@ -51,7 +51,7 @@ let package = Package(
     module("Logging", []),
     module("Metrics", ["EventLoop"]),
     module("Lifecycle", ["EventLoop", "Logging", "CLibUV"]),
-    module("Faults", ["EventLoop"]),
+    module("Faults", ["EventLoop", "Logging"]),
     module("JSON", ["CJansson"]),
 
     // One client or server each; no word of the domain in them.
@@ -97,6 +97,7 @@ let package = Package(
       swiftSettings: strict),
 
     // Tests.
+    tests("FaultsTests", ["EventLoop", "Faults"]),
     tests("OnsaleTests", ["Onsale"]),
     tests("AuthTests", ["Auth", "EventLoop", "JSON", "CJWT"]),
     tests("HTTPServerTests", foundations + ["JSON", "HTTPServer"]),

@@ -1,5 +1,6 @@
 package import EventLoop
 import Foundation
+import Logging
 
 /// A place where a role waits for Redis, PostgreSQL, the search index or the payment provider.
 ///
@@ -7,12 +8,15 @@ import Foundation
 /// environment: `ONSALE_FAULT=<name>:<before|after>:<kill|stop|error|delay>[:<crossing>[:<milliseconds>]]`, where
 /// `crossing` counts from 1 and says which passage is hit. Without it a crossing costs one comparison.
 package enum FaultPoint: String, CaseIterable, Sendable {
+  case leaseAnnounce = "lease.announce"
   case leaseRenew = "lease.renew"
+  case leaseHolders = "lease.holders"
   case leaseAcquire = "lease.acquire"
   case leaseRelease = "lease.release"
   case leaseEpoch = "lease.epoch"
   case leaseOwn = "lease.own"
   case leaseEvents = "lease.events"
+  case leaseWithdraw = "lease.withdraw"
 
   case reserveLoad = "reserve.load"
   case reserveSeats = "reserve.seats"
@@ -25,6 +29,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
 
   case confirmTake = "confirm.take"
   case confirmTakeOver = "confirm.take_over"
+  case confirmDeliveries = "confirm.deliveries"
   case confirmKeep = "confirm.keep"
   case confirmIntent = "confirm.intent"
   case confirmAuthorise = "confirm.authorise"
@@ -34,18 +39,31 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case confirmCaptured = "confirm.captured"
   case confirmVoid = "confirm.void"
   case confirmBury = "confirm.bury"
+  case confirmRetire = "confirm.retire"
 
   case relayDue = "relay.due"
   case relayStalled = "relay.stalled"
   case openDue = "events.open_due"
+  case openPublish = "events.publish"
   case reconcile = "events.reconcile"
 
+  case intakeSections = "intake.sections"
+  case intakeSettings = "intake.settings"
   case intakeEnqueue = "intake.enqueue"
+  case intakePlace = "intake.place"
   case intakeConfirm = "intake.confirm"
   case intakeCancel = "intake.cancel"
+  case intakePast = "intake.past"
 
+  case indexChanged = "index.changed"
+  case indexEvents = "index.events"
+  case indexQueues = "index.queues"
+  case indexDocument = "index.document"
+  case indexPrepare = "index.prepare"
+  case indexVersions = "index.versions"
   case indexRead = "index.read"
   case indexWrite = "index.write"
+  case indexRemove = "index.remove"
 }
 
 /// An error that a fault point was told to throw.
@@ -109,6 +127,8 @@ package enum Faults {
     guard let wanted = plan, wanted.isBefore == isBefore else { return }
     plan?.seen += 1
     guard wanted.seen + 1 == wanted.crossing else { return }
+    Logger(label: "faults").notice(
+      "fault struck", ["fault.point": point.rawValue, "fault.action": wanted.action.rawValue])
     switch wanted.action {
     case .kill: kill(getpid(), SIGKILL)
     case .stop: kill(getpid(), SIGSTOP)

@@ -154,12 +154,14 @@ package final class Indexer: Service {
   // MARK: Reading
 
   private func readEvents() async throws {
-    let current = try await Faults.crossing(.indexRead) { try await source.fingerprint() }
+    let current = try await Faults.crossing(.indexChanged) { try await source.fingerprint() }
     if current == fingerprint { return }
     var all: [Int: IndexSource.Standing] = [:]
     var last = 0
     while true {
-      let page = try await source.standings(after: last, limit: configuration.page)
+      let page = try await Faults.crossing(.indexEvents) {
+        try await source.standings(after: last, limit: configuration.page)
+      }
       for (id, standing) in page { all[id] = standing }
       guard page.count == configuration.page, let end = page.last?.id else { break }
       last = end
@@ -172,11 +174,16 @@ package final class Indexer: Service {
     do {
       var all: [Int: QueueDocument] = [:]
       for partition in Partition.all {
-        let ids = try await queue.liveEvents(partition)
+        let ids = try await Faults.crossing(.indexQueues) { try await queue.liveEvents(partition) }
         for start in stride(from: 0, to: ids.count, by: configuration.queues) {
           // Owned here, and awaited below: the client sends them in one go.
           let reads = ids[start..<min(start + configuration.queues, ids.count)].map { id in
-            (id, Task { @LoopActor in try await queue.document(event: id) })
+            (
+              id,
+              Task { @LoopActor in
+                try await Faults.crossing(.indexDocument) { try await queue.document(event: id) }
+              }
+            )
           }
           for (id, read) in reads { all[id] = try await read.value }
         }
@@ -191,14 +198,16 @@ package final class Indexer: Service {
   /// Reads what is in the index, first of all and then now and then.
   private func check() async throws {
     if !isPrepared {
-      try await Faults.crossing(.indexWrite) { try await index.prepare() }
+      try await Faults.crossing(.indexPrepare) { try await index.prepare() }
       isPrepared = true
     }
     guard EventLoop.shared.now >= checkAt else { return }
     var all: [Int: Int] = [:]
     var last = Int.min
     while true {
-      let page = try await index.indexedVersions(after: last, limit: configuration.page)
+      let page = try await Faults.crossing(.indexVersions) {
+        try await index.indexedVersions(after: last, limit: configuration.page)
+      }
       for (id, version) in page { all[id] = version }
       guard page.count == configuration.page, let end = page.last?.id else { break }
       last = end
@@ -242,9 +251,11 @@ package final class Indexer: Service {
     }
     let batch = ledger.batch(taken.keys, facts)
     do {
-      try await Faults.crossing(.indexWrite) {
-        if !batch.documents.isEmpty { try await index.apply(batch.documents) }
-        if !batch.removed.isEmpty { try await index.remove(batch.removed) }
+      if !batch.documents.isEmpty {
+        try await Faults.crossing(.indexWrite) { try await index.apply(batch.documents) }
+      }
+      if !batch.removed.isEmpty {
+        try await Faults.crossing(.indexRemove) { try await index.remove(batch.removed) }
       }
     } catch {
       ledger.putBack(taken)
@@ -270,17 +281,20 @@ package final class Indexer: Service {
   /// started indexer: it is a command of its own.
   /// - Returns: how many documents were written.
   package func reindex() async throws -> Int {
-    try await index.prepare()
+    try await Faults.crossing(.indexPrepare) { try await index.prepare() }
     try await readEvents()
     // Without the queues' counts the new index would show tickets that are held as available.
     try await readQueues()
     var last = 0
     var written = 0
     try await index.rebuild {
-      let page = try await source.standings(after: last, limit: configuration.read)
+      let page = try await Faults.crossing(.indexEvents) {
+        try await source.standings(after: last, limit: configuration.read)
+      }
       guard let end = page.last?.id else { return nil }
       last = end
-      let batch = try await source.facts(page.map(\.id)).sorted { $0.id < $1.id }.compactMap(ledger.document)
+      let facts = try await Faults.crossing(.indexRead) { try await source.facts(page.map(\.id)) }
+      let batch = facts.sorted { $0.id < $1.id }.compactMap(ledger.document)
       written += batch.count
       if written / 1_000 > (written - batch.count) / 1_000 {
         logger.info("search index is being rebuilt", ["search.documents": written])

@@ -95,7 +95,7 @@ package final class Intake {
     if wish.tickets.isEmpty, let name = wish.section {
       section = try await sections.id(of: name, event: wish.event)
       if section == nil {
-        guard try await events.settings(event: wish.event) != nil else { throw Self.unknownEvent }
+        guard try await settings(wish.event) != nil else { throw Self.unknownEvent }
         throw Problem(422, "unknown_section", "The event has no section \"\(name)\".")
       }
     }
@@ -134,7 +134,7 @@ package final class Intake {
   /// Why an event has no queue, as PostgreSQL knows it.
   private func refusalWithoutQueue(_ event: Int) async -> any Error {
     do {
-      guard let settings = try await events.settings(event: event) else { return Self.unknownEvent }
+      guard let settings = try await settings(event) else { return Self.unknownEvent }
       switch settings.state {
       case "draft": return Problem(409, "not_open", "The sale has not begun.")
       case "closed": return Problem(409, "closed", "The sale is over.")
@@ -147,9 +147,16 @@ package final class Intake {
     }
   }
 
+  private func settings(_ event: Int) async throws -> EventSettings? {
+    try await Faults.crossing(.intakeSettings) { try await events.settings(event: event) }
+  }
+
   private func currentState(_ event: Int, _ position: Int, head: Int) async throws -> RequestState {
-    guard let document = try await queue.document(event: event) else { return .queued }
-    if let record = try await queue.record(event: event, position: position) {
+    let (document, record) = try await Faults.crossing(.intakePlace) {
+      (try await queue.document(event: event), try await queue.record(event: event, position: position))
+    }
+    guard let document else { return .queued }
+    if let record {
       return RequestStatus(position: position, document: document, record: record).state
     }
     return RequestStatus(position: position, document: document)?.state ?? .queued
@@ -194,7 +201,9 @@ package final class Intake {
             idempotencyKey: key)
         }
       } catch let error as StoreError where error.code == .noQueue {
-        answer = try await past.confirmAnswer(Self.key(id), user: claims.user)
+        answer = try await Faults.crossing(.intakePast) {
+          try await past.confirmAnswer(Self.key(id), user: claims.user)
+        }
       }
       switch answer {
       case .ok: return .json(202, ["state": "confirming"], headers: [("Cache-Control", "no-store")])
@@ -227,7 +236,9 @@ package final class Intake {
             event: id.event, generation: id.generation, position: id.position, user: claims.user)
         }
       } catch let error as StoreError where error.code == .noQueue {
-        answer = try await past.cancelAnswer(Self.key(id), user: claims.user)
+        answer = try await Faults.crossing(.intakePast) {
+          try await past.cancelAnswer(Self.key(id), user: claims.user)
+        }
       }
       switch answer {
       case .ok: return .json(200, ["state": "cancelled"], headers: [("Cache-Control", "no-store")])

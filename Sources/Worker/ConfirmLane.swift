@@ -190,7 +190,9 @@ final class ConfirmLane {
       }
       guard !left.isEmpty else { continue }
       logger.notice("confirmations taken over", ["partition": partition.number, "count": left.count])
-      let deliveries = try await queue.deliveries(partition, worker: worker, limit: limits.inFlight)
+      let deliveries = try await Faults.crossing(.confirmDeliveries) {
+        try await queue.deliveries(partition, worker: worker, limit: limits.inFlight)
+      }
       for confirmation in left {
         if deliveries[confirmation.entryID ?? "", default: 1] > limits.deliveries {
           try await bury(confirmation, reason: "delivered too often")
@@ -211,7 +213,9 @@ final class ConfirmLane {
     isStopping = true
     bell.ring()
     while !underWay.isEmpty { await drained.wait(milliseconds: 200) }
-    for partition in Partition.all { try? await queue.retireConsumer(partition, worker: worker) }
+    for partition in Partition.all {
+      try? await Faults.crossing(.confirmRetire) { try await queue.retireConsumer(partition, worker: worker) }
+    }
   }
 
   // MARK: Carrying out

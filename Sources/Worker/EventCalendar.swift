@@ -25,8 +25,8 @@ final class EventCalendar {
     var round = 0
     while !Task.isCancelled {
       do {
-        try await Faults.crossing(.openDue) {
-          for settings in try await events.openDue() { try await events.publish(settings, to: queue) }
+        for settings in try await Faults.crossing(.openDue, { try await events.openDue() }) {
+          try await Faults.crossing(.openPublish) { try await events.publish(settings, to: queue) }
         }
         if round % Self.roundsPerReconciliation == 0 {
           let healed = try await Faults.crossing(.reconcile) { try await events.reconcile(with: queue) }

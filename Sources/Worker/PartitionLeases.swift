@@ -66,11 +66,13 @@ final class PartitionLeases {
     owners = [:]
     let handovers = all.map { partition, owner in Task { @LoopActor in await letGo(partition, owner) } }
     for handover in handovers { await handover.value }
-    try? await queue.withdrawWorker(worker)
+    try? await Faults.crossing(.leaseWithdraw) { try await queue.withdrawWorker(worker) }
   }
 
   private func round() async throws {
-    let alive = try await queue.announceWorker(worker, milliseconds: Self.leaseMilliseconds)
+    let alive = try await Faults.crossing(.leaseAnnounce) {
+      try await queue.announceWorker(worker, milliseconds: Self.leaseMilliseconds)
+    }
     for (partition, owner) in owners {
       let renewed = try await Faults.crossing(.leaseRenew) {
         try await queue.acquireLease(partition, worker: worker, milliseconds: Self.leaseMilliseconds)
@@ -93,7 +95,7 @@ final class PartitionLeases {
   }
 
   private func takeFree(upTo share: Int) async throws {
-    let holders = try await queue.leaseHolders()
+    let holders = try await Faults.crossing(.leaseHolders) { try await queue.leaseHolders() }
     // Starting at different places keeps workers that start together from racing for the same leases.
     let offset = worker.utf8.reduce(0) { ($0 &* 31 &+ Int($1)) & 0xffff } % Partition.count
     for index in 0..<Partition.count where owners.count < share {
@@ -113,7 +115,7 @@ final class PartitionLeases {
       epoch = try await Faults.crossing(.leaseEpoch) { try await epochs.next(partition) }
     } catch {
       // Without PostgreSQL nobody can become an owner; let whoever reaches it try.
-      try? await queue.releaseLease(partition, worker: worker)
+      try? await Faults.crossing(.leaseRelease) { try await queue.releaseLease(partition, worker: worker) }
       throw error
     }
     guard try await Faults.crossing(.leaseOwn, { try await queue.own(partition, epoch: epoch) }) else {
