@@ -264,7 +264,10 @@ final class ReserveLane {
         case .released(let tickets):
           planner.release(tickets)
           isBlocked = false
-        case .sold(let tickets): planner.sell(tickets)
+        case .sold(let tickets):
+          planner.sell(tickets)
+          // Who waited for these gets nothing any more, and those behind may want what is free.
+          if planner.map.counts.free > 0 { isBlocked = false }
         case .left(let position):
           planner.leave(position)
           isBlocked = false

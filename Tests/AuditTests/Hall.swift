@@ -26,27 +26,42 @@ final class Hall {
   let purchases: PurchaseStore
   let provider = LedgerInMemory()
   let index = IndexInMemory()
-  /// The databases of the shared Redis that are not in use; suites run one test at a time.
-  private static var freeDatabases = Array(1...15)
-  private let redisDatabase: Int
-  private let admin: PostgresClient
-  private let database: String
+  private let slot: Slot
   private var head = 0
+
+  /// A database of PostgreSQL and one of the shared Redis, used by one test after the other.
+  private struct Slot {
+    let database: String
+    let redisNumber: Int
+  }
+  private static var freeSlots: [Slot] = []
+  private static var slotsMade = 0
+
+  private static func takeSlot(_ logger: Logger) async throws -> Slot {
+    if let slot = freeSlots.popLast() { return slot }
+    slotsMade += 1
+    // Redis has 16 databases; suites run one test at a time, so that few are needed.
+    let slot = Slot(database: "audit_\(UInt64.random(in: 0...UInt64.max))", redisNumber: slotsMade)
+    let admin = PostgresClient(
+      try PostgresConfiguration(url: try TestPostgres.shared.url(), connections: 1), logger: logger)
+    defer { admin.close() }
+    admin.start()
+    try await admin.waitUntilReady(milliseconds: 20_000)
+    try await admin.script("CREATE DATABASE \(slot.database)")
+    return slot
+  }
 
   init(holdSeconds: Int = 600, perUserLimit: Int = 4) async throws {
     let logger = Logger(label: "test")
+    slot = try await Self.takeSlot(logger)
     let url = try TestPostgres.shared.url()
-    database = "audit_\(UInt64.random(in: 0...UInt64.max))"
-    admin = PostgresClient(try PostgresConfiguration(url: url, connections: 1), logger: logger)
-    admin.start()
-    try await admin.waitUntilReady(milliseconds: 20_000)
-    try await admin.script("CREATE DATABASE \(database)")
     let end = url.lastIndex(of: "/") ?? url.endIndex
     postgres = PostgresClient(
-      try PostgresConfiguration(url: url[..<end] + "/" + database, connections: 2), logger: logger)
+      try PostgresConfiguration(url: url[..<end] + "/" + slot.database, connections: 2), logger: logger)
     postgres.start()
     try await postgres.waitUntilReady(milliseconds: 20_000)
     _ = try await Migrations(postgres, searchSchema: "SELECT 1", logger: logger).run()
+    try await postgres.script("TRUNCATE event, section, ticket, purchase, claim, outbox, partition CASCADE")
     _ = try await postgres.transaction([
       """
       INSERT INTO event (id, name, location, date, currency, state, hold_seconds, per_user_limit, generation)
@@ -59,10 +74,8 @@ final class Hall {
       """,
       "INSERT INTO partition (id, epoch) VALUES (\(Partition(of: Self.event).number), 1)",
     ])
-    let free = Self.freeDatabases.popLast()
-    redisDatabase = try #require(free)
     var configuration = try RedisConfiguration(url: try TestRedis.shared.url())
-    configuration.database = redisDatabase
+    configuration.database = slot.redisNumber
     redis = RedisClient(configuration, logger: logger) { redis in
       _ = try await redis.command(["FLUSHDB"])
       try await QueueStore.prepare(redis)
@@ -80,8 +93,7 @@ final class Hall {
     try await queue.configure(
       EventSettings(
         id: Self.event, generation: Self.generation, state: "open", queueLimit: 1_000_000,
-        perUserLimit: perUserLimit, holdSeconds: holdSeconds, rate: nil, message: "", version: 1),
-      create: true)
+        perUserLimit: perUserLimit, holdSeconds: holdSeconds, rate: nil, message: "", version: 1), create: true)
     _ = try await queue.own(partition, epoch: 1)
     _ = try await queue.acquireLease(partition, worker: "test", milliseconds: 3_600_000)
     try await publish()
@@ -90,10 +102,8 @@ final class Hall {
 
   func end() async {
     redis.close()
-    Self.freeDatabases.append(redisDatabase)
     postgres.close()
-    try? await admin.script("DROP DATABASE \(database) WITH (FORCE)")
-    admin.close()
+    Self.freeSlots.append(slot)
   }
 
   var partition: Partition { Partition(of: Self.event) }

@@ -82,6 +82,21 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("When what somebody waited for is paid by others, those behind who want less get what is left")
+  func unblocked() async throws {
+    let sale = try await Sale(tickets: 3)
+    try await sale.startWorker()
+    let first = try await sale.join("ann", 2)
+    try await sale.wait(for: .reserved, first)
+    let greedy = try await sale.join("bob", 2)
+    try await sale.wait(for: .standby, greedy)
+    let modest = try await sale.join("cid", 1)
+    #expect(try await sale.confirm(first, "ann") == .ok)
+    try await sale.wait(for: .soldOut, greedy)
+    try await sale.wait(for: .reserved, modest)
+    await sale.end()
+  }
+
   @Test("A declined card keeps the hold, and another one may pay")
   func decline() async throws {
     let sale = try await Sale(tickets: 1)
