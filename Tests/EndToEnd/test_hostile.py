@@ -225,14 +225,17 @@ def test_sql_and_lua_in_every_field_are_only_text(stack, anyone, organizer, even
         {"name": poison, "email": email, "password": poison},
         {"name": "x", "email": poison, "password": "long enough password"},
     ):
-        assert anyone.post("/api/users", body).status_code in (201, 400, 409)
-    assert anyone.post("/api/sessions", {"email": poison, "password": poison}).status_code in (400, 401)
+        assert anyone.post("/api/users", body).status_code in (201, 400, 409, 413)
+    assert anyone.post("/api/sessions", {"email": poison, "password": poison}).status_code in (400, 401, 413)
 
     # A user's id is whatever the identity provider says.
-    buyer = Client(stack.url, make_token(stack, poison))
+    poisoned = Client(stack.url, make_token(stack, poison))
+    assert poisoned.get("/api/me/tickets").status_code in (200, 401, 431)
+    assert poisoned.reserve(event, 1).status_code in (202, 401, 431)
+    buyer = new_buyer(stack)
     for field in ("terms", "from", "to", "location", "max_price", "include_sold_out", "limit", "cursor"):
         assert buyer.get("/api/search", **{field: poison}).status_code in (200, 400, 414, 431)
-    assert buyer.get(f"/api/event/{event}/tickets", section=poison).status_code in (200, 400, 401, 404, 414)
+    assert buyer.get(f"/api/event/{event}/tickets", section=poison).status_code in (200, 400, 404, 414)
     for body in (
         {"event_id": poison, "quantity": 1},
         {"event_id": event, "quantity": poison},
@@ -240,9 +243,8 @@ def test_sql_and_lua_in_every_field_are_only_text(stack, anyone, organizer, even
         {"event_id": event, "ticket_ids": [poison]},
         {"event_id": event, "quantity": 1, "payment_method": poison},
     ):
-        assert buyer.post("/api/ticket/reserve", body).status_code in (200, 202, 400, 401, 404, 409, 410, 422)
-    assert buyer.confirm(poison).status_code in (400, 401, 404)
-    assert buyer.get("/api/me/tickets").status_code in (200, 401)
+        assert buyer.post("/api/ticket/reserve", body).status_code in (200, 202, 400, 404, 409, 410, 413, 422)
+    assert buyer.confirm(poison).status_code in (400, 404, 413)
 
     def admin(method, path, body):
         status = organizer.call(method, path, body).status_code
