@@ -1,4 +1,5 @@
 package import EventLoop
+import Faults
 import Onsale
 package import Store
 

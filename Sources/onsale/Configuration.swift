@@ -53,6 +53,8 @@ struct Configuration: CustomStringConvertible {
   var port: UInt16 = 8080
   /// `ONSALE_CONNECTIONS_PER_ADDRESS`: open at a time; 0, as behind a proxy, is no limit.
   var connectionsPerAddress = 0
+  /// `ONSALE_PAYMENT_CONNECTIONS`: to the provider at once, per worker.
+  var paymentConnections = 512
   /// `ONSALE_DATABASE_CONNECTIONS`: per process.
   var databaseConnections = 8
   /// `ONSALE_METRICS_PORT`: where a worker or indexer answers /metrics and /healthz; off if not set.
@@ -106,6 +108,7 @@ struct Configuration: CustomStringConvertible {
     if let number = integer("PORT", in: 0...65535) { port = UInt16(number) }
     databaseConnections = integer("DATABASE_CONNECTIONS", in: 1...1000) ?? databaseConnections
     connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000) ?? connectionsPerAddress
+    paymentConnections = integer("PAYMENT_CONNECTIONS", in: 1...10_000) ?? paymentConnections
     metricsPort = integer("METRICS_PORT", in: 0...65535).map { UInt16($0) }
     stubHost = value("PAYMENT_HOST") ?? stubHost
     if let number = integer("PAYMENT_PORT", in: 0...65535) { stubPort = UInt16(number) }

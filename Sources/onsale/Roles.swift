@@ -199,7 +199,10 @@ enum Roles {
     let redis = redis(configuration, logger)
     let postgres = try postgres(settings.databaseURL, connections: settings.databaseConnections, logger)
     let queue = QueueStore(redis)
-    let client = HTTPClient(HTTPClientConfiguration())
+    var payments = HTTPClientConfiguration()
+    // A slow provider is answered by many calls at once, each on a connection of its own.
+    payments.connectionsPerHost = settings.paymentConnections
+    let client = HTTPClient(payments)
     let identity = "\(ProcessInfo.processInfo.hostName)-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
     let worker = Worker(
       identity: identity,
