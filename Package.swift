@@ -76,7 +76,8 @@ let package = Package(
     module("Catalog", shared + ["Search"]),
     module("Intake", shared + ["Faults"]),
     module("Notifier", shared),
-    module("Worker", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Payments", "Postgres", "Redis"]),
+    module(
+      "Worker", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Payments", "Postgres", "Redis"]),
     module("Indexer", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Search"]),
     module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer"]),
     module("Admin", shared),

@@ -39,7 +39,9 @@ package enum JSON: Sendable, Equatable {
   package var integer: Int? { if case .integer(let value) = self { value } else { nil } }
   package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
   package var array: [JSON]? { if case .array(let value) = self { value } else { nil } }
-  package var members: [(name: String, value: JSON)]? { if case .object(let value) = self { value } else { nil } }
+  package var members: [(name: String, value: JSON)]? {
+    if case .object(let value) = self { value } else { nil }
+  }
   /// Any number, whole or not.
   package var double: Double? {
     switch self {

@@ -93,7 +93,8 @@ final class Hall {
     try await queue.configure(
       EventSettings(
         id: Self.event, generation: Self.generation, state: "open", queueLimit: 1_000_000,
-        perUserLimit: perUserLimit, holdSeconds: holdSeconds, rate: nil, message: "", version: 1), create: true)
+        perUserLimit: perUserLimit, holdSeconds: holdSeconds, rate: nil, message: "", version: 1),
+      create: true)
     _ = try await queue.own(partition, epoch: 1)
     _ = try await queue.acquireLease(partition, worker: "test", milliseconds: 3_600_000)
     try await publish()

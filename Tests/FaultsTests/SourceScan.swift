@@ -7,7 +7,8 @@ struct SourceScan {
   /// Types whose calls go to Redis, PostgreSQL, the search index or the payment provider.
   static let serverTypes = [
     "QueueStore", "PurchaseStore", "SeatStore", "EpochStore", "EventStore", "QueueArchive", "PastRequests",
-    "IndexSource", "UserStore", "PaymentProvider", "SearchIndex", "RedisClient", "PostgresClient", "HTTPClient",
+    "IndexSource", "UserStore", "PaymentProvider", "SearchIndex", "RedisClient", "PostgresClient",
+    "HTTPClient",
   ]
 
   /// The file's text with comments blanked, at the same offsets.
@@ -40,7 +41,8 @@ struct SourceScan {
   func unnamedWaits(on names: Set<String>) -> [String] {
     let source = String(text)
     guard !names.isEmpty,
-      let pattern = try? Regex("await\\s+(?:self\\.|stores\\.)?(\(names.sorted().joined(separator: "|")))\\??\\.(\\w+)\\(")
+      let pattern = try? Regex(
+        "await\\s+(?:self\\.|stores\\.)?(\(names.sorted().joined(separator: "|")))\\??\\.(\\w+)\\(")
     else { return [] }
     let crossings = crossings
     return source.matches(of: pattern).compactMap { match in

@@ -1,6 +1,5 @@
-import Testing
-
 import Onsale
+import Testing
 
 /// Two sections of general admission: 1 with `first` tickets from id 1, 2 with `second` tickets after them.
 private func map(_ first: Int, _ second: Int = 0, held: [Int] = [], sold: [Int] = []) -> SeatMap {
@@ -9,11 +8,14 @@ private func map(_ first: Int, _ second: Int = 0, held: [Int] = [], sold: [Int] 
   }
   return SeatMap(
     sections: [
-      SeatMap.Section(id: 1, name: "A", price: 1000, rank: 1), SeatMap.Section(id: 2, name: "B", price: 1000, rank: 2),
+      SeatMap.Section(id: 1, name: "A", price: 1000, rank: 1),
+      SeatMap.Section(id: 2, name: "B", price: 1000, rank: 2),
     ], tickets: tickets, held: held, sold: sold)
 }
 
-private func arrival(_ position: Int, _ quantity: Int = 1, section: Int? = nil, tickets: [Int] = []) -> Arrival {
+private func arrival(_ position: Int, _ quantity: Int = 1, section: Int? = nil, tickets: [Int] = [])
+  -> Arrival
+{
   Arrival(
     position: position, user: "u\(position)",
     seats: RequestedSeats(quantity: quantity, section: section, tickets: tickets), method: nil)
@@ -122,7 +124,9 @@ struct ReservePlannerTests {
     #expect(planner.standbys.map(\.position) == [1])
   }
 
-  @Test("Whatever happens, no later request gets what an earlier one of the same kind was refused", arguments: 0..<40)
+  @Test(
+    "Whatever happens, no later request gets what an earlier one of the same kind was refused",
+    arguments: 0..<40)
   func fairness(seed: UInt64) {
     var random = SeededGenerator(seed: seed)
     let seats = Int.random(in: 1...12, using: &random)
@@ -132,7 +136,8 @@ struct ReservePlannerTests {
     var holds: [Int: [Int]] = [:]
     var line = (1...60).map { position in
       let arrival = arrival(
-        position, Int.random(in: 1...3, using: &random), section: [nil, 1, 2].randomElement(using: &random) ?? nil)
+        position, Int.random(in: 1...3, using: &random),
+        section: [nil, 1, 2].randomElement(using: &random) ?? nil)
       kind[position] = arrival.seats
       return arrival
     }
@@ -160,7 +165,11 @@ struct ReservePlannerTests {
       }
       if let (position, tickets) = holds.randomElement(using: &random) {
         holds[position] = nil
-        if Int.random(in: 0..<3, using: &random) == 0 { planner.sell(tickets) } else { planner.release(tickets) }
+        if Int.random(in: 0..<3, using: &random) == 0 {
+          planner.sell(tickets)
+        } else {
+          planner.release(tickets)
+        }
       }
     }
   }
