@@ -7,7 +7,7 @@ import Testing
 @testable import Postgres
 
 @LoopActor
-@Suite("The PostgreSQL client", .timeLimit(.minutes(1)))
+@Suite("The PostgreSQL client", .timeLimit(.minutes(3)))
 struct PostgresClientTests {
   let logger = Logger(label: "test")
 
@@ -18,7 +18,7 @@ struct PostgresClientTests {
         url: TestPostgres.shared.url(), connections: connections, statementTimeoutMilliseconds: timeout),
       logger: logger)
     client.start()
-    try await client.waitUntilReady(milliseconds: 30_000)
+    try await client.waitUntilReady(milliseconds: 60_000)
     return client
   }
 
@@ -212,7 +212,7 @@ struct PostgresClientTests {
     let client = PostgresClient(configuration, logger: logger)
     client.start()
     defer { client.close() }
-    try await client.waitUntilReady(milliseconds: 30_000)
+    try await client.waitUntilReady(milliseconds: 60_000)
     let tasks = (0..<40).map { index in
       Task { try await client.query("SELECT \(index)::int AS n, pg_sleep(0.02)")[0].int("n") }
     }
@@ -238,7 +238,7 @@ struct PostgresClientTests {
     let client = PostgresClient(configuration, logger: logger)
     client.start()
     defer { client.close() }
-    try await client.waitUntilReady(milliseconds: 30_000)
+    try await client.waitUntilReady(milliseconds: 60_000)
     try await client.withTransaction { transaction in
       _ = try await transaction.query("SELECT 1")
       // The only connection is taken.
@@ -270,7 +270,7 @@ struct PostgresClientTests {
     let client = PostgresClient(configuration, logger: logger)
     client.start()
     defer { client.close() }
-    try await client.waitUntilReady(milliseconds: 30_000)
+    try await client.waitUntilReady(milliseconds: 60_000)
     for round in 0..<3 {
       for index in 0..<7 {
         let n = try await client.query("SELECT \(round)::int + \(unsafeSQL: "\(index)") AS n")[0].int("n")

@@ -7,7 +7,7 @@ import Testing
 @testable import Postgres
 
 @LoopActor
-@Suite("The PostgreSQL client, when things break", .timeLimit(.minutes(1)), .serialized)
+@Suite("The PostgreSQL client, when things break", .timeLimit(.minutes(3)), .serialized)
 struct PostgresFaultTests {
   let logger = Logger(label: "test")
   private static let server = Result { try TestPostgres() }
@@ -20,7 +20,7 @@ struct PostgresFaultTests {
     configuration.patienceMilliseconds = patience
     let client = PostgresClient(configuration, logger: logger)
     client.start()
-    try await client.waitUntilReady(milliseconds: 30_000)
+    try await client.waitUntilReady(milliseconds: 60_000)
     return client
   }
 
@@ -82,7 +82,7 @@ struct PostgresFaultTests {
     }
   }
 
-  @Test("A server that became a replica is left", .timeLimit(.minutes(1)))
+  @Test("A server that became a replica is left", .timeLimit(.minutes(3)))
   func readOnly() async throws {
     let server = try Self.server.get()
     let client = try await connect(server.url)
@@ -163,7 +163,7 @@ struct PostgresFaultTests {
     var error = await #expect(throws: PostgresError.self) { try await client.transaction(["SELECT 1"]) }
     #expect(error?.code == .outcomeUnknown)
     proxy.set(.never)
-    try await client.waitUntilReady(milliseconds: 30_000)
+    try await client.waitUntilReady(milliseconds: 60_000)
     proxy.set(.silence)
     error = await #expect(throws: PostgresError.self) { try await client.query("SELECT 1") }
     #expect(error?.code == .timeout)

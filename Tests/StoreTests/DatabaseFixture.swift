@@ -43,7 +43,7 @@ final class DatabaseFixture {
     let client = PostgresClient(
       try PostgresConfiguration(url: url, connections: connections), logger: logger)
     client.start()
-    try await client.waitUntilReady(milliseconds: 30_000)
+    try await client.waitUntilReady(milliseconds: 60_000)
     return client
   }
 

@@ -5,7 +5,7 @@ import Testing
 @testable import Store
 
 @LoopActor
-@Suite("Migrations", .timeLimit(.minutes(1)))
+@Suite("Migrations", .timeLimit(.minutes(3)))
 struct MigrationTests {
   @Test("Running them again changes nothing; two processes at once apply each step once")
   func twice() async throws {

@@ -5,7 +5,7 @@ import Testing
 @testable import Store
 
 @LoopActor
-@Suite("Purchases in PostgreSQL", .timeLimit(.minutes(1)))
+@Suite("Purchases in PostgreSQL", .timeLimit(.minutes(3)))
 struct PurchaseStoreTests {
   func confirmation(
     _ event: Int, _ position: Int, _ tickets: [Int], attempt: Int = 1, method: String = "pm_card_visa",

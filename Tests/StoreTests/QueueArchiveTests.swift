@@ -6,7 +6,7 @@ import Testing
 @testable import Store
 
 @LoopActor
-@Suite("Archiving a queue", .timeLimit(.minutes(1)))
+@Suite("Archiving a queue", .timeLimit(.minutes(3)))
 struct QueueArchiveTests {
   /// A sale of 250 requests: every third was rejected, one bought, one holds a ticket, the others are in line.
   func sale() async throws -> (QueueFixture, DatabaseFixture, QueueArchive) {

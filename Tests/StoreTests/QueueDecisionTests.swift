@@ -7,7 +7,7 @@ import Testing
 @testable import Store
 
 @LoopActor
-@Suite("Deciding requests", .timeLimit(.minutes(1)))
+@Suite("Deciding requests", .timeLimit(.minutes(3)))
 struct QueueDecisionTests {
   @Test("A grant locks the tickets until the deadline, and is recorded")
   func grant() async throws {

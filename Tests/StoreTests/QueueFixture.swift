@@ -28,6 +28,7 @@ final class QueueFixture {
     redis = RedisClient(
       try RedisConfiguration(url: server.url), logger: Self.logger, prepare: QueueStore.prepare)
     redis.start()
+    try await redis.waitUntilReady(milliseconds: 60_000)
     queue = QueueStore(redis)
     settings = EventSettings(
       id: event, generation: 1, state: state, queueLimit: 1000, perUserLimit: 4, holdSeconds: 100, rate: nil,

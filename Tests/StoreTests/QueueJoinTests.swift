@@ -7,7 +7,7 @@ import Testing
 @testable import Store
 
 @LoopActor
-@Suite("Joining the line", .timeLimit(.minutes(1)))
+@Suite("Joining the line", .timeLimit(.minutes(3)))
 struct QueueJoinTests {
   @Test("Positions count from 1; asking again gives the same place")
   func positions() async throws {

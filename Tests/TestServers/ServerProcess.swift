@@ -24,7 +24,7 @@ package final class ServerProcess: @unchecked Sendable {
     process.standardOutput = output
     process.standardError = output
     process.standardInput = FileHandle.nullDevice
-    try process.run()
+    try Spawner.shared.run(process)
   }
 
   package func signal(_ signal: Int32) { kill(process.processIdentifier, signal) }
@@ -38,6 +38,44 @@ package final class ServerProcess: @unchecked Sendable {
   package var exitStatus: Int32 {
     process.waitUntilExit()
     return process.terminationStatus
+  }
+}
+
+/// Starts processes from a thread that never ends: a child that is to end with its parent ends with the thread that
+/// started it.
+private final class Spawner: @unchecked Sendable {
+  static let shared = Spawner()
+
+  // Protects the two below.
+  private let condition = NSCondition()
+  private var waiting: [Process] = []
+  private var results: [ObjectIdentifier: Result<Void, any Error>] = [:]
+
+  private init() {
+    Thread.detachNewThread { [self] in
+      while true {
+        condition.lock()
+        while waiting.isEmpty { condition.wait() }
+        let process = waiting.removeFirst()
+        condition.unlock()
+        let result = Result { try process.run() }
+        condition.lock()
+        results[ObjectIdentifier(process)] = result
+        condition.broadcast()
+        condition.unlock()
+      }
+    }
+  }
+
+  func run(_ process: Process) throws {
+    condition.lock()
+    defer { condition.unlock() }
+    waiting.append(process)
+    condition.broadcast()
+    while true {
+      if let result = results.removeValue(forKey: ObjectIdentifier(process)) { return try result.get() }
+      condition.wait()
+    }
   }
 }
 
