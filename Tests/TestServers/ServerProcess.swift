@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// A child process that ends with its parent, whatever happens to that.
 package final class ServerProcess: @unchecked Sendable {
@@ -79,20 +80,34 @@ private final class Spawner: @unchecked Sendable {
   }
 }
 
+/// Directories to be removed when the process ends: servers that all its tests share live that long.
+private let directories = Mutex<[String]>([])
+private let removal: Void = {
+  atexit {
+    for path in directories.withLock({ $0 }) { try? FileManager.default.removeItem(atPath: path) }
+  }
+}()
+
 /// A directory of its own under the temporary one, which servers under other users may enter.
 package func makeTestDirectory(_ name: String) throws -> String {
   let base = ProcessInfo.processInfo.environment["ONSALE_TEST_DIRECTORY"] ?? "/tmp"
   let path = "\(base)/\(name).\(UUID().uuidString.prefix(8))"
   try FileManager.default.createDirectory(
     atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o711])
+  removal
+  directories.withLock { $0.append(path) }
   return path
 }
 
-/// A port that nobody listens on at the moment.
+/// Ports given out in this process: a server takes its time to occupy the one it was told.
+private let givenPorts = Mutex<Set<UInt16>>([])
+
+/// A port that nobody listens on at the moment, and that no other test of this process was given.
 package func freePort() -> Int {
   while true {
     // Below the ephemeral range, so that no outgoing connection takes it meanwhile.
-    let port = UInt16.random(in: 12_000..<20_000)
+    let port = UInt16.random(in: 10_000..<20_000)
+    guard givenPorts.withLock({ $0.insert(port).inserted }) else { continue }
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     defer { close(descriptor) }
     var address = sockaddr_in()
