@@ -53,10 +53,6 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
       return 0
     case "audit": return await AuditCommand.run(arguments: rest, environment: environment)
     case "rush": return await RushCommand.run(arguments: rest, environment: environment)
-    case "faults":
-      // Not in the usage: for the fault tests, which strike every point there is.
-      for point in FaultPoint.allCases { print(point.rawValue) }
-      return 0
     case "help", "--help", "-h":
       print(usage, terminator: "")
       return 0
