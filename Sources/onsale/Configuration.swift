@@ -46,8 +46,12 @@ struct Configuration: CustomStringConvertible {
   var ledgerPath = ""
   /// `ONSALE_JWT_SECRET`: at least 32 bytes; signs tokens and request ids.
   var secret = ""
-  /// `ONSALE_JWKS_FILE`: keys of an outside identity provider.
-  var keySet: String?
+  /// `ONSALE_JWKS_FILE`: keys of an outside identity provider, read again when the file changes.
+  var keySet: (path: String, text: String)?
+  /// `ONSALE_JWT_ISSUER`, `ONSALE_JWT_AUDIENCE`: what `iss` and `aud` of that provider's tokens must say; not
+  /// looked at if not set.
+  var issuer: String?
+  var audience: String?
   /// `ONSALE_HOST`, `ONSALE_PORT`: where `serve` listens.
   var host = "127.0.0.1"
   var port: UInt16 = 8080
@@ -100,10 +104,12 @@ struct Configuration: CustomStringConvertible {
       problems.append("ONSALE_JWT_SECRET is shorter than 32 bytes")
     }
     if let path = value("JWKS_FILE") {
-      do { keySet = try String(contentsOfFile: path, encoding: .utf8) } catch {
+      do { keySet = (path, try String(contentsOfFile: path, encoding: .utf8)) } catch {
         problems.append("ONSALE_JWKS_FILE cannot be read: \(path)")
       }
     }
+    issuer = value("JWT_ISSUER")
+    audience = value("JWT_AUDIENCE")
     host = value("HOST") ?? host
     if let number = integer("PORT", in: 0...65535) { port = UInt16(number) }
     databaseConnections = integer("DATABASE_CONNECTIONS", in: 1...1000) ?? databaseConnections

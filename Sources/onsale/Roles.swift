@@ -109,7 +109,8 @@ enum Roles {
     let postgres = try postgres(settings.databaseURL, connections: settings.databaseConnections, logger)
     let queue = QueueStore(redis)
     let events = EventStore(postgres), seats = SeatStore(postgres), past = PastRequests(postgres)
-    let authenticator = Authenticator(try TokenVerifier(secret: settings.secret, jwks: settings.keySet))
+    let verifier = try tokenVerifier(settings)
+    let authenticator = Authenticator(verifier)
     let ids = RequestIDCoder(secret: settings.secret)
 
     var router = Router()
@@ -117,6 +118,9 @@ enum Roles {
       ClientService("redis", start: redis.start, stop: redis.close),
       ClientService("postgres", start: postgres.start, stop: postgres.close),
     ]
+    if let file = settings.keySet {
+      services.append(KeySetFile(file.path, text: file.text, verifier: verifier, logger: logger))
+    }
     if roles.contains("intake") {
       Intake(
         queue: queue, events: events, sections: SectionNames(seats: seats), past: past,
@@ -152,6 +156,16 @@ enum Roles {
     if let notifier { services.append(ClientService("long-polls", start: {}, stop: notifier.stop)) }
     try await Lifecycle(services, logger: logger).run()
     return 0
+  }
+
+  private static func tokenVerifier(_ settings: Configuration) throws -> TokenVerifier {
+    do throws(AuthError) {
+      return try TokenVerifier(
+        secret: settings.secret, jwks: settings.keySet?.text, issuer: settings.issuer,
+        audience: settings.audience)
+    } catch {
+      throw Configuration.Invalid(problems: ["ONSALE_JWKS_FILE: \(error.message)"])
+    }
   }
 
   private static func operations(_ postgres: PostgresClient, _ redis: RedisClient) -> Operations {

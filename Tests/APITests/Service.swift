@@ -20,6 +20,8 @@ import TestServers
 final class Service {
   nonisolated static let secret = "a secret of at least 32 bytes, for tests"
 
+  let databaseURL: String
+  let redisURL: String
   let postgres: PostgresClient
   let redis: RedisClient
   let events: EventStore
@@ -30,6 +32,8 @@ final class Service {
 
   /// Routes only; nothing is connected.
   init(databaseURL: String, redisURL: String) throws {
+    self.databaseURL = databaseURL
+    self.redisURL = redisURL
     let logger = Logger(label: "test")
     let configuration = try RedisConfiguration(url: redisURL)
     postgres = PostgresClient(
