@@ -76,11 +76,35 @@ let package = Package(
     module("Catalog", shared + ["Search"]),
     module("Intake", shared + ["Faults"]),
     module("Notifier", shared),
+    module(
+      "Worker", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Payments", "Postgres", "Redis"]),
+    module("Indexer", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Search"]),
+    module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer"]),
     module("Admin", shared),
+    module(
+      "Web", ["EventLoop", "HTTPServer"],
+      resources: [.embedInCode("Assets")]),
+    module(
+      "Audit", foundations + ["JSON", "HTTPClient", "Redis", "Postgres", "Onsale", "Store", "Payments"]),
+    module("Rush", foundations + ["JSON", "HTTPClient", "Auth", "Onsale", "Audit"]),
 
+    .executableTarget(
+      name: "onsale",
+      dependencies: [
+        "EventLoop", "Logging", "Metrics", "Lifecycle", "Faults", "JSON", "HTTPServer", "HTTPClient", "Redis",
+        "Postgres", "Onsale", "Auth", "Store", "Search", "Payments", "API", "Catalog", "Intake",
+        "Notifier", "Worker", "Indexer", "PaymentStub", "Admin", "Web", "Audit", "Rush",
+      ],
+      swiftSettings: strict),
 
     // Tests.
+    tests("FaultsTests", ["EventLoop", "Faults"]),
+    tests("OnsaleTests", ["Onsale"]),
     tests("AuthTests", ["Auth", "EventLoop", "JSON", "CJWT"]),
+    tests("HTTPServerTests", foundations + ["JSON", "HTTPServer"]),
+    tests("HTTPClientTests", foundations + ["HTTPServer", "HTTPClient"]),
+    tests("PaymentsTests", foundations + ["JSON", "HTTPServer", "HTTPClient", "Payments", "PaymentStub"]),
+    tests("WebTests", ["Web", "EventLoop", "HTTPServer"]),
 
     tests(
       "APITests",
@@ -88,6 +112,22 @@ let package = Package(
 
     // Servers of their own for the tests of what speaks to them.
     .target(name: "TestServers", path: "Tests/TestServers", swiftSettings: strict),
+    tests(
+      "WorkerTests",
+      foundations + ["Onsale", "Payments", "Postgres", "Redis", "Store", "Worker", "TestServers"]),
+    tests(
+      "AuditTests",
+      foundations + ["Audit", "JSON", "Onsale", "Payments", "Postgres", "Redis", "Store", "TestServers"]),
+    tests("RushTests", ["Rush", "Audit", "JSON", "EventLoop"]),
+    tests(
+      "SearchTests", foundations + ["HTTPClient", "Postgres", "Onsale", "JSON", "Search", "TestServers"]),
+    tests("EventLoopTests", ["EventLoop"]),
+    tests(
+      "IndexerTests",
+      foundations + ["Lifecycle", "Onsale", "Store", "Search", "Postgres", "Redis", "Indexer", "TestServers"]),
+    tests("RedisTests", foundations + ["Redis", "TestServers"]),
+    tests("PostgresTests", foundations + ["Postgres", "TestServers"]),
+    tests("StoreTests", foundations + ["Redis", "Postgres", "Onsale", "Store", "TestServers"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -71,7 +71,8 @@ struct AdminCommandTests {
     for (words, code) in [
       (["pause", "\(id)"], 1), (["resume", "\(id)"], 1), (["open", "\(id)"], 0), (["pause", "\(id)"], 0),
       (["resume", "\(id)"], 0), (["message", "\(id)", "Doors at 7"], 0), (["rate", "\(id)", "50"], 0),
-      (["rate", "\(id)", "unlimited"], 0), (["status", "\(id)"], 0), (["status"], 0), (["stats", "\(id)"], 0),
+      (["rate", "\(id)", "unlimited"], 0), (["status", "\(id)"], 0), (["status"], 0),
+      (["stats", "\(id)"], 0),
       (["log", "\(id)"], 0), (["list"], 0), (["dead-letters"], 0), (["dead-letters", "requeue", "all"], 0),
       (["dead-letters", "requeue", "3/1-0"], 1), (["reindex"], 0), (["stats", "999999999"], 1),
       (["open", "999999999"], 1),
