@@ -125,10 +125,11 @@ export function estimate(eta) {
   return from >= to ? `about ${counted(to, name)}` : `${count(from)} to ${counted(to, name)}`;
 }
 
-/** How a seat is called: "Row C, seat 12", or "General admission". */
+/** How a seat is called: "Row C, seat 12", "Box 7, seat 2" where the row has a name of its own. */
 export function seatName(ticket) {
   if (!ticket.row && !ticket.seat) return "General admission";
-  return [ticket.row && `Row ${ticket.row}`, ticket.seat && `seat ${ticket.seat}`].filter(Boolean).join(", ");
+  const row = ticket.row && (/^[\p{L}\d]{1,3}$/u.test(ticket.row) ? `Row ${ticket.row}` : ticket.row);
+  return [row, ticket.seat && `seat ${ticket.seat}`].filter(Boolean).join(", ");
 }
 
 /** What can be bought of an event right now, in words. `tone` is `good`, `few`, `wait` or `none`. */

@@ -1,5 +1,8 @@
 // Painting a seat plan. Separate from the map's behaviour, and free of any state but what it is given.
 
+/** Seats in view up to which they are painted as shapes; beyond that they are too small for one to tell. */
+const pathLimit = 4_000;
+
 /** Colours come from the style sheet, so that light, dark and high contrast are decided in one place. */
 function colours(element) {
   const style = getComputedStyle(element);
@@ -26,45 +29,106 @@ export function drawSeats(map, tierOf) {
   const toX = (x) => x * scale + view.x;
   const toY = (y) => y * scale + view.y;
 
-  drawStage(context, plan, ink, toX, toY, scale);
-
-  // Seats of one colour are one path: filling 70,000 shapes one by one would take many times as long.
-  const free = ink.tiers.map(() => new Path2D());
-  const taken = new Path2D(), chosen = new Path2D();
-  const marks = [];
   const side = scale * (scale < 7 ? 0.86 : 0.78);
-  const radius = scale < 7 ? 0 : side * 0.3;
-  const top = (-view.y) / scale - 3 - plan.curve, bottom = (size.height - view.y) / scale + 3 + plan.curve;
-  for (const row of plan.rows) {
-    if (row.y < top || row.y > bottom) continue;
-    const first = Math.max(0, Math.floor(-view.x / scale - row.left) - 1);
-    const last = Math.min(row.seats.length - 1, Math.ceil((size.width - view.x) / scale - row.left) + 1);
+  const rows = visibleRows(plan, view, size);
+  const count = rows.reduce((sum, { first, last }) => sum + Math.max(0, last - first + 1), 0);
+  const brush = count > pathLimit ? new PixelBrush(context, size) : new PathBrush(context, scale < 7 ? 0 : 0.3);
+  const marks = [];
+  for (const { row, first, last } of rows) {
     for (let place = first; place <= last; place += 1) {
       const seat = row.seats[place];
       const x = toX(plan.x(seat)), y = toY(plan.y(seat));
       if (map.isSelected(seat.ticket)) {
-        box(chosen, x, y, side * 1.08, radius);
+        brush.add(ink.chosen, x, y, side * 1.08);
         marks.push([x, y, seat]);
       } else if (seat.ticket.available) {
-        box(free[Math.min(tierOf(seat.ticket.price), free.length - 1)], x, y, side, radius);
+        brush.add(ink.tiers[Math.min(tierOf(seat.ticket.price), ink.tiers.length - 1)], x, y, side);
         if (scale >= 22) marks.push([x, y, seat]);
-      } else box(taken, x, y, side * 0.46, radius * 0.46);
+      } else brush.add(ink.taken, x, y, side * 0.46);
     }
-    if (scale >= 9) rowLabels(context, plan, row, ink, toX, toY, scale);
   }
-  context.fillStyle = ink.taken;
-  context.fill(taken);
-  free.forEach((path, tier) => {
-    context.fillStyle = ink.tiers[tier];
-    context.fill(path);
-  });
-  context.fillStyle = ink.chosen;
-  context.fill(chosen);
+  brush.paint();
+  drawStage(context, plan, ink, toX, toY, scale);
+  if (scale >= 9) for (const { row } of rows) rowLabels(context, plan, row, ink, toX, toY, scale);
   for (const [x, y, seat] of marks) mark(context, x, y, seat, map.isSelected(seat.ticket), ink, scale);
   for (const block of plan.blocks) title(context, plan, block, ink, toX, toY, scale);
   if (map.hovered?.ticket.available) ring(context, map.hovered, plan, ink.chosen, 1.5, toX, toY, side);
   if (map.cursor && map.box.matches(":focus-visible")) {
     ring(context, map.cursor, plan, ink.ring, 3, toX, toY, side);
+  }
+}
+
+/** The rows that can be seen, and from which seat to which. */
+function visibleRows(plan, view, size) {
+  const { scale } = view;
+  const top = -view.y / scale - 3 - plan.curve, bottom = (size.height - view.y) / scale + 3 + plan.curve;
+  return plan.rows.filter((row) => row.y >= top && row.y <= bottom).map((row) => ({
+    row,
+    first: Math.max(0, Math.floor(-view.x / scale - row.left) - 1),
+    last: Math.min(row.seats.length - 1, Math.ceil((size.width - view.x) / scale - row.left) + 1),
+  }));
+}
+
+/** Paints seats as one path a colour, with round corners. */
+class PathBrush {
+  constructor(context, rounding) {
+    this.context = context;
+    this.rounding = rounding;
+    this.paths = new Map();
+  }
+
+  add(colour, x, y, side) {
+    let path = this.paths.get(colour);
+    if (!path) this.paths.set(colour, path = new Path2D());
+    box(path, x, y, side, side * this.rounding);
+  }
+
+  paint() {
+    for (const [colour, path] of this.paths) {
+      this.context.fillStyle = colour;
+      this.context.fill(path);
+    }
+  }
+}
+
+/** Paints seats pixel by pixel: 70,000 of them in a seventh of the time that paths take without a GPU. */
+class PixelBrush {
+  constructor(context, { ratio }) {
+    this.context = context;
+    this.ratio = ratio;
+    this.image = context.createImageData(context.canvas.width, context.canvas.height);
+    this.pixels = new Uint32Array(this.image.data.buffer);
+    this.words = new Map();
+  }
+
+  /** A colour as it lies in memory: red first, whatever the machine's byte order. */
+  word(colour) {
+    let word = this.words.get(colour);
+    if (word === undefined) {
+      this.context.fillStyle = colour;
+      // The canvas gives opaque colours back as #rrggbb, however they were written.
+      const [red, green, blue] = this.context.fillStyle.match(/[0-9a-f]{2}/g).map((text) => parseInt(text, 16));
+      word = new Uint32Array(new Uint8Array([red, green, blue, 255]).buffer)[0];
+      this.words.set(colour, word);
+    }
+    return word;
+  }
+
+  add(colour, x, y, side) {
+    const { width, height } = this.image;
+    const length = Math.max(1, Math.round(side * this.ratio));
+    const left = Math.max(0, Math.round(x * this.ratio - length / 2));
+    const top = Math.max(0, Math.round(y * this.ratio - length / 2));
+    const right = Math.min(width, left + length), bottom = Math.min(height, top + length);
+    const word = this.word(colour);
+    for (let line = top; line < bottom; line += 1) {
+      this.pixels.fill(word, line * width + left, Math.max(line * width + left, line * width + right));
+    }
+  }
+
+  /** Replaces everything painted before. */
+  paint() {
+    this.context.putImageData(this.image, 0, 0);
   }
 }
 
@@ -94,12 +158,13 @@ function rowLabels(context, plan, row, ink, toX, toY, scale) {
   context.fillStyle = ink.quiet;
   context.font = `500 ${Math.max(9, Math.min(13, scale * 0.55))}px ${ink.font}`;
   context.textBaseline = "middle";
-  const y = (x) => toY(row.y + 0.5 - plan.lean(x));
-  const left = row.left - 0.3, right = row.left + row.seats.length + 0.3;
-  context.textAlign = "right";
-  context.fillText(row.label, toX(left), y(left));
-  context.textAlign = "left";
-  context.fillText(row.label, toX(right), y(right));
+  const label = (x, align) => {
+    context.textAlign = align;
+    context.fillText(row.label, toX(x), toY(row.y + 0.5 - plan.lean(x)), 2 * scale);
+  };
+  label(row.left - 0.3, "right");
+  // Between rows side by side there is room for one.
+  if (plan.lines[row.line].length === 1) label(row.right + 0.3, "left");
 }
 
 function title(context, plan, block, ink, toX, toY, scale) {
