@@ -1,6 +1,6 @@
 package import EventLoop
 import Faults
-package import Lifecycle
+import Lifecycle
 package import Logging
 package import Metrics
 package import Redis

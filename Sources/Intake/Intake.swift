@@ -5,7 +5,7 @@ import Faults
 package import HTTPServer
 import JSON
 import Metrics
-package import Onsale
+import Onsale
 package import Store
 
 /// The role that takes buyers in: one Redis call each, and nothing else on the way.

@@ -1,11 +1,11 @@
-package import API
+import API
 package import Auth
 package import EventLoop
 package import HTTPServer
 import JSON
-package import Logging
+import Logging
 import Metrics
-package import Onsale
+import Onsale
 package import Store
 
 /// The role that tells clients where they stand.

@@ -1,6 +1,6 @@
 package import EventLoop
 package import Logging
-package import Onsale
+import Onsale
 package import Redis
 package import Store
 

@@ -1,5 +1,5 @@
 import Foundation
-package import JSON
+import JSON
 
 /// What a buyer reads in an answer; every member may be missing.
 package struct Answer: Sendable, Equatable {

@@ -1,6 +1,6 @@
 package import Audit
 import Auth
-package import EventLoop
+import EventLoop
 import Foundation
 import HTTPClient
 import JSON

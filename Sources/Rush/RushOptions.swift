@@ -1,4 +1,4 @@
-package import Audit
+import Audit
 
 /// How large a crowd, how it behaves, and when it stops.
 package struct RushOptions: Sendable, Equatable {

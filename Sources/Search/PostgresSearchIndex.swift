@@ -1,5 +1,5 @@
 package import EventLoop
-package import Logging
+import Logging
 import Onsale
 package import Postgres
 

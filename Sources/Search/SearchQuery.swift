@@ -1,4 +1,4 @@
-package import Onsale
+import Onsale
 
 /// What somebody looks for.
 package struct SearchQuery: Hashable, Sendable {

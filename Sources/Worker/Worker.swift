@@ -1,5 +1,5 @@
 package import EventLoop
-package import Lifecycle
+import Lifecycle
 package import Logging
 package import Payments
 package import Redis
