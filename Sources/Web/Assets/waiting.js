@@ -75,10 +75,11 @@ export class WaitingScene {
       this.announce(ahead);
     }
     const isPaused = queue?.state === "paused";
+    // The estimate came with an answer that may be older than the place: it shrinks along.
     this.drawFacts([
       request.position && ["Your place", count(request.position)],
       this.state === "queued"
-        && ["Estimated wait", isPaused ? "when sales go on" : estimate(request.eta_seconds) ?? "not known yet"],
+        && ["Estimated wait", isPaused ? "when sales go on" : estimate(shrunk(request, ahead)) ?? "not known yet"],
       this.state === "standby" && queue && ["Held by others", counted(queue.held, "ticket")],
     ].filter(Boolean));
     this.drawOperator(queue?.message
@@ -119,6 +120,11 @@ export class WaitingScene {
     this.message.clear();
     await leaveLine(this.requestID, { signal: this.signal, message: this.message, onDone: this.onLeft });
   }
+}
+
+function shrunk({ eta_seconds: eta, ahead: told }, ahead) {
+  const part = told > 0 ? ahead / told : 1;
+  return eta && { low: eta.low * part, high: eta.high * part };
 }
 
 function spokenPlace(ahead) {
