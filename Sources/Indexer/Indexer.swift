@@ -127,7 +127,11 @@ package final class Indexer: Service {
           self.measure()
         }
       }
-      if !isWell { retryAt = EventLoop.shared.now + configuration.retryMilliseconds }
+      if !isWell {
+        retryAt = EventLoop.shared.now + configuration.retryMilliseconds
+        // It may have come back empty.
+        isPrepared = false
+      }
     }
     measure()
   }

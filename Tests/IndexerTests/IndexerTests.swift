@@ -117,6 +117,15 @@ struct IndexerTests {
     #expect(lag.value == 0)
     #expect(stage.metrics.gauge("onsale_index_documents", "").value == 45)
     #expect(Set(stage.index.written.map(\.id)).count == stage.index.written.count, "each once")
+    #expect(stage.index.preparations == 1)
+
+    // Once more, now that it was well: it may come back empty, so it is made ready anew.
+    stage.index.isAway = true
+    let late = try await stage.makeEvent("Brahms", tickets: 2, opensAt: 9, isDraft: true)
+    for _ in 0..<1_000 where lag.value == 0 { try await sleep(milliseconds: 10) }
+    stage.index.isAway = false
+    try await stage.wait("the late one", for: "brahms") { $0.map(\.id) == [late] }
+    #expect(stage.index.preparations == 2)
     await stage.end()
   }
 

@@ -166,6 +166,7 @@ final class SwitchedIndex: SearchIndex {
   let inner: any SearchIndex
   var isAway = false
   private(set) var written: [SearchDocument] = []
+  private(set) var preparations = 0
 
   init(_ inner: any SearchIndex) { self.inner = inner }
 
@@ -174,6 +175,7 @@ final class SwitchedIndex: SearchIndex {
   func prepare() async throws {
     try check()
     try await inner.prepare()
+    preparations += 1
   }
 
   func search(_ query: SearchQuery) async throws -> SearchPage {
