@@ -13,6 +13,8 @@ package struct PostgresConfiguration: Sendable {
   package var patienceMilliseconds: UInt64 = 2000
   /// How many callers may wait for a connection. More fail as `unavailable`.
   package var waitingCapacity: Int
+  /// Set in every session, by name; ours to choose, so never from outside.
+  package var sessionSettings: [(name: String, value: String)] = []
   /// How many statements each connection keeps prepared.
   package var preparedStatements = 256
 

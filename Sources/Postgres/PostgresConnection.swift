@@ -129,9 +129,10 @@ final class PostgresConnection {
   /// Makes the server give up on its own, so that a statement ends although nobody listens any more.
   private func setUp() async {
     let limit = configuration.statementTimeoutMilliseconds
+    let own = configuration.sessionSettings.map { "; SET \($0.name) = \($0.value)" }.joined()
     let settings = """
       SET statement_timeout = \(limit); SET lock_timeout = \(limit / 2);
-      SET idle_in_transaction_session_timeout = \(limit * 2); SET TimeZone = 'UTC'
+      SET idle_in_transaction_session_timeout = \(limit * 2); SET TimeZone = 'UTC'\(own)
       """
     guard case .done = await runSimple(settings, milliseconds: configuration.waitMilliseconds) else {
       return end(PostgresError(.unavailable, "the session's settings were refused"))

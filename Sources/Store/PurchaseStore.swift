@@ -5,6 +5,16 @@ package import Postgres
 /// in one transaction of a fixed number of statements, and may be repeated after an unknown outcome.
 @LoopActor
 package final class PurchaseStore {
+  /// What sessions that settle purchases are to be set to.
+  ///
+  /// Every statement here reaches a few rows of large tables by their primary keys. The planner cannot know how
+  /// many rows an array brings, and a cached plan that hashes all tickets of an event for each purchase is a
+  /// thousand times slower than the nested loop that these settings leave.
+  package nonisolated static let sessionSettings = [
+    (name: "enable_hashjoin", value: "off"), (name: "enable_mergejoin", value: "off"),
+    (name: "enable_seqscan", value: "off"),
+  ]
+
   private let postgres: PostgresClient
 
   package init(_ postgres: PostgresClient) { self.postgres = postgres }

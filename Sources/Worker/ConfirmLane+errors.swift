@@ -16,7 +16,7 @@ extension ConfirmLane {
     case let error as RedisError:
       ![.server("ERR"), .server("WRONGTYPE"), .server("NOSCRIPT")].contains(error.code)
     case let error as PaymentError: error.code != .invalid
-    case is InjectedFault, is CancellationError: true
+    case is InjectedFault, is CancellationError, is GroupCommitFull: true
     default: false
     }
   }

@@ -72,7 +72,7 @@ final class ConfirmLane {
     self.logger = logger
     let sizes = groupSizes
     intents = GroupCommit(
-      maximumBatch: limits.group, concurrency: limits.concurrentGroups, capacity: limits.inFlight
+      maximumBatch: limits.group, concurrency: limits.concurrentGroups, capacity: limits.inFlight * 4
     ) { group in
       sizes.record(Double(group.count))
       return await Self.inGroups(group) { group in
@@ -80,13 +80,13 @@ final class ConfirmLane {
       }
     }
     settlements = GroupCommit(
-      maximumBatch: limits.group, concurrency: limits.concurrentGroups, capacity: limits.inFlight
+      maximumBatch: limits.group, concurrency: limits.concurrentGroups, capacity: limits.inFlight * 4
     ) { group in
       await Self.inGroups(group) { group in
         try await Faults.crossing(.confirmSettle) { try await purchases.settle(group) }
       }
     }
-    captures = GroupCommit(maximumBatch: limits.group, capacity: limits.inFlight) { group in
+    captures = GroupCommit(maximumBatch: limits.group, capacity: limits.inFlight * 4) { group in
       await Self.inGroups(group) { group in
         try await Faults.crossing(.confirmCaptured) { try await purchases.done(group) }
         return group.map { _ in }
@@ -205,7 +205,7 @@ final class ConfirmLane {
 
   /// Payments that PostgreSQL says were begun and never ended, whatever became of their entry.
   func begin(stalled: [QueueStore.Confirmation]) {
-    for confirmation in stalled { begin(confirmation) }
+    for confirmation in stalled.prefix(max(0, limits.inFlight - underWay.count)) { begin(confirmation) }
   }
 
   /// Stops taking and waits for what is under way; what does not end is taken over by another worker.
@@ -346,7 +346,7 @@ final class ConfirmLane {
     // Forgotten when the table grows: events come and go, and a group holds nothing between batches.
     if endings.count >= 1_024 { endings = endings.filter { !$0.value.isIdle } }
     let queue = queue
-    let group = GroupCommit<QueueStore.Ending, Void>(maximumBatch: limits.group, capacity: limits.inFlight) {
+    let group = GroupCommit<QueueStore.Ending, Void>(maximumBatch: limits.group, capacity: limits.inFlight * 4) {
       group in
       await Self.inGroups(group) { group in
         try await Faults.crossing(.confirmFinish) { try await queue.finish(event: event, group) }

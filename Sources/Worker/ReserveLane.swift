@@ -164,6 +164,7 @@ final class ReserveLane {
         try await tick()
       }
       if state == "closed" {
+        if published != counts { try await write([], plan: nil) }
         if planner.map.counts.held == 0, try await archiveQueue() { return }
         await bell.wait(milliseconds: Self.tickMilliseconds)
         continue

@@ -212,6 +212,11 @@ enum Roles {
     let configuration = try required(settings.redis)
     let redis = redis(configuration, logger)
     let postgres = try postgres(settings.databaseURL, connections: settings.databaseConnections, logger)
+    // Seat maps and settings are read apart from purchases, whose sessions are tuned for nothing else.
+    var selling = try PostgresConfiguration(
+      url: settings.databaseURL, connections: settings.databaseConnections)
+    selling.sessionSettings = PurchaseStore.sessionSettings
+    let sales = PostgresClient(selling, logger: logger)
     let queue = QueueStore(redis)
     var payments = HTTPClientConfiguration()
     // A slow provider is answered by many calls at once, each on a connection of its own.
@@ -221,7 +226,7 @@ enum Roles {
     let worker = Worker(
       identity: identity,
       stores: Worker.Stores(
-        queue: queue, purchases: PurchaseStore(postgres), seats: SeatStore(postgres),
+        queue: queue, purchases: PurchaseStore(sales), seats: SeatStore(postgres),
         epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres), events: EventStore(postgres)),
       provider: StripePaymentClient(client, url: settings.paymentURL, secretKey: settings.paymentKey),
@@ -229,6 +234,7 @@ enum Roles {
     let services: [any Service] =
       [
         ClientService("redis", start: redis.start, stop: redis.close),
+        ClientService("sales-postgres", start: sales.start, stop: sales.close),
         ClientService("postgres", start: postgres.start, stop: postgres.close),
         ClientService("payments", start: {}, stop: client.close),
       ] + observation(settings, postgres, redis, logger) + [worker]
