@@ -24,6 +24,24 @@ extension Audit {
     return queue
   }
 
+  /// Reads the queue of a closed event that has left Redis.
+  func readArchive(_ event: AuditedEvent) async throws -> QueueEvidence? {
+    let settings = event.settings
+    guard let document = try await sales.archivedQueue(event: settings.id) else { return nil }
+    var queue = QueueEvidence(archived: document, settings: settings)
+    var bucket = -1
+    while let last = try await sales.archivedRecords(
+      event: settings.id, generation: document.generation, after: bucket, limit: Self.bucketsPerBatch,
+      { position, record in queue.add(record, at: position, event: settings.id) })
+    {
+      bucket = last
+      report(
+        "event \(settings.id): archived records up to \(last * QueueStore.recordsPerBucket) of \(queue.tail)")
+    }
+    queue.settleStrays(lastTail: queue.tail, event: settings.id)
+    return queue
+  }
+
   private func readLine(_ event: Int, _ queue: inout QueueEvidence) async throws {
     var last = 0
     while true {

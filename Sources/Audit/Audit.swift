@@ -93,16 +93,19 @@ package final class Audit {
     var lanes = Lanes()
     for partition in Partition.all { try await read(partition, into: &lanes, only, &found) }
     var known: Set<Int> = []
+    var expected: [Int: [Int]] = [:]
     var last = 0
     while true {
       let page = try await sales.events(after: last, limit: options.pageSize)
       for event in page {
         let id = event.settings.id
-        if event.settings.state != "draft" { known.insert(id) }
+        if event.isPublic { known.insert(id) }
         if let only, !only.contains(id) { continue }
-        let (findings, counted) = try await check(event, lanes)
+        let (findings, counted, document) = try await check(event, lanes)
         found.add(findings)
         figures[id] = counted
+        expected[id] = index?.versions(
+          eventVersion: event.settings.version, document: document, purchased: counted.ticketsSold)
       }
       guard page.count == options.pageSize, let end = page.last?.settings.id else { break }
       last = end
@@ -111,7 +114,7 @@ package final class Audit {
       found.add(
         Finding(.queueUnknown, event: event, "Redis has a queue, and PostgreSQL has no such event on sale"))
     }
-    if options.event == nil { try await checkIndex(known, &found) }
+    try await checkIndex(known, expected, &found)
     return (found, figures)
   }
 
@@ -197,7 +200,9 @@ package final class Audit {
     }
   }
 
-  private func check(_ event: AuditedEvent, _ lanes: Lanes) async throws -> (Findings, EventFigures) {
+  private func check(_ event: AuditedEvent, _ lanes: Lanes) async throws -> (
+    Findings, EventFigures, QueueDocument?
+  ) {
     let id = event.settings.id
     var found = Findings()
     var figures = EventFigures()
@@ -221,12 +226,15 @@ package final class Audit {
       found.add(queue.checkRequests(event, sold, graceSeconds: options.graceSeconds))
       found.add(queue.checkSeats(event, sold))
       figures.count(queue)
+    } else if event.settings.state == "closed", let archived = try await readArchive(event) {
+      found.add(archived.checkRequests(event, sold, graceSeconds: options.graceSeconds))
+      figures.count(archived)
     } else if event.settings.state == "open" || event.settings.state == "paused" {
       found.add(
         Finding(.queueMissing, event: id, "\(event.settings.state) in PostgreSQL, and Redis has no queue"))
     }
     figures.count(sold, ledger)
-    return (found, figures)
+    return (found, figures, queue?.facts.document)
   }
 
   func readSales(_ event: Int) async throws -> Sales {
@@ -246,25 +254,41 @@ package final class Audit {
 
   // MARK: Search
 
-  private func checkIndex(_ known: Set<Int>, _ found: inout Findings) async throws {
+  /// - Parameters:
+  ///   - known: all events that searches may find.
+  ///   - expected: the versions that those looked at in this pass may have.
+  private func checkIndex(_ known: Set<Int>, _ expected: [Int: [Int]], _ found: inout Findings) async throws {
     guard let index else { return }
-    var missing = known
-    var last = 0
+    var missing = options.event.map { known.intersection([$0]) } ?? known
+    var last = options.event.map { $0 - 1 } ?? 0
     while true {
-      let page = try await index.indexedEvents(after: last, limit: options.pageSize)
-      for event in page {
-        if missing.remove(event.id) == nil {
+      let page = try await index.indexedEvents(
+        after: last, limit: options.event == nil ? options.pageSize : 1)
+      for event in page where options.event == nil || options.event == event.id {
+        missing.remove(event.id)
+        if !known.contains(event.id) {
           found.add(
-            Finding(.indexUnknown, event: event.id, "in the search index, and not on sale in PostgreSQL"))
+            Finding(.indexUnknown, event: event.id, "in the search index, and not public in PostgreSQL"))
+        } else if let versions = expected[event.id], !versions.contains(event.version) {
+          found.add(
+            Finding(
+              .indexBehind, event: event.id,
+              "the index has version \(event.version), not \(versions.map(String.init).joined(separator: " or "))"
+            ))
         }
         if let before = indexVersions[event.id], event.version < before {
           found.add(
-            Finding(.indexWentBack, event: event.id, "the index had version \(before), now \(event.version)"))
+            Finding(
+              .indexWentBack, event: event.id, "the index had version \(before), now \(event.version)"))
         }
-        indexVersions[event.id] = event.version
+        indexVersions[event.id] = max(event.version, indexVersions[event.id] ?? 0)
       }
-      guard page.count == options.pageSize, let end = page.last?.id else { break }
+      guard options.event == nil, page.count == options.pageSize, let end = page.last?.id else { break }
       last = end
+    }
+    if options.event == nil, !known.isEmpty, missing == known {
+      found.add(Finding(.indexEmpty, event: 0, "nothing is indexed: no indexer has run"))
+      return
     }
     for id in missing { found.add(Finding(.indexBehind, event: id, "not in the search index")) }
   }

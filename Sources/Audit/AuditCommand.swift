@@ -48,8 +48,15 @@ package enum AuditCommand {
         environment: environment, options: options, index: try await makeIndex(),
         logger: Logger(label: "audit"),
         progress: { progress.show($0) })
-      defer { stack.close() }
-      return try await look(stack.audit, every: pause, asJSON: reader.has("json"), progress)
+      let code: Int32
+      do {
+        code = try await look(stack.audit, every: pause, asJSON: reader.has("json"), progress)
+      } catch {
+        await stack.close()
+        throw error
+      }
+      await stack.close()
+      return code
     } catch {
       write("onsale audit: could not look: \(error)\n", to: 2)
       return 2

@@ -15,6 +15,7 @@ package final class AuditStack {
   private let postgres: PostgresClient
   private let redis: RedisClient
   private let http: HTTPClient
+  private let index: (any AuditedIndex)?
   package let audit: Audit
 
   /// Connects to everything that is compared.
@@ -41,16 +42,19 @@ package final class AuditStack {
       provider: provider, index: index, options: options, logger: logger, progress: progress)
     postgres.start()
     redis.start()
+    self.index = index
     do {
+      try await index?.open()
       try await postgres.waitUntilReady(milliseconds: Self.readyMilliseconds)
       try await redis.waitUntilReady(milliseconds: Self.readyMilliseconds)
     } catch {
-      close()
+      await close()
       throw error
     }
   }
 
-  package func close() {
+  package func close() async {
+    await index?.close()
     postgres.close()
     redis.close()
     http.close()

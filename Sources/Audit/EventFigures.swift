@@ -30,7 +30,7 @@ package struct EventFigures: Sendable, Equatable {
 
   mutating func count(_ queue: QueueEvidence) {
     accepted = queue.tail
-    let (records, waiting, endedInMass) = queue.tally
+    let (records, waiting, soldOut, closed) = queue.tally
     self.waiting = waiting
     for (state, count) in records {
       switch state {
@@ -46,9 +46,8 @@ package struct EventFigures: Sendable, Equatable {
       case .rejected: terminal["rejected", default: 0] += count
       }
     }
-    if endedInMass > 0 {
-      terminal[queue.facts.document.isSoldOut ? "sold_out" : "rejected", default: 0] += endedInMass
-    }
+    if soldOut > 0 { terminal["sold_out", default: 0] += soldOut }
+    if closed > 0 { terminal["rejected", default: 0] += closed }
     underWay += queue.confirmations.count
   }
 

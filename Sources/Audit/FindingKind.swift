@@ -107,6 +107,8 @@ package enum FindingKind: String, Sendable, CaseIterable {
   case partitionUnowned = "partition_unowned"
   /// An event is not in the search index, or there with another version or availability.
   case indexBehind = "index_behind"
+  /// Nothing is in the search index: no indexer has ever run.
+  case indexEmpty = "index_empty"
   /// The search index has an older version of an event than it had before.
   case indexWentBack = "index_went_back"
   /// The search index has an event that does not exist or is a draft.
@@ -115,7 +117,7 @@ package enum FindingKind: String, Sendable, CaseIterable {
   /// Whether it breaks a promise; the others are notes for an operator.
   package var isViolation: Bool {
     switch self {
-    case .choreOverdue, .deadLetter, .partitionUnowned, .holdIndexStale: false
+    case .choreOverdue, .deadLetter, .partitionUnowned, .holdIndexStale, .indexEmpty: false
     default: true
     }
   }
@@ -135,7 +137,7 @@ package enum FindingKind: String, Sendable, CaseIterable {
       "I4"
     case .decidedBeyondHead, .passedOver: "I5"
     case .epochAhead: "I6"
-    case .indexBehind, .indexWentBack, .indexUnknown: "I7"
+    case .indexEmpty, .indexBehind, .indexWentBack, .indexUnknown: "I7"
     case .confirmationLost, .confirmationStuck: "I9"
     case .holdOverdue, .holdNotIndexed, .holdIndexStale, .lockMissing, .lockWithoutHold, .partitionUnowned:
       "I10"

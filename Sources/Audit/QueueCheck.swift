@@ -5,11 +5,11 @@ extension QueueEvidence {
   package func checkRequests(_ event: AuditedEvent, _ sales: Sales, graceSeconds: Int) -> Findings {
     var found = findings
     let id = event.settings.id
-    checkSettings(event, &found)
+    if !isArchived { checkSettings(event, &found) }
     for position in 1..<max(2, tail + 1) where position <= tail {
       checkPlace(position, id, &found)
     }
-    for (owned, bought, example) in miscounted {
+    for (owned, bought, example) in isArchived ? [] : miscounted {
       found.add(
         Finding(
           .ownedMiscounted, event: id, generation: generation, position: example,
@@ -66,6 +66,9 @@ extension QueueEvidence {
     case .some(let decided):
       if isInStream(position) { add(.requestTwice, "\(decided.name), and still in line") }
       if position > document.head { add(.decidedBeyondHead, "\(decided.name); the head is \(document.head)") }
+      if endedInMass(position), position > document.decidedUpTo {
+        add(.requestTwice, "\(decided.name), and told that it ended together with the line")
+      }
     }
     if isLive(position), !isLinked(position) {
       add(.placeNotLinked, "\(state?.name ?? "in line"), and its user may ask for another place")

@@ -47,6 +47,17 @@ package struct QueueEvidence: Sendable {
     linked = Array(repeating: false, count: standings.count)
   }
 
+  /// A queue that has left Redis: only its records are left, which must not have changed.
+  package init(archived document: QueueDocument, settings: EventSettings) {
+    self.init(
+      facts: QueueStore.QueueFacts(
+        document: document, queueLimit: settings.queueLimit, perUserLimit: settings.perUserLimit,
+        holdMilliseconds: settings.holdSeconds * 1000, rate: settings.rate), now: 0)
+    isArchived = true
+  }
+
+  private(set) var isArchived = false
+
   package var tail: Int { standings.count - 1 }
   var generation: Int { facts.document.generation }
 
@@ -63,19 +74,19 @@ package struct QueueEvidence: Sendable {
     position <= max(facts.document.soldOutUpTo, facts.document.closedUpTo)
   }
 
-  /// The letters of all records, how many there are of each; `waiting` counts those in line.
-  package var tally: (records: [RequestRecord.State: Int], waiting: Int, endedInMass: Int) {
-    var records: [RequestRecord.State: Int] = [:], waiting = 0, ended = 0
+  /// How many records there are of each state, how many wait in line, and how many ended together with the line.
+  package var tally: (records: [RequestRecord.State: Int], waiting: Int, soldOut: Int, closed: Int) {
+    var records: [RequestRecord.State: Int] = [:], waiting = 0, soldOut = 0, closed = 0
     for position in standings.indices.dropFirst() {
       if let state = state(position), !(state == .standby && endedInMass(position)) {
         records[state, default: 0] += 1
       } else if isInStream(position) {
         waiting += 1
       } else if endedInMass(position) {
-        ended += 1
+        if position <= facts.document.soldOutUpTo { soldOut += 1 } else { closed += 1 }
       }
     }
-    return (records, waiting, ended)
+    return (records, waiting, soldOut, closed)
   }
 
   package mutating func add(waiting position: Int, user: String) {

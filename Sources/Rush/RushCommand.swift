@@ -110,8 +110,14 @@ package enum RushCommand {
     let stack = try await AuditStack(
       environment: environment, options: wanted, index: try await makeIndex(), logger: Logger(label: "rush"),
       progress: { progress.show($0) })
-    defer { stack.close() }
-    let report = try await stack.audit.run()
+    let report: AuditReport
+    do {
+      report = try await stack.audit.run()
+    } catch {
+      await stack.close()
+      throw error
+    }
+    await stack.close()
     progress.clear()
     return report
   }

@@ -4,7 +4,8 @@ import Foundation
 /// One kept connection with at most one request under way.
 @LoopActor
 final class WireConnection {
-  private static let readSize = 16 << 10
+  /// What each read is made into, before it is appended to what came before. One connection reads at a time.
+  private static var scratch = [UInt8](repeating: 0, count: 64 << 10)
   private static let largestResponse = 8 << 20
 
   private let endpoint: WireEndpoint
@@ -84,17 +85,12 @@ final class WireConnection {
 
   private func read() {
     while true {
-      let before = input.count
-      let room = max(Self.readSize, input.capacity - before)
-      var count = 0
-      // Appends without clearing the room first.
-      input.append(contentsOf: repeatElement(0, count: room))
-      count = input.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress! + before, room, 0) }
+      let count = Self.scratch.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, 0) }
       let reason = errno
-      input.removeLast(room - max(0, count))
       if count > 0 {
+        input += Self.scratch[..<count]
         if input.count > Self.largestResponse { return fail("too_large") }
-        if take() || count < room { return }
+        if take() || count < Self.scratch.count { return }
       } else if count == 0 {
         return fail("connection_lost")
       } else if reason == EAGAIN {

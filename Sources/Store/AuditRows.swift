@@ -2,10 +2,13 @@
 package struct AuditedEvent: Sendable, Equatable {
   package var settings: EventSettings
   package var currency: String
+  /// Whether searches may find it: every event but a draft without a time for its sale.
+  package var isPublic: Bool
 
-  package init(settings: EventSettings, currency: String) {
+  package init(settings: EventSettings, currency: String, isPublic: Bool) {
     self.settings = settings
     self.currency = currency
+    self.isPublic = isPublic
   }
 }
 

@@ -12,11 +12,14 @@ package final class AuditStore {
   package func events(after id: Int, limit: Int) async throws -> [AuditedEvent] {
     let rows = try await postgres.query(
       """
-      SELECT \(unsafeSQL: EventSettings.columns), e.currency
+      SELECT \(unsafeSQL: EventSettings.columns), e.currency,
+        (e.state <> 'draft' OR e.onsale_at IS NOT NULL) AS is_public
       FROM event e WHERE e.id > \(id) ORDER BY e.id LIMIT \(limit)
       """)
     return try rows.map { row in
-      AuditedEvent(settings: try EventSettings(row), currency: try row.string("currency"))
+      AuditedEvent(
+        settings: try EventSettings(row), currency: try row.string("currency"),
+        isPublic: try row.bool("is_public"))
     }
   }
 
@@ -27,6 +30,36 @@ package final class AuditStore {
       epochs[try row.int("id")] = try row.int("epoch")
     }
     return epochs
+  }
+
+  /// How the last queue of an event ended that has left Redis; `nil` if none has.
+  package func archivedQueue(event: Int) async throws -> QueueDocument? {
+    let rows = try await postgres.query(
+      "SELECT max(generation) AS generation FROM queue_outcome WHERE event_id = \(event)")
+    guard let generation = rows.first?["generation"].int else { return nil }
+    return try await ArchiveStore(postgres).outcome(event: event, generation: generation)
+  }
+
+  /// Archived records in buckets of a hundred positions, from the first above `bucket`.
+  /// - Returns: the last bucket read, or `nil` when there was none.
+  package func archivedRecords(
+    event: Int, generation: Int, after bucket: Int, limit: Int,
+    _ body: @LoopActor (_ position: Int, _ record: RequestRecord?) -> Void
+  ) async throws -> Int? {
+    let rows = try await postgres.query(
+      """
+      SELECT bucket, records FROM request_archive
+      WHERE event_id = \(event) AND generation = \(generation) AND bucket > \(bucket) ORDER BY bucket LIMIT \(limit)
+      """)
+    for row in rows {
+      let first = try row.int("bucket") * QueueStore.recordsPerBucket
+      for line in try row.string("records").split(separator: "\n") {
+        let parts = line.split(separator: "=", maxSplits: 1)
+        guard parts.count == 2, let slot = Int(parts[0]) else { continue }
+        body(first + slot, RequestRecord(String(parts[1])))
+      }
+    }
+    return try rows.last?.int("bucket")
   }
 
   /// Reads an event's sales as of one moment, in pages.

@@ -280,6 +280,16 @@ enum Roles {
     return (indexer, services + search.services + observation(settings, postgres, redis, logger), logger)
   }
 
+  /// The search index for `onsale audit`.
+  static func searchAudit(_ environment: [String: String]) throws -> SearchAudit {
+    let settings = try Configuration(environment, needs: [.database])
+    let logger = Logger(label: "audit")
+    let postgres = try postgres(settings.databaseURL, connections: 1, logger)
+    let search = try searchIndex(settings, writer: postgres, logger)
+    let own = ClientService("postgres", start: postgres.start, stop: postgres.close)
+    return SearchAudit(search.index, services: [own] + search.services)
+  }
+
   private static let indexerConnections = 2
 
   private static func refuseArguments(_ arguments: [String], of command: String) throws {

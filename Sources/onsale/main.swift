@@ -51,8 +51,14 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
       // For the tests that make a process fail at each of them.
       for point in FaultPoint.allCases { print(point.rawValue) }
       return 0
-    case "audit": return await AuditCommand.run(arguments: rest, environment: environment)
-    case "rush": return await RushCommand.run(arguments: rest, environment: environment)
+    case "audit":
+      return await AuditCommand.run(arguments: rest, environment: environment) {
+        try Roles.searchAudit(environment)
+      }
+    case "rush":
+      return await RushCommand.run(arguments: rest, environment: environment) {
+        try Roles.searchAudit(environment)
+      }
     case "help", "--help", "-h":
       print(usage, terminator: "")
       return 0

@@ -72,6 +72,33 @@ struct AuditTests {
     await hall.end()
   }
 
+  @Test("A sale that has ended is checked where it was archived")
+  func archived() async throws {
+    let hall = try await Hall()
+    let sold = try await hall.sell("ann", [1])
+    let left = try await hall.join("bob")
+    _ = try await hall.queue.cancel(event: Hall.event, generation: 1, position: left, user: "bob")
+    _ = try await hall.join("cid")
+    try await hall.sql("UPDATE event SET state = 'closed', version = 2")
+    hall.index.events = [IndexedEvent(id: Hall.event, version: 2)]
+    let settings = try #require(try await EventStore(hall.postgres).settings(event: Hall.event))
+    try await hall.queue.configure(settings, create: false)
+    let beforehand = try await hall.audit()
+    #expect(beforehand.isClean, "\(beforehand.text)")
+    #expect(try await QueueArchive(hall.queue, hall.postgres).run(event: Hall.event, epoch: 1))
+
+    let report = try await hall.audit()
+    #expect(report.findings.counts == [:], "\(report.text)")
+    let figures = try #require(report.events[Hall.event])
+    #expect(figures.accepted == 3)
+    #expect(figures.terminal == ["purchased": 1, "cancelled": 1, "rejected": 1])
+    try await hall.sql(
+      "UPDATE request_archive SET records = replace(records, \("\(sold.position)=P"), \("\(sold.position)=X"))"
+    )
+    #expect(try await hall.audit().findings.counts == [.saleNotTold: 1])
+    await hall.end()
+  }
+
   @Test("A store that cannot be read is not a clean one")
   func cannotLook() async throws {
     let code = await AuditCommand.run(
@@ -90,9 +117,19 @@ struct AuditTests {
   func searchIndex() async throws {
     let hall = try await Hall()
     hall.index.events = []
-    #expect(try await hall.audit().findings.counts == [.indexBehind: 1])
+    let empty = try await hall.audit()
+    #expect(empty.findings.counts == [.indexEmpty: 1])
+    #expect(empty.isClean, "a system may run without searches")
     hall.index.events = [IndexedEvent(id: Hall.event, version: 1), IndexedEvent(id: 77, version: 1)]
     #expect(try await hall.audit().findings.counts == [.indexUnknown: 1])
+    hall.index.events = [IndexedEvent(id: 77, version: 1)]
+    #expect(try await hall.audit().findings.counts == [.indexUnknown: 1, .indexEmpty: 1])
+    try await hall.sql("UPDATE event SET version = 3")
+    try await hall.redis("HSET", "{p\(hall.partition.number)}:settings", "\(Hall.event)", "3")
+    hall.index.events = [IndexedEvent(id: Hall.event, version: 2)]
+    #expect(try await hall.audit().findings.counts == [.indexBehind: 1])
+    hall.index.events = [IndexedEvent(id: Hall.event, version: 3)]
+    #expect(try await hall.audit().isClean)
     await hall.end()
   }
 }

@@ -37,7 +37,7 @@ struct DamageTests {
   @Test("Every kind of damage has a test")
   func completeness() {
     // Those that depend on time or on another store have tests of their own.
-    let elsewhere: Set<FindingKind> = [.indexBehind, .indexUnknown, .indexWentBack]
+    let elsewhere: Set<FindingKind> = [.indexEmpty, .indexBehind, .indexUnknown, .indexWentBack]
     let tested = Damage.all.reduce(into: elsewhere) { $0.formUnion($1.finds) }
     #expect(Set(FindingKind.allCases).subtracting(tested) == [])
   }

@@ -61,7 +61,10 @@ final class Hall {
     postgres.start()
     try await postgres.waitUntilReady(milliseconds: 20_000)
     _ = try await Migrations(postgres, searchSchema: "SELECT 1", logger: logger).run()
-    try await postgres.script("TRUNCATE event, section, ticket, purchase, claim, outbox, partition CASCADE")
+    try await postgres.script(
+      """
+      TRUNCATE event, section, ticket, purchase, claim, outbox, partition, request_archive, queue_outcome CASCADE
+      """)
     _ = try await postgres.transaction([
       """
       INSERT INTO event (id, name, location, date, currency, state, hold_seconds, per_user_limit, generation)
@@ -280,6 +283,10 @@ final class LedgerInMemory: PaymentProvider {
 @LoopActor
 final class IndexInMemory: AuditedIndex {
   var events: [IndexedEvent] = []
+
+  func open() async throws {}
+  func close() async {}
+  func versions(eventVersion: Int, document: QueueDocument?, purchased: Int) -> [Int] { [eventVersion] }
 
   func indexedEvents(after id: Int, limit: Int) async throws -> [IndexedEvent] {
     Array(events.filter { $0.id > id }.sorted { $0.id < $1.id }.prefix(limit))
