@@ -8,11 +8,12 @@ package final class PurchaseStore {
   /// What sessions that settle purchases are to be set to.
   ///
   /// Every statement here reaches a few rows of large tables by their primary keys. The planner cannot know how
-  /// many rows an array brings, and a cached plan that hashes all tickets of an event for each purchase is a
-  /// thousand times slower than the nested loop that these settings leave.
+  /// many rows an array brings, and a plan that hashes all tickets of an event for each purchase is a thousand
+  /// times slower than the nested loop that these settings leave. Plans are made anew each time, for a group of
+  /// hundreds, so that none outlives the moment when a table was empty.
   package nonisolated static let sessionSettings = [
     (name: "enable_hashjoin", value: "off"), (name: "enable_mergejoin", value: "off"),
-    (name: "enable_seqscan", value: "off"),
+    (name: "enable_seqscan", value: "off"), (name: "plan_cache_mode", value: "force_custom_plan"),
   ]
 
   private let postgres: PostgresClient
@@ -159,21 +160,32 @@ package final class PurchaseStore {
       """,
       """
       UPDATE ticket t
-      SET purchased = true, payment_id = p.payment_id
-      FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
-        AS i (event, generation, position)
-      JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
-        AND p.state = 'sold'
-      CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
-      WHERE t.event_id = p.event_id AND t.id = k.id AND NOT t.purchased
+      SET purchased = true, payment_id = s.payment_id
+      FROM (
+        SELECT p.event_id, p.payment_id, k.id
+        FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
+          AS i (event, generation, position)
+        JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+          AND p.state = 'sold'
+        CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
+        -- Keeps this a step of its own: tickets are then found by their whole key, one by one.
+        OFFSET 0
+      ) s
+      WHERE t.event_id = s.event_id AND t.id = s.id AND NOT t.purchased
       """,
       """
       DELETE FROM claim c
-      USING unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
-        AS i (event, generation, position), purchase p
-      WHERE p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
-        AND p.state IN ('declined', 'void') AND c.event_id = p.event_id AND c.ticket_id = ANY (p.tickets)
-        AND c.generation = p.generation AND c.position = p.position
+      USING (
+        SELECT p.event_id, p.generation, p.position, k.id
+        FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
+          AS i (event, generation, position)
+        JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+          AND p.state IN ('declined', 'void')
+        CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
+        OFFSET 0
+      ) s
+      WHERE c.event_id = s.event_id AND c.ticket_id = s.id AND c.generation = s.generation
+        AND c.position = s.position
       """,
       // Due later: the worker captures right after this commit, and the relay only what that left behind.
       """
