@@ -346,7 +346,9 @@ final class ConfirmLane {
     // Forgotten when the table grows: events come and go, and a group holds nothing between batches.
     if endings.count >= 1_024 { endings = endings.filter { !$0.value.isIdle } }
     let queue = queue
-    let group = GroupCommit<QueueStore.Ending, Void>(maximumBatch: limits.group, capacity: limits.inFlight * 4) {
+    let group = GroupCommit<QueueStore.Ending, Void>(
+      maximumBatch: limits.group, capacity: limits.inFlight * 4
+    ) {
       group in
       await Self.inGroups(group) { group in
         try await Faults.crossing(.confirmFinish) { try await queue.finish(event: event, group) }
