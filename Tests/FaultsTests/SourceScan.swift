@@ -66,7 +66,9 @@ struct SourceScan {
       var end = endOfBracket(at: index + name.count - 1)
       var next = end
       while next < text.count && text[next].isWhitespace { next += 1 }
-      if next < text.count && text[next] == "{" { end = endOfBracket(at: next) }
+      // With the closure among the arguments, a brace behind them begins something else, such as a loop's body.
+      let hasClosure = text[index..<end].contains("{")
+      if !hasClosure && next < text.count && text[next] == "{" { end = endOfBracket(at: next) }
       found.append(index..<end)
       index += name.count
     }
