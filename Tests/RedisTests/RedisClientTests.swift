@@ -13,7 +13,9 @@ struct RedisClientTests {
 
   /// A client of the shared server, and a prefix for the test's keys.
   func shared() async throws -> (RedisClient, String) {
-    let client = RedisClient(try RedisConfiguration(url: TestRedis.shared.url()), logger: logger)
+    var configuration = try RedisConfiguration(url: TestRedis.shared.url())
+    configuration.timeoutMilliseconds = 60_000
+    let client = RedisClient(configuration, logger: logger)
     client.start()
     try await client.waitUntilReady(milliseconds: 60_000)
     return (client, "test:\(UUID().uuidString):")
