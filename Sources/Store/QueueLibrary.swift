@@ -452,7 +452,10 @@ package enum QueueLibrary {
         local tail = redis.call('HGET', m, 'tail')
         local head = redis.call('HGET', m, 'head')
         redis.call('HSET', m, 'closed_up_to', tail, 'head', tail)
-        if tonumber(head) < tonumber(tail) then redis.call('HSET', m, 'decided_up_to', head) end
+        -- A line that was sold out has been decided up to where it was then.
+        if tonumber(head) < tonumber(tail) or redis.call('HGET', m, 'sold_out') ~= '1' then
+          redis.call('HSET', m, 'decided_up_to', head)
+        end
         redis.call('DEL', prefix(m) .. 'q')
       end
       redis.call('HINCRBY', m, 'version', 1)

@@ -97,6 +97,24 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("Closing a sale leaves a hold what it is, and its buyer may pay")
+  func closing() async throws {
+    let sale = try await Sale(tickets: 2)
+    try await sale.startWorker()
+    let position = try await sale.join("ann")
+    try await sale.wait(for: .reserved, position)
+    try await sale.queue.configure(
+      EventSettings(
+        id: sale.event, generation: 1, state: "closed", queueLimit: 10, perUserLimit: 4, holdSeconds: 60,
+        rate: nil,
+        message: "", version: 2), create: false)
+    #expect(try await sale.queue.document(event: sale.event)?.decidedUpTo == position)
+    #expect(try await sale.status(position)?.state == .reserved)
+    #expect(try await sale.confirm(position, "ann") == .ok)
+    try await sale.eventually("the ticket is sold") { try await sale.soldTickets() == [1] }
+    await sale.end()
+  }
+
   @Test("A declined card keeps the hold, and another one may pay")
   func decline() async throws {
     let sale = try await Sale(tickets: 1)
