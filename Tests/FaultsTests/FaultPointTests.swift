@@ -32,15 +32,14 @@ struct FaultPointTests {
       func f() async throws {
         // try await queue.comment()
         let a = try await Faults.crossing(.a) { try await queue.named() }
-        let b = try await Faults.crossing(.b, { try await queue.named() })
-        _ = try await provider.planted(b)
+        for b in try await Faults.crossing(.b, { try await queue.named() }) { _ = try await provider.planted(b) }
         guard let c = try? await queue.alsoPlanted(a) else { return }
       }
       """)
     #expect(scan.serverNames == ["queue", "provider"])
     #expect(
       scan.unnamedWaits(on: scan.serverNames)
-        == ["6: await provider.planted", "7: await queue.alsoPlanted"])
+        == ["5: await provider.planted", "6: await queue.alsoPlanted"])
   }
 
   @Test("Every fault point is crossed somewhere", arguments: FaultPoint.allCases)
