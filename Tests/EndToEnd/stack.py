@@ -128,3 +128,18 @@ def alive(pid):
     except OSError:
         return False
     return stat.rsplit(")", 1)[1].split()[0] not in "ZX"
+
+
+def assert_books_agree(stack, seconds=40):
+    """Waits until `onsale audit` has nothing to say about PostgreSQL, Redis and the provider's ledger."""
+    last = None
+
+    def clean():
+        nonlocal last
+        last = stack.onsale("audit", check=False)
+        return last.returncode == 0
+
+    try:
+        until(clean, seconds, "an audit without findings")
+    except AssertionError as failure:
+        raise AssertionError(f"{failure}\n{last.stdout}\n{last.stderr}") from None
