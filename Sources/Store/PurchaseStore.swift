@@ -10,15 +10,31 @@ package final class PurchaseStore {
   /// Every statement here reaches a few rows of large tables by their primary keys. The planner cannot know how
   /// many rows an array brings, and a plan that hashes all tickets of an event for each purchase is a thousand
   /// times slower than the nested loop that these settings leave. Plans are made anew each time, for a group of
-  /// hundreds, so that none outlives the moment when a table was empty.
+  /// hundreds, so that none outlives the moment when a table was empty. For the same reason statements write
+  /// `(SELECT 'paying')` where they could write `'paying'`: the planner would see an index of all payments under
+  /// way, believe that it is empty, as it is between sales, and walk it once for every purchase of the group.
   package nonisolated static let sessionSettings = [
     (name: "enable_hashjoin", value: "off"), (name: "enable_mergejoin", value: "off"),
     (name: "enable_seqscan", value: "off"), (name: "plan_cache_mode", value: "force_custom_plan"),
   ]
 
-  private let postgres: PostgresClient
+  /// How long a worker is trusted to finish by itself what it has begun.
+  package struct Patience: Sendable {
+    /// Until a capture becomes the relay's, in seconds; it doubles with every attempt.
+    package var captureSeconds: Double = 20
+    /// Until a payment that was begun and not ended is taken up again, in seconds.
+    package var stalledSeconds: Double = 60
 
-  package init(_ postgres: PostgresClient) { self.postgres = postgres }
+    package init() {}
+  }
+
+  private let postgres: PostgresClient
+  private let patience: Patience
+
+  package init(_ postgres: PostgresClient, patience: Patience = Patience()) {
+    self.postgres = postgres
+    self.patience = patience
+  }
 
   /// Names one request in PostgreSQL.
   package struct Key: Hashable, Sendable {
@@ -89,8 +105,10 @@ package final class PurchaseStore {
       FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(attempts)::int[])
         AS i (event, generation, position, try)
       JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
-        AND p.try = i.try AND p.state = 'paying'
-      CROSS JOIN LATERAL unnest(p.tickets) AS t (id)
+        AND p.try = i.try AND p.state = (SELECT 'paying')
+      CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
+      -- In place of a foreign key, whose check locks and so writes every ticket once more. Tickets stay for good.
+      JOIN ticket t ON t.event_id = p.event_id AND t.id = k.id AND NOT t.purchased
       ORDER BY 1, 2
       ON CONFLICT DO NOTHING
       """,
@@ -143,7 +161,7 @@ package final class PurchaseStore {
   package func settle(_ group: [Settlement]) async throws -> [Standing?] {
     let events = group.map(\.key.event), generations = group.map(\.key.generation)
     let positions = group.map(\.key.position)
-    let results = try await postgres.transaction([
+    var statements: [SQL] = [
       """
       UPDATE purchase p
       SET state = i.outcome, payment_id = i.payment_id, reason = i.reason, updated_at = now(),
@@ -152,7 +170,7 @@ package final class PurchaseStore {
         \(group.map(\.attempt))::int[], \(group.map(\.outcome.rawValue))::text[], \(group.map(\.paymentID))::text[],
         \(group.map(\.reason))::text[]) AS i (event, generation, position, try, outcome, payment_id, reason)
       WHERE p.event_id = i.event AND p.generation = i.generation AND p.position = i.position AND p.try = i.try
-        AND p.state = 'paying'
+        AND p.state = (SELECT 'paying')
         -- Nothing is sold that is not claimed, whatever the caller believes.
         AND (i.outcome <> 'sold' OR cardinality(p.tickets) = (SELECT count(*) FROM claim c
           WHERE c.event_id = p.event_id AND c.ticket_id = ANY (p.tickets) AND c.generation = p.generation
@@ -166,40 +184,43 @@ package final class PurchaseStore {
         FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
           AS i (event, generation, position)
         JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
-          AND p.state = 'sold'
+          AND p.state = (SELECT 'sold')
         CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
         -- Keeps this a step of its own: tickets are then found by their whole key, one by one.
         OFFSET 0
       ) s
       WHERE t.event_id = s.event_id AND t.id = s.id AND NOT t.purchased
       """,
-      """
-      DELETE FROM claim c
-      USING (
-        SELECT p.event_id, p.generation, p.position, k.id
-        FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
-          AS i (event, generation, position)
-        JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
-          AND p.state IN ('declined', 'void')
-        CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
-        OFFSET 0
-      ) s
-      WHERE c.event_id = s.event_id AND c.ticket_id = s.id AND c.generation = s.generation
-        AND c.position = s.position
-      """,
       // Due later: the worker captures right after this commit, and the relay only what that left behind.
       """
       INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
-      SELECT p.event_id, p.generation, p.position, 'capture', p.payment_id, now() + interval '20 s'
+      SELECT p.event_id, p.generation, p.position, 'capture', p.payment_id, now() + \(patience.captureSeconds) * interval '1 s'
       FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
         AS i (event, generation, position)
       JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
-        AND p.state = 'sold' AND p.captured_at IS NULL
+        AND p.state = (SELECT 'sold') AND p.captured_at IS NULL
       ON CONFLICT DO NOTHING
       """,
-      standings(events, generations, positions),
-    ])
-    return try decode(results[4], count: group.count)
+    ]
+    if group.contains(where: { $0.outcome != .sold }) {
+      statements.append(
+        """
+        DELETE FROM claim c
+        USING (
+          SELECT p.event_id, p.generation, p.position, k.id
+          FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
+            AS i (event, generation, position)
+          JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+            AND p.state IN ('declined', 'void')
+          CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
+          OFFSET 0
+        ) s
+        WHERE c.event_id = s.event_id AND c.ticket_id = s.id AND c.generation = s.generation
+          AND c.position = s.position
+        """)
+    }
+    statements.append(standings(events, generations, positions))
+    return try decode(try await postgres.transaction(statements).last ?? [], count: group.count)
   }
 
   private func standings(_ events: [Int], _ generations: [Int], _ positions: [Int]) -> SQL {
@@ -286,7 +307,7 @@ package final class PurchaseStore {
     let rows = try await postgres.query(
       """
       UPDATE outbox o
-      SET attempts = attempts + 1, available_at = now() + interval '20 s' * 2 ^ least(o.attempts, 4)
+      SET attempts = attempts + 1, available_at = now() + \(patience.captureSeconds) * interval '1 s' * 2 ^ least(o.attempts, 4)
       FROM (SELECT event_id, generation, position, kind, payment_id FROM outbox WHERE available_at <= now()
         ORDER BY available_at LIMIT \(limit) FOR UPDATE SKIP LOCKED) d
       WHERE o.event_id = d.event_id AND o.generation = d.generation AND o.position = d.position
@@ -310,7 +331,7 @@ package final class PurchaseStore {
       """
       UPDATE purchase p SET updated_at = now()
       FROM (SELECT event_id, generation, position FROM purchase
-        WHERE state = 'paying' AND updated_at < now() - interval '60 s' ORDER BY updated_at LIMIT \(limit)
+        WHERE state = 'paying' AND updated_at < now() - \(patience.stalledSeconds) * interval '1 s' ORDER BY updated_at LIMIT \(limit)
         FOR UPDATE SKIP LOCKED) d
       WHERE p.event_id = d.event_id AND p.generation = d.generation AND p.position = d.position
       RETURNING p.event_id, p.generation, p.position, p.try, p.tickets, p.amount, p.method, p.user_id

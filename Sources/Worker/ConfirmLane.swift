@@ -21,8 +21,6 @@ final class ConfirmLane {
     var group = 256
     /// Transactions under way at once for each kind of step.
     var concurrentGroups = 2
-    /// An entry whose worker says nothing for this long is taken over by another.
-    var visibilityMilliseconds = 15_000
     /// An entry that was taken over more often than this is buried: it probably kills whoever holds it.
     var deliveries = 5
     /// A confirmation that fails this often in ways that waiting does not cure is buried.
@@ -30,7 +28,6 @@ final class ConfirmLane {
   }
 
   private static let pollMilliseconds: UInt64 = 500
-  private static let keepMilliseconds: UInt64 = 4_000
   private static let shortestBackoffMilliseconds: UInt64 = 50
   private static let longestBackoffMilliseconds: UInt64 = 5_000
 
@@ -39,6 +36,7 @@ final class ConfirmLane {
   private let purchases: PurchaseStore
   private let provider: any PaymentProvider
   private let limits: Limits
+  private let visibilityMilliseconds: Int
   private let logger: Logger
 
   private let intents: GroupCommit<QueueStore.Confirmation, PurchaseStore.Standing?>
@@ -62,13 +60,14 @@ final class ConfirmLane {
 
   init(
     worker: String, queue: QueueStore, purchases: PurchaseStore, provider: any PaymentProvider,
-    limits: Limits = Limits(), logger: Logger
+    limits: Limits = Limits(), patience: Worker.Patience = Worker.Patience(), logger: Logger
   ) {
     self.worker = worker
     self.queue = queue
     self.purchases = purchases
     self.provider = provider
     self.limits = limits
+    visibilityMilliseconds = patience.confirmationMilliseconds
     self.logger = logger
     let sizes = groupSizes
     intents = GroupCommit(
@@ -160,7 +159,7 @@ final class ConfirmLane {
   func watch() async {
     while !Task.isCancelled {
       do {
-        try await sleep(milliseconds: Self.keepMilliseconds)
+        try await sleep(milliseconds: UInt64(visibilityMilliseconds / 4))
         try await keep()
         if !isStopping { try await takeOver() }
       } catch is CancellationError {
@@ -186,7 +185,7 @@ final class ConfirmLane {
       guard room > 0 else { return }
       let left = try await Faults.crossing(.confirmTakeOver) {
         try await queue.claimConfirmations(
-          partition, worker: worker, idleMilliseconds: limits.visibilityMilliseconds, limit: room)
+          partition, worker: worker, idleMilliseconds: visibilityMilliseconds, limit: room)
       }
       guard !left.isEmpty else { continue }
       logger.notice("confirmations taken over", ["partition": partition.number, "count": left.count])

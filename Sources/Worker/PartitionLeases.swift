@@ -10,14 +10,12 @@ import Store
 /// believes. A worker renews what it has, lets go of what is beyond its share, and takes what nobody holds.
 @LoopActor
 final class PartitionLeases {
-  private static let leaseMilliseconds = 4_000
-  private static let roundMilliseconds: UInt64 = 1_000
-
   private let worker: String
   private let queue: QueueStore
   private let epochs: EpochStore
   private let makeOwner:
     @LoopActor (Partition, Int, _ onReplaced: @escaping @LoopActor () -> Void) -> PartitionOwner
+  private let leaseMilliseconds: Int
   private let logger: Logger
   private let ownedGauge = MetricsRegistry.shared.gauge(
     "onsale_partitions_owned", "Partitions this worker owns")
@@ -25,13 +23,14 @@ final class PartitionLeases {
   private var owners: [Partition: PartitionOwner] = [:]
 
   init(
-    worker: String, queue: QueueStore, epochs: EpochStore, logger: Logger,
+    worker: String, queue: QueueStore, epochs: EpochStore, patience: Worker.Patience, logger: Logger,
     makeOwner:
       @escaping @LoopActor (Partition, Int, _ onReplaced: @escaping @LoopActor () -> Void) -> PartitionOwner
   ) {
     self.worker = worker
     self.queue = queue
     self.epochs = epochs
+    leaseMilliseconds = patience.leaseMilliseconds
     self.logger = logger
     self.makeOwner = makeOwner
   }
@@ -47,7 +46,7 @@ final class PartitionLeases {
       } catch {
         logger.warning("lease round failed", ["error": "\(error)"])
       }
-      await bell.wait(milliseconds: Self.roundMilliseconds)
+      await bell.wait(milliseconds: UInt64(leaseMilliseconds / 4))
     }
   }
 
@@ -71,11 +70,11 @@ final class PartitionLeases {
 
   private func round() async throws {
     let alive = try await Faults.crossing(.leaseAnnounce) {
-      try await queue.announceWorker(worker, milliseconds: Self.leaseMilliseconds)
+      try await queue.announceWorker(worker, milliseconds: leaseMilliseconds)
     }
     for (partition, owner) in owners {
       let renewed = try await Faults.crossing(.leaseRenew) {
-        try await queue.acquireLease(partition, worker: worker, milliseconds: Self.leaseMilliseconds)
+        try await queue.acquireLease(partition, worker: worker, milliseconds: leaseMilliseconds)
       }
       if !renewed || owner.wasReplaced {
         logger.notice("lease lost", ["partition": partition.number])
@@ -103,7 +102,7 @@ final class PartitionLeases {
       guard owners[partition] == nil, holders[partition.number] == nil || holders[partition.number] == worker
       else { continue }
       let acquired = try await Faults.crossing(.leaseAcquire) {
-        try await queue.acquireLease(partition, worker: worker, milliseconds: Self.leaseMilliseconds)
+        try await queue.acquireLease(partition, worker: worker, milliseconds: leaseMilliseconds)
       }
       if acquired { try await own(partition) }
     }

@@ -33,6 +33,16 @@ package final class Worker: Service {
     }
   }
 
+  /// How long a worker may say nothing before others take over what it had.
+  package struct Patience: Sendable {
+    /// A lease that is not renewed for this long is free.
+    package var leaseMilliseconds = 4_000
+    /// A confirmation whose worker says nothing for this long is taken over by another.
+    package var confirmationMilliseconds = 15_000
+
+    package init() {}
+  }
+
   package let name = "worker"
   private let stores: Stores
   private let leases: PartitionLeases
@@ -45,15 +55,18 @@ package final class Worker: Service {
 
   /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
   package init(
-    identity: String, stores: Stores, provider: any PaymentProvider, redis: RedisConfiguration, logger: Logger
+    identity: String, stores: Stores, provider: any PaymentProvider, redis: RedisConfiguration,
+    patience: Patience = Patience(), logger: Logger
   ) {
     self.stores = stores
     let logger = logger.with(["worker": identity])
     lane = ConfirmLane(
-      worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider, logger: logger)
+      worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
+      patience: patience, logger: logger)
     relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
     calendar = EventCalendar(events: stores.events, queue: stores.queue, logger: logger)
-    leases = PartitionLeases(worker: identity, queue: stores.queue, epochs: stores.epochs, logger: logger) {
+    leases = PartitionLeases(worker: identity, queue: stores.queue, epochs: stores.epochs, patience: patience, logger: logger)
+    {
       partition, epoch, onReplaced in
       PartitionOwner(
         partition: partition, epoch: epoch, queue: stores.queue, seats: stores.seats, archive: stores.archive,

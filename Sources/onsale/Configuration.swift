@@ -61,6 +61,9 @@ struct Configuration: CustomStringConvertible {
   var paymentConnections = 512
   /// `ONSALE_DATABASE_CONNECTIONS`: per process.
   var databaseConnections = 8
+  /// `ONSALE_TAKEOVER_PERCENT`: how long a silent worker is waited for before others take over its leases,
+  /// confirmations and captures, as a share of what is usual. Less is faster, and takes over from slow ones too.
+  var takeoverPercent = 100
   /// `ONSALE_METRICS_PORT`: where a worker or indexer answers /metrics and /healthz; off if not set.
   var metricsPort: UInt16?
   /// `ONSALE_LOG_LEVEL`: debug, info, notice, warning or error.
@@ -115,6 +118,7 @@ struct Configuration: CustomStringConvertible {
     databaseConnections = integer("DATABASE_CONNECTIONS", in: 1...1000) ?? databaseConnections
     connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000) ?? connectionsPerAddress
     paymentConnections = integer("PAYMENT_CONNECTIONS", in: 1...10_000) ?? paymentConnections
+    takeoverPercent = integer("TAKEOVER_PERCENT", in: 10...1_000) ?? takeoverPercent
     metricsPort = integer("METRICS_PORT", in: 0...65535).map { UInt16($0) }
     stubHost = value("PAYMENT_HOST") ?? stubHost
     if let number = integer("PAYMENT_PORT", in: 0...65535) { stubPort = UInt16(number) }

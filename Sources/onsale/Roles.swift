@@ -223,14 +223,21 @@ enum Roles {
     payments.connectionsPerHost = settings.paymentConnections
     let client = HTTPClient(payments)
     let identity = "\(ProcessInfo.processInfo.hostName)-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+    let share = Double(settings.takeoverPercent) / 100
+    var patience = Worker.Patience()
+    patience.leaseMilliseconds = Int(Double(patience.leaseMilliseconds) * share)
+    patience.confirmationMilliseconds = Int(Double(patience.confirmationMilliseconds) * share)
+    var purchasePatience = PurchaseStore.Patience()
+    purchasePatience.captureSeconds *= share
+    purchasePatience.stalledSeconds *= share
     let worker = Worker(
       identity: identity,
       stores: Worker.Stores(
-        queue: queue, purchases: PurchaseStore(sales), seats: SeatStore(postgres),
+        queue: queue, purchases: PurchaseStore(sales, patience: purchasePatience), seats: SeatStore(postgres),
         epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres), events: EventStore(postgres)),
       provider: StripePaymentClient(client, url: settings.paymentURL, secretKey: settings.paymentKey),
-      redis: configuration, logger: logger)
+      redis: configuration, patience: patience, logger: logger)
     let services: [any Service] =
       [
         ClientService("redis", start: redis.start, stop: redis.close),
