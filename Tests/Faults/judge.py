@@ -1,0 +1,202 @@
+"""Says whether the promises were kept, once a sale has come to rest.
+
+From three sides: what `onsale audit` finds in PostgreSQL, Redis, the provider's books and the search index; what
+the buyers were told; and what the provider says it took.
+"""
+
+import collections
+import json
+import time
+from dataclasses import dataclass, field
+
+from buyers import NoAnswer
+
+SETTLE_SECONDS = 25
+GRACE_SECONDS = 15
+
+
+@dataclass
+class Verdict:
+    """What a run came to."""
+
+    requests: int = 0
+    accepted: int = 0
+    sold: int = 0
+    captured: int = 0
+    violations: list = field(default_factory=list)
+
+    def add(self, other):
+        self.requests += other.requests
+        self.accepted += other.accepted
+        self.sold += other.sold
+        self.captured += other.captured
+        self.violations += other.violations
+        return self
+
+
+def judge(sale, pending=0, lost=False):
+    """The verdict over one sale.
+
+    `pending` is how many buyers may still be in line. With `lost` Redis lost its data on purpose: requests of
+    its earlier life may be unknown, and what was bought must still be right.
+    """
+    verdict = Verdict(requests=sale.requests)
+    report = audit(sale, verdict)
+    check_ledger(sale, verdict)
+    check_buyers(sale, verdict, pending, lost)
+    if report and not lost:
+        check_counts(sale, report, verdict, pending)
+    return verdict
+
+
+def run_audit(stack, *arguments, settle=SETTLE_SECONDS):
+    """The audit's report as JSON, and its findings as text."""
+    result = stack.onsale("audit", "--json", "--settle", settle, "--grace", GRACE_SECONDS, *arguments)
+    if result.returncode not in (0, 1):
+        return None, [f"the audit could not look: {result.stderr[-500:]}"]
+    report = json.loads(result.stdout)
+    texts = [
+        f"{f['breaks']} {f['kind']} event {f['event_id']} position {f.get('position')} ticket {f.get('ticket')}: "
+        f"{f['detail']}"
+        for f in report["findings"]
+        if f["violation"]
+    ]
+    return report, texts
+
+
+def audit(sale, verdict):
+    report, findings = run_audit(sale.stack, "--event", sale.event)
+    verdict.violations += findings
+    return report
+
+
+def check_ledger(sale, verdict):
+    """Each request paid at most once, nothing left open, and the sum is that of the purchases."""
+    captured = collections.Counter()
+    # Captures follow the sale by a moment, and a worker that died leaves them to another's next round.
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        payments = sale.stack.payments(sale.event)
+        open_payments = [payment for payment in payments if payment["status"] == "requires_capture"]
+        if not open_payments or time.monotonic() > deadline:
+            break
+        time.sleep(0.3)
+    for payment in open_payments:
+        verdict.violations.append(f"I3 an authorisation is left open: {payment['metadata']}")
+    for payment in payments:
+        if payment["amount_received"]:
+            captured[payment["metadata"]["onsale_reference"].rsplit("-", 1)[0]] += 1
+    for reference, times in captured.items():
+        if times > 1:
+            verdict.violations.append(f"I2 request {reference} was charged {times} times")
+    rows = sale.stack.sql(
+        "SELECT count(*), coalesce(sum(amount), 0) FROM purchase WHERE event_id = %s AND state = 'sold'", sale.event
+    )
+    count, amount = rows[0]
+    total = sum(payment["amount_received"] for payment in payments)
+    verdict.sold, verdict.captured = count, total
+    if (total, sum(captured.values())) != (amount, count):
+        verdict.violations.append(
+            f"I2 captured {total} in {sum(captured.values())} payments, sold {count} for {amount}"
+        )
+    tickets = sale.stack.sql(
+        "SELECT t, count(*) FROM purchase, unnest(tickets) t WHERE event_id = %s AND state = 'sold' "
+        "GROUP BY t HAVING count(*) > 1",
+        sale.event,
+    )
+    for ticket, times in tickets:
+        verdict.violations.append(f"I1 ticket {ticket} was sold {times} times")
+
+
+def check_buyers(sale, verdict, pending, lost):
+    violations = verdict.violations
+    accepted = [buyer for buyer in sale.buyers if buyer.request]
+    verdict.accepted = len(accepted)
+    # A second look: what was terminal then must be the same now.
+    for buyer in accepted:
+        if buyer.final in (None, "declined") or not buyer.is_patient:
+            continue
+        buyer.deadline = time.monotonic() + 10
+        try:
+            buyer.poll()
+        except NoAnswer as problem:
+            buyer.problems.append(f"after the sale: {problem}")
+    for buyer in sale.buyers:
+        if buyer.is_alive():
+            violations.append(f"I4 {buyer} still waits")
+        if not lost:
+            violations += [f"I4 {buyer}: {problem}" for problem in buyer.problems]
+    open_ends = [buyer for buyer in accepted if buyer.final is None]
+    if len(open_ends) > pending and not lost:
+        violations.append(
+            f"I8 {len(accepted)} accepted, {len(accepted) - len(open_ends)} ended, {len(open_ends)} open, "
+            f"and only {pending} may be: {', '.join(map(str, open_ends[:3]))}"
+        )
+    check_tickets(sale, violations)
+    if not lost:
+        check_places(accepted, violations)
+        check_order(accepted, violations)
+
+
+def check_tickets(sale, violations):
+    owners = {}
+    for buyer in sale.purchases:
+        if not buyer.tickets:
+            violations.append(f"I4 {buyer} bought nothing")
+        for ticket in buyer.tickets:
+            if ticket in owners:
+                violations.append(f"I1 ticket {ticket} was sold to {owners[ticket]} and to {buyer}")
+            owners[ticket] = buyer
+    # What the buyer was told is what the books say.
+    for buyer in sale.purchases:
+        try:
+            status, answer = buyer.caller.until_answered("GET", "/api/me/tickets", deadline=time.monotonic() + 10)
+        except NoAnswer as problem:
+            violations.append(f"I4 {buyer} cannot see the purchase: {problem}")
+            continue
+        found = sorted(
+            ticket["id"] for p in answer["purchases"] if p["event_id"] == sale.event for ticket in p["tickets"]
+        )
+        if status != 200 or found != sorted(buyer.tickets):
+            violations.append(f"I4 {buyer} was told {buyer.tickets}, and the account has {found}")
+
+
+def check_places(accepted, violations):
+    positions = collections.Counter(buyer.position for buyer in accepted)
+    for position, times in positions.items():
+        if times > 1:
+            violations.append(f"I8 position {position} was given to {times} buyers")
+    # Whoever had an answer before another asked stands before them.
+    by_time = sorted(accepted, key=lambda buyer: buyer.accepted_at)
+    highest, latest = 0, 0.0
+    for buyer in sorted(accepted, key=lambda buyer: buyer.asked_at):
+        for earlier in by_time:
+            if earlier.accepted_at >= buyer.asked_at:
+                break
+            if earlier.position > highest:
+                highest, latest = earlier.position, earlier.accepted_at
+        if buyer.position < highest and latest < buyer.asked_at:
+            violations.append(f"I5 {buyer} asked after position {highest} was given out")
+
+
+def check_order(accepted, violations):
+    """Nobody is told `sold_out` while somebody behind them with the same wish gets seats."""
+    granted = collections.defaultdict(int)
+    for buyer in accepted:
+        if buyer.was_granted:
+            wish = (buyer.section, buyer.quantity)
+            granted[wish] = max(granted[wish], buyer.position)
+    for buyer in accepted:
+        last = granted[(buyer.section, buyer.quantity)]
+        if buyer.final == "sold_out" and last > buyer.position:
+            violations.append(f"I5 {buyer} was told sold_out, and position {last} with the same wish got seats")
+
+
+def check_counts(sale, report, verdict, pending):
+    figures = next((event for event in report["events"] if event["event_id"] == sale.event), None)
+    if figures is None:
+        verdict.violations.append("I8 the audit does not know the event")
+        return
+    known = len({buyer.position for buyer in sale.buyers if buyer.request})
+    if figures["accepted"] != known:
+        verdict.violations.append(f"I8 {figures['accepted']} places were given out, and {known} buyers know of one")

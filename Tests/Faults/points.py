@@ -1,0 +1,448 @@
+"""Rows 1, 2, 3 and 19: every fault point, generated.
+
+A fault point is a place where a process waits for a server. At each of them, before and after the wait, the
+process is killed, or stopped until its leases and its buyers' holds are over, or the wait fails, or takes long.
+The process with the fault does the work alone until the fault strikes, so that it certainly comes by; then a
+healthy one joins, and the first is started again (killed) or goes on (everything else). A case whose fault never
+struck is a failure.
+"""
+
+import signal
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Callable
+
+from buyers import DECLINED, VISA, Caller, NoAnswer, Sale, token
+from cases import Case, fault_points
+from judge import Verdict, judge
+from servers import FAULT_STRUCK, TAKEOVER_PERCENT, Failure, until
+
+ACTIONS = ("kill", "stop", "error", "delay")
+SIDES = ("before", "after")
+DELAY_MILLISECONDS = 1_500
+HOLD_SECONDS = 3
+# Past the lease (4 s), the take-over of entries (15 s), each scaled, and the hold.
+STOP_SECONDS = max(4 * TAKEOVER_PERCENT / 100, 15 * TAKEOVER_PERCENT / 100, HOLD_SECONDS) + 1
+STRIKE_SECONDS = 40
+
+
+class Course:
+    """What happens around one fault; a fault point that needs more than a sale overrides some of it."""
+
+    role = "worker"
+    # A healthy process of the role is there from the start. Otherwise the one with the fault is alone until it
+    # struck, so that whatever there is to do comes by it.
+    has_peer = False
+    # The passage that is struck is drawn from the first so many.
+    passages = 1
+    latency = 0
+    buyers = 12
+    plans = None
+
+    def __init__(self, case):
+        self.case = case
+
+    def prepare(self):
+        """Before the process with the fault is there, and while no healthy one is."""
+
+    def opened(self, sale):
+        """The event is open and nobody has come yet."""
+
+    def during(self, sale):
+        """Buyers are on their way."""
+
+    def again(self, sale):
+        """Called now and then until the fault struck."""
+
+    def after(self, sale):
+        """The fault struck, and the process is well again or replaced."""
+
+
+class PointCase:
+    """One fault point, side and action, on a stack that is used for many of them."""
+
+    def __init__(self, point, side, action, course):
+        self.point, self.side, self.action = point, side, action
+        self.course_type = course
+
+    def __call__(self, bench, rng):
+        self.rng = rng
+        self.stack = stack = bench.shared_stack()
+        self.course = course = self.course_type(self)
+        self.role, self.sick = course.role, f"sick-{course.role}"
+        passage = rng.randint(1, course.passages)
+        spec = f"{self.point}:{self.side}:{self.action}:{passage}:{DELAY_MILLISECONDS}"
+        healthy = {"worker": "worker-b", "indexer": "indexer", "serve": None}[self.role]
+        if healthy and not course.has_peer:
+            stack.end(healthy)
+        course.prepare()
+        if course.latency:
+            stack.set_provider(latency=course.latency)
+        self.sick_port = stack.sick_port if self.role == "serve" else None
+        self.start_sick(fault=spec)
+        if self.role == "worker":
+            until(lambda: self.has_struck or stack.partitions_of(self.process), 30, "the worker's first partition")
+        sale = self.make_sale()
+        course.opened(sale)
+        sale.crowd(course.buyers, course.plans).start()
+        course.during(sale)
+        self.await_strike(sale)
+        if healthy and not course.has_peer:
+            stack.start(healthy, self.role, ready=False)
+        self.recover()
+        course.after(sale)
+        sale.finish()
+        if course.latency:
+            stack.set_provider()
+        self.retire()
+        if self.role == "worker" and "worker-b" not in stack.roles:
+            stack.start("worker-b", "worker")
+        return judge(sale)
+
+    # --- The process with the fault ---
+
+    def start_sick(self, **changes):
+        if self.sick_port:
+            changes["port"] = self.sick_port
+        # It may die before it is ready.
+        self.process = self.stack.start(self.sick, self.role, ready=False, **changes)
+        self.has_fault = "fault" in changes
+
+    @property
+    def has_struck(self):
+        return FAULT_STRUCK in self.process.log
+
+    def make_sale(self):
+        stack = self.stack
+        partitions = stack.partitions_of(self.process) if self.role == "worker" and self.process.alive else None
+        # Buyers come to the sick server first, and go to the healthy one when it does not answer.
+        urls = [f"http://127.0.0.1:{self.sick_port}", stack.url] if self.sick_port else None
+        sale = Sale(stack, self.rng, hold_seconds=HOLD_SECONDS, partitions=partitions, urls=urls, open=False)
+        sale.act("open")
+        return sale
+
+    def await_strike(self, sale):
+        deadline = time.monotonic() + STRIKE_SECONDS
+        while not self.has_struck:
+            if not self.process.alive:
+                raise Failure(f"{self.sick} ended with {self.process.code}: {self.process.log[-1500:]}")
+            if time.monotonic() > deadline:
+                raise Failure(f"{self.point} was never crossed")
+            self.course.again(sale)
+            time.sleep(0.05)
+
+    def recover(self):
+        process = self.process
+        if self.action == "kill":
+            until(lambda: not process.alive, what="the end of the killed process")
+            if process.code != -signal.SIGKILL:
+                raise Failure(f"{self.sick} ended with {process.code}, not by the kill")
+            time.sleep(0.1)
+            self.start_sick()
+        elif self.action == "stop":
+            until(lambda: process.is_stopped, what="the stop")
+            time.sleep(STOP_SECONDS)
+            process.resume()
+        elif self.action == "delay":
+            time.sleep(DELAY_MILLISECONDS / 1000)
+
+    def retire(self):
+        """Ends the process as an operator would; it may have been told so before."""
+        codes = self.stack.end(self.sick)
+        if codes and codes[0] not in (0, 75):
+            raise Failure(f"{self.sick} ended with {codes[0]}: {self.process.log[-1500:]}")
+
+
+# --- Courses ---
+
+
+class Lease(Course):
+    has_peer = True
+
+
+class Handover(Course):
+    """Crossed when the worker is told to end."""
+
+    def during(self, sale):
+        until(lambda: any(buyer.was_granted for buyer in sale.buyers), what="a grant")
+        self.case.process.send(signal.SIGTERM)
+
+
+class Owner(Course):
+    passages = 2
+
+
+class Batches(Course):
+    passages = 3
+
+
+class StrayLock(Course):
+    """Somebody's lock on a ticket that the owner knows nothing of, for a while."""
+
+    def opened(self, sale):
+        sale.stack.redis.client.set(f"{sale.prefix}l:1", 99_999, px=4_000)
+
+
+class Closing(Course):
+    plans = ("buy", "pay")
+    buyers = 8
+
+    def during(self, sale):
+        sale.finish()
+        sale.act("close")
+
+    def again(self, sale):
+        pass
+
+
+class Confirm(Course):
+    passages = 2
+
+
+class SlowProvider(Course):
+    """Payments that take longer than a worker may be silent about them."""
+
+    latency = 2_500
+    plans = ("buy", "pay")
+
+
+class LeftBehind(Course):
+    """Somebody takes entries and is never heard of again."""
+
+    def prepare(self):
+        self.ghost = f"ghost-{uuid.uuid4().hex[:8]}"
+
+    def opened(self, sale):
+        # The worker stands still while the ghost takes the entry; there is none yet: confirms come with buyers.
+        self.taken = False
+
+    def during(self, sale):
+        self.again(sale)
+
+    def again(self, sale):
+        if self.taken:
+            return
+        stream = f"{{p{sale.event % 16}}}:c"
+        client = sale.stack.redis.client
+        # In one step with its taking, so that the worker cannot be faster.
+        entry = client.pipeline(transaction=True)
+        fields = {"e": sale.event, "g": 1, "p": 4_000_000, "t": 1, "k": "1", "a": 0, "m": VISA, "u": "nobody"}
+        entry.xadd(stream, {**fields, "e": 999_999_999})
+        entry.xreadgroup("workers", self.ghost, {stream: ">"}, count=100)
+        entry.execute()
+        self.taken = True
+
+    def after(self, sale):
+        stream = f"{{p{sale.event % 16}}}:c"
+        client = sale.stack.redis.client
+        until(
+            lambda: not client.xpending_range(stream, "workers", "-", "+", 10, self.ghost),
+            30, "the ghost's entries to be taken over",
+        )  # fmt: skip
+
+
+class Poison(Course):
+    """An entry that no database accepts: it pays for a ticket that does not exist."""
+
+    def during(self, sale):
+        client = sale.stack.redis.client
+        generation = client.hget(f"{sale.prefix}m", "generation")
+        fields = {
+            "e": sale.event, "g": generation, "p": 4_000_000, "t": 1, "k": "999999", "a": 100, "m": VISA, "u": "x",
+        }  # fmt: skip
+        client.xadd(f"{{p{sale.event % 16}}}:c", fields)
+        client.publish(f"{{p{sale.event % 16}}}:k", "")
+
+    def after(self, sale):
+        client = sale.stack.redis.client
+        until(
+            lambda: not client.xpending(f"{{p{sale.event % 16}}}:c", "workers")["pending"],
+            60, "the poisoned entry to be buried",
+        )  # fmt: skip
+
+
+class Orphan(Course):
+    """Money that is reserved for nobody, noted to be given back."""
+
+    def during(self, sale):
+        provider = Caller([sale.stack.payment_url], "sk_test_faults", timeout=20)
+        # Form-encoded, as the provider wants it.
+        import urllib.request
+
+        body = (
+            f"amount=2500&currency=usd&payment_method={VISA}&payment_method_types[0]=card&confirm=true"
+            f"&capture_method=manual&metadata[onsale_reference]={sale.event}-1-3000000-1"
+        )
+        request = urllib.request.Request(
+            f"{sale.stack.payment_url}/v1/payment_intents", data=body.encode(),
+            headers={"Authorization": f"Bearer {provider.bearer}"},
+        )  # fmt: skip
+        import json
+
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
+            payment = json.loads(answer.read())["id"]
+        sale.stack.sql(
+            "INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at) "
+            "VALUES (%s, 1, 3000000, 'cancel', %s, now())", sale.event, payment,
+        )  # fmt: skip
+
+
+class Draft(Course):
+    """A sale that opens by the clock."""
+
+    def during(self, sale):
+        self.draft = Sale(sale.stack, self.case.rng, open=False)
+        sale.stack.sql(
+            "UPDATE event SET onsale_at = now() + interval '200 ms' WHERE id = %s", self.draft.event
+        )
+
+    def after(self, sale):
+        self.draft.await_open()
+
+
+class Intake(Course):
+    role = "serve"
+    passages = 3
+
+
+class DoubleClick(Intake):
+    plans = ("twice", "buy", "twice")
+
+
+class UnknownSection(Intake):
+    passages = 1
+
+    def again(self, sale):
+        caller = Caller(sale.urls, token(sale.stack, f"lost-{sale.event}"))
+        status, answer = caller.until_answered(
+            "POST", "/api/ticket/reserve", {"event_id": sale.event, "quantity": 1, "section": "Nowhere"},
+            time.monotonic() + 30,
+        )  # fmt: skip
+        # Sold out meanwhile is also an answer.
+        if status not in (422, 410):
+            raise Failure(f"an unknown section was answered {status} {answer}")
+
+
+class KnownSection(Intake):
+    passages = 1
+
+
+class Cancelling(Intake):
+    passages = 2
+    plans = ("cancel", "buy", "cancel")
+
+
+class Past(Intake):
+    """A buyer of a sale that has left Redis."""
+
+    passages = 1
+    plans = ("buy", "pay")
+
+    def during(self, sale):
+        sale.finish()
+        sale.act("close")
+        client = sale.stack.redis.client
+        until(lambda: not client.exists(f"{sale.prefix}m"), 30, "the sale to leave Redis")
+
+    def again(self, sale):
+        buyer = next(buyer for buyer in sale.buyers if buyer.request)
+        buyer.deadline = time.monotonic() + 30
+        buyer.cancel()
+        buyer.confirm(VISA)
+
+
+class Index(Course):
+    role = "indexer"
+    buyers = 6
+    plans = ("buy", "pay")
+
+
+class StrangeDocument(Index):
+    """The index has an event that does not exist."""
+
+    def prepare(self):
+        self.case.stack.sql(
+            "INSERT INTO search_document (id, version, name, location, date, currency, min_price, max_price, "
+            "available, held, onsale_state, text_hash) VALUES (%s, 1, 'Nothing', 'Nowhere', 0, 'USD', 1, 1, 1, 0, "
+            "'open', 0) ON CONFLICT DO NOTHING", 900_000_000 + self.case.rng.randrange(1000),
+        )  # fmt: skip
+
+
+COURSES = {
+    "lease.announce": Lease,
+    "lease.renew": Lease,
+    "lease.holders": Lease,
+    "lease.acquire": Lease,
+    "lease.release": Handover,
+    "lease.epoch": Owner,
+    "lease.own": Owner,
+    "lease.events": Owner,
+    "lease.withdraw": Handover,
+    "reserve.load": Owner,
+    "reserve.seats": Course,
+    "reserve.publish": Course,
+    "reserve.read": Batches,
+    "reserve.commit": Batches,
+    "reserve.tick": Batches,
+    "reserve.locks": StrayLock,
+    "reserve.archive": Closing,
+    "confirm.take": Confirm,
+    "confirm.take_over": Confirm,
+    "confirm.deliveries": LeftBehind,
+    "confirm.keep": SlowProvider,
+    "confirm.intent": Confirm,
+    "confirm.authorise": Confirm,
+    "confirm.settle": Confirm,
+    "confirm.finish": Confirm,
+    "confirm.capture": Confirm,
+    "confirm.captured": Confirm,
+    "confirm.void": Orphan,
+    "confirm.bury": Poison,
+    "confirm.retire": Handover,
+    "relay.due": Confirm,
+    "relay.stalled": Confirm,
+    "events.open_due": Lease,
+    "events.publish": Draft,
+    "events.reconcile": Lease,
+    "intake.sections": KnownSection,
+    "intake.settings": UnknownSection,
+    "intake.enqueue": Intake,
+    "intake.place": DoubleClick,
+    "intake.confirm": Intake,
+    "intake.cancel": Cancelling,
+    "intake.past": Past,
+    "index.changed": Index,
+    "index.events": Index,
+    "index.queues": Index,
+    "index.document": Index,
+    "index.prepare": Index,
+    "index.versions": Index,
+    "index.read": Index,
+    "index.write": Index,
+    "index.remove": StrangeDocument,
+}
+
+ROW_OF = {"lease": 2, "reserve": 2, "events": 2, "confirm": 3, "relay": 3, "intake": 1, "index": 19}
+
+
+def untested(bench, rng):
+    raise Failure("no course is known that crosses this fault point")
+
+
+def generated(only=None):
+    """All cases of all fault points, in the order of their names."""
+    cases = []
+    for point in fault_points():
+        if only and point not in only:
+            continue
+        number = ROW_OF.get(point.split(".")[0], 3)
+        if point not in COURSES:
+            cases.append(Case(number, point, untested, 0, point))
+            continue
+        for action in ACTIONS:
+            for side in SIDES:
+                run = PointCase(point, side, action, COURSES[point])
+                cost = 14 if action == "stop" else 9
+                cases.append(Case(number, f"{point} {side} {action}", run, cost, point))
+    return cases

@@ -1,0 +1,247 @@
+"""Runs the fault tests: real processes, real sockets, and an audit after each fault.
+
+    .venv/bin/python Tests/Faults/run.py [--rows 2,5,7] [--points confirm.settle,…] [--seed N] [--repeat N]
+                                         [--selection SECONDS] [--jobs N] [--sabotage] [--only TEXT] [--list]
+
+Everything that is random comes from the seed, which is printed first. Exit code 0 if all passed.
+"""
+
+import argparse
+import collections
+import queue
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from buyers import seeded
+from cases import ROWS, SABOTAGES
+from judge import run_audit
+from points import generated
+from servers import ROOT, Machinery, Stack, end_all
+
+RESULTS = ROOT / "test-results" / "faults"
+
+
+class Bench:
+    """What one line of cases, run one after another, works with."""
+
+    def __init__(self, machinery):
+        self.machinery = machinery
+        self.stack = None
+        self.extra = []
+
+    def shared_stack(self):
+        """A stack for cases that leave it healthy."""
+        if self.stack is None:
+            self.stack = Stack(self.machinery).up()
+        return self.stack
+
+    def new_stack(self, **options):
+        """A stack for one case, which may break it; removed after it."""
+        stack = Stack(self.machinery, **options)
+        self.extra.append(stack)
+        return stack
+
+    def tidy(self, keep_logs=None, is_healthy=True):
+        """After a case: its own stacks go, and the shared one too if it may be broken."""
+        broken = list(self.extra)
+        self.extra = []
+        if not is_healthy and self.stack:
+            broken.append(self.stack)
+            self.stack = None
+        for stack in broken:
+            if keep_logs and stack.logs.exists():
+                shutil.copytree(stack.logs, keep_logs / stack.name, dirs_exist_ok=True)
+            stack.down()
+
+    def close(self):
+        """At the end everything that is on the shared stack is looked at once more."""
+        findings = []
+        if self.stack:
+            _, findings = run_audit(self.stack)
+        self.tidy(is_healthy=False)
+        return findings
+
+
+class Run:
+    def __init__(self, options, cases):
+        self.options, self.cases = options, cases
+        self.machinery = Machinery()
+        self.todo = queue.Queue()
+        self.rows = collections.defaultdict(lambda: collections.Counter())
+        self.failed = []
+        self.passed = 0
+        self.lock = threading.Lock()
+        self.started = time.monotonic()
+        self.is_stopping = False
+
+    def run(self):
+        number = 0
+        for repetition in range(self.options.repeat):
+            for case in self.cases:
+                self.todo.put((number, repetition, case))
+                number += 1
+        self.total = number
+        threads = [threading.Thread(target=self.work, daemon=True) for _ in range(self.options.jobs)]
+        for thread in threads:
+            thread.start()
+        # Joined with a limit, so that a signal is noticed.
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(0.2)
+
+    def work(self):
+        bench = Bench(self.machinery)
+        while not self.is_stopping:
+            if self.options.selection and time.monotonic() - self.started > self.options.selection:
+                break
+            try:
+                number, repetition, case = self.todo.get_nowait()
+            except queue.Empty:
+                break
+            self.carry_out(bench, number, repetition, case)
+        try:
+            findings = bench.close()
+        except Exception as problem:
+            findings = [f"the last audit failed: {problem}"]
+        if findings and not self.is_stopping:
+            with self.lock:
+                self.failed.append(("the last audit of a stack", findings))
+                for finding in findings[:10]:
+                    say(f"    {finding}")
+
+    def carry_out(self, bench, number, repetition, case):
+        started = time.monotonic()
+        rng = seeded(self.options.seed, repetition, case.row, case.name)
+        problems, verdict, details = [], None, ""
+        try:
+            verdict = case.run(bench, rng)
+            problems = verdict.violations
+        except Exception as problem:
+            if self.is_stopping:
+                return
+            problems = [f"{type(problem).__name__}: {problem}"]
+            details = traceback.format_exc()
+        logs = None
+        if problems:
+            logs = RESULTS / f"{self.options.seed}-{number}-{case.name.replace(' ', '-').replace('/', '-')}"
+            logs.mkdir(parents=True, exist_ok=True)
+            (logs / "problems.txt").write_text("\n".join([*problems, details]))
+        try:
+            bench.tidy(logs, is_healthy=not problems)
+        except Exception as problem:
+            problems = problems + [f"tidying up failed: {problem}"]
+        seconds = time.monotonic() - started
+        with self.lock:
+            figures = self.rows[case.row]
+            figures["runs"] += 1
+            figures["milliseconds"] += int(seconds * 1000)
+            if verdict:
+                for name in ("requests", "accepted", "sold", "captured"):
+                    figures[name] += getattr(verdict, name)
+            figures["violations"] += len(problems)
+            if problems:
+                self.failed.append((str(case), problems))
+            else:
+                self.passed += 1
+            done = self.passed + len(self.failed)
+            told = f"{verdict.requests} requests, {verdict.sold} sold" if verdict else ""
+            say(f"[{done}/{self.total}] {case}: {'FAILED' if problems else 'ok'}, {seconds:.1f} s, {told}")
+            for problem in problems[:10]:
+                say("    " + problem.replace("\n", "\n    ")[:600])
+            if logs:
+                say(f"    logs: {logs}")
+
+    def report(self):
+        say("")
+        say("| row | runs | requests | accepted | sold | captured | s/run | violations |")
+        say("|---|---|---|---|---|---|---|---|")
+        for number in sorted(self.rows):
+            f = self.rows[number]
+            say(
+                f"| {number} | {f['runs']} | {f['requests']:,} | {f['accepted']:,} | {f['sold']:,} "
+                f"| {f['captured']:,} | {f['milliseconds'] / 1000 / f['runs']:.1f} | {f['violations']} |"
+            )
+        say(f"seed {self.options.seed}, {time.monotonic() - self.started:.0f} s")
+        for name, problems in self.failed:
+            say(f"FAILED {name}: {problems[0].splitlines()[0][:300]}")
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def chosen_cases(options):
+    if options.sabotage:
+        return list(SABOTAGES.values())
+    points = set(options.points.split(",")) if options.points else None
+    cases = generated(points)
+    if not points:
+        cases += [case for number in sorted(ROWS) for case in ROWS[number]]
+    if options.rows:
+        wanted = {int(number) for number in options.rows.split(",")}
+        cases = [case for case in cases if case.row in wanted]
+    if options.only:
+        cases = [case for case in cases if options.only in case.name]
+    if not (options.rows or points or options.only or options.selection):
+        cases += SABOTAGES.values()
+    if options.selection:
+        # Of each row something, in an order that the seed chooses; the time decides how far it goes.
+        rng = random.Random(options.seed)
+        by_row = collections.defaultdict(list)
+        for case in cases:
+            by_row[case.row].append(case)
+        for group in by_row.values():
+            rng.shuffle(group)
+        rows = list(by_row)
+        cases = []
+        while any(by_row.values()):
+            rng.shuffle(rows)
+            cases += [by_row[number].pop() for number in rows if by_row[number]]
+    return cases
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Runs the fault tests.")
+    parser.add_argument("--rows", help="only these rows, such as 2,5,7")
+    parser.add_argument("--points", help="only these fault points")
+    parser.add_argument("--only", help="only cases with this in their name")
+    parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000)
+    parser.add_argument("--repeat", type=int, default=1, help="how often, each time with another seed")
+    parser.add_argument("--selection", type=int, default=0, help="begin no more cases after so many seconds")
+    parser.add_argument("--jobs", type=int, default=4, help="how many stacks side by side")
+    parser.add_argument("--sabotage", action="store_true", help="break protections on purpose; passes if it is seen")
+    parser.add_argument("--list", action="store_true", help="only name the cases")
+    options = parser.parse_args()
+    cases = chosen_cases(options)
+    if options.list:
+        for case in cases:
+            say(str(case))
+        return 0
+
+    def interrupted(number, frame):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGINT, interrupted)
+    say(f"seed {options.seed}: {len(cases)} cases x {options.repeat}, {options.jobs} side by side")
+    run = Run(options, cases)
+    try:
+        run.run()
+    except KeyboardInterrupt:
+        run.is_stopping = True
+        end_all()
+        say("interrupted")
+        return 130
+    run.report()
+    end_all()
+    say(f"{run.passed} passed, {len(run.failed)} failed")
+    return 1 if run.failed or not run.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,560 @@
+"""Real servers for the tests: PostgreSQL, Redis, the payment stub and the roles, each a process of its own.
+
+Nothing here is shared with another stack on the machine: every stack has a range of ports of its own, which a
+lock file keeps for it, because servers that share a port by SO_REUSEPORT would take each other's clients
+without a word. Every process ends with this one, however that ends.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import redis
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("ONSALE_BINARY", ROOT / ".build/release/onsale")).resolve()
+POSTGRES_BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+PORTS_PER_STACK = 40
+FIRST_PORT, LAST_PORT = 12_000, 19_999
+# Leases, take-overs and retries in a fifth of their usual time: what a test waits for is then seconds.
+TAKEOVER_PERCENT = 20
+PAYMENT_KEY = "sk_test_faults"
+FAULT_STRUCK = '"fault struck"'
+
+
+class Failure(AssertionError):
+    """A test's finding."""
+
+
+def until(condition, seconds=30, what="the condition", pause=0.03):
+    """Waits until `condition` returns something true, and returns that."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failure(f"{what} did not come within {seconds:.0f} s")
+        time.sleep(pause)
+
+
+# --- Processes ---
+
+# The kernel ends a child with the thread that made it, so one thread that lives as long as we do makes them all.
+_launcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
+_running = {}
+_running_lock = threading.Lock()
+
+
+class Process:
+    """One process, its log, and what can be done to it. Always named by its pid."""
+
+    def __init__(self, name, arguments, log, environment=None, ending=signal.SIGKILL, user=None):
+        self.name = name
+        self.log_path = Path(log)
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        who = ["--reuid", user, "--regid", user, "--init-groups"] if user else []
+        command = ["setpriv", *who, "--pdeathsig", signal.Signals(ending).name[3:], "--", *map(str, arguments)]
+        self._offset = self.log_path.stat().st_size if self.log_path.exists() else 0
+
+        def launch():
+            with open(self.log_path, "ab") as output:
+                return subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    cwd="/",
+                    start_new_session=True,
+                )
+
+        self.popen = _launcher.submit(launch).result()
+        self.pid = self.popen.pid
+        with _running_lock:
+            _running[self.pid] = self
+
+    @property
+    def alive(self):
+        return self.popen.poll() is None
+
+    @property
+    def code(self):
+        return self.popen.poll()
+
+    @property
+    def is_stopped(self):
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rsplit(")", 1)[1].split()[0] == "T"
+
+    def send(self, number):
+        if self.alive:
+            os.kill(self.pid, number)
+
+    def pause(self):
+        self.send(signal.SIGSTOP)
+        until(lambda: self.is_stopped or not self.alive, what=f"{self.name} to stop")
+
+    def resume(self):
+        self.send(signal.SIGCONT)
+
+    def kill(self):
+        """Ends it without a chance to clean up, and waits until it is gone."""
+        self.end(signal.SIGKILL, 20)
+
+    def end(self, number=signal.SIGTERM, seconds=20):
+        """Sends the signal and waits; one that does not end in time is killed. Returns the exit code."""
+        self.send(number)
+        try:
+            self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGKILL)
+            self.popen.wait(20)
+        with _running_lock:
+            _running.pop(self.pid, None)
+        return self.popen.returncode
+
+    @property
+    def log(self):
+        """What it wrote since it was started."""
+        with open(self.log_path, "rb") as file:
+            file.seek(self._offset)
+            return file.read().decode(errors="replace")
+
+    def await_log(self, text, seconds=30):
+        def look():
+            if text in self.log:
+                return True
+            if not self.alive:
+                raise Failure(f"{self.name} ended with {self.code}: {self.log[-1500:]}")
+            return False
+
+        until(look, seconds, f"{text!r} in the log of {self.name}")
+
+
+@atexit.register
+def end_all():
+    """Ends every process that still runs."""
+    with _running_lock:
+        left = list(_running.values())
+        _running.clear()
+    for process in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    for process in left:
+        with contextlib.suppress(Exception):
+            process.popen.wait(10)
+
+
+# --- Ports ---
+
+
+class Ports:
+    """A range of ports that no other test run on this machine uses."""
+
+    def __init__(self):
+        directory = Path(tempfile.gettempdir()) / "onsale-fault-ports"
+        directory.mkdir(mode=0o777, exist_ok=True)
+        slots = range((LAST_PORT + 1 - FIRST_PORT) // PORTS_PER_STACK)
+        for slot in slots:
+            lock = open(directory / str(slot), "w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                continue
+            self._lock = lock
+            first = FIRST_PORT + slot * PORTS_PER_STACK
+            self._free = [port for port in range(first, first + PORTS_PER_STACK) if self._is_free(port)]
+            if len(self._free) == PORTS_PER_STACK:
+                return
+            lock.close()
+        raise Failure("no range of free ports")
+
+    @staticmethod
+    def _is_free(port):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    def take(self):
+        return self._free.pop(0)
+
+    def release(self):
+        self._lock.close()
+
+
+# --- PostgreSQL ---
+
+
+class Postgres:
+    """A PostgreSQL server whose data is a copy of a cluster that has the schema."""
+
+    database = "onsale"
+
+    def __init__(self, directory, port, logs, passwords):
+        self.directory, self.port, self.logs = Path(directory), port, Path(logs)
+        self.passwords = passwords
+        self.process = None
+
+    def start(self, wait=True, **settings):
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": 400,
+            "shared_buffers": "64MB",
+            "wal_level": "replica",
+            "log_min_messages": "warning",
+            **settings,
+        }
+        arguments = [POSTGRES_BIN / "postgres", "-D", self.directory, "-p", self.port]
+        for name, value in options.items():
+            arguments += ["-c", f"{name}={value}"]
+        self.process = Process(
+            f"postgres-{self.port}",
+            arguments,
+            self.logs / f"postgres-{self.port}.log",
+            ending=signal.SIGINT,
+            user=postgres_user(),
+        )
+        if wait:
+            self.await_ready()
+
+    def await_ready(self, seconds=60):
+        def answers():
+            if not self.process.alive:
+                raise Failure(f"PostgreSQL ended: {self.process.log[-1500:]}")
+            try:
+                self.execute("SELECT 1", database="postgres")
+                return True
+            except psycopg.OperationalError:
+                return False
+
+        until(answers, seconds, "PostgreSQL")
+
+    def url(self, role="onsale_app", database=None, port=None):
+        password = self.passwords[role]
+        return f"postgres://{role}:{password}@127.0.0.1:{port or self.port}/{database or self.database}"
+
+    def execute(self, statement, *parameters, database=None):
+        """Runs one statement as the superuser; returns its rows, if it has any."""
+        url = self.url("postgres", database)
+        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+            cursor = connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def stop(self, number=signal.SIGINT):
+        if self.process:
+            self.process.end(number, 60)
+
+    def remove(self):
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def postgres_user():
+    return "postgres" if os.geteuid() == 0 else None
+
+
+class Machinery:
+    """What all stacks of a run have in common: a directory, one schema to copy, one PostgreSQL to share."""
+
+    def __init__(self):
+        self.directory = Path(tempfile.mkdtemp(prefix="onsale-faults."))
+        # PostgreSQL's user must pass through; it may not look.
+        self.directory.chmod(0o711)
+        atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
+        self.logs = self.directory / "log"
+        self.logs.mkdir()
+        self.passwords = {role: secrets.token_hex(8) for role in ("postgres", "onsale_owner", "onsale_app")}
+        self.ports = Ports()
+        self._golden = self.directory / "golden"
+        self._initialise()
+        self._lock = threading.Lock()
+        self._databases = 0
+        self.shared = self.new_postgres("shared", self.ports.take())
+        self.shared.start()
+
+    def _initialise(self):
+        user = postgres_user()
+        self._golden.mkdir(mode=0o700)
+        if user:
+            shutil.chown(self._golden, user, user)
+        who = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"] if user else []
+        # The password goes through pipes, so that it is in no file and in no argument list. The second pipe is
+        # made by the user that PostgreSQL runs as, who could not open ours by name.
+        with_password = 'read -r password; exec "$0" --pwfile=<(printf "%s\\n" "$password") "$@"'
+        subprocess.run(
+            [
+                *who, "bash", "-c", with_password, POSTGRES_BIN / "initdb", f"--pgdata={self._golden}", "--username=postgres",
+                "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions", "--no-sync",
+            ],
+            input=self.passwords["postgres"].encode() + b"\n", check=True, stdout=subprocess.DEVNULL, cwd="/",
+        )  # fmt: skip
+        server = Postgres(self._golden, self.ports.take(), self.logs, self.passwords)
+        server.start()
+        for role in ("onsale_owner", "onsale_app"):
+            server.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{self.passwords[role]}'", database="postgres")
+        server.execute("CREATE DATABASE onsale OWNER onsale_owner", database="postgres")
+        for kind, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT")):
+            server.execute(
+                f"ALTER DEFAULT PRIVILEGES FOR ROLE onsale_owner GRANT {rights} ON {kind} TO onsale_app"
+            )
+        subprocess.run(
+            [BINARY, "migrate"],
+            env={**clean_environment(), "ONSALE_MIGRATE_DATABASE_URL": server.url("onsale_owner")},
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+        server.stop()
+
+    def new_postgres(self, name, port):
+        """A server of its own, not started, for a test that harms it."""
+        directory = self.directory / f"postgres-{name}"
+        subprocess.run(["cp", "-a", "--reflink=auto", self._golden, directory], check=True)
+        return Postgres(directory, port, self.logs, self.passwords)
+
+    def new_database(self):
+        """A database of its own in the shared server."""
+        with self._lock:
+            self._databases += 1
+            name = f"onsale_{self._databases}"
+            self.shared.execute(f"CREATE DATABASE {name} TEMPLATE onsale", database="postgres")
+        return name
+
+
+def clean_environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith("ONSALE_")}
+
+
+# --- Redis ---
+
+
+class Redis:
+    def __init__(self, directory, port, logs):
+        self.directory, self.port, self.logs = Path(directory), port, Path(logs)
+        self.process = None
+
+    def start(self, wait=True, **settings):
+        self.directory.mkdir(parents=True, exist_ok=True)
+        options = {
+            "bind": "127.0.0.1",
+            "port": self.port,
+            "dir": self.directory,
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "maxmemory-policy": "noeviction",
+            "hash-max-listpack-entries": 512,
+            "hash-max-listpack-value": 128,
+            **{name.replace("_", "-"): value for name, value in settings.items()},
+        }
+        arguments = ["redis-server"]
+        for name, value in options.items():
+            arguments += [f"--{name}", *(str(value).split(" ") if value != "" else [""])]
+        self.process = Process(f"redis-{self.port}", arguments, self.logs / f"redis-{self.port}.log")
+        if wait:
+            self.await_ready()
+
+    def await_ready(self):
+        def answers():
+            if not self.process.alive:
+                raise Failure(f"Redis ended: {self.process.log[-1500:]}")
+            try:
+                return self.client.ping()
+            except redis.RedisError:
+                return False
+
+        until(answers, 30, "Redis")
+
+    @property
+    def client(self):
+        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=10)
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def kill(self):
+        self.process.kill()
+
+    def remove(self):
+        if self.process:
+            self.process.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+# --- The whole ---
+
+
+class Stack:
+    """One Onsale. Its roles are started one by one, each with faults and addresses of its own if need be."""
+
+    _count = 0
+
+    def __init__(self, machinery, own_postgres=False):
+        Stack._count += 1
+        self.machinery = machinery
+        self.name = f"stack-{Stack._count}"
+        self.directory = machinery.directory / self.name
+        self.directory.mkdir()
+        self.logs = self.directory / "log"
+        self.ports = Ports()
+        self.secret = secrets.token_hex(32)
+        self.roles = {}
+        self._own_postgres = own_postgres
+        if own_postgres:
+            self.postgres = machinery.new_postgres(self.name, self.ports.take())
+            self.postgres.start()
+            self.database = Postgres.database
+        else:
+            self.postgres = machinery.shared
+            self.database = machinery.new_database()
+        self.redis = Redis(self.directory / "redis", self.ports.take(), self.logs)
+        self.redis.start()
+        self.payment_port, self.serve_port, self.sick_port = (self.ports.take() for _ in range(3))
+        self.start_payments()
+
+    # --- Addresses ---
+
+    @property
+    def database_url(self):
+        return self.postgres.url(database=self.database)
+
+    @property
+    def payment_url(self):
+        return f"http://127.0.0.1:{self.payment_port}"
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.serve_port}"
+
+    def environment(self, **changes):
+        base = {
+            **clean_environment(),
+            "ONSALE_DATABASE_URL": self.database_url,
+            "ONSALE_DATABASE_CONNECTIONS": "4",
+            "ONSALE_REDIS_URL": self.redis.url,
+            "ONSALE_PAYMENT_URL": self.payment_url,
+            "ONSALE_PAYMENT_KEY": PAYMENT_KEY,
+            "ONSALE_JWT_SECRET": self.secret,
+            "ONSALE_HOST": "127.0.0.1",
+            "ONSALE_URL": self.url,
+            "ONSALE_TAKEOVER_PERCENT": str(TAKEOVER_PERCENT),
+        }
+        return {**base, **{f"ONSALE_{name.upper()}": str(value) for name, value in changes.items()}}
+
+    # --- Roles ---
+
+    def start(self, name, role, ready=True, binary=BINARY, **changes):
+        """Starts `role` as a process called `name`; `changes` are settings, without their ONSALE_."""
+        process = Process(
+            name, [binary, role], self.logs / f"{name}.log", self.environment(**changes)
+        )
+        self.roles[name] = process
+        if ready:
+            process.await_log('"message":"ready"')
+        return process
+
+    def start_payments(self):
+        ledger = self.directory / "ledger"
+        return self.start("payments", "payments", payment_port=self.payment_port, payment_ledger=ledger)
+
+    def start_serve(self, name="serve", port=None, **changes):
+        return self.start(name, "serve", port=port or self.serve_port, **changes)
+
+    def up(self, workers=("worker-b",)):
+        """Starts what a sale needs."""
+        self.start_serve()
+        self.start("indexer", "indexer")
+        for name in workers:
+            self.start(name, "worker")
+        return self
+
+    def end(self, *names, number=signal.SIGTERM, seconds=20):
+        """Ends roles side by side. Returns their exit codes."""
+        found = [self.roles.pop(name) for name in names if name in self.roles]
+        for process in found:
+            process.resume()
+            process.send(number)
+        return [process.end(number, seconds) for process in found]
+
+    def down(self):
+        for name in list(self.roles):
+            self.roles.pop(name).kill()
+        self.redis.remove()
+        if self._own_postgres:
+            self.postgres.remove()
+        self.ports.release()
+
+    def sql(self, statement, *parameters):
+        return self.postgres.execute(statement, *parameters, database=self.database)
+
+    def set_provider(self, **faults):
+        """What the payment stub does wrong from now on; nothing without arguments."""
+        if "latency" in faults:
+            faults["latency_ms"] = {"mean": faults.pop("latency"), "spread": 0}
+        self.stub("POST", "/stub/faults", faults)
+
+    def stub(self, method, path, body=None):
+        request = urllib.request.Request(
+            self.payment_url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {PAYMENT_KEY}", "Content-Type": "application/json"},
+        )
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
+            return json.loads(answer.read())
+
+    def payments(self, event):
+        """All payments of an event in the provider's books."""
+        found, after = [], ""
+        while True:
+            page = self.stub("GET", f"/v1/payment_intents?limit=100{after}")
+            found += page["data"]
+            if not page["has_more"]:
+                break
+            after = f"&starting_after={page['data'][-1]['id']}"
+        return [p for p in found if p["metadata"].get("onsale_reference", "").startswith(f"{event}-")]
+
+    def onsale(self, *arguments, timeout=120):
+        """Runs the binary as an operator would."""
+        return subprocess.run(
+            [BINARY, *map(str, arguments)],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def leases(self):
+        """The pid of the worker that owns each partition; `None` where nobody does."""
+        client = self.redis.client
+        holders = client.mget([f"{{p{number}}}:lease" for number in range(16)])
+        return [int(holder.split("-")[-2]) if holder else None for holder in holders]
+
+    def partitions_of(self, process):
+        return [number for number, pid in enumerate(self.leases()) if pid == process.pid]
+
+    def log_ends(self, lines=12):
+        return "\n".join(
+            f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+            for path in sorted(self.logs.glob("*.log"))
+        )
