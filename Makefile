@@ -20,7 +20,7 @@ PYTHON := .venv/bin/python
 .PHONY: help
 help: ## Show this list
 	@echo "Usage: [STATE=.local] [PORT=8080] [WORKERS=2] make TARGET"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## Install the Debian packages that are missing (as root, or by sudo)
@@ -63,6 +63,10 @@ test-fast: deps ## Run the Swift tests only
 	@swift build -c release --build-tests
 	@# One at a time: they share one event loop, and on two cores they would wait for each other into time-outs.
 	@deploy/with-servers swift test -c release --skip-build --no-parallel
+
+.PHONY: test-faults
+test-faults: ## Kill, stop, cut off and fill up everything, with an audit after each (ARGS="--rows 2,7")
+	@deploy/test-faults $(ARGS)
 
 .PHONY: lint
 lint: ## Check the format of Swift, and the scripts
