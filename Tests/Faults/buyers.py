@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import urllib.parse
+import uuid
 
 import jwt
 
@@ -119,6 +120,8 @@ class Buyer(threading.Thread):
         self.history = []
         self.tickets, self.amount = (), None
         self.problems = []
+        # Places of theirs that had ended when they asked again.
+        self.earlier = []
         self.final = None
         self.is_patient = True
         self.tried_good_card = False
@@ -128,13 +131,15 @@ class Buyer(threading.Thread):
     # --- Calls ---
 
     def call(self, method, path, body=None):
-        return self.caller.until_answered(method, path, body, self.deadline)
+        # With one key for all repetitions, as a careful client has it: they are one wish.
+        headers = {"Idempotency-Key": uuid.uuid4().hex} if method == "POST" else None
+        return self.caller.until_answered(method, path, body, self.deadline, headers)
 
     def reserve(self):
         body = {"event_id": self.sale.event, "quantity": self.quantity}
         if self.section:
             body["section"] = self.section
-        if self.plan in ("buy", "twice"):
+        if self.plan == "buy":
             body["payment_method"] = VISA
         if self.plan == "refuse":
             body["payment_method"] = DECLINED
@@ -143,7 +148,12 @@ class Buyer(threading.Thread):
         status, answer = self.call("POST", "/api/ticket/reserve", body)
         if status in (200, 202):
             if self.request and answer["request_id"] != self.request:
-                self.problems.append(f"asked again and got another place: {answer}, not {self.position}")
+                # Theirs as long as it lives; when it has ended they may ask again, at the back.
+                old = self.poll()
+                if old["state"] not in TERMINAL:
+                    self.problems.append(f"asked again and got another place: {answer}, while {old} lives")
+                self.earlier.append(self.position)
+                self.history, self.final, self.tickets = [], None, ()
             self.accepted_at = self.accepted_at or time.monotonic()
             self.request, self.position = answer["request_id"], answer["position"]
             return True
@@ -214,7 +224,7 @@ class Buyer(threading.Thread):
                 return
             if state == "reserved" and "held" not in acted:
                 acted.add("held")
-                if self.plan == "pay":
+                if self.plan in ("pay", "twice"):
                     self.confirm(VISA)
                 elif self.plan == "decline":
                     self.confirm(DECLINED)

@@ -197,6 +197,7 @@ def check_counts(sale, report, verdict, pending):
     if figures is None:
         verdict.violations.append("I8 the audit does not know the event")
         return
-    known = len({buyer.position for buyer in sale.buyers if buyer.request})
+    places = [place for buyer in sale.buyers if buyer.request for place in (buyer.position, *buyer.earlier)]
+    known = len(set(places))
     if figures["accepted"] != known:
         verdict.violations.append(f"I8 {figures['accepted']} places were given out, and {known} buyers know of one")

@@ -65,6 +65,7 @@ class Process:
 
     def __init__(self, name, arguments, log, environment=None, ending=signal.SIGKILL, user=None):
         self.name = name
+        self.was_told_to_end = False
         self.log_path = Path(log)
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         who = ["--reuid", user, "--regid", user, "--init-groups"] if user else []
@@ -105,6 +106,7 @@ class Process:
         return stat.rsplit(")", 1)[1].split()[0] == "T"
 
     def send(self, number):
+        self.was_told_to_end = self.was_told_to_end or number == signal.SIGTERM
         if self.alive:
             os.kill(self.pid, number)
 
@@ -120,8 +122,12 @@ class Process:
         self.end(signal.SIGKILL, 20)
 
     def end(self, number=signal.SIGTERM, seconds=20):
-        """Sends the signal and waits; one that does not end in time is killed. Returns the exit code."""
+        """Sends the signal and waits. Returns the exit code."""
         self.send(number)
+        return self.await_end(seconds)
+
+    def await_end(self, seconds=20):
+        """Waits for the end; a process that does not come to it in time is killed. Returns the exit code."""
         try:
             self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -492,8 +498,10 @@ class Stack:
         found = [self.roles.pop(name) for name in names if name in self.roles]
         for process in found:
             process.resume()
-            process.send(number)
-        return [process.end(number, seconds) for process in found]
+            # Once: a second one means impatience.
+            if not process.was_told_to_end:
+                process.send(number)
+        return [process.await_end(seconds) for process in found]
 
     def down(self):
         for name in list(self.roles):
