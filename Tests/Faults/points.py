@@ -165,8 +165,10 @@ class Handover(Course):
     """Crossed when the worker is told to end."""
 
     def during(self, sale):
-        until(lambda: any(buyer.was_granted for buyer in sale.buyers), what="a grant")
-        self.case.process.send(signal.SIGTERM)
+        # It may also hand over before, to a worker that has not been forgotten yet.
+        until(lambda: self.case.has_struck or any(buyer.was_granted for buyer in sale.buyers), what="a grant")
+        if not self.case.has_struck:
+            self.case.process.send(signal.SIGTERM)
 
 
 class Owner(Course):
