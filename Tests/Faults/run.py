@@ -18,12 +18,20 @@ import time
 import traceback
 from pathlib import Path
 
+import rows_crowd
+import rows_network
+import rows_postgres
+import rows_provider
+import rows_redis
+import rows_workers
 from buyers import seeded
 from cases import ROWS, SABOTAGES
 from judge import run_audit
 from points import generated
 from servers import ROOT, Machinery, Stack, end_all
 
+# Imported for the cases that they register.
+THEMES = (rows_crowd, rows_network, rows_postgres, rows_provider, rows_redis, rows_workers)
 RESULTS = ROOT / "test-results" / "faults"
 
 

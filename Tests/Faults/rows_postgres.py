@@ -1,0 +1,244 @@
+"""Rows about PostgreSQL: connections lost at the worst moment, stopped, failed over, transactions refused."""
+
+import signal
+import subprocess
+import threading
+import time
+
+import psycopg
+
+from cases import row
+from proxy import DOWN, UP, Proxy, breaking
+from scenes import expect, expect_alive, troubled_sale
+from servers import POSTGRES_BIN, Postgres, Process, postgres_user, until
+
+
+def through_proxy(stack, proxy):
+    """The database's address by way of the proxy."""
+    return stack.postgres.url(database=stack.database, port=proxy.port)
+
+
+@row(4)
+def the_answer_to_a_commit_is_lost(bench, rng):
+    """The connection breaks between COMMIT and its answer: what became of it is looked up, not guessed."""
+    stack = bench.shared_stack()
+    proxy = Proxy(stack.postgres.port)
+    stack.end("worker-b")
+    # The server's own word for a commit that happened.
+    proxy.watch = breaking(DOWN, b"COMMIT\0", 0.4, rng)
+    try:
+        worker = stack.start("far-worker", "worker", database_url=through_proxy(stack, proxy))
+
+        def trouble(sale):
+            until(lambda: proxy.broken >= 3, 40, "three lost answers")
+            proxy.watch = breaking(DOWN, b"COMMIT\0", 0.1, rng)
+
+        verdict = troubled_sale(stack, rng, trouble)
+        expect_alive(worker)
+        return verdict
+    finally:
+        proxy.heal()
+        stack.end("far-worker")
+        stack.start("worker-b", "worker")
+        proxy.close()
+
+
+@row(4)
+def a_transaction_is_cut_off_halfway(bench, rng):
+    """The connection breaks while a transaction is sent: nothing of it happened, and it is done again."""
+    stack = bench.shared_stack()
+    proxy = Proxy(stack.postgres.port)
+    stack.end("worker-b")
+
+    def watch(way, data):
+        # Of a transaction in one piece only the first half arrives, and then the connection is gone.
+        if way == UP and len(data) > 600 and rng.random() < 0.3:
+            return None
+        return data
+
+    proxy.watch = watch
+    try:
+        worker = stack.start("far-worker", "worker", database_url=through_proxy(stack, proxy))
+
+        def trouble(sale):
+            until(lambda: proxy.broken >= 3, 40, "three broken transactions")
+            proxy.watch = None
+
+        verdict = troubled_sale(stack, rng, trouble)
+        expect_alive(worker)
+        return verdict
+    finally:
+        proxy.heal()
+        stack.end("far-worker")
+        stack.start("worker-b", "worker")
+        proxy.close()
+
+
+@row(11, cost=20)
+def postgres_is_stopped_and_started(bench, rng):
+    """Immediate stop, as in a crash, in the midst of commits, and a restart: the sale resumes by itself."""
+    stack = bench.new_stack(own_postgres=True).up()
+
+    def trouble(sale):
+        for _ in range(2):
+            time.sleep(rng.uniform(0.2, 0.8))
+            stack.postgres.stop(signal.SIGQUIT)
+            time.sleep(rng.uniform(0, 1.5))
+            stack.postgres.start()
+
+    verdict = troubled_sale(stack, rng, trouble, spread=3.0)
+    expect_alive(*stack.roles.values())
+    return verdict
+
+
+@row(12, cost=35)
+def postgres_fails_over_to_a_replica(bench, rng):
+    """kill -9 of the primary; its synchronous replica is promoted, and everyone finds it by themselves."""
+    stack = bench.new_stack(own_postgres=True)
+    primary = stack.postgres
+    replica = replica_of(stack, primary)
+    both = (
+        f"postgres://onsale_app:{primary.passwords['onsale_app']}@127.0.0.1:{primary.port},"
+        f"127.0.0.1:{replica.port}/onsale?target_session_attrs=read-write&connect_timeout=2"
+    )
+    plain = stack.environment
+    stack.environment = lambda **changes: plain(**{"database_url": both, **changes})
+    try:
+        stack.up()
+
+        def trouble(sale):
+            time.sleep(rng.uniform(0.3, 1.0))
+            primary.process.kill()
+            time.sleep(rng.uniform(0, 0.5))
+            promote(replica)
+            stack.postgres = replica
+
+        verdict = troubled_sale(stack, rng, trouble, spread=3.0)
+        expect_alive(*stack.roles.values())
+        return verdict
+    finally:
+        replica.remove()
+        stack.postgres = primary
+
+
+def replica_of(stack, primary):
+    """A streaming replica that has every commit before its client knows of it."""
+    directory = stack.directory / "postgres-replica"
+    port = stack.ports.take()
+    user = postgres_user()
+    if user:
+        stack.directory.chmod(0o711)
+        directory.mkdir(mode=0o700)
+        import shutil
+
+        shutil.chown(directory, user, user)
+    who = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"] if user else []
+    import os
+
+    subprocess.run(
+        [*who, POSTGRES_BIN / "pg_basebackup", "-D", directory, "-h", "127.0.0.1", "-p", str(primary.port),
+         "-U", "postgres", "-R", "-c", "fast", "-X", "stream"],
+        env={**os.environ, "PGPASSWORD": primary.passwords["postgres"]}, check=True, cwd="/",
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    replica = Postgres(directory, port, primary.logs, primary.passwords)
+    replica.start(hot_standby="on")
+    primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'", database="postgres")
+    primary.execute("SELECT pg_reload_conf()", database="postgres")
+    until(
+        lambda: primary.execute("SELECT sync_state FROM pg_stat_replication", database="postgres") == [("sync",)],
+        30, "the synchronous replica",
+    )  # fmt: skip
+    return replica
+
+
+def promote(replica):
+    # It would wait for a replica of its own otherwise.
+    replica.execute("SELECT pg_promote(true, 30)", database="postgres")
+    until(lambda: replica.execute("SELECT pg_is_in_recovery()", database="postgres") == [(False,)], 30, "promotion")
+    replica.execute("ALTER SYSTEM RESET synchronous_standby_names", database="postgres")
+    replica.execute("SELECT pg_reload_conf()", database="postgres")
+
+
+@row(13)
+def transactions_are_refused_for_others_sake(bench, rng):
+    """Serialization failures, deadlocks and lock timeouts: the whole group is decided again."""
+    stack = bench.shared_stack()
+    code = rng.choice(["40001", "40P01", "55P03"])
+    table = rng.choice(["purchase", "claim"])
+    stack.sql("CREATE SEQUENCE IF NOT EXISTS unlucky")
+    stack.sql("GRANT USAGE ON SEQUENCE unlucky TO onsale_app")
+    # Sequences do not roll back: of five tries three fail.
+    stack.sql(
+        "CREATE OR REPLACE FUNCTION be_unlucky() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF nextval('unlucky') % 5 < 3 THEN RAISE EXCEPTION 'unlucky' USING ERRCODE = '{code}'; END IF; "
+        "RETURN NULL; END $$"
+    )
+    stack.sql(
+        f"CREATE TRIGGER unlucky AFTER INSERT OR UPDATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION be_unlucky()"
+    )
+    try:
+        return troubled_sale(stack, rng, lambda sale: None)
+    finally:
+        stack.sql(f"DROP TRIGGER unlucky ON {table}")
+
+
+@row(13)
+def a_deadlock_with_somebody_else(bench, rng):
+    """Another session holds tickets that a sale needs, and wants the purchase that the sale holds."""
+    stack = bench.shared_stack()
+    met = []
+
+    def trouble(sale):
+        url = stack.postgres.url("postgres", stack.database)
+        deadline = time.monotonic() + 20
+        while not met and time.monotonic() < deadline:
+            with psycopg.connect(url) as connection:
+                # So that the other side is the one that notices, and is refused.
+                connection.execute("SET deadlock_timeout = '20 s'; SET lock_timeout = '8 s'")
+                connection.execute("UPDATE ticket SET rank = rank WHERE event_id = %s", (sale.event,))
+                waiting = wait_for_waiter(stack, 3)
+                if not waiting:
+                    connection.rollback()
+                    continue
+                try:
+                    connection.execute("UPDATE purchase SET reason = reason WHERE event_id = %s", (sale.event,))
+                    met.append(True)
+                except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable):
+                    pass
+                connection.rollback()
+
+    verdict = troubled_sale(stack, rng, trouble, spread=4.0)
+    log = stack.postgres.process.log
+    expect("deadlock detected" in log or met, "there was no deadlock")
+    return verdict
+
+
+def wait_for_waiter(stack, seconds):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        rows = stack.sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        if rows[0][0]:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@row(13)
+def locks_are_held_too_long(bench, rng):
+    """Somebody locks the tables of a sale for some seconds."""
+    stack = bench.shared_stack()
+
+    def trouble(sale):
+        url = stack.postgres.url("postgres", stack.database)
+        for _ in range(2):
+            with psycopg.connect(url) as connection:
+                table = rng.choice(["purchase", "claim", "ticket", "outbox"])
+                connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+                time.sleep(rng.uniform(0.5, 7))
+                connection.rollback()
+            time.sleep(0.2)
+
+    return troubled_sale(stack, rng, trouble, spread=3.0)
