@@ -381,7 +381,7 @@ COURSES = {
     "lease.own": Owner,
     "lease.events": Owner,
     "lease.withdraw": Handover,
-    "reserve.load": Owner,
+    "reserve.load": Course,
     "reserve.seats": Course,
     "reserve.publish": Course,
     "reserve.read": Batches,
