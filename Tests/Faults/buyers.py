@@ -326,7 +326,8 @@ class Sale:
         return answer if status == 200 else {}
 
     def await_open(self, seconds=30):
-        until(lambda: self.queue().get("state") == "open", seconds, "the sale's start")
+        """Waits until there is a line, though it may be sold out already."""
+        until(lambda: self.queue().get("state") in ("open", "sold_out"), seconds, "the line")
 
     def add(self, plan, quantity=1, **options):
         buyer = Buyer(self, len(self.buyers), plan, quantity, **options)

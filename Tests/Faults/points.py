@@ -245,13 +245,13 @@ class LeftBehind(Course):
 
 
 class Poison(Course):
-    """An entry that no database accepts: it pays for a ticket that does not exist."""
+    """An entry that no database accepts: its ticket's number is too large for it."""
 
     def during(self, sale):
         client = sale.stack.redis.client
         generation = client.hget(f"{sale.prefix}m", "generation")
         fields = {
-            "e": sale.event, "g": generation, "p": 4_000_000, "t": 1, "k": "999999", "a": 100, "m": VISA, "u": "x",
+            "e": sale.event, "g": generation, "p": 4_000_000, "t": 1, "k": str(1 << 40), "a": 100, "m": VISA, "u": "x",
         }  # fmt: skip
         client.xadd(f"{{p{sale.event % 16}}}:c", fields)
         client.publish(f"{{p{sale.event % 16}}}:k", "")

@@ -29,7 +29,7 @@ def trouble_with(faults):
         def trouble(sale):
             time.sleep(3)
 
-        stack.set_provider(**dict(faults), seed=rng.randrange(1 << 30))
+        stack.set_provider(**dict(faults), seed=rng.randrange(1_000_000))
         try:
             sale_trouble = lambda sale: (time.sleep(4), stack.set_provider())  # noqa: E731
             verdict = troubled_sale(stack, rng, sale_trouble, spread=2.0)

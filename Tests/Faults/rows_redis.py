@@ -1,0 +1,258 @@
+"""Rows about Redis: killed, emptied, failed over, full. Each on a stack of its own, which it harms."""
+
+import shutil
+import subprocess
+import time
+
+from buyers import Caller, NoAnswer, Sale, token
+from cases import row
+from judge import judge
+from proxy import DOWN, UP, Proxy
+from scenes import expect, expect_alive, troubled_sale
+from servers import Redis, until
+
+
+@row(7)
+def redis_is_killed(bench, rng):
+    """kill -9 during a sale, and a restart on what it had synced: no accepted request is lost."""
+    stack = bench.new_stack().up()
+
+    def trouble(sale):
+        for _ in range(2):
+            time.sleep(rng.uniform(0.2, 0.8))
+            stack.redis.kill()
+            time.sleep(rng.uniform(0, 1))
+            stack.redis.start()
+
+    verdict = troubled_sale(stack, rng, trouble, spread=3.0)
+    expect_alive(*stack.roles.values())
+    return verdict
+
+
+def sell_rest(sale, buyers=12):
+    """After a loss: whoever comes now gets what is left, and nothing twice."""
+    sale.finish(30)
+    later = [sale.add("buy", 1) for _ in range(buyers)]
+    sale.start(seconds=60).finish(90)
+    return later
+
+
+def judge_after_loss(sale):
+    """What must hold after Redis forgot: nothing is sold twice, everything paid is delivered, the rest is sold."""
+    later = sell_rest(sale)
+    verdict = judge(sale, lost=True)
+    for buyer in later:
+        if buyer.final not in ("purchased", "sold_out") and buyer.refusal != (410, "sold_out"):
+            verdict.violations.append(f"I4 came after the loss: {buyer} {buyer.problems}")
+    # Told `purchased` stays true, whatever was forgotten.
+    for buyer in sale.buyers:
+        verdict.violations += [f"I4 {buyer}: {text}" for text in buyer.problems if "was told purchased" in text]
+    expect(verdict.sold > 0, "nothing was sold")
+    return verdict
+
+
+def check_told(sale, verdict):
+    """Whoever lost their place is told so, and does not wait for ever."""
+    for buyer in sale.buyers:
+        if not buyer.request or buyer.final or buyer.refusal:
+            continue
+        try:
+            status, answer = buyer.caller.once("GET", f"/api/request/{buyer.request}")
+        except Exception as problem:
+            status, answer = 0, problem
+        if status == 503:
+            verdict.violations.append(f"I4 lost with Redis and told to come back for ever: {buyer} {answer}")
+            return
+
+
+@row(8, cost=45)
+def redis_is_flushed(bench, rng):
+    """FLUSHALL during a sale: the line is lost, and that is all that is lost."""
+    stack = bench.new_stack().up()
+    sale = Sale(stack, rng, seats=10, hold_seconds=3)
+    sale.await_open()
+    stack.set_provider(latency=600)
+    # Some are paying, some hold seats, some wait in line. The line is forgotten, so they do not wait for ever.
+    sale.crowd(16, ("buy", "pay", "leave"), (1,)).start(seconds=15)
+    time.sleep(rng.uniform(0.1, 1.0))
+    stack.redis.client.flushall()
+    stack.set_provider()
+    sale.await_open(40)
+    verdict = judge_after_loss(sale)
+    expect_alive(*stack.roles.values())
+    return verdict
+
+
+@row(8, cost=45)
+def payments_survive_a_flush(bench, rng):
+    """FLUSHALL while the provider has authorised and nothing is committed: the intent's row finishes it.
+
+    The worker dies right after the authorisation, and Redis forgets the entry. What remains is one row.
+    """
+    verdict, sale = authorised_and_forgotten(bench.new_stack().up(), rng)
+    return verdict
+
+
+def authorised_and_forgotten(stack, rng):
+    stack.end("worker-b")
+    sick = stack.start("sick-worker", "worker", fault="confirm.authorise:after:kill:1")
+    until(lambda: len(stack.partitions_of(sick)) == 16, what="the worker's partitions")
+    sale = Sale(stack, rng, seats=2, hold_seconds=20)
+    sale.await_open()
+    sale.add("pay")
+    sale.start(seconds=15)
+    until(lambda: not sick.alive, what="the kill")
+    stack.redis.client.flushall()
+    stack.start("worker-b", "worker")
+    sale.finish()
+    # Payments that stall are taken up after a minute, scaled.
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        if all(payment["status"] != "requires_capture" for payment in stack.payments(sale.event)):
+            break
+        time.sleep(0.5)
+    return judge(sale, lost=True), sale
+
+
+@row(8, cost=40)
+def a_payment_from_before_the_flush_meets_a_later_sale_of_its_seat(bench, rng):
+    """An entry that was taken before Redis forgot everything reaches PostgreSQL after its seat was sold again."""
+    verdict, _ = seat_sold_again(bench.new_stack().up(), rng)
+    return verdict
+
+
+def seat_sold_again(stack, rng):
+    """One seat, two buyers, of whom the first one's payment comes late. Returns verdict and sale."""
+    stack.end("worker-b")
+    sick = stack.start("sick-worker", "worker", fault="confirm.intent:before:stop:1")
+    until(lambda: len(stack.partitions_of(sick)) == 16, what="the worker's partitions")
+    sale = Sale(stack, rng, seats=1, hold_seconds=20)
+    sale.await_open()
+    sale.add("buy")
+    sale.start(seconds=15)
+    until(lambda: sick.is_stopped, what="the stop")
+    stack.redis.client.flushall()
+    stack.start("worker-b", "worker")
+    sale.await_open(40)
+    second = sale.add("buy")
+    sale.start(seconds=40)
+    until(lambda: second.final or not second.is_alive(), 40, "the second buyer's end")
+    sick.resume()
+    sale.finish()
+    time.sleep(3)
+    verdict = judge(sale, lost=True)
+    return verdict, sale
+
+
+@row(8, cost=50)
+def failover_to_a_replica_that_lags(bench, rng):
+    """A replica that missed the last second is promoted: places may be lost, no seat is sold twice."""
+    stack = bench.new_stack()
+    primary = stack.redis
+    link = Proxy(primary.port)
+    replica = Redis(stack.directory / "replica", stack.ports.take(), stack.logs)
+    replica.start(replicaof=f"127.0.0.1 {link.port}", repl_diskless_load="disabled")
+    front = Proxy(primary.port)
+    stack.redis_url = f"redis://127.0.0.1:{front.port}/0"
+    start = stack.environment
+    stack.environment = lambda **changes: start(**{"redis_url": stack.redis_url, **changes})
+    try:
+        stack.up()
+        until(lambda: replica.client.info("replication")["master_link_status"] == "up", 30, "the replica")
+        sale = Sale(stack, rng, seats=10, hold_seconds=3)
+        sale.await_open()
+        stack.set_provider(latency=300)
+        sale.crowd(8, ("buy", "pay"), (1,)).start(seconds=25)
+        time.sleep(rng.uniform(0.3, 0.8))
+        link.hold(UP, DOWN)
+        sale.crowd(8, ("buy", "pay"), (1,)).start(seconds=25, spread=0.8)
+        time.sleep(rng.uniform(0.5, 1.0))
+        primary.kill()
+        link.refuse()
+        replica.client.execute_command("REPLICAOF", "NO", "ONE")
+        front.target = replica.port
+        front.cut()
+        stack.redis = replica
+        stack.set_provider()
+        sale.await_open(40)
+        verdict = judge_after_loss(sale)
+        expect_alive(*stack.roles.values())
+        return verdict
+    finally:
+        link.close()
+        front.close()
+        if primary is not stack.redis:
+            primary.remove()
+
+
+@row(9)
+def redis_comes_back_empty(bench, rng):
+    """Restarted without its data: functions and groups are made anew, nothing crashes, and the sale goes on."""
+    stack = bench.new_stack().up()
+    sale = Sale(stack, rng, seats=10, hold_seconds=3)
+    sale.await_open()
+    stack.set_provider(latency=400)
+    sale.crowd(16, ("buy", "pay", "leave"), (1,)).start(seconds=15)
+    time.sleep(rng.uniform(0.1, 0.8))
+    stack.redis.kill()
+    stack.set_provider()
+    shutil.rmtree(stack.redis.directory)
+    time.sleep(rng.uniform(0, 1))
+    stack.redis.start()
+    sale.await_open(40)
+    verdict = judge_after_loss(sale)
+    expect_alive(*stack.roles.values())
+    return verdict
+
+
+@row(10)
+def redis_is_out_of_memory(bench, rng):
+    """With its memory used up no place is given out, and none is promised; afterwards everyone gets theirs."""
+    stack = bench.new_stack().up()
+    client = stack.redis.client
+    refused = []
+
+    def trouble(sale):
+        client.config_set("maxmemory", 1)
+        deadline = time.monotonic() + 2.5
+        while time.monotonic() < deadline:
+            refused.append(ask(stack, sale, f"probe-{len(refused)}"))
+            time.sleep(0.1)
+        client.config_set("maxmemory", 0)
+
+    verdict = troubled_sale(stack, rng, trouble, spread=4.0)
+    expect(refused and all(status in (503, 410) for status in refused), f"answers without memory: {refused}")
+    expect_alive(*stack.roles.values())
+    return verdict
+
+
+def ask(stack, sale, user):
+    """The answer to one attempt to reserve, by somebody who is not among the buyers."""
+    try:
+        status, _ = Caller([stack.url], token(stack, user)).once(
+            "POST", "/api/ticket/reserve", {"event_id": sale.event, "quantity": 1}
+        )
+        return status
+    except NoAnswer:
+        return None
+
+
+@row(10)
+def the_disk_of_redis_is_full(bench, rng):
+    """Its file cannot grow any more, in the midst of a write: what was answered 202 is on the disk."""
+    stack = bench.new_stack().up()
+
+    def trouble(sale):
+        process = stack.redis.process
+        size = sum(path.stat().st_size for path in stack.redis.directory.rglob("*.aof"))
+        # A little further and writing fails, as on a full disk.
+        limit = size + rng.randint(200, 4000)
+        subprocess.run(["prlimit", "--pid", str(process.pid), f"--fsize={limit}"], check=True)
+        until(lambda: not process.alive, 30, "Redis to give up")
+        time.sleep(rng.uniform(0.2, 1))
+        # There is room again.
+        stack.redis.start(aof_load_truncated="yes")
+
+    verdict = troubled_sale(stack, rng, trouble, spread=3.0)
+    expect_alive(*stack.roles.values())
+    return verdict
