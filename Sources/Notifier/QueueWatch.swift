@@ -168,13 +168,21 @@ package final class EventWatch {
   }
 
   fileprivate func replace(_ document: QueueDocument?, cancelled: [Int]) {
-    self.cancelled.formUnion(cancelled)
     guard let document else {
       self.document = nil
-      wakeAll()
+      forget()
       return
     }
     adopt(document)
+    self.cancelled.formUnion(cancelled)
+  }
+
+  /// The queue is gone, or another one: what was known of its places says nothing about those of the next.
+  private func forget() {
+    trust += 1
+    records = [:]
+    cancelled = []
+    wakeAll()
   }
 
   private func adopt(_ new: QueueDocument) {
@@ -182,12 +190,7 @@ package final class EventWatch {
     if let document, document.generation == new.generation, new.version < document.version { return }
     let old = document
     document = new
-    if let old, old.generation != new.generation {
-      records = [:]
-      cancelled = []
-      wakeAll()
-      return
-    }
+    if let old, old.generation != new.generation { return forget() }
     // Those who left a line that has ended since keep their own answer.
     if cancelled.count > 1_000, new.soldOutUpTo < new.head, new.closedUpTo < new.head {
       cancelled = cancelled.filter { $0 > new.head }
