@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import Callable
 
-from servers import BINARY, clean_environment
+from servers import BINARY, Failure, clean_environment
 
 ROWS = {}
 SABOTAGES = {}
@@ -23,7 +23,7 @@ class Case:
     tags: set = field(default_factory=set)
 
     def __str__(self):
-        return f"row {self.row:2} {self.name}"
+        return f"row {self.row:2} {self.name}" if self.row else f"sabotage {self.name}"
 
 
 def row(number, cost=15, name=None):
@@ -38,10 +38,20 @@ def row(number, cost=15, name=None):
 
 
 def sabotage(title, cost=30):
-    """Registers a function that breaks one protection on purpose and returns what the judge then says."""
+    """Registers a function that breaks one protection on purpose and returns what the judge then says.
+
+    It passes if the judge finds something.
+    """
 
     def register(function):
-        SABOTAGES[title] = Case(0, title, function, cost)
+        def run(bench, rng):
+            verdict = function(bench, rng)
+            if not verdict.violations:
+                raise Failure("nobody noticed")
+            verdict.caught, verdict.violations = verdict.violations, []
+            return verdict
+
+        SABOTAGES[title] = Case(0, title, run, cost)
         return function
 
     return register

@@ -24,14 +24,8 @@ class Verdict:
     sold: int = 0
     captured: int = 0
     violations: list = field(default_factory=list)
-
-    def add(self, other):
-        self.requests += other.requests
-        self.accepted += other.accepted
-        self.sold += other.sold
-        self.captured += other.captured
-        self.violations += other.violations
-        return self
+    # What a sabotage was noticed by.
+    caught: list = field(default_factory=list)
 
 
 def judge(sale, pending=0, lost=False):

@@ -1,7 +1,8 @@
 """Rows about processes: killed, stopped, told to end, or two where one should be."""
 
+import os
+import re
 import shutil
-import signal
 import time
 
 from buyers import VISA, Sale
@@ -10,6 +11,14 @@ from judge import judge
 from proxy import DOWN, Proxy
 from scenes import expect, repeatedly, troubled_sale
 from servers import BINARY, TAKEOVER_PERCENT, until
+
+def library_code(client):
+    """The text of the functions, as Redis has it."""
+    library = client.execute_command("FUNCTION", "LIST", "WITHCODE")[0]
+    if isinstance(library, dict):
+        return library["library_code"]
+    return library[library.index("library_code") + 1]
+
 
 LEASE_SECONDS = 4 * TAKEOVER_PERCENT / 100
 
@@ -76,27 +85,32 @@ def a_stopped_owner_comes_back_mid_batch(bench, rng):
 
     The zombie's write must be refused: everything was decided by its successor meanwhile.
     """
-    stack = bench.shared_stack()
+    verdict, sale = zombie_scene(bench.shared_stack(), rng)
+    expect(len(sale.purchases) == 6, f"{len(sale.purchases)} of 6 seats were sold")
+    return verdict
+
+
+def zombie_scene(stack, rng, must_be_refused=True):
     stack.end("worker-b")
     zombie = stack.start("zombie", "worker", fault="reserve.commit:before:stop:1")
     until(lambda: len(stack.partitions_of(zombie)) == 16, what="the worker's partitions")
     sale = Sale(stack, rng, seats=6, hold_seconds=20)
     # The first write of a lane may be that it is idle; a batch or that, the epoch is what counts.
-    sale.crowd(16, ("buy", "pay"), (1,)).start()
+    sale.crowd(16, ("buy", "pay"), (1,)).start(seconds=60)
     until(lambda: zombie.is_stopped, what="the stop")
     successor = stack.start("worker-b", "worker")
     until(lambda: sale.event % 16 in stack.partitions_of(successor), what="the successor's lease")
-    sale.finish()
+    sale.finish(70)
     zombie.resume()
-    until(
-        lambda: "replaced by a newer owner" in zombie.log or "lease lost" in zombie.log, 20,
-        "the zombie to learn that it was replaced",
-    )  # fmt: skip
-    time.sleep(0.5)
+    if must_be_refused:
+        until(
+            lambda: "replaced by a newer owner" in zombie.log or "lease lost" in zombie.log, 20,
+            "the zombie to learn that it was replaced",
+        )  # fmt: skip
+    time.sleep(1)
     verdict = judge(sale)
     stack.end("zombie")
-    expect(len(sale.purchases) == 6, f"{len(sale.purchases)} of 6 seats were sold")
-    return verdict
+    return verdict, sale
 
 
 @row(5)
@@ -362,8 +376,6 @@ def a_rolling_deploy(bench, rng):
 
     `ONSALE_OLD_BINARY` names the version before; without it the same version is old and new.
     """
-    import os
-
     stack = bench.shared_stack()
     old = os.environ.get("ONSALE_OLD_BINARY", BINARY)
     new = stack.directory / "onsale-new"
@@ -400,13 +412,10 @@ def a_newer_function_library_is_left_alone(bench, rng):
     """A newer version has loaded its functions: this one uses them, and does not put its own in their place."""
     stack = bench.new_stack().up()
     client = stack.redis.client
-    library = client.execute_command("FUNCTION", "LIST", "WITHCODE")[0]
-    code = library[library.index("library_code") + 1] if isinstance(library, list) else library["library_code"]
-    newer = code.replace("callback=function() return 1 end", "callback=function() return 99 end")
-    if newer == code:
-        import re
-
-        newer = re.sub(r"callback=function\(\) return \d+ end", "callback=function() return 99 end", code)
+    newer, count = re.subn(
+        r"callback=function\(\) return \d+ end", "callback=function() return 99 end", library_code(client)
+    )
+    expect(count == 1, "the library's version was not found")
     client.execute_command("FUNCTION", "LOAD", "REPLACE", newer)
 
     def trouble(sale):

@@ -24,6 +24,7 @@ import rows_postgres
 import rows_provider
 import rows_redis
 import rows_workers
+import sabotage
 from buyers import seeded
 from cases import ROWS, SABOTAGES
 from judge import run_audit
@@ -31,7 +32,7 @@ from points import generated
 from servers import ROOT, Machinery, Stack, end_all
 
 # Imported for the cases that they register.
-THEMES = (rows_crowd, rows_network, rows_postgres, rows_provider, rows_redis, rows_workers)
+THEMES = (rows_crowd, rows_network, rows_postgres, rows_provider, rows_redis, rows_workers, sabotage)
 RESULTS = ROOT / "test-results" / "faults"
 
 
@@ -159,6 +160,8 @@ class Run:
             done = self.passed + len(self.failed)
             told = f"{verdict.requests} requests, {verdict.sold} sold" if verdict else ""
             say(f"[{done}/{self.total}] {case}: {'FAILED' if problems else 'ok'}, {seconds:.1f} s, {told}")
+            for finding in (verdict.caught if verdict else [])[:3]:
+                say(f"    noticed: {finding[:300]}")
             for problem in problems[:10]:
                 say("    " + problem.replace("\n", "\n    ")[:600])
             if logs:
@@ -171,7 +174,7 @@ class Run:
         for number in sorted(self.rows):
             f = self.rows[number]
             say(
-                f"| {number} | {f['runs']} | {f['requests']:,} | {f['accepted']:,} | {f['sold']:,} "
+                f"| {number or 'sabotages, noticed'} | {f['runs']} | {f['requests']:,} | {f['accepted']:,} | {f['sold']:,} "
                 f"| {f['captured']:,} | {f['milliseconds'] / 1000 / f['runs']:.1f} | {f['violations']} |"
             )
         say(f"seed {self.options.seed}, {time.monotonic() - self.started:.0f} s")

@@ -1,0 +1,113 @@
+"""Breaks one protection at a time on purpose, and shows that the judge notices.
+
+Nothing in the program helps with this: what is broken is the test's own database, its own Redis, or the network in
+between. The same scenes run unbroken among the rows, where they must come to nothing.
+"""
+
+import re
+import uuid
+
+from buyers import Sale
+from cases import sabotage
+from judge import judge
+from proxy import UP, Proxy
+from rows_redis import authorised_and_forgotten, seat_sold_again
+from rows_workers import library_code, zombie_scene
+from scenes import expect, troubled_sale
+from servers import until
+
+
+@sabotage("without the unique constraint")
+def without_the_unique_constraint(bench, rng):
+    """A ticket may be claimed twice: a payment from before a loss of Redis meets one from after it."""
+    stack = bench.new_stack().up()
+    stack.sql("ALTER TABLE claim DROP CONSTRAINT claim_pkey")
+    verdict, _ = seat_sold_again(stack, rng, while_paying=True)
+    return verdict
+
+
+@sabotage("without the epoch check")
+def without_the_epoch_check(bench, rng):
+    """Redis believes everyone who says that they own a partition: an owner that slept writes down old decisions."""
+    stack = bench.new_stack().up()
+    client = stack.redis.client
+    code = library_code(client)
+    # The same version: the roles leave it alone.
+    broken, count = re.subn(
+        r"local function is_owner\(m, epoch\).*?\bend\n", "local function is_owner(m, epoch) return true end\n", code,
+        flags=re.DOTALL,
+    )  # fmt: skip
+    expect(count == 1, "the epoch check was not found")
+    client.execute_command("FUNCTION", "LOAD", "REPLACE", broken)
+    verdict, _ = zombie_scene(stack, rng, must_be_refused=False)
+    return verdict
+
+
+@sabotage("without the idempotency key")
+def without_the_idempotency_key(bench, rng):
+    """Every attempt has a key of its own on its way to the provider, who is silent after half of the effects."""
+    stack = bench.new_stack().up(workers=())
+    proxy = Proxy(stack.payment_port)
+
+    def other_key(match):
+        # As long as the true one, so that nothing else of the request changes.
+        return match[1] + uuid.uuid4().hex.encode()[: len(match[2])].ljust(len(match[2]), b"x")
+
+    def watch(way, data):
+        return re.sub(rb"(?i)(idempotency-key: *)([^\r\n]+)", other_key, data) if way == UP else data
+
+    proxy.watch = watch
+    stack.start("worker-b", "worker", payment_url=f"http://127.0.0.1:{proxy.port}")
+    stack.set_provider(timeout_after_rate=0.5, hang_ms=200, seed=rng.randrange(1_000_000))
+    try:
+        return troubled_sale(stack, rng, lambda sale: None, buyers=12, seats=12, plans=("buy", "pay"))
+    finally:
+        proxy.close()
+
+
+@sabotage("with entries acknowledged too early")
+def acknowledged_too_early(bench, rng):
+    """Entries of the confirm lane count as done when they are taken; the worker that took some is killed."""
+    stack = bench.new_stack().up(workers=())
+    proxy = Proxy(stack.redis.port)
+
+    def watch(way, data):
+        # One argument more makes Redis forget who took an entry.
+        if way == UP and b"XREADGROUP" in data:
+            data = data.replace(b"*9\r\n$10\r\nXREADGROUP", b"*10\r\n$10\r\nXREADGROUP")
+            data = data.replace(b"$7\r\nSTREAMS\r\n", b"$5\r\nNOACK\r\n$7\r\nSTREAMS\r\n")
+        return data
+
+    proxy.watch = watch
+    early = {"redis_url": f"redis://127.0.0.1:{proxy.port}/0"}
+    sick = stack.start("sick-worker", "worker", fault="confirm.intent:before:kill:1", **early)
+    try:
+        until(lambda: len(stack.partitions_of(sick)) == 16, what="the worker's partitions")
+        sale = Sale(stack, rng, seats=6, hold_seconds=4)
+        sale.await_open()
+        sale.crowd(6, ("buy", "pay"), (1,)).start(seconds=25)
+        until(lambda: not sick.alive, what="the kill")
+        stack.start("worker-b", "worker", **early)
+        sale.finish(40)
+        return judge(sale)
+    finally:
+        proxy.close()
+
+
+@sabotage("without the intent's row")
+def without_the_intent(bench, rng):
+    """The payment's intent is gone with its transaction: nothing remembers an authorisation that Redis forgot."""
+    stack = bench.new_stack().up()
+    stack.sql(
+        "CREATE FUNCTION forget_intent() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "DELETE FROM claim WHERE event_id = NEW.event_id AND generation = NEW.generation AND position = NEW.position; "
+        "DELETE FROM purchase WHERE event_id = NEW.event_id AND generation = NEW.generation "
+        "AND position = NEW.position AND state = 'paying'; RETURN NULL; END $$"
+    )
+    stack.sql(
+        "CREATE CONSTRAINT TRIGGER forget_intent AFTER INSERT ON purchase DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION forget_intent()"
+    )
+    verdict, _ = authorised_and_forgotten(stack, rng)
+    return verdict
+
