@@ -140,6 +140,7 @@ class PointCase:
                 raise Failure(f"{self.sick} ended with {process.code}, not by the kill")
             time.sleep(0.1)
             self.start_sick()
+            self.process.await_log('"message":"ready"')
         elif self.action == "stop":
             until(lambda: process.is_stopped, what="the stop")
             time.sleep(STOP_SECONDS)

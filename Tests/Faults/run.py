@@ -33,6 +33,8 @@ from servers import ROOT, Machinery, Stack, end_all
 
 # Imported for the cases that they register.
 THEMES = (rows_crowd, rows_network, rows_postgres, rows_provider, rows_redis, rows_workers, sabotage)
+# Seconds; what takes longer is for the whole run.
+LONGEST_SELECTED = 40
 RESULTS = ROOT / "test-results" / "faults"
 
 
@@ -187,33 +189,35 @@ def say(text):
 
 
 def chosen_cases(options):
-    if options.sabotage:
-        return list(SABOTAGES.values())
     points = set(options.points.split(",")) if options.points else None
-    cases = generated(points)
-    if not points:
+    cases = [] if options.sabotage else generated(points)
+    if not points and not options.sabotage:
         cases += [case for number in sorted(ROWS) for case in ROWS[number]]
     if options.rows:
         wanted = {int(number) for number in options.rows.split(",")}
         cases = [case for case in cases if case.row in wanted]
+    if not (options.rows or points):
+        cases += SABOTAGES.values()
     if options.only:
         cases = [case for case in cases if options.only in case.name]
-    if not (options.rows or points or options.only or options.selection):
-        cases += SABOTAGES.values()
-    if options.selection:
-        # Of each row something, in an order that the seed chooses; the time decides how far it goes.
-        rng = random.Random(options.seed)
-        by_row = collections.defaultdict(list)
-        for case in cases:
+    return selection(cases, options.seed) if options.selection else cases
+
+
+def selection(cases, seed):
+    """Of each row something, in an order that the seed chooses; the time decides how far it goes."""
+    rng = random.Random(seed)
+    by_row = collections.defaultdict(list)
+    for case in cases:
+        if case.cost <= LONGEST_SELECTED:
             by_row[case.row].append(case)
-        for group in by_row.values():
-            rng.shuffle(group)
-        rows = list(by_row)
-        cases = []
-        while any(by_row.values()):
-            rng.shuffle(rows)
-            cases += [by_row[number].pop() for number in rows if by_row[number]]
-    return cases
+    for group in by_row.values():
+        rng.shuffle(group)
+    rows = list(by_row)
+    order = []
+    while any(by_row.values()):
+        rng.shuffle(rows)
+        order += [by_row[number].pop() for number in rows if by_row[number]]
+    return order
 
 
 def main():
