@@ -359,6 +359,10 @@ class Sale:
         return self
 
     @property
+    def is_over(self):
+        return not any(buyer.is_alive() for buyer in self.buyers)
+
+    @property
     def requests(self):
         return sum(buyer.caller.calls for buyer in self.buyers)
 

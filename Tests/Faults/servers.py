@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -520,15 +521,23 @@ class Stack:
             faults["latency_ms"] = {"mean": faults.pop("latency"), "spread": 0}
         self.stub("POST", "/stub/faults", faults)
 
-    def stub(self, method, path, body=None):
+    def stub(self, method, path, body=None, form=None):
+        data = None if body is None else json.dumps(body).encode()
+        if form:
+            data = urllib.parse.urlencode(form).encode()
         request = urllib.request.Request(
-            self.payment_url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {PAYMENT_KEY}", "Content-Type": "application/json"},
+            self.payment_url + path, method=method, data=data, headers={"Authorization": f"Bearer {PAYMENT_KEY}"}
         )
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
             return json.loads(answer.read())
+
+    def authorise(self, reference):
+        """Reserves money at the provider, as a worker does, for nobody; returns the payment."""
+        fields = {
+            "amount": 2500, "currency": "usd", "payment_method": "pm_card_visa", "payment_method_types[0]": "card",
+            "confirm": "true", "capture_method": "manual", "metadata[onsale_reference]": reference,
+        }  # fmt: skip
+        return self.stub("POST", "/v1/payment_intents", form=fields)
 
     def payments(self, event):
         """All payments of an event in the provider's books."""
