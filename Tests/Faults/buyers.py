@@ -251,6 +251,10 @@ class Buyer(threading.Thread):
         return answer if status == 200 else {}
 
     @property
+    def first_position(self):
+        return self.earlier[0] if self.earlier else self.position
+
+    @property
     def states(self):
         return [state for state, _ in self.history]
 

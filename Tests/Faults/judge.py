@@ -160,16 +160,14 @@ def check_places(accepted, violations):
     for position, times in positions.items():
         if times > 1:
             violations.append(f"I8 position {position} was given to {times} buyers")
-    # Whoever had an answer before another asked stands before them.
-    by_time = sorted(accepted, key=lambda buyer: buyer.accepted_at)
-    highest, latest = 0, 0.0
+    # Whoever had an answer before another asked stands before them; of those who came again, the first time counts.
+    by_answer = sorted(accepted, key=lambda buyer: buyer.accepted_at)
+    highest, index = 0, 0
     for buyer in sorted(accepted, key=lambda buyer: buyer.asked_at):
-        for earlier in by_time:
-            if earlier.accepted_at >= buyer.asked_at:
-                break
-            if earlier.position > highest:
-                highest, latest = earlier.position, earlier.accepted_at
-        if buyer.position < highest and latest < buyer.asked_at:
+        while index < len(by_answer) and by_answer[index].accepted_at < buyer.asked_at:
+            highest = max(highest, by_answer[index].first_position)
+            index += 1
+        if buyer.first_position < highest:
             violations.append(f"I5 {buyer} asked after position {highest} was given out")
 
 
@@ -191,7 +189,24 @@ def check_counts(sale, report, verdict, pending):
     if figures is None:
         verdict.violations.append("I8 the audit does not know the event")
         return
-    places = [place for buyer in sale.buyers if buyer.request for place in (buyer.position, *buyer.earlier)]
-    known = len(set(places))
-    if figures["accepted"] != known:
-        verdict.violations.append(f"I8 {figures['accepted']} places were given out, and {known} buyers know of one")
+    places = {place: buyer for buyer in sale.buyers if buyer.request for place in (buyer.position, *buyer.earlier)}
+    if figures["accepted"] != len(places):
+        verdict.violations.append(
+            f"I8 {figures['accepted']} places were given out, and buyers know of {len(places)}; "
+            + "; ".join(strangers(sale, figures["accepted"], places))
+        )
+
+
+def strangers(sale, last, places):
+    """Says of places that nobody knows whose they are: of the buyer who has another one under the same name."""
+    records = {}
+    for position in range(1, last + 1):
+        text = sale.stack.redis.client.hget(f"{sale.prefix}r:{position // 100}", str(position % 100))
+        records[position] = text.split("|") if text else None
+    for position in sorted(set(records) - set(places)):
+        record = records[position]
+        owner = next(
+            (places[p] for p, other in records.items() if p in places and record and other and other[-1] == record[-1]),
+            "nobody who has a record",
+        )
+        yield f"{position} is {record and record[0]} and belongs to {owner}"

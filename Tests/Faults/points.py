@@ -57,17 +57,21 @@ class Course:
         """The fault struck, and the process is well again or replaced."""
 
 
-class PointCase:
-    """One fault point, side and action, on a stack that is used for many of them."""
+def point_case(point, side, action, course):
+    """What runs one fault point, side and action."""
+    return lambda bench, rng: PointRun(point, side, action, course, bench.shared_stack(), rng).carry_out()
 
-    def __init__(self, point, side, action, course):
+
+class PointRun:
+    """One run of one fault point, side and action, on a stack that is used for many of them."""
+
+    def __init__(self, point, side, action, course, stack, rng):
         self.point, self.side, self.action = point, side, action
-        self.course_type = course
+        self.stack, self.rng = stack, rng
+        self.course = course(self)
 
-    def __call__(self, bench, rng):
-        self.rng = rng
-        self.stack = stack = bench.shared_stack()
-        self.course = course = self.course_type(self)
+    def carry_out(self):
+        stack, rng, course = self.stack, self.rng, self.course
         self.role, self.sick = course.role, f"sick-{course.role}"
         passage = rng.randint(1, course.passages)
         spec = f"{self.point}:{self.side}:{self.action}:{passage}:{DELAY_MILLISECONDS}"
@@ -420,7 +424,7 @@ def generated(only=None):
             continue
         for action in ACTIONS:
             for side in SIDES:
-                run = PointCase(point, side, action, COURSES[point])
+                run = point_case(point, side, action, COURSES[point])
                 cost = 14 if action == "stop" else 9
                 cases.append(Case(number, f"{point} {side} {action}", run, cost, point))
     return cases
