@@ -128,9 +128,15 @@ package final class Notifier {
     if let status = event.status(id.position) { return status }
     let record = try await watch.record(event, id.position)
     guard let document = event.document, document.generation == id.generation else { return nil }
-    // Without a record it ended with everyone in line; or there should be one, and nothing can be said.
-    return record.map { RequestStatus(position: id.position, document: document, record: $0) }
-      ?? RequestStatus(position: id.position, document: document)
+    if let record { return RequestStatus(position: id.position, document: document, record: record) }
+    // A closed queue may be leaving Redis right now, records before the rest: PostgreSQL has them since before.
+    if document.state == EventState.closed.rawValue, let past = try await past.status(Self.key(id)),
+      past.reason != "queue_lost"
+    {
+      return past
+    }
+    // It ended with everyone in line; or there should be a record, and nothing can be said.
+    return RequestStatus(position: id.position, document: document)
   }
 
   private func respondNow(_ text: String, _ id: RequestID, _ event: EventWatch) async throws -> HTTPResponse {
