@@ -44,9 +44,9 @@ def judge_after_loss(sale):
     for buyer in later:
         if buyer.final not in ("purchased", "sold_out") and buyer.refusal != (410, "sold_out"):
             verdict.violations.append(f"I4 came after the loss: {buyer} {buyer.problems}")
-    # Told `purchased` stays true, whatever was forgotten.
+    # What was told as final stays true, whatever was forgotten.
     for buyer in sale.buyers:
-        verdict.violations += [f"I4 {buyer}: {text}" for text in buyer.problems if "was told purchased" in text]
+        verdict.violations += [f"I4 {buyer}: {text}" for text in buyer.problems if "was told" in text]
     expect(verdict.sold > 0, "nothing was sold")
     return verdict
 
