@@ -34,6 +34,17 @@ package struct Authenticator {
     guard claims.role == .organizer else { throw Problem(403, "forbidden", "This is for organizers.") }
     return claims
   }
+
+  /// What a request of anybody but an organizer is answered; for routes whose bodies are large, before they are
+  /// received.
+  package func refusesAllButOrganizers(_ request: HTTPRequest) -> HTTPResponse? {
+    do throws(Problem) {
+      _ = try organizer(request)
+      return nil
+    } catch {
+      return error.response
+    }
+  }
 }
 
 /// Answers by a task; whatever `body` throws becomes a problem.

@@ -33,8 +33,9 @@ package final class Admin {
   package func addRoutes(to router: inout Router) {
     let event = "/api/admin/events/{id}"
     router.on(.get, "/api/admin/events") { [self] request in checked { try list(request) } }
-    router.on(.post, "/api/admin/events", maximumBody: Self.maximumEventBody) { [self] request in
-      checked { try create(request) }
+    let refuse = authenticator.refusesAllButOrganizers
+    router.on(.post, "/api/admin/events", maximumBody: Self.maximumEventBody, refuse: refuse) {
+      [self] request in checked { try create(request) }
     }
     router.on(.put, event) { [self] request in checked { try update(request) } }
     move(&router, event + "/open", to: .open, from: nil)
@@ -43,8 +44,8 @@ package final class Admin {
     move(&router, event + "/close", to: .closed, from: nil)
     router.on(.put, event + "/message") { [self] request in checked { try setMessage(request) } }
     router.on(.put, event + "/rate") { [self] request in checked { try setRate(request) } }
-    router.on(.post, event + "/tickets", maximumBody: TicketUpload.maximumBody) { [self] request in
-      checked { try addTickets(request) }
+    router.on(.post, event + "/tickets", maximumBody: TicketUpload.maximumBody, refuse: refuse) {
+      [self] request in checked { try addTickets(request) }
     }
     router.on(.get, event + "/stats") { [self] request in checked { try stats(request) } }
     router.on(.get, event + "/log") { [self] request in checked { try log(request) } }
@@ -77,15 +78,16 @@ package final class Admin {
   // MARK: Changing
 
   private func update(_ request: HTTPRequest) throws -> HTTPAnswer {
-    _ = try authenticator.organizer(request)
+    let who = try authenticator.organizer(request).user
     let changes = try EventInput.changes(Fields(body: request))
-    return try change(request) { events, id, who in try await events.update(event: id, changes, by: who) }
+    return try change(request) { events, id in try await events.update(event: id, changes, by: who) }
   }
 
   private func move(_ router: inout Router, _ pattern: String, to state: EventState, from: Set<EventState>?) {
     router.on(.post, pattern) { [self] request in
       checked {
-        try change(request) { events, id, who in
+        let who = try authenticator.organizer(request).user
+        return try change(request) { events, id in
           try await events.move(event: id, to: state, from: from, by: who)
         }
       }
@@ -93,27 +95,26 @@ package final class Admin {
   }
 
   private func setMessage(_ request: HTTPRequest) throws -> HTTPAnswer {
-    _ = try authenticator.organizer(request)
+    let who = try authenticator.organizer(request).user
     let message = try Fields(body: request).optionalString("message", max: Limits.messageBytes) ?? ""
-    return try change(request) { events, id, who in
+    return try change(request) { events, id in
       try await events.setMessage(event: id, message, by: who)
     }
   }
 
   private func setRate(_ request: HTTPRequest) throws -> HTTPAnswer {
-    _ = try authenticator.organizer(request)
+    let who = try authenticator.organizer(request).user
     let rate = try EventInput.rate(Fields(body: request))
-    return try change(request) { events, id, who in try await events.setRate(event: id, rate, by: who) }
+    return try change(request) { events, id in try await events.setRate(event: id, rate, by: who) }
   }
 
   private func change(
     _ request: HTTPRequest,
-    _ body: @escaping @LoopActor (EventStore, Int, String) async throws -> EventSettings
+    _ body: @escaping @LoopActor (EventStore, Int) async throws -> EventSettings
   ) throws -> HTTPAnswer {
-    let who = try authenticator.organizer(request).user
     let id = try request.eventID()
     return answer { [self] in
-      let settings = try await body(events, id, who)
+      let settings = try await body(events, id)
       let published = await publish(settings)
       return .json(
         200,

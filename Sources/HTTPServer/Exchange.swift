@@ -61,7 +61,6 @@ final class Exchange {
     pathBytes = UnsafeBufferPointer(
       start: UnsafeRawPointer(path).assumingMemoryBound(to: UInt8.self), count: count)
     route = nil
-    if !body.isEmpty { body = [] }
     if !values.isEmpty { values.removeAll(keepingCapacity: true) }
     if !queryItems.isEmpty { queryItems = [] }
     answer = nil
@@ -74,6 +73,8 @@ final class Exchange {
 
   /// Ends it: the connection's memory is about to be reused.
   func end() {
+    // Not kept for an idle connection.
+    if !body.isEmpty { body = [] }
     connection = nil
     peer = nil
     pathBytes = UnsafeBufferPointer(start: nil, count: 0)

@@ -7,6 +7,8 @@ package struct HTTPResponse: Sendable {
   package var status: Int
   package var headers: Headers
   package var body: [UInt8]
+  /// Held until the last byte is sent, so that whoever made a large body can tell whether it is still in memory.
+  package var source: (any AnyObject & Sendable)?
 
   package init(status: Int, headers: Headers = [], body: [UInt8] = []) {
     self.status = status

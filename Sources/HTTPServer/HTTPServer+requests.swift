@@ -43,6 +43,9 @@ extension HTTPServer {
   /// Bytes of a refused body that are read and dropped, so that the client gets to read why and the connection
   /// lives on. A longer one is cut off.
   private static let drainLimit = 1 << 20
+  /// Bytes of a body up to which libmicrohttpd gets a copy, and of the pieces in which it gets a larger one: what
+  /// a client that is slow to read may cost besides the body itself, which all its readers share.
+  private static let copyLimit = 32 << 10
 
   /// The headers are there: finds the route, and refuses what will not be read.
   func begin(
@@ -67,7 +70,11 @@ extension HTTPServer {
       exchange.refusal = .problem(501, code: "not_implemented", detail: "This method is not known here.")
     } else {
       let target = tree.find(exchange)
-      if case .route = target {} else { exchange.refusal = tree.refusal(target) }
+      if case .route(let route) = target {
+        exchange.refusal = route.refuse?(HTTPRequest(exchange: exchange))
+      } else {
+        exchange.refusal = tree.refusal(target)
+      }
     }
     guard exchange.method != .get, let announced = exchange.header("Content-Length").flatMap({ Int($0) })
     else { return .YES }
@@ -85,15 +92,29 @@ extension HTTPServer {
 
   func receive(_ exchange: Exchange, _ piece: UnsafeRawBufferPointer) -> MHD_Result {
     if exchange.refusal == nil, let route = exchange.route {
-      if exchange.body.count + piece.count <= route.maximumBody {
+      let size = exchange.body.count + piece.count
+      if size > route.maximumBody {
+        exchange.refusal = .bodyTooLarge(limit: route.maximumBody)
+      } else if largeBodyBytes + largePart(size) - largePart(exchange.body.count) > configuration.largeBodies
+      {
+        exchange.refusal = .problem(
+          503, code: "overloaded", detail: "Too many large requests at once. Please try again.")
+      } else {
+        largeBodyBytes += largePart(size) - largePart(exchange.body.count)
         exchange.body.append(contentsOf: piece)
         return .YES
       }
-      exchange.refusal = .bodyTooLarge(limit: route.maximumBody)
-      exchange.body = []
+      dropBody(exchange)
     }
     exchange.dropped += piece.count
     return exchange.dropped <= Self.drainLimit ? .YES : .NO
+  }
+
+  private func largePart(_ size: Int) -> Int { max(0, size - configuration.smallBody) }
+
+  private func dropBody(_ exchange: Exchange) {
+    largeBodyBytes -= largePart(exchange.body.count)
+    exchange.body = []
   }
 
   /// The request is whole, or its `later` answer is there.
@@ -150,12 +171,7 @@ extension HTTPServer {
     _ answer: HTTPResponse, _ exchange: Exchange, _ connection: OpaquePointer
   ) -> MHD_Result {
     guard answer.status != HTTPResponse.hangUp.status else { return .NO }
-    let response = answer.body.withUnsafeBytes { body in
-      // Copied by libmicrohttpd, which does not write to it.
-      MHD_create_response_from_buffer(
-        body.count, UnsafeMutableRawPointer(mutating: body.baseAddress), .RESPMEM_MUST_COPY)
-    }
-    guard let response else { return .NO }
+    guard let response = Self.response(for: answer) else { return .NO }
     defer { MHD_destroy_response(response) }
     for (name, value) in answer.headers where MHD_add_response_header(response, name, value) == .NO {
       logger.error(
@@ -169,7 +185,29 @@ extension HTTPServer {
     return MHD_queue_response(connection, UInt32(answer.status), response)
   }
 
+  private static func response(for answer: HTTPResponse) -> OpaquePointer? {
+    guard answer.body.count > copyLimit else {
+      return answer.body.withUnsafeBytes { body in
+        // Copied by libmicrohttpd, which does not write to it.
+        MHD_create_response_from_buffer(
+          body.count, UnsafeMutableRawPointer(mutating: body.baseAddress), .RESPMEM_MUST_COPY)
+      }
+    }
+    // Released by libmicrohttpd with the response.
+    let held = Unmanaged.passRetained(HeldBody(answer)).toOpaque()
+    let response = MHD_create_response_from_callback(
+      UInt64(answer.body.count), copyLimit,
+      { held, position, target, count in
+        guard let held, let target else { return -1 }
+        let body = Unmanaged<HeldBody>.fromOpaque(held).takeUnretainedValue()
+        return body.copy(from: Int(position), to: target, count)
+      }, held, { held in held.map { Unmanaged<HeldBody>.fromOpaque($0).release() } })
+    if response == nil { Unmanaged<HeldBody>.fromOpaque(held).release() }
+    return response
+  }
+
   func completed(_ exchange: Exchange) {
+    largeBodyBytes -= largePart(exchange.body.count)
     exchange.peer?.enter(.idle, deadline: deadline(seconds: configuration.idleSeconds))
     exchange.task?.cancel()
     exchange.end()
@@ -179,6 +217,21 @@ extension HTTPServer {
     var now = timespec()
     clock_gettime(CLOCK_MONOTONIC, &now)
     return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
+  }
+}
+
+/// A large body that is being sent, piece by piece.
+private final class HeldBody: Sendable {
+  private let answer: HTTPResponse
+
+  init(_ answer: HTTPResponse) { self.answer = answer }
+
+  func copy(from position: Int, to target: UnsafeMutablePointer<CChar>, _ count: Int) -> Int {
+    answer.body.withUnsafeBytes { body in
+      let piece = UnsafeRawBufferPointer(rebasing: body.dropFirst(position).prefix(count))
+      UnsafeMutableRawBufferPointer(start: target, count: count).copyMemory(from: piece)
+      return piece.count
+    }
   }
 }
 

@@ -34,9 +34,12 @@ package final class HTTPServer: Service {
   var peers: [Peer] = []
   /// Of `peers`, those that were told to close.
   var closing = 0
-  private(set) var connectionLimit = 0
+  /// Connections open at a time, once started: the configured limit, or what the process's descriptors allow.
+  package private(set) var connectionLimit = 0
   /// `later` answers under way.
   var laterCount = 0
+  /// What the bodies under way have together beyond the small part of each, in bytes.
+  var largeBodyBytes = 0
   private(set) var isStopping = false
 
   /// The port listened at, once started.

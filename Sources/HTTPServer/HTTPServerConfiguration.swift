@@ -21,6 +21,11 @@ package struct HTTPServerConfiguration: Sendable {
   package var headerLimit = 8192
   /// `later` answers under way at a time; past it requests that need one are answered 503.
   package var laterLimit = 20_000
+  /// Bytes that all bodies under way may have together beyond the first `smallBody` of each; past it a request is
+  /// answered 503. The small ones, which buyers send, are bounded by the connections alone, so that large ones
+  /// cannot keep them out.
+  package var largeBodies = 64 << 20
+  package var smallBody = 4_096
   /// Milliseconds that `stop` waits for answers under way.
   package var stopMilliseconds: UInt64 = 5_000
 

@@ -16,14 +16,17 @@ package struct Router {
   /// - Parameters:
   ///   - pattern: such as `/api/event/{id}/tickets`; `{name}` stands for one whole segment that is not empty.
   ///   - maximumBody: bytes; a request with more is answered 413.
+  ///   - refuse: called once the headers are there, before the body is received; what it returns is the answer.
+  ///     For routes with large bodies, so that only those who may send one get to.
   package mutating func on(
     _ method: HTTPMethod, _ pattern: String, maximumBody: Int = defaultMaximumBody,
-    _ handler: @escaping HTTPHandler
+    refuse: (@LoopActor (HTTPRequest) -> HTTPResponse?)? = nil, _ handler: @escaping HTTPHandler
   ) {
     precondition(pattern.hasPrefix("/"), "a pattern is a path")
     precondition(
       !routes.contains { $0.method == method && $0.pattern == pattern }, "each route is added once")
-    routes.append(Route(method: method, pattern: pattern, maximumBody: maximumBody, handler: handler))
+    routes.append(
+      Route(method: method, pattern: pattern, maximumBody: maximumBody, refuse: refuse, handler: handler))
   }
 
   /// Every route, for a test that compares them with the API's description.
@@ -35,6 +38,7 @@ package struct Router {
     let tree = RouteTree(routes)
     let target = tree.find(exchange)
     guard case .route(let route) = target else { return tree.refusal(target) }
+    if let refusal = route.refuse?(request) { return refusal }
     guard exchange.body.count <= route.maximumBody else { return .bodyTooLarge(limit: route.maximumBody) }
     switch route.handler(request) {
     case .now(let response): return response
@@ -51,14 +55,19 @@ final class Route {
   let method: HTTPMethod
   let pattern: String
   let maximumBody: Int
+  let refuse: (@LoopActor (HTTPRequest) -> HTTPResponse?)?
   let handler: HTTPHandler
   /// What the pattern's `{name}`s are called, in order.
   let names: [String]
 
-  init(method: HTTPMethod, pattern: String, maximumBody: Int, handler: @escaping HTTPHandler) {
+  init(
+    method: HTTPMethod, pattern: String, maximumBody: Int,
+    refuse: (@LoopActor (HTTPRequest) -> HTTPResponse?)?, handler: @escaping HTTPHandler
+  ) {
     self.method = method
     self.pattern = pattern
     self.maximumBody = maximumBody
+    self.refuse = refuse
     self.handler = handler
     names = pattern.split(separator: "/").filter { $0.hasPrefix("{") }
       .map { String($0.dropFirst().dropLast()) }

@@ -127,6 +127,14 @@ def test_request_ids_cannot_be_made_up(buyer, event):
 # --- Bodies ---
 
 
+@pytest.mark.parametrize("path", ["/api/admin/events", "/api/admin/events/1/tickets"])
+def test_who_may_not_upload_is_told_so_before_the_body(stack, path):
+    with raw(stack) as connection:
+        headers = "Host: x\r\nContent-Length: 900000\r\nExpect: 100-continue"
+        connection.sendall(f"POST {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+        assert status_of(answer_of(connection)) == 401
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -1,8 +1,9 @@
 import EventLoop
 import Foundation
-import HTTPServer
 import JSON
 import Testing
+
+@testable import HTTPServer
 
 @Suite("Hostile clients", .serialized)
 @LoopActor
@@ -35,6 +36,77 @@ struct HostileTests {
       await connection.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
       #expect(try await connection.response().status == 413)
       try await expectService(test)
+    }
+  }
+
+  @Test("Who may not send a large body is told so before it is sent, and who may sends it")
+  func refusedBeforehand() async throws {
+    try await TestServer.with { test in
+      let stranger = try RawConnection(port: test.port)
+      await stranger.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n")
+      #expect(try await stranger.response().status == 401)
+      let known = try RawConnection(port: test.port)
+      await known.send(
+        "POST /upload HTTP/1.1\r\nHost: x\r\nX-Pass: 1\r\nContent-Length: 2000000\r\n\r\n")
+      await known.send([UInt8](repeating: 0x61, count: 2_000_000))
+      #expect(try await known.response().body == "2000000")
+    }
+  }
+
+  @Test("All large bodies together are bounded, and small ones go through meanwhile")
+  func largeBodies() async throws {
+    try await TestServer.with {
+      $0.largeBodies = 100_000
+    } _: { test in
+      @LoopActor func begin() async throws -> RawConnection {
+        let connection = try RawConnection(port: test.port)
+        await connection.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n")
+        await connection.send([UInt8](repeating: 0x61, count: 80_000))
+        return connection
+      }
+      let rest = [UInt8](repeating: 0x61, count: 10_000)
+      let first = try await begin()
+      #expect(await eventually { test.server.largeBodyBytes > 70_000 })
+      let second = try await begin()
+      await second.send(rest)
+      let refused = try await second.response()
+      #expect(refused.status == 503)
+      #expect(try JSON(parsing: refused.body)["code"] == "overloaded")
+      let small = try RawConnection(port: test.port)
+      await small.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+      #expect(try await small.response().body == "hello")
+      await first.send(rest)
+      #expect(try await first.response().status == 200)
+      #expect(await eventually { test.server.largeBodyBytes == 0 })
+      let gone = try await begin()
+      #expect(await eventually { test.server.largeBodyBytes > 70_000 })
+      gone.reset()
+      #expect(await eventually { test.server.largeBodyBytes == 0 })
+    }
+  }
+
+  @Test("Clients that ask for the same large body and do not read it have it in memory once")
+  func slowReaders() async throws {
+    func resident() throws -> Int {
+      let pages = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8).split(separator: " ")
+      return (Int(pages[1]) ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE)))
+    }
+    try await TestServer.with { test in
+      let before = try resident()
+      var connections: [RawConnection] = []
+      for _ in 0..<20 {
+        let connection = try RawConnection(port: test.port)
+        await connection.send("GET /shared HTTP/1.1\r\nHost: x\r\n\r\n")
+        connections.append(connection)
+      }
+      #expect(await eventually { test.server.peers.count { $0.phase == .sending } == 20 })
+      // A copy for each would be 400 MB.
+      #expect(try resident() - before < 100_000_000)
+      for connection in connections.prefix(2) {
+        let response = try await connection.response()
+        #expect(response.body.utf8.count == 20_000_000)
+        #expect(response.body.utf8.allSatisfy { $0 == 0x62 })
+      }
     }
   }
 

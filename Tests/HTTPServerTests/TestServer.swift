@@ -81,6 +81,15 @@ final class TestServer {
     router.on(.get, "/large") { _ in
       .now(HTTPResponse(status: 200, body: [UInt8](repeating: 0x61, count: 3_000_000)))
     }
+    // More than the kernel's buffers of a connection take.
+    let shared = [UInt8](repeating: 0x62, count: 20_000_000)
+    router.on(.get, "/shared") { _ in .now(HTTPResponse(status: 200, body: shared)) }
+    router.on(
+      .post, "/upload", maximumBody: 10_000_000,
+      refuse: { request in
+        request.header("X-Pass") == nil ? .problem(401, code: "no_pass", detail: "A pass is needed.") : nil
+      },
+      { request in .now(.text(200, "\(request.body.count)")) })
     router.on(.get, "/hang-up") { _ in .now(.hangUp) }
     router.on(.get, "/wait") { _ in
       .later {
