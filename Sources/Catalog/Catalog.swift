@@ -17,17 +17,28 @@ package final class Catalog {
   private static let purchasesShown = 500
   /// Lists of seats kept ready to be sent; each may have several megabytes.
   private static let bodiesKept = 16
+  /// Bytes of lists in memory, those included that are outdated and still being sent to slow readers; past it
+  /// lists are told as they last were. Those kept ready alone may come to half of it.
+  package nonisolated static let listBytes = 512 << 20
 
   /// What a list of seats was asked for.
-  private struct SeatQuery: Hashable, Sendable {
+  struct SeatQuery: Hashable, Sendable {
     let event: Int
     let section: String?
   }
 
-  private struct SeatAnswer: Sendable {
-    /// `nil` when the event has no such section.
-    let body: [UInt8]?
+  /// A list ready to be sent, in memory once however many are reading it.
+  final class SeatAnswer: Sendable {
+    let body: [UInt8]
     let tag: String
+    init(body: [UInt8], tag: String) {
+      self.body = body
+      self.tag = tag
+    }
+  }
+
+  private struct WeakSeatAnswer {
+    weak var answer: SeatAnswer?
   }
 
   private let users: UserStore
@@ -37,19 +48,23 @@ package final class Catalog {
   private let accounts: Accounts
   private let pages: EventPages
   private let lists: SeatLists
-  private lazy var seats = FreshCache<SeatQuery, SeatAnswer>(capacity: Self.bodiesKept) {
+  private let listBytes: Int
+  /// Every list that may still be in memory.
+  private var made: [WeakSeatAnswer] = []
+  private(set) lazy var seats = FreshCache<SeatQuery, SeatAnswer>(capacity: Self.bodiesKept) {
     [unowned self] query, _ in try await loadSeats(query)
   }
 
   package init(
     events: EventStore, users: UserStore, queue: QueueStore, search: CachedSearch,
     authenticator: Authenticator,
-    issuer: TokenIssuer, hasher: PasswordHasher, ids: RequestIDCoder
+    issuer: TokenIssuer, hasher: PasswordHasher, ids: RequestIDCoder, listBytes: Int = Catalog.listBytes
   ) {
     self.users = users
     self.search = search
     self.authenticator = authenticator
     self.ids = ids
+    self.listBytes = listBytes
     accounts = Accounts(users: users, hasher: hasher, issuer: issuer)
     pages = EventPages(events: events, queue: queue)
     lists = SeatLists(events: events)
@@ -130,33 +145,41 @@ package final class Catalog {
     let section = try QueryItems(request).optionalString("section", max: Limits.sectionNameBytes)
     let query = SeatQuery(event: try request.eventID(), section: section)
     let known = request.header("If-None-Match")
-    if let answer = seats.immediate(query) { return .now(try Self.respond(answer, known)) }
+    if let answer = seats.immediate(query) { return .now(Self.respond(answer, known)) }
     return answer { [self] in
+      // A section that does not exist is not asked for: names made up would push lists out of memory.
+      if let section, let page = try await pages.cache.answer(query.event)?.value,
+        !page.event.sections.contains(where: { $0.name == section })
+      {
+        throw Problem(404, "unknown_section", "The event has no section of this name.")
+      }
       guard let answer = try await seats.answer(query) else { throw Problem.unknownEvent }
-      return try Self.respond(answer, known)
+      return Self.respond(answer, known)
     }
   }
 
-  private static func respond(_ answer: FreshCache<SeatQuery, SeatAnswer>.Answer, _ known: String?) throws
-    -> HTTPResponse
-  {
-    guard let body = answer.value.body else {
-      throw Problem(404, "unknown_section", "The event has no section of this name.")
-    }
-    return respond(body, answer.value.tag, known, age: answer.ageMilliseconds)
+  private static func respond(
+    _ answer: FreshCache<SeatQuery, SeatAnswer>.Answer, _ known: String?
+  ) -> HTTPResponse {
+    var response = respond(answer.value.body, answer.value.tag, known, age: answer.ageMilliseconds)
+    response.source = answer.value
+    return response
   }
 
   private func loadSeats(_ query: SeatQuery) async throws -> SeatAnswer? {
     guard let page = try await pages.cache.answer(query.event)?.value else { return nil }
     var sections = page.event.sections
-    if let name = query.section {
-      sections.removeAll { $0.name != name }
-      if sections.isEmpty { return SeatAnswer(body: nil, tag: "") }
+    if let name = query.section { sections.removeAll { $0.name != name } }
+    made.removeAll { $0.answer == nil }
+    guard made.reduce(0, { $0 + ($1.answer?.body.count ?? 0) }) < listBytes else {
+      throw Problem.overloaded
     }
     let list = try await lists.list(of: page.event)
     let body = SeatLists.render(list, sections: sections.map(\.id), unavailable: page.unavailable)
     let tag = EntityTag.of(page.unavailable + Array("\(query.section ?? "")/\(list.total)".utf8))
-    return SeatAnswer(body: body, tag: tag)
+    let answer = SeatAnswer(body: body, tag: tag)
+    made.append(WeakSeatAnswer(answer: answer))
+    return answer
   }
 
   private static func respond(

@@ -4,8 +4,11 @@ import EventLoop
 import HTTPServer
 import JSON
 import Postgres
+import Search
 import Store
 import Testing
+
+@testable import Catalog
 
 @Suite("Accounts, events and seats")
 @LoopActor
@@ -169,6 +172,48 @@ struct CatalogTests {
     #expect(same.status == 304)
     let unknown = await service.call(.get, "/api/event/\(id)/tickets?section=Roof", as: .user("u"))
     #expect(unknown.status == 404 && unknown.code == "unknown_section")
+  }
+
+  /// A catalog of a test's own, over the shared stores.
+  private func catalog(listBytes: Int = Catalog.listBytes) async throws -> (Catalog, Service, Router) {
+    let service = try await Service.shared()
+    let catalog = Catalog(
+      events: service.events, users: UserStore(service.postgres), queue: service.queue,
+      search: CachedSearch(PostgresSearchIndex(service.postgres)),
+      authenticator: Authenticator(try TokenVerifier(secret: Service.secret)),
+      issuer: try TokenIssuer(secret: Service.secret), hasher: PasswordHasher(), ids: service.ids,
+      listBytes: listBytes)
+    var router = Router()
+    catalog.addRoutes(to: &router)
+    return (catalog, service, router)
+  }
+
+  @Test("Names of sections that do not exist do not push lists out of memory")
+  func madeUpSections() async throws {
+    let (catalog, service, router) = try await catalog()
+    let id = try await service.makeEvent()
+    let headers = [(name: "Authorization", value: "Bearer \(service.token("u", .customer))")]
+    for section in ["Roof", "Cellar"] {
+      let target = "/api/event/\(id)/tickets?section=\(section)"
+      #expect(await router.respond(to: HTTPRequest(.get, target, headers: headers)).status == 404)
+      #expect(catalog.seats.immediate(Catalog.SeatQuery(event: id, section: section)) == nil)
+    }
+  }
+
+  @Test("Lists in memory are bounded, those that are still being sent included")
+  func listsAreBounded() async throws {
+    let (_, service, router) = try await catalog(listBytes: 1)
+    let id = try await service.makeEvent()
+    let headers = [(name: "Authorization", value: "Bearer \(service.token("u", .customer))")]
+    func list(_ query: String) async -> HTTPResponse {
+      await router.respond(to: HTTPRequest(.get, "/api/event/\(id)/tickets\(query)", headers: headers))
+    }
+    let whole = await list("")
+    #expect(whole.status == 200)
+    let part = await list("?section=Standing")
+    #expect(part.status == 503 && part.header("Retry-After") != nil)
+    // What is known goes on being told.
+    #expect(await list("").body == whole.body)
   }
 
   @Test("A stadium's seats are made, and listed, in one go")
