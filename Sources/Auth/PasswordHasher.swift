@@ -21,8 +21,10 @@ package final class PasswordHasher {
   package init(capacity: Int = PasswordHasher.defaultCapacity) { self.capacity = capacity }
 
   /// The hash to store, with its salt and parameters.
-  package func hash(_ password: String) async throws(AuthError) -> String {
-    let hash = try await run { Self.hash(password) }
+  /// - Parameter places: how many may wait before `AuthError.busy`; `nil` for all places. Less than all of them
+  ///   leaves the rest to others.
+  package func hash(_ password: String, places: Int? = nil) async throws(AuthError) -> String {
+    let hash = try await run(places: places) { Self.hash(password) }
     guard let hash else { throw AuthError(.busy, "no memory to hash a password") }
     return hash
   }
@@ -37,8 +39,10 @@ package final class PasswordHasher {
     return false
   }
 
-  private func run<R: Sendable>(_ work: @escaping @Sendable () -> R) async throws(AuthError) -> R {
-    guard waiting < capacity else {
+  private func run<R: Sendable>(
+    places: Int? = nil, _ work: @escaping @Sendable () -> R
+  ) async throws(AuthError) -> R {
+    guard waiting < min(capacity, places ?? capacity) else {
       throw AuthError(.busy, "too many passwords wait to be hashed")
     }
     waiting += 1

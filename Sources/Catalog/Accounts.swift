@@ -10,6 +10,9 @@ import Store
 @LoopActor
 final class Accounts {
   private static let tokenSeconds = 12 * 3_600
+  /// Passwords that may wait to be hashed when somebody signs up: a quarter of all places, so that those who have an
+  /// account get in however many ask for one.
+  private static let signUpPlaces = PasswordHasher.defaultCapacity / 4
 
   private let users: UserStore
   private let hasher: PasswordHasher
@@ -34,7 +37,7 @@ final class Accounts {
       let taken = Problem(409, "email_taken", "There is an account with this address.")
       // Asked before, so that a taken address does not cost a hash.
       if try await users.isKnown(email: email) { throw taken }
-      let hash = try await hasher.hash(password)
+      let hash = try await hasher.hash(password, places: Self.signUpPlaces)
       guard let id = try await users.create(name: name, email: email, password: hash) else { throw taken }
       return .json(201, ["user_id": .string(id)])
     }
@@ -44,19 +47,16 @@ final class Accounts {
     let fields = try Fields(body: request)
     let email = try Self.email(fields)
     let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
-    let now = Int(EventLoop.shared.now / 1_000)
-    guard attempts.mayTry(email, now: now) else {
+    let attempt = SignInAttempts.Attempt(email: email, client: Self.client(request))
+    guard attempts.take(attempt, now: Int(EventLoop.shared.now / 1_000)) else {
       throw Problem(
         429, "too_many_attempts", "Too many attempts to sign in with this address.",
         retryAfter: SignInAttempts.seconds)
     }
     return answer { [self] in
-      let user = try await users.credentials(email: email)
-      // Also without a user a password is verified, so that the time does not tell who has an account.
-      guard try await hasher.verify(password, against: user?.password), let user else {
+      guard let user = try await verified(attempt, password) else {
         throw Problem(401, "wrong_credentials", "The address or the password is wrong.")
       }
-      attempts.succeeded(email)
       let issuedAt = Time.now
       let token = issuer.issue(
         user: user.id, role: .customer, lifetimeSeconds: Self.tokenSeconds, now: issuedAt)
@@ -68,6 +68,31 @@ final class Accounts {
         ], headers: [("Cache-Control", "no-store")])
     }
   }
+
+  /// - Returns: `nil` when the address or the password is wrong. What failed for another reason is no attempt.
+  private func verified(
+    _ attempt: SignInAttempts.Attempt, _ password: String
+  ) async throws -> (id: String, password: String)? {
+    do {
+      let user = try await users.credentials(email: attempt.email)
+      // Also without a user a password is verified, so that the time does not tell who has an account.
+      guard try await hasher.verify(password, against: user?.password), let user else { return nil }
+      attempts.succeeded(attempt)
+      return user
+    } catch {
+      attempts.giveBack(attempt)
+      throw error
+    }
+  }
+
+  /// Where a request comes from: as the proxy in front says, or its connection. A client without a proxy could say
+  /// anything, which the limit by address alone is for.
+  private static func client(_ request: HTTPRequest) -> String {
+    let forwarded = request.header("X-Forwarded-For")?.split(separator: ",").last?.filter { $0 != " " }
+    return forwarded.map { String($0.prefix(Self.clientLength)) } ?? request.clientAddress
+  }
+
+  private static let clientLength = 45
 
   /// The address in the one spelling that stands for it. Whether mail arrives there is not known.
   private static func email(_ fields: Fields) throws(Problem) -> String {
@@ -82,30 +107,61 @@ final class Accounts {
 
 /// How often each address was tried lately, so that guessing a password takes longer than it is worth.
 ///
-/// Of each process; bounded by dropping what is a window old, or the older half of a flood.
+/// Counted for each client that tries, so that nobody can keep the owner of an address out by guessing, and, with a
+/// higher limit, for the address alone, so that many clients do not get many times as far. Of each process; bounded by
+/// dropping what is a window old, or the older half of a flood.
 struct SignInAttempts {
   static let seconds = 60
-  private static let limit = 10
+  static let limit = 10
+  /// For all clients together.
+  static let addressLimit = 100
   private static let capacity = 50_000
 
-  private var young: [String: Int] = [:]
-  private var old: [String: Int] = [:]
+  struct Attempt: Sendable {
+    let email: String
+    let client: String
+  }
+
+  private struct Key: Hashable {
+    let email: String
+    /// `nil` for all clients together.
+    var client: String?
+  }
+
+  private var young: [Key: Int] = [:]
+  private var old: [Key: Int] = [:]
   private var youngSince = 0
 
-  mutating func mayTry(_ email: String, now: Int) -> Bool {
+  /// Counts an attempt, if there may be one more.
+  /// - Parameter now: seconds, on any clock that only goes forward.
+  mutating func take(_ attempt: Attempt, now: Int) -> Bool {
     if now - youngSince >= Self.seconds || young.count >= Self.capacity {
       old = now - youngSince >= 2 * Self.seconds ? [:] : young
       young = [:]
       youngSince = now
     }
-    let count = (young[email] ?? 0) + (old[email] ?? 0)
-    guard count < Self.limit else { return false }
-    young[email, default: 0] += 1
+    let (own, all) = Self.keys(attempt)
+    guard count(own) < Self.limit, count(all) < Self.addressLimit else { return false }
+    for key in [own, all] { young[key, default: 0] += 1 }
     return true
   }
 
-  mutating func succeeded(_ email: String) {
-    young[email] = nil
-    old[email] = nil
+  private static func keys(_ attempt: Attempt) -> (own: Key, all: Key) {
+    (Key(email: attempt.email, client: attempt.client), Key(email: attempt.email))
+  }
+
+  private func count(_ key: Key) -> Int { (young[key] ?? 0) + (old[key] ?? 0) }
+
+  /// The attempt did not come to an answer, through no fault of the client's.
+  mutating func giveBack(_ attempt: Attempt) {
+    let (own, all) = Self.keys(attempt)
+    for key in [own, all] { if let count = young[key] { young[key] = count > 1 ? count - 1 : nil } }
+  }
+
+  mutating func succeeded(_ attempt: Attempt) {
+    giveBack(attempt)
+    let own = Self.keys(attempt).own
+    young[own] = nil
+    old[own] = nil
   }
 }

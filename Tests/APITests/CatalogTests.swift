@@ -50,11 +50,50 @@ struct CatalogTests {
       statuses.append(answer.status)
       if answer.status == 429 { #expect(answer.response.header("Retry-After") != nil) }
     }
-    #expect(statuses.filter { $0 == 401 }.count == 10)
+    #expect(statuses.filter { $0 == 401 }.count == SignInAttempts.limit)
     #expect(statuses.last == 429)
     let other = await service.call(
       .post, "/api/sessions", ["email": "other@example.com", "password": "guess"])
     #expect(other.status == 401)
+  }
+
+  @Test("Guessing keeps the owner of an address out of nothing, and many clients are slowed down together")
+  func lockingOut() async throws {
+    let service = try await Service.shared()
+    let account: JSON = ["name": "O", "email": "owner@example.com", "password": "the right password"]
+    #expect(await service.call(.post, "/api/users", account).status == 201)
+    for _ in 0...SignInAttempts.limit {
+      _ = await service.call(
+        .post, "/api/sessions", ["email": "owner@example.com", "password": "a guess"],
+        headers: [("X-Forwarded-For", "192.0.2.66")])
+    }
+    let session = await service.call(
+      .post, "/api/sessions", account, headers: [("X-Forwarded-For", "192.0.2.66, 192.0.2.7")])
+    #expect(session.status == 200, "\(session.text)")
+
+    var attempts = SignInAttempts()
+    func taken(_ client: Int, at now: Int = 1) -> Bool {
+      attempts.take(.init(email: "e", client: "\(client)"), now: now)
+    }
+    #expect((0..<150).filter { taken($0) }.count == SignInAttempts.addressLimit)
+    #expect(!taken(1_000))
+    #expect(taken(1, at: 1 + 2 * SignInAttempts.seconds))
+  }
+
+  @Test("What failed for another reason, or succeeded, is no attempt")
+  func givenBack() {
+    var attempts = SignInAttempts()
+    let attempt = SignInAttempts.Attempt(email: "e", client: "c")
+    func isTaken() -> Bool { attempts.take(attempt, now: 1) }
+    for _ in 0..<50 {
+      #expect(isTaken())
+      attempts.giveBack(attempt)
+    }
+    for _ in 0..<5 {
+      for _ in 0..<SignInAttempts.limit { #expect(isTaken()) }
+      #expect(!isTaken())
+      attempts.succeeded(attempt)
+    }
   }
 
   nonisolated static let badAccounts: [JSON] = {

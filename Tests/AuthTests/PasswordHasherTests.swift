@@ -44,4 +44,16 @@ struct PasswordHasherTests {
     #expect(results.count { $0 } == 2)
     _ = try await hasher.hash("there is room again")
   }
+
+  @Test("Those who may have some of the places leave the others free")
+  func places() async throws {
+    let hasher = PasswordHasher(capacity: 3)
+    let first = Task { @LoopActor in try await hasher.hash("the first", places: 1) }
+    await Task.yield()
+    let second = Task { @LoopActor in try await hasher.hash("the second", places: 1) }
+    let known = Task { @LoopActor in try await hasher.verify("x", against: "not a hash") }
+    _ = try await first.value
+    await #expect(throws: AuthError.self) { try await second.value }
+    #expect(try await !known.value)
+  }
 }
