@@ -42,11 +42,16 @@ package struct QueryItems {
   /// A time, or a date, which is its midnight in UTC.
   package func optionalTime(_ name: String) throws(Problem) -> Int? {
     guard let text = value(name) else { return nil }
-    // In a query a plus sign that was not encoded arrives as a blank.
-    guard let seconds = Time.parse(text.replacing(" ", with: "+"), allowsDate: true) else {
+    guard let seconds = Time.parse(text, allowsDate: true) ?? Self.timeWithPlus(text) else {
       throw .invalidField(name, "must be a time such as 2026-05-01T19:30:00Z or a date such as 2026-05-01")
     }
     return seconds
+  }
+
+  /// In a query a plus sign that was not encoded arrives as a blank.
+  private static func timeWithPlus(_ text: String) -> Int? {
+    guard let blank = text.lastIndex(of: " ") else { return nil }
+    return Time.parse("\(text[..<blank])+\(text[text.index(after: blank)...])", allowsDate: true)
   }
 }
 

@@ -316,7 +316,8 @@ struct CatalogTests {
       ("terms=a%07b", 400), ("terms='%3B%20DROP%20TABLE%20event%3B--", 200), ("terms=%25%25%25", 200),
       ("terms=a%26%7C!()%3A*%3C%3E", 200), ("location=%5C%27%22", 200), ("cursor=bogus", 200),
       ("from=2031-01-01&to=2031-12-31T00:00:00Z&limit=100&max_price=0&include_sold_out=true", 200),
-      ("from=2031-05-20T21:30:00+02:00", 200), ("terms=&limit=&cursor=", 200), ("unknown=1", 200),
+      ("from=2031-05-20T21:30:00+02:00", 200), ("from=2031-05-20+21:30:00Z", 200),
+      ("from=2031-05-20+21:30:00+02:00", 200), ("terms=&limit=&cursor=", 200), ("unknown=1", 200),
     ])
   func search(_ query: String, _ status: Int) async throws {
     let service = try await Service.shared()
