@@ -84,6 +84,8 @@ package final class Audit {
     }
   }
 
+  private static var now: Int { Int(Date().timeIntervalSince1970) }
+
   func report(_ what: String) { progress(what) }
 
   /// One look at everything, or at some events.
@@ -92,13 +94,14 @@ package final class Audit {
     var figures: [Int: EventFigures] = [:]
     var lanes = Lanes()
     for partition in Partition.all { try await read(partition, into: &lanes, only, &found) }
-    var known: Set<Int> = []
+    var existing: Set<Int> = [], known: Set<Int> = []
     var expected: [Int: [Int]] = [:]
     var last = 0
     while true {
       let page = try await sales.events(after: last, limit: options.pageSize)
       for event in page {
         let id = event.settings.id
+        existing.insert(id)
         if event.isPublic { known.insert(id) }
         if let only, !only.contains(id) { continue }
         let (findings, counted, document) = try await check(event, lanes)
@@ -113,6 +116,10 @@ package final class Audit {
     for event in lanes.events where !known.contains(event) && only?.contains(event) != false {
       found.add(
         Finding(.queueUnknown, event: event, "Redis has a queue, and PostgreSQL has no such event on sale"))
+    }
+    // Without a purchase, since there is no event that could have one.
+    for event in ledger.events where !existing.contains(event) && only?.contains(event) != false {
+      found.add(ledger.check(Sales(), event: event, graceSeconds: options.graceSeconds, now: Self.now))
     }
     try await checkIndex(known, expected, &found)
     return (found, figures)
@@ -220,8 +227,7 @@ package final class Audit {
     }
     found.add(sold.check(event, graceSeconds: options.graceSeconds))
     found.add(
-      ledger.check(
-        sold, event: id, graceSeconds: options.graceSeconds, now: Int(Date().timeIntervalSince1970)))
+      ledger.check(sold, event: id, graceSeconds: options.graceSeconds, now: Self.now))
     if let queue {
       found.add(queue.checkRequests(event, sold, graceSeconds: options.graceSeconds))
       found.add(queue.checkSeats(event, sold))

@@ -17,6 +17,7 @@ package struct Ledger: Sendable {
   /// Most requests have one payment; the first is kept without an array of its own.
   private var first: [PurchaseStore.Key: Entry] = [:]
   private var others: [PurchaseStore.Key: [Entry]] = [:]
+  private var keysByEvent: [Int: [PurchaseStore.Key]] = [:]
   /// Payments that were made by somebody else.
   package var foreign: Int { foreignIDs.count }
   private var foreignIDs: Set<String> = []
@@ -35,6 +36,7 @@ package struct Ledger: Sendable {
       currency: payment.currency, attempt: attempt, created: payment.created)
     if first[key] == nil {
       first[key] = entry
+      keysByEvent[key.event, default: []].append(key)
       count += 1
     } else if first[key]?.id == payment.id {
       first[key] = entry
@@ -66,7 +68,11 @@ package struct Ledger: Sendable {
     return [entry] + (others[key] ?? [])
   }
 
-  package var keys: some Sequence<PurchaseStore.Key> { first.keys }
+  /// The requests of an event that have payments.
+  package func keys(of event: Int) -> [PurchaseStore.Key] { keysByEvent[event] ?? [] }
+
+  /// Events that have payments.
+  package var events: some Sequence<Int> { keysByEvent.keys }
 
   /// Reads `event-generation-position-try`.
   package static func parse(_ reference: String) -> (key: PurchaseStore.Key, attempt: Int)? {

@@ -9,7 +9,7 @@ extension Ledger {
     for purchase in sales.purchases.values where purchase.state == .sold {
       checkPaid(purchase, graceSeconds, &findings)
     }
-    for key in keys where key.event == event {
+    for key in keys(of: event) {
       var captures = 0
       for entry in entries(key) {
         if entry.status == .succeeded { captures += 1 }

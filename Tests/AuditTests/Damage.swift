@@ -82,6 +82,12 @@ struct Damage: CustomTestStringConvertible, Sendable {
       $0.provider.add("pi_z", .succeeded, captured: Hall.price, reference: "\(Hall.event)-1-77-1")
     },
     Damage(
+      "captured for an event that PostgreSQL does not have", finds: [.captureWithoutPurchase],
+      repairable: false
+    ) {
+      $0.provider.add("pi_z", .succeeded, captured: Hall.price, reference: "777-1-5-1")
+    },
+    Damage(
       "captured twice for one request", finds: [.capturedTwice, .captureWithoutPurchase], repairable: false
     ) {
       let sold = try await $0.sell("ann", [1])
