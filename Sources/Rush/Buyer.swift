@@ -11,12 +11,8 @@ struct Buyer {
     static let granted = Flags(rawValue: 1)
     /// The good card, after a refused one.
     static let secondCard = Flags(rawValue: 2)
-    /// A join was sent and not answered: the place may exist.
-    static let unanswered = Flags(rawValue: 4)
-    /// Seen confirming or later, so that this buyer's payment was at least begun.
-    static let paid = Flags(rawValue: 8)
     /// Tried to leave, and could not any more.
-    static let stays = Flags(rawValue: 16)
+    static let stays = Flags(rawValue: 4)
   }
 
   var phase = Phase.away
@@ -27,6 +23,7 @@ struct Buyer {
   var position: Int32 = 0
   /// Milliseconds since the rush began.
   var joinedAt: Int32 = 0
+  /// When the buyer first wanted to pay with the card at hand; 0 before.
   var confirmedAt: Int32 = 0
   /// When the hold ends, in milliseconds since the rush began; 0 where unknown.
   var holdEndsAt: Int32 = 0

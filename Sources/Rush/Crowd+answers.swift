@@ -16,6 +16,8 @@ extension Crowd {
     if answer.status >= 400 {
       figures.errors["\(name) \(answer.status) \(answer.code ?? "-")", default: 0] += 1
     }
+    violations.look(.unexpected)
+    if answer.status == 429 || answer.status == 503 { violations.look(.withoutRetryAfter) }
     if answer.status == 429 || answer.status == 503, answer.retryAfterSeconds == nil {
       violations.add(.withoutRetryAfter, "\(name) was answered \(answer.status) without Retry-After")
     }
@@ -34,7 +36,6 @@ extension Crowd {
   package mutating func failed(_ job: Job, code: String, at now: Int) {
     figures.sent[job.step.name, default: 0] += 1
     figures.errors["\(job.step.name) - \(code)", default: 0] += 1
-    if job.step == .join || job.step == .joinAgain { buyers[job.buyer].flags.insert(.unanswered) }
     if job.step == .verify { figures.toVerify -= 1 }
     guard isFirstClick(job.step) else { return }
     retry(job.buyer, job.step, nil, now)
@@ -82,6 +83,7 @@ extension Crowd {
       placesTaken += Array(
         repeating: false, count: max(position + 1, placesTaken.count * 2) - placesTaken.count)
     }
+    violations.look(.placeOfTwo)
     if placesTaken[position] {
       violations.add(.placeOfTwo, "position \(position) was given to \(user(buyer)) and to somebody else")
     }
@@ -109,6 +111,7 @@ extension Crowd {
   // MARK: Poll
 
   private mutating func polled(_ buyer: Int, _ answer: Answer, _ now: Int, _ unix: Int) {
+    violations.look(.lost)
     guard answer.status == 200, let state = answer.state else {
       switch answer.status {
       case 429, 500...599: retry(buyer, .poll, answer, now)
@@ -168,6 +171,7 @@ extension Crowd {
   private mutating func waitForEnd(_ buyer: Int, _ answer: Answer, _ now: Int) {
     let milliseconds = now / 1000, end = Int(buyers[buyer].holdEndsAt)
     guard end > 0 else { return schedule(buyer, .poll, at: milliseconds + 1_000) }
+    violations.look(.heldTooLong)
     if milliseconds > end + Self.holdGraceMilliseconds {
       violations.add(
         .heldTooLong,
@@ -184,6 +188,7 @@ extension Crowd {
     }
     if plan(buyer).card == .declinedThenGood, !buyers[buyer].flags.contains(.secondCard) {
       buyers[buyer].flags.insert(.secondCard)
+      buyers[buyer].confirmedAt = 0
       schedule(buyer, .confirm, at: now / 1000)
     } else {
       waitForEnd(buyer, answer, now)
@@ -193,10 +198,6 @@ extension Crowd {
   private mutating func begunToPay(_ buyer: Int, _ answer: Answer, _ now: Int) {
     granted(buyer, answer, now)
     buyers[buyer].phase = .paying
-    if !buyers[buyer].flags.contains(.paid) {
-      buyers[buyer].flags.insert(.paid)
-      if buyers[buyer].confirmedAt == 0 { buyers[buyer].confirmedAt = Int32(now / 1000) }
-    }
   }
 
   private mutating func ended(_ buyer: Int, _ outcome: Outcome, _ answer: Answer, _ now: Int) {
@@ -208,6 +209,7 @@ extension Crowd {
       RushFigures.count(&figures.purchasesBySecond, at: now)
       figures.amount += answer.amount ?? 0
       figures.ticketsBought += answer.tickets.count
+      violations.look(.ticketOfTwo)
       for ticket in answer.tickets where owners.indices.contains(ticket) {
         if owners[ticket] >= 0, owners[ticket] != buyer {
           violations.add(
@@ -234,8 +236,6 @@ extension Crowd {
     switch answer.status {
     case 200, 202:
       buyers[buyer].phase = .paying
-      buyers[buyer].flags.insert(.paid)
-      buyers[buyer].confirmedAt = Int32(now / 1000)
       schedule(
         buyer, .poll, at: now / 1000 + max(10, answer.pollAfterMilliseconds ?? Self.confirmPollMilliseconds))
     case 409, 410: schedule(buyer, .poll, at: now / 1000)  // the poll says why
@@ -273,6 +273,7 @@ extension Crowd {
       if answer.status == 404 { violations.add(.lost, "\(user(buyer)) after the end: 404") }
       return
     }
+    violations.look(.changed)
     let outcome = buyers[buyer].outcome
     if Outcome(state: state) != outcome {
       violations.add(.changed, "\(user(buyer)) was told \(outcome.name), and later \(state)")

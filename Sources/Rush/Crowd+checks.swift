@@ -1,6 +1,8 @@
 extension Crowd {
   /// Whether what was granted is what was asked for, at its price.
   mutating func check(seats answer: Answer, of buyer: Int) {
+    violations.look(.wrongSeats)
+    violations.look(.wrongCharge)
     let plan = plan(buyer)
     if Set(answer.tickets).count != plan.quantity || answer.tickets.count != plan.quantity {
       violations.add(
@@ -30,6 +32,7 @@ extension Crowd {
   package mutating func checkAtEnd() {
     for (buyer, second) in secondPositions.sorted(by: { $0.key < $1.key }) {
       let first = buyers[Int(buyer)].position
+      violations.look(.twoPlaces)
       if first > 0, first != second {
         violations.add(.twoPlaces, "\(user(Int(buyer))) has the positions \(first) and \(second)")
       }
@@ -39,6 +42,7 @@ extension Crowd {
     for buyer in buyers where buyer.phase == .ended && buyer.position > 0 && buyer.outcome.isTerminal {
       ended += 1
     }
+    violations.look(.figures)
     let unaccounted = figures.accepted - ended - pending
     if unaccounted != 0 {
       violations.add(.figures, "\(figures.accepted) accepted, \(ended) terminal, \(pending) pending")
@@ -55,6 +59,7 @@ extension Crowd {
     for buyer in buyers.indices where buyers[buyer].outcome == .soldOut {
       let plan = plan(buyer), position = buyers[buyer].position
       let wish = Wish(quantity: plan.quantity, section: plan.section)
+      violations.look(.overtaken)
       if position < firstSoldOut[wish]?.position ?? .max { firstSoldOut[wish] = (position, buyer) }
     }
     for buyer in buyers.indices where buyers[buyer].flags.contains(.granted) {
@@ -67,12 +72,5 @@ extension Crowd {
         "\(user(first.buyer)) at \(first.position) was told sold out, \(user(buyer)) at \(position) got seats"
       )
     }
-  }
-
-  /// What each buyer paid for, in one line each, for a comparison of two runs.
-  package var tally: [Outcome: Int] {
-    var tally: [Outcome: Int] = [:]
-    for buyer in buyers { tally[buyer.outcome, default: 0] += 1 }
-    return tally
   }
 }

@@ -11,6 +11,12 @@ package struct Crowd {
     package let wantedAt: Int
   }
 
+  private struct Due {
+    let buyer: Int32
+    /// Milliseconds since the rush began.
+    let at: Int32
+  }
+
   /// Longest request id that is kept.
   private static let longestID = 95
 
@@ -20,10 +26,10 @@ package struct Crowd {
   private(set) var ids: RequestIDs
   var wheel = TimerWheel()
   /// Due, in the order in which they came due; taken from `firstReady` on.
-  private var ready: [Int32] = []
+  private var ready: [Due] = []
   private var firstReady = 0
   /// Second clicks, sent right after the first.
-  private var clicks: [(buyer: Int32, step: Step)] = []
+  private var clicks: [Job] = []
   private var joinsBegun = 0
   private var takesJoin = false
   /// Positions of second clicks, compared at the end.
@@ -52,28 +58,25 @@ package struct Crowd {
   package func user(_ buyer: Int) -> String { "rush-\(options.seed)-\(buyer)" }
 
   package var isOver: Bool { unfinished == 0 }
-  package var joined: Int { joinsBegun }
 
   /// What to send next, or `nil` if nobody is due. Joins and what is due otherwise take turns.
   package mutating func next(at microseconds: Int) -> Job? {
-    if let click = clicks.popLast() {
-      return Job(buyer: Int(click.buyer), step: click.step, wantedAt: microseconds)
-    }
+    if let click = clicks.popLast() { return click }
     // `ready` is a local during the call: the closure must not touch `self`.
-    var due: [Int32] = []
-    wheel.advance(to: microseconds / 1000) { due.append(Int32($0)) }
+    var due: [Due] = []
+    wheel.advance(to: microseconds / 1000) { due.append(Due(buyer: Int32($0), at: Int32($1))) }
     ready += due
     takesJoin.toggle()
     if takesJoin, let job = nextJoin(microseconds) { return job }
     while firstReady < ready.count {
-      let buyer = Int(ready[firstReady])
+      let buyer = Int(ready[firstReady].buyer), wantedAt = Int(ready[firstReady].at) * 1000
       firstReady += 1
       if firstReady >= 4_096, firstReady * 2 > ready.count {
         ready.removeFirst(firstReady)
         firstReady = 0
       }
       if buyers[buyer].phase == .ended, buyers[buyer].step != .verify { continue }
-      return job(buyer, microseconds)
+      return job(buyer, wantedAt)
     }
     return nextJoin(microseconds)
   }
@@ -93,8 +96,11 @@ package struct Crowd {
 
   private mutating func job(_ buyer: Int, _ wantedAt: Int) -> Job {
     let step = buyers[buyer].step
+    if step == .confirm, buyers[buyer].confirmedAt == 0 {
+      buyers[buyer].confirmedAt = Int32(wantedAt / 1000)
+    }
     if step == .join || step == .confirm, plan(buyer).doubleClicks {
-      clicks.append((Int32(buyer), step == .join ? .joinAgain : .confirmAgain))
+      clicks.append(Job(buyer: buyer, step: step == .join ? .joinAgain : .confirmAgain, wantedAt: wantedAt))
     }
     return Job(buyer: buyer, step: step, wantedAt: wantedAt)
   }

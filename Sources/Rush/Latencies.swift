@@ -7,7 +7,6 @@ package struct Latencies: Sendable {
   private var buckets = [Int](repeating: 0, count: doublings * perDoubling)
   package private(set) var count = 0
   package private(set) var largest = 0
-  private var sum = 0
 
   package init() {}
 
@@ -15,7 +14,6 @@ package struct Latencies: Sendable {
     let value = max(0, microseconds)
     buckets[Self.bucket(value)] += 1
     count += 1
-    sum += value
     largest = max(largest, value)
   }
 
@@ -30,8 +28,6 @@ package struct Latencies: Sendable {
     }
     return largest
   }
-
-  package var mean: Int { count == 0 ? 0 : sum / count }
 
   private static func bucket(_ value: Int) -> Int {
     if value < perDoubling { return value }

@@ -26,6 +26,8 @@ struct RushReport {
     let joins = RushFigures.rate(figures.joinsBySecond), polls = RushFigures.rate(figures.pollsBySecond)
     let purchases = RushFigures.rate(figures.purchasesBySecond)
     out += "rush of \(options.buyers) buyers, seed \(options.seed), \(options.connections) connections, "
+    // Joins of a closed loop wait for a connection before anybody wants them; all else counts from when it is due.
+    out += options.arrivalsPerSecond.map { "open loop of \($0)/s, " } ?? "closed loop, "
     out += Self.number(seconds) + " s\n"
     row(
       "joins",
@@ -53,11 +55,11 @@ struct RushReport {
       "promises, as \(options.buyers) buyers saw them (\(figures.verified) asked once more after the end)\n"
     for promise in Violations.Promise.allCases {
       guard let count = violations.counts[promise] else {
-        out += "  held    \(promise.rawValue)\n"
+        out += "  \(violations.tried.contains(promise) ? "held     " : "not tried") \(promise.rawValue)\n"
         continue
       }
-      out += "  BROKEN  \(promise.rawValue): \(count)\n"
-      for example in violations.examples[promise] ?? [] { out += "            \(example)\n" }
+      out += "  BROKEN    \(promise.rawValue): \(count)\n"
+      for example in violations.examples[promise] ?? [] { out += "              \(example)\n" }
     }
     if let audit {
       out += "audit of the stores\n" + audit.text.split(separator: "\n").map { "  \($0)\n" }.joined()
@@ -95,6 +97,8 @@ struct RushReport {
       "tickets_bought": .integer(figures.ticketsBought), "amount": .integer(figures.amount),
       "generator_requests": .integer(requests), "generator_cpu_seconds": .number(ownSeconds),
       "generator_peak_bytes": .integer(peakMemory),
+      "not_tried": .array(
+        Violations.Promise.allCases.filter { !violations.tried.contains($0) }.map { .string($0.rawValue) }),
       "broken": counts(violations.counts.map { ($0.key.rawValue, $0.value) }),
       "audit": audit?.json ?? .null, "audit_failure": JSON(auditFailure),
     ]

@@ -24,18 +24,19 @@ package struct TimerWheel {
     }
   }
 
-  /// Takes out those who are due by `milliseconds`, in the order of their times.
-  package mutating func advance(to milliseconds: Int, _ body: (Int) -> Void) {
+  /// Takes out those who are due by `milliseconds`, in the order of their times, with their times.
+  package mutating func advance(to milliseconds: Int, _ body: (_ buyer: Int, _ dueAt: Int) -> Void) {
     let end = milliseconds / Self.resolution
     while current <= end {
       if current % Self.slots == 0, let due = later.removeValue(forKey: current / Self.slots) {
         for (buyer, slot) in due { wheel[slot % Self.slots].append(buyer) }
       }
       let index = current % Self.slots
+      let dueAt = current * Self.resolution
       current += 1
       if wheel[index].isEmpty { continue }
       count -= wheel[index].count
-      for buyer in wheel[index] { body(Int(buyer)) }
+      for buyer in wheel[index] { body(Int(buyer), dueAt) }
       wheel[index].removeAll(keepingCapacity: wheel[index].count < 1_024)
     }
   }

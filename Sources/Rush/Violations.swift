@@ -11,7 +11,6 @@ package struct Violations: Sendable {
     case overtaken = "P4 nobody is told sold out while a later one gets seats"
     case twoPlaces = "P5 one place in line a user"
     case placeOfTwo = "P5 a place is one user's"
-    case overLimit = "P5 the limit of tickets a user"
     case wrongSeats = "what was granted is what was asked for"
     case heldTooLong = "P6 a hold ends"
     case withoutRetryAfter = "P7 a refusal for now says when to come back"
@@ -19,10 +18,15 @@ package struct Violations: Sendable {
     case figures = "I8 accepted = terminal + pending, and the stores count the same"
   }
 
+  /// Promises that something was seen of that could have broken them.
+  package private(set) var tried: Set<Promise> = []
   package private(set) var counts: [Promise: Int] = [:]
   package private(set) var examples: [Promise: [String]] = [:]
 
   package init() {}
+
+  /// Notes a look at whether the promise is kept.
+  package mutating func look(_ promise: Promise) { tried.insert(promise) }
 
   package mutating func add(_ promise: Promise, _ example: String) {
     counts[promise, default: 0] += 1

@@ -82,6 +82,41 @@ struct CrowdTests {
     #expect(crowd.figures.confirmToPurchased.count == 1)
   }
 
+  @Test(
+    "A poll that came due while all connections were busy counts from then, and paying from the first press")
+  func latencies() throws {
+    var crowd = crowd(1)
+    func answer(at now: Int, _ answer: Answer) throws -> Crowd.Job {
+      let next = crowd.next(at: now)
+      let job = try #require(next)
+      crowd.answered(job, answer, at: now, unixMilliseconds: now / 1000)
+      return job
+    }
+    _ = try answer(at: 0, joined(1))
+    // Told to come back after 100 ms, and sent after five seconds.
+    let poll = try answer(at: 5_000_000, state("reserved", tickets: [3], amount: 1_000))
+    #expect(poll.step == .poll && (100_000..<110_000).contains(poll.wantedAt))
+    #expect(crowd.figures.latencies["poll"]?.largest ?? 0 >= 4_890_000)
+    let confirm = try answer(at: 30_000_000, Answer(status: 202))
+    #expect(confirm.step == .confirm)
+    _ = try answer(at: 31_000_000, state("purchased", tickets: [3], amount: 1_000))
+    #expect(crowd.figures.confirmToPurchased.largest >= 31_000_000 - confirm.wantedAt - 1_000)
+  }
+
+  @Test("A promise that nothing was seen of is not called held")
+  func notTried() {
+    var crowd = crowd(1)
+    #expect(crowd.violations.tried.isEmpty)
+    play(&crowd) { job, _ in
+      job.step == .join ? joined(1) : state("purchased", tickets: [3], amount: 1_000)
+    }
+    crowd.checkAtEnd()
+    #expect(crowd.violations.tried.isSuperset(of: [.ticketOfTwo, .wrongCharge, .placeOfTwo, .figures]))
+    #expect(
+      crowd.violations.tried.isDisjoint(
+        with: [.heldTooLong, .twoPlaces, .overtaken, .changed, .withoutRetryAfter]))
+  }
+
   @Test("A lost connection and a full line are tried again, and counted")
   func retries() {
     var crowd = crowd(1)

@@ -19,9 +19,10 @@ struct TimerWheelTests {
     var seen: [Int] = [], now = 0
     while wheel.count > 0 {
       now += random.below(3_000)
-      wheel.advance(to: now) { buyer in
+      wheel.advance(to: now) { buyer, dueAt in
         seen.append(buyer)
         #expect(due[buyer, default: .max] <= now, "early")
+        #expect((0..<TimerWheel.resolution).contains(dueAt - due[buyer, default: .max]))
       }
     }
     #expect(Set(seen).count == 5_000)
@@ -32,10 +33,10 @@ struct TimerWheelTests {
   @Test("What is due already comes with the next look")
   func past() {
     var wheel = TimerWheel()
-    wheel.advance(to: 10_000) { _ in }
+    wheel.advance(to: 10_000) { _, _ in }
     wheel.add(1, dueAt: 5)
     var seen: [Int] = []
-    wheel.advance(to: 10_000 + TimerWheel.resolution) { seen.append($0) }
+    wheel.advance(to: 10_000 + TimerWheel.resolution) { buyer, _ in seen.append(buyer) }
     #expect(seen == [1])
   }
 }
