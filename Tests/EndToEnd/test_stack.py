@@ -91,6 +91,18 @@ def test_workers_can_be_added_and_taken_away(own_stack):
     assert own_stack.settings["ONSALE_WORKERS"] == "1"
 
 
+def test_servers_can_be_added_and_share_the_port(own_stack):
+    before = pids(own_stack)
+    own_stack.up(SERVERS="2")
+    after = pids(own_stack)
+    assert {"serve-1", "serve-2"} <= after.keys() and after["serve-1"] == before["serve-1"]
+    assert "is ready" in own_stack.run("status").stdout
+    # A port that another program has is refused while the servers go on at theirs.
+    taken = own_stack.settings["ONSALE_POSTGRES_PORT"]
+    assert f"port {taken} is taken" in own_stack.run("up", check=False, PORT=taken).stderr
+    assert pids(own_stack) == after
+
+
 def test_a_pid_file_of_somebody_else_is_left_alone(own_stack):
     with subprocess.Popen(["sleep", "300"]) as stranger:
         try:
@@ -110,6 +122,8 @@ def test_a_port_that_is_taken_is_said(stack, tmp_path):
         result = second.run("up", check=False)
         assert result.returncode != 0
         assert f"port {stack.port} is taken" in result.stderr
+        # Nothing was started that somebody would have to stop.
+        assert not pids(second)
     finally:
         second.remove()
 
