@@ -272,6 +272,38 @@ def test_a_lost_answer_to_a_payment_does_not_charge_twice(visit, hall, ledger):
     assert len(payments) == 1
 
 
+def test_a_payment_that_may_have_been_taken_on_is_not_called_off(visit, hall):
+    event = hall()
+    page = visit().register().goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    unknown = {"title": "Service Unavailable", "status": 503, "code": "unavailable", "detail": "Try again."}
+    page.route("**/api/ticket/confirm", lambda route: route.fulfill(status=503, json=unknown), times=1)
+    pay(page)
+    expect(heading(page, "Confirming your payment")).to_be_visible()
+    # It was not taken on: the line says so, and the seats are still there to be paid.
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    pay(page)
+    expect(heading(page, "They are yours")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "state, reason, title",
+    [
+        ("expired", None, "Your time to pay ran out"),
+        ("expired", "tickets_taken", "Your seats had been sold"),
+        ("rejected", "queue_lost", "Your place in line was lost"),
+    ],
+)
+def test_an_end_is_told_with_its_cause(visit, hall, state, reason, title):
+    event = hall()
+    ended = {"request_id": "x", "event_id": event.id, "state": state, "position": 1, "ahead": 0, "poll_after_ms": 0}
+    visitor = visit().register()
+    told = {**ended, "reason": reason} if reason else ended
+    visitor.page.route("**/api/request/*", lambda route: route.fulfill(json=told))
+    expect(heading(visitor.goto("/queue/x"), title)).to_be_visible()
+
+
 def test_two_buyers_want_the_same_seat(visit, hall):
     event = hall()
     first, second = visit().register(), visit().register()

@@ -146,7 +146,8 @@ export class Checkout {
   explain(error) {
     if (!(error instanceof Problem)) throw error;
     // Without an answer the payment may be under way: the line knows, and pressing again cannot charge twice.
-    if (error.status === 0 && navigator.onLine) this.onPaying();
+    // A 503 says no more than that: the call may have been carried out, and its answer lost inside.
+    if (error.status >= 500 || (error.status === 0 && navigator.onLine)) this.onPaying();
     else if (error.status === 0) {
       this.message.show("You are offline. Your seats stay held: pay when you are back.");
     } else if (error.status === 410 || error.status === 409) {
@@ -155,7 +156,7 @@ export class Checkout {
     } else if (error.status === 403) {
       this.message.show("These seats are held for another account. Sign in as the one who asked for them.");
     } else if (error.isTemporary) {
-      this.message.show("The service is very busy. Nothing was charged; press again in a moment.");
+      this.message.show("That was a little too fast. Nothing was charged; press again in a moment.");
     } else this.message.show(error.message);
   }
 

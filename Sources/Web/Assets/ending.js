@@ -12,6 +12,21 @@ export function ending({ state, reason = "" }) {
       elsewhere: "Choose other seats",
     };
   }
+  if (state === "expired" && reason === "tickets_taken") {
+    return {
+      title: "Your seats had been sold",
+      text: "They went to somebody else before your payment was begun, so nothing was charged. You can ask again; you "
+        + "start at the back.",
+      mayRepeat: true, elsewhere: "Back to the event",
+    };
+  }
+  if (state === "rejected" && reason === "queue_lost") {
+    return {
+      title: "Your place in line was lost",
+      text: "The line had to be begun anew after a failure on our side. Nothing was charged. You can ask again.",
+      mayRepeat: true, elsewhere: "Back to the event",
+    };
+  }
   return {
     expired: {
       title: "Your time to pay ran out",

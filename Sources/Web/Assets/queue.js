@@ -133,7 +133,7 @@ class QueuePage {
       lobby: "Waiting room", queued: this.ahead === 0 ? "You are next" : `${count(this.ahead)} ahead`,
       standby: "Waiting for returns", reserved: "Your turn: pay now",
       declined: request.expires_at ? "Declined: try another card" : "Declined", confirming: "Paying",
-      purchased: "Bought", expired: "Time ran out", sold_out: "Sold out", cancelled: "Cancelled",
+      purchased: "Bought", expired: request.reason ? "Not possible" : "Time ran out", sold_out: "Sold out", cancelled: "Cancelled",
       rejected: "Not possible",
     };
     this.context.title(`${titles[request.state] ?? request.state} · ${this.event.name ?? "your tickets"}`);

@@ -19,7 +19,8 @@ function apiQuery(form) {
   if (form.get("location")) query.set("location", form.get("location"));
   const day = (text, after) => {
     const [year, month, date] = text.split("-").map(Number);
-    const moment = new Date(year, month - 1, date + after);
+    // The last second of a day is its end: the API takes both ends as part of the range.
+    const moment = new Date(year, month - 1, date + after, 0, 0, -after);
     return Number.isNaN(moment.getTime()) ? undefined : moment.toISOString().replace(/\.\d+Z/, "Z");
   };
   const from = form.get("from") && day(form.get("from"), 0);
