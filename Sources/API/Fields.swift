@@ -106,15 +106,6 @@ package struct Fields: Sendable {
     return text
   }
 
-  /// One of the given words; `nil` when missing.
-  package func optionalChoice(_ name: String, _ words: [String]) throws(Problem) -> String? {
-    guard let text = try optionalString(name, max: 100) else { return nil }
-    guard words.contains(text) else {
-      throw .invalidField(path + name, "must be one of \(words.joined(separator: ", "))")
-    }
-    return text
-  }
-
   // MARK: Numbers
 
   package func int(_ name: String, in range: ClosedRange<Int>) throws(Problem) -> Int {

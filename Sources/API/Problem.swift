@@ -1,7 +1,6 @@
 import Auth
 import EventLoop
 package import HTTPServer
-import JSON
 import Logging
 import Postgres
 import Redis
@@ -57,7 +56,6 @@ package func problem(for error: any Error) -> Problem {
   case let error as AuthError: return problem(for: error)
   case is GroupCommitFull: return .overloaded
   case is CancellationError: return .unavailable
-  case is JSONParseError: return Problem(400, "invalid_json", "The text is not JSON.")
   default: return unexpected(error)
   }
 }

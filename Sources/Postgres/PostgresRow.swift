@@ -64,7 +64,6 @@ package struct PostgresValue: Sendable, Equatable {
   /// PostgreSQL's text of it.
   package let string: String?
 
-  package var isNull: Bool { string == nil }
   package var int: Int? { string.flatMap { Int($0) } }
   package var double: Double? { string.flatMap { Double($0) } }
   package var bool: Bool? {

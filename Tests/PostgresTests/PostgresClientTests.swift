@@ -38,7 +38,7 @@ struct PostgresClientTests {
     #expect(try row.string("s") == "text")
     #expect(try row.bool("b"))
     #expect(try row.double("d") == 1.5)
-    #expect(row["missing"].isNull)
+    #expect(row["missing"].string == nil)
     #expect(row["ns"].ints == [1, -2, 3])
     #expect(row["ss"].strings == ["a", ""])
     #expect(row["empty"].ints == [])
@@ -299,7 +299,7 @@ struct PostgresClientTests {
       try await client.script("CREATE TABLE \(table) (n int); SELECT 1/0;")
     }
     #expect(error?.sqlState == "22012")
-    #expect(try await client.query("SELECT to_regclass(\(table)) AS t")[0]["t"].isNull)
+    #expect(try await client.query("SELECT to_regclass(\(table)) AS t")[0]["t"].string == nil)
     _ = await #expect(throws: PostgresError.self) { try await client.script("COPY pg_class TO STDOUT") }
     #expect(try await client.query("SELECT 1 AS n")[0].int("n") == 1)
   }

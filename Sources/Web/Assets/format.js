@@ -136,7 +136,7 @@ export function seatName(ticket) {
 export function availability({ onsale_state: state, available, held }) {
   if (state === "closed") return { text: "Sales have ended", tone: "none" };
   if (state === "sold_out") return { text: "Sold out", tone: "none" };
-  if (state === "draft" || state === "scheduled") return { text: "Not on sale yet", tone: "wait" };
+  if (state === "draft") return { text: "Not on sale yet", tone: "wait" };
   if (available === 0 && held === 0) return { text: "Sold out", tone: "none" };
   if (available === 0 && held > 0) return { text: "All held, some may come back", tone: "wait" };
   if (available === 0) return { text: "None free right now", tone: "wait" };
