@@ -10,6 +10,7 @@ let strict: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
   .enableUpcomingFeature("InternalImportsByDefault"),
   .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .treatAllWarnings(as: .error),
   // Tests look inside modules; with this, they run against the very build that ships, not a second one.
   .unsafeFlags(["-enable-testing"], .when(configuration: .release)),
 ]
