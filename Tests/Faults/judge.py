@@ -27,6 +27,10 @@ class Verdict:
     # What a sabotage was noticed by.
     caught: list = field(default_factory=list)
 
+    def add(self, other):
+        for name in ("requests", "accepted", "sold", "captured", "violations"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 def judge(sale, pending=0, lost=False):
     """The verdict over one sale.

@@ -13,7 +13,7 @@ import uuid
 
 from buyers import VISA, Caller, Sale, token
 from cases import Case, fault_points
-from judge import judge
+from judge import Verdict, judge
 from servers import FAULT_STRUCK, TAKEOVER_PERCENT, Failure, until
 
 ACTIONS = ("kill", "stop", "error", "delay")
@@ -35,6 +35,8 @@ class Course:
     # The passage that is struck is drawn from the first so many.
     passages = 1
     latency = 0
+    # Whether one sale after the other may be needed.
+    sells_on = False
     buyers = 12
     plans = None
 
@@ -88,22 +90,25 @@ class PointRun:
             self.process.await_log('"message":"ready"')
         if self.role == "worker":
             until(lambda: self.has_struck or stack.partitions_of(self.process), 30, "the worker's first partition")
-        sale = self.make_sale()
-        course.opened(sale)
-        sale.crowd(course.buyers, course.plans).start()
+        self.sales = []
+        sale = self.start_sale()
         course.during(sale)
         self.await_strike(sale)
         if healthy and not course.has_peer:
             stack.start(healthy, self.role, ready=False)
         self.recover()
         course.after(sale)
-        sale.finish()
+        for each in self.sales:
+            each.finish()
         if course.latency:
             stack.set_provider()
         self.retire()
         if self.role == "worker" and "worker-b" not in stack.roles:
             stack.start("worker-b", "worker")
-        return judge(sale)
+        verdict = Verdict()
+        for each in self.sales:
+            verdict.add(judge(each))
+        return verdict
 
     # --- The process with the fault ---
 
@@ -118,14 +123,16 @@ class PointRun:
     def has_struck(self):
         return FAULT_STRUCK in self.process.log
 
-    def make_sale(self):
+    def start_sale(self):
         stack = self.stack
         partitions = stack.partitions_of(self.process) if self.role == "worker" and self.process.alive else None
         # Buyers come to the sick server first, and go to the healthy one when it does not answer.
         urls = [f"http://127.0.0.1:{self.sick_port}", stack.url] if self.sick_port else None
         sale = Sale(stack, self.rng, hold_seconds=HOLD_SECONDS, partitions=partitions, urls=urls, open=False)
-        sale.act("open")
-        return sale
+        sale.open()
+        self.sales.append(sale)
+        self.course.opened(sale)
+        return sale.crowd(self.course.buyers, self.course.plans).start()
 
     def await_strike(self, sale):
         deadline = time.monotonic() + STRIKE_SECONDS
@@ -135,6 +142,9 @@ class PointRun:
             if time.monotonic() > deadline:
                 raise Failure(f"{self.point} was never crossed")
             self.course.again(sale)
+            if self.sales[-1].is_over and self.course.sells_on:
+                # Nobody happened to do what leads there: others come for another event.
+                self.start_sale()
             time.sleep(0.05)
 
     def recover(self):
@@ -204,6 +214,7 @@ class Closing(Course):
 
 class Confirm(Course):
     passages = 2
+    sells_on = True
 
 
 class SlowProvider(Course):
@@ -286,6 +297,7 @@ class Draft(Course):
 class Intake(Course):
     role = "serve"
     passages = 3
+    sells_on = True
 
 
 class DoubleClick(Intake):
@@ -294,6 +306,7 @@ class DoubleClick(Intake):
 
 class UnknownSection(Intake):
     passages = 1
+    sells_on = False
 
     def again(self, sale):
         caller = Caller(sale.urls, token(sale.stack, f"lost-{sale.event}"))
@@ -319,6 +332,7 @@ class Past(Intake):
     """A buyer of a sale that has left Redis."""
 
     passages = 1
+    sells_on = False
     plans = ("buy", "pay")
 
     def during(self, sale):
