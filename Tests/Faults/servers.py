@@ -492,6 +492,9 @@ class Stack:
         self.start("indexer", "indexer")
         for name in workers:
             self.start(name, "worker")
+        for name in ("serve", "indexer", *workers):
+            # They are ready before they have anyone to talk to; Redis has its functions afterwards.
+            self.roles[name].await_log('"redis: connected"')
         return self
 
     def end(self, *names, number=signal.SIGTERM, seconds=20):
