@@ -65,8 +65,9 @@ package final class Worker: Service {
       patience: patience, logger: logger)
     relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
     calendar = EventCalendar(events: stores.events, queue: stores.queue, logger: logger)
-    leases = PartitionLeases(worker: identity, queue: stores.queue, epochs: stores.epochs, patience: patience, logger: logger)
-    {
+    leases = PartitionLeases(
+      worker: identity, queue: stores.queue, epochs: stores.epochs, patience: patience, logger: logger
+    ) {
       partition, epoch, onReplaced in
       PartitionOwner(
         partition: partition, epoch: epoch, queue: stores.queue, seats: stores.seats, archive: stores.archive,
