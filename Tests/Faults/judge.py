@@ -209,8 +209,6 @@ def strangers(sale, last, places):
         records[position] = text.split("|") if text else None
     for position in sorted(set(records) - set(places)):
         record = records[position]
-        owner = next(
-            (places[p] for p, other in records.items() if p in places and record and other and other[-1] == record[-1]),
-            "nobody who has a record",
-        )
+        same = [p for p, other in records.items() if p in places and record and other and other[-1] == record[-1]]
+        owner = places[same[0]] if same else "nobody who has a record"
         yield f"{position} is {record and record[0]} and belongs to {owner}"

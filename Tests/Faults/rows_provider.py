@@ -27,15 +27,14 @@ def trouble_with(faults):
         stack = bench.shared_stack()
 
         def trouble(sale):
-            time.sleep(3)
+            time.sleep(4)
+            stack.set_provider()
 
-        stack.set_provider(**dict(faults), seed=rng.randrange(1_000_000))
+        stack.set_provider(**faults, seed=rng.randrange(1_000_000))
         try:
-            sale_trouble = lambda sale: (time.sleep(4), stack.set_provider())  # noqa: E731
-            verdict = troubled_sale(stack, rng, sale_trouble, spread=2.0)
+            return troubled_sale(stack, rng, trouble)
         finally:
             stack.set_provider()
-        return verdict
 
     return run
 

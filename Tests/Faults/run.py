@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 
 import rows_crowd
 import rows_network
@@ -161,7 +160,8 @@ class Run:
                 self.passed += 1
             done = self.passed + len(self.failed)
             told = f"{verdict.requests} requests, {verdict.sold} sold" if verdict else ""
-            say(f"[{done}/{self.total}] {case}: {'FAILED' if problems else 'ok'}, {seconds:.1f} s, {told}")
+            outcome = "FAILED" if problems else "ok"
+            say(f"[{done}/{self.total}] {case}: {outcome}, {seconds:.1f} s, {told}")
             for finding in (verdict.caught if verdict else [])[:3]:
                 say(f"    noticed: {finding[:300]}")
             for problem in problems[:10]:
@@ -175,10 +175,10 @@ class Run:
         say("|---|---|---|---|---|---|---|---|")
         for number in sorted(self.rows):
             f = self.rows[number]
-            say(
-                f"| {number or 'sabotages, noticed'} | {f['runs']} | {f['requests']:,} | {f['accepted']:,} | {f['sold']:,} "
-                f"| {f['captured']:,} | {f['milliseconds'] / 1000 / f['runs']:.1f} | {f['violations']} |"
-            )
+            columns = [number or "sabotages, noticed"]
+            columns += [f"{f[name]:,}" for name in ("runs", "requests", "accepted", "sold", "captured")]
+            columns += [f"{f['milliseconds'] / 1000 / f['runs']:.1f}", f["violations"]]
+            say(f"| {' | '.join(map(str, columns))} |")
         say(f"seed {self.options.seed}, {time.monotonic() - self.started:.0f} s")
         for name, problems in self.failed:
             say(f"FAILED {name}: {problems[0].splitlines()[0][:300]}")

@@ -309,8 +309,9 @@ class Machinery:
         with_password = 'read -r password; exec "$0" --pwfile=<(printf "%s\\n" "$password") "$@"'
         subprocess.run(
             [
-                *who, "bash", "-c", with_password, POSTGRES_BIN / "initdb", f"--pgdata={self._golden}", "--username=postgres",
-                "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions", "--no-sync",
+                *who, "bash", "-c", with_password, POSTGRES_BIN / "initdb",
+                f"--pgdata={self._golden}", "--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8",
+                "--locale=C.UTF-8", "--no-instructions", "--no-sync",
             ],
             input=self.passwords["postgres"].encode() + b"\n", check=True, stdout=subprocess.DEVNULL, cwd="/",
         )  # fmt: skip
