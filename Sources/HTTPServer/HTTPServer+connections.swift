@@ -22,7 +22,7 @@ let connectionNotified: MHD_NotifyConnectionCallback = { server, connection, con
 }
 
 extension HTTPServer {
-  /// Of all connections, the share kept free by closing idle ones: one in so many.
+  /// Of what busy connections leave, the share that is kept free by closing idle ones: one in so many.
   private static let freeShare = 16
 
   func opened(_ connection: OpaquePointer) -> Peer {
@@ -33,20 +33,32 @@ extension HTTPServer {
       peer.descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
     peer.index = peers.count
     peers.append(peer)
-    // Those told to close are as good as gone, or each accept until then would close others.
-    if peers.count - closing > connectionLimit - connectionLimit / Self.freeShare { makeRoom() }
+    idle.append(peer)
+    makeRoom(for: peer)
     metrics.connections.value = Double(peers.count)
     return peer
   }
 
   func closed(_ peer: Peer) {
     if peer.phase == .shut { closing -= 1 }
+    if peer.phase == .idle { idle.remove(peer) }
     let last = peers.removeLast()
     if last !== peer {
       peers[peer.index] = last
       last.index = peer.index
     }
+    // At its limit libmicrohttpd does not listen, and it looks whether it may again only when it is run.
+    if peers.count == connectionLimit - 1 { runSoon() }
     metrics.connections.value = Double(peers.count)
+  }
+
+  /// Moves a connection to its next phase, which may last until `deadline`.
+  func enter(_ phase: Peer.Phase, _ peer: Peer?, deadline: UInt64) {
+    // A connection that was told to close must not get new time to live.
+    guard let peer, peer.phase != .shut else { return }
+    if peer.phase == .idle { idle.remove(peer) }
+    peer.enter(phase, deadline: deadline)
+    if phase == .idle { idle.append(peer) }
   }
 
   func deadline(seconds: Int) -> UInt64 { EventLoop.shared.now + UInt64(seconds) * 1000 }
@@ -58,17 +70,25 @@ extension HTTPServer {
   }
 
   /// Closes the connections that have been idle longest, so that someone who opens connections and does nothing
-  /// with them cannot keep others out. Some at a time: finding them costs a look at all.
-  private func makeRoom() {
-    let idle = peers.filter { $0.phase == .idle }.sorted { $0.deadline < $1.deadline }
-    for peer in idle.prefix(max(1, connectionLimit / Self.freeShare / 4)) { shut(peer) }
-    metrics.evictions.increment()
+  /// with them cannot keep others out.
+  ///
+  /// Idle ones have what busy ones leave. However little that is, a newcomer is the last of them to go, so it has
+  /// its time to send a request.
+  private func makeRoom(for newcomer: Peer) {
+    // Those told to close are as good as gone, or each accept until then would close others.
+    let busy = peers.count - closing - idle.count
+    let room = connectionLimit - busy
+    while idle.count > room - max(1, room / Self.freeShare), let longest = idle.first, longest !== newcomer {
+      shut(longest)
+      metrics.evictions.increment()
+    }
   }
 
   /// Has libmicrohttpd find the connection closed: it has no call to close one.
   func shut(_ peer: Peer) {
-    if peer.phase != .shut { closing += 1 }
-    peer.enter(.shut, deadline: .max)
+    guard peer.phase != .shut else { return }
+    enter(.shut, peer, deadline: .max)
+    closing += 1
     shutdown(peer.descriptor, Int32(SHUT_RDWR))
   }
 

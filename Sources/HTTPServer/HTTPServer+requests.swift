@@ -60,7 +60,7 @@ extension HTTPServer {
     request.pointee = Unmanaged.passUnretained(exchange).toOpaque()
     let known = HTTPMethod(name: method)
     exchange.begin(connection, peer, method: known ?? .get, path: path)
-    peer.enter(.receivingBody, deadline: deadline(seconds: configuration.bodySeconds))
+    enter(.receivingBody, peer, deadline: deadline(seconds: configuration.bodySeconds))
 
     if mhd_header_size(connection) > configuration.headerLimit {
       exchange.refusal = .problem(
@@ -120,7 +120,7 @@ extension HTTPServer {
   /// The request is whole, or its `later` answer is there.
   func answer(_ exchange: Exchange, _ connection: OpaquePointer) -> MHD_Result {
     if let answer = exchange.answer { return send(answer, exchange, connection) }
-    exchange.peer?.enter(.handling, deadline: .max)
+    enter(.handling, exchange.peer, deadline: .max)
     exchange.startedAt = Self.monotonicNanoseconds()
     if let refusal = exchange.refusal { return send(refusal, exchange, connection) }
     guard let route = exchange.route else { return .NO }
@@ -178,7 +178,7 @@ extension HTTPServer {
         "a header is not valid", ["http.header": name, "http.route": exchange.route?.pattern ?? ""])
     }
     if isStopping { MHD_add_response_header(response, "Connection", "close") }
-    exchange.peer?.enter(.sending, deadline: deadline(seconds: configuration.sendSeconds))
+    enter(.sending, exchange.peer, deadline: deadline(seconds: configuration.sendSeconds))
     metrics.record(
       exchange.route, exchange.method, status: answer.status,
       nanoseconds: exchange.startedAt == 0 ? 0 : Self.monotonicNanoseconds() - exchange.startedAt)
@@ -208,7 +208,7 @@ extension HTTPServer {
 
   func completed(_ exchange: Exchange) {
     largeBodyBytes -= largePart(exchange.body.count)
-    exchange.peer?.enter(.idle, deadline: deadline(seconds: configuration.idleSeconds))
+    enter(.idle, exchange.peer, deadline: deadline(seconds: configuration.idleSeconds))
     exchange.task?.cancel()
     exchange.end()
   }

@@ -32,6 +32,8 @@ package final class HTTPServer: Service {
   private let sweeper = LoopTimer()
   private var runIsScheduled = false
   var peers: [Peer] = []
+  /// Of `peers`, those that are idle.
+  var idle = IdlePeers()
   /// Of `peers`, those that were told to close.
   var closing = 0
   /// Connections open at a time, once started: the configured limit, or what the process's descriptors allow.

@@ -20,6 +20,9 @@ final class Peer {
   private(set) var deadline: UInt64
   /// Where the server's list has it.
   var index = 0
+  /// Its neighbours in `IdlePeers` while it is idle.
+  unowned var idleBefore: Peer?
+  unowned var idleAfter: Peer?
   var exchange = Exchange()
 
   init(descriptor: Int32, deadline: UInt64) {
@@ -27,9 +30,8 @@ final class Peer {
     self.deadline = deadline
   }
 
+  /// For the server, which also knows the idle ones by their order.
   func enter(_ phase: Phase, deadline: UInt64) {
-    // A connection that was told to close must not get new time to live.
-    guard self.phase != .shut else { return }
     self.phase = phase
     self.deadline = deadline
   }

@@ -14,7 +14,7 @@ final class RouteMetrics {
   let later = MetricsRegistry.shared.gauge(
     "onsale_http_answers_pending", "Requests answered by a task, under way.")
   let evictions = MetricsRegistry.shared.counter(
-    "onsale_http_evictions_total", "Times that idle connections were closed to make room.")
+    "onsale_http_evictions_total", "Idle connections closed to make room.")
   private var members: [Key: (requests: Counter, duration: Histogram)] = [:]
 
   /// - Parameter route: `nil` for a request that matched none.

@@ -253,6 +253,55 @@ struct HostileTests {
     }
   }
 
+  @Test("When nearly all connections wait for an answer, new ones are still served")
+  func nearlyAllBusy() async throws {
+    try await TestServer.with {
+      $0.connectionLimit = 64
+    } _: { test in
+      var busy: [RawConnection] = []
+      for count in 1...61 {
+        busy.append(try RawConnection(port: test.port))
+        await busy[count - 1].send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        try #require(await eventually { test.waiting.count == count })
+      }
+      // The last place is for whoever comes next; the two others are idle for a while, one after the other.
+      for _ in 0..<5 { try await expectService(test) }
+      let kept = try RawConnection(port: test.port)
+      await kept.send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
+      #expect(try await kept.response().status == 200)
+      let new = try RawConnection(port: test.port)
+      #expect(await eventually { test.server.connectionCount == 63 })
+      await new.send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
+      #expect(try await new.response().status == 200)
+      test.release()
+      for connection in busy { #expect(try await connection.response().body == "waited") }
+    }
+  }
+
+  @Test("The connections that have been idle longest make room, whether they had a request or not")
+  func longestIdle() async throws {
+    try await TestServer.with {
+      $0.connectionLimit = 64
+    } _: { test in
+      var kept: [RawConnection] = []
+      for index in 0..<30 {
+        kept.append(try RawConnection(port: test.port))
+        await kept[index].send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
+        #expect(try await kept[index].response().status == 200)
+      }
+      var new: [RawConnection] = []
+      for count in 1...40 {
+        new.append(try RawConnection(port: test.port))
+        #expect(await eventually { test.server.connectionCount == min(60, 30 + count) })
+      }
+      for connection in kept[..<10] { #expect(await connection.isClosedByServer()) }
+      for connection in kept[10...] + new {
+        await connection.send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
+        #expect(try await connection.response().status == 200)
+      }
+    }
+  }
+
   @Test("One address has no more connections than it may")
   func perAddressLimit() async throws {
     try await TestServer.with {
