@@ -97,8 +97,12 @@ extension HTTPServer {
     for peer in peers where peer.phase == .handling {
       guard peer.exchange.isSuspended else { continue }
       peer.exchange.task?.cancel()
-      resume(
-        peer.exchange, .problem(503, code: "stopping", detail: "The server is stopping. Please try again."))
+      resume(peer.exchange, .stopping)
     }
   }
+}
+
+extension HTTPResponse {
+  static let stopping = problem(
+    503, code: "stopping", detail: "The server is stopping. Please try again.")
 }

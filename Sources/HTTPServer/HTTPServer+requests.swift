@@ -127,6 +127,7 @@ extension HTTPServer {
     switch route.handler(HTTPRequest(exchange: exchange)) {
     case .now(let response): return send(response, exchange, connection)
     case .later(let body):
+      guard !isClosing else { return send(.stopping, exchange, connection) }
       guard laterCount < configuration.laterLimit else {
         return send(
           .problem(503, code: "overloaded", detail: "Too many requests at once. Please try again."),

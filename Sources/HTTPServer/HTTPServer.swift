@@ -43,6 +43,8 @@ package final class HTTPServer: Service {
   /// What the bodies under way have together beyond the small part of each, in bytes.
   var largeBodyBytes = 0
   private(set) var isStopping = false
+  /// The daemon is about to be stopped, and no connection may be suspended then.
+  private(set) var isClosing = false
 
   /// The port listened at, once started.
   package private(set) var port: UInt16
@@ -138,6 +140,8 @@ package final class HTTPServer: Service {
     while peers.contains(where: { $0.phase != .idle && $0.phase != .shut }), EventLoop.shared.now < deadline {
       do { try await sleep(milliseconds: Self.stopCheckMilliseconds) } catch { break }
     }
+    // Requests may still arrive during this last run.
+    isClosing = true
     abandonPending()
     run()
     timer.cancel()

@@ -90,6 +90,22 @@ struct LaterTests {
     }
   }
 
+  @Test("A request that arrives while the last answers are given up is turned away")
+  func requestDuringClose() async throws {
+    try await TestServer.with {
+      $0.stopMilliseconds = 50
+    } _: { test in
+      let late = try await request(test, "/now")
+      #expect(try await late.response().status == 200)
+      test.onCancel = { late.sendNow("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n") }
+      let busy = try await request(test, "/sleep")
+      #expect(await eventually { test.sleeping == 1 })
+      await test.server.stop()
+      #expect(try await busy.response().status == 503)
+      #expect(try await late.response().status == 503)
+    }
+  }
+
   @Test("Requests are counted by route, not by path")
   func metrics() async throws {
     try await TestServer.with { test in

@@ -47,19 +47,23 @@ final class RawConnection: Sendable {
   func send(_ text: String) async -> Bool { await send(Array(text.utf8)) }
 
   @discardableResult
-  func send(_ bytes: [UInt8]) async -> Bool {
-    await onQueue { [self] in
-      var sent = 0
-      while sent < bytes.count {
-        let count = bytes.withUnsafeBytes {
-          Foundation.send(
-            descriptor, $0.baseAddress?.advanced(by: sent), bytes.count - sent, Int32(MSG_NOSIGNAL))
-        }
-        guard count > 0 else { return false }
-        sent += count
+  func send(_ bytes: [UInt8]) async -> Bool { await onQueue { [self] in sendNow(bytes) } }
+
+  /// Sends a few bytes without giving the server a turn of the loop.
+  @discardableResult
+  func sendNow(_ text: String) -> Bool { sendNow(Array(text.utf8)) }
+
+  private func sendNow(_ bytes: [UInt8]) -> Bool {
+    var sent = 0
+    while sent < bytes.count {
+      let count = bytes.withUnsafeBytes {
+        Foundation.send(
+          descriptor, $0.baseAddress?.advanced(by: sent), bytes.count - sent, Int32(MSG_NOSIGNAL))
       }
-      return true
+      guard count > 0 else { return false }
+      sent += count
     }
+    return true
   }
 
   /// Reads one response; to HEAD it has no body.

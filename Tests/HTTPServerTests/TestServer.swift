@@ -10,7 +10,11 @@ final class TestServer {
   /// Answers of `/wait` under way, ended by `release`.
   private(set) var waiting: [UnsafeContinuation<Void, Never>] = []
   private(set) var waited = 0
+  /// Answers of `/sleep` that were begun, and those that were cancelled.
+  private(set) var sleeping = 0
   private(set) var cancelled = 0
+  /// Called when the server cancels an answer of `/sleep` that is begun from now on.
+  var onCancel: @Sendable () -> Void = {}
 
   var port: UInt16 { server.port }
 
@@ -100,7 +104,7 @@ final class TestServer {
     }
     router.on(.get, "/sleep") { _ in
       .later {
-        do { try await sleep(milliseconds: 60_000) } catch { test()?.noteCancelled() }
+        await test()?.sleepLong()
         return .text(200, "slept")
       }
     }
@@ -112,7 +116,15 @@ final class TestServer {
     waited += 1
   }
 
-  private func noteCancelled() { cancelled += 1 }
+  private func sleepLong() async {
+    sleeping += 1
+    let onCancel = onCancel
+    await withTaskCancellationHandler {
+      do { try await sleep(milliseconds: 60_000) } catch { cancelled += 1 }
+    } onCancel: {
+      onCancel()
+    }
+  }
 
   /// Ends all answers of `/wait` under way.
   func release() {
