@@ -27,7 +27,9 @@ extension HTTPServer {
 
   func opened(_ connection: OpaquePointer) -> Peer {
     let peer = Peer(
-      descriptor: mhd_descriptor(connection), deadline: deadline(seconds: configuration.headerSeconds))
+      descriptor: mhd_descriptor(connection), openedAt: EventLoop.shared.now,
+      deadline: deadline(seconds: configuration.headerSeconds))
+    accepted += 1
     var on: Int32 = 1
     setsockopt(
       peer.descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))

@@ -60,6 +60,7 @@ extension HTTPServer {
     request.pointee = Unmanaged.passUnretained(exchange).toOpaque()
     let known = HTTPMethod(name: method)
     exchange.begin(connection, peer, method: known ?? .get, path: path)
+    peer.hasAsked = true
     enter(.receivingBody, peer, deadline: deadline(seconds: configuration.bodySeconds))
 
     if mhd_header_size(connection) > configuration.headerLimit {

@@ -38,6 +38,8 @@ package final class HTTPServer: Service {
   var closing = 0
   /// Connections open at a time, once started: the configured limit, or what the process's descriptors allow.
   package private(set) var connectionLimit = 0
+  /// Connections accepted so far.
+  var accepted = 0
   /// `later` answers under way.
   var laterCount = 0
   /// What the bodies under way have together beyond the small part of each, in bytes.
@@ -125,19 +127,18 @@ package final class HTTPServer: Service {
     }
   }
 
-  /// Stops accepting, lets the answers under way finish until the deadline, and closes all connections.
+  /// Stops accepting, lets the requests under way be answered until the deadline, and closes all connections.
   ///
   /// Past the deadline `later` tasks are cancelled and their clients answered 503. An owner of long polls ends
   /// them before, so that the deadline is not needed.
   package func stop() async {
     guard let daemon, !isStopping else { return }
     isStopping = true
-    // Takes what the kernel has already accepted for us; another process gets what comes after.
-    run()
+    acceptQueued()
     let listener = MHD_quiesce_daemon(daemon)
     if listener >= 0 { close(listener) }
     let deadline = EventLoop.shared.now + configuration.stopMilliseconds
-    while peers.contains(where: { $0.phase != .idle && $0.phase != .shut }), EventLoop.shared.now < deadline {
+    while peers.contains(where: delaysStop), EventLoop.shared.now < deadline {
       do { try await sleep(milliseconds: Self.stopCheckMilliseconds) } catch { break }
     }
     // Requests may still arrive during this last run.
@@ -150,5 +151,27 @@ package final class HTTPServer: Service {
     watcher = nil
     self.daemon = nil
     MHD_stop_daemon(daemon)
+  }
+
+  /// Takes what the kernel has already accepted for us, which it would reset with the listening socket; another
+  /// process gets what comes after.
+  private func acceptQueued() {
+    // Bounded, or clients that never stop connecting would keep the server from stopping.
+    let last = accepted + Int(Listener.backlog)
+    var before: Int
+    repeat {
+      before = accepted
+      run()
+    } while accepted > before && accepted < last
+  }
+
+  /// Whether a request of the connection is under way, or, as far as one can know, its first one on the wire.
+  private func delaysStop(_ peer: Peer) -> Bool {
+    switch peer.phase {
+    case .idle:
+      !peer.hasAsked && EventLoop.shared.now < peer.openedAt + configuration.firstRequestMilliseconds
+    case .shut: false
+    case .receivingBody, .handling, .sending: true
+    }
   }
 }

@@ -28,6 +28,8 @@ package struct HTTPServerConfiguration: Sendable {
   package var smallBody = 4_096
   /// Milliseconds that `stop` waits for answers under way.
   package var stopMilliseconds: UInt64 = 5_000
+  /// Milliseconds from a new connection in which `stop` still waits for its first request.
+  package var firstRequestMilliseconds: UInt64 = 1_000
 
   package init(host: String = "127.0.0.1", port: UInt16 = 8080) {
     self.host = host

@@ -3,7 +3,7 @@ import Foundation
 /// A listening TCP socket.
 struct Listener {
   /// Connections that the kernel holds until they are accepted; it may lower this to `net.core.somaxconn`.
-  private static let backlog: Int32 = 4096
+  static let backlog: Int32 = 4096
 
   let descriptor: Int32
   let port: UInt16

@@ -15,6 +15,10 @@ final class Peer {
   }
 
   let descriptor: Int32
+  /// Loop time in milliseconds.
+  let openedAt: UInt64
+  /// Whether a request has come from it.
+  var hasAsked = false
   private(set) var phase = Phase.idle
   /// Loop time in milliseconds at which the phase has lasted too long.
   private(set) var deadline: UInt64
@@ -25,8 +29,9 @@ final class Peer {
   unowned var idleAfter: Peer?
   var exchange = Exchange()
 
-  init(descriptor: Int32, deadline: UInt64) {
+  init(descriptor: Int32, openedAt: UInt64, deadline: UInt64) {
     self.descriptor = descriptor
+    self.openedAt = openedAt
     self.deadline = deadline
   }
 

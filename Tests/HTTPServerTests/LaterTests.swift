@@ -75,6 +75,37 @@ struct LaterTests {
     }
   }
 
+  @Test("A stop answers every connection that the kernel had accepted")
+  func stopWhileAccepting() async throws {
+    try await TestServer.with { test in
+      // Without a turn of the loop in between, so that all of them are in the kernel's queue.
+      var connections: [RawConnection] = []
+      for _ in 0..<300 {
+        let connection = try RawConnection(port: test.port)
+        connection.sendNow("GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
+        connections.append(connection)
+      }
+      await test.server.stop()
+      for connection in connections { #expect(try await connection.response().status == 200) }
+    }
+  }
+
+  @Test("A stop waits for the first request of a connection that was just made")
+  func stopBeforeFirstRequest() async throws {
+    try await TestServer.with {
+      $0.firstRequestMilliseconds = 60_000
+      $0.stopMilliseconds = 60_000
+    } _: { test in
+      let new = try RawConnection(port: test.port)
+      let port = test.port
+      let stopping = Task { @LoopActor in await test.server.stop() }
+      #expect(await eventually { (try? RawConnection(port: port)) == nil })
+      await new.send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
+      #expect(try await new.response().status == 200)
+      await stopping.value
+    }
+  }
+
   @Test("Past the stop's deadline a client is told to try again and the task is cancelled")
   func stopDeadline() async throws {
     try await TestServer.with {
