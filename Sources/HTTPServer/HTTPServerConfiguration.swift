@@ -11,8 +11,10 @@ package struct HTTPServerConfiguration: Sendable {
   package var perAddressConnectionLimit = 0
   /// Seconds from a new connection until its first request's headers are there.
   package var headerSeconds = 15
-  /// Seconds from the end of an answer until the next request's headers are there.
-  package var idleSeconds = 60
+  /// Seconds from the end of an answer until the next request's headers are there. More than the 60 after which
+  /// proxies let go of an idle connection: whoever is less patient must be the one that sends the requests, or
+  /// some are sent to a connection that is just being closed.
+  package var idleSeconds = 75
   /// Seconds that a body may take to arrive once its headers are there.
   package var bodySeconds = 20
   /// Seconds that a client may take to receive an answer.
