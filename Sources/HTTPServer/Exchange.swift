@@ -94,6 +94,26 @@ final class Exchange {
     return String(cString: value)
   }
 
+  /// Whether more than one header says where the body ends. libmicrohttpd chooses one of them; a proxy in front
+  /// may have chosen another, and would then take a part of the body for a request, or a request for a body.
+  var hasAmbiguousBody: Bool {
+    guard let connection else { return false }
+    var count = 0
+    _ = withUnsafeMutablePointer(to: &count) { count in
+      MHD_get_connection_values_n(
+        connection, .HEADER_KIND,
+        { count, _, name, size, _, _ in
+          guard let name else { return .YES }
+          let isOne =
+            size == 14 && strncasecmp(name, "content-length", size) == 0
+            || size == 17 && strncasecmp(name, "transfer-encoding", size) == 0
+          if isOne { count?.assumingMemoryBound(to: Int.self).pointee += 1 }
+          return .YES
+        }, count)
+    }
+    return count > 1
+  }
+
   /// Decodes the query into `queryItems`; false if it is malformed.
   func decodeQuery() -> Bool {
     if let own { return decodeOwnQuery(own.query) }

@@ -63,6 +63,13 @@ extension HTTPServer {
     peer.hasAsked = true
     enter(.receivingBody, peer, deadline: deadline(seconds: configuration.bodySeconds))
 
+    if exchange.hasAmbiguousBody {
+      // Where this request ends is not certain, so nothing after it can be read.
+      return send(
+        .problem(
+          400, code: "ambiguous_body", detail: "A request has one Content-Length or one Transfer-Encoding.",
+          headers: [("Connection", "close")]), exchange, connection)
+    }
     if mhd_header_size(connection) > configuration.headerLimit {
       exchange.refusal = .problem(
         431, code: "headers_too_large",

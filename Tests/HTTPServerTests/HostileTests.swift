@@ -187,6 +187,26 @@ struct HostileTests {
     }
   }
 
+  @Test(
+    "A body whose end is said twice is refused with its connection",
+    arguments: [
+      "Content-Length: 5\r\nTransfer-Encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5",
+      "Content-Length: 5\r\nContent-Length: 100", "Content-Length: 5\r\nContent-Length: 5",
+      "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    ], ["GET", "POST"])
+  func ambiguousBody(_ headers: String, _ method: String) async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      await connection.send(
+        "\(method) /echo HTTP/1.1\r\nHost: x\r\n\(headers)\r\n\r\n0\r\n\r\n"
+          + "GET /item/hidden HTTP/1.1\r\nHost: x\r\n\r\n")
+      let response = try await connection.response()
+      #expect(response.status == 400)
+      #expect(try JSON(parsing: response.body)["code"] == "ambiguous_body")
+      await #expect(throws: RawConnection.Failure.self) { try await connection.response() }
+    }
+  }
+
   @Test("Slow headers and slow bodies are cut off however little they send, and others are served")
   func slowClients() async throws {
     try await TestServer.with {
