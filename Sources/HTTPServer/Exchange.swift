@@ -8,7 +8,9 @@ import Foundation
 /// answered at once allocates nothing here.
 @LoopActor
 final class Exchange {
+  /// `get` for a method that is not known, which is refused.
   var method: HTTPMethod
+  var isMethodKnown = true
   var body: [UInt8] = []
   var route: Route?
   /// The values of the route's parameters, in order.
@@ -53,10 +55,11 @@ final class Exchange {
   }
 
   /// Starts a request whose headers have arrived.
-  func begin(_ connection: OpaquePointer, _ peer: Peer, method: HTTPMethod, path: UnsafePointer<CChar>) {
+  func begin(_ connection: OpaquePointer, _ peer: Peer, method: HTTPMethod?, path: UnsafePointer<CChar>) {
     self.connection = connection
     self.peer = peer
-    self.method = method
+    self.method = method ?? .get
+    isMethodKnown = method != nil
     let count = strlen(path)
     pathBytes = UnsafeBufferPointer(
       start: UnsafeRawPointer(path).assumingMemoryBound(to: UInt8.self), count: count)

@@ -58,8 +58,7 @@ extension HTTPServer {
     let exchange = peer.exchange
     // The peer holds the exchange until `completed`, which comes before it is replaced.
     request.pointee = Unmanaged.passUnretained(exchange).toOpaque()
-    let known = HTTPMethod(name: method)
-    exchange.begin(connection, peer, method: known ?? .get, path: path)
+    exchange.begin(connection, peer, method: HTTPMethod(name: method), path: path)
     peer.hasAsked = true
     enter(.receivingBody, peer, deadline: deadline(seconds: configuration.bodySeconds))
 
@@ -74,7 +73,7 @@ extension HTTPServer {
       exchange.refusal = .problem(
         431, code: "headers_too_large",
         detail: "The request's line and headers may have at most \(configuration.headerLimit) bytes.")
-    } else if known == nil {
+    } else if !exchange.isMethodKnown {
       exchange.refusal = .problem(501, code: "not_implemented", detail: "This method is not known here.")
     } else {
       let target = tree.find(exchange)
@@ -189,7 +188,7 @@ extension HTTPServer {
     if isStopping { MHD_add_response_header(response, "Connection", "close") }
     enter(.sending, exchange.peer, deadline: deadline(seconds: configuration.sendSeconds))
     metrics.record(
-      exchange.route, exchange.method, status: answer.status,
+      exchange.route, exchange.isMethodKnown ? exchange.method : nil, status: answer.status,
       nanoseconds: exchange.startedAt == 0 ? 0 : Self.monotonicNanoseconds() - exchange.startedAt)
     return MHD_queue_response(connection, UInt32(answer.status), response)
   }

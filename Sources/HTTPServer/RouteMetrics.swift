@@ -6,7 +6,7 @@ import Metrics
 final class RouteMetrics {
   private struct Key: Hashable {
     let route: ObjectIdentifier?
-    let method: HTTPMethod
+    let method: HTTPMethod?
     let status: Int
   }
 
@@ -17,8 +17,10 @@ final class RouteMetrics {
     "onsale_http_evictions_total", "Idle connections closed to make room.")
   private var members: [Key: (requests: Counter, duration: Histogram)] = [:]
 
-  /// - Parameter route: `nil` for a request that matched none.
-  func record(_ route: Route?, _ method: HTTPMethod, status: Int, nanoseconds: UInt64) {
+  /// - Parameters:
+  ///   - route: `nil` for a request that matched none.
+  ///   - method: `nil` for one that is not known.
+  func record(_ route: Route?, _ method: HTTPMethod?, status: Int, nanoseconds: UInt64) {
     let key = Key(route: route.map { ObjectIdentifier($0) }, method: method, status: status)
     let member = members[key] ?? add(key, route)
     member.requests.increment()
@@ -27,13 +29,14 @@ final class RouteMetrics {
 
   private func add(_ key: Key, _ route: Route?) -> (requests: Counter, duration: Histogram) {
     let pattern = route?.pattern ?? "unmatched"
+    let method = key.method?.rawValue ?? "other"
     let member = (
       requests: MetricsRegistry.shared.counter(
         "onsale_http_requests_total", "Requests answered.",
-        labels: [("method", key.method.rawValue), ("route", pattern), ("status", String(key.status))]),
+        labels: [("method", method), ("route", pattern), ("status", String(key.status))]),
       duration: MetricsRegistry.shared.histogram(
         "onsale_http_request_seconds", "From the whole request to its answer.",
-        labels: [("method", key.method.rawValue), ("route", pattern)])
+        labels: [("method", method), ("route", pattern)])
     )
     members[key] = member
     return member

@@ -142,10 +142,14 @@ struct LaterTests {
     try await TestServer.with { test in
       _ = try await request(test, "/item/one-of-many").response()
       _ = try await request(test, "/made-up-path").response()
+      let unknown = try RawConnection(port: test.port)
+      await unknown.send("BREW /now HTTP/1.1\r\nHost: x\r\n\r\n")
+      #expect(try await unknown.response().status == 501)
       let text = MetricsRegistry.shared.exposition()
       #expect(text.contains(#"onsale_http_requests_total{method="GET",route="/item/{id}",status="200"}"#))
       #expect(text.contains(#"route="unmatched",status="404"}"#))
       #expect(text.contains(#"onsale_http_request_seconds_count{method="GET",route="/item/{id}"}"#))
+      #expect(text.contains(#"onsale_http_requests_total{method="other",route="unmatched",status="501"}"#))
       #expect(!text.contains("made-up"))
     }
   }
