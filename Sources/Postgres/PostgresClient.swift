@@ -13,6 +13,9 @@ package final class PostgresClient {
     var connection: PostgresConnection?
     var backoff = Backoff(firstMilliseconds: 50, limitMilliseconds: 2000)
     var connectAt: UInt64 = 0
+    /// How often connecting ran out of time. A host that does not answer at all would use up every try's, so each
+    /// such try is followed by one that begins with the next host.
+    var timeouts = 0
   }
 
   private struct Waiting {
@@ -37,7 +40,6 @@ package final class PostgresClient {
   private var openCount = 0
   private var awaySince: UInt64 = 0
   private var lastFailure = "not connected yet"
-  private var firstHost = 0
   private var isStarted = false
   private var isClosed = false
   private let ticker = LoopTimer()
@@ -266,7 +268,7 @@ package final class PostgresClient {
       onOpen: { [weak self] connection in self?.opened(connection, index) },
       onEnd: { [weak self] connection, error in self?.ended(connection, index, error) })
     slots[index].connection = connection
-    connection.open(firstHost: firstHost)
+    connection.open(firstHost: slots[index].timeouts)
   }
 
   private func opened(_ connection: PostgresConnection, _ index: Int) {
@@ -297,8 +299,7 @@ package final class PostgresClient {
     } else if index == 0, slots[0].backoff.attempts == 0 {
       logger.warning("postgres: cannot connect", ["error": error.message])
     }
-    // A host that does not answer at all would use up the time of every try.
-    if !connection.wasOpen, error.code == .timeout { firstHost += 1 }
+    if !connection.wasOpen, error.code == .timeout { slots[index].timeouts += 1 }
     slots[index].connectAt = now + slots[index].backoff.next()
   }
 

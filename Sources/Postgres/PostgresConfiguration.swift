@@ -49,15 +49,24 @@ package struct PostgresConfiguration: Sendable {
     return parameters
   }
 
+  /// How long one try to connect may take, in milliseconds: with several hosts their share of `waitMilliseconds`,
+  /// so that in this time each of them was the first to be tried.
+  var connectMilliseconds: UInt64 {
+    waitMilliseconds / UInt64(Self.hostCount((try? Self.parameters(of: url)) ?? []))
+  }
+
+  private static func hostCount(_ parameters: [(name: String, value: String)]) -> Int {
+    parameters.filter { $0.name == "host" || $0.name == "hostaddr" }
+      .map { $0.value.split(separator: ",", omittingEmptySubsequences: false).count }.max() ?? 1
+  }
+
   /// What a connection is started with: the URL's parameters and, where it leaves them open, ours.
   ///
   /// libpq tries several hosts in turn, but without a limit of time for each when it must not block. So whoever
   /// ran out of time starts the next try with another host.
   func startParameters(firstHost: Int) -> [(name: String, value: String)] {
     var parameters = (try? Self.parameters(of: url)) ?? []
-    let hosts =
-      parameters.filter { $0.name == "host" || $0.name == "hostaddr" }
-      .map { $0.value.split(separator: ",", omittingEmptySubsequences: false).count }.max() ?? 1
+    let hosts = Self.hostCount(parameters)
     for index in parameters.indices where ["host", "hostaddr", "port"].contains(parameters[index].name) {
       let parts = parameters[index].value.split(separator: ",", omittingEmptySubsequences: false)
       guard parts.count == hosts else { continue }

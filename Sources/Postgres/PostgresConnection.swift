@@ -105,7 +105,7 @@ final class PostgresConnection {
             .logger.debug("postgres: notice", ["notice": text])
         }
       }, Unmanaged.passUnretained(self).toOpaque())
-    deadline = EventLoop.shared.now + configuration.waitMilliseconds
+    deadline = EventLoop.shared.now + configuration.connectMilliseconds
     watchAnew(.writable)
   }
 

@@ -66,6 +66,22 @@ struct PostgresFaultTests {
     #expect(error?.code == .unavailable)
   }
 
+  @Test("A host that does not answer is tried once by each connection, and then the other one")
+  func silentHost() async throws {
+    let server = try Self.server.get()
+    let silent = try TCPProxy(to: server.port)
+    silent.set(.silence)
+    defer { silent.close() }
+    let client = PostgresClient(
+      try PostgresConfiguration(
+        url: "postgres://postgres@127.0.0.1:\(silent.port),127.0.0.1:\(server.port)/postgres", connections: 4,
+        waitMilliseconds: 8_000), logger: logger)
+    client.start()
+    defer { client.close() }
+    try await client.waitUntilReady(milliseconds: 60_000)
+    #expect(silent.connectionCount == 4)
+  }
+
   @Test("A session that an administrator ends is replaced")
   func terminated() async throws {
     let server = try Self.server.get()

@@ -18,6 +18,7 @@ package final class TCPProxy: Sendable {
   private let listener: Int32
   private let cut = Mutex(Cut.never)
   private let descriptors = Mutex<[Int32]>([])
+  private let accepted = Mutex(0)
   /// Whether the next answer of a server is swallowed, and its client cut.
   private let cutsAtAnswer = Mutex(false)
 
@@ -32,6 +33,9 @@ package final class TCPProxy: Sendable {
     }
     Thread.detachNewThread { [self] in accept() }
   }
+
+  /// Connections that were made to it so far.
+  package var connectionCount: Int { accepted.withLock { $0 } }
 
   package func set(_ cut: Cut) { self.cut.withLock { $0 = cut } }
 
@@ -59,6 +63,7 @@ package final class TCPProxy: Sendable {
     while true {
       let client = Glibc.accept(listener, nil, nil)
       guard client >= 0 else { return }
+      accepted.withLock { $0 += 1 }
       let server = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
       guard Self.withLoopback(target, { connect(server, $0, $1) }) == 0 else {
         Glibc.close(client)
