@@ -24,7 +24,8 @@ final class PostgresConnection {
     case forget
     case prepare(text: String, name: String, step: Int)
     case execute(step: Int)
-    case synchronise
+    /// Also what a commit implied by `step`, the last one, is answered with.
+    case synchronise(step: Int)
   }
 
   /// What is under way.
@@ -207,7 +208,7 @@ final class PostgresConnection {
       commands.append(.execute(step: step))
       isSent = isSent && statement.send(name, handle)
     }
-    commands.append(.synchronise)
+    commands.append(.synchronise(step: statements.count - 1))
     isSent = isSent && PQpipelineSync(handle) == 1
     deadline = EventLoop.shared.now + configuration.statementTimeoutMilliseconds + Self.graceMilliseconds
     return await withUnsafeContinuation { answer in
@@ -301,9 +302,9 @@ final class PostgresConnection {
       current.results.append(result)
     case (PGRES_COMMAND_OK, .prepare(let text, let name, _)): prepared[text] = name
     case (PGRES_COMMAND_OK, .forget), (PGRES_PIPELINE_ABORTED, _): break
-    case (_, .prepare(_, _, let step)), (_, .execute(let step)):
+    case (_, .prepare(_, _, let step)), (_, .execute(let step)), (_, .synchronise(let step)):
       if current.refusal == nil { current.refusal = (step, result.error) }
-    case (_, .forget), (_, .synchronise):
+    case (_, .forget):
       if current.refusal == nil { current.refusal = (0, result.error) }
     }
   }

@@ -144,6 +144,24 @@ struct PostgresFaultTests {
     #expect(isThere)
   }
 
+  /// What a server sends that is told to end while it commits: the commit's answer, and in place of being ready
+  /// for the next statement, that it ends.
+  nonisolated static func endedAfterCommit(_ answer: [UInt8]) -> [UInt8] {
+    let ready = answer.suffix(6)
+    precondition(ready.first == UInt8(ascii: "Z"), "an answer ends with being ready")
+    let fields = Array(
+      "SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0".utf8)
+    let length = withUnsafeBytes(of: UInt32(fields.count + 4).bigEndian) { Array($0) }
+    return Array(answer.dropLast(6)) + [UInt8(ascii: "E")] + length + fields
+  }
+
+  @Test("A server that ends right after the commit leaves the outcome unknown", arguments: Form.allCases)
+  func endedAfterCommit(form: Form) async throws {
+    let (error, isThere) = try await insert(form) { .rewriting(Array($0.utf8), Self.endedAfterCommit) }
+    #expect(error?.code == .outcomeUnknown)
+    #expect(isThere)
+  }
+
   @Test("Cut before the commit arrived, the outcome is unknown as well", arguments: Form.allCases)
   func cutBeforeCommit(form: Form) async throws {
     let (error, isThere) = try await insert(form) { .before(Array($0.utf8)) }

@@ -9,6 +9,8 @@ package final class TCPProxy: Sendable {
     case before([UInt8])
     /// What contains this is forwarded, and the client is cut when the server has answered, which it never sees.
     case after([UInt8])
+    /// What contains this is forwarded, and the client gets what the function makes of the answer, and is cut.
+    case rewriting([UInt8], @Sendable ([UInt8]) -> [UInt8])
     /// Nothing is forwarded any more in either direction, and nothing is closed.
     case silence
   }
@@ -19,8 +21,8 @@ package final class TCPProxy: Sendable {
   private let cut = Mutex(Cut.never)
   private let descriptors = Mutex<[Int32]>([])
   private let accepted = Mutex(0)
-  /// Whether the next answer of a server is swallowed, and its client cut.
-  private let cutsAtAnswer = Mutex(false)
+  /// What the client gets of the server's next answer before it is cut; `nil` where it is not cut.
+  private let lastAnswer = Mutex<(@Sendable ([UInt8]) -> [UInt8])?>(nil)
 
   package init(to target: Int) throws {
     self.target = target
@@ -82,7 +84,11 @@ package final class TCPProxy: Sendable {
     while true {
       let count = read(from, &buffer, buffer.count)
       guard count > 0 else { break }
-      if !isRequest, cutsAtAnswer.withLock({ $0 }) { break }
+      if !isRequest, let lastAnswer = lastAnswer.withLock({ $0 }) {
+        let rest = lastAnswer(Array(buffer[..<count]))
+        _ = write(to, rest, rest.count)
+        break
+      }
       switch cut.withLock({ $0 }) {
       case .silence: continue
       case .before(let pattern) where isRequest && buffer[..<count].contains(pattern):
@@ -90,8 +96,10 @@ package final class TCPProxy: Sendable {
         shutdown(to, Int32(SHUT_RDWR))
         return
       case .after(let pattern) where isRequest && buffer[..<count].contains(pattern):
-        cutsAtAnswer.withLock { $0 = true }
-      case .never, .before, .after: break
+        lastAnswer.withLock { $0 = { _ in [] } }
+      case .rewriting(let pattern, let change) where isRequest && buffer[..<count].contains(pattern):
+        lastAnswer.withLock { $0 = change }
+      case .never, .before, .after, .rewriting: break
       }
       guard write(to, buffer, count) == count else { break }
     }
