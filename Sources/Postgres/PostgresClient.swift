@@ -9,7 +9,7 @@ import Metrics
 /// have been committed is never repeated. Cancelling a task does not end its statement: the timeout bounds it.
 @LoopActor
 package final class PostgresClient {
-  private struct Slot {
+  struct Slot {
     var connection: PostgresConnection?
     var backoff = Backoff(firstMilliseconds: 50, limitMilliseconds: 2000)
     var connectAt: UInt64 = 0
@@ -32,7 +32,7 @@ package final class PostgresClient {
 
   private let configuration: PostgresConfiguration
   private let logger: Logger
-  private var slots: [Slot]
+  private(set) var slots: [Slot]
   /// The one used last is used next: its statements are prepared, and its server process is warm.
   private var idle: [PostgresConnection] = []
   private var waiting = Fifo<Waiting>()
@@ -272,7 +272,6 @@ package final class PostgresClient {
   }
 
   private func opened(_ connection: PostgresConnection, _ index: Int) {
-    slots[index].backoff.reset()
     openCount += 1
     if openCount == 1 {
       logger.info("postgres: connected")
@@ -286,7 +285,8 @@ package final class PostgresClient {
     slots[index].connection = nil
     idle.removeAll { $0 === connection }
     let now = EventLoop.shared.now
-    if connection.wasOpen {
+    if let openedAt = connection.openedAt {
+      slots[index].backoff.ended(afterMilliseconds: now - openedAt)
       openCount -= 1
       if openCount == 0 { awaySince = now }
     }

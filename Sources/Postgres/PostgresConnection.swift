@@ -39,7 +39,9 @@ final class PostgresConnection {
     let answer: UnsafeContinuation<Outcome, Never>
   }
 
-  private(set) var wasOpen = false
+  /// When statements could first be run, in loop time; `nil` if that never came.
+  private(set) var openedAt: UInt64?
+  var wasOpen: Bool { openedAt != nil }
   /// Ended on purpose, without anything being wrong.
   private(set) var isRetired = false
 
@@ -140,7 +142,7 @@ final class PostgresConnection {
     }
     guard PQenterPipelineMode(handle) == 1 else { return end(PostgresError(.unavailable, problem)) }
     state = .open
-    wasOpen = true
+    openedAt = EventLoop.shared.now
     onOpen(self)
   }
 

@@ -37,8 +37,9 @@ package final class RedisClient {
   private var awaitingReady: [(deadline: UInt64, answer: UnsafeContinuation<Bool, Never>)] = []
   /// Since when there has been no usable connection.
   private var awaySince: UInt64 = 0
+  private var readySince: UInt64 = 0
   private var lastFailure = "not connected yet"
-  private var backoff = Backoff(firstMilliseconds: 50, limitMilliseconds: 2000)
+  private(set) var backoff = Backoff(firstMilliseconds: 50, limitMilliseconds: 2000)
   private let ticker = LoopTimer()
   private let reconnectTimer = LoopTimer()
   private var lastTick: UInt64 = 0
@@ -197,7 +198,7 @@ package final class RedisClient {
 
   private func becomeReady() {
     state = .ready
-    backoff.reset()
+    readySince = EventLoop.shared.now
     logger.info("redis: connected")
     sendWaiting()
     for entry in awaitingReady { entry.answer.resume(returning: true) }
@@ -209,6 +210,7 @@ package final class RedisClient {
     lost.increment()
     if state == .ready {
       awaySince = EventLoop.shared.now
+      backoff.ended(afterMilliseconds: awaySince - readySince)
       logger.warning("redis: connection lost", ["error": "\(error)"])
     } else if backoff.attempts == 0 {
       logger.warning("redis: cannot connect", ["error": "\(error)"])

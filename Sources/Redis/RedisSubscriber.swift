@@ -24,6 +24,7 @@ package final class RedisSubscriber {
   private var lastTick: UInt64 = 0
   /// When Redis was last heard of on this connection; `nil` before the subscription was sent.
   private var heardAt: UInt64?
+  private var readySince: UInt64 = 0
   private var isClosed = false
   package private(set) var isReady = false
 
@@ -94,13 +95,14 @@ package final class RedisSubscriber {
     confirmed.insert(channel)
     guard !isReady, confirmed.count == channels.count else { return }
     isReady = true
-    backoff.reset()
+    readySince = EventLoop.shared.now
     logger.info("redis: subscribed", ["redis.channels": channels.count])
     onSubscribed()
   }
 
   private func ended(_ connection: RedisConnection?, _ error: RedisError) {
     guard !isClosed, connection === self.connection else { return }
+    if isReady { backoff.ended(afterMilliseconds: EventLoop.shared.now - readySince) }
     if isReady || backoff.attempts == 0 {
       logger.warning("redis: subscription lost", ["error": "\(error)"])
     }

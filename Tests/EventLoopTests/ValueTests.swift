@@ -30,7 +30,7 @@ struct ValueTests {
     }
   }
 
-  @Test("Waits double up to the limit, each between half of it and all, and begin anew after a reset")
+  @Test("Waits double up to the limit, each between half of it and all, and begin anew after what lasted")
   func backoff() {
     var random = Seeded(state: 7)
     var backoff = Backoff(firstMilliseconds: 50, limitMilliseconds: 2000)
@@ -38,7 +38,9 @@ struct ValueTests {
       #expect((full / 2...full).contains(backoff.next(using: &random)))
     }
     for _ in 0..<100 { #expect((1000...2000).contains(backoff.next(using: &random))) }
-    backoff.reset()
+    backoff.ended(afterMilliseconds: Backoff.provenMilliseconds - 1)
+    #expect((1000...2000).contains(backoff.next(using: &random)))
+    backoff.ended(afterMilliseconds: Backoff.provenMilliseconds)
     #expect((25...50).contains(backoff.next(using: &random)))
   }
 }

@@ -112,6 +112,21 @@ struct PostgresFaultTests {
     #expect(try await client.query("SELECT pg_backend_pid() AS n")[0].int("n") != pid)
   }
 
+  @Test("A server that one can connect to and that then refuses everything is come back to ever more slowly")
+  func refusesEverything() async throws {
+    let server = try Self.server.get()
+    let client = try await connect(server.url)
+    defer { client.close() }
+    let before = client.slots[0].backoff.attempts
+    for attempts in 1...4 {
+      try await client.waitUntilReady(milliseconds: 60_000)
+      await #expect(throws: PostgresError.self) {
+        try await client.transaction(["SET TRANSACTION READ ONLY", "CREATE TABLE never (n int)"])
+      }
+      #expect(client.slots[0].backoff.attempts == before + attempts)
+    }
+  }
+
   enum Form: CaseIterable { case pipeline, steps, single }
 
   /// Inserts through a client that is cut at the commit, and reports the error and whether the row is there.

@@ -103,6 +103,23 @@ struct RedisClientTests {
     #expect(error?.code == .unavailable)
   }
 
+  @Test("A replica is come back to ever more slowly")
+  func replica() async throws {
+    let redis = try TestRedis(["--replicaof", "127.0.0.1", "\(freePort())"])
+    let client = RedisClient(try patient(redis), logger: logger)
+    client.start()
+    defer { client.close() }
+    try await client.waitUntilReady(milliseconds: 60_000)
+    let before = client.backoff.attempts
+    for attempts in 1...4 {
+      let error = await #expect(throws: RedisError.self) { try await client.command(["SET", "a", "1"]) }
+      #expect(error?.code == .server("READONLY"))
+      while client.isReady { try await sleep(milliseconds: 1) }
+      #expect(client.backoff.attempts == before + attempts)
+      try await client.waitUntilReady(milliseconds: 60_000)
+    }
+  }
+
   @Test("Away for longer than its patience, the client fails at once")
   func patience() async throws {
     var configuration = try RedisConfiguration(url: "redis://127.0.0.1:\(freePort())")
