@@ -77,6 +77,12 @@ final class PostgresConnection {
     self.onEnd = onEnd
   }
 
+  /// A client that was let go of without being closed leaves no session behind.
+  isolated deinit {
+    watcher?.close()
+    if let handle { PQfinish(handle) }
+  }
+
   /// Whether statements can be run; false for good once the connection has ended.
   var isOpen: Bool { state == .open }
   var isInTransaction: Bool { handle.map { PQtransactionStatus($0) != PQTRANS_IDLE } ?? false }

@@ -261,10 +261,15 @@ enum Roles {
   /// Builds the search index anew, for `onsale admin reindex`.
   static func reindex(_ environment: [String: String]) async throws -> Int {
     let parts = try indexerParts(environment)
-    for service in parts.services { try await service.start() }
-    let count = try await parts.indexer.reindex()
+    let result: Result<Int, any Error>
+    do {
+      for service in parts.services { try await service.start() }
+      result = .success(try await parts.indexer.reindex())
+    } catch {
+      result = .failure(error)
+    }
     for service in parts.services.reversed() { await service.stop() }
-    return count
+    return try result.get()
   }
 
   private static func indexerParts(

@@ -98,6 +98,17 @@ struct PostgresFaultTests {
     }
   }
 
+  @Test("A client that is let go of without being closed leaves no session behind")
+  func letGo() async throws {
+    let server = try Self.server.get()
+    let other = try await connect(server.url)
+    defer { other.close() }
+    let pid = try await connect(server.url).query("SELECT pg_backend_pid() AS n")[0].int("n")
+    while try await !other.query("SELECT 1 FROM pg_stat_activity WHERE pid = \(pid)").isEmpty {
+      try await sleep(milliseconds: 5)
+    }
+  }
+
   @Test("A server that became a replica is left", .timeLimit(.minutes(3)))
   func readOnly() async throws {
     let server = try Self.server.get()
