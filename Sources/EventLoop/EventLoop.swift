@@ -33,6 +33,8 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
   private var running: [UnownedJob] = []
 
   private init() {
+    // A peer that is gone is an error of the write, for whichever C library writes, and not the end of the process.
+    signal(SIGPIPE, SIG_IGN)
     uv_loop_init(loop)
     uv_async_init(loop, wake) { _ in EventLoop.shared.drain() }
     uv_prepare_init(loop, beforePoll)

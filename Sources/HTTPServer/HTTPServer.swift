@@ -63,7 +63,6 @@ package final class HTTPServer: Service {
 
   package func start() async throws {
     precondition(daemon == nil, "a server is started once")
-    signal(SIGPIPE, SIG_IGN)
     connectionLimit = boundedConnectionLimit()
     let listener = try Listener(host: configuration.host, port: configuration.port)
     // Holds the request's line and headers, what libmicrohttpd parses them into, and the answer's headers.

@@ -43,7 +43,6 @@ package struct Lifecycle {
       SignalWatcher(signal) { continuation.yield(signal) }
     }
     defer { withExtendedLifetime(watchers) {} }
-    signal(SIGPIPE, SIG_IGN)
 
     var started: [any Service] = []
     do {
