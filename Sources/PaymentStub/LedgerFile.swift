@@ -71,6 +71,7 @@ final class LedgerFile {
     var rest: [UInt8] = []
     var offset = 0
     while true {
+      try Task.checkCancellation()
       let bytes = try await read(at: offset)
       if bytes.isEmpty { break }
       offset += bytes.count
