@@ -61,9 +61,14 @@ package func problem(for error: any Error) -> Problem {
 }
 
 private let logger = Logger(label: "api")
+// Any request may meet one of these, and during an outage each does.
+private let unexpectedErrors = LogLimit(perSecond: 20), redisRefusals = LogLimit(),
+  postgresRefusals = LogLimit()
 
 private func unexpected(_ error: any Error) -> Problem {
-  logger.error("unexpected error", ["error": "\(error)"])
+  if let count = unexpectedErrors.next() {
+    logger.error("unexpected error", ["error": "\(error)", "log.count": count])
+  }
   return Problem(500, "internal", "Something went wrong on our side. It has been noted.")
 }
 
@@ -73,7 +78,9 @@ private func problem(for error: RedisError) -> Problem {
   // These mean that our own call was wrong; all others are a state that Redis is in.
   case .server("ERR"), .server("WRONGTYPE"), .server("NOSCRIPT"): return unexpected(error)
   case .server(let word):
-    logger.warning("Redis refuses work", ["redis.error": word])
+    if let count = redisRefusals.next() {
+      logger.warning("Redis refuses work", ["redis.error": word, "log.count": count])
+    }
     return .unavailable
   }
 }
@@ -86,7 +93,10 @@ private func problem(for error: PostgresError) -> Problem {
   case "22": return Problem(400, "invalid_value", "A value cannot be stored.")
   // Out of resources, told to shut down, starting up, or a replica that takes no writes.
   case "53", "57", "58", "08", "25":
-    logger.warning("PostgreSQL refuses work", ["postgres.sqlstate": error.sqlState ?? ""])
+    if let count = postgresRefusals.next() {
+      logger.warning(
+        "PostgreSQL refuses work", ["postgres.sqlstate": error.sqlState ?? "", "log.count": count])
+    }
     return .unavailable
   default: return unexpected(error)
   }

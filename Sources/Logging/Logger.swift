@@ -4,7 +4,8 @@ import Synchronization
 /// Writes structured log lines to standard error: JSON lines, or readable text on a terminal.
 ///
 /// Messages are constant; values go into metadata under dotted keys. Never log secrets or payloads.
-/// Each line is one `write`, so lines of several processes in one file do not tear.
+/// Each line is one `write` of at most 4,096 bytes, so lines of several processes in one file or pipe do not tear.
+/// A line that nobody has room for, as when a pipe's reader has stopped, is dropped and counted, not waited for.
 package struct Logger: Sendable {
   package enum Level: String, Sendable, Comparable, CaseIterable {
     case debug, info, notice, warning, error
@@ -16,8 +17,15 @@ package struct Logger: Sendable {
 
   package typealias Metadata = [String: any CustomStringConvertible & Sendable]
 
-  /// The lowest level written by this process, and the role it reports as. Set once at start.
+  /// Bytes that a pipe takes as a whole.
+  private static let lineLimit = 4096
+  /// Characters that each value of a line beyond that limit is cut to.
+  private static let cutValue = 200
+
+  /// The lowest level written by this process, which is set once at start, and whether a person reads along.
   private static let settings = Mutex<(level: Level, isTerminal: Bool)>((.info, isatty(2) == 1))
+  /// Lines dropped since the last one that was written. Held while writing.
+  private static let dropped = Mutex(0)
 
   package let label: String
   private let metadata: Metadata
@@ -56,9 +64,39 @@ package struct Logger: Sendable {
   private func log(_ level: Level, _ message: StaticString, _ extra: @autoclosure () -> Metadata) {
     let settings = Self.settings.withLock { $0 }
     guard level >= settings.level else { return }
-    let metadata = self.metadata.merging(extra()) { $1 }.sorted { $0.key < $1.key }
+    let metadata = self.metadata.merging(extra()) { $1 }
+    var line = self.line(level, message, metadata, forTerminal: settings.isTerminal)
+    if line.utf8.count > Self.lineLimit {
+      let cut: Metadata = metadata.mapValues { String("\($0)".prefix(Self.cutValue)) + "…" }
+      line = self.line(level, message, cut, forTerminal: settings.isTerminal)
+    }
+    Self.dropped.withLock { dropped in
+      if dropped > 0, Self.hasRoom {
+        Self.write(
+          self.line(
+            .warning, "log lines were dropped", ["log.dropped": dropped], forTerminal: settings.isTerminal))
+        dropped = 0
+      }
+      if Self.hasRoom { Self.write(line) } else { dropped += 1 }
+    }
+  }
+
+  private static var hasRoom: Bool {
+    var target = pollfd(fd: 2, events: Int16(POLLOUT), revents: 0)
+    return poll(&target, 1, 0) == 1 && target.revents & Int16(POLLOUT) != 0
+  }
+
+  private static func write(_ line: String) {
+    var line = line
+    line.withUTF8 { bytes in _ = Foundation.write(2, bytes.baseAddress, bytes.count) }
+  }
+
+  private func line(
+    _ level: Level, _ message: StaticString, _ metadata: Metadata, forTerminal: Bool
+  ) -> String {
+    let metadata = metadata.sorted { $0.key < $1.key }
     var line = ""
-    if settings.isTerminal {
+    if forTerminal {
       line += "\(Self.timestamp()) \(level.rawValue) \(label): \(message)"
       for (key, value) in metadata { line += " \(key)=\(value)" }
     } else {
@@ -67,8 +105,7 @@ package struct Logger: Sendable {
       for (key, value) in metadata { line += ",\(Self.quoted(key)):\(Self.quoted("\(value)"))" }
       line += "}"
     }
-    line += "\n"
-    line.withUTF8 { bytes in _ = write(2, bytes.baseAddress, bytes.count) }
+    return line + "\n"
   }
 
   private static func timestamp() -> String {
