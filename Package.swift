@@ -123,6 +123,7 @@ let package = Package(
     tests(
       "SearchTests", foundations + ["HTTPClient", "Postgres", "Onsale", "JSON", "Search", "TestServers"]),
     tests("EventLoopTests", ["EventLoop"]),
+    tests("CommandTests", ["onsale"]),
     tests("LoggingTests", ["Logging"]),
     tests("LifecycleTests", ["EventLoop", "Logging", "Lifecycle"]),
     tests(

@@ -7,9 +7,7 @@ import Postgres
 import Redis
 
 /// The settings of a process, from its environment: parsed once, all problems reported together.
-///
-/// Secrets are never printed: `description` names what is set, not to what.
-struct Configuration: CustomStringConvertible {
+struct Configuration {
   /// What is wrong with the environment; one line each.
   struct Invalid: Error, CustomStringConvertible {
     let problems: [String]
@@ -88,12 +86,22 @@ struct Configuration: CustomStringConvertible {
       return number
     }
 
+    /// What goes into requests as it is, where a line break at the end, say, would fail each of them.
+    func isVisible(_ text: String) -> Bool { text.utf8.allSatisfy { (0x21...0x7E).contains($0) } }
+    func checkURL(_ name: String) {
+      guard let url = value(name) else { return }
+      if !isVisible(url) || !url.hasPrefix("http://") && !url.hasPrefix("https://") {
+        problems.append("ONSALE_\(name) must start with http:// or https:// and have no blanks")
+      }
+    }
+
     databaseURL = need("DATABASE_URL", .database, "postgres://user:password@host:port/database")
     schemaOwnerURL =
       value("MIGRATE_DATABASE_URL")
       ?? need("DATABASE_URL", .schemaOwner, "postgres://owner:password@host/database")
     searchDatabaseURL = value("SEARCH_DATABASE_URL") ?? databaseURL
     searchURL = value("SEARCH_URL")
+    checkURL("SEARCH_URL")
     let redisURL = need("REDIS_URL", .redis, "redis://[:password@]host:port[/database]")
     if !redisURL.isEmpty {
       do { redis = try RedisConfiguration(url: redisURL) } catch {
@@ -101,7 +109,11 @@ struct Configuration: CustomStringConvertible {
       }
     }
     paymentURL = need("PAYMENT_URL", .payments, "the base URL of the payment provider's API")
+    checkURL("PAYMENT_URL")
     paymentKey = need("PAYMENT_KEY", .payments, "the payment provider's secret key")
+    if !isVisible(paymentKey) {
+      problems.append("ONSALE_PAYMENT_KEY must be visible ASCII, without blanks or line breaks")
+    }
     secret = need("JWT_SECRET", .secret, "at least 32 random bytes, such as from `openssl rand -hex 32`")
     if !secret.isEmpty && secret.utf8.count < 32 {
       problems.append("ONSALE_JWT_SECRET is shorter than 32 bytes")
@@ -132,9 +144,5 @@ struct Configuration: CustomStringConvertible {
       }
     }
     if !problems.isEmpty { throw Invalid(problems: problems) }
-  }
-
-  var description: String {
-    "host=\(host) port=\(port) search=\(searchURL == nil ? "postgres" : "opensearch")"
   }
 }

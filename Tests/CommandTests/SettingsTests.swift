@@ -1,0 +1,41 @@
+import Foundation
+import Testing
+
+/// The executable as it is built beside these tests.
+@Suite("Settings")
+struct SettingsTests {
+  private static let binary = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    .deletingLastPathComponent().appending(path: "onsale")
+
+  /// Runs a command that ends by itself; its exit status and what it says to standard error.
+  private func run(_ arguments: [String], _ environment: [String: String]) throws -> (Int32, String) {
+    let process = Process()
+    let errors = Pipe()
+    process.executableURL = Self.binary
+    process.arguments = arguments
+    process.environment = environment
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = errors
+    try process.run()
+    let text = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    return (process.terminationStatus, text)
+  }
+
+  @Test("What every request would fail by is refused at the start, all of it at once, and no secret is told")
+  func refused() throws {
+    let (status, text) = try run(
+      ["worker"],
+      [
+        "ONSALE_DATABASE_URL": "postgres://u@127.0.0.1/d", "ONSALE_REDIS_URL": "redis://127.0.0.1",
+        "ONSALE_PAYMENT_URL": "payments.example.com", "ONSALE_PAYMENT_KEY": "sk_live_1\n",
+        "ONSALE_SEARCH_URL": "http://127.0.0.1:9200 ",
+      ])
+    #expect(status == 64)
+    for name in ["ONSALE_PAYMENT_URL", "ONSALE_PAYMENT_KEY", "ONSALE_SEARCH_URL"] {
+      #expect(text.contains("onsale: \(name) must"), "\(text)")
+    }
+    #expect(!text.contains("sk_live_1"))
+  }
+}
