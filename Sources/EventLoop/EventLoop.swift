@@ -7,7 +7,7 @@ import Synchronization
 /// Everything of a process that touches a socket is isolated to `LoopActor`, whose executor this is.
 /// One loop a process keeps every component free of locks; a role is scaled by running more processes.
 /// Deadlines are loop timers (`sleep(for:)`, `LoopTimer`): `Task.sleep` would leave the loop.
-package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
+package final class EventLoop: SerialExecutor, @unchecked Sendable {
   /// The loop of this process. Its thread starts at first use and lives as long as the process.
   package static let shared = EventLoop()
 

@@ -1,6 +1,7 @@
 import CLibUV
 
-/// A timer on the loop. Fires on the loop's thread; never after `cancel()` or after it is released.
+/// A timer on the loop. Fires on the loop's thread, and never after `cancel()`. One that is released elsewhere may
+/// still fire until the loop gets to letting go of it, so actions capture their owner weakly.
 @LoopActor
 package final class LoopTimer {
   private let handle: UnsafeMutablePointer<uv_timer_t>
@@ -37,8 +38,6 @@ package final class LoopTimer {
     uv_timer_stop(handle)
     action = nil
   }
-
-  package var isScheduled: Bool { action != nil }
 
   isolated deinit {
     uv_timer_stop(handle)

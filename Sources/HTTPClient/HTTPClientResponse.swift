@@ -7,23 +7,10 @@ package struct HTTPClientResponse: Sendable {
   /// Header lines as received, each ended by a line feed.
   private let lines: [UInt8]
 
-  package init(status: Int, headers: [(name: String, value: String)] = [], body: [UInt8] = []) {
-    let text = headers.map { "\($0.name): \($0.value)\r\n" }.joined()
-    self.init(status: status, lines: Array(text.utf8), body: body)
-  }
-
   init(status: Int, lines: [UInt8], body: [UInt8]) {
     self.status = status
     self.lines = lines
     self.body = body
-  }
-
-  /// All headers, in order. Parsed at each use.
-  package var headers: [(name: String, value: String)] {
-    lines.split(separator: UInt8(ascii: "\n")).compactMap { line in
-      guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { return nil }
-      return (Self.text(line[..<colon]), Self.text(line[(colon + 1)...]))
-    }
   }
 
   /// The first header of that name, in any case.

@@ -49,9 +49,6 @@ package struct PostgresRow: Sendable {
     try need(self[column].string, column)
   }
   package func bool(_ column: String) throws(PostgresError) -> Bool { try need(self[column].bool, column) }
-  package func double(_ column: String) throws(PostgresError) -> Double {
-    try need(self[column].double, column)
-  }
 
   private func need<Value>(_ value: Value?, _ column: String) throws(PostgresError) -> Value {
     guard let value else { throw PostgresError(.server, "the value of \(column) is NULL or of another kind") }
@@ -65,7 +62,6 @@ package struct PostgresValue: Sendable, Equatable {
   package let string: String?
 
   package var int: Int? { string.flatMap { Int($0) } }
-  package var double: Double? { string.flatMap { Double($0) } }
   package var bool: Bool? {
     switch string {
     case "t": true
@@ -79,6 +75,4 @@ package struct PostgresValue: Sendable, Equatable {
     let numbers = elements.compactMap { $0.flatMap { Int($0) } }
     return numbers.count == elements.count ? numbers : nil
   }
-  /// A one-dimensional array.
-  package var strings: [String?]? { string.flatMap(SQLArray.elements(of:)) }
 }

@@ -42,9 +42,6 @@ package struct SQL: Sendable, ExpressibleByStringInterpolation, CustomStringConv
   /// The text only: parameters may be personal.
   package var description: String { text }
 
-  /// Both statements' texts one after the other, with their parameters.
-  package static func + (a: SQL, b: SQL) -> SQL { "\(a)\(b)" }
-
   package struct StringInterpolation: StringInterpolationProtocol {
     fileprivate var pieces: [String] = [""]
     fileprivate var parameters: [String?] = []

@@ -68,7 +68,6 @@ struct HTTPClientTests {
         #expect(response.header("X-Type") == "-")
         #expect(response.header("X-Method") == method)
         #expect(response.header("missing") == nil)
-        #expect(response.headers.contains { $0.name == "X-Seen" && $0.value == "Ada" })
       }
       client.close()
     }

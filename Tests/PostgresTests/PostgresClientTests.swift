@@ -37,10 +37,10 @@ struct PostgresClientTests {
     #expect(try row.int("n") == 42)
     #expect(try row.string("s") == "text")
     #expect(try row.bool("b"))
-    #expect(try row.double("d") == 1.5)
+    #expect(row["d"].string == "1.5")
     #expect(row["missing"].string == nil)
     #expect(row["ns"].ints == [1, -2, 3])
-    #expect(row["ss"].strings == ["a", ""])
+    #expect(row["ss"].string.flatMap(SQLArray.elements(of:)) == ["a", ""])
     #expect(row["empty"].ints == [])
     #expect(throws: PostgresError.self) { try row.int("missing") }
     #expect(throws: PostgresError.self) { try row.int("s") }
@@ -58,8 +58,8 @@ struct PostgresClientTests {
     let row = try await client.query(
       "SELECT \(text)::text AS one, \(list)::text[] AS many, \([text])::text[] AS single")[0]
     #expect(try row.string("one") == text)
-    #expect(row["many"].strings == list)
-    #expect(row["single"].strings == [text])
+    #expect(row["many"].string.flatMap(SQLArray.elements(of:)) == list)
+    #expect(row["single"].string.flatMap(SQLArray.elements(of:)) == [text])
   }
 
   @Test("A zero byte is refused instead of cutting the text")
@@ -75,7 +75,7 @@ struct PostgresClientTests {
     let client = try await shared(connections: 1)
     defer { client.close() }
     let inner: SQL = "\(2)::int + \(3)::int"
-    let sql: SQL = "SELECT \(1)::int + (\(inner)) AS n" + ", \(4)::int AS m\(unsafeSQL: " WHERE true")"
+    let sql: SQL = "SELECT \(1)::int + (\(inner)) AS n, \(4)::int AS m\(unsafeSQL: " WHERE true")"
     #expect(sql.text == "SELECT $1::int + ($2::int + $3::int) AS n, $4::int AS m WHERE true")
     let row = try await client.query(sql)[0]
     #expect(try row.int("n") == 6)
