@@ -177,8 +177,8 @@ class Ports:
     """A range of ports that no other test run on this machine uses."""
 
     def __init__(self):
-        directory = Path(tempfile.gettempdir()) / "onsale-fault-ports"
-        directory.mkdir(mode=0o777, exist_ok=True)
+        directory = Path(tempfile.gettempdir()) / f"onsale-fault-ports-{os.geteuid()}"
+        directory.mkdir(exist_ok=True)
         slots = range((LAST_PORT + 1 - FIRST_PORT) // PORTS_PER_STACK)
         for slot in slots:
             lock = open(directory / str(slot), "w")
@@ -283,9 +283,7 @@ class Machinery:
     """What all stacks of a run have in common: a directory, one schema to copy, one PostgreSQL to share."""
 
     def __init__(self):
-        self.directory = Path(tempfile.mkdtemp(prefix="onsale-faults."))
-        # PostgreSQL's user must pass through; it may not look.
-        self.directory.chmod(0o711)
+        self.directory = self._new_directory()
         atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
         self.logs = self.directory / "log"
         self.logs.mkdir()
@@ -297,6 +295,19 @@ class Machinery:
         self._databases = 0
         self.shared = self.new_postgres("shared", self.ports.take())
         self.shared.start()
+
+    @staticmethod
+    def _new_directory():
+        """A directory that PostgreSQL's user can pass through, and not look into."""
+        for parent in (tempfile.gettempdir(), "/var/tmp"):
+            directory = Path(tempfile.mkdtemp(prefix="onsale-faults.", dir=parent))
+            directory.chmod(0o711)
+            user = postgres_user()
+            who = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"] if user else []
+            if subprocess.run([*who, "test", "-x", directory], cwd="/").returncode == 0:
+                return directory
+            directory.rmdir()
+        raise Failure("PostgreSQL's user can reach no temporary directory")
 
     def _initialise(self):
         user = postgres_user()
