@@ -193,6 +193,7 @@ class Owner(Course):
 
 class Batches(Course):
     passages = 3
+    sells_on = True
 
 
 class StrayLock(Course):
