@@ -78,8 +78,14 @@ format: ## Format all Swift files
 	@swift format format --in-place --parallel --recursive Package.swift Sources Tests
 
 .PHONY: bench
-bench: build ## Measure this machine: reserves, polls and a whole sale
+bench: build ## Measure this machine, each figure beside its floor (10 minutes)
+	@deploy/deps run build test bench
 	@deploy/bench
+
+.PHONY: stadium
+stadium: build ## A million buyers for 70,000 seats, then the audit
+	@deploy/deps run build test bench
+	@deploy/bench stadium
 
 .PHONY: clean
 clean: ## Stop the local stack and remove its data and everything built

@@ -123,6 +123,8 @@ package final class Intake {
     case .limitExceeded(let owned, let limit):
       throw Problem(
         422, "limit_exceeded", "At most \(limit) tickets a person; this account has \(owned) already.")
+    case .tooOften:
+      throw Problem(409, "too_often", "You have left this line too often.")
     case .queueFull:
       throw Problem(503, "queue_full", "The line is full at the moment.", retryAfter: 10)
     case .idempotencyMismatch:
@@ -209,6 +211,8 @@ package final class Intake {
       case .ok: return .json(202, ["state": "confirming"], headers: [("Cache-Control", "no-store")])
       case .expired: throw Problem(410, "expired", "The hold has ended; ask again for seats.")
       case .forbidden: throw Problem(403, "forbidden", "This request belongs to somebody else.")
+      case .tooOften:
+        throw Problem(409, "too_often", "Too many payments were tried for these tickets.")
       case .notReserved: throw Problem(409, "not_reserved", "No tickets are held for this request.")
       case .idempotencyMismatch:
         throw Problem(

@@ -10,8 +10,12 @@ package enum Limits {
   /// Ticket ids are bits of a bitmap.
   package static let ticketID = 1_000_000
   package static let rowsPerSection = 2_000
-  /// Highest price of one ticket, in minor units: a whole request still fits 32 bits at any provider.
+  /// Highest price of one ticket, in minor units: a whole request still fits 32 bits. A provider may take less.
   package static let ticketPrice = 20_000_000
+  /// How often one user may leave a place of one event without buying: each leaves something behind in Redis.
+  package static let placesLeft = 100
+  /// Payments that may be tried for one hold.
+  package static let paymentAttempts = 10
   /// Highest depth an event's queue may be configured to.
   package static let queueLimit = 10_000_000
   package static let defaultQueueLimit = 1_000_000
@@ -33,9 +37,7 @@ package enum Limits {
   package static let userNameBytes = 200
   package static let emailBytes = 320
   package static let passwordBytes = 8...200
-  package static let userIDBytes = 200
   package static let paymentMethodBytes = 200
-  package static let reasonBytes = 200
   package static let idempotencyKeyBytes = 255
 
   // MARK: Search and polling

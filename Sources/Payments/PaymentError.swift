@@ -6,8 +6,10 @@ package struct PaymentError: Error, Sendable, CustomStringConvertible {
     package static let unavailable = Code(description: "unavailable")
     /// The request may have had its effect: ask the provider, or repeat it under the same reference.
     package static let outcomeUnknown = Code(description: "outcome_unknown")
-    /// The provider refuses the request as it is; repeating it will not help.
+    /// The provider does not know us, or what we ask for: our own mistake, such as a wrong key.
     package static let invalid = Code(description: "invalid")
+    /// The provider will not take this order, whatever is repeated: the method, the amount or the currency is wrong.
+    package static let refused = Code(description: "refused")
     /// Too many requests: nothing happened; later.
     package static let rateLimited = Code(description: "rate_limited")
   }

@@ -15,6 +15,13 @@ struct StripeAnswer {
     json = try? JSON(parsing: response.body)
   }
 
+  /// Whether this is about the order itself, and not about us: our key, our rights, or a key used for two orders.
+  var refusesTheOrder: Bool {
+    let error = json?["error"]
+    if status == 404 { return error?["code"]?.string == "resource_missing" }
+    return status == 400 && error?["type"]?.string == "invalid_request_error"
+  }
+
   var decline: PaymentOutcome {
     let error = json?["error"]
     return .declined(

@@ -43,6 +43,9 @@ package final class StripePaymentClient: PaymentProvider {
     switch answer.status {
     case 200..<300: return try outcome(payment(answer.json), answer.json)
     case 402: return answer.decline
+    case 400..<500 where answer.refusesTheOrder:
+      throw PaymentError(
+        code: .refused, message: answer.error.message, providerCode: answer.error.providerCode)
     case 500...:
       let known: Payment?
       // Whatever becomes of the question, the outcome of the first request stays unknown.

@@ -18,14 +18,24 @@ package final class ArchiveStore {
 
   /// The last head document of a queue, or `nil` if it was never archived, or not completely yet.
   package func outcome(event: Int, generation: Int) async throws -> QueueDocument? {
-    let rows = try await postgres.query(
-      """
-      SELECT head, tail, sold_out_up_to, closed_up_to, free, sold, message FROM queue_outcome
-      WHERE event_id = \(event) AND generation = \(generation)
-      """)
+    try await document(
+      postgres.query(
+        "SELECT * FROM queue_outcome WHERE event_id = \(event) AND generation = \(generation)"))
+  }
+
+  /// The last document of the event's latest queue that has left Redis. Not by the event's own generation: that may be
+  /// above any queue's.
+  package func lastOutcome(event: Int) async throws -> QueueDocument? {
+    try await document(
+      postgres.query(
+        "SELECT * FROM queue_outcome WHERE event_id = \(event) ORDER BY generation DESC LIMIT 1"))
+  }
+
+  private func document(_ rows: [PostgresRow]) throws -> QueueDocument? {
     guard let row = rows.first else { return nil }
     return QueueDocument(
-      closed: generation, head: try row.int("head"), tail: try row.int("tail"), free: try row.int("free"),
+      closed: try row.int("generation"), head: try row.int("head"), tail: try row.int("tail"),
+      free: try row.int("free"),
       sold: try row.int("sold"), soldOutUpTo: try row.int("sold_out_up_to"),
       closedUpTo: try row.int("closed_up_to"), message: try row.string("message"))
   }

@@ -15,7 +15,20 @@ extension EventStore {
     guard settings.state == EventState.open.rawValue || settings.state == EventState.paused.rawValue,
       let fresh = try await takeGeneration(settings)
     else { return }
+    if fresh.generation > 1 {
+      // Redis lost the queue and, with it, what counts against the limit per user.
+      try await queue.remember(event: fresh.id, owned: try await owned(event: fresh.id))
+    }
     try await queue.configure(fresh, create: true)
+  }
+
+  private func owned(event: Int) async throws -> [(user: String, tickets: Int)] {
+    try await postgres.query(
+      """
+      SELECT user_id, sum(cardinality(tickets)) AS tickets FROM purchase
+      WHERE event_id = \(event) AND state IN ('sold', 'paying') GROUP BY user_id
+      """
+    ).map { (try $0.string("user_id"), try $0.int("tickets")) }
   }
 
   /// - Returns: the settings with a generation that nobody else has; `nil` if the event changed meanwhile, so

@@ -213,6 +213,9 @@ package struct Migrations {
     """
     -- Checking it locked, and so wrote, each ticket once more. The statement that claims looks at the tickets itself.
     ALTER TABLE claim DROP CONSTRAINT claim_event_id_ticket_id_fkey;
+
+    ALTER TABLE purchase ADD stalls int NOT NULL DEFAULT 0;
+    COMMENT ON COLUMN purchase.stalls IS 'how often the payment was taken up again because it had not ended';
     """,
   ]
 }

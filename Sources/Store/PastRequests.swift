@@ -18,11 +18,20 @@ package final class PastRequests {
 
   /// Where a request ended. `nil` when nothing is known: it may have joined a moment ago.
   package func status(_ key: PurchaseStore.Key) async throws -> RequestStatus? {
-    if let found = try await purchases.find(key), found.standing.state == .sold {
-      var status = RequestStatus(state: .purchased)
-      status.tickets = found.tickets
-      status.amount = found.standing.amount
-      return status
+    if let found = try await purchases.find(key) {
+      // A payment goes on without its queue, and its outcome is what counts.
+      let state: RequestState? =
+        switch found.standing.state {
+        case .sold: .purchased
+        case .paying: .confirming
+        case .declined, .void: nil
+        }
+      if let state {
+        var status = RequestStatus(state: state)
+        status.tickets = found.tickets
+        status.amount = found.standing.amount
+        return status
+      }
     }
     if let document = try await archive.outcome(event: key.event, generation: key.generation) {
       if let record = try await archive.record(
@@ -72,13 +81,13 @@ package final class PastRequests {
   package func summary(event: Int) async throws -> Summary? {
     let rows = try await postgres.query(
       """
-      SELECT e.state, e.generation, e.message,
+      SELECT e.state, e.message,
         (SELECT count(*) FROM ticket t WHERE t.event_id = e.id AND NOT t.purchased) AS free,
         (SELECT count(*) FROM ticket t WHERE t.event_id = e.id AND t.purchased) AS sold
       FROM event e WHERE e.id = \(event)
       """)
     guard let row = rows.first else { return nil }
-    let outcome = try await archive.outcome(event: event, generation: try row.int("generation"))
+    let outcome = try await archive.lastOutcome(event: event)
     return Summary(
       state: try row.string("state"), head: outcome?.head ?? 0, tail: outcome?.tail ?? 0,
       free: try row.int("free"),

@@ -37,7 +37,7 @@ package final class PurchaseStore {
   }
 
   /// Names one request in PostgreSQL.
-  package struct Key: Hashable, Sendable {
+  package struct Key: Hashable, Comparable, Sendable {
     package let event: Int
     package let generation: Int
     package let position: Int
@@ -46,6 +46,10 @@ package final class PurchaseStore {
       self.event = event
       self.generation = generation
       self.position = position
+    }
+
+    package static func < (a: Key, b: Key) -> Bool {
+      (a.event, a.generation, a.position) < (b.event, b.generation, b.position)
     }
 
     package init(_ confirmation: QueueStore.Confirmation) {
@@ -72,6 +76,8 @@ package final class PurchaseStore {
     package let reason: String
     /// Whether every ticket is claimed for this request.
     package let ownsItsTickets: Bool
+    /// Whose purchase it is. Another user's than was asked for means that Redis gave one position out twice.
+    package let user: String
   }
 
   /// Inserts the payment intents and claims their tickets.
@@ -95,7 +101,7 @@ package final class PurchaseStore {
       JOIN event e ON e.id = i.event
       ORDER BY i.event, i.generation, i.position, i.try DESC
       ON CONFLICT (event_id, generation, position) DO UPDATE
-      SET try = excluded.try, method = excluded.method, state = 'paying', payment_id = NULL, reason = NULL,
+      SET stalls = 0, try = excluded.try, method = excluded.method, state = 'paying', payment_id = NULL, reason = NULL,
         updated_at = now()
       WHERE purchase.state = 'declined' AND purchase.try < excluded.try
       """,
@@ -159,6 +165,15 @@ package final class PurchaseStore {
   /// released. A purchase that has moved on from this attempt is left as it is.
   /// - Returns: the standing after the call, in order.
   package func settle(_ group: [Settlement]) async throws -> [Standing?] {
+    // In one order, as `claim` inserts: groups of two workers may share rows, and must not wait for each other.
+    let order = group.indices.sorted { group[$0].key < group[$1].key }
+    let sorted = try await settle(sorted: order.map { group[$0] })
+    var standings = [Standing?](repeating: nil, count: group.count)
+    for (index, standing) in zip(order, sorted) { standings[index] = standing }
+    return standings
+  }
+
+  private func settle(sorted group: [Settlement]) async throws -> [Standing?] {
     let events = group.map(\.key.event), generations = group.map(\.key.generation)
     let positions = group.map(\.key.position)
     var statements: [SQL] = [
@@ -202,6 +217,22 @@ package final class PurchaseStore {
       ON CONFLICT DO NOTHING
       """,
     ]
+    let authorised = group.filter { $0.outcome == .sold && $0.paymentID != nil }
+    if !authorised.isEmpty {
+      // An authorisation that sold nothing is voided, whoever dies now. That of an attempt under way is not settled.
+      statements.append(
+        """
+        INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
+        SELECT i.event, i.generation, i.position, 'cancel', i.payment_id, now()
+        FROM unnest(\(authorised.map(\.key.event))::bigint[], \(authorised.map(\.key.generation))::int[],
+          \(authorised.map(\.key.position))::bigint[], \(authorised.map(\.attempt))::int[],
+          \(authorised.map(\.paymentID))::text[]) AS i (event, generation, position, try, payment_id)
+        LEFT JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+        WHERE p.state IS NULL OR (NOT (p.state = (SELECT 'sold') AND p.payment_id = i.payment_id)
+          AND NOT (p.state = (SELECT 'paying') AND p.try = i.try))
+        ON CONFLICT DO NOTHING
+        """)
+    }
     if group.contains(where: { $0.outcome != .sold }) {
       statements.append(
         """
@@ -225,7 +256,7 @@ package final class PurchaseStore {
 
   private func standings(_ events: [Int], _ generations: [Int], _ positions: [Int]) -> SQL {
     """
-    SELECT i.n, p.state, p.try, p.amount, p.currency, p.method, p.payment_id, p.reason,
+    SELECT i.n, p.state, p.user_id, p.try, p.amount, p.currency, p.method, p.payment_id, p.reason,
       (SELECT count(*) FROM claim c WHERE c.event_id = p.event_id AND c.ticket_id = ANY (p.tickets)
         AND c.generation = p.generation AND c.position = p.position) = cardinality(p.tickets) AS owns
     FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
@@ -250,7 +281,8 @@ package final class PurchaseStore {
       state: state, attempt: try row.int("try"), amount: try row.int("amount"),
       currency: try row.string("currency"), method: try row.string("method"),
       paymentID: row["payment_id"].string,
-      reason: row["reason"].string ?? "", ownsItsTickets: try row.bool("owns"))
+      reason: row["reason"].string ?? "", ownsItsTickets: try row.bool("owns"),
+      user: try row.string("user_id"))
   }
 
   /// Something that is still to be done at the provider.
@@ -292,16 +324,6 @@ package final class PurchaseStore {
     ])
   }
 
-  /// Notes an authorisation without a sale, to be voided until that succeeded.
-  package func noteCancellation(_ key: Key, paymentID: String) async throws {
-    _ = try await postgres.query(
-      """
-      INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
-      VALUES (\(key.event), \(key.generation), \(key.position), 'cancel', \(paymentID), now())
-      ON CONFLICT DO NOTHING
-      """)
-  }
-
   /// Leases due chores to this caller: they become due again by themselves, later with every attempt.
   package func dueChores(limit: Int) async throws -> [Chore] {
     let rows = try await postgres.query(
@@ -325,14 +347,17 @@ package final class PurchaseStore {
     }
   }
 
+  /// Payments that are taken up this often without an end are left to the audit: they may be what kills workers.
+  private static let stallLimit = 10
+
   /// Leases payments that were begun and not ended for a minute, whatever became of their entry in Redis.
   package func stalledPayments(limit: Int) async throws -> [QueueStore.Confirmation] {
     let rows = try await postgres.query(
       """
-      UPDATE purchase p SET updated_at = now()
+      UPDATE purchase p SET updated_at = now(), stalls = p.stalls + 1
       FROM (SELECT event_id, generation, position FROM purchase
-        WHERE state = 'paying' AND updated_at < now() - \(patience.stalledSeconds) * interval '1 s' ORDER BY updated_at LIMIT \(limit)
-        FOR UPDATE SKIP LOCKED) d
+        WHERE state = 'paying' AND updated_at < now() - \(patience.stalledSeconds) * interval '1 s' AND stalls < \(Self.stallLimit)
+        ORDER BY updated_at LIMIT \(limit) FOR UPDATE SKIP LOCKED) d
       WHERE p.event_id = d.event_id AND p.generation = d.generation AND p.position = d.position
       RETURNING p.event_id, p.generation, p.position, p.try, p.tickets, p.amount, p.method, p.user_id
       """)

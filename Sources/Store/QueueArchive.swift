@@ -32,6 +32,8 @@ package final class QueueArchive {
     let end = document.tail / QueueStore.recordsPerBucket + 1
     var next = try await archive.nextBucket(event: event, generation: document.generation)
     while next < end {
+      // Each step may be the last: whoever comes next goes on where this one stopped.
+      try Task.checkCancellation()
       let buckets = next..<min(next + Self.bucketsAtOnce, end)
       let records = try await queue.export(event: event, buckets: buckets)
       try await archive.write(event: event, generation: document.generation, records)

@@ -42,9 +42,9 @@ package struct QueueDocument: Sendable, Equatable {
     closedUpTo = integer(9)
     isSoldOut = values[10] == "1"
     version = integer(11)
-    // The message comes last because it may contain the separator.
     decidedUpTo = integer(12)
-    message = values[13...].joined(separator: "|")
+    // The message comes last because it may contain the separator.
+    message = values[13]
   }
 }
 
@@ -79,14 +79,17 @@ package struct QueueChange: Sendable {
   package let document: QueueDocument
 
   package init?(_ message: [UInt8]) {
-    let lines = String(decoding: message, as: UTF8.self)
-      .split(separator: "\n", maxSplits: 2, omittingEmptySubsequences: false)
-    guard lines.count == 3, let event = Int(lines[0]),
+    // Bytes, not characters: a separator followed by a combining character is another character.
+    let lines = message.split(separator: UInt8(ascii: "\n"), maxSplits: 2, omittingEmptySubsequences: false)
+    guard lines.count == 3, let event = Int(String(decoding: lines[0], as: UTF8.self)),
       let document = QueueDocument(
-        values: lines[2].split(separator: "|", omittingEmptySubsequences: false).map(String.init))
+        values: lines[2].split(
+          separator: UInt8(ascii: "|"), maxSplits: QueueDocument.fields.count - 1,
+          omittingEmptySubsequences: false
+        ).map { String(decoding: $0, as: UTF8.self) })
     else { return nil }
     self.event = event
-    positions = lines[1].split(separator: ",").compactMap { Int($0) }
+    positions = String(decoding: lines[1], as: UTF8.self).split(separator: ",").compactMap { Int($0) }
     self.document = document
   }
 }
@@ -117,7 +120,8 @@ package struct RequestRecord: Sendable, Equatable {
   package let userKey: String
 
   init?(_ text: String) {
-    let parts = text.split(separator: "|", maxSplits: 6, omittingEmptySubsequences: false)
+    let parts = text.utf8.split(separator: UInt8(ascii: "|"), maxSplits: 6, omittingEmptySubsequences: false)
+      .map { String(decoding: $0, as: UTF8.self) }
     guard parts.count == 7, let letter = parts[0].first, let state = State(rawValue: letter) else {
       return nil
     }
@@ -126,7 +130,7 @@ package struct RequestRecord: Sendable, Equatable {
     deadline = Int(parts[2]) ?? 0
     amount = Int(parts[3]) ?? 0
     tickets = parts[4].split(separator: ",").compactMap { Int($0) }
-    reason = String(parts[5])
-    userKey = String(parts[6])
+    reason = parts[5]
+    userKey = parts[6]
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Onsale
 
 /// The Redis function library: every change of an event's queue is one of these calls, atomic and replicated.
 ///
@@ -7,11 +8,13 @@ import Foundation
 ///
 ///     E m        hash    state, generation, head, tail, counts and settings of the event
 ///     E q        stream  who waits; an entry's id is its position; it leaves when it is decided
-///     E u:<xx>   hashes  user key → "<live position>:<tickets owned>", in small buckets
+///     E u:<xx>   hashes  user key → "<live position>:<tickets owned>:<places left behind>", in small buckets; zeros
+///                        at the end are left out
 ///     E r:<n>    hashes  position → its record, for requests that were decided one by one
 ///     E x        zset    holds by deadline in ms; infinite while a payment is under way
 ///     E l:<t>    string  the lock of one ticket, with the hold's deadline as its TTL
 ///     E b        bitmap  tickets that are not free
+///     E gone     zset    positions beyond the head whose buyers have left
 ///     E i:<key>  string  what an Idempotency-Key first came with; kept for a day
 ///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), standbys left (c)
 ///     P events   set     events alive in the partition
@@ -20,12 +23,15 @@ import Foundation
 ///     P dead     stream  confirmations that failed too often
 ///     P lease    string  the owner's name, with a TTL
 ///     P epoch    string  the owner's fencing number
+///     {workers}  zset    workers alive, by when that ends
+///
+/// Channels: `P n` what notifiers must learn, `P w` events whose owner has something to do, `P k` confirmations.
 ///
 /// A record is `state|try|deadline|amount|tickets|reason|user key`.
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 1
+  package static let version = 2
 
   package static let source = #"""
     #!lua name=onsale
@@ -62,23 +68,31 @@ package enum QueueLibrary {
 
     local function bucket(p, user) return p .. 'u:' .. string.sub(user, 1, 2) end
 
+    -- The user's live position, or 0; how many tickets they own; how often they left a place without buying.
     local function get_user(p, user)
       local text = redis.call('HGET', bucket(p, user), user)
-      if not text then return 0, 0 end
-      local live, owned = string.match(text, '^(%d+):(%d+)$')
-      return tonumber(live), tonumber(owned)
+      if not text then return 0, 0, 0 end
+      local live, owned, left = string.match(text, '^(%d+):?(%d*):?(%d*)$')
+      return tonumber(live), tonumber(owned) or 0, tonumber(left) or 0
+    end
+
+    local function put_user(p, user, live, owned, left)
+      if live == 0 and owned == 0 and left == 0 then
+        redis.call('HDEL', bucket(p, user), user)
+      elseif left > 0 then
+        redis.call('HSET', bucket(p, user), user, live .. ':' .. owned .. ':' .. left)
+      elseif owned > 0 then
+        redis.call('HSET', bucket(p, user), user, live .. ':' .. owned)
+      else
+        redis.call('HSET', bucket(p, user), user, live)
+      end
     end
 
     -- The user's request `pos` has ended: they may ask again. A newer request of theirs is left alone.
     local function let_user_go(p, user, pos, bought)
-      local live, owned = get_user(p, user)
+      local live, owned, left = get_user(p, user)
       if live == tonumber(pos) then live = 0 end
-      owned = owned + bought
-      if live == 0 and owned == 0 then
-        redis.call('HDEL', bucket(p, user), user)
-      else
-        redis.call('HSET', bucket(p, user), user, live .. ':' .. owned)
-      end
+      put_user(p, user, live, owned + bought, bought == 0 and left + 1 or left)
     end
 
     local function each_ticket(tickets) return string.gmatch(tickets, '%d+') end
@@ -113,7 +127,13 @@ package enum QueueLibrary {
     local function wake_owner(m) redis.call('PUBLISH', partition(m) .. 'w', event(m)) end
     local function wake_confirm(m) redis.call('PUBLISH', partition(m) .. 'k', '') end
 
-    local function is_owner(m, epoch) return redis.call('GET', partition(m) .. 'epoch') == epoch end
+    -- FENCE is "<epoch>" or "<epoch>:<load>". An owner that loads anew names the load, so that what it sent before,
+    -- on a connection that it gave up, is refused should it arrive only now.
+    local function is_owner(m, fence)
+      local epoch, load = string.match(fence, '^(%d+):?(.*)$')
+      return redis.call('GET', partition(m) .. 'epoch') == epoch
+        and (load == '' or redis.call('HGET', m, 'load') == load)
+    end
 
     local function add_confirmation(m, pos, r, method, user)
       redis.call('XADD', partition(m) .. 'c', '*', 'e', event(m), 'g', redis.call('HGET', m, 'generation'),
@@ -122,6 +142,9 @@ package enum QueueLibrary {
 
     -- An idempotency key names the call it first came with, for a day.
     local IDEMPOTENCY_MS = 86400000
+
+    -- How often one user may leave a place of one event without buying: each leaves a record until the event ends.
+    local MAX_LEFT = LEAVES
 
     -- KEYS m; ARGV user key, quantity, payload, user, idempotency key or ''
     local function enqueue(keys, args)
@@ -141,7 +164,7 @@ package enum QueueLibrary {
           return {'again', tonumber(pos), head, generation}
         end
       end
-      local live, owned = get_user(p, user)
+      local live, owned, left = get_user(p, user)
       if live > 0 and (live <= tonumber(v[8]) or live <= tonumber(v[9])) then
         -- Ended together with everyone in line, without a write of its own.
         local r = get_record(p, live)
@@ -151,9 +174,11 @@ package enum QueueLibrary {
       if state ~= 'open' and state ~= 'paused' then return {state == 'closed' and 'closed' or 'not_open'} end
       if v[7] == '1' then return {'sold_out'} end
       if owned + quantity > tonumber(v[6]) then return {'limit', owned, v[6]} end
-      if tail - head >= tonumber(v[5]) then return {'full'} end
+      if left >= MAX_LEFT then return {'too_often'} end
+      -- Not tail - head: those who have left keep their positions, but wait no longer.
+      if redis.call('XLEN', p .. 'q') >= tonumber(v[5]) then return {'full'} end
       tail = tail + 1
-      redis.call('HSET', bucket(p, user), user, tail .. ':' .. owned)
+      put_user(p, user, tail, owned, left)
       redis.call('XADD', p .. 'q', tail .. '-0', 'r', args[3], 'u', args[4])
       if named then redis.call('SET', named, tail .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
       if v[10] == '1' then
@@ -165,7 +190,7 @@ package enum QueueLibrary {
       return {'queued', tail, head, generation}
     end
 
-    -- KEYS m; ARGV epoch, new head, sold out (1/0), free, held, sold, granted per second, idle (1/0), then 7 for
+    -- KEYS m; ARGV fence, new head, sold out (1/0), free, held, sold, granted per second, idle (1/0), then 7 for
     -- each decision: kind (G granted, B standby, S sold out, J rejected), position, user key, user, tickets,
     -- amount, payment method or reason
     local function commit(keys, args)
@@ -228,6 +253,10 @@ package enum QueueLibrary {
       local tail, state = ends[1], ends[3]
       -- A close that came since the owner read has moved the head past everyone: it never goes back.
       local head = math.max(tonumber(args[2]), tonumber(ends[2]))
+      -- Nobody waits behind the head: those up to the tail have left, and the next to join is the first in line.
+      if args[8] == '1' and #redis.call('XRANGE', p .. 'q', string.format('%.0f-0', head + 1), '+', 'COUNT', 1) == 0 then
+        head = tonumber(tail)
+      end
       redis.call('HSET', m, 'head', head, 'free', args[4], 'held', args[5], 'sold', args[6],
         'granted_per_second', args[7], 'idle', args[8])
       -- Whoever was told that the sale is closed is not told anything else any more.
@@ -246,7 +275,7 @@ package enum QueueLibrary {
       return {'ok', table.concat(skipped, ',')}
     end
 
-    -- KEYS m; ARGV epoch, at most. Expires holds and hands over what happened to tickets since the last call.
+    -- KEYS m; ARGV fence, at most. Expires holds and hands over what happened to tickets since the last call.
     local function tick(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -276,11 +305,12 @@ package enum QueueLibrary {
         redis.call('HINCRBY', m, 'version', 1)
         announce(m, due)
       end
-      local v = redis.call('HMGET', m, 'state', 'rate', 'tail', 'head')
-      return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3], v[4]}
+      local v = redis.call('HMGET', m, 'state', 'rate', 'tail')
+      return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3],
+        redis.call('HGET', partition(m) .. 'settings', event(m))}
     end
 
-    -- KEYS m; ARGV epoch. What a new owner must know; forgets feedback older than this moment.
+    -- KEYS m; ARGV epoch, name of this load. What a new owner must know; forgets feedback older than this moment.
     local function load(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -288,6 +318,7 @@ package enum QueueLibrary {
       redis.call('DEL', p .. 'f')
       local v = redis.call('HMGET', m, 'state', 'generation', 'head', 'tail', 'rate', 'sold_out')
       if not v[1] then return {'missing'} end
+      redis.call('HSET', m, 'load', args[2] or '')
       local held = {}
       for _, pos in ipairs(redis.call('ZRANGE', p .. 'x', 0, -1)) do
         local r = get_record(p, pos)
@@ -296,7 +327,7 @@ package enum QueueLibrary {
       return {'ok', v[1], v[2], v[3], v[4], v[5], v[6], table.concat(held, ',')}
     end
 
-    -- KEYS m; ARGV epoch, bitmap, free, held, sold, reopened (1/0)
+    -- KEYS m; ARGV fence, bitmap, free, held, sold, reopened (1/0)
     local function publish_map(keys, args)
       local m = keys[1]
       if not is_owner(m, args[1]) then return {'stale'} end
@@ -312,6 +343,9 @@ package enum QueueLibrary {
 
     -- A place of an earlier life of the queue says nothing about this one.
     local function is_generation(m, generation) return redis.call('HGET', m, 'generation') == generation end
+
+    -- Cards that may be tried for one hold: whoever tests stolen ones finds a slower place.
+    local MAX_TRIES = ATTEMPTS
 
     -- KEYS m; ARGV position, user key, payment method, user, idempotency key or '', generation
     local function confirm(keys, args)
@@ -332,6 +366,7 @@ package enum QueueLibrary {
       if r.state == 'X' or r.state == 'd' then return {'expired'} end
       if r.state ~= 'R' and r.state ~= 'D' then return {'not_reserved'} end
       if now_ms() >= r.deadline then return {'expired'} end
+      if r.try >= MAX_TRIES then return {'too_often'} end
       for t in each_ticket(r.tickets) do
         local holder = redis.call('GET', p .. 'l:' .. t)
         if holder and holder ~= pos then return {'expired'} end
@@ -593,25 +628,41 @@ package enum QueueLibrary {
       return redis.call('ZRANGE', keys[1], 0, -1)
     end
 
-    redis.register_function('onsale_announce_worker', announce_worker)
+    -- KEYS m; ARGV user key and tickets owned, in turn. What buyers own already of an event whose queue is about to be
+    -- made anew.
+    local function remember(keys, args)
+      if redis.call('EXISTS', keys[1]) == 1 then return {'exists'} end
+      local p = prefix(keys[1])
+      for i = 1, #args, 2 do put_user(p, args[i], 0, tonumber(args[i + 1]), 0) end
+      return {'ok'}
+    end
+
     redis.register_function('onsale_enqueue', enqueue)
-    redis.register_function('onsale_commit', commit)
-    redis.register_function('onsale_tick', tick)
-    redis.register_function('onsale_load', load)
-    redis.register_function('onsale_publish_map', publish_map)
-    redis.register_function('onsale_confirm', confirm)
-    redis.register_function('onsale_finish', finish)
-    redis.register_function('onsale_cancel', cancel)
-    redis.register_function('onsale_configure', configure)
-    redis.register_function('onsale_archivable', archivable)
-    redis.register_function('onsale_remove', remove)
-    redis.register_function('onsale_leave', leave)
-    redis.register_function('onsale_repair', repair)
-    redis.register_function('onsale_drop_lock', drop_lock)
-    redis.register_function('onsale_lease', lease)
-    redis.register_function('onsale_release_lease', release_lease)
-    redis.register_function('onsale_own', own)
+    -- All others go on when Redis is out of memory: what they add is bounded by the tickets, and only they end what
+    -- takes memory.
+    local function keeps_going(name, callback)
+      redis.register_function{function_name = name, callback = callback, flags = {'allow-oom'}}
+    end
+    keeps_going('onsale_announce_worker', announce_worker)
+    keeps_going('onsale_commit', commit)
+    keeps_going('onsale_tick', tick)
+    keeps_going('onsale_load', load)
+    keeps_going('onsale_publish_map', publish_map)
+    keeps_going('onsale_confirm', confirm)
+    keeps_going('onsale_finish', finish)
+    keeps_going('onsale_cancel', cancel)
+    keeps_going('onsale_configure', configure)
+    keeps_going('onsale_archivable', archivable)
+    keeps_going('onsale_remove', remove)
+    keeps_going('onsale_leave', leave)
+    keeps_going('onsale_repair', repair)
+    keeps_going('onsale_drop_lock', drop_lock)
+    keeps_going('onsale_lease', lease)
+    keeps_going('onsale_release_lease', release_lease)
+    keeps_going('onsale_own', own)
+    keeps_going('onsale_remember', remember)
     redis.register_function{function_name='onsale_version', flags={'no-writes'},
       callback=function() return VERSION end}
-    """#.replacing("VERSION", with: "\(version)")
+    """#.replacing("VERSION", with: "\(version)").replacing("LEAVES", with: "\(Limits.placesLeft)")
+    .replacing("ATTEMPTS", with: "\(Limits.paymentAttempts)")
 }

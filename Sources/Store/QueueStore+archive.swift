@@ -39,6 +39,7 @@ extension QueueStore {
     let names = records + users
     let fence: [RedisArgument] = [.integer(epoch), .integer(generation)]
     for start in stride(from: 0, to: names.count, by: Self.removedAtOnce) {
+      try Task.checkCancellation()
       let batch = names[start..<min(start + Self.removedAtOnce, names.count)]
       _ = try await call("onsale_remove", event, fence + batch.map { .text($0) })
     }

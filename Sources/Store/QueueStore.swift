@@ -22,7 +22,14 @@ package final class QueueStore {
     for partition in Partition.all { try await makeGroup(partition, redis) }
   }
 
+  private static func hasGroup(_ partition: Partition, _ redis: RedisClient) async -> Bool {
+    let groups = try? await redis.command(["XINFO", "GROUPS", .text(partition.confirmations)])
+    return groups?.array?.isEmpty == false
+  }
+
   private static func makeGroup(_ partition: Partition, _ redis: RedisClient) async throws {
+    // Asked first: a Redis that is out of memory refuses to create even what exists.
+    if await hasGroup(partition, redis) { return }
     do {
       _ = try await redis.command([
         "XGROUP", "CREATE", .text(partition.confirmations), "workers", "0", "MKSTREAM",
@@ -62,6 +69,8 @@ package final class QueueStore {
     case soldOut
     case limitExceeded(owned: Int, limit: Int)
     case queueFull
+    /// Left a place of this event too often.
+    case tooOften
     /// The idempotency key came with another request before.
     case idempotencyMismatch
   }
@@ -87,6 +96,7 @@ package final class QueueStore {
     case "sold_out": return .soldOut
     case "limit": return .limitExceeded(owned: integer(1), limit: integer(2))
     case "full": return .queueFull
+    case "too_often": return .tooOften
     case "mismatch": return .idempotencyMismatch
     default: throw StoreError(.unexpectedAnswer, "onsale_enqueue")
     }
@@ -95,6 +105,8 @@ package final class QueueStore {
   package enum ConfirmAnswer: String, Sendable {
     case ok, expired, forbidden
     case notReserved = "not_reserved"
+    /// Too many cards were tried for this hold.
+    case tooOften = "too_often"
     /// The idempotency key came with another card before.
     case idempotencyMismatch = "mismatch"
   }
@@ -200,6 +212,15 @@ package final class QueueStore {
     return (answer.array ?? []).map(Self.number)
   }
 
+  /// Notes what buyers own already, before the event's queue is made anew.
+  package func remember(event: Int, owned: [(user: String, tickets: Int)]) async throws {
+    for start in stride(from: 0, to: owned.count, by: 1_000) {
+      let batch = owned[start..<min(start + 1_000, owned.count)]
+      _ = try await call(
+        "onsale_remember", event, batch.flatMap { [.text(UserKey($0.user).text), .integer($0.tickets)] })
+    }
+  }
+
   // MARK: Owner of a partition
 
   package func acquireLease(_ partition: Partition, worker: String, milliseconds: Int) async throws -> Bool {
@@ -239,8 +260,9 @@ package final class QueueStore {
 
   /// What a new owner starts from. Read it before the sold tickets are read from PostgreSQL: a ticket sold in
   /// between is then held or sold, never free.
-  package func load(event: Int, epoch: Int) async throws -> LoadedQueue {
-    let values = try await call("onsale_load", event, [.integer(epoch)])
+  /// - Parameter load: names this load; calls with another one's name are refused from now on.
+  package func load(event: Int, epoch: Int, load: Int = 0) async throws -> LoadedQueue {
+    let values = try await call("onsale_load", event, [.integer(epoch), .integer(load)])
     let text = values.map { $0.text ?? "" }
     guard text.count >= 8 else { throw StoreError(.unexpectedAnswer, "onsale_load") }
     return LoadedQueue(
@@ -248,12 +270,19 @@ package final class QueueStore {
       rate: Int(text[5]), isSoldOut: text[6] == "1", heldTickets: Self.tickets(text[7]))
   }
 
+  private static func fence(_ epoch: Int, _ load: Int?) -> RedisArgument {
+    load.map { .text("\(epoch):\($0)") } ?? .integer(epoch)
+  }
+
   package func publishMap(
-    event: Int, epoch: Int, bitmap: [UInt8], free: Int, held: Int, sold: Int, reopened: Bool
+    event: Int, epoch: Int, load: Int? = nil, bitmap: [UInt8], free: Int, held: Int, sold: Int, reopened: Bool
   ) async throws {
     _ = try await call(
       "onsale_publish_map", event,
-      [.integer(epoch), .bytes(bitmap), .integer(free), .integer(held), .integer(sold), reopened ? "1" : "0"])
+      [
+        Self.fence(epoch, load), .bytes(bitmap), .integer(free), .integer(held), .integer(sold),
+        reopened ? "1" : "0",
+      ])
   }
 
   /// Those in line from `first` to `last`, in order, at most `limit` of them.
@@ -310,10 +339,11 @@ package final class QueueStore {
   }
 
   package func commit(
-    event: Int, epoch: Int, standing: Standing, decisions: [Decision]
+    event: Int, epoch: Int, load: Int? = nil, standing: Standing, decisions: [Decision]
   ) async throws -> CommitAnswer {
     var arguments: [RedisArgument] = [
-      .integer(epoch), .integer(standing.head), standing.isSoldOut ? "1" : "0", .integer(standing.free),
+      Self.fence(epoch, load), .integer(standing.head), standing.isSoldOut ? "1" : "0",
+      .integer(standing.free),
       .integer(standing.held), .integer(standing.sold), .text("\(standing.grantedPerSecond)"),
       standing.isIdle ? "1" : "0",
     ]
@@ -353,12 +383,13 @@ package final class QueueStore {
     package let state: String
     package let rate: Int?
     package let tail: Int
-    package let head: Int
+    /// The version of the settings that the queue has.
+    package let version: Int
   }
 
   /// Ends holds whose deadline has passed, at most `limit`, and returns what happened to tickets meanwhile.
-  package func tick(event: Int, epoch: Int, limit: Int) async throws -> Tick {
-    let values = try await call("onsale_tick", event, [.integer(epoch), .integer(limit)])
+  package func tick(event: Int, epoch: Int, load: Int? = nil, limit: Int) async throws -> Tick {
+    let values = try await call("onsale_tick", event, [Self.fence(epoch, load), .integer(limit)])
     guard values.count >= 6 else { throw StoreError(.unexpectedAnswer, "onsale_tick") }
     let feedback = (values[2].array ?? []).compactMap { value -> Feedback? in
       guard let text = value.text, let kind = text.first else { return nil }
@@ -373,7 +404,7 @@ package final class QueueStore {
     return Tick(
       expired: Self.tickets(values[1].text ?? ""), feedback: feedback, state: values[3].text ?? "",
       rate: values[4].text.flatMap { Int($0) }, tail: Self.number(values[5]),
-      head: values.count > 6 ? Self.number(values[6]) : 0)
+      version: values.count > 6 ? Self.number(values[6]) : 0)
   }
 
   /// Which of these tickets are locked now.

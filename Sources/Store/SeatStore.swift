@@ -51,7 +51,8 @@ package final class SeatStore {
 
   package struct Check: Sendable {
     package let ticketVersion: Int
-    /// How many of the asked claims are still those of payments under way.
+    /// How many claims were asked for, and how many of them are still those of payments under way.
+    package let askedClaims: Int
     package let openClaims: Int
   }
 
@@ -64,7 +65,8 @@ package final class SeatStore {
          WHERE c.event_id = \(event) AND c.ticket_id = ANY (\(claims)::int[]) AND NOT t.purchased) AS open
       """)
     guard let row = rows.first else { throw StoreError(.unexpectedAnswer, "seat check") }
-    return Check(ticketVersion: try row.int("version"), openClaims: try row.int("open"))
+    return Check(
+      ticketVersion: try row.int("version"), askedClaims: claims.count, openClaims: try row.int("open"))
   }
 }
 

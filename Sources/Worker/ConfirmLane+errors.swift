@@ -15,16 +15,10 @@ extension ConfirmLane {
     // These mean that our own call was wrong; all others are a state that Redis is in.
     case let error as RedisError:
       ![.server("ERR"), .server("WRONGTYPE"), .server("NOSCRIPT")].contains(error.code)
-    case let error as PaymentError: error.code != .invalid
+    // Also a wrong key: an operator cures that, and until then everyone's payment waits.
+    case is PaymentError: true
     case is InjectedFault, is CancellationError, is GroupCommitFull: true
     default: false
     }
-  }
-
-  /// Whether the provider refuses the payment method itself, so that another one may work. A refusal of our key
-  /// or of the request's form is our mistake and declines nobody.
-  static func isAboutTheCard(_ error: PaymentError) -> Bool {
-    guard error.code == .invalid, let code = error.providerCode else { return false }
-    return code == "resource_missing" || code.hasPrefix("payment_method")
   }
 }

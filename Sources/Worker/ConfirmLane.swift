@@ -47,7 +47,8 @@ final class ConfirmLane {
   /// Confirmations under way, by what they are about: a second delivery of one is ignored.
   private var underWay: [PurchaseStore.Key: QueueStore.Confirmation] = [:]
   private let bell = Bell()
-  private var ready: Set<Partition> = Set(Partition.all)
+  /// Partitions that may have entries, each once, in the order of their turns.
+  private var ready = Partition.all
   private var isStopping = false
   private let drained = Bell()
 
@@ -123,22 +124,26 @@ final class ConfirmLane {
     while !Task.isCancelled && !isStopping {
       bell.reset()
       if EventLoop.shared.now >= polledAt + Self.pollMilliseconds {
-        ready = Set(Partition.all)
+        for partition in Partition.all { enqueue(partition) }
         polledAt = EventLoop.shared.now
       }
       do {
         try await takeFromReady()
       } catch {
         logger.warning("taking confirmations failed", ["error": "\(error)"])
-        ready = Set(Partition.all)
+        for partition in Partition.all { enqueue(partition) }
       }
       await bell.wait(milliseconds: Self.pollMilliseconds)
     }
   }
 
   func wake(_ partition: Partition) {
-    ready.insert(partition)
+    enqueue(partition)
     bell.ring()
+  }
+
+  private func enqueue(_ partition: Partition) {
+    if !ready.contains(partition) { ready.append(partition) }
   }
 
   private func takeFromReady() async throws {
@@ -146,11 +151,12 @@ final class ConfirmLane {
       let room = min(limits.take, limits.inFlight - underWay.count)
       // What is under way rings the bell when it ends.
       guard room > 0 else { return }
-      ready.remove(partition)
+      ready.removeFirst()
       let taken = try await Faults.crossing(.confirmTake) {
         try await queue.takeConfirmations(partition, worker: worker, limit: room)
       }
-      if taken.count == room { ready.insert(partition) }
+      // At the end: one busy event does not keep the others from their turn.
+      if taken.count == room { enqueue(partition) }
       for confirmation in taken { begin(confirmation) }
     }
   }
@@ -211,7 +217,10 @@ final class ConfirmLane {
   func stop() async {
     isStopping = true
     bell.ring()
-    while !underWay.isEmpty { await drained.wait(milliseconds: 200) }
+    while !underWay.isEmpty {
+      drained.reset()
+      await drained.wait(milliseconds: 200)
+    }
     for partition in Partition.all {
       try? await Faults.crossing(.confirmRetire) { try await queue.retireConsumer(partition, worker: worker) }
     }
@@ -259,6 +268,12 @@ final class ConfirmLane {
 
   private func attempt(_ confirmation: QueueStore.Confirmation) async throws {
     let standing = try await intents.submit(confirmation)
+    if let standing, standing.user != confirmation.user {
+      logger.error(
+        "a position was given out twice: Redis has lost writes", ["confirm.reference": confirmation.reference]
+      )
+      return try await finish(confirmation, .lost, reason: "queue_lost")
+    }
     switch ConfirmStep(attempt: confirmation.attempt, standing: standing) {
     case .tell(let outcome, let reason): try await finish(confirmation, outcome, reason: reason)
     case .forget: try await finish(confirmation, nil, reason: "")
@@ -282,8 +297,11 @@ final class ConfirmLane {
     let outcome: PaymentOutcome
     do {
       outcome = try await Faults.crossing(.confirmAuthorise) { try await provider.authorise(order) }
-    } catch let error as PaymentError where Self.isAboutTheCard(error) {
-      outcome = .declined(id: nil, code: "invalid_payment_method", message: error.message)
+    } catch let error as PaymentError where error.code == .refused {
+      // The provider will never take this order: its buyer may try another card, or let the tickets go.
+      logger.error(
+        "order refused by the provider", ["confirm.reference": confirmation.reference, "error": "\(error)"])
+      outcome = .declined(id: nil, code: error.providerCode ?? "payment_refused", message: error.message)
     }
     switch outcome {
     case .authorised(let payment):
@@ -303,10 +321,9 @@ final class ConfirmLane {
         key: key, attempt: confirmation.attempt, outcome: outcome, paymentID: paymentID, reason: reason))
     let authorised = outcome == .sold ? paymentID : nil
     let next = ConfirmStep.afterSettlement(
-      standing: standing, attempt: confirmation.attempt, paymentID: authorised)
-    if let orphan = next.orphan {
-      try await Faults.crossing(.confirmVoid) { try await purchases.noteCancellation(key, paymentID: orphan) }
-    } else if let authorised, standing?.state == .sold {
+      standing: standing, attempt: confirmation.attempt)
+    if next.isUndecided { throw StoreError(.unexpectedAnswer, "settlement") }
+    if let authorised, standing?.state == .sold, standing?.paymentID == authorised {
       capture(PurchaseStore.Chore(key: key, kind: .capture, paymentID: authorised), confirmation.reference)
     }
     try await finish(confirmation, next.ending?.0, reason: next.ending?.reason ?? "")
@@ -359,6 +376,8 @@ final class ConfirmLane {
   }
 
   private func bury(_ confirmation: QueueStore.Confirmation, reason: String) async throws {
+    // What PostgreSQL knows as begun has no entry to be set aside: it is taken up again a limited number of times.
+    guard confirmation.entryID != nil else { return }
     try await Faults.crossing(.confirmBury) { try await queue.bury(confirmation, reason: reason) }
     buried.increment()
     logger.error("confirmation buried", ["confirm.reference": confirmation.reference, "reason": reason])

@@ -31,19 +31,17 @@ enum ConfirmStep: Equatable {
     }
   }
 
-  /// How the poller learns what the commit said, and whether a payment was authorised for nothing.
+  /// How the poller learns what the commit said; `nil` where a later attempt will tell. `isUndecided` when the commit
+  /// changed nothing and the attempt must be looked at again.
   static func afterSettlement(
-    standing: PurchaseStore.Standing?, attempt: Int, paymentID: String?
-  ) -> (ending: (QueueStore.Ending.Outcome, reason: String)?, orphan: String?) {
-    guard let standing else { return ((.lost, "unknown_event"), paymentID) }
+    standing: PurchaseStore.Standing?, attempt: Int
+  ) -> (ending: (QueueStore.Ending.Outcome, reason: String)?, isUndecided: Bool) {
+    guard let standing else { return ((.lost, "unknown_event"), false) }
     switch standing.state {
-    case .sold:
-      let isOurs = standing.paymentID == paymentID
-      return ((.purchased, ""), isOurs ? nil : paymentID)
-    case .declined: return (standing.attempt == attempt ? (.declined, standing.reason) : nil, paymentID)
-    case .void: return ((.lost, standing.reason), paymentID)
-    // Another attempt has begun since: whatever this one authorised must not stay open.
-    case .paying: return (nil, standing.attempt == attempt ? nil : paymentID)
+    case .sold: return ((.purchased, ""), false)
+    case .declined: return (standing.attempt == attempt ? (.declined, standing.reason) : nil, false)
+    case .void: return ((.lost, standing.reason), false)
+    case .paying: return (nil, standing.attempt == attempt)
     }
   }
 }

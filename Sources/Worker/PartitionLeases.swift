@@ -21,6 +21,10 @@ final class PartitionLeases {
     "onsale_partitions_owned", "Partitions this worker owns")
   private let bell = Bell()
   private var owners: [Partition: PartitionOwner] = [:]
+  /// Owners on their way out.
+  private var ending: [Partition: Task<Void, Never>] = [:]
+  /// The workers alive, as last heard; empty before the first time.
+  private var alive: [String] = []
 
   init(
     worker: String, queue: QueueStore, epochs: EpochStore, patience: Worker.Patience, logger: Logger,
@@ -35,8 +39,10 @@ final class PartitionLeases {
     self.makeOwner = makeOwner
   }
 
-  /// Runs rounds until cancelled. Errors end a round, not the loop.
+  /// Runs until cancelled. Errors end a round, not the loops.
   func run() async {
+    // Apart from the rounds, which may wait for PostgreSQL for longer than a lease lasts.
+    let renewing = Task { @LoopActor in await renew() }
     while !Task.isCancelled {
       bell.reset()
       do {
@@ -47,6 +53,32 @@ final class PartitionLeases {
         logger.warning("lease round failed", ["error": "\(error)"])
       }
       await bell.wait(milliseconds: UInt64(leaseMilliseconds / 4))
+    }
+    renewing.cancel()
+    await renewing.value
+  }
+
+  private func renew() async {
+    while !Task.isCancelled {
+      do {
+        alive = try await Faults.crossing(.leaseAnnounce) {
+          try await queue.announceWorker(worker, milliseconds: leaseMilliseconds)
+        }
+        for (partition, owner) in owners {
+          let renewed = try await Faults.crossing(.leaseRenew) {
+            try await queue.acquireLease(partition, worker: worker, milliseconds: leaseMilliseconds)
+          }
+          if !renewed || owner.wasReplaced {
+            logger.notice("lease lost", ["partition": partition.number])
+            end(partition, owner, handOver: false)
+          }
+        }
+      } catch is CancellationError {
+        break
+      } catch {
+        logger.warning("leases could not be renewed", ["error": "\(error)"])
+      }
+      do { try await sleep(milliseconds: UInt64(leaseMilliseconds / 4)) } catch { break }
     }
   }
 
@@ -61,36 +93,36 @@ final class PartitionLeases {
 
   /// Hands everything over at once, so that another worker goes on without waiting for a lease to run out.
   func stop() async {
-    let all = owners
-    owners = [:]
-    let handovers = all.map { partition, owner in Task { @LoopActor in await letGo(partition, owner) } }
-    for handover in handovers { await handover.value }
+    for (partition, owner) in owners { end(partition, owner, handOver: true) }
+    for task in ending.values { await task.value }
     try? await Faults.crossing(.leaseWithdraw) { try await queue.withdrawWorker(worker) }
   }
 
   private func round() async throws {
-    let alive = try await Faults.crossing(.leaseAnnounce) {
-      try await queue.announceWorker(worker, milliseconds: leaseMilliseconds)
-    }
-    for (partition, owner) in owners {
-      let renewed = try await Faults.crossing(.leaseRenew) {
-        try await queue.acquireLease(partition, worker: worker, milliseconds: leaseMilliseconds)
+    if !alive.isEmpty {
+      let share = (Partition.count + alive.count - 1) / alive.count
+      for (partition, owner) in owners.sorted(by: { $0.key.number < $1.key.number }).dropFirst(share) {
+        logger.info("partition handed over", ["partition": partition.number])
+        end(partition, owner, handOver: true)
       }
-      if !renewed || owner.wasReplaced {
-        logger.notice("lease lost", ["partition": partition.number])
-        owners[partition] = nil
-        await owner.stop()
-      }
+      if owners.count < share { try await takeFree(upTo: share) }
     }
-    let share = (Partition.count + alive.count - 1) / max(1, alive.count)
-    for (partition, owner) in owners.sorted(by: { $0.key.number < $1.key.number }).dropFirst(share) {
-      logger.info("partition handed over", ["partition": partition.number])
-      owners[partition] = nil
-      await letGo(partition, owner)
-    }
-    if owners.count < share { try await takeFree(upTo: share) }
     ownedGauge.value = Double(owners.count)
     for owner in owners.values { try await owner.refresh() }
+  }
+
+  /// Lets the owner come to its end beside everything else: it may be in the middle of something long.
+  private func end(_ partition: Partition, _ owner: PartitionOwner, handOver: Bool) {
+    guard owners[partition] === owner else { return }
+    owners[partition] = nil
+    // Bounded by the partitions; `stop` waits for all of them.
+    ending[partition] = Task { @LoopActor in
+      await owner.stop()
+      if handOver {
+        try? await Faults.crossing(.leaseRelease) { try await queue.releaseLease(partition, worker: worker) }
+      }
+      ending[partition] = nil
+    }
   }
 
   private func takeFree(upTo share: Int) async throws {
@@ -99,34 +131,24 @@ final class PartitionLeases {
     let offset = worker.utf8.reduce(0) { ($0 &* 31 &+ Int($1)) & 0xffff } % Partition.count
     for index in 0..<Partition.count where owners.count < share {
       let partition = Partition.all[(index + offset) % Partition.count]
-      guard owners[partition] == nil, holders[partition.number] == nil || holders[partition.number] == worker
+      guard owners[partition] == nil, ending[partition] == nil,
+        holders[partition.number] == nil || holders[partition.number] == worker
       else { continue }
+      // Before the lease: nobody holds one who cannot reach PostgreSQL. An epoch that is not used does no harm.
+      let epoch = try await Faults.crossing(.leaseEpoch) { try await epochs.next(partition) }
       let acquired = try await Faults.crossing(.leaseAcquire) {
         try await queue.acquireLease(partition, worker: worker, milliseconds: leaseMilliseconds)
       }
-      if acquired { try await own(partition) }
+      if acquired { try await own(partition, epoch) }
     }
   }
 
-  private func own(_ partition: Partition) async throws {
-    let epoch: Int
-    do {
-      epoch = try await Faults.crossing(.leaseEpoch) { try await epochs.next(partition) }
-    } catch {
-      // Without PostgreSQL nobody can become an owner; let whoever reaches it try.
-      try? await Faults.crossing(.leaseRelease) { try await queue.releaseLease(partition, worker: worker) }
-      throw error
-    }
+  private func own(_ partition: Partition, _ epoch: Int) async throws {
     guard try await Faults.crossing(.leaseOwn, { try await queue.own(partition, epoch: epoch) }) else {
       return
     }
     let owner = makeOwner(partition, epoch) { [weak self] in self?.bell.ring() }
     owners[partition] = owner
     logger.info("partition owned", ["partition": partition.number, "partition.epoch": epoch])
-  }
-
-  private func letGo(_ partition: Partition, _ owner: PartitionOwner) async {
-    await owner.stop()
-    try? await Faults.crossing(.leaseRelease) { try await queue.releaseLease(partition, worker: worker) }
   }
 }

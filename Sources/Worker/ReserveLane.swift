@@ -59,6 +59,14 @@ final class ReserveLane {
   /// Tickets claimed in PostgreSQL by payments that Redis knows nothing of (it lost them): held until they end.
   private var orphanedClaims: Set<Int> = []
   private var seatVersion = 0
+  private var settingsVersion = 0
+  /// What PostgreSQL said about the tickets, asked beside the lane: its silence must not keep holds from ending.
+  private var seatCheck: Task<SeatStore.Check?, Never>?
+  private var seatCheckEnded = false
+  /// The event's settings have changed: nobody is decided before the tickets were looked at.
+  private var mustCheckSeats = false
+  /// Names the load that the memory is from.
+  private var loadNumber = 0
   private var seatsCheckedAt: UInt64 = 0
   private var tickedAt: UInt64 = 0
   private var published: Counts?
@@ -112,7 +120,10 @@ final class ReserveLane {
   private struct Reload: Error {}
 
   private func load() async throws {
-    let loaded = try await Faults.crossing(.reserveLoad) { try await queue.load(event: event, epoch: epoch) }
+    loadNumber += 1
+    let loaded = try await Faults.crossing(.reserveLoad) {
+      try await queue.load(event: event, epoch: epoch, load: loadNumber)
+    }
     // After the holds were read: a ticket sold in between is then held or sold here, never free.
     let inventory = try await Faults.crossing(.reserveSeats) { try await seats.inventory(event: event) }
     orphanedClaims = Set(inventory.claimed).subtracting(loaded.heldTickets)
@@ -122,6 +133,7 @@ final class ReserveLane {
     // Idempotent, and PostgreSQL is the truth: a ticket both held in Redis and sold there is sold.
     map.sell(inventory.sold)
     seatVersion = inventory.version
+    settingsVersion = 0
     state = loaded.state
     tail = loaded.tail
     pace = GrantPace(rate: loaded.rate)
@@ -140,7 +152,8 @@ final class ReserveLane {
     published = nil
     try await Faults.crossing(.reservePublish) {
       try await queue.publishMap(
-        event: event, epoch: epoch, bitmap: map.bitmap, free: map.counts.free, held: map.counts.held,
+        event: event, epoch: epoch, load: loadNumber, bitmap: map.bitmap, free: map.counts.free,
+        held: map.counts.held,
         sold: map.counts.sold,
         reopened: reopened)
     }
@@ -163,16 +176,16 @@ final class ReserveLane {
         bell.reset()
         try await tick()
       }
+      try await checkSeats()
       if state == "closed" {
         if published != counts { try await write([], plan: nil) }
         if planner.map.counts.held == 0, try await archiveQueue() { return }
         await bell.wait(milliseconds: Self.tickMilliseconds)
         continue
       }
-      try await checkSeats()
       let goesOn = state == "open" && !isSoldOut ? try await advance() : false
       if goesOn { continue }
-      if published != counts { try await write([], plan: nil) }
+      if published != counts { try await write([], plan: nil, idle: isIdle) }
       await bell.wait(milliseconds: waitMilliseconds())
     }
   }
@@ -224,7 +237,8 @@ final class ReserveLane {
       sold: map.counts.sold,
       grantedPerSecond: speed.perSecond(now: now), isIdle: idle)
     let answer = try await Faults.crossing(.reserveCommit) {
-      try await queue.commit(event: event, epoch: epoch, standing: standing, decisions: decisions)
+      try await queue.commit(
+        event: event, epoch: epoch, load: loadNumber, standing: standing, decisions: decisions)
     }
     switch answer {
     case .conflict(let tickets):
@@ -254,7 +268,7 @@ final class ReserveLane {
     var more = true
     while more {
       let tick = try await Faults.crossing(.reserveTick) {
-        try await queue.tick(event: event, epoch: epoch, limit: Self.expiryLimit)
+        try await queue.tick(event: event, epoch: epoch, load: loadNumber, limit: Self.expiryLimit)
       }
       if !tick.expired.isEmpty {
         planner.release(tick.expired)
@@ -277,6 +291,9 @@ final class ReserveLane {
       }
       if state != tick.state { logger.info("event state", ["event.state": tick.state]) }
       if tick.tail > tail || tick.state != state { isIdle = isIdle && tick.tail <= planner.head }
+      // An operator's change may have brought tickets, which those who ask for them must find.
+      if tick.version != settingsVersion { mustCheckSeats = true }
+      settingsVersion = tick.version
       state = tick.state
       tail = tick.tail
       pace.setRate(tick.rate)
@@ -287,8 +304,11 @@ final class ReserveLane {
 
   /// Notices tickets that were added, claims that have ended, and locks that are gone.
   private func checkSeats() async throws {
+    if seatCheckEnded || mustCheckSeats, let seatCheck { try await take(seatCheck) }
     let now = EventLoop.shared.now
-    guard now >= seatsCheckedAt + Self.seatCheckMilliseconds else { return }
+    guard mustCheckSeats || now >= seatsCheckedAt + Self.seatCheckMilliseconds, seatCheck == nil else {
+      return
+    }
     seatsCheckedAt = now
     if !foreignLocks.isEmpty {
       let still = try await Faults.crossing(.reserveLocks) {
@@ -300,11 +320,25 @@ final class ReserveLane {
       }
     }
     // PostgreSQL may be away: the lane goes on with what it knows.
-    guard
+    let check = Task { @LoopActor [event, seats, orphanedClaims] in
       let seen = try? await Faults.crossing(
         .reserveSeats, { try await seats.check(event: event, claims: Array(orphanedClaims)) })
-    else { return }
-    if seen.ticketVersion != seatVersion || seen.openClaims < orphanedClaims.count { throw Reload() }
+      seatCheckEnded = true
+      bell.ring()
+      return seen
+    }
+    seatCheck = check
+    if mustCheckSeats {
+      mustCheckSeats = false
+      try await take(check)
+    }
+  }
+
+  /// Loads anew if what was found differs from what the memory says.
+  private func take(_ check: Task<SeatStore.Check?, Never>) async throws {
+    let seen = await check.value
+    (seatCheck, seatCheckEnded) = (nil, false)
+    if let seen, seen.ticketVersion != seatVersion || seen.openClaims < seen.askedClaims { throw Reload() }
   }
 
   private func archiveQueue() async throws -> Bool {

@@ -109,15 +109,15 @@ struct PaymentTests {
   }
 
   @Test(
-    "Orders the provider cannot take are invalid",
+    "Orders the provider cannot take are refused",
     arguments: [
       Provider.order("x", amount: 0), Provider.order("x", amount: 100_000_000),
       Provider.order("x", method: "pm_unknown"),
     ])
-  func invalid(_ order: PaymentOrder) async throws {
+  func refused(_ order: PaymentOrder) async throws {
     try await Provider.with { provider in
       let error = await #expect(throws: PaymentError.self) { try await provider.payments.authorise(order) }
-      #expect(error?.code == .invalid)
+      #expect(error?.code == .refused)
       let summary = try await provider.summary()
       #expect(summary["payments"] == 0)
     }

@@ -127,11 +127,11 @@ struct PurchaseStoreTests {
       try await it.count("outbox WHERE event_id = \(event) AND kind = 'capture' AND payment_id = 'pi_9'") == 1
     )
     try await store.done([.init(key: .init(request), kind: .capture, paymentID: "pi_9")])
-    #expect(try await it.count("outbox WHERE event_id = \(event)") == 0)
+    #expect(try await it.count("outbox WHERE event_id = \(event) AND kind = 'capture'") == 0)
     #expect(try await it.count("purchase WHERE event_id = \(event) AND captured_at IS NOT NULL") == 1)
     // Told once more after the capture, it is not to be captured again.
     _ = try await store.settle([settlement(request, .sold, payment: "pi_9")])
-    #expect(try await it.count("outbox WHERE event_id = \(event)") == 0)
+    #expect(try await it.count("outbox WHERE event_id = \(event) AND kind = 'capture'") == 0)
     let found = try await store.find(.init(request))
     #expect(found?.user == "user 1")
     #expect(found?.tickets == [1, 2])
@@ -172,15 +172,59 @@ struct PurchaseStoreTests {
     #expect(try await store.find(.init(new))?.standing.state == .paying)
   }
 
+  @Test(
+    "An authorisation that sold nothing is voided with the same commit; that of an attempt under way is not")
+  func orphans() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    func cancelled() async throws -> [String] {
+      try await it.postgres.query(
+        "SELECT payment_id FROM outbox WHERE event_id = \(event) AND kind = 'cancel' ORDER BY 1"
+      ).map { try $0.string("payment_id") }
+    }
+    let void = confirmation(event, 1, [1]), sold = confirmation(event, 2, [2]),
+      open = confirmation(event, 3, [3])
+    _ = try await store.claim([void, sold, open])
+    _ = try await store.settle([
+      settlement(void, .void, payment: nil), settlement(sold, .sold, payment: "pi_sold"),
+    ])
+    _ = try await store.settle([settlement(sold, .sold, payment: "pi_sold")])
+    #expect(try await cancelled() == [])
+    _ = try await store.settle([
+      settlement(void, .sold, payment: "pi_void"), settlement(sold, .sold, payment: "pi_second"),
+      // Its tickets are claimed by somebody else now: nothing is sold, and the attempt goes on.
+      settlement(open, .sold, payment: "pi_open"),
+    ])
+    #expect(try await cancelled() == ["pi_second", "pi_void"])
+    #expect(try await store.find(.init(open))?.standing.state == .sold)
+  }
+
+  @Test("A payment that never ends is taken up a limited number of times")
+  func stalls() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    _ = try await store.claim([confirmation(event, 1, [1])])
+    var times = 0
+    for _ in 1...20 {
+      _ = try await it.postgres.query(
+        "UPDATE purchase SET updated_at = now() - interval '1 hour' WHERE event_id = \(event)")
+      times += try await store.stalledPayments(limit: 1_000).count { $0.event == event }
+    }
+    #expect(times == 10)
+  }
+
   @Test("Chores are leased to one caller at a time, ever more rarely, and no number of tries breaks them")
   func chores() async throws {
     let it = try await DatabaseFixture()
     defer { it.close() }
     let store = PurchaseStore(it.postgres)
     let event = try await it.makeEvent(tickets: 5)
-    let key = PurchaseStore.Key(event: event, generation: 1, position: 1)
-    try await store.noteCancellation(key, paymentID: "pi_1")
-    try await store.noteCancellation(key, paymentID: "pi_1")
+    // Authorised, and nothing is known of a purchase: what was reserved must be let go.
+    for _ in 1...2 { _ = try await store.settle([settlement(confirmation(event, 1, [1]), .sold)]) }
     func due() async throws -> [PurchaseStore.Chore] {
       try await store.dueChores(limit: 1000).filter { $0.key.event == event }
     }

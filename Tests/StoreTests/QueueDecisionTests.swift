@@ -180,6 +180,29 @@ struct QueueDecisionTests {
     #expect(try await it.document().tail == 1)
   }
 
+  @Test("What an owner sent before it loaded anew is refused")
+  func lateCalls() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    _ = try await it.queue.load(event: it.event, epoch: it.epoch, load: 1)
+    _ = try await it.queue.tick(event: it.event, epoch: it.epoch, load: 1, limit: 10)
+    _ = try await it.queue.load(event: it.event, epoch: it.epoch, load: 2)
+    await #expect(throws: StoreError.self) {
+      _ = try await it.queue.tick(event: it.event, epoch: it.epoch, load: 1, limit: 10)
+    }
+    _ = try await it.queue.tick(event: it.event, epoch: it.epoch, load: 2, limit: 10)
+  }
+
+  @Test("An operator's message is passed on whatever it begins with")
+  func oddMessages() async throws {
+    for text in ["\u{301}Doors at 7", "\u{FE0F}", "a|b\nc", "|", ""] {
+      let change = QueueChange(Array("42\n1,2\n1|open|1|2|3|4|5|1.5|0|0|0|9|2|\(text)".utf8))
+      #expect(change?.document.message == text)
+      #expect(change?.positions == [1, 2])
+      #expect(change?.document.decidedUpTo == 2)
+    }
+  }
+
   @Test("An idle owner is woken by the next to join")
   func idle() async throws {
     let it = try await QueueFixture()

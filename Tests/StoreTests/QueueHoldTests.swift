@@ -133,6 +133,46 @@ struct QueueHoldTests {
     #expect(try await it.state(position) == .purchased)
   }
 
+  @Test("A limited number of cards can be tried for one hold")
+  func cardTesting() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.join("ann")
+    try await it.commit([it.grant("ann", position, [7])])
+    func confirm() async throws -> QueueStore.ConfirmAnswer {
+      try await it.queue.confirm(
+        event: it.event, generation: 1, position: position, user: "ann", method: "pm")
+    }
+    for attempt in 1...Limits.paymentAttempts {
+      #expect(try await confirm() == .ok)
+      let taken = try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 10)
+      #expect(taken.map(\.attempt) == [attempt])
+      try await it.queue.finish(event: it.event, taken.map { .init($0, .declined, reason: "card_declined") })
+    }
+    #expect(try await confirm() == .tooOften)
+  }
+
+  @Test("A Redis without memory takes no request, and goes on with all that it took")
+  func outOfMemory() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let ann = try await it.join("ann"), bob = try await it.join("bob")
+    try await it.commit([it.grant("ann", ann, [7])])
+    _ = try await it.redis.command(["CONFIG", "SET", "maxmemory", "1"])
+    await #expect(throws: RedisError.self) { try await it.enqueue("eve") }
+    #expect(
+      try await it.queue.confirm(event: it.event, generation: 1, position: ann, user: "ann", method: "pm")
+        == .ok)
+    let taken = try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 10)
+    try await it.queue.finish(event: it.event, taken.map { .init($0, .purchased) })
+    #expect(try await it.queue.record(event: it.event, position: ann)?.state == .purchased)
+    try await it.commit([it.grant("bob", bob, [8])])
+    #expect(try await it.queue.acquireLease(it.partition, worker: "w", milliseconds: 1_000))
+    #expect(try await it.queue.cancel(event: it.event, generation: 1, position: bob, user: "bob") == .ok)
+    // Whoever connects now can work too.
+    try await QueueStore.prepare(it.redis)
+  }
+
   @Test("Tickets that PostgreSQL gave to somebody else end the request, and the owner hears of it")
   func lost() async throws {
     let it = try await QueueFixture()

@@ -80,6 +80,51 @@ struct QueueJoinTests {
     #expect(try await it.join("c") == 3)
   }
 
+  @Test("Those who have left take no room in the line, and do not close it")
+  func leavingMakesRoom() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.configure { $0.queueLimit = 2 }
+    for _ in 1...5 {
+      let position = try await it.join("ann")
+      #expect(
+        try await it.queue.cancel(event: it.event, generation: 1, position: position, user: "ann") == .ok)
+    }
+    // The owner finds nobody: whoever comes next is the first in line.
+    try await it.commit([], head: 0, idle: true)
+    #expect(try await it.queue.document(event: it.event)?.head == 5)
+    #expect(try await it.join("bob") == 6)
+    #expect(try await it.join("eve") == 7)
+    #expect(try await it.enqueue("joe") == .queueFull)
+  }
+
+  @Test("Nobody leaves a line without end")
+  func leavingIsLimited() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    for _ in 1...Limits.placesLeft {
+      let position = try await it.join("ann")
+      _ = try await it.queue.cancel(event: it.event, generation: 1, position: position, user: "ann")
+    }
+    #expect(try await it.enqueue("ann") == .tooOften)
+    try await it.join("bob")
+  }
+
+  @Test("What buyers own is remembered when the queue is made anew")
+  func ownedInAnEarlierLife() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    _ = try await it.redis.command(["FLUSHALL"])
+    try await it.queue.remember(event: it.event, owned: [("ann", 3), ("bob", 4)])
+    try await it.configure { $0.generation = 2 }
+    #expect(try await it.enqueue("ann", quantity: 2) == .limitExceeded(owned: 3, limit: 4))
+    #expect(try await it.enqueue("bob") == .limitExceeded(owned: 4, limit: 4))
+    try await it.join("ann")
+    // A queue that is there knows better.
+    try await it.queue.remember(event: it.event, owned: [("eve", 4)])
+    try await it.join("eve")
+  }
+
   @Test("Tickets bought before count against the limit; after the end one may ask again, at the back")
   func askingAgain() async throws {
     let it = try await QueueFixture()

@@ -192,6 +192,61 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("A worker that stops finishes the payments it has begun")
+  func drain() async throws {
+    let sale = try await Sale(tickets: 10)
+    let worker = try await sale.startWorker()
+    let first = try await sale.join("ann", method: "pm_card_visa")
+    try await sale.wait(for: .purchased, first)
+    sale.provider.afterAuthorising = { _ in try await sleep(milliseconds: 500) }
+    let second = try await sale.join("bob", method: "pm_card_visa")
+    try await sale.eventually("bob's payment is under way") { sale.provider.payments.count == 2 }
+    await worker.stop()
+    #expect(try await sale.status(second)?.state == .purchased)
+    await sale.end()
+  }
+
+  @Test("An order that the provider refuses for good ends as declined, and the tickets come back")
+  func refusedOrder() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.beforeAuthorising = { _ in
+      throw PaymentError(code: .refused, message: "too little", providerCode: "amount_too_small")
+    }
+    try await sale.startWorker()
+    let position = try await sale.join("ann", method: "pm_card_visa")
+    let status = try await sale.wait(for: .declined, position)
+    #expect(status?.reason == "amount_too_small")
+    #expect(
+      try await sale.queue.cancel(event: sale.event, generation: 1, position: position, user: "ann") == .ok)
+    sale.provider.beforeAuthorising = { _ in }
+    try await sale.wait(for: .purchased, try await sale.join("bob", method: "pm_card_visa"))
+    await sale.end()
+  }
+
+  @Test("A position that Redis gave out twice is nobody else's purchase")
+  func positionGivenTwice() async throws {
+    let sale = try await Sale(tickets: 10)
+    // What is left in PostgreSQL of a buyer whom Redis has forgotten.
+    _ = try await sale.purchases.claim([
+      QueueStore.Confirmation(
+        entryID: nil, event: sale.event, generation: 1, position: 1, attempt: 1, tickets: [9], amount: 1000,
+        method: "pm", user: "forgotten")
+    ])
+    _ = try await sale.purchases.settle([
+      PurchaseStore.Settlement(
+        key: .init(event: sale.event, generation: 1, position: 1), attempt: 1, outcome: .sold,
+        paymentID: "pi_forgotten", reason: "")
+    ])
+    try await sale.startWorker()
+    let position = try await sale.join("ann", method: "pm_card_visa")
+    #expect(position == 1)
+    let status = try await sale.wait(for: .expired, position)
+    #expect(status?.reason == "queue_lost")
+    #expect(try await sale.soldTickets() == [9])
+    #expect(sale.provider.payments.isEmpty)
+    await sale.end()
+  }
+
   @Test("An owner that was replaced can write nothing any more")
   func staleEpoch() async throws {
     let sale = try await Sale(tickets: 1)
