@@ -49,13 +49,13 @@ package struct Sales: Sendable {
       check(purchase, graceSeconds, &findings)
       if purchase.state == .sold { owned[purchase.user, default: 0] += purchase.tickets.count }
     }
-    for (user, count) in owned where count > event.settings.perUserLimit {
+    for (user, count) in owned where count > event.highestPerUserLimit {
       let example = purchases.values.first { $0.user == user && $0.state == .sold }
       findings.add(
         Finding(
           .overUserLimit, event: event.settings.id, generation: example?.key.generation,
           position: example?.key.position,
-          "this request's user has \(count) tickets, the limit is \(event.settings.perUserLimit)"))
+          "this request's user has \(count) tickets, the limit is \(event.highestPerUserLimit)"))
     }
     for chore in chores where chore.overdueSeconds > graceSeconds {
       findings.add(

@@ -2,12 +2,15 @@
 package struct AuditedEvent: Sendable, Equatable {
   package var settings: EventSettings
   package var currency: String
+  /// What one user may have bought: the limit as it is, or as it was when they bought.
+  package var highestPerUserLimit: Int
   /// Whether searches may find it: every event but a draft without a time for its sale.
   package var isPublic: Bool
 
-  package init(settings: EventSettings, currency: String, isPublic: Bool) {
+  package init(settings: EventSettings, currency: String, highestPerUserLimit: Int, isPublic: Bool) {
     self.settings = settings
     self.currency = currency
+    self.highestPerUserLimit = highestPerUserLimit
     self.isPublic = isPublic
   }
 }

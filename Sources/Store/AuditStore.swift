@@ -13,13 +13,14 @@ package final class AuditStore {
     let rows = try await postgres.query(
       """
       SELECT \(unsafeSQL: EventSettings.columns), e.currency,
+        greatest(e.per_user_limit, e.highest_per_user_limit) AS highest_limit,
         (e.state <> 'draft' OR e.onsale_at IS NOT NULL) AS is_public
       FROM event e WHERE e.id > \(id) ORDER BY e.id LIMIT \(limit)
       """)
     return try rows.map { row in
       AuditedEvent(
         settings: try EventSettings(row), currency: try row.string("currency"),
-        isPublic: try row.bool("is_public"))
+        highestPerUserLimit: try row.int("highest_limit"), isPublic: try row.bool("is_public"))
     }
   }
 

@@ -207,6 +207,7 @@ package final class EventStore {
       onsale_at = CASE WHEN \(changesOnsale) THEN to_timestamp(\(onsaleAt)) ELSE e.onsale_at END,
       hold_seconds = coalesce(\(changes.holdSeconds), e.hold_seconds),
       per_user_limit = coalesce(\(changes.perUserLimit), e.per_user_limit),
+      highest_per_user_limit = greatest(e.highest_per_user_limit, e.per_user_limit),
       queue_limit = coalesce(\(changes.queueLimit), e.queue_limit)
       """, "update", detail: names.joined(separator: ", "), by: who)
   }

@@ -217,5 +217,9 @@ package struct Migrations {
     ALTER TABLE purchase ADD stalls int NOT NULL DEFAULT 0;
     COMMENT ON COLUMN purchase.stalls IS 'how often the payment was taken up again because it had not ended';
     """,
+    """
+    ALTER TABLE event ADD highest_per_user_limit int NOT NULL DEFAULT 0;
+    COMMENT ON COLUMN event.highest_per_user_limit IS 'before per_user_limit was last changed: what was bought then may';
+    """,
   ]
 }

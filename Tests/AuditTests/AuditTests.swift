@@ -56,6 +56,22 @@ struct AuditTests {
     await hall.end()
   }
 
+  @Test("A limit that was lowered is not held against what was bought before")
+  func loweredLimit() async throws {
+    let hall = try await Hall()
+    try await hall.sell("ann", [1, 2, 3])
+    let events = EventStore(hall.postgres)
+    for limit in [2, 1] {
+      var changes = EventChanges()
+      changes.perUserLimit = limit
+      let settings = try await events.update(event: Hall.event, changes, by: "test")
+      try await events.publish(settings, to: hall.queue)
+    }
+    let report = try await hall.audit()
+    #expect(report.findings.counts == [.indexBehind: 1], "\(report.text)")
+    await hall.end()
+  }
+
   @Test("Everyone in line who ended together with the sale is counted, without a record of their own")
   func massEnd() async throws {
     let hall = try await Hall()
