@@ -14,8 +14,16 @@ package import Store
 /// its record, until that is remembered. A queue that has left Redis is answered from PostgreSQL.
 @LoopActor
 package final class Notifier {
-  /// Long polls at once; beyond it clients are answered at once and told to come back.
-  private static let longPollLimit = 20_000
+  /// Long polls at once for one place in line: a few pages of its buyer.
+  private static let longPollsPerPlace = 4
+  /// How many places from the head a long poll makes sense at whatever pace.
+  private static let nearHead = 200.0
+  /// Events without a queue that are kept in memory.
+  private static let summariesKept = 10_000
+
+  /// Long polls at once; beyond it clients are answered at once and told to come back. Each holds a connection,
+  /// so it must leave enough of them to those who reserve and pay.
+  package var longPollLimit = 10_000
 
   private let watch: QueueWatch
   private let past: PastRequests
@@ -23,6 +31,11 @@ package final class Notifier {
   private let ids: RequestIDCoder
   private let policy = PollPolicy()
   private var longPolls = 0
+  private(set) var longPollsByRequest: [String: Int] = [:]
+  /// Events without a queue, `nil` where there is no such event: asked for by crowds, before a sale and after.
+  private lazy var summaries = FreshCache<Int, PastRequests.Summary?>(capacity: Self.summariesKept) {
+    [past] event, _ in .some(try await past.summary(event: event))
+  }
   private var isStopping = false
   private let fromMemory = MetricsRegistry.shared.counter(
     "onsale_polls_from_memory_total", "Polls answered without asking anybody")
@@ -71,7 +84,7 @@ package final class Notifier {
       known = state
     }
     if let event = watch.known(id.event), let document = event.document, document.generation == id.generation,
-      let status = event.status(id.position), wait == 0 || !isWorthWaiting(status, known)
+      let status = event.status(id.position), wait == 0 || !isWorthWaiting(wait, status, known, document)
     {
       if !needsLabels(status) || labels.knows(id.event) {
         fromMemory.increment()
@@ -81,14 +94,17 @@ package final class Notifier {
     return .later { [self] in await pollSlowly(text, id, wait: wait, known: known) }
   }
 
-  /// Whether a long poll makes sense: the state is the one the client knows, or, if it did not say, one that the
-  /// buyer can only wait in.
-  private func isWorthWaiting(_ status: RequestStatus, _ known: RequestState?) -> Bool {
+  /// Whether a long poll of `wait` seconds makes sense: the state is the one the client knows, or, if it did not
+  /// say, one that the buyer can only wait in, and it may change within that time.
+  private func isWorthWaiting(
+    _ wait: Int, _ status: RequestStatus, _ known: RequestState?, _ document: QueueDocument
+  ) -> Bool {
     if status.isTerminal { return false }
-    if let known { return status.state == known }
+    if let known, status.state != known { return false }
     return switch status.state {
-    case .lobby, .queued, .standby, .confirming: true
-    default: false
+    case .queued: Double(status.ahead) <= max(Self.nearHead, document.grantedPerSecond * Double(wait))
+    case .lobby, .standby, .confirming: true
+    default: known != nil
     }
   }
 
@@ -101,20 +117,27 @@ package final class Notifier {
       guard let event = try await watch.watch(id.event), let document = event.document,
         document.generation == id.generation
       else { return try await respondFromPast(text, id) }
-      if wait == 0 || isStopping || longPolls >= Self.longPollLimit {
+      if wait == 0 || isStopping || longPolls >= longPollLimit
+        || longPollsByRequest[text, default: 0] >= Self.longPollsPerPlace
+      {
         return try await respondNow(text, id, event)
       }
       longPolls += 1
-      defer { longPolls -= 1 }
+      longPollsByRequest[text, default: 0] += 1
+      defer {
+        longPolls -= 1
+        let others = longPollsByRequest[text, default: 1] - 1
+        longPollsByRequest[text] = others > 0 ? others : nil
+      }
       let waiter = event.listen(to: id.position)
       defer { event.stopListening(waiter, to: id.position) }
       let deadline = EventLoop.shared.now + UInt64(wait) * 1000
       while true {
-        guard let status = try await currentStatus(id, event) else {
+        guard let status = try await currentStatus(id, event), let document = event.document else {
           return try await respondFromPast(text, id)
         }
         let now = EventLoop.shared.now
-        if !isWorthWaiting(status, known) || now >= deadline || isStopping {
+        if !isWorthWaiting(wait, status, known, document) || now >= deadline || isStopping {
           return try await respondNow(text, id, event)
         }
         await waiter.wait(milliseconds: deadline - now)
@@ -208,21 +231,31 @@ package final class Notifier {
     guard let event = request.parameters["id"].flatMap({ Int($0) }), event > 0 else {
       return .now(.problem(404, code: "unknown_event", detail: "There is no event with this id."))
     }
-    if let known = watch.known(event), let answer = shared(known) { return .now(answer) }
-    return .later { [self] in
-      do {
-        if let event = try await watch.watch(event), let answer = shared(event) { return answer }
-        return try await past.summary(event: event).map { QueueAnswer.response(QueueAnswer($0).bytes) }
-          ?? .problem(404, code: "unknown_event", detail: "There is no event with this id.")
-      } catch {
-        return problem(for: error).response
-      }
+    let known = watch.known(event)
+    if let known, let answer = shared(known) { return .now(answer) }
+    // There was no queue less than a second ago, or none with its seats counted: of a change we would have heard.
+    if let summary = summaries.immediate(event) {
+      return .now(summarized(summary.value, known))
+    }
+    return answer { [self] in
+      let known = try await watch.watch(event)
+      if let known, let answer = shared(known) { return answer }
+      return summarized(try await summaries.answer(event)?.value, known)
     }
   }
 
-  /// The same bytes for everyone, made once a document, so that a cache in front carries the crowd.
+  private func summarized(_ summary: PastRequests.Summary?, _ event: EventWatch?) -> HTTPResponse {
+    guard let summary else { return Problem.unknownEvent.response }
+    let answer =
+      event?.document.map { QueueAnswer($0, counted: summary, policy: policy) }
+      ?? QueueAnswer(summary, policy: policy, now: Time.now)
+    return QueueAnswer.response(answer.bytes)
+  }
+
+  /// The same bytes for everyone, made once a document, so that a cache in front carries the crowd. `nil` until
+  /// the queue's owner has loaded the seats: nothing free and nothing sold would be taken for sold out.
   private func shared(_ event: EventWatch) -> HTTPResponse? {
-    guard let document = event.document else { return nil }
+    guard let document = event.document, document.free + document.held + document.sold > 0 else { return nil }
     if event.sharedAnswer?.document != document {
       event.sharedAnswer = (document, QueueAnswer(document, policy: policy).bytes)
     }

@@ -19,13 +19,24 @@ struct QueueAnswer {
   }
 
   /// An event without a queue: a draft, or one whose sale is over.
-  init(_ summary: PastRequests.Summary) {
+  /// - Parameter now: seconds since 1970.
+  init(_ summary: PastRequests.Summary, policy: PollPolicy, now: Int) {
+    let opensIn = summary.state == EventState.draft.rawValue ? summary.onsaleAt.map { $0 - now } : nil
     self.init(
       state: summary.state, head: summary.head, tail: summary.tail, available: summary.free, held: 0,
-      sold: summary.sold, grantedPerSecond: 0, pollAfterMilliseconds: 10_000, message: summary.message)
+      sold: summary.sold, grantedPerSecond: 0,
+      pollAfterMilliseconds: policy.pollAfterMilliseconds(opensInSeconds: opensIn), message: summary.message)
   }
 
-  init(
+  /// A queue whose seats nobody has counted yet, because it was made a moment ago: PostgreSQL knows what is left.
+  init(_ document: QueueDocument, counted summary: PastRequests.Summary, policy: PollPolicy) {
+    var document = document
+    document.free = summary.free
+    document.sold = summary.sold
+    self.init(document, policy: policy)
+  }
+
+  private init(
     state: String, head: Int, tail: Int, available: Int, held: Int, sold: Int, grantedPerSecond: Double,
     pollAfterMilliseconds: Int, message: String
   ) {

@@ -11,6 +11,8 @@ package struct PollPolicy: Sendable {
   package var confirming = 1_000
   /// Pause of someone whose state changes by their own act or at a known deadline, in milliseconds.
   package var settled = 5_000
+  /// Pause while an event has no queue, in milliseconds.
+  package var withoutQueue = 10_000
   /// How many are ahead for each second of pause where no pace is known yet.
   package var aheadPerSecond = 500
   /// The jitter shortens or lengthens a pause by up to this share, in percent.
@@ -39,11 +41,12 @@ package struct PollPolicy: Sendable {
     return jittered(Int(min(max(pause, Double(shortest)), Double(longest))), position)
   }
 
-  /// For the document that is the same for everyone in line: the pause in the middle of the line.
-  package func pollAfterMilliseconds(head: Int, tail: Int, grantsPerSecond: Double) -> Int {
-    let pace = Self.isMoving(grantsPerSecond) ? grantsPerSecond : Double(aheadPerSecond) / 4
-    let pause = Double(max(0, tail - head)) / 2 / pace * 250
-    return Int(min(max(pause, Double(shortest)), Double(longest)))
+  /// Milliseconds until an event without a queue is worth asking for again: when it opens, so that those who
+  /// wait for that are not late.
+  /// - Parameter opensInSeconds: may be past; `nil` when it is not known or the sale is over.
+  package func pollAfterMilliseconds(opensInSeconds: Int?) -> Int {
+    guard let opensInSeconds, opensInSeconds < withoutQueue / 1_000 else { return withoutQueue }
+    return max(opensInSeconds * 1_000, shortest)
   }
 
   /// A range of seconds until the request is decided; `nil` when nothing moves, so nothing can be said.

@@ -75,13 +75,15 @@ package final class PastRequests {
     package let free: Int
     package let sold: Int
     package let message: String
+    /// Seconds since 1970; `nil` when it is opened by hand.
+    package let onsaleAt: Int?
   }
 
   /// - Returns: `nil` for an unknown event.
   package func summary(event: Int) async throws -> Summary? {
     let rows = try await postgres.query(
       """
-      SELECT e.state, e.message,
+      SELECT e.state, e.message, extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
         (SELECT count(*) FROM ticket t WHERE t.event_id = e.id AND NOT t.purchased) AS free,
         (SELECT count(*) FROM ticket t WHERE t.event_id = e.id AND t.purchased) AS sold
       FROM event e WHERE e.id = \(event)
@@ -91,6 +93,7 @@ package final class PastRequests {
     return Summary(
       state: try row.string("state"), head: outcome?.head ?? 0, tail: outcome?.tail ?? 0,
       free: try row.int("free"),
-      sold: try row.int("sold"), message: try row.string("message"))
+      sold: try row.int("sold"), message: try row.string("message"),
+      onsaleAt: row["onsale_at"].int)
   }
 }

@@ -151,9 +151,19 @@ enum Roles {
     if roles.contains("web") { Web().addRoutes(to: &router) }
     var http = HTTPServerConfiguration(host: settings.host, port: settings.port)
     http.perAddressConnectionLimit = settings.connectionsPerAddress
-    services.append(HTTPServer(http, router: router, logger: logger))
-    // Stopped before the server, so that it need not wait for long polls.
-    if let notifier { services.append(ClientService("long-polls", start: {}, stop: notifier.stop)) }
+    let server = HTTPServer(http, router: router, logger: logger)
+    services.append(server)
+    if let notifier {
+      services.append(
+        ClientService(
+          "long-polls",
+          start: {
+            // The other half is for those who reserve and pay.
+            notifier.longPollLimit = server.connectionLimit / 2
+          },
+          // Stopped before the server, so that it need not wait for long polls.
+          stop: notifier.stop))
+    }
     try await Lifecycle(services, logger: logger).run()
     return 0
   }

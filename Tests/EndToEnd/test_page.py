@@ -362,6 +362,34 @@ def test_a_sale_that_has_not_opened_counts_down_and_opens_by_itself(visit, hall)
     expect(heading(page, "Your 2 tickets are held")).to_be_visible()
 
 
+def test_nobody_is_late_when_a_sale_opens(visit, hall):
+    event = hall(open=False)
+    page = visit().register().page
+
+    def opens_soon(route):
+        told = route.fetch().json()
+        soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6))
+        route.fulfill(json={**told, "onsale_at": soon})
+
+    asked = []
+
+    def draft(route):
+        asked.append(time.time())
+        # As it may come out of a cache: with a pause that ends long after the opening.
+        numbers = dict.fromkeys(("head", "tail", "available", "held", "sold", "granted_per_second"), 0)
+        route.fulfill(json={**numbers, "state": "draft", "poll_after_ms": 60_000, "message": ""})
+
+    page.route(f"**/api/event/{event.id}", opens_soon)
+    page.route("**/api/event/*/queue", draft)
+    page.goto(page.url.rsplit("/", 1)[0] + event.path)
+
+    def asked_again():
+        page.wait_for_timeout(100)
+        return len(asked) > 1
+
+    until(asked_again, 30, "the look at what opened")
+
+
 def test_more_than_the_limit_cannot_be_chosen(visit, hall):
     event = hall(per_user_limit=2)
     visitor = visit().register()

@@ -23,14 +23,21 @@ struct PollPolicyTests {
         for position in [0, 1, 17, 1_000_000, Int.max] {
           let pause = pause(.queued, position: position, ahead: ahead, pace: pace)
           #expect((500...36_000).contains(pause))
-          #expect(
-            (1_000...30_000).contains(
-              policy.pollAfterMilliseconds(head: 0, tail: max(0, ahead), grantsPerSecond: pace)))
           if let eta = policy.eta(ahead: ahead, grantsPerSecond: pace) {
             #expect(eta.lowerBound >= 0 && eta.upperBound <= 86_400)
           }
         }
       }
+    }
+  }
+
+  @Test("Who waits for a sale to open asks again when it opens")
+  func opening() {
+    for (seconds, pause) in [
+      (nil, 10_000), (Int.max, 10_000), (10, 10_000), (9, 9_000), (1, 1_000), (0, 1_000), (-5, 1_000),
+      (Int.min / 1_000, 1_000),
+    ] as [(Int?, Int)] {
+      #expect(policy.pollAfterMilliseconds(opensInSeconds: seconds) == pause)
     }
   }
 

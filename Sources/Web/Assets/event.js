@@ -102,7 +102,8 @@ class EventPage {
     describeForMachines(event, this.signal);
     this.draw();
     this.findMine();
-    followSale(event.id, { signal: this.signal, onUpdate: (queue) => this.update(queue) });
+    followSale(event.id, { signal: this.signal, onUpdate: (queue) => this.update(queue),
+      untilOpening: () => this.opensIn });
     everySecond(() => this.tick(), this.signal);
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.reload();

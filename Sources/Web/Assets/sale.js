@@ -21,11 +21,16 @@ function visible(signal) {
   });
 }
 
+/** Milliseconds over which those who wait for the same moment are spread. */
+const spread = 500;
+
 /**
  * Calls `onUpdate` with the queue document at once and then at the server's pace, until `signal` is aborted.
  * Failures are not reported: what is shown stays, and the next answer corrects it.
+ * @param options.untilOpening gives the milliseconds until the sale opens, if that is known: nobody may be late who
+ *   was told to come back after it
  */
-export async function followSale(eventID, { signal, onUpdate }) {
+export async function followSale(eventID, { signal, onUpdate, untilOpening = () => undefined }) {
   for (let failures = 0; !signal.aborted;) {
     let wait;
     try {
@@ -33,6 +38,8 @@ export async function followSale(eventID, { signal, onUpdate }) {
       failures = 0;
       onUpdate(document);
       wait = Math.min(longest, Math.max(shortest, document.poll_after_ms ?? 3_000));
+      const opening = untilOpening();
+      if (opening > 0) wait = Math.min(wait, opening + Math.random() * spread);
     } catch (error) {
       if (signal.aborted) return;
       wait = waitAfter(error, failures);

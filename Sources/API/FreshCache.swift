@@ -1,15 +1,15 @@
-import EventLoop
+package import EventLoop
 
 /// Keeps values for a moment, asks for each only once at a time, and serves what it has when that fails.
 ///
 /// While the source fails, or takes longer than `patienceMilliseconds`, the old value is served and the
 /// source is asked again at most once in `freshMilliseconds`. Bounded by `capacity` keys.
 @LoopActor
-final class FreshCache<Key: Hashable & Sendable, Value: Sendable> {
-  struct Answer: Sendable {
-    let value: Value
+package final class FreshCache<Key: Hashable & Sendable, Value: Sendable> {
+  package struct Answer: Sendable {
+    package let value: Value
     /// How old the value is.
-    let ageMilliseconds: UInt64
+    package let ageMilliseconds: UInt64
   }
 
   private struct Entry {
@@ -41,7 +41,7 @@ final class FreshCache<Key: Hashable & Sendable, Value: Sendable> {
 
   /// - Parameter load: gets the key and the value that is known so far; `nil` when there is none, which is
   ///   not kept.
-  init(
+  package init(
     freshMilliseconds: UInt64 = 1_000, patienceMilliseconds: UInt64 = 1_000, capacity: Int,
     load: @escaping @LoopActor (Key, Value?) async throws -> Value?
   ) {
@@ -52,14 +52,14 @@ final class FreshCache<Key: Hashable & Sendable, Value: Sendable> {
   }
 
   /// The value, if it can be served without waiting.
-  func immediate(_ key: Key) -> Answer? {
+  package func immediate(_ key: Key) -> Answer? {
     guard let entry = entries[key] else { return nil }
     let age = EventLoop.shared.now - entry.loadedAt
     return age < freshMilliseconds ? Answer(value: entry.value, ageMilliseconds: age) : nil
   }
 
   /// - Returns: `nil` when the source says that there is nothing.
-  func answer(_ key: Key) async throws -> Answer? {
+  package func answer(_ key: Key) async throws -> Answer? {
     if let answer = immediate(key) { return answer }
     if let failure = failures[key], EventLoop.shared.now - failure.at < freshMilliseconds {
       if let old = old(key) { return old }
