@@ -20,7 +20,6 @@ package final class QueueWatch {
   private let logger: Logger
   private var events: [Int: EventWatch] = [:]
   private var subscriber: RedisSubscriber?
-  private var waiterCount = 0
 
   package init(queue: QueueStore, redis: RedisConfiguration, logger: Logger) {
     self.queue = queue
@@ -117,8 +116,6 @@ package final class QueueWatch {
     if let record, watch.trust == trust { watch.remember(record, at: position) }
     return record
   }
-
-  package var isConnected: Bool { subscriber?.isReady ?? false }
 }
 
 /// One event's queue, as far as this process has heard.
