@@ -53,6 +53,8 @@ extension QueueEvidence {
     case nil where !isInStream(position):
       if !endedInMass(position) {
         add(.requestLost, "neither in line nor decided; the head is \(document.head)")
+      } else if !isArchived, position <= document.decidedUpTo, position > facts.reopenedUpTo {
+        add(.requestLost, "decided before the line ended at \(document.decidedUpTo), and its record is gone")
       }
     case nil:
       if position <= document.head { add(.passedOver, "still in line; the head is \(document.head)") }

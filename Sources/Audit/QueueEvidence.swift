@@ -52,7 +52,7 @@ package struct QueueEvidence: Sendable {
     self.init(
       facts: QueueStore.QueueFacts(
         document: document, queueLimit: settings.queueLimit, perUserLimit: settings.perUserLimit,
-        holdMilliseconds: settings.holdSeconds * 1000, rate: settings.rate), now: 0)
+        holdMilliseconds: settings.holdSeconds * 1000, rate: settings.rate, reopenedUpTo: 0), now: 0)
     isArchived = true
   }
 

@@ -31,7 +31,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 2
+  package static let version = 3
 
   package static let source = #"""
     #!lua name=onsale
@@ -249,7 +249,7 @@ package enum QueueLibrary {
           put_record(p, pos, r)
         end
       end
-      local ends = redis.call('HMGET', m, 'tail', 'head', 'state')
+      local ends = redis.call('HMGET', m, 'tail', 'head', 'state', 'sold_out')
       local tail, state = ends[1], ends[3]
       -- A close that came since the owner read has moved the head past everyone: it never goes back.
       local head = math.max(tonumber(args[2]), tonumber(ends[2]))
@@ -261,7 +261,9 @@ package enum QueueLibrary {
         'granted_per_second', args[7], 'idle', args[8])
       -- Whoever was told that the sale is closed is not told anything else any more.
       if args[3] == '1' and state ~= 'closed' then
-        redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail, 'decided_up_to', head)
+        -- Told twice, as after a lost answer, the head is the tail already and says nothing of who was decided.
+        if ends[4] ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
+        redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
         redis.call('DEL', p .. 'q')
       end
       -- Somebody may have joined between the owner's read and this call, and have found it not idle.
@@ -334,7 +336,8 @@ package enum QueueLibrary {
       redis.call('SET', prefix(m) .. 'b', args[2])
       redis.call('HSET', m, 'free', args[3], 'held', args[4], 'sold', args[5])
       if args[6] == '1' then
-        redis.call('HSET', m, 'sold_out', '0', 'decided_up_to', redis.call('HGET', m, 'tail'))
+        local tail = redis.call('HGET', m, 'tail')
+        redis.call('HSET', m, 'sold_out', '0', 'decided_up_to', tail, 'reopened_up_to', tail)
       end
       redis.call('HINCRBY', m, 'version', 1)
       announce(m, {})

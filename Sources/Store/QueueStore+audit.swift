@@ -19,21 +19,25 @@ extension QueueStore {
     package var perUserLimit: Int
     package var holdMilliseconds: Int
     package var rate: Int?
+    /// Places up to this one may have ended without a record in a line that was sold out, and reopened since.
+    package var reopenedUpTo: Int
 
     package init(
-      document: QueueDocument, queueLimit: Int, perUserLimit: Int, holdMilliseconds: Int, rate: Int?
+      document: QueueDocument, queueLimit: Int, perUserLimit: Int, holdMilliseconds: Int, rate: Int?,
+      reopenedUpTo: Int
     ) {
       self.document = document
       self.queueLimit = queueLimit
       self.perUserLimit = perUserLimit
       self.holdMilliseconds = holdMilliseconds
       self.rate = rate
+      self.reopenedUpTo = reopenedUpTo
     }
   }
 
   /// `nil` where Redis has no queue for the event.
   package func queueFacts(event: Int) async throws -> QueueFacts? {
-    let names = QueueDocument.fields + ["queue_limit", "per_user_limit", "hold_ms", "rate"]
+    let names = QueueDocument.fields + ["queue_limit", "per_user_limit", "hold_ms", "rate", "reopened_up_to"]
     let answer = try await redis.command(["HMGET", .text(EventKeys(event).meta)] + names.map { .text($0) })
     let values = (answer.array ?? []).map { $0.text ?? "" }
     let own = QueueDocument.fields.count
@@ -43,7 +47,7 @@ extension QueueStore {
     func integer(_ index: Int) -> Int { Int(values[own + index]) ?? 0 }
     return QueueFacts(
       document: document, queueLimit: integer(0), perUserLimit: integer(1), holdMilliseconds: integer(2),
-      rate: Int(values[own + 3]))
+      rate: Int(values[own + 3]), reopenedUpTo: integer(4))
   }
 
   /// Redis's own time, in milliseconds since 1970.

@@ -77,11 +77,15 @@ struct AuditTests {
     let hall = try await Hall()
     try await hall.sell("ann", [1])
     for user in ["bob", "cid", "dan"] { _ = try await hall.join(user) }
-    _ = try await hall.queue.commit(
-      event: Hall.event, epoch: 1,
-      standing: QueueStore.Standing(
-        head: 4, isSoldOut: true, free: Hall.tickets - 1, held: 0, sold: 1, grantedPerSecond: 0, isIdle: true),
-      decisions: [])
+    // Twice, as after a lost answer.
+    for _ in 1...2 {
+      _ = try await hall.queue.commit(
+        event: Hall.event, epoch: 1,
+        standing: QueueStore.Standing(
+          head: 1, isSoldOut: true, free: Hall.tickets - 1, held: 0, sold: 1, grantedPerSecond: 0,
+          isIdle: true),
+        decisions: [])
+    }
     let report = try await hall.audit()
     #expect(report.findings.counts == [:], "\(report.text)")
     #expect(report.events[Hall.event]?.terminal == ["purchased": 1, "sold_out": 3])

@@ -209,6 +209,16 @@ struct Damage: CustomTestStringConvertible, Sendable {
       try await $0.redis("XDEL", "\($0.prefix)q", "\(position)-0")
     },
     Damage(
+      "the record of one that was decided before the line was sold out is gone", finds: [.requestLost],
+      repairable: false
+    ) {
+      let position = try await $0.join("ann")
+      try await $0.decide(position, "ann", .rejected(reason: "x"))
+      try await $0.redis(
+        "HSET", "\($0.prefix)m", "sold_out_up_to", "\(position)", "decided_up_to", "\(position)")
+      try await $0.redis("HDEL", "\($0.prefix)r:\(position / 100)", "\(position % 100)")
+    },
+    Damage(
       "a request is decided and still in line", finds: [.requestTwice, .decidedBeyondHead, .placeStale],
       repairable: false
     ) {
