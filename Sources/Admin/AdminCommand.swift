@@ -47,14 +47,18 @@ package struct AdminCommand {
   }
 
   let environment: [String: String]
-  let reindex: @LoopActor () async throws -> Int
+  let reindex: Reindex
+
+  /// Builds the search index anew, tells now and then how many events of how many are done, and returns how many
+  /// are in it.
+  package typealias Reindex = @LoopActor (@escaping @LoopActor (Int, Int) -> Void) async throws -> Int
 
   /// - Parameters:
   ///   - arguments: those behind `admin`.
   ///   - reindex: builds the search index anew and returns how many events are in it.
   /// - Returns: the process's exit code.
   package static func run(
-    arguments: [String], environment: [String: String], reindex: @escaping @LoopActor () async throws -> Int
+    arguments: [String], environment: [String: String], reindex: @escaping Reindex
   ) async -> Int32 {
     guard let command = arguments.first else {
       report(usage)
@@ -97,7 +101,10 @@ package struct AdminCommand {
     case "dead-letters": try await deadLetters(&arguments)
     case "reindex":
       try arguments.finish()
-      print("\(try await reindex()) events are in the index")
+      let progress = ProgressBar("events")
+      let count = try await reindex { done, all in progress.show(done, of: all) }
+      progress.clear()
+      print("\(count) events are in the index")
     default: throw Failure.usage("there is no such command; `onsale admin help` lists them")
     }
   }

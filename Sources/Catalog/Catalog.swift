@@ -31,9 +31,12 @@ package final class Catalog {
   final class SeatAnswer: Sendable {
     let body: [UInt8]
     let tag: String
-    init(body: [UInt8], tag: String) {
+    /// As of the event's page that it was made from.
+    let asOf: Int
+    init(body: [UInt8], tag: String, asOf: Int) {
       self.body = body
       self.tag = tag
+      self.asOf = asOf
     }
   }
 
@@ -45,6 +48,7 @@ package final class Catalog {
   private let search: CachedSearch
   private let authenticator: Authenticator
   private let ids: RequestIDCoder
+  private let publicURL: String
   private let accounts: Accounts
   private let pages: EventPages
   private let lists: SeatLists
@@ -55,19 +59,25 @@ package final class Catalog {
     [unowned self] query, _ in try await loadSeats(query)
   }
 
+  /// - Parameters:
+  ///   - standby: where events are read while the primary does not answer.
+  ///   - search: renders pages by `Catalog.body`.
+  ///   - publicURL: where people find the event pages, without a slash at its end.
   package init(
-    events: EventStore, users: UserStore, queue: QueueStore, search: CachedSearch,
-    authenticator: Authenticator,
-    issuer: TokenIssuer, hasher: PasswordHasher, ids: RequestIDCoder, listBytes: Int = Catalog.listBytes
+    events: EventStore, standby: Standby? = nil, users: UserStore, queue: QueueStore, search: CachedSearch,
+    authenticator: Authenticator, issuer: TokenIssuer, hasher: PasswordHasher, ids: RequestIDCoder,
+    publicURL: String = "", listBytes: Int = Catalog.listBytes
   ) {
+    self.publicURL = publicURL
     self.users = users
     self.search = search
     self.authenticator = authenticator
     self.ids = ids
     self.listBytes = listBytes
     accounts = Accounts(users: users, hasher: hasher, issuer: issuer)
-    pages = EventPages(events: events, queue: queue)
-    lists = SeatLists(events: events)
+    let readable = ReadableEvents(events, standby: standby)
+    pages = EventPages(events: readable, queue: queue)
+    lists = SeatLists(events: readable)
   }
 
   package func addRoutes(to router: inout Router) {
@@ -93,36 +103,53 @@ package final class Catalog {
       from: try items.optionalTime("from"), to: try items.optionalTime("to"),
       location: try items.optionalString("location", max: Limits.locationBytes) ?? "",
       maxPrice: try items.optionalInt("max_price", in: 0...Limits.ticketPrice),
+      section: try items.optionalString("section", max: Limits.sectionNameBytes) ?? "",
       includeSoldOut: try items.optionalBool("include_sold_out") ?? false,
       limit: try items.optionalInt("limit", in: Limits.searchHits) ?? Limits.defaultSearchHits,
       cursor: try items.optionalString("cursor", max: Limits.cursorBytes))
+    if let answer = search.cached(query) { return .now(Self.respond(answer)) }
     return answer { [search] in
-      let answer: CachedSearch.Answer
       do {
-        answer = try await search.search(query)
+        return Self.respond(try await search.search(query))
       } catch let error as SearchError where error.code != .unexpectedAnswer {
-        throw Problem.unavailable
+        throw error.code == .overloaded ? Problem.overloaded : Problem.unavailable
       }
-      var headers = Self.headers(ageMilliseconds: UInt64(answer.ageMilliseconds))
-      if answer.isStale { headers.append(("Warning", "110 - \"Response is Stale\"")) }
-      return .json(200, Self.json(answer.page), headers: headers)
     }
   }
 
-  private static func json(_ page: SearchPage) -> JSON {
-    [
+  private static func respond(_ answer: CachedSearch.Answer) -> HTTPResponse {
+    .json(200, serialized: answer.body, headers: headers(ageMilliseconds: UInt64(answer.ageMilliseconds)))
+  }
+
+  /// A page of hits as the API has it.
+  package static func body(_ page: SearchPage) -> [UInt8] {
+    let json: JSON = [
       "total": .integer(page.total),
       "events": .array(
         page.hits.map { hit in
           [
             "id": .integer(hit.id), "name": .string(hit.name), "location": .string(hit.location),
             "date": .string(Time.text(hit.date)), "available": .integer(hit.available),
-            "min_price": .integer(hit.minPrice), "max_price": .integer(hit.maxPrice),
-            "currency": .string(hit.currency), "onsale_state": .string(hit.onsaleState),
+            "held": .integer(hit.held), "min_price": .integer(hit.minPrice),
+            "max_price": .integer(hit.maxPrice), "currency": .string(hit.currency),
+            "onsale_state": .string(hit.onsaleState),
+            "version": .integer(IndexVersion(number: hit.version).saleNumber),
+            "highlights": .object(
+              hit.highlights.map { ($0.field.rawValue, .array($0.pieces.map { .string($0) })) }),
           ]
         }),
+      "suggestions": .array(page.suggestions.map { .string($0) }),
       "next_cursor": JSON(page.nextCursor),
     ]
+    return json.serialized()
+  }
+
+  /// What an event's page tells machines, as JSON-LD; `nil` for what is not for the public or cannot be read now.
+  package func description(of event: Int) async -> EventDescription? {
+    guard let page = try? await pages.cache.answer(event)?.value,
+      page.event.state != EventState.draft.rawValue || page.event.onsaleAt != nil
+    else { return nil }
+    return EventDescription(page, url: "\(publicURL)/event/\(event)")
   }
 
   // MARK: Events
@@ -132,11 +159,11 @@ package final class Catalog {
     let id = try request.eventID()
     let known = request.header("If-None-Match")
     if let answer = pages.cache.immediate(id) {
-      return .now(Self.respond(answer.value.body, answer.value.tag, known, age: answer.ageMilliseconds))
+      return .now(Self.respond(answer.value.body, answer.value.tag, known, age: answer.value.ageMilliseconds))
     }
     return answer { [pages] in
       guard let answer = try await pages.cache.answer(id) else { throw Problem.unknownEvent }
-      return Self.respond(answer.value.body, answer.value.tag, known, age: answer.ageMilliseconds)
+      return Self.respond(answer.value.body, answer.value.tag, known, age: answer.value.ageMilliseconds)
     }
   }
 
@@ -161,7 +188,8 @@ package final class Catalog {
   private static func respond(
     _ answer: FreshCache<SeatQuery, SeatAnswer>.Answer, _ known: String?
   ) -> HTTPResponse {
-    var response = respond(answer.value.body, answer.value.tag, known, age: answer.ageMilliseconds)
+    let age = UInt64(max(0, Int(EventLoop.shared.now) - answer.value.asOf))
+    var response = respond(answer.value.body, answer.value.tag, known, age: age)
     response.source = answer.value
     return response
   }
@@ -177,7 +205,7 @@ package final class Catalog {
     let list = try await lists.list(of: page.event)
     let body = SeatLists.render(list, sections: sections.map(\.id), unavailable: page.unavailable)
     let tag = EntityTag.of(page.unavailable + Array("\(query.section ?? "")/\(list.total)".utf8))
-    let answer = SeatAnswer(body: body, tag: tag)
+    let answer = SeatAnswer(body: body, tag: tag, asOf: page.asOf)
     made.append(WeakSeatAnswer(answer: answer))
     return answer
   }

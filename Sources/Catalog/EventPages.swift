@@ -1,6 +1,7 @@
 import API
 import EventLoop
 import JSON
+import Onsale
 import Store
 
 /// What an event's page shows, at most a second old while PostgreSQL and Redis answer, and older when they do
@@ -16,56 +17,85 @@ final class EventPages {
     let unavailable: [UInt8]
     let body: [UInt8]
     let tag: String
+    /// Of the sale, as `IndexVersion.saleNumber`.
+    let version: Int
+    /// When this was true, in milliseconds on the loop's clock; may lie before the process began.
+    let asOf: Int
+    let state: String
+    let available: Int
+    let held: Int
+
+    @LoopActor var ageMilliseconds: UInt64 { UInt64(max(0, Int(EventLoop.shared.now) - asOf)) }
   }
 
-  private let events: EventStore
+  private struct Availability {
+    let unavailable: [UInt8]
+    let version: Int
+    let asOf: Int
+    let isSoldOut: Bool
+  }
+
+  private let events: ReadableEvents
   private let queue: QueueStore
   private var ranges: [Int: (total: Int, ranges: [Int: [ClosedRange<Int>]])] = [:]
   private(set) lazy var cache = FreshCache<Int, Page>(capacity: Self.capacity) { [unowned self] id, known in
     try await load(id, known)
   }
 
-  init(events: EventStore, queue: QueueStore) {
+  init(events: ReadableEvents, queue: QueueStore) {
     self.events = events
     self.queue = queue
   }
 
   private func load(_ id: Int, _ known: Page?) async throws -> Page? {
-    guard let event = try await events.event(id) else { return nil }
-    let (unavailable, document) = try await availability(event, known)
-    let body = try await Self.json(event, unavailable, document, ranges: ranges(event)).serialized()
-    return Page(event: event, unavailable: unavailable, body: body, tag: EntityTag.of(body))
+    let now = Int(EventLoop.shared.now)
+    let (event, age) = try await events.read { try await $0.event(id) }
+    guard let event else { return nil }
+    let availability = try await availability(event, known, now: now)
+    let ranges = try await ranges(event)
+    return page(event, availability, ranges: ranges, asOf: min(availability.asOf, now - age))
   }
 
   /// Which tickets are not free: from Redis while the event has a queue, else from PostgreSQL. When Redis
   /// does not answer, what was known before is better than what PostgreSQL knows, which is nothing of holds.
-  private func availability(_ event: Event, _ known: Page?) async throws -> ([UInt8], QueueDocument?) {
+  private func availability(_ event: Event, _ known: Page?, now: Int) async throws -> Availability {
     if event.state != EventState.draft.rawValue {
       do {
         if let document = try await queue.document(event: event.id),
           let bitmap = try await queue.unavailableTickets(event: event.id)
         {
-          return (bitmap, document)
+          let version = IndexVersion(
+            event: 0, generation: document.generation, queue: document.version)
+          return Availability(
+            unavailable: bitmap, version: version.saleNumber, asOf: now, isSoldOut: document.isSoldOut)
         }
       } catch {
-        if let known { return (known.unavailable, nil) }
+        if let known {
+          return Availability(
+            unavailable: known.unavailable, version: known.version, asOf: known.asOf, isSoldOut: false)
+        }
       }
     }
-    return (try await events.unavailableTickets(event: event.id), nil)
+    let (bitmap, age) = try await events.read { try await $0.unavailableTickets(event: event.id) }
+    let isOver = event.state == EventState.closed.rawValue
+    let version = IndexVersion(
+      event: 0, generation: isOver ? IndexVersion.afterQueue : 0, queue: event.sold)
+    return Availability(unavailable: bitmap, version: version.saleNumber, asOf: now - age, isSoldOut: false)
   }
 
   private func ranges(_ event: Event) async throws -> [Int: [ClosedRange<Int>]] {
     // Tickets are only ever added, so their number says whether the ranges are still right.
     if let known = ranges[event.id], known.total == event.total { return known.ranges }
-    let found = try await events.ticketRanges(event: event.id)
+    let found = try await events.read { try await $0.ticketRanges(event: event.id) }.value
     if ranges.count >= Self.capacity { ranges.removeAll() }
     ranges[event.id] = (event.total, found)
     return found
   }
 
-  private static func json(
-    _ event: Event, _ unavailable: [UInt8], _ document: QueueDocument?, ranges: [Int: [ClosedRange<Int>]]
-  ) -> JSON {
+  private func page(
+    _ event: Event, _ availability: Availability, ranges: [Int: [ClosedRange<Int>]], asOf: Int
+  ) -> Page {
+    let unavailable = availability.unavailable
     var sections: [JSON] = []
     var available = 0, held = 0
     for section in event.sections {
@@ -80,10 +110,10 @@ final class EventPages {
       ])
     }
     var state = event.state
-    if state == EventState.open.rawValue, document?.isSoldOut == true || (available == 0 && held == 0) {
+    if state == EventState.open.rawValue, availability.isSoldOut || (available == 0 && held == 0) {
       state = "sold_out"
     }
-    return [
+    let json: JSON = [
       "id": .integer(event.id), "name": .string(event.name), "location": .string(event.location),
       "date": .string(Time.text(event.date)), "description": .string(event.description),
       "onsale_at": JSON(event.onsaleAt.map(Time.text)), "onsale_state": .string(state),
@@ -91,6 +121,11 @@ final class EventPages {
       "hold_seconds": .integer(event.settings.holdSeconds), "message": .string(event.settings.message),
       "total": .integer(event.total), "available": .integer(available), "held": .integer(held),
       "sold": .integer(event.sold), "sections": .array(sections),
+      "version": .integer(availability.version),
     ]
+    let body = json.serialized()
+    return Page(
+      event: event, unavailable: unavailable, body: body, tag: EntityTag.of(body),
+      version: availability.version, asOf: asOf, state: state, available: available, held: held)
   }
 }

@@ -1,5 +1,6 @@
 import EventLoop
 import JSON
+import Onsale
 import Store
 
 /// The list of an event's seats as JSON, with a slot for each seat's availability, so that showing 70,000
@@ -28,11 +29,11 @@ final class SeatLists {
     var sections: [Int: Section] = [:]
   }
 
-  private let events: EventStore
+  private let events: ReadableEvents
   private var lists: [Int: List] = [:]
   private var making: [Int: Task<List, any Error>] = [:]
 
-  init(events: EventStore) { self.events = events }
+  init(events: ReadableEvents) { self.events = events }
 
   func list(of event: Event) async throws -> List {
     if let list = lists[event.id], list.total == event.total { return list }
@@ -54,7 +55,9 @@ final class SeatLists {
       event.sections.map { ($0.id, JSON.string($0.name).text) }, uniquingKeysWith: { first, _ in first })
     var last = 0
     while true {
-      let page = try await events.seats(event: event.id, after: last, limit: Self.pageSize)
+      let page = try await events.read {
+        try await $0.seats(event: event.id, after: last, limit: Self.pageSize)
+      }.value
       for seat in page { Self.append(seat, name: names[seat.section] ?? "null", to: &list) }
       guard page.count == Self.pageSize, let end = page.last else { break }
       last = end.id

@@ -1,3 +1,4 @@
+import Onsale
 package import Store
 
 /// What the indexer will have written once it has caught up, for those who check it.

@@ -7,7 +7,7 @@ import Store
 struct IndexLedger {
   /// By event: when, on the caller's clock in milliseconds, its first change that is not in the index was seen.
   private(set) var pending: [Int: UInt64] = [:]
-  private var events: [Int: IndexSource.Standing] = [:]
+  private(set) var events: [Int: IndexSource.Standing] = [:]
   /// Heads of the queues that live in Redis.
   private var queues: [Int: QueueDocument] = [:]
   /// Whether `queues` has all there are.
@@ -112,6 +112,18 @@ struct IndexLedger {
   /// Which of these events' facts must be read.
   func withoutFacts(_ ids: some Sequence<Int>) -> [Int] { ids.filter { facts[$0] == nil } }
 
+  /// Those whose seats are given out by a queue, with what is known of them: which sections still have tickets is
+  /// in the queue's bitmap.
+  func withSeatsInQueue(_ ids: some Sequence<Int>, _ read: [Int: IndexSource.Facts]) -> [IndexSource.Facts] {
+    ids.compactMap { id in
+      guard let queue = queues[id], queue.free > 0 else { return nil }
+      return read[id] ?? facts[id]
+    }
+  }
+
+  /// Whether the event has a queue.
+  func hasQueue(_ id: Int) -> Bool { queues[id] != nil }
+
   struct Batch {
     var documents: [SearchDocument] = []
     var removed: [Int] = []
@@ -121,14 +133,17 @@ struct IndexLedger {
 
   /// What to write for these events.
   /// - Parameter read: facts that were just read; an event that has none, and none were known of, is gone.
-  func batch(_ ids: some Sequence<Int>, _ read: [Int: IndexSource.Facts]) -> Batch {
+  /// - Parameter open: sections with tickets left, of events with a queue.
+  func batch(
+    _ ids: some Sequence<Int>, _ read: [Int: IndexSource.Facts], open: [Int: [SearchDocument.Section]]
+  ) -> Batch {
     var batch = Batch()
     for id in ids {
       guard let facts = read[id] ?? facts[id] else {
         batch.removed.append(id)
         continue
       }
-      guard let document = document(facts) else {
+      guard let document = document(facts, open: open[id]) else {
         batch.hidden[id] = facts.version
         if indexed[id] != nil { batch.removed.append(id) }
         continue
@@ -139,10 +154,11 @@ struct IndexLedger {
   }
 
   /// The document of an event, with the counts of its queue where it has one.
-  func document(_ facts: IndexSource.Facts) -> SearchDocument? {
+  func document(_ facts: IndexSource.Facts, open: [SearchDocument.Section]?) -> SearchDocument? {
     let queue = queues[facts.id]
     let isClosed = facts.state == EventState.closed.rawValue
-    return SearchDocument(facts, queue, queueIsOver: isClosed && knowsQueues && queue == nil)
+    return SearchDocument(
+      facts, queue, queueIsOver: isClosed && knowsQueues && queue == nil, open: queue == nil ? nil : open)
   }
 
   /// The batch is in the index.

@@ -46,6 +46,7 @@ package final class Indexer: Service {
   private let configuration: Configuration
   private var subscriber: RedisSubscriber?
   private var ledger = IndexLedger()
+  private let openSections: OpenSections
   private var fingerprint: IndexSource.Fingerprint?
   private var runner: Task<Void, Never>?
 
@@ -72,6 +73,7 @@ package final class Indexer: Service {
     self.index = index
     self.logger = logger
     self.configuration = configuration
+    openSections = OpenSections(source: source, queue: queue, concurrency: configuration.queues)
     lag = metrics.gauge(
       "onsale_index_lag_seconds", "Age of the oldest change that is not in the search index")
     documents = metrics.gauge("onsale_index_documents", "Events in the search index")
@@ -193,6 +195,7 @@ package final class Indexer: Service {
         }
       }
       ledger.learn(queues: all, now: EventLoop.shared.now)
+      openSections.keep(where: ledger.hasQueue)
     } catch {
       ledger.loseQueues()
       throw error
@@ -253,7 +256,8 @@ package final class Indexer: Service {
         for id in unknown { taken[id] = nil }
       }
     }
-    let batch = ledger.batch(taken.keys, facts)
+    let open = await openSections.read(ledger.withSeatsInQueue(taken.keys, facts))
+    let batch = ledger.batch(taken.keys, facts, open: open)
     do {
       if !batch.documents.isEmpty {
         try await Faults.crossing(.indexWrite) { try await index.apply(batch.documents) }
@@ -283,14 +287,18 @@ package final class Indexer: Service {
 
   /// Builds the index anew, while searches and, in other processes, writes go on. Not to be called on a
   /// started indexer: it is a command of its own.
+  /// - Parameter onProgress: told now and then how many events are done, and how many there are.
   /// - Returns: how many documents were written.
-  package func reindex() async throws -> Int {
+  package func reindex(
+    onProgress: @LoopActor (_ done: Int, _ of: Int) -> Void = { _, _ in }
+  ) async throws -> Int {
     try await Faults.crossing(.indexPrepare) { try await index.prepare() }
     try await readEvents()
     // Without the queues' counts the new index would show tickets that are held as available.
     try await readQueues()
     var last = 0
     var written = 0
+    var done = 0
     try await index.rebuild {
       let page = try await Faults.crossing(.indexEvents) {
         try await source.standings(after: last, limit: configuration.read)
@@ -298,11 +306,12 @@ package final class Indexer: Service {
       guard let end = page.last?.id else { return nil }
       last = end
       let facts = try await Faults.crossing(.indexRead) { try await source.facts(page.map(\.id)) }
-      let batch = facts.sorted { $0.id < $1.id }.compactMap(ledger.document)
+      let known = Dictionary(facts.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+      let open = await openSections.read(ledger.withSeatsInQueue(known.keys, known))
+      let batch = facts.sorted { $0.id < $1.id }.compactMap { ledger.document($0, open: open[$0.id]) }
       written += batch.count
-      if written / 1_000 > (written - batch.count) / 1_000 {
-        logger.info("search index is being rebuilt", ["search.documents": written])
-      }
+      done += page.count
+      onProgress(min(done, ledger.events.count), ledger.events.count)
       return batch
     }
     logger.info("search index was rebuilt", ["search.documents": written])

@@ -15,7 +15,8 @@ struct QueueAnswer {
       state: document.isSoldOut && document.state == "open" ? "sold_out" : document.state,
       head: document.head,
       tail: document.tail, available: document.free, held: document.held, sold: document.sold,
-      grantedPerSecond: document.grantedPerSecond, pollAfterMilliseconds: pause, message: document.message)
+      grantedPerSecond: document.grantedPerSecond, pollAfterMilliseconds: pause, message: document.message,
+      version: IndexVersion(event: 0, generation: document.generation, queue: document.version))
   }
 
   /// An event without a queue: a draft, or one whose sale is over.
@@ -25,7 +26,9 @@ struct QueueAnswer {
     self.init(
       state: summary.state, head: summary.head, tail: summary.tail, available: summary.free, held: 0,
       sold: summary.sold, grantedPerSecond: 0,
-      pollAfterMilliseconds: policy.pollAfterMilliseconds(opensInSeconds: opensIn), message: summary.message)
+      pollAfterMilliseconds: policy.pollAfterMilliseconds(opensInSeconds: opensIn), message: summary.message,
+      version: IndexVersion(
+        event: 0, generation: summary.state == "closed" ? IndexVersion.afterQueue : 0, queue: summary.sold))
   }
 
   /// A queue whose seats nobody has counted yet, because it was made a moment ago: PostgreSQL knows what is left.
@@ -38,7 +41,7 @@ struct QueueAnswer {
 
   private init(
     state: String, head: Int, tail: Int, available: Int, held: Int, sold: Int, grantedPerSecond: Double,
-    pollAfterMilliseconds: Int, message: String
+    pollAfterMilliseconds: Int, message: String, version: IndexVersion
   ) {
     let json: JSON = [
       "state": .string(state), "head": .integer(head), "tail": .integer(tail),
@@ -46,6 +49,7 @@ struct QueueAnswer {
       "held": .integer(held), "sold": .integer(sold),
       "granted_per_second": .number((grantedPerSecond * 10).rounded() / 10),
       "poll_after_ms": .integer(pollAfterMilliseconds), "message": .string(message),
+      "version": .integer(version.saleNumber),
     ]
     bytes = json.serialized()
   }

@@ -33,7 +33,9 @@ struct BoxOffice {
       ]
     }
     let body: JSON = [
-      "name": .string("Rush of \(options.buyers)"), "location": "Loopback Arena",
+      // A word of its own, by which search finds it among all rushes there were.
+      "name": .string("Rush of \(options.buyers), \(String(UInt64.random(in: 0...UInt64.max), radix: 36))"),
+      "location": "Loopback Arena",
       "date": "2030-06-01T19:00:00Z",
       "currency": "EUR", "hold_seconds": .integer(options.holdSeconds),
       "per_user_limit": .integer(options.quantity.upperBound),
@@ -65,7 +67,8 @@ struct BoxOffice {
     guard let currency = page["currency"]?.string, !names.isEmpty else {
       throw Failure(description: "GET /api/event/\(event) answered no currency or sections")
     }
-    var venue = Venue(event: event, currency: currency, sections: names)
+    var venue = Venue(
+      event: event, name: page["name"]?.string ?? "", currency: currency, sections: names)
     for (index, name) in names.enumerated() {
       let path = "/api/event/\(event)/tickets?section=\(Self.encoded(name))"
       for ticket in try await call("GET", path, nil, as: .customer)["tickets"]?.array ?? [] {
@@ -92,7 +95,7 @@ struct BoxOffice {
     return response.body.isEmpty ? .null : try JSON(parsing: response.body)
   }
 
-  private static func encoded(_ text: String) -> String {
+  static func encoded(_ text: String) -> String {
     var out = ""
     for byte in text.utf8 {
       switch byte {

@@ -57,16 +57,23 @@ package enum RushCommand {
     }
     let venue = try await office.venue(event)
 
-    let transport = try transport(options, base: base)
+    let transport = try transport(options, base: base, connections: options.connections)
     defer { transport.close() }
     let progress = RushProgress(options)
     let rush = Rush(Crowd(options, venue), options, transport: transport, tokens: tokens) { crowd, seconds in
       progress.show(crowd, seconds)
     }
     let watchers = [SIGINT, SIGTERM].map { signal in SignalWatcher(signal) { rush.interrupt() } }
+    var probe: FreshnessProbe?
+    if options.measuresFreshness {
+      let transport = try Self.transport(options, base: base, connections: 3)
+      probe = FreshnessProbe(venue, transport: transport, tokens: tokens)
+    }
     let before = Usage()
+    probe?.start()
     await rush.run()
     let used = Usage()
+    await probe?.finish()
     withExtendedLifetime(watchers) {}
     progress.end()
     rush.finish()
@@ -75,6 +82,7 @@ package enum RushCommand {
       options: options, figures: rush.crowd.figures, violations: rush.crowd.violations,
       pending: rush.crowd.pending,
       seconds: rush.seconds, ownSeconds: used.seconds - before.seconds, peakMemory: used.peakBytes)
+    report.freshness = probe?.freshness
     if options.audits {
       do {
         report.audit = try await audit(event, options, environment, makeIndex)
@@ -87,14 +95,16 @@ package enum RushCommand {
   }
 
   @LoopActor
-  private static func transport(_ options: RushOptions, base: String) throws -> any Transport {
+  private static func transport(
+    _ options: RushOptions, base: String, connections: Int
+  ) throws -> any Transport {
     switch options.client {
-    case .curl: return CurlTransport(base: base, connections: options.connections)
+    case .curl: return CurlTransport(base: base, connections: connections)
     case .own:
       guard let endpoint = WireEndpoint(base) else {
         throw CannotLook("\(base) is not a plain http URL that can be resolved; try --client curl")
       }
-      return WireTransport(endpoint, connections: options.connections)
+      return WireTransport(endpoint, connections: connections)
     }
   }
 

@@ -29,6 +29,7 @@ package struct RushOptions: Sendable, Equatable {
       --seconds-limit N      stop after so long (600)
       --settle SECONDS       how long the audit waits for work under way (30)
       --no-audit             only what the buyers saw
+      --no-freshness         do not measure how soon search and the event page show what happens
       --json                 for machines
 
     Exit code: 0 when every promise held, 1 when one did not, 2 when it could not run.
@@ -62,6 +63,7 @@ package struct RushOptions: Sendable, Equatable {
   package var secondsLimit = 600
   package var settleSeconds = 30
   package var audits = true
+  package var measuresFreshness = true
   package var asJSON = false
 
   package init() {}
@@ -75,7 +77,7 @@ package struct RushOptions: Sendable, Equatable {
         "cancel",
         "declined", "double-click", "think", "arrivals", "connections", "wait", "client", "seconds-limit",
         "settle",
-      ], switches: ["buy", "no-audit", "json"])
+      ], switches: ["buy", "no-audit", "no-freshness", "json"])
     sections = reader.integer("sections", in: 1...100) ?? sections
     holdSeconds = reader.integer("hold", in: 10...7_200) ?? holdSeconds
     let count = reader.integer("buyers", in: 1...Self.mostBuyers)
@@ -95,6 +97,7 @@ package struct RushOptions: Sendable, Equatable {
     secondsLimit = reader.integer("seconds-limit", in: 1...86_400) ?? secondsLimit
     settleSeconds = reader.integer("settle", in: 0...86_400) ?? settleSeconds
     audits = !reader.has("no-audit")
+    measuresFreshness = !reader.has("no-freshness")
     asJSON = reader.has("json")
     var problems: [String] = []
     if let name = reader.text("client") {

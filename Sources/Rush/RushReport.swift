@@ -12,6 +12,7 @@ struct RushReport {
   /// Processor time of the load generator itself.
   var ownSeconds: Double
   var peakMemory: Int
+  var freshness: Freshness?
   var audit: AuditReport?
   /// Why the stores were not compared.
   var auditFailure: String?
@@ -40,6 +41,9 @@ struct RushReport {
     }
     row("join to reserved", Self.times(figures.joinToReserved))
     row("confirm to purchased", Self.times(figures.confirmToPurchased))
+    if let freshness {
+      for view in Freshness.View.allCases { row("\(view.name) shows it", Self.sight(freshness, view)) }
+    }
     row(
       "generator",
       "\(requests) requests, \(Self.number(ownSeconds)) s of processor time, "
@@ -99,6 +103,12 @@ struct RushReport {
       "generator_peak_bytes": .integer(peakMemory),
       "not_tried": .array(
         Violations.Promise.allCases.filter { !violations.tried.contains($0) }.map { .string($0.rawValue) }),
+      "freshness": .object(
+        freshness.map { freshness in
+          Freshness.View.allCases.map { view in
+            (name: "\(view)", value: times(freshness[view].latencies))
+          }
+        } ?? []),
       "broken": counts(violations.counts.map { ($0.key.rawValue, $0.value) }),
       "audit": audit?.json ?? .null, "audit_failure": JSON(auditFailure),
     ]
@@ -112,6 +122,16 @@ struct RushReport {
     guard latencies.count > 0 else { return "-" }
     return "p50 \(duration(latencies.percentile(0.5))), p99 \(duration(latencies.percentile(0.99))), "
       + "max \(duration(latencies.largest)) (\(latencies.count))"
+  }
+
+  /// How soon a change is seen there, and what else is worth saying.
+  private static func sight(_ freshness: Freshness, _ view: Freshness.View) -> String {
+    let sight = freshness[view]
+    var text = times(sight.latencies)
+    if freshness.unseen(view) > 0 { text += ", \(freshness.unseen(view)) changes not seen" }
+    if sight.errors > 0 { text += ", \(sight.errors) of \(sight.answers + sight.errors) looks failed" }
+    if sight.wentBack > 0 { text += ", went back \(sight.wentBack) times" }
+    return text
   }
 
   private static func duration(_ microseconds: Int) -> String {

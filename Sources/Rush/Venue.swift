@@ -1,14 +1,16 @@
 /// What is for sale, as the catalog tells it.
 package struct Venue: Sendable {
   package var event: Int
+  package var name: String
   package var currency: String
   package var sections: [String]
   /// By ticket id: its price and the index of its section; `nil` for ids that do not exist.
   package private(set) var tickets: [Int: (price: Int, section: Int)] = [:]
   package private(set) var largestTicket = 0
 
-  package init(event: Int, currency: String, sections: [String]) {
+  package init(event: Int, name: String = "", currency: String, sections: [String]) {
     self.event = event
+    self.name = name
     self.currency = currency
     self.sections = sections
   }

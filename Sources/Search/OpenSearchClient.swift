@@ -6,7 +6,7 @@ import JSON
 @LoopActor
 final class OpenSearchClient {
   /// Milliseconds a search may take, and a write or a change of an index.
-  private static let searchTimeout = 5_000
+  private static let searchTimeout = 2_000
   private static let writeTimeout = 30_000
 
   private let http: HTTPClient
@@ -62,7 +62,9 @@ final class OpenSearchClient {
     if response.isSuccess || accepting.contains(answer.status) { return response }
     let reason = json["error"]?["reason"]?.string ?? ""
     let message = "\(method) \(path): \(answer.status) \(response.errorType ?? "") \(reason.prefix(200))"
+    // Not found: the index is still to be made, which is the indexer's.
     throw SearchError(
-      answer.status == 429 || answer.status >= 502 ? .unavailable : .unexpectedAnswer, message)
+      answer.status == 404 || answer.status == 429 || answer.status >= 502 ? .unavailable : .unexpectedAnswer,
+      message)
   }
 }

@@ -16,7 +16,12 @@ package final class OpenSearchIndex: SearchIndex {
   /// Documents in one bulk request.
   private static let batch = 500
   /// Part of the alias: another version of the mapping is another index, filled by the indexer.
-  private static let mappingVersion = 1
+  private static let mappingVersion = 2
+  /// How long a search may take inside the cluster, in milliseconds; the call itself may take a little longer.
+  private static let searchMilliseconds = 1_500
+  /// How soon searches see what was written. Rarely enough that segments are not all tiny, often enough that a
+  /// change is seen well within two seconds.
+  private static let refreshInterval = "200ms"
   /// How long a rebuild may take, in milliseconds; what an older one left behind is removed.
   private static let rebuildLasts = 86_400_000
 
@@ -38,7 +43,11 @@ package final class OpenSearchIndex: SearchIndex {
   package func prepare() async throws {
     _ = try await client.call("PUT", "/_index_template/\(alias)", Self.template(alias))
     let exists = try await client.call("GET", "/_alias/\(alias)", accepting: [404])
-    if exists.status != 404 { return }
+    if exists.status != 404 {
+      // Of a rebuild that was killed while it held up writers, and then nobody could write any more.
+      _ = try await client.call("PUT", "/\(alias)/_settings", ["index.blocks.write": .null])
+      return
+    }
     let created = try await client.call(
       "PUT", "/\(alias)-0", ["aliases": .object([(name: alias, value: .object([]))])], accepting: [400])
     if !created.isSuccess, created.errorType != "resource_already_exists_exception" {
@@ -57,7 +66,10 @@ package final class OpenSearchIndex: SearchIndex {
       "index_patterns": [.string("\(alias)-*")],
       "template": [
         "settings": [
-          "index.number_of_shards": 1, "index.auto_expand_replicas": "0-1", "index.refresh_interval": "200ms",
+          // Events are few and small: one shard answers with one hop, and copies of it share the readers. There
+          // is one copy on a second node as soon as there is a second node.
+          "index.number_of_shards": 1, "index.auto_expand_replicas": "0-1",
+          "index.refresh_interval": .string(refreshInterval),
         ],
         "mappings": [
           "dynamic": false,
@@ -66,7 +78,11 @@ package final class OpenSearchIndex: SearchIndex {
             "min_price": ["type": "long"], "max_price": ["type": "long"], "available": ["type": "integer"],
             "held": ["type": "integer"], "name_length": ["type": "integer"], "name": stored,
             "location": stored, "currency": stored, "onsale_state": stored, "name_words": words,
-            "location_words": words, "all_words": words,
+            "location_words": words, "all_words": words, "description": ["type": "text", "index": false],
+            "lowest_price": ["type": "long"], "written_at": ["type": "long"],
+            "open_sections": [
+              "type": "nested", "properties": ["words": words, "price": ["type": "long"]],
+            ],
           ],
         ],
       ],
@@ -91,26 +107,34 @@ package final class OpenSearchIndex: SearchIndex {
   private func page(
     _ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?, isCorrected: Bool
   ) async throws -> SearchPage {
+    // What is in quotation marks may be what was mistyped.
+    let phrases = isCorrected ? [] : SearchText.phrases(query.terms, atMost: Limits.searchWords)
     let answer = try await client.call(
-      "POST", "/\(alias)/_search", OpenSearchRequest.search(query, terms, cursor))
+      "POST", "/\(alias)/_search",
+      OpenSearchRequest.search(
+        query, terms, phrases: phrases, cursor, timeoutMilliseconds: Self.searchMilliseconds))
+    if answer.body["timed_out"]?.bool == true { throw SearchError(.unavailable, "the search took too long") }
     guard let total = answer.body["hits"]?["total"]?["value"]?.integer,
       let found = answer.body["hits"]?["hits"]?.array
     else { throw SearchError(.unexpectedAnswer, "a search without hits") }
-    var hits: [SearchHit] = []
+    var hits: [SearchPresentation.Found] = []
     var last: SearchCursor?
     for item in found.prefix(query.limit) {
       guard let source = item["_source"], let id = source["id"]?.integer, let date = source["date"]?.integer
       else { throw SearchError(.unexpectedAnswer, "a hit without its source") }
-      hits.append(
-        SearchHit(
-          id: id, name: source["name"]?.string ?? "", location: source["location"]?.string ?? "", date: date,
-          available: source["available"]?.integer ?? 0, held: source["held"]?.integer ?? 0,
-          minPrice: source["min_price"]?.integer ?? 0, maxPrice: source["max_price"]?.integer ?? 0,
-          currency: source["currency"]?.string ?? "", onsaleState: source["onsale_state"]?.string ?? ""))
+      let hit = SearchHit(
+        id: id, name: source["name"]?.string ?? "", location: source["location"]?.string ?? "", date: date,
+        available: source["available"]?.integer ?? 0, held: source["held"]?.integer ?? 0,
+        minPrice: source["min_price"]?.integer ?? 0, maxPrice: source["max_price"]?.integer ?? 0,
+        currency: source["currency"]?.string ?? "", onsaleState: source["onsale_state"]?.string ?? "",
+        version: source["version"]?.integer ?? 0)
+      hits.append(.init(hit: hit, description: source["description"]?.string ?? ""))
       let score = Int(item["sort"]?[0]?.double ?? 0)
       last = SearchCursor(isCorrected: isCorrected, score: score, date: date, id: id)
     }
-    return SearchPage(total: total, hits: hits, nextCursor: found.count > query.limit ? last?.text : nil)
+    return SearchPresentation.page(
+      total: total, hits, nextCursor: found.count > query.limit ? last?.text : nil, terms: terms,
+      isCorrected: isCorrected)
   }
 
   /// The terms with near words in place of those that the index does not have. Where it has them all, and `all`
@@ -145,7 +169,7 @@ package final class OpenSearchIndex: SearchIndex {
           "version_type": "external",
         ]
       ])
-      lines.append(OpenSearchRequest.source(document))
+      lines.append(OpenSearchRequest.source(document, writtenAt: Self.milliseconds()))
     }
     try await bulk(lines, to: index)
   }
@@ -160,40 +184,50 @@ package final class OpenSearchIndex: SearchIndex {
     }
   }
 
-  /// Returns once searches find what was written. A write that is too late, or a delete of what is not there,
-  /// counts as done.
+  /// To the alias: returns once searches find what was written. A write that is too late, or a delete of what is
+  /// not there, counts as done.
   private func bulk(_ lines: [JSON], to index: String) async throws {
-    let isAlias = index == alias
-    let answer = try await client.bulk(
-      "/\(index)/_bulk?refresh=wait_for\(isAlias ? "&require_alias=true" : "")", lines)
+    // An index that is being built does not refresh by itself.
+    let parameters = index == alias ? "?refresh=wait_for&require_alias=true" : ""
+    let answer = try await client.bulk("/\(index)/_bulk\(parameters)", lines)
     guard answer.body["errors"]?.bool == true else { return }
     for item in answer.body["items"]?.array ?? [] {
       guard let result = item.members?.first?.value, let status = result["status"]?.integer else { continue }
       if (200..<300).contains(status) || status == 409 || status == 404 && result["error"] == nil { continue }
       let type = result["error"]?["type"]?.string ?? ""
+      // 403: a rebuild holds up writers for a moment.
       throw SearchError(
-        status == 429 || status >= 502 ? .unavailable : .unexpectedAnswer, "\(status) \(type)")
+        status == 429 || status == 403 || status >= 502 ? .unavailable : .unexpectedAnswer,
+        "\(status) \(type)")
     }
   }
 
   package func indexedVersions(after id: Int, limit: Int) async throws -> [(id: Int, version: Int)] {
+    try await standings(in: alias, after: id, limit: limit).map { ($0.id, $0.version) }
+  }
+
+  private typealias Standing = (id: Int, version: Int, writtenAt: Int)
+
+  private func standings(in index: String, after id: Int, limit: Int) async throws -> [Standing] {
     let answer = try await client.call(
-      "POST", "/\(alias)/_search",
+      "POST", "/\(index)/_search",
       [
         "size": .integer(min(limit, 10_000)), "query": ["range": ["id": ["gt": .integer(id)]]],
-        "sort": [["id": "asc"]], "_source": ["id", "version"], "track_total_hits": false,
+        "sort": [["id": "asc"]], "_source": ["id", "version", "written_at"], "track_total_hits": false,
       ])
     return (answer.body["hits"]?["hits"]?.array ?? []).compactMap { hit in
-      guard let id = hit["_source"]?["id"]?.integer, let version = hit["_source"]?["version"]?.integer
+      guard let source = hit["_source"], let id = source["id"]?.integer,
+        let version = source["version"]?.integer
       else { return nil }
-      return (id, version)
+      return (id, version, source["written_at"]?.integer ?? 0)
     }
   }
 
   // MARK: Rebuild
 
-  /// Fills a new index and swaps the alias to it, atomically. Writes of this process meanwhile go to both;
-  /// those of other processes, to the old one only: the indexer finds and repeats them.
+  /// Fills a new index and swaps the alias to it, atomically. What other processes write meanwhile goes to the old
+  /// one and is copied before the swap; for the last of it writers are held up for a moment, so that nothing that
+  /// searches have seen is ever taken back.
   package func rebuild(_ batch: @LoopActor () async throws -> [SearchDocument]?) async throws {
     if rebuilding != nil { throw SearchError(.overloaded, "a rebuild is under way") }
     let started = Self.milliseconds()
@@ -201,14 +235,21 @@ package final class OpenSearchIndex: SearchIndex {
     rebuilding = index
     defer { rebuilding = nil }
     try await removeLeftovers(before: started - Self.rebuildLasts)
-    _ = try await client.call("PUT", "/\(index)")
+    // Refreshing while it is filled would only make small segments, for nobody to read.
+    _ = try await client.call("PUT", "/\(index)", ["settings": ["index.refresh_interval": "-1"]])
+    let old = try await current()
     do {
       while let documents = try await batch() {
         for start in stride(from: 0, to: documents.count, by: Self.batch) {
           try await write(documents[start..<min(start + Self.batch, documents.count)], to: index)
         }
       }
-      let old = try await current()
+      _ = try await client.call(
+        "PUT", "/\(index)/_settings", ["index.refresh_interval": .string(Self.refreshInterval)])
+      // Most of it first, while writers go on, so that they are held up for the rest only.
+      try await copyChanges(to: index, since: started)
+      for old in old { try await block(old, true) }
+      try await copyChanges(to: index, since: started)
       var actions: [JSON] = [["add": ["index": .string(index), "alias": .string(alias)]]]
       for old in old { actions.append(["remove": ["index": .string(old), "alias": .string(alias)]]) }
       _ = try await client.call("POST", "/_aliases", ["actions": .array(actions)])
@@ -216,10 +257,55 @@ package final class OpenSearchIndex: SearchIndex {
       for old in old { _ = try await client.call("DELETE", "/\(old)", accepting: [404]) }
     } catch {
       if try await !current().contains(index) {
+        for old in old { try? await block(old, false) }
         _ = try? await client.call("DELETE", "/\(index)", accepting: [404])
       }
       throw error
     }
+  }
+
+  private func block(_ index: String, _ isBlocked: Bool) async throws {
+    _ = try await client.call(
+      "PUT", "/\(index)/_settings", ["index.blocks.write": isBlocked ? true : .null], accepting: [404])
+  }
+
+  /// Copies from the index in use what is newer there than in `index`, and what came to be while that was filled.
+  private func copyChanges(to index: String, since started: Int) async throws {
+    for name in [alias, index] { _ = try await client.call("POST", "/\(name)/_refresh") }
+    var last = Int.min
+    while true {
+      let page = try await standings(in: alias, after: last, limit: Self.pageOfVersions)
+      guard let end = page.last?.id else { return }
+      let copied = try await versions(in: index, after: last, through: end)
+      let newer = page.filter { standing in
+        copied[standing.id].map { $0 < standing.version } ?? (standing.writtenAt >= started)
+      }
+      for start in stride(from: 0, to: newer.count, by: Self.batch) {
+        let ids = newer[start..<min(start + Self.batch, newer.count)].map { JSON.string(String($0.id)) }
+        _ = try await client.call(
+          "POST", "/_reindex?refresh=true",
+          [
+            "conflicts": "proceed",
+            "source": ["index": .string(alias), "query": ["ids": ["values": .array(ids)]]],
+            "dest": ["index": .string(index), "version_type": "external"],
+          ])
+      }
+      last = end
+    }
+  }
+
+  private static let pageOfVersions = 5_000
+
+  private func versions(in index: String, after first: Int, through end: Int) async throws -> [Int: Int] {
+    var found: [Int: Int] = [:]
+    var last = first
+    while last < end {
+      let page = try await standings(in: index, after: last, limit: Self.pageOfVersions)
+      for standing in page { found[standing.id] = standing.version }
+      guard let id = page.last?.id else { break }
+      last = id
+    }
+    return found
   }
 
   /// The indices behind the alias: one.

@@ -3,25 +3,38 @@ import Onsale
 
 /// Writes queries and documents down in OpenSearch's JSON.
 enum OpenSearchRequest {
-  static func source(_ document: SearchDocument) -> JSON {
-    let name = SearchText.words(document.name)
-    let location = SearchText.words(document.location)
+  /// - Parameter writtenAt: milliseconds since 1970, for a rebuild to know what came meanwhile.
+  static func source(_ document: SearchDocument, writtenAt: Int) -> JSON {
     // A list, so that the end of one text and the beginning of the next are no neighbours.
-    let all = [name, location, SearchText.words(document.description)]
+    let all = document.texts
     return [
       "id": .integer(document.id), "version": .integer(document.version), "name": .string(document.name),
       "location": .string(document.location), "date": .integer(document.date),
       "currency": .string(document.currency), "min_price": .integer(document.minPrice),
       "max_price": .integer(document.maxPrice), "available": .integer(document.available),
       "held": .integer(document.held), "onsale_state": .string(document.onsaleState),
-      "name_length": .integer(name.count), "name_words": .string(name.joined(separator: " ")),
-      "location_words": .string(location.joined(separator: " ")),
+      "description": .string(document.description), "lowest_price": .integer(document.lowestPrice),
+      "open_sections": .array(
+        document.openSections.map { section in
+          [
+            "words": .string(SearchText.words(section.name).joined(separator: " ")),
+            "price": .integer(section.price),
+          ]
+        }),
+      "name_length": .integer(all[0].count), "name_words": .string(all[0].joined(separator: " ")),
+      "location_words": .string(all[1].joined(separator: " ")),
       "all_words": .array(all.map { .string($0.joined(separator: " ")) }),
+      "written_at": .integer(writtenAt),
     ]
   }
 
   /// One page, with one hit more where there is a next one.
-  static func search(_ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?) -> JSON {
+  /// - Parameter phrases: words that must follow each other.
+  /// - Parameter timeoutMilliseconds: after which the cluster answers with what it has, and says so.
+  static func search(
+    _ query: SearchQuery, _ terms: [SearchTerm], phrases: [[String]], _ cursor: SearchCursor?,
+    timeoutMilliseconds: Int
+  ) -> JSON {
     var filter: [JSON] = []
     if !query.includeSoldOut {
       filter.append(
@@ -29,18 +42,27 @@ enum OpenSearchRequest {
     }
     if let from = query.from { filter.append(["range": ["date": ["gte": .integer(from)]]]) }
     if let to = query.to { filter.append(["range": ["date": ["lte": .integer(to)]]]) }
-    if let price = query.maxPrice { filter.append(["range": ["min_price": ["lte": .integer(price)]]]) }
+    if let price = query.maxPrice {
+      let field = query.includeSoldOut ? "min_price" : "lowest_price"
+      let bound: JSON = ["lte": .integer(price)]
+      filter.append(["range": .object([(field, bound)])])
+    }
+    if let section = section(query) { filter.append(section) }
+    for phrase in phrases {
+      let words: JSON = ["query": .string(phrase.joined(separator: " ")), "analyzer": "whitespace"]
+      filter.append(["match_phrase": ["all_words": words]])
+    }
     for term in SearchText.terms(query.location, atMost: Limits.searchWords) {
       filter.append(any(term, "location_words"))
     }
     var body: [(name: String, value: JSON)] = [
       ("size", .integer(query.limit + 1)),
-      ("track_total_hits", true),
+      ("track_total_hits", true), ("timeout", .string("\(timeoutMilliseconds)ms")),
       (
         "_source",
         [
           "id", "name", "location", "date", "currency", "min_price", "max_price", "available", "held",
-          "onsale_state",
+          "onsale_state", "version", "description",
         ]
       ),
       (
@@ -57,6 +79,17 @@ enum OpenSearchRequest {
       body.append(("search_after", [.integer(cursor.score), .integer(cursor.date), .integer(cursor.id)]))
     }
     return .object(body)
+  }
+
+  /// A section with tickets left, of that name and at that price.
+  private static func section(_ query: SearchQuery) -> JSON? {
+    let terms = SearchText.terms(query.section, atMost: Limits.searchWords)
+    if terms.isEmpty { return nil }
+    var filter = terms.map { any($0, "open_sections.words") }
+    if let price = query.maxPrice {
+      filter.append(["range": ["open_sections.price": ["lte": .integer(price)]]])
+    }
+    return ["nested": ["path": "open_sections", "query": ["bool": ["filter": .array(filter)]]]]
   }
 
   /// The best of what one word of the query scores.

@@ -1,4 +1,5 @@
 package import EventLoop
+import JSON
 import Logging
 import Onsale
 package import Postgres
@@ -13,17 +14,20 @@ package final class PostgresSearchIndex: SearchIndex {
   package nonisolated let name = "postgresql"
 
   /// Texts prepared by another version of this program are prepared anew when they are written.
-  private static let textVersion = 1
+  private static let textVersion = 2
   /// Documents in one statement.
   private static let batch = 500
 
   private let reader: PostgresClient
   private let writer: PostgresClient
+  private let age: ReplicaAge?
 
   /// - Parameter reader: where searches go, such as a replica; the writer itself if `nil`.
-  package init(_ writer: PostgresClient, reader: PostgresClient? = nil) {
+  /// - Parameter age: how far the reader is behind; `nil` where it is the same server.
+  package init(_ writer: PostgresClient, reader: PostgresClient? = nil, age: ReplicaAge? = nil) {
     self.writer = writer
     self.reader = reader ?? writer
+    self.age = age
   }
 
   /// The tables, as idempotent statements for the owner of the schema. Two runs at once wait for each other.
@@ -48,6 +52,11 @@ package final class PostgresSearchIndex: SearchIndex {
       written_at timestamptz NOT NULL DEFAULT now()
     ) WITH (fillfactor = 70);
     COMMENT ON COLUMN search_document.date IS 'Unix seconds';
+    ALTER TABLE search_document ADD COLUMN IF NOT EXISTS lowest_price bigint;
+    ALTER TABLE search_document ADD COLUMN IF NOT EXISTS open_sections jsonb NOT NULL DEFAULT '[]';
+    COMMENT ON COLUMN search_document.lowest_price IS 'of what is left';
+    COMMENT ON COLUMN search_document.open_sections IS
+      'those with tickets left: words of the name between blanks, price';
     CREATE INDEX IF NOT EXISTS search_document_by_date ON search_document (date, id);
 
     CREATE TABLE IF NOT EXISTS search_text (
@@ -55,7 +64,8 @@ package final class PostgresSearchIndex: SearchIndex {
       words tsvector NOT NULL,
       name_words int NOT NULL
     );
-    COMMENT ON COLUMN search_text.words IS 'weight A: name, B: location, C: description';
+    ALTER TABLE search_text ADD COLUMN IF NOT EXISTS description text NOT NULL DEFAULT '';
+    COMMENT ON COLUMN search_text.words IS 'weight A: name, B: location, C: description and date';
     CREATE INDEX IF NOT EXISTS search_text_words ON search_text USING gin (words) WITH (fastupdate = off);
 
     CREATE TABLE IF NOT EXISTS search_word (word text COLLATE "C" PRIMARY KEY);
@@ -79,27 +89,38 @@ package final class PostgresSearchIndex: SearchIndex {
 
   package func search(_ query: SearchQuery) async throws -> SearchPage {
     try await failing {
-      let cursor = query.cursor.flatMap(SearchCursor.init)
-      let terms = SearchText.terms(query.terms, atMost: Limits.searchWords)
-      if cursor?.isCorrected != true {
-        let page = try await page(query, terms, cursor, isCorrected: false)
-        if page.total > 0 || terms.isEmpty { return page }
-      }
-      guard let corrected = try await corrected(terms, all: !query.hasFilters) else {
-        return SearchPage(total: 0, hits: [], nextCursor: nil)
-      }
-      return try await page(query, corrected, cursor, isCorrected: true)
+      // Before the search: what it finds is not older than this says.
+      let age = try await age?.milliseconds() ?? 0
+      var page = try await find(query)
+      page.ageMilliseconds = age
+      return page
     }
+  }
+
+  private func find(_ query: SearchQuery) async throws -> SearchPage {
+    let cursor = query.cursor.flatMap(SearchCursor.init)
+    let terms = SearchText.terms(query.terms, atMost: Limits.searchWords)
+    if cursor?.isCorrected != true {
+      let page = try await page(query, terms, cursor, isCorrected: false)
+      if page.total > 0 || terms.isEmpty { return page }
+    }
+    guard let corrected = try await corrected(terms, all: !query.hasFilters) else {
+      return SearchPage(total: 0, hits: [], nextCursor: nil)
+    }
+    return try await page(query, corrected, cursor, isCorrected: true)
   }
 
   private func page(
     _ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?, isCorrected: Bool
   ) async throws -> SearchPage {
-    let rows = try await reader.query(PostgresSearchStatement(query, terms, cursor).sql)
+    // What is in quotation marks may be what was mistyped.
+    let phrases = isCorrected ? [] : SearchText.phrases(query.terms, atMost: Limits.searchWords)
+    let rows = try await reader.query(
+      PostgresSearchStatement(query, terms, phrases: phrases, cursor).sql)
     guard let total = try rows.first?.int("total") else {
       throw SearchError(.unexpectedAnswer, "no count")
     }
-    var hits: [SearchHit] = []
+    var hits: [SearchPresentation.Found] = []
     var last: SearchCursor?
     for row in rows.prefix(query.limit) {
       guard let id = row["id"].int else { break }
@@ -107,16 +128,18 @@ package final class PostgresSearchIndex: SearchIndex {
         id: id, name: try row.string("name"), location: try row.string("location"), date: try row.int("date"),
         available: try row.int("available"), held: try row.int("held"), minPrice: try row.int("min_price"),
         maxPrice: try row.int("max_price"), currency: try row.string("currency"),
-        onsaleState: try row.string("onsale_state"))
-      hits.append(hit)
+        onsaleState: try row.string("onsale_state"), version: try row.int("version"))
+      hits.append(.init(hit: hit, description: try row.string("description")))
       last = SearchCursor(isCorrected: isCorrected, score: try row.int("score"), date: hit.date, id: id)
     }
-    return SearchPage(total: total, hits: hits, nextCursor: rows.count > query.limit ? last?.text : nil)
+    return SearchPresentation.page(
+      total: total, hits, nextCursor: rows.count > query.limit ? last?.text : nil, terms: terms,
+      isCorrected: isCorrected)
   }
 
   /// `nil` where no other spelling is near.
   private func corrected(_ terms: [SearchTerm], all: Bool) async throws -> [SearchTerm]? {
-    let typed = terms.compactMap(\.alternatives.first)
+    let typed = terms.map(\.typed)
     let unfinished = terms.last?.isPrefix == true ? typed.last : nil
     let rows = try await reader.query(
       """
@@ -188,20 +211,33 @@ package final class PostgresSearchIndex: SearchIndex {
     var names: [String] = []
     var locations: [String] = []
     var descriptions: [String] = []
+    var dates: [String] = []
     var nameWords: [Int] = []
     var vocabulary: Set<String> = []
 
     mutating func append(_ document: SearchDocument) {
-      let name = SearchText.words(document.name)
-      let location = SearchText.words(document.location)
-      let description = SearchText.words(document.description)
-      names.append(name.joined(separator: " "))
-      locations.append(location.joined(separator: " "))
-      descriptions.append(description.joined(separator: " "))
-      nameWords.append(name.count)
-      for word in [name, location, description].joined() where !word.allSatisfy(\.isNumber) {
-        vocabulary.insert(word)
-      }
+      let texts = document.texts
+      names.append(texts[0].joined(separator: " "))
+      locations.append(texts[1].joined(separator: " "))
+      descriptions.append(texts[2].joined(separator: " "))
+      dates.append(texts[3].joined(separator: " "))
+      nameWords.append(texts[0].count)
+      for word in texts[..<3].joined() where !word.allSatisfy(\.isNumber) { vocabulary.insert(word) }
+      // Of dates only the months' names: a day is not mistyped for another.
+      for word in texts[3] where !word.contains(where: \.isNumber) { vocabulary.insert(word) }
+    }
+  }
+
+  private static func lowestPrices(_ documents: [SearchDocument]) -> [Int] { documents.map(\.lowestPrice) }
+
+  private static func openSections(_ documents: [SearchDocument]) -> [String] {
+    documents.map { document in
+      JSON.array(
+        document.openSections.map { section in
+          let words = SearchText.words(section.name).joined(separator: " ")
+          return [.string(" \(words) "), .integer(section.price)]
+        }
+      ).text
     }
   }
 
@@ -211,13 +247,15 @@ package final class PostgresSearchIndex: SearchIndex {
     UPDATE search_document d
     SET version = u.version, date = u.date, currency = u.currency, min_price = u.min_price,
       max_price = u.max_price, available = u.available, held = u.held, onsale_state = u.onsale_state,
-      written_at = now()
+      lowest_price = u.lowest_price, open_sections = u.open_sections::jsonb, written_at = now()
     FROM unnest(\(documents.map(\.id))::bigint[], \(documents.map(\.version))::bigint[],
       \(documents.map(\.date))::bigint[], \(documents.map(\.currency))::text[],
       \(documents.map(\.minPrice))::bigint[], \(documents.map(\.maxPrice))::bigint[],
       \(documents.map(\.available))::int[], \(documents.map(\.held))::int[],
-      \(documents.map(\.onsaleState))::text[], \(documents.map(hash))::bigint[])
-      AS u(id, version, date, currency, min_price, max_price, available, held, onsale_state, text_hash)
+      \(documents.map(\.onsaleState))::text[], \(lowestPrices(documents))::bigint[],
+      \(openSections(documents))::text[], \(documents.map(hash))::bigint[])
+      AS u(id, version, date, currency, min_price, max_price, available, held, onsale_state, lowest_price,
+        open_sections, text_hash)
     WHERE d.id = u.id AND d.version < u.version AND d.text_hash = u.text_hash
     RETURNING d.id
     """
@@ -232,31 +270,36 @@ package final class PostgresSearchIndex: SearchIndex {
         \(documents.map(\.date))::bigint[], \(documents.map(\.currency))::text[],
         \(documents.map(\.minPrice))::bigint[], \(documents.map(\.maxPrice))::bigint[],
         \(documents.map(\.available))::int[], \(documents.map(\.held))::int[],
-        \(documents.map(\.onsaleState))::text[], \(documents.map(hash))::bigint[], \(texts.names)::text[],
-        \(texts.locations)::text[], \(texts.descriptions)::text[], \(texts.nameWords)::int[])
+        \(documents.map(\.onsaleState))::text[], \(lowestPrices(documents))::bigint[],
+        \(openSections(documents))::text[], \(documents.map(hash))::bigint[],
+        \(documents.map(\.description))::text[], \(texts.names)::text[], \(texts.locations)::text[],
+        \(texts.descriptions)::text[], \(texts.dates)::text[], \(texts.nameWords)::int[])
         AS u(id, version, name, location, date, currency, min_price, max_price, available, held, onsale_state,
-          text_hash, a, b, c, name_words)
+          lowest_price, open_sections, text_hash, description, a, b, c, d, name_words)
     ), written AS (
       INSERT INTO search_document AS d (id, version, name, location, date, currency, min_price, max_price,
-        available, held, onsale_state, text_hash)
+        available, held, onsale_state, lowest_price, open_sections, text_hash)
       SELECT id, version, name, location, date, currency, min_price, max_price, available, held, onsale_state,
-        text_hash
+        lowest_price, open_sections::jsonb, text_hash
       FROM given ORDER BY id
       ON CONFLICT (id) DO UPDATE
       SET version = excluded.version, name = excluded.name, location = excluded.location, date = excluded.date,
         currency = excluded.currency, min_price = excluded.min_price, max_price = excluded.max_price,
         available = excluded.available, held = excluded.held, onsale_state = excluded.onsale_state,
+        lowest_price = excluded.lowest_price, open_sections = excluded.open_sections,
         text_hash = excluded.text_hash, written_at = now()
       WHERE d.version < excluded.version OR \(force) AND d.version = excluded.version
       RETURNING id
     )
-    INSERT INTO search_text (id, words, name_words)
+    INSERT INTO search_text (id, words, name_words, description)
     SELECT g.id, ts_delete(
       setweight(to_tsvector('simple', g.a), 'A') || \(gap)::tsvector
       || setweight(to_tsvector('simple', g.b), 'B') || \(gap)::tsvector
-      || setweight(to_tsvector('simple', g.c), 'C'), '|'), g.name_words
+      || setweight(to_tsvector('simple', g.c), 'C') || \(gap)::tsvector
+      || setweight(to_tsvector('simple', g.d), 'C'), '|'), g.name_words, g.description
     FROM given g JOIN written USING (id)
-    ON CONFLICT (id) DO UPDATE SET words = excluded.words, name_words = excluded.name_words
+    ON CONFLICT (id) DO UPDATE
+    SET words = excluded.words, name_words = excluded.name_words, description = excluded.description
     """
   }
 
@@ -267,7 +310,8 @@ package final class PostgresSearchIndex: SearchIndex {
   /// Of everything that is searched as text, and of how it is prepared. 64 bits of FNV-1a.
   private static func hash(_ document: SearchDocument) -> Int {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325 &+ UInt64(textVersion)
-    for text in [document.name, document.location, document.description] {
+    let date = SearchDate.words(document.date).joined(separator: " ")
+    for text in [document.name, document.location, document.description, date] {
       for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
       hash = (hash ^ 0xff) &* 0x100_0000_01b3
     }

@@ -7,16 +7,27 @@ struct PostgresSearchStatement {
   /// row of NULLs beside `total` for an empty page.
   let sql: SQL
 
-  init(_ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?) {
+  /// - Parameter phrases: words that must follow each other.
+  init(_ query: SearchQuery, _ terms: [SearchTerm], phrases: [[String]], _ cursor: SearchCursor?) {
     var conditions: [SQL] = []
     if !query.includeSoldOut { conditions.append("(d.available > 0 OR d.held > 0)") }
     if let from = query.from { conditions.append("d.date >= \(from)") }
     if let to = query.to { conditions.append("d.date <= \(to)") }
-    if let price = query.maxPrice { conditions.append("d.min_price <= \(price)") }
+    if let price = query.maxPrice {
+      conditions.append(
+        query.includeSoldOut ? "d.min_price <= \(price)" : "coalesce(d.lowest_price, d.min_price) <= \(price)"
+      )
+    }
+    if let section = Self.section(query) { conditions.append(section) }
     let place = SearchText.terms(query.location, atMost: Limits.searchWords)
-    let needsText = !terms.isEmpty || !place.isEmpty
+    let needsText = !terms.isEmpty || !place.isEmpty || !phrases.isEmpty
     if !terms.isEmpty { conditions.append("t.words @@ \(Self.all(terms, ""))::tsquery") }
     if !place.isEmpty { conditions.append("t.words @@ \(Self.all(place, "B"))::tsquery") }
+
+    for phrase in phrases {
+      let words = phrase.map { "'\($0)'" }.joined(separator: " <-> ")
+      conditions.append("t.words @@ \(words)::tsquery")
+    }
 
     var after: SQL = ""
     if let cursor {
@@ -32,14 +43,30 @@ struct PostgresSearchStatement {
         \(Self.joined(conditions))
       )
       SELECT total.total, p.score, d.id, d.name, d.location, d.date, d.currency, d.min_price, d.max_price,
-        d.available, d.held, d.onsale_state
+        d.available, d.held, d.onsale_state, d.version, coalesce(x.description, '') AS description
       FROM (SELECT count(*) AS total FROM matches) total
       LEFT JOIN (
         SELECT m.id, m.date, m.score FROM matches m \(after)
         ORDER BY m.score DESC, m.date, m.id LIMIT \(query.limit + 1)
       ) p ON true
       LEFT JOIN search_document d ON d.id = p.id
+      LEFT JOIN search_text x ON x.id = p.id
       ORDER BY p.score DESC, p.date, p.id
+      """
+  }
+
+  /// A section with tickets left, of that name and at that price. Names are kept as words between blanks.
+  private static func section(_ query: SearchQuery) -> SQL? {
+    let terms = SearchText.terms(query.section, atMost: Limits.searchWords)
+    if terms.isEmpty { return nil }
+    // Words consist of letters and digits: nothing in them is a wildcard.
+    var patterns: [String] = []
+    for term in terms { patterns += term.alternatives.map { "% \($0)\(term.isPrefix ? "" : " ")%" } }
+    return """
+      EXISTS (
+        SELECT FROM jsonb_array_elements(d.open_sections) s
+        WHERE s ->> 0 LIKE ALL (\(patterns)::text[]) AND (s ->> 1)::bigint <= \(query.maxPrice ?? .max)
+      )
       """
   }
 

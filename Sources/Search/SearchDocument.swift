@@ -1,5 +1,17 @@
 /// What the index knows of an event.
 package struct SearchDocument: Equatable, Sendable {
+  /// A part of the house with a price of its own.
+  package struct Section: Equatable, Sendable {
+    package var name: String
+    /// In minor units.
+    package var price: Int
+
+    package init(name: String, price: Int) {
+      self.name = name
+      self.price = price
+    }
+  }
+
   package var id: Int
   package var name: String
   package var location: String
@@ -13,13 +25,15 @@ package struct SearchDocument: Equatable, Sendable {
   package var maxPrice: Int
   package var available: Int
   package var held: Int
+  /// Those that have tickets left.
+  package var openSections: [Section]
   package var onsaleState: String
   /// Grows with every change of the event; a write with a lower one, or the same, changes nothing.
   package var version: Int
 
   package init(
     id: Int, name: String, location: String, date: Int, description: String, currency: String, minPrice: Int,
-    maxPrice: Int, available: Int, held: Int, onsaleState: String, version: Int
+    maxPrice: Int, available: Int, held: Int, openSections: [Section] = [], onsaleState: String, version: Int
   ) {
     self.id = id
     self.name = name
@@ -31,7 +45,18 @@ package struct SearchDocument: Equatable, Sendable {
     self.maxPrice = maxPrice
     self.available = available
     self.held = held
+    self.openSections = openSections
     self.onsaleState = onsaleState
     self.version = version
+  }
+}
+
+extension SearchDocument {
+  /// The cheapest ticket that is left, or the cheapest there is where none is left or nothing is known of sections.
+  var lowestPrice: Int { openSections.map(\.price).min() ?? minPrice }
+
+  /// All that is searched as text, each prepared: name, location, description, date.
+  var texts: [[String]] {
+    [name, location, description].map(SearchText.words) + [SearchDate.words(date)]
   }
 }

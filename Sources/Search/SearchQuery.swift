@@ -2,7 +2,8 @@ import Onsale
 
 /// What somebody looks for.
 package struct SearchQuery: Hashable, Sendable {
-  /// Words in any order; the last one may be unfinished. Empty finds everything.
+  /// Words in any order; the last one may be unfinished. Words in quotation marks must follow each other. Dates
+  /// such as "7 December 2031" count too. Empty finds everything.
   package var terms: String
   /// Earliest date, inclusive, in Unix seconds.
   package var from: Int?
@@ -10,8 +11,11 @@ package struct SearchQuery: Hashable, Sendable {
   package var to: Int?
   /// Words that must all be in the location; empty for anywhere.
   package var location: String
-  /// Some section costs at most this, in minor units.
+  /// A ticket that is left costs at most this, in minor units; where none is left, some ticket does.
   package var maxPrice: Int?
+  /// Words that must all be in the name of a section that has tickets left, at no more than `maxPrice`; empty for
+  /// any.
+  package var section: String
   /// Whether events with nothing free and nothing held are wanted too.
   package var includeSoldOut: Bool
   /// Hits a page, within `Limits.searchHits`; others are brought into it.
@@ -21,13 +25,15 @@ package struct SearchQuery: Hashable, Sendable {
 
   package init(
     terms: String = "", from: Int? = nil, to: Int? = nil, location: String = "", maxPrice: Int? = nil,
-    includeSoldOut: Bool = false, limit: Int = Limits.defaultSearchHits, cursor: String? = nil
+    section: String = "", includeSoldOut: Bool = false, limit: Int = Limits.defaultSearchHits,
+    cursor: String? = nil
   ) {
     self.terms = terms
     self.from = from
     self.to = to
     self.location = location
     self.maxPrice = maxPrice
+    self.section = section
     self.includeSoldOut = includeSoldOut
     self.limit = min(max(limit, Limits.searchHits.lowerBound), Limits.searchHits.upperBound)
     self.cursor = cursor
@@ -48,11 +54,27 @@ package struct SearchHit: Equatable, Sendable {
   package var maxPrice: Int
   package var currency: String
   package var onsaleState: String
+  /// Of the document; grows with every change.
+  package var version: Int
+  /// Where the query's words are; empty without words.
+  package var highlights: [Highlight]
+
+  /// A text in which words of the query are, in pieces: the first is not a match, the second is, and so on in turn.
+  package struct Highlight: Equatable, Sendable {
+    package enum Field: String, Sendable { case name, location, description }
+    package let field: Field
+    /// Together they are the text, or, of a description, an excerpt.
+    package let pieces: [String]
+
+    package init(_ field: Field, _ pieces: [String]) {
+      self.field = field
+      self.pieces = pieces
+    }
+  }
 
   package init(
     id: Int, name: String, location: String, date: Int, available: Int, held: Int, minPrice: Int,
-    maxPrice: Int,
-    currency: String, onsaleState: String
+    maxPrice: Int, currency: String, onsaleState: String, version: Int = 0, highlights: [Highlight] = []
   ) {
     self.id = id
     self.name = name
@@ -64,6 +86,8 @@ package struct SearchHit: Equatable, Sendable {
     self.maxPrice = maxPrice
     self.currency = currency
     self.onsaleState = onsaleState
+    self.version = version
+    self.highlights = highlights
   }
 }
 
@@ -75,15 +99,26 @@ package struct SearchPage: Equatable, Sendable {
   /// For the next page; `nil` on the last. Opaque, URL-safe. Following it shows no event twice and skips none
   /// that stays as it is, whatever is indexed meanwhile.
   package var nextCursor: String?
+  /// What may have been meant, most likely first: unfinished words finished, mistyped ones corrected. Each finds
+  /// some of these hits.
+  package var suggestions: [String]
+  /// How far behind the backend may be, in milliseconds, such as a replica whose primary is away.
+  package var ageMilliseconds: Int
 
-  package init(total: Int, hits: [SearchHit], nextCursor: String?) {
+  package init(
+    total: Int, hits: [SearchHit], nextCursor: String?, suggestions: [String] = [], ageMilliseconds: Int = 0
+  ) {
     self.total = total
     self.hits = hits
     self.nextCursor = nextCursor
+    self.suggestions = suggestions
+    self.ageMilliseconds = ageMilliseconds
   }
 }
 
 extension SearchQuery {
   /// Whether anything but the words narrows it.
-  var hasFilters: Bool { from != nil || to != nil || maxPrice != nil || !location.isEmpty }
+  var hasFilters: Bool {
+    from != nil || to != nil || maxPrice != nil || !location.isEmpty || !section.isEmpty
+  }
 }

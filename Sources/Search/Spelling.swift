@@ -30,9 +30,15 @@ enum Spelling {
     return isPrefix ? last.min() ?? a.count : last[b.count]
   }
 
+  private static func isWord(_ term: SearchTerm) -> Bool {
+    term.alternatives == [term.typed] && !term.typed.allSatisfy(\.isNumber)
+  }
+
   /// The nearest of `candidates`, all equally near; empty where none is near enough.
   static func corrections(of term: SearchTerm, among candidates: [String]) -> [String] {
-    guard let typed = term.alternatives.first, typed.unicodeScalars.count >= shortestWord else { return [] }
+    let typed = term.typed
+    // A number or a date that is not there is not meant to be another one.
+    guard isWord(term), typed.unicodeScalars.count >= shortestWord else { return [] }
     let near =
       candidates
       .filter { $0 != typed }
@@ -52,7 +58,7 @@ enum Spelling {
   ) -> [SearchTerm]? {
     var corrected = terms
     var changed = false
-    let everywhere = all && !isKnown.contains(false)
+    let everywhere = all && terms.indices.allSatisfy { isKnown[$0] || !isWord(terms[$0]) }
     for index in terms.indices where everywhere || !isKnown[index] {
       let near = corrections(of: terms[index], among: candidates[index])
       if near.isEmpty { continue }

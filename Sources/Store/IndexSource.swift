@@ -58,35 +58,65 @@ package final class IndexSource {
     package let purchased: Int
     /// Purchased, or claimed by a payment that is under way.
     package let taken: Int
+    /// Best first.
+    package let sections: [Section]
+  }
+
+  /// A part of the house, as PostgreSQL knows it, which is nothing of holds.
+  package struct Section: Sendable, Equatable {
+    package let id: Int
+    package let name: String
+    /// In minor units.
+    package let price: Int
+    package let tickets: Int
+    package let taken: Int
   }
 
   /// The events of these ids, in no order; unknown ones are left out. Reads every ticket of theirs.
   package func facts(_ ids: [Int]) async throws -> [Facts] {
-    try await postgres.query(
+    let results = try await postgres.transaction([
       """
       SELECT e.id, e.version, e.state, extract(epoch FROM e.date)::bigint AS date,
         extract(epoch FROM e.onsale_at)::bigint AS onsale_at, e.name, e.location, e.description, e.currency,
-        coalesce(t.min_price, 0) AS min_price, coalesce(t.max_price, 0) AS max_price, t.tickets,
-        t.purchased, t.purchased + (
-          SELECT count(*) FROM claim c JOIN ticket k ON k.event_id = c.event_id AND k.id = c.ticket_id
-          WHERE c.event_id = e.id AND NOT k.purchased
-        ) AS taken
+        coalesce(t.min_price, 0) AS min_price, coalesce(t.max_price, 0) AS max_price, t.tickets, t.purchased
       FROM event e CROSS JOIN LATERAL (
         SELECT count(*) AS tickets, count(*) FILTER (WHERE purchased) AS purchased, min(price) AS min_price,
           max(price) AS max_price
         FROM ticket WHERE event_id = e.id
       ) t
       WHERE e.id = ANY(\(ids)::bigint[])
+      """,
       """
-    ).map { row in
-      Facts(
-        id: try row.int("id"), version: try row.int("version"), state: try row.string("state"),
+      SELECT k.event_id, s.id, s.name, min(k.price) AS price, count(*) AS tickets,
+        count(*) FILTER (WHERE k.purchased OR c.ticket_id IS NOT NULL) AS taken
+      FROM ticket k JOIN section s ON s.event_id = k.event_id AND s.id = k.section_id
+        LEFT JOIN claim c ON c.event_id = k.event_id AND c.ticket_id = k.id
+      WHERE k.event_id = ANY(\(ids)::bigint[])
+      GROUP BY k.event_id, s.id, s.name, s.rank ORDER BY k.event_id, s.rank
+      """,
+    ])
+    var sections: [Int: [Section]] = [:]
+    for row in results[1] {
+      sections[try row.int("event_id"), default: []].append(
+        Section(
+          id: try row.int("id"), name: try row.string("name"), price: try row.int("price"),
+          tickets: try row.int("tickets"), taken: try row.int("taken")))
+    }
+    return try results[0].map { row in
+      let id = try row.int("id")
+      let sections = sections[id] ?? []
+      return Facts(
+        id: id, version: try row.int("version"), state: try row.string("state"),
         date: try row.int("date"), onsaleAt: row["onsale_at"].int, name: try row.string("name"),
         location: try row.string("location"), description: try row.string("description"),
         currency: try row.string("currency"), minPrice: try row.int("min_price"),
         maxPrice: try row.int("max_price"), tickets: try row.int("tickets"),
-        purchased: try row.int("purchased"),
-        taken: try row.int("taken"))
+        purchased: try row.int("purchased"), taken: sections.reduce(0) { $0 + $1.taken }, sections: sections)
     }
+  }
+
+  /// Which tickets belong to which section of an event; they are only ever added.
+  package func ticketRanges(event: Int) async throws -> [Int: [ClosedRange<Int>]] {
+    try await EventStore(postgres).ticketRanges(event: event)
   }
 }

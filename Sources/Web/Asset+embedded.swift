@@ -1,9 +1,36 @@
+import Foundation
+
 extension Asset {
   /// The page itself. `VERSION` in it stands for the version of all other files.
   static func page(version: String) -> Asset {
     let template = String(decoding: PackageResources.index_html, as: UTF8.self)
     let parts = template.split(separator: "VERSION", omittingEmptySubsequences: false)
     return Asset(name: "index.html", body: Array(parts.joined(separator: version).utf8))
+  }
+
+  /// The page with an event's name as its title, and the event as data in its head: no browser runs that, and so
+  /// no policy has to allow it.
+  func describing(_ event: Web.Description) -> Asset {
+    let html = String(decoding: body, as: UTF8.self)
+    let title = "<title>Onsale</title>", end = "</head>"
+    let parts = html.components(separatedBy: title)
+    guard parts.count == 2 else { return self }
+    let rest = parts[1].components(separatedBy: end)
+    guard rest.count == 2 else { return self }
+    let name = event.name.map { character in
+      switch character {
+      case "&": "&amp;"
+      case "<": "&lt;"
+      case ">": "&gt;"
+      default: String(character)
+      }
+    }.joined()
+    // Nothing in the data may end the element. Between JSON's quotation marks this is the same character.
+    let json = String(decoding: event.json, as: UTF8.self).replacing("<", with: "\\u003c")
+    let made =
+      parts[0] + "<title>\(name) · Onsale</title>" + rest[0]
+      + "<script type=\"application/ld+json\">\(json)</script>\n" + end + rest[1]
+    return Asset(name: self.name, body: Array(made.utf8))
   }
 
   /// Every other file. A new one in Assets is added here; a test compares the list with what the page asks for.

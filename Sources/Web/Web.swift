@@ -8,7 +8,7 @@ package import HTTPServer
 @LoopActor
 package struct Web {
   /// URLs of the page; its script decides what each shows.
-  private static let pages = ["/", "/event/{id}", "/queue/{request_id}", "/tickets", "/account"]
+  private static let pages = ["/", "/queue/{request_id}", "/tickets", "/account"]
 
   /// Nothing from elsewhere, nothing inline, no frames. `data:` images are for what the script draws.
   static let contentSecurityPolicy = [
@@ -32,7 +32,23 @@ package struct Web {
   private let page: Asset
   private let files: [String: Asset]
 
-  package init() {
+  /// An event, for machines that read the page of it.
+  package struct Description: Sendable {
+    let name: String
+    /// JSON-LD.
+    let json: [UInt8]
+
+    package init(name: String, json: [UInt8]) {
+      self.name = name
+      self.json = json
+    }
+  }
+
+  private let describe: @LoopActor (Int) async -> Description?
+
+  /// - Parameter describe: what the page of an event says of it, where that is known and public.
+  package init(describe: @escaping @LoopActor (Int) async -> Description? = { _ in nil }) {
+    self.describe = describe
     var digest = Asset.Digest()
     for asset in Asset.others {
       digest.add(Array(asset.name.utf8))
@@ -49,6 +65,14 @@ package struct Web {
       router.on(.get, pattern) { request in
         // Always asked for again, which costs a 304: it is what names the version of everything else.
         .now(Self.answer(request, page, cache: "no-cache"))
+      }
+    }
+    router.on(.get, "/event/{id}") { [describe] request in
+      .later {
+        // What is no number is no event; the script says so.
+        guard let event = request.parameters["id"].flatMap({ Int($0) }), let described = await describe(event)
+        else { return Self.answer(request, page, cache: "no-cache") }
+        return Self.answer(request, page.describing(described), cache: "no-cache")
       }
     }
     let files = files

@@ -50,6 +50,8 @@ struct Configuration {
   /// looked at if not set.
   var issuer: String?
   var audience: String?
+  /// `ONSALE_URL`: the public address, without a slash at its end; links are relative if not set.
+  var publicURL = ""
   /// `ONSALE_HOST`, `ONSALE_PORT`: where `serve` listens.
   var host = "127.0.0.1"
   var port: UInt16 = 8080
@@ -125,6 +127,8 @@ struct Configuration {
     }
     issuer = value("JWT_ISSUER")
     audience = value("JWT_AUDIENCE")
+    publicURL = value("URL") ?? ""
+    while publicURL.hasSuffix("/") { publicURL.removeLast() }
     host = value("HOST") ?? host
     if let number = integer("PORT", in: 0...65535) { port = UInt16(number) }
     databaseConnections = integer("DATABASE_CONNECTIONS", in: 1...1000) ?? databaseConnections

@@ -45,22 +45,39 @@ enum Roles {
   /// Searches have connections of their own, so that neither they nor the sale can starve the other.
   private static func searchIndex(
     _ settings: Configuration, writer: PostgresClient, _ logger: Logger
-  ) throws -> (index: any SearchIndex, services: [any Service]) {
+  ) throws -> (index: any SearchIndex, services: [any Service], standby: Standby?) {
     if let url = settings.searchURL {
       let client = HTTPClient(HTTPClientConfiguration())
       return (
         OpenSearchIndex(client, url: url, logger: logger),
-        [ClientService("opensearch", start: {}, stop: client.close)]
+        [ClientService("opensearch", start: {}, stop: client.close)], nil
       )
     }
-    let reader = try postgres(settings.searchDatabaseURL, connections: searchConnections, logger)
+    let (reader, age) = try reader(settings, logger)
     return (
-      PostgresSearchIndex(writer, reader: reader),
-      [ClientService("search-postgres", start: reader.start, stop: reader.close)]
+      PostgresSearchIndex(writer, reader: reader, age: age),
+      [ClientService("search-postgres", start: reader.start, stop: reader.close)],
+      age.map { Standby(EventStore(reader), age: $0) }
     )
   }
 
+  /// Where searches read, and how old that may be where it is a server of its own.
+  private static func reader(
+    _ settings: Configuration, _ logger: Logger
+  ) throws -> (PostgresClient, ReplicaAge?) {
+    // Whoever looks for something does not wait as long as whoever buys.
+    let configuration = try PostgresConfiguration(
+      url: settings.searchDatabaseURL, connections: searchConnections,
+      statementTimeoutMilliseconds: searchMilliseconds, waitMilliseconds: searchMilliseconds,
+      waitingCapacity: searchesWaiting)
+    let reader = PostgresClient(configuration, logger: logger)
+    return (reader, settings.searchDatabaseURL == settings.databaseURL ? nil : ReplicaAge(reader))
+  }
+
+  /// Searches have this many connections of their own, and may take and wait so long, in milliseconds.
   private static let searchConnections = 4
+  private static let searchMilliseconds: UInt64 = 2_000
+  private static let searchesWaiting = 256
 
   // MARK: payments
 
@@ -127,6 +144,7 @@ enum Roles {
         authenticator: authenticator, ids: ids
       ).addRoutes(to: &router)
     }
+    var catalog: Catalog?
     var notifier: Notifier?
     if roles.contains("notifier") {
       let watch = QueueWatch(queue: queue, redis: configuration, logger: logger)
@@ -137,18 +155,30 @@ enum Roles {
     if roles.contains("catalog") {
       let search = try searchIndex(settings, writer: postgres, logger)
       services += search.services
-      Catalog(
-        events: events, users: UserStore(postgres), queue: queue, search: CachedSearch(search.index),
-        authenticator: authenticator, issuer: try TokenIssuer(secret: settings.secret),
-        hasher: PasswordHasher(),
-        ids: ids
-      ).addRoutes(to: &router)
+      // With another search engine, event pages may still be read from a replica.
+      var standby = search.standby
+      if standby == nil, settings.searchDatabaseURL != settings.databaseURL {
+        let (reader, age) = try reader(settings, logger)
+        services.append(ClientService("standby-postgres", start: reader.start, stop: reader.close))
+        standby = age.map { Standby(EventStore(reader), age: $0) }
+      }
+      let made = Catalog(
+        events: events, standby: standby, users: UserStore(postgres), queue: queue,
+        search: CachedSearch(search.index, render: Catalog.body), authenticator: authenticator,
+        issuer: try TokenIssuer(secret: settings.secret), hasher: PasswordHasher(), ids: ids,
+        publicURL: settings.publicURL)
+      made.addRoutes(to: &router)
+      catalog = made
     }
     if roles.contains("admin") {
       Admin(events: events, queue: queue, authenticator: authenticator, logger: logger).addRoutes(to: &router)
     }
     operations(postgres, redis).addRoutes(to: &router)
-    if roles.contains("web") { Web().addRoutes(to: &router) }
+    if roles.contains("web") {
+      Web(describe: { [catalog] event in
+        await catalog?.description(of: event).map { Web.Description(name: $0.name, json: $0.json) }
+      }).addRoutes(to: &router)
+    }
     var http = HTTPServerConfiguration(host: settings.host, port: settings.port)
     http.perAddressConnectionLimit = settings.connectionsPerAddress
     let server = HTTPServer(http, router: router, logger: logger)
@@ -269,12 +299,14 @@ enum Roles {
   }
 
   /// Builds the search index anew, for `onsale admin reindex`.
-  static func reindex(_ environment: [String: String]) async throws -> Int {
+  static func reindex(
+    _ environment: [String: String], onProgress: @escaping @LoopActor (Int, Int) -> Void
+  ) async throws -> Int {
     let parts = try indexerParts(environment)
     let result: Result<Int, any Error>
     do {
       for service in parts.services { try await service.start() }
-      result = .success(try await parts.indexer.reindex())
+      result = .success(try await parts.indexer.reindex(onProgress: onProgress))
     } catch {
       result = .failure(error)
     }

@@ -44,8 +44,8 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
     case "payments": return try await Roles.payments(rest, environment)
     case "migrate": return try await Roles.migrate(rest, environment)
     case "admin":
-      return await AdminCommand.run(arguments: rest, environment: environment) {
-        try await Roles.reindex(environment)
+      return await AdminCommand.run(arguments: rest, environment: environment) { onProgress in
+        try await Roles.reindex(environment, onProgress: onProgress)
       }
     case "faults":
       // For the tests that make a process fail at each of them.

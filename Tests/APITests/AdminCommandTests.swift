@@ -11,7 +11,7 @@ import Testing
 @LoopActor
 struct AdminCommandTests {
   private func run(_ words: [String], _ environment: [String: String] = [:]) async -> Int32 {
-    await AdminCommand.run(arguments: words, environment: environment) { 0 }
+    await AdminCommand.run(arguments: words, environment: environment) { _ in 0 }
   }
 
   nonisolated static let misuse: [[String]] = [

@@ -2,6 +2,7 @@ import API
 import EventLoop
 import HTTPServer
 import JSON
+import Onsale
 import Testing
 
 @testable import Catalog

@@ -48,7 +48,7 @@ final class Service {
     var router = Router()
     Catalog(
       events: events, users: UserStore(postgres), queue: queue,
-      search: CachedSearch(PostgresSearchIndex(postgres)), authenticator: authenticator,
+      search: CachedSearch(PostgresSearchIndex(postgres), render: Catalog.body), authenticator: authenticator,
       issuer: issuer, hasher: PasswordHasher(), ids: ids
     ).addRoutes(to: &router)
     Admin(events: events, queue: queue, authenticator: authenticator, logger: logger).addRoutes(to: &router)

@@ -1,5 +1,6 @@
 """The buyer's page in a real browser, against a real stack: by mouse, by keyboard, by touch."""
 
+import json
 import re
 import time
 
@@ -431,6 +432,38 @@ def test_search_as_you_type_filters_and_deep_links(visit, organizer):
     page.go_back()
     expect(hits).to_have_count(1)
     expect(page.get_by_role("searchbox")).to_have_value(word)
+
+
+def test_an_event_page_tells_machines_what_it_is(visit, organizer, anyone):
+    event = organizer.create_event(
+        [{"name": "Floor", "price": 2550, "capacity": 5}], name="Bach </script> & Sons", description="Two parts.")  # fmt: skip
+    html = anyone.get(f"/event/{event}").text
+    (block,) = re.findall(r'<script type="application/ld[+]json">(.*?)</script>', html)
+    data = json.loads(block)
+    assert data["@type"] == "Event" and data["name"] == "Bach </script> & Sons"
+    assert data["offers"]["lowPrice"] == "25.50" and data["offers"]["availability"].endswith("/InStock")
+    assert data["url"].endswith(f"/event/{event}") and data["startDate"] == "2031-05-20T19:30:00Z"
+    secret = organizer.create_event(open=False)
+    assert "ld+json" not in anyone.get(f"/event/{secret}").text
+    # The browser takes it as data: `visit` fails if the policy or the console has something to say.
+    page = visit().goto(f"/event/{event}")
+    read = page.evaluate("JSON.parse(document.querySelector('script[type=\"application/ld+json\"]').textContent).name")
+    assert read == "Bach </script> & Sons"
+
+
+def test_marks_and_suggestions_on_the_page(visit, organizer):
+    word = f"lute{time.time_ns()}"
+    organizer.create_event(name=f"Songs to the {word}")
+    visitor = visit().register()
+    until(lambda: ok(visitor.client.get("/api/search", terms=word))["total"], what="the event in search")
+    page = visitor.goto("/")
+    page.get_by_role("searchbox").press_sequentially(word[:-1])
+    expect(page.locator("mark")).to_have_text(word)
+    page.get_by_role("button", name=word).click()
+    expect(page.get_by_role("searchbox")).to_have_value(f"{word} ")
+    expect(page.get_by_role("link", name=re.compile(word))).to_have_count(1)
+    page.get_by_label("Section with tickets left").fill("nowhere")
+    expect(page.get_by_text("No events match")).to_be_visible()
 
 
 def test_signing_in_says_what_is_wrong(visit):

@@ -109,9 +109,9 @@ final class Stage {
   }
 
   /// What the owner of the seats says.
-  func publish(_ event: Int, free: Int, held: Int, sold: Int) async throws {
+  func publish(_ event: Int, free: Int, held: Int, sold: Int, bitmap: [UInt8] = []) async throws {
     try await queue.publishMap(
-      event: event, epoch: 1, bitmap: [], free: free, held: held, sold: sold, reopened: false)
+      event: event, epoch: 1, bitmap: bitmap, free: free, held: held, sold: sold, reopened: false)
   }
 
   /// Once Redis answers again.
@@ -134,18 +134,19 @@ final class Stage {
 
   func query(_ sql: SQL) async throws { _ = try await postgres.query(sql) }
 
-  func find(_ terms: String) async throws -> [SearchHit] {
-    try await index.inner.search(SearchQuery(terms: terms, includeSoldOut: true, limit: 100)).hits
+  func find(_ terms: String, section: String = "") async throws -> [SearchHit] {
+    let query = SearchQuery(terms: terms, section: section, includeSoldOut: true, limit: 100)
+    return try await index.inner.search(query).hits
   }
 
   /// Waits until a search finds what is expected.
   func wait(
-    _ what: Comment, for terms: String, sourceLocation: SourceLocation = #_sourceLocation,
-    until isRight: ([SearchHit]) -> Bool
+    _ what: Comment, for terms: String, section: String = "",
+    sourceLocation: SourceLocation = #_sourceLocation, until isRight: ([SearchHit]) -> Bool
   ) async throws {
     var last: [SearchHit] = []
     for _ in 0..<1_500 {
-      last = try await find(terms)
+      last = try await find(terms, section: section)
       if isRight(last) { return }
       try await sleep(milliseconds: 20)
     }

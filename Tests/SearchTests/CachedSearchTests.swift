@@ -11,6 +11,7 @@ private final class ScriptedIndex: SearchIndex {
   var isBroken = false
   /// While set, searches wait.
   var isHeld = false
+  var ageMilliseconds = 0
 
   func prepare() async throws {}
   func apply(_ documents: [SearchDocument]) async throws {}
@@ -23,7 +24,7 @@ private final class ScriptedIndex: SearchIndex {
     let number = searches
     while isHeld { try await sleep(milliseconds: 1) }
     if isBroken { throw SearchError(.unavailable, "broken") }
-    return SearchPage(total: number, hits: [], nextCursor: nil)
+    return SearchPage(total: number, hits: [], nextCursor: nil, ageMilliseconds: ageMilliseconds)
   }
 }
 
@@ -38,7 +39,7 @@ struct CachedSearchTests {
     var configuration = CachedSearch.Configuration()
     change(&configuration)
     let clock = clock
-    return CachedSearch(index, configuration, metrics: MetricsRegistry()) { clock.now }
+    return CachedSearch(index, configuration, metrics: MetricsRegistry(), now: { clock.now })
   }
 
   @Test("An answer is kept for a second")
@@ -104,5 +105,36 @@ struct CachedSearchTests {
     await #expect(throws: SearchError.self) { try await search.search(SearchQuery(terms: "c")) }
     index.isHeld = false
     _ = try await (first, second)
+  }
+
+  @Test("Who waits too long is told so, or gets the old answer")
+  func deadlines() async throws {
+    let search = make {
+      $0.deadlineMilliseconds = 30
+      $0.patienceMilliseconds = 10
+    }
+    let query = SearchQuery(terms: "mahler")
+    _ = try await search.search(query)
+    index.isHeld = true
+    clock.now += 2_000
+    // One after the other, while the same question is under way all the time.
+    for _ in 0..<3 {
+      let old = try await search.search(query)
+      #expect(old.page.total == 1 && old.ageMilliseconds == 2_000 && old.isStale)
+      await #expect(throws: SearchError.self) { try await search.search(SearchQuery(terms: "brahms")) }
+    }
+    #expect(index.searches == 3)
+    index.isHeld = false
+    while search.cached(query) == nil { try await sleep(milliseconds: 1) }
+    #expect(try await search.search(SearchQuery(terms: "brahms")).page.total == 3)
+  }
+
+  @Test("The age of a backend that is behind is added")
+  func age() async throws {
+    let search = make()
+    index.ageMilliseconds = 5_000
+    #expect(try await search.search(SearchQuery(terms: "mahler")).ageMilliseconds == 5_000)
+    clock.now += 400
+    #expect(search.cached(SearchQuery(terms: "mahler"))?.ageMilliseconds == 5_400)
   }
 }

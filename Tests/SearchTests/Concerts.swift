@@ -23,6 +23,13 @@ enum Concerts {
     }
   }
 
+  /// The keys of `demo()`, in its order.
+  static func demoKeys() throws -> [String] {
+    let text = try String(
+      contentsOf: root.appendingPathComponent("deploy/demo/concerts.jsonl"), encoding: .utf8)
+    return try text.split(separator: "\n").map { try JSON(parsing: String($0))["key"]?.string ?? "" }
+  }
+
   /// The whole collection, beside the project where there is one: 18,000. Uncompressed by gzip.
   static let collection: String? = {
     let path =

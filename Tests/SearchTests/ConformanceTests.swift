@@ -45,7 +45,7 @@ struct ConformanceTests {
       page.hits == [
         SearchHit(
           id: 2, name: "Event", location: "Hall", date: -5_000_000_000, available: 10, held: 0, minPrice: 100,
-          maxPrice: 200, currency: "USD", onsaleState: "open")
+          maxPrice: 200, currency: "USD", onsaleState: "open", version: 1)
       ])
   }
 
@@ -115,6 +115,107 @@ struct ConformanceTests {
       document(5, "Oslo evening", at: "Grieg Hall", "Bergen", date: -1),
     ])
     #expect(try await index.find("grieg oslo") == [5, 4])
+  }
+
+  @Test("Words in quotation marks follow each other", arguments: Backend.available)
+  func phrases(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      document(1, "Symphony from the New World"), document(2, "World premiere of a new symphony"),
+      document(3, "New works of the old world"),
+    ])
+    #expect(try await index.find("new world") == [1, 2, 3])
+    #expect(try await index.find("\"new world\"") == [1])
+    #expect(try await index.find("symphony “the new world”") == [1])
+    #expect(try await index.find("\"new world") == [1, 2, 3], "an open one is none yet")
+    #expect(try await index.find("\"premiere of a\" symphony") == [2])
+    #expect(try await index.find("\"world new\"").isEmpty)
+  }
+
+  @Test("Dates are found as people write them", arguments: Backend.available)
+  func dates(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      // 2031-12-07 19:30, 2031-12-08 01:00, which is the evening before in New York, and 2031-05-01 18:00, in UTC.
+      document(1, "Mahler 7", date: 1_954_438_200), document(2, "Mahler", date: 1_954_458_000),
+      document(3, "Brahms", date: 1_935_424_800),
+    ])
+    for terms in ["7 december", "december 7", "dec 7th 2031", "7 Dec 2031", "2031-12-07"] {
+      #expect(try await index.find(terms) == [1, 2], "\(terms)")
+    }
+    #expect(try await index.find("8 december 2031") == [2])
+    #expect(try await index.find("december 2031") == [1, 2])
+    #expect(try await index.find("mahler decem") == [1, 2])
+    #expect(try await index.find("may 2031") == [3])
+    #expect(try await index.find("mahler 7") == [1], "a number alone is no day")
+    #expect(try await index.find("9 december").isEmpty, "and not corrected to another")
+  }
+
+  @Test("Only sections with tickets left count", arguments: Backend.available)
+  func sections(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      document(1, price: 1_000...9_000, open: [("Balcony, left", 3_000), ("Stalls", 9_000)]),
+      document(2, price: 1_000...9_000, open: [("Balcony", 1_000)]),
+      document(3, price: 1_000...9_000, available: 0, held: 2),
+    ])
+    func ids(_ query: SearchQuery) async throws -> [Int] { try await index.search(query).hits.map(\.id) }
+    #expect(try await ids(SearchQuery(section: "balcony")) == [1, 2])
+    #expect(try await ids(SearchQuery(section: "left balc")) == [1])
+    #expect(try await ids(SearchQuery(section: "alcony")) == [])
+    #expect(try await ids(SearchQuery(section: "stalls")) == [1])
+    #expect(try await ids(SearchQuery(maxPrice: 2_000)) == [2, 3], "the cheapest that is left")
+    #expect(try await ids(SearchQuery(maxPrice: 2_000, includeSoldOut: true)) == [1, 2, 3])
+    #expect(try await ids(SearchQuery(maxPrice: 2_000, section: "balcony")) == [2])
+    // The counts move on, and the sections with them.
+    try await index.apply([
+      document(1, price: 1_000...9_000, open: [("Stalls", 9_000)], version: 2),
+      document(2, price: 1_000...9_000, available: 0, held: 1, version: 2),
+    ])
+    #expect(try await ids(SearchQuery(section: "balcony")) == [])
+    #expect(try await ids(SearchQuery(section: "stalls")) == [1])
+  }
+
+  @Test("Hits show where the words are", arguments: Backend.available)
+  func highlights(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      document(
+        1, "Antonín Dvořák: Rusalka", at: "Carnegie Hall",
+        "An opera in three acts, sung in Czech with titles in English. With Renée Fleming and others.")
+    ])
+    func highlights(_ terms: String) async throws -> [SearchHit.Highlight] {
+      try await index.search(SearchQuery(terms: terms)).hits.first?.highlights ?? []
+    }
+    #expect(
+      try await highlights("dvorak carneg") == [
+        .init(.name, ["Antonín ", "Dvořák", ": Rusalka"]), .init(.location, ["", "Carnegie", " Hall"]),
+      ])
+    #expect(
+      try await highlights("fleming rusalka") == [
+        .init(.name, ["Antonín Dvořák: ", "Rusalka"]),
+        .init(.description, ["…with titles in English. With Renée ", "Fleming", " and others."]),
+      ])
+    #expect(try await highlights("dvorka") == [.init(.name, ["Antonín ", "Dvořák", ": Rusalka"])])
+    #expect(try await highlights("") == [])
+  }
+
+  @Test("What may have been meant is suggested", arguments: Backend.available)
+  func suggestions(backend: Backend) async throws {
+    let index = try await backend.make()
+    try await index.apply([
+      document(1, "Beethoven symphony", at: "Carnegie Hall"), document(2, "Beethoven sonata"),
+      document(3, "Beethoven symphony"), document(4, "Dvořák"),
+    ])
+    func suggestions(_ terms: String) async throws -> [String] {
+      try await index.search(SearchQuery(terms: terms)).suggestions
+    }
+    #expect(try await suggestions("beet") == ["beethoven"])
+    #expect(try await suggestions("beethoven s") == ["beethoven symphony", "beethoven sonata"])
+    #expect(try await suggestions("beethovn carnegie") == ["beethoven carnegie"])
+    #expect(try await suggestions("dvor") == ["dvořák"])
+    #expect(try await suggestions("beethoven ") == [])
+    #expect(try await suggestions("xylophone") == [])
   }
 
   @Test("Filters narrow, each and together", arguments: Backend.available)

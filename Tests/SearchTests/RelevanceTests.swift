@@ -58,6 +58,53 @@ struct RelevanceTests {
     #expect(found?.description.lowercased().contains("symphony no. 5") == true)
   }
 
+  /// What must be reached, on average over the judged queries.
+  private static let floors = (recall: 0.95, reciprocalRank: 0.85)
+
+  @Test("The judgements are what stands in the concerts, and enough")
+  func judgements() throws {
+    let judgements = try Judgement.all()
+    #expect(judgements.count >= 100)
+    let keys = try Concerts.demoKeys()
+    let texts = try Concerts.demo().map(Judgement.Text.init)
+    for judgement in judgements {
+      let right = zip(keys, texts).filter { judgement.isRight($0.1) }.map(\.0)
+      #expect(Set(right) == judgement.keys, "\(judgement.typed)")
+    }
+  }
+
+  @Test("Judged queries find the right concerts, and first", arguments: Backend.available)
+  func judged(backend: Backend) async throws {
+    try await judge(backend, try Concerts.demo(), "300 concerts")
+  }
+
+  @Test(
+    "Judged queries find the right concerts among 18,000",
+    .enabled(if: Concerts.collection != nil, "the whole collection of concerts is not there"),
+    arguments: Backend.available)
+  func judgedAll(backend: Backend) async throws {
+    try await judge(backend, try Concerts.all(), "the whole collection")
+  }
+
+  private func judge(_ backend: Backend, _ concerts: [SearchDocument], _ what: String) async throws {
+    let index = try await backend.make()
+    try await index.apply(concerts)
+    let texts = concerts.map { (id: $0.id, text: Judgement.Text($0)) }
+    var quality = Quality()
+    for judgement in try Judgement.all() {
+      let right = Set(texts.filter { judgement.isRight($0.text) }.map(\.id))
+      // Only the demo's concerts have all that was judged.
+      if right.isEmpty { continue }
+      let page = try await index.search(
+        SearchQuery(terms: judgement.typed, includeSoldOut: true, limit: 10))
+      quality.add(judgement.typed, found: page.hits.map(\.id), right: right)
+    }
+    print("relevance of \(backend) on \(what): \(quality.text)")
+    for typed in quality.imperfect { print("  not all right: \(typed)") }
+    #expect(quality.recall >= Self.floors.recall)
+    #expect(quality.reciprocalRank >= Self.floors.reciprocalRank)
+  }
+
   @Test(
     "All backends find the same events in the same order",
     .enabled(if: Backend.available.count > 1, "there is only one backend to test"))
@@ -68,7 +115,10 @@ struct RelevanceTests {
       let index = try await backend.make()
       try await index.apply(concerts)
       var answer: [[Int]] = []
-      for terms in Self.queries.map(\.typed) + ["new york", "hall", "s", "sym", "conducted by mahler", ""] {
+      let typed = try Judgement.all().map(\.typed)
+      for terms in Self.queries.map(\.typed) + typed + [
+        "new york", "hall", "s", "sym", "conducted by mahler", "",
+      ] {
         answer.append(try await index.find(terms))
       }
       answers.append(answer)

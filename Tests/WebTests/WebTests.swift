@@ -37,6 +37,29 @@ struct WebTests {
     #expect(response.body == (await get("/")).body)
   }
 
+  @Test("The page of an event says what it is, as data that nothing can break out of")
+  func description() async {
+    var router = Router()
+    Web(describe: { event in
+      guard event == 7 else { return nil }
+      return Web.Description(
+        name: "Bach & <b>Sons</b>", json: Array(#"{"name":"</script><script>alert(1)</script>"}"#.utf8))
+    }).addRoutes(to: &router)
+    let page = text(await router.respond(to: HTTPRequest(.get, "/event/7")))
+    #expect(page.contains("<title>Bach &amp; &lt;b&gt;Sons&lt;/b&gt; · Onsale</title>"))
+    #expect(
+      all(in: page, after: "<script type=\"application/ld+json\">", before: "<") == [
+        #"{"name":"\u003c/script>\u003cscript>alert(1)\u003c/script>"}"#
+      ])
+    #expect(page.components(startingAfter: "<script").count == 2)
+    let tag = await router.respond(to: HTTPRequest(.get, "/event/7")).header("ETag") ?? ""
+    #expect(
+      await router.respond(to: HTTPRequest(.get, "/event/7", headers: [("If-None-Match", tag)])).status == 304
+    )
+    #expect(await router.respond(to: HTTPRequest(.get, "/event/8")).body == (await get("/")).body)
+    #expect(await router.respond(to: HTTPRequest(.get, "/event/x")).body == (await get("/")).body)
+  }
+
   @Test("The policy allows nothing from elsewhere and nothing inline")
   func policy() async {
     let page = await get("/")

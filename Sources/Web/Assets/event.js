@@ -313,6 +313,8 @@ function describeForMachines(event, signal) {
       validFrom: event.onsale_at ?? undefined,
       availability: `https://schema.org/${sum(event, "available") ? "InStock" : "SoldOut"}` } : undefined,
   }));
+  // What came with the page may be of another event by now.
+  for (const old of document.head.querySelectorAll('script[type="application/ld+json"]')) old.remove();
   document.head.append(script);
   signal.addEventListener("abort", () => script.remove());
 }

@@ -29,6 +29,7 @@ function apiQuery(form) {
   if (to) query.set("to", to);
   const price = Math.round(Number(form.get("max_price")) * 100);
   if (price > 0) query.set("max_price", price);
+  if (form.get("section")) query.set("section", form.get("section"));
   if (form.get("include_sold_out")) query.set("include_sold_out", "true");
   return query;
 }
@@ -43,6 +44,8 @@ export function searchView(context) {
     field("To", { name: "to", type: "date", value: value("to") }),
     field("Highest price", { name: "max_price", type: "number", min: 0, step: "any", inputmode: "decimal",
       value: value("max_price") }),
+    field("Section with tickets left", { name: "section", value: value("section"), autocomplete: "off",
+      maxlength: 100 }),
   ];
   const soldOut = h("input", { type: "checkbox", name: "include_sold_out", value: "1" });
   soldOut.checked = value("include_sold_out") === "1";
@@ -50,6 +53,7 @@ export function searchView(context) {
   const list = h("ul", { class: "results" });
   const more = h("div", { class: "more" });
   const trouble = h("div");
+  const suggestions = h("div", { class: "suggestions", role: "group", "aria-label": "Suggested searches" });
   const filters = h("details", { class: "filters" },
     h("summary", null, icon("forward"), "Filters"),
     h("div", { class: "filter-fields" }, fields.map((each) => each.node),
@@ -88,7 +92,8 @@ export function searchView(context) {
     list.setAttribute("aria-busy", "true");
     try {
       const page = await get(`/api/search?${key}`, { signal });
-      remembered = { key, total: page.total, events: page.events, next: page.next_cursor };
+      remembered = { key, total: page.total, events: page.events, next: page.next_cursor,
+        suggestions: page.suggestions };
       draw(remembered);
     } catch (error) {
       if (!signal.aborted) fail(error);
@@ -101,6 +106,13 @@ export function searchView(context) {
     put(trouble);
     summary.textContent = found.total === 0 ? "No events match" : counted(found.total, "event");
     put(list, found.events.map(result));
+    put(suggestions, found.suggestions?.map((text) => h("button", { class: "button", type: "button",
+      onclick: () => {
+        // With a blank, the last word is no longer taken as unfinished.
+        terms.value = `${text} `;
+        terms.focus();
+        find();
+      } }, text)));
     drawMore(found);
     if (found.total === 0) {
       put(trouble, h("div", { class: "empty" },
@@ -147,19 +159,26 @@ export function searchView(context) {
     title: "Events",
     node: h("div", { class: "search-page" },
       h("h1", { tabindex: "-1" }, "Find your night out"),
-      form, h("section", { "aria-label": "Results" }, summary, trouble, list, more)),
+      form, suggestions, h("section", { "aria-label": "Results" }, summary, trouble, list, more)),
   };
+}
+
+/** A text with the words that were looked for marked, as far as the server says where they are. */
+function marked(pieces, text) {
+  return pieces ? pieces.map((piece, index) => (index % 2 ? h("mark", null, piece) : piece)) : text;
 }
 
 function result(event) {
   const free = availability(event);
+  const found = event.highlights ?? {};
   return h("li", null,
     h("a", { class: "result", href: `/event/${encodeURIComponent(event.id)}` },
       poster(event.name),
       h("div", { class: "result-text" },
         h("p", { class: "result-date" }, `${shortDate(event.date)} · ${timeOfDay(event.date)}`),
-        h("h2", null, event.name),
-        h("p", { class: "result-place" }, event.location),
+        h("h2", null, marked(found.name, event.name)),
+        h("p", { class: "result-place" }, marked(found.location, event.location)),
+        found.description && h("p", { class: "result-excerpt" }, marked(found.description)),
         h("p", { class: "result-foot" },
           h("span", { class: `tag ${free.tone}` }, free.text),
           Number.isInteger(event.min_price) && h("span", { class: "result-price" },

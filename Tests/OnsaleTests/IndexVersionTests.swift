@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Indexer
+@testable import Onsale
 
 @Suite("Index versions")
 struct IndexVersionTests {

@@ -1,31 +1,3 @@
-/// Bitmaps as Redis keeps them: bit i, most significant first.
-enum Bitmap {
-  static func contains(_ bitmap: [UInt8], _ bit: Int) -> Bool {
-    let byte = bit >> 3
-    return byte < bitmap.count && bitmap[byte] & (0x80 >> UInt8(bit & 7)) != 0
-  }
-
-  /// How many bits are set in the ranges.
-  static func count(_ bitmap: [UInt8], in ranges: [ClosedRange<Int>]) -> Int {
-    var count = 0
-    for range in ranges {
-      var bit = range.lowerBound
-      while bit <= range.upperBound {
-        if bit & 7 == 0, bit + 7 <= range.upperBound {
-          let byte = bit >> 3
-          if byte >= bitmap.count { break }
-          count += bitmap[byte].nonzeroBitCount
-          bit += 8
-        } else {
-          if contains(bitmap, bit) { count += 1 }
-          bit += 1
-        }
-      }
-    }
-    return count
-  }
-}
-
 /// Names the content of an answer, so that a client that has it already is not sent it again.
 enum EntityTag {
   /// The same content has the same tag in every process.

@@ -1,0 +1,98 @@
+import Auth
+import EventLoop
+import Foundation
+import JSON
+
+/// Looks at an event all through a rush, as somebody does who only looks around: at its queue, in search, and at its
+/// page. On connections of its own.
+@LoopActor
+final class FreshnessProbe {
+  /// Milliseconds between two looks, and how long one may take.
+  private static let queuePause: UInt64 = 20
+  private static let viewPause: UInt64 = 50
+  private static let timeout = 5_000
+  /// How long the end of the sale may take to be seen, in milliseconds.
+  private static let patience: UInt64 = 10_000
+
+  private let event: Int
+  private let transport: any Transport
+  private let token: String
+  private let searchPath: String
+  private(set) var freshness = Freshness()
+  private var timers: [LoopTimer] = []
+  private var underWay: Set<String> = []
+
+  /// - Parameter transport: for three requests at a time.
+  init(_ venue: Venue, transport: any Transport, tokens: TokenIssuer) {
+    event = venue.event
+    self.transport = transport
+    token = tokens.issue(user: "rush-looker", role: .customer, lifetimeSeconds: 86_400)
+    searchPath = "/api/search?include_sold_out=true&limit=100&terms=\(BoxOffice.encoded(venue.name))"
+  }
+
+  func start() {
+    every(Self.queuePause) { probe in
+      probe.look("/api/event/\(probe.event)/queue") { version in
+        guard let version else { return }
+        probe.freshness.queue(version: version, at: Self.now())
+      } version: {
+        $0["version"]?.integer
+      }
+    }
+    every(Self.viewPause) { probe in
+      probe.look("/api/event/\(probe.event)", { probe.saw(.page, $0) }, version: { $0["version"]?.integer })
+    }
+    every(Self.viewPause) { probe in
+      let event = probe.event
+      probe.look(probe.searchPath, { probe.saw(.search, $0) }) { json in
+        json["events"]?.array?.first { $0["id"]?.integer == event }?["version"]?.integer
+      }
+    }
+  }
+
+  /// Goes on until the last change was seen everywhere, for a while.
+  func finish() async {
+    let end = EventLoop.shared.now + Self.patience
+    while Freshness.View.allCases.contains(where: { freshness.unseen($0) > 0 }), EventLoop.shared.now < end {
+      try? await sleep(milliseconds: Self.viewPause)
+    }
+    for timer in timers { timer.cancel() }
+    while !underWay.isEmpty { try? await sleep(milliseconds: 10) }
+    transport.close()
+  }
+
+  private func saw(_ view: Freshness.View, _ version: Int?) {
+    if let version {
+      freshness.saw(view, version: version, at: Self.now())
+    } else {
+      freshness.failed(view)
+    }
+  }
+
+  private func every(_ pause: UInt64, _ body: @escaping @LoopActor (FreshnessProbe) -> Void) {
+    let timer = LoopTimer()
+    timer.schedule(afterMilliseconds: 0, every: pause) { [weak self] in self.map(body) }
+    timers.append(timer)
+  }
+
+  /// Looks once, unless the last look is still under way.
+  private func look(
+    _ path: String, _ done: @escaping @LoopActor (Int?) -> Void, version: @escaping @LoopActor (JSON) -> Int?
+  ) {
+    guard underWay.insert(path).inserted else { return }
+    let request = BuyerRequest(method: "GET", path: path, token: token, body: "")
+    transport.send(request, timeoutMilliseconds: Self.timeout) { [weak self] response in
+      self?.underWay.remove(path)
+      guard case .answer(200, _, let body) = response, let json = try? JSON(parsing: body) else {
+        return done(nil)
+      }
+      done(version(json))
+    }
+  }
+
+  private static func now() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+  }
+}

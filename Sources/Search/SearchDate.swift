@@ -1,0 +1,110 @@
+/// Dates as words: what is indexed of an event's date, and what a query means by "7 December" or "2031-12-07".
+enum SearchDate {
+  private static let months = [
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
+    "november", "december",
+  ]
+
+  private static let monthNumbers: [String: Int] = {
+    var numbers: [String: Int] = ["sept": 9]
+    for (index, name) in months.enumerated() {
+      numbers[name] = index + 1
+      numbers[String(name.prefix(3))] = index + 1
+    }
+    return numbers
+  }()
+
+  /// Behind these a number is not a day: "symphony 5 march 2031".
+  private static let numbered: Set<String> = [
+    "symphony", "concerto", "sonata", "quartet", "quintet", "trio", "suite", "act", "no", "nr", "op", "opus",
+    "k", "kv", "bwv", "d", "hob",
+  ]
+
+  /// Words of a date: its day, its month, its year.
+  ///
+  /// What a venue's clock says is not known. East of the Atlantic an evening is the same day in UTC; in America it
+  /// is the next one, so early hours are found under the day before too.
+  /// - Parameter seconds: Unix seconds.
+  static func words(_ seconds: Int) -> [String] {
+    let here = words(ofDay: day(seconds))
+    let america = words(ofDay: day(seconds - 8 * 3_600))
+    return here == america ? here : here + america
+  }
+
+  private static func day(_ seconds: Int) -> Int {
+    seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
+  }
+
+  private static func words(ofDay day: Int) -> [String] {
+    // Days since 1970 by the civil calendar, whose years begin in March so that the leap day is the last.
+    let shifted = day + 719_468
+    let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+    let ofEra = shifted - era * 146_097
+    let yearOfEra = (ofEra - ofEra / 1_460 + ofEra / 36_524 - ofEra / 146_096) / 365
+    let ofYear = ofEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let part = (5 * ofYear + 2) / 153
+    let date = ofYear - (153 * part + 2) / 5 + 1
+    let month = part < 10 ? part + 3 : part - 9
+    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+    return [dayWord(month, date), months[month - 1], String(year)]
+  }
+
+  /// The day and month in one word, which nobody types and no spelling is near.
+  private static func dayWord(_ month: Int, _ date: Int) -> String {
+    "d" + (month < 10 ? "0" : "") + String(month) + (date < 10 ? "0" : "") + String(date)
+  }
+
+  /// A query's words as terms, with dates in place of the words that make them up.
+  static func terms(_ words: [String]) -> [SearchTerm] {
+    var terms: [SearchTerm] = []
+    var index = 0
+    while index < words.count {
+      let (found, length) = date(words, index)
+      terms += found
+      index += length
+    }
+    return terms
+  }
+
+  /// The terms that begin at `index`, and how many words they take.
+  private static func date(_ words: [String], _ index: Int) -> ([SearchTerm], Int) {
+    let word = words[index]
+    func next(_ offset: Int) -> String? { index + offset < words.count ? words[index + offset] : nil }
+    func term(_ typed: String, _ word: String) -> SearchTerm {
+      var term = SearchTerm(typed)
+      term.alternatives = [word]
+      return term
+    }
+    // 2031-12-07
+    if year(word) != nil, let second = next(1), let third = next(2), second.count == 2, third.count == 2,
+      let month = Int(second), (1...12).contains(month), let date = dayOfMonth(third)
+    {
+      return ([term("\(second) \(third)", dayWord(month, date)), SearchTerm(word)], 3)
+    }
+    // December 7, and December 2031
+    if let month = monthNumbers[word], let second = next(1) {
+      if let date = dayOfMonth(second) { return ([term("\(word) \(second)", dayWord(month, date))], 2) }
+      if year(second) != nil { return ([term(word, months[month - 1]), SearchTerm(second)], 2) }
+    }
+    // 7 December
+    let isNumbered = index > 0 && numbered.contains(words[index - 1])
+    if !isNumbered, let date = dayOfMonth(word), let second = next(1), let month = monthNumbers[second] {
+      return ([term("\(word) \(second)", dayWord(month, date))], 2)
+    }
+    return ([SearchTerm(word)], 1)
+  }
+
+  private static func year(_ word: String) -> Int? {
+    word.utf8.count == 4 ? Int(word).flatMap { (1_800...2_199).contains($0) ? $0 : nil } : nil
+  }
+
+  /// `7`, `07` or `7th`.
+  private static func dayOfMonth(_ word: String) -> Int? {
+    var digits = Substring(word)
+    for ending in ["st", "nd", "rd", "th"] where digits.hasSuffix(ending) { digits = digits.dropLast(2) }
+    guard (1...2).contains(digits.utf8.count), let day = Int(digits), (1...31).contains(day) else {
+      return nil
+    }
+    return day
+  }
+}

@@ -1,0 +1,43 @@
+"""An OpenSearch of a test's own, where one can be started."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+import requests
+
+from stack import ROOT, alive, free_port, until
+
+PROGRAM = os.environ.get("ONSALE_TEST_OPENSEARCH", ROOT.parent / "shared/opensearch/start")
+
+
+class OpenSearch:
+    def __init__(self, directory):
+        if not os.access(PROGRAM, os.X_OK) or not shutil.which("java"):
+            pytest.skip("there is no OpenSearch to start: ONSALE_TEST_OPENSEARCH names a program that does")
+        self.directory = directory
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        with open(self.directory / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [PROGRAM, self.directory / "data", str(self.port)], stdout=log, stderr=log, start_new_session=True
+            )
+        until(self.answers, 120, "OpenSearch")
+
+    def answers(self):
+        try:
+            return requests.get(f"{self.url}/_cluster/health", timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    def kill(self):
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            until(lambda: not alive(self.process.pid), what="the end of OpenSearch")
+            self.process = None
