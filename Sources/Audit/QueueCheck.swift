@@ -9,7 +9,7 @@ extension QueueEvidence {
     for position in 1..<max(2, tail + 1) where position <= tail {
       checkPlace(position, id, &found)
     }
-    for (owned, bought, example) in isArchived ? [] : miscounted {
+    for (owned, bought, example) in isArchived ? [] : miscounted(sales) {
       found.add(
         Finding(
           .ownedMiscounted, event: id, generation: generation, position: example,

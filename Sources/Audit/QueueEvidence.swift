@@ -159,13 +159,20 @@ package struct QueueEvidence: Sendable {
 
   func isLinked(_ position: Int) -> Bool { linked[position] }
 
-  /// Users whose number of tickets is not what their records say.
-  var miscounted: [(owned: Int, bought: Int, example: Int?)] {
-    var wrong: [(owned: Int, bought: Int, example: Int?)] = []
-    for (user, count) in bought where owned[user] != count {
-      wrong.append((owned[user] ?? 0, count, told.keys.first { users[$0] == user }))
+  /// Users whose number of tickets is not what their records say, and what they bought, or were about to buy, when Redis
+  /// lost the queue.
+  func miscounted(_ sales: Sales) -> [(owned: Int, bought: Int, example: Int?)] {
+    var before: [UInt64: Int] = [:]
+    for (key, purchase) in sales.purchases where key.generation < generation {
+      before[Self.hash(UserKey(purchase.user).text), default: 0] += purchase.tickets.count
     }
-    for (user, count) in owned where bought[user] == nil { wrong.append((count, 0, nil)) }
+    var wrong: [(owned: Int, bought: Int, example: Int?)] = []
+    for user in Set(bought.keys).union(owned.keys) {
+      let owned = owned[user] ?? 0, bought = bought[user] ?? 0
+      if owned < bought || owned > bought + before[user, default: 0] {
+        wrong.append((owned, bought, told.keys.first { users[$0] == user }))
+      }
+    }
     return wrong
   }
 

@@ -25,6 +25,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case reserveCommit = "reserve.commit"
   case reserveTick = "reserve.tick"
   case reserveLocks = "reserve.locks"
+  case reserveForsake = "reserve.forsake"
   case reserveArchive = "reserve.archive"
 
   case confirmTake = "confirm.take"

@@ -131,6 +131,7 @@ package final class EventWatch {
   /// Grows whenever something that was read before may be outdated.
   fileprivate var trust = 0
   fileprivate var readAt: UInt64 = 0
+  private var isDistrusted = false
   fileprivate var lastUse: UInt64 = 0
   fileprivate var reading: Task<Void, any Error>?
   fileprivate var waiters: [Int: [Waiter]] = [:]
@@ -170,6 +171,9 @@ package final class EventWatch {
       forget()
       return
     }
+    // After a new connection what Redis says counts, even if it says less than before.
+    if isDistrusted { self.document = nil }
+    isDistrusted = false
     adopt(document)
     self.cancelled.formUnion(cancelled)
   }
@@ -183,6 +187,10 @@ package final class EventWatch {
   }
 
   private func adopt(_ new: QueueDocument) {
+    if new.isLost {
+      document = nil
+      return forget()
+    }
     // Published documents and read ones come over different connections: never go back.
     if let document, document.generation == new.generation, new.version < document.version { return }
     let old = document
@@ -205,6 +213,7 @@ package final class EventWatch {
     trust += 1
     readAt = 0
     records = [:]
+    isDistrusted = true
     wakeAll()
   }
 

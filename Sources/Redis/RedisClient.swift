@@ -37,7 +37,8 @@ package final class RedisClient {
   private var awaitingReady: [(deadline: UInt64, answer: UnsafeContinuation<Bool, Never>)] = []
   /// Since when there has been no usable connection.
   private var awaySince: UInt64 = 0
-  private var readySince: UInt64 = 0
+  /// When the present connection became usable, on the loop's clock; tells connections apart.
+  package private(set) var readySince: UInt64 = 0
   private var lastFailure = "not connected yet"
   private(set) var backoff = Backoff(firstMilliseconds: 50, limitMilliseconds: 2000)
   private let ticker = LoopTimer()

@@ -21,6 +21,9 @@ package struct QueueDocument: Sendable, Equatable {
   package var version: Int
   package var message: String
 
+  /// An older copy of itself, which Redis came back with: as good as none.
+  package var isLost: Bool { state == "lost" }
+
   static let fields = [
     "generation", "state", "head", "tail", "free", "held", "sold", "granted_per_second", "sold_out_up_to",
     "closed_up_to", "sold_out", "version", "decided_up_to", "message",

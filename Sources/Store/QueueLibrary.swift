@@ -6,7 +6,7 @@ import Onsale
 /// Keys of an event, all with its partition's hash tag so that they live in one slot (`P` is `{p3}:`, `E` the
 /// event's prefix `{p3}:42:`):
 ///
-///     E m        hash    state, generation, head, tail, counts and settings of the event
+///     E m        hash    state (`lost`: an older copy of itself, to be removed), generation, head, tail, counts and settings of the event
 ///     E q        stream  who waits; an entry's id is its position; it leaves when it is decided
 ///     E u:<xx>   hashes  user key → "<live position>:<tickets owned>:<places left behind>", in small buckets; zeros
 ///                        at the end are left out
@@ -154,7 +154,7 @@ package enum QueueLibrary {
       local v = redis.call('HMGET', m, 'state', 'generation', 'tail', 'head', 'queue_limit', 'per_user_limit',
         'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle')
       local state, generation, tail, head = v[1], v[2], tonumber(v[3]), tonumber(v[4])
-      if not state then return {'missing'} end
+      if not state or state == 'lost' then return {'missing'} end
       local named = args[5] ~= '' and p .. 'i:' .. args[5]
       if named then
         local seen = redis.call('GET', named)
@@ -170,7 +170,10 @@ package enum QueueLibrary {
         local r = get_record(p, live)
         if not r or r.state == 'B' then live = 0 end
       end
-      if live > 0 then return {'again', live, head, generation} end
+      if live > 0 then
+        if named then redis.call('SET', named, live .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
+        return {'again', live, head, generation}
+      end
       if state ~= 'open' and state ~= 'paused' then return {state == 'closed' and 'closed' or 'not_open'} end
       if v[7] == '1' then return {'sold_out'} end
       if owned + quantity > tonumber(v[6]) then return {'limit', owned, v[6]} end
@@ -345,7 +348,10 @@ package enum QueueLibrary {
     end
 
     -- A place of an earlier life of the queue says nothing about this one.
-    local function is_generation(m, generation) return redis.call('HGET', m, 'generation') == generation end
+    local function is_generation(m, generation)
+      local v = redis.call('HMGET', m, 'generation', 'state')
+      return v[1] == generation and v[2] ~= 'lost'
+    end
 
     -- Cards that may be tried for one hold: whoever tests stolen ones finds a slower place.
     local MAX_TRIES = ATTEMPTS
@@ -478,6 +484,8 @@ package enum QueueLibrary {
         redis.call('HSET', m, 'generation', args[1], 'head', 0, 'tail', 0, 'free', 0, 'held', 0, 'sold', 0,
           'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'decided_up_to', 0, 'version', 0, 'idle', 0)
         redis.call('HDEL', settings, event(m))
+      elseif redis.call('HGET', m, 'state') == 'lost' then
+        return {'missing'}
       end
       redis.call('SADD', partition(m) .. 'events', event(m))
       if tonumber(args[8]) < tonumber(redis.call('HGET', settings, event(m)) or '0') then
@@ -575,8 +583,27 @@ package enum QueueLibrary {
       return {'ok', unpack(v)}
     end
 
+    -- KEYS m; ARGV generation. Redis came back with an older state of this queue: positions that were given out would be
+    -- given out again. It ends here; its owner removes it, and a new one begins. What is under payment stays claimed.
+    local function forsake(keys, args)
+      local m = keys[1]
+      if not is_generation(m, args[1]) then return {'moved'} end
+      local p = prefix(m)
+      redis.call('HSET', m, 'state', 'lost')
+      for _, pos in ipairs(redis.call('ZRANGE', p .. 'x', 0, -1)) do
+        local r = get_record(p, pos)
+        if r then unlock(p, pos, r.tickets) end
+      end
+      redis.call('UNLINK', p .. 'q', p .. 'x')
+      redis.call('HINCRBY', m, 'version', 1)
+      wake_owner(m)
+      announce(m, {})
+      return {'ok'}
+    end
+
     local function is_removable(m, epoch, generation)
-      return is_owner(m, epoch) and is_generation(m, generation) and redis.call('HGET', m, 'state') == 'closed'
+      local v = redis.call('HMGET', m, 'generation', 'state')
+      return is_owner(m, epoch) and v[1] == generation and (v[2] == 'closed' or v[2] == 'lost')
         and redis.call('ZCARD', prefix(m) .. 'x') == 0
     end
 
@@ -653,6 +680,7 @@ package enum QueueLibrary {
     keeps_going('onsale_publish_map', publish_map)
     keeps_going('onsale_confirm', confirm)
     keeps_going('onsale_finish', finish)
+    keeps_going('onsale_forsake', forsake)
     keeps_going('onsale_cancel', cancel)
     keeps_going('onsale_configure', configure)
     keeps_going('onsale_archivable', archivable)

@@ -8,6 +8,7 @@ package import Redis
 @LoopActor
 package final class QueueStore {
   package let redis: RedisClient
+  private let lines = LineMemory()
 
   package init(_ redis: RedisClient) { self.redis = redis }
 
@@ -89,7 +90,17 @@ package final class QueueStore {
       ])
     func integer(_ index: Int) -> Int { values.indices.contains(index) ? Self.number(values[index]) : 0 }
     switch values[0].text {
-    case "queued": return .inLine(position: integer(1), head: integer(2), generation: integer(3), isNew: true)
+    case "queued":
+      let position = integer(1), generation = integer(3)
+      guard
+        lines.gaveOut(
+          event: event, generation: generation, position: position, connection: redis.readySince)
+      else {
+        // Given out twice: the line is an older copy of itself.
+        try await forsake(event: event, generation: generation)
+        throw StoreError(.noQueue, "event \(event)")
+      }
+      return .inLine(position: position, head: integer(2), generation: generation, isNew: true)
     case "again": return .inLine(position: integer(1), head: integer(2), generation: integer(3), isNew: false)
     case "not_open": return .notOpen
     case "closed": return .closed
@@ -148,7 +159,8 @@ package final class QueueStore {
   package func document(event: Int) async throws -> QueueDocument? {
     let answer = try await redis.command(
       ["HMGET", .text(EventKeys(event).meta)] + QueueDocument.fields.map { .text($0) })
-    return QueueDocument(values: (answer.array ?? []).map { $0.text ?? "" })
+    let document = QueueDocument(values: (answer.array ?? []).map { $0.text ?? "" })
+    return document?.isLost == true ? nil : document
   }
 
   /// The record of a request, or `nil` if it was not decided by itself.
@@ -272,6 +284,11 @@ package final class QueueStore {
 
   private static func fence(_ epoch: Int, _ load: Int?) -> RedisArgument {
     load.map { .text("\(epoch):\($0)") } ?? .integer(epoch)
+  }
+
+  /// Ends a queue that is an older copy of itself. Harmless to repeat, and where it was made anew since.
+  package func forsake(event: Int, generation: Int) async throws {
+    _ = try await call("onsale_forsake", event, [.integer(generation)])
   }
 
   package func publishMap(

@@ -49,6 +49,16 @@ package final class SeatStore {
       sections: sections, tickets: tickets, sold: sold, claimed: claimed, version: tickets.last?.id ?? 0)
   }
 
+  /// The highest position of a queue's life that ever reached payment; 0 for none.
+  package func lastPaidPosition(event: Int, generation: Int) async throws -> Int {
+    let rows = try await postgres.query(
+      """
+      SELECT coalesce(max(position), 0) AS position FROM purchase
+      WHERE event_id = \(event) AND generation = \(generation)
+      """)
+    return try rows.first?.int("position") ?? 0
+  }
+
   package struct Check: Sendable {
     package let ticketVersion: Int
     /// How many claims were asked for, and how many of them are still those of payments under way.

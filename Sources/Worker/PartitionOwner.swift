@@ -11,6 +11,7 @@ final class PartitionOwner {
   private let queue: QueueStore
   private let seats: SeatStore
   private let archive: QueueArchive
+  private let memory: LineMemory
   private let logger: Logger
   private var lanes: [Int: (lane: ReserveLane, task: Task<Void, Never>)] = [:]
   /// A newer owner was met: this one must go.
@@ -19,7 +20,7 @@ final class PartitionOwner {
 
   init(
     partition: Partition, epoch: Int, queue: QueueStore, seats: SeatStore, archive: QueueArchive,
-    logger: Logger,
+    memory: LineMemory, logger: Logger,
     onReplaced: @escaping @LoopActor () -> Void
   ) {
     self.partition = partition
@@ -27,6 +28,7 @@ final class PartitionOwner {
     self.queue = queue
     self.seats = seats
     self.archive = archive
+    self.memory = memory
     self.logger = logger
     self.onReplaced = onReplaced
   }
@@ -39,7 +41,8 @@ final class PartitionOwner {
 
   private func start(_ event: Int) {
     let lane = ReserveLane(
-      event: event, epoch: epoch, queue: queue, seats: seats, archive: archive, logger: logger)
+      event: event, epoch: epoch, queue: queue, seats: seats, archive: archive, memory: memory,
+      logger: logger)
     // Owned by this object: `stop` cancels and awaits it.
     let task = Task { @LoopActor [weak self] in
       let end = await lane.run()

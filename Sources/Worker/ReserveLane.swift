@@ -35,6 +35,7 @@ final class ReserveLane {
   private let queue: QueueStore
   private let seats: SeatStore
   private let archive: QueueArchive
+  private let memory: LineMemory
   private let logger: Logger
   private let grants = MetricsRegistry.shared.counter(
     "onsale_grants_total", "Requests that were granted seats")
@@ -42,6 +43,8 @@ final class ReserveLane {
     "onsale_decisions_total", "Requests decided by the reserve lane")
   private let batches = MetricsRegistry.shared.histogram(
     "onsale_reserve_batch_size", "Decisions written down by one call", buckets: Histogram.sizes)
+  private let lost = MetricsRegistry.shared.counter(
+    "onsale_queues_lost_total", "Queues that Redis came back with an older state of")
   private let waiting: Gauge
 
   private let bell = Bell()
@@ -50,6 +53,7 @@ final class ReserveLane {
   private var state = ""
   private var pace = GrantPace(rate: nil)
   private var speed = GrantSpeed()
+  private var generation = 0
   private var tail = 0
   private var isSoldOut = false
   private var isIdle = false
@@ -74,13 +78,15 @@ final class ReserveLane {
   private struct Counts: Equatable { let head, free, held, sold: Int }
 
   init(
-    event: Int, epoch: Int, queue: QueueStore, seats: SeatStore, archive: QueueArchive, logger: Logger
+    event: Int, epoch: Int, queue: QueueStore, seats: SeatStore, archive: QueueArchive, memory: LineMemory,
+    logger: Logger
   ) {
     self.event = event
     self.epoch = epoch
     self.queue = queue
     self.seats = seats
     self.archive = archive
+    self.memory = memory
     self.logger = logger.with(["event.id": event, "partition.epoch": epoch])
     waiting = MetricsRegistry.shared.gauge(
       "onsale_waiting", "Requests in line", labels: [("event", String(event))])
@@ -124,6 +130,11 @@ final class ReserveLane {
     let loaded = try await Faults.crossing(.reserveLoad) {
       try await queue.load(event: event, epoch: epoch, load: loadNumber)
     }
+    if try await isOlderCopy(loaded) {
+      try await remove(loaded)
+      throw StoreError(.noQueue, "event \(event)")
+    }
+    generation = loaded.generation
     // After the holds were read: a ticket sold in between is then held or sold here, never free.
     let inventory = try await Faults.crossing(.reserveSeats) { try await seats.inventory(event: event) }
     orphanedClaims = Set(inventory.claimed).subtracting(loaded.heldTickets)
@@ -165,6 +176,34 @@ final class ReserveLane {
         "seats.free": map.counts.free, "seats.held": map.counts.held, "seats.sold": map.counts.sold,
         "queue.head": loaded.head,
       ])
+  }
+
+  /// Whether Redis has lost what it had said before, about this queue at least.
+  private func isOlderCopy(_ loaded: QueueStore.LoadedQueue) async throws -> Bool {
+    if loaded.state == "lost" { return true }
+    let isKnown = memory.note(event: event, generation: loaded.generation, tail: loaded.tail)
+    let paid = try await Faults.crossing(.reserveSeats) {
+      try await seats.lastPaidPosition(event: event, generation: loaded.generation)
+    }
+    return !isKnown || paid > loaded.tail
+  }
+
+  /// Makes room for a new life of the queue, which the calendar begins. What was sold stays sold; whoever was in line is
+  /// told that the place is lost.
+  private func remove(_ loaded: QueueStore.LoadedQueue) async throws {
+    logger.error(
+      "Redis came back with an older state of the queue: it begins anew", ["queue.tail": loaded.tail])
+    if loaded.state != "lost" {
+      lost.increment()
+      try await Faults.crossing(.reserveForsake) {
+        try await queue.forsake(event: event, generation: loaded.generation)
+      }
+    }
+    try await Faults.crossing(.reserveForsake) {
+      try await queue.remove(
+        event: event, epoch: epoch, generation: loaded.generation, tail: loaded.tail)
+    }
+    memory.forget(event: event)
   }
 
   private func serve() async throws {
@@ -296,6 +335,7 @@ final class ReserveLane {
       settingsVersion = tick.version
       state = tick.state
       tail = tick.tail
+      if state == "lost" || !memory.note(event: event, generation: generation, tail: tail) { throw Reload() }
       pace.setRate(tick.rate)
       more = tick.expired.count >= Self.expiryLimit
     }

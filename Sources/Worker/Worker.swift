@@ -65,13 +65,15 @@ package final class Worker: Service {
       patience: patience, logger: logger)
     relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
     calendar = EventCalendar(events: stores.events, queue: stores.queue, logger: logger)
+    // The worker's, not an owner's: a Redis that went back has other owners, too.
+    let memory = LineMemory()
     leases = PartitionLeases(
       worker: identity, queue: stores.queue, epochs: stores.epochs, patience: patience, logger: logger
     ) {
       partition, epoch, onReplaced in
       PartitionOwner(
         partition: partition, epoch: epoch, queue: stores.queue, seats: stores.seats, archive: stores.archive,
-        logger: logger.with(["partition": partition.number]), onReplaced: onReplaced)
+        memory: memory, logger: logger.with(["partition": partition.number]), onReplaced: onReplaced)
     }
     let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })
     let confirmWakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.confirmWakes, $0) })

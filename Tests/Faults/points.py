@@ -39,6 +39,8 @@ class Course:
     sells_on = False
     buyers = 12
     plans = None
+    # Redis comes back with less than it had on purpose.
+    loses = False
 
     def __init__(self, case):
         self.case = case
@@ -107,7 +109,7 @@ class PointRun:
             stack.start("worker-b", "worker")
         verdict = Verdict()
         for each in self.sales:
-            verdict.add(judge(each))
+            verdict.add(judge(each, lost=course.loses))
         return verdict
 
     # --- The process with the fault ---
@@ -201,6 +203,21 @@ class StrayLock(Course):
 
     def opened(self, sale):
         sale.stack.redis.client.set(f"{sale.prefix}l:1", 99_999, px=4_000)
+
+
+class OlderCopy(Course):
+    """The line is shorter than it was, as after a failover to a replica that lagged."""
+
+    plans = ("buy", "pay")
+    sells_on = True
+    loses = True
+
+    def again(self, sale):
+        client = sale.stack.redis.client
+        if int(client.hget(f"{sale.prefix}m", "tail") or 0) > 4:
+            client.hincrby(f"{sale.prefix}m", "tail", -3)
+            # A stream takes no id below its last one; that of an older copy is lower, too.
+            client.delete(f"{sale.prefix}q")
 
 
 class Closing(Course):
@@ -383,6 +400,7 @@ COURSES = {
     "reserve.commit": Batches,
     "reserve.tick": Batches,
     "reserve.locks": StrayLock,
+    "reserve.forsake": OlderCopy,
     "reserve.archive": Closing,
     "confirm.take": Confirm,
     "confirm.take_over": Confirm,

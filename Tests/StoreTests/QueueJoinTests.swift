@@ -125,6 +125,24 @@ struct QueueJoinTests {
     try await it.join("eve")
   }
 
+  @Test("A position that is given out a second time ends the line")
+  func positionGivenTwice() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    for name in ["ann", "bob", "eve"] { try await it.join(name) }
+    try it.server.stopAndForget()
+    while it.redis.isReady { try await sleep(milliseconds: 1) }
+    try it.server.start()
+    try await it.redis.waitUntilReady(milliseconds: 60_000)
+    // What a replica that lagged would say: the same life of the queue, from before.
+    try await it.configure { _ in }
+    let error = await #expect(throws: StoreError.self) { try await it.enqueue("joe") }
+    #expect(error?.code == .noQueue)
+    #expect(try await it.queue.document(event: it.event) == nil)
+    let next = await #expect(throws: StoreError.self) { try await it.enqueue("jim") }
+    #expect(next?.code == .noQueue)
+  }
+
   @Test("Tickets bought before count against the limit; after the end one may ask again, at the back")
   func askingAgain() async throws {
     let it = try await QueueFixture()

@@ -5,10 +5,11 @@ import Onsale
 import Payments
 import Postgres
 import Redis
-import Store
 import TestServers
 import Testing
 import Worker
+
+@testable import Store
 
 /// One event on sale in a database of its own and the tests' Redis, with workers in this process and a provider
 /// that the test controls.
@@ -143,6 +144,15 @@ final class Sale {
     -> QueueStore.ConfirmAnswer
   {
     try await queue.confirm(event: event, generation: 1, position: position, user: user, method: method)
+  }
+
+  /// Makes the line as short as it was when `tail` people had come.
+  func rewind(to tail: Int) async throws {
+    _ = try await redis.command([
+      "HSET", .text(EventKeys(event).meta), "tail", .integer(tail), "head", .integer(tail),
+    ])
+    // A stream never takes an id below its last one: a copy's last one is lower, too.
+    _ = try await redis.command(["DEL", .text(EventKeys(event).queue)])
   }
 
   func soldTickets() async throws -> [Int] {

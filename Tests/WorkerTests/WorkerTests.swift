@@ -247,6 +247,47 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("A line that is shorter than what was paid begins a new life, and what was sold stays sold")
+  func olderCopy() async throws {
+    let sale = try await Sale(tickets: 10)
+    let first = try await sale.startWorker()
+    for name in ["ann", "bob", "eve"] {
+      try await sale.wait(for: .purchased, try await sale.join(name, 2, method: "pm_card_visa"))
+    }
+    await first.stop()
+    // A copy of before bob came, as a replica that lagged would have it.
+    try await sale.rewind(to: 1)
+    let joe = try await sale.join("joe", method: "pm_card_visa")
+    #expect(joe == 2)
+    try await sale.startWorker()
+    try await sale.eventually("a new life of the queue") {
+      try await sale.queue.document(event: sale.event)?.generation == 2
+    }
+    let again = try await sale.join("joe", method: "pm_card_visa")
+    #expect(again == 1)
+    try await sale.wait(for: .purchased, again)
+    // The limit of four a user holds over both lives.
+    let limited = try await sale.queue.enqueue(
+      event: sale.event, user: "bob", seats: RequestedSeats(quantity: 3), method: nil)
+    #expect(limited == .limitExceeded(owned: 2, limit: 4))
+    #expect(try await sale.soldTickets().count == 7)
+    #expect(sale.provider.payments.count == 4)
+    await sale.end()
+  }
+
+  @Test("A worker notices that the line went back while it served it")
+  func wentBack() async throws {
+    let sale = try await Sale(tickets: 10)
+    try await sale.startWorker()
+    for n in 1...5 { try await sale.wait(for: .reserved, try await sale.join("user\(n)")) }
+    try await sale.rewind(to: 3)
+    try await sale.eventually("a new life of the queue") {
+      try await sale.queue.document(event: sale.event)?.generation == 2
+    }
+    try await sale.wait(for: .reserved, try await sale.join("user5", 4))
+    await sale.end()
+  }
+
   @Test("An owner that was replaced can write nothing any more")
   func staleEpoch() async throws {
     let sale = try await Sale(tickets: 1)

@@ -1,0 +1,52 @@
+package import EventLoop
+
+/// How far each line was, as far as this process has seen: positions are given out once, so a line that is shorter than
+/// before is an older copy of itself, which Redis came back with after it had lost its last writes.
+@LoopActor
+package final class LineMemory {
+  /// Events remembered; beyond it all are forgotten, which only delays what is noticed.
+  private static let limit = 50_000
+
+  private struct Line {
+    let generation: Int
+    var position: Int
+    var connection: UInt64
+  }
+
+  private var lines: [Int: Line] = [:]
+
+  package nonisolated init() {}
+
+  /// Notes the end of a line as it was read. - Returns: false if it had been longer before, in the same life of the queue.
+  package func note(event: Int, generation: Int, tail: Int) -> Bool {
+    if let known = lines[event], known.generation == generation, known.position > tail { return false }
+    keep(Line(generation: generation, position: tail, connection: 0), event)
+    return true
+  }
+
+  /// Notes a position that was given out just now.
+  /// - Parameter connection: tells connections to Redis apart. Over one of them answers come in order, and Redis does not
+  ///   go back; so only the first position of a new one says anything.
+  /// - Returns: false if it, or a later one, had been given out before.
+  package func gaveOut(event: Int, generation: Int, position: Int, connection: UInt64) -> Bool {
+    if var known = lines[event], known.generation == generation {
+      if known.connection != connection && position <= known.position {
+        forget(event: event)
+        return false
+      }
+      known.position = max(known.position, position)
+      known.connection = connection
+      lines[event] = known
+    } else {
+      keep(Line(generation: generation, position: position, connection: connection), event)
+    }
+    return true
+  }
+
+  package func forget(event: Int) { lines[event] = nil }
+
+  private func keep(_ line: Line, _ event: Int) {
+    if lines.count >= Self.limit { lines = [:] }
+    lines[event] = line
+  }
+}
