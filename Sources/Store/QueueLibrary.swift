@@ -31,7 +31,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 3
+  package static let version = 4
 
   package static let source = #"""
     #!lua name=onsale
