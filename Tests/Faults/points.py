@@ -214,8 +214,12 @@ class OlderCopy(Course):
 
     def again(self, sale):
         client = sale.stack.redis.client
-        if int(client.hget(f"{sale.prefix}m", "tail") or 0) > 4:
-            client.hincrby(f"{sale.prefix}m", "tail", -3)
+        if int(client.hget(f"{sale.prefix}m", "head") or 0) == 0:
+            return
+        # The owner looks at the line once a second at least, and so has seen it.
+        time.sleep(1.2)
+        if client.xlen(f"{sale.prefix}q") == 0:
+            client.hset(f"{sale.prefix}m", "tail", 0)
             # A stream takes no id below its last one; that of an older copy is lower, too.
             client.delete(f"{sale.prefix}q")
 
