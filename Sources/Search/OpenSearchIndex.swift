@@ -10,7 +10,7 @@ import Onsale
 /// Everybody uses an alias; the index behind it is replaced by a rebuild. Words come prepared by `SearchText`,
 /// so the analysers of the cluster, and its scores, play no part: hits are the same as PostgreSQL's.
 @LoopActor
-package final class OpenSearchIndex: SearchIndex {
+package final class OpenSearchIndex: SpellingSearch {
   package nonisolated let name = "opensearch"
 
   /// Documents in one bulk request.
@@ -91,20 +91,9 @@ package final class OpenSearchIndex: SearchIndex {
 
   // MARK: Searching
 
-  package func search(_ query: SearchQuery) async throws -> SearchPage {
-    let cursor = query.cursor.flatMap(SearchCursor.init)
-    let terms = SearchText.terms(query.terms, atMost: Limits.searchWords)
-    if cursor?.isCorrected != true {
-      let page = try await page(query, terms, cursor, isCorrected: false)
-      if page.total > 0 || terms.isEmpty { return page }
-    }
-    guard let corrected = try await corrected(terms, all: !query.hasFilters) else {
-      return SearchPage(total: 0, hits: [], nextCursor: nil)
-    }
-    return try await page(query, corrected, cursor, isCorrected: true)
-  }
+  package func search(_ query: SearchQuery) async throws -> SearchPage { try await find(query) }
 
-  private func page(
+  func page(
     _ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?, isCorrected: Bool
   ) async throws -> SearchPage {
     // What is in quotation marks may be what was mistyped.
@@ -139,7 +128,7 @@ package final class OpenSearchIndex: SearchIndex {
 
   /// The terms with near words in place of those that the index does not have. Where it has them all, and `all`
   /// is set, near words beside each of them. `nil` where nothing is near.
-  private func corrected(_ terms: [SearchTerm], all: Bool) async throws -> [SearchTerm]? {
+  func corrected(_ terms: [SearchTerm], all: Bool) async throws -> [SearchTerm]? {
     let answer = try await client.call("POST", "/\(alias)/_search", OpenSearchRequest.spelling(terms))
     let isKnown = terms.indices.map { index in
       (answer.body["aggregations"]?["t\(index)"]?["doc_count"]?.integer ?? 0) > 0

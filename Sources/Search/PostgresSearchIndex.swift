@@ -10,7 +10,7 @@ package import Postgres
 /// Counts change many times a second during a sale and texts hardly ever, so they live in different tables:
 /// an update of counts touches one narrow row and no text index.
 @LoopActor
-package final class PostgresSearchIndex: SearchIndex {
+package final class PostgresSearchIndex: SpellingSearch {
   package nonisolated let name = "postgresql"
 
   /// Texts prepared by another version of this program are prepared anew when they are written.
@@ -97,20 +97,7 @@ package final class PostgresSearchIndex: SearchIndex {
     }
   }
 
-  private func find(_ query: SearchQuery) async throws -> SearchPage {
-    let cursor = query.cursor.flatMap(SearchCursor.init)
-    let terms = SearchText.terms(query.terms, atMost: Limits.searchWords)
-    if cursor?.isCorrected != true {
-      let page = try await page(query, terms, cursor, isCorrected: false)
-      if page.total > 0 || terms.isEmpty { return page }
-    }
-    guard let corrected = try await corrected(terms, all: !query.hasFilters) else {
-      return SearchPage(total: 0, hits: [], nextCursor: nil)
-    }
-    return try await page(query, corrected, cursor, isCorrected: true)
-  }
-
-  private func page(
+  func page(
     _ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?, isCorrected: Bool
   ) async throws -> SearchPage {
     // What is in quotation marks may be what was mistyped.
@@ -138,7 +125,7 @@ package final class PostgresSearchIndex: SearchIndex {
   }
 
   /// `nil` where no other spelling is near.
-  private func corrected(_ terms: [SearchTerm], all: Bool) async throws -> [SearchTerm]? {
+  func corrected(_ terms: [SearchTerm], all: Bool) async throws -> [SearchTerm]? {
     let typed = terms.map(\.typed)
     let unfinished = terms.last?.isPrefix == true ? typed.last : nil
     let rows = try await reader.query(

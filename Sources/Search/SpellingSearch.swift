@@ -1,0 +1,28 @@
+import EventLoop
+import Onsale
+
+/// How both backends search: the words as they were typed, and only if they find nothing, as they may have been meant.
+/// A cursor remembers which of both its pages are of.
+@LoopActor
+protocol SpellingSearch: SearchIndex {
+  func page(
+    _ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?, isCorrected: Bool
+  ) async throws -> SearchPage
+  /// The words that the index has, nearest to these; `nil` if there are none.
+  func corrected(_ terms: [SearchTerm], all: Bool) async throws -> [SearchTerm]?
+}
+
+extension SpellingSearch {
+  func find(_ query: SearchQuery) async throws -> SearchPage {
+    let cursor = query.cursor.flatMap(SearchCursor.init)
+    let terms = SearchText.terms(query.terms, atMost: Limits.searchWords)
+    if cursor?.isCorrected != true {
+      let page = try await page(query, terms, cursor, isCorrected: false)
+      if page.total > 0 || terms.isEmpty { return page }
+    }
+    guard let corrected = try await corrected(terms, all: !query.hasFilters) else {
+      return SearchPage(total: 0, hits: [], nextCursor: nil)
+    }
+    return try await page(query, corrected, cursor, isCorrected: true)
+  }
+}
