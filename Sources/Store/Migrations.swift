@@ -221,5 +221,10 @@ package struct Migrations {
     ALTER TABLE event ADD highest_per_user_limit int NOT NULL DEFAULT 0;
     COMMENT ON COLUMN event.highest_per_user_limit IS 'before per_user_limit was last changed: what was bought then may';
     """,
+    """
+    -- Apart from the event, whose row operators change: whoever claims locks the row here, and would keep them waiting.
+    CREATE TABLE queue_life (event_id bigint PRIMARY KEY, generation int NOT NULL);
+    COMMENT ON TABLE queue_life IS 'the life that an event''s queue has: of earlier ones no purchase begins any more';
+    """,
   ]
 }

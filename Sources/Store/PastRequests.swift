@@ -41,10 +41,20 @@ package final class PastRequests {
       }
       return RequestStatus(position: key.position, document: document)
     }
-    let rows = try await postgres.query("SELECT generation FROM event WHERE id = \(key.event)")
-    // The queue was begun anew since, because Redis lost it: this place is gone.
-    guard let row = rows.first, try row.int("generation") > key.generation else { return nil }
-    return RequestStatus(state: .rejected, reason: "queue_lost")
+    return try await isLost(key) ? RequestStatus(state: .rejected, reason: "queue_lost") : nil
+  }
+
+  /// Whether the queue was begun anew since, because Redis lost it, and nothing is or will be bought for this place.
+  /// Both in one look: a purchase that is not there when the new life is can never begin.
+  private func isLost(_ key: PurchaseStore.Key) async throws -> Bool {
+    let rows = try await postgres.query(
+      """
+      SELECT 1 FROM queue_life l
+      WHERE l.event_id = \(key.event) AND l.generation > \(key.generation)
+        AND NOT EXISTS (SELECT 1 FROM purchase p WHERE p.event_id = \(key.event)
+          AND p.generation = \(key.generation) AND p.position = \(key.position) AND p.state IN ('paying', 'sold'))
+      """)
+    return !rows.isEmpty
   }
 
   package func confirmAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.ConfirmAnswer

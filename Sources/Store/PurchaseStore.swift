@@ -84,13 +84,19 @@ package final class PurchaseStore {
   ///
   /// A request that has an intent keeps it, unless that was declined and this is a later attempt. A ticket
   /// that another live purchase claimed stays there: the answer then has `ownsItsTickets` false.
-  /// - Returns: the standing after the call, in order; `nil` for an unknown event.
+  /// Of a life of the queue that has ended (`SeatStore.begin`) no purchase begins, and no further attempt.
+  /// - Returns: the standing after the call, in order; `nil` where nothing was bought before and nothing can be now:
+  ///   the event is unknown, or its queue was lost.
   package func claim(_ group: [QueueStore.Confirmation]) async throws -> [Standing?] {
     let events = group.map(\.event), generations = group.map(\.generation), positions = group.map(\.position)
     let attempts = group.map(\.attempt)
     let tickets = group.map { "{" + $0.tickets.map(String.init).joined(separator: ",") + "}" }
     let results = try await postgres.transaction([
       """
+      -- Locked, so that it does not end between this look and the commit. Whoever waited sees what it is then.
+      WITH life AS MATERIALIZED (
+        SELECT event_id, generation FROM queue_life WHERE event_id = ANY (\(events)::bigint[]) FOR SHARE
+      )
       INSERT INTO purchase
         (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
       SELECT DISTINCT ON (i.event, i.generation, i.position) i.event, i.generation, i.position, i.user_id, 'paying',
@@ -99,6 +105,7 @@ package final class PurchaseStore {
         \(attempts)::int[], \(tickets)::text[], \(group.map(\.amount))::bigint[], \(group.map(\.method))::text[])
         AS i (event, generation, position, user_id, try, tickets, amount, method)
       JOIN event e ON e.id = i.event
+      WHERE NOT EXISTS (SELECT 1 FROM life l WHERE l.event_id = i.event AND l.generation > i.generation)
       ORDER BY i.event, i.generation, i.position, i.try DESC
       ON CONFLICT (event_id, generation, position) DO UPDATE
       SET stalls = 0, try = excluded.try, method = excluded.method, state = 'paying', payment_id = NULL, reason = NULL,

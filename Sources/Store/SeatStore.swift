@@ -49,6 +49,22 @@ package final class SeatStore {
       sections: sections, tickets: tickets, sold: sold, claimed: claimed, version: tickets.last?.id ?? 0)
   }
 
+  /// Notes the life that the event's queue has, before anything of it is sold: of earlier ones no purchase begins from
+  /// now on, so that whoever is told that a place was lost is not sold to afterwards.
+  /// - Returns: false, and changes nothing, where a later life has begun.
+  package func begin(event: Int, generation: Int) async throws -> Bool {
+    // Asked first: to write, even what is there, waits for those who are claiming.
+    let rows = try await postgres.query("SELECT generation FROM queue_life WHERE event_id = \(event)")
+    if let life = try rows.first?.int("generation"), life >= generation { return life == generation }
+    _ = try await postgres.query(
+      """
+      INSERT INTO queue_life AS l (event_id, generation) VALUES (\(event), \(generation))
+      ON CONFLICT (event_id) DO UPDATE SET generation = excluded.generation
+      WHERE l.generation < excluded.generation
+      """)
+    return true
+  }
+
   /// The highest position of a queue's life that ever reached payment; 0 for none.
   package func lastPaidPosition(event: Int, generation: Int) async throws -> Int {
     let rows = try await postgres.query(

@@ -12,10 +12,10 @@ enum ConfirmStep: Equatable {
   /// A later attempt of the same buyer is under way: this entry is history.
   case forget
 
-  /// - Parameter standing: after the intent was written; `nil` if PostgreSQL does not know the event.
+  /// - Parameter standing: after the intent was written; `nil` if none could be, as the queue was lost since.
   init(attempt: Int, standing: PurchaseStore.Standing?) {
     guard let standing else {
-      self = .tell(.lost, reason: "unknown_event")
+      self = .tell(.lost, reason: "queue_lost")
       return
     }
     switch standing.state {

@@ -135,7 +135,8 @@ final class ReserveLane {
       throw StoreError(.noQueue, "event \(event)")
     }
     generation = loaded.generation
-    // After the holds were read: a ticket sold in between is then held or sold here, never free.
+    // After the holds were read: a ticket sold in between is then held or sold here, never free. And after the life was
+    // noted: what earlier ones have claimed is there, and they claim nothing more.
     let inventory = try await Faults.crossing(.reserveSeats) { try await seats.inventory(event: event) }
     orphanedClaims = Set(inventory.claimed).subtracting(loaded.heldTickets)
     var map = SeatMap(
@@ -185,7 +186,10 @@ final class ReserveLane {
     let paid = try await Faults.crossing(.reserveSeats) {
       try await seats.lastPaidPosition(event: event, generation: loaded.generation)
     }
-    return !isKnown || paid > loaded.tail
+    if !isKnown || paid > loaded.tail { return true }
+    return try await Faults.crossing(.reserveSeats) {
+      try await !seats.begin(event: event, generation: loaded.generation)
+    }
   }
 
   /// Makes room for a new life of the queue, which the calendar begins. What was sold stays sold; whoever was in line is

@@ -1,4 +1,5 @@
 import EventLoop
+import Onsale
 import Postgres
 import Testing
 
@@ -263,6 +264,69 @@ struct PurchaseStoreTests {
     #expect(found.first?.user == "user 1")
     #expect(found.first?.entryID == nil)
     #expect(try await stalled().isEmpty)
+  }
+
+  @Test("Of a life of the queue that has ended no purchase begins, and those that began are not told lost")
+  func endedLife() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres), seats = SeatStore(it.postgres), past = PastRequests(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    func state(_ position: Int) async throws -> RequestState? {
+      try await past.status(.init(event: event, generation: 1, position: position))?.state
+    }
+    #expect(try await seats.begin(event: event, generation: 1))
+    let known = confirmation(event, 1, [1]), declined = confirmation(event, 2, [2])
+    let late = confirmation(event, 3, [3])
+    _ = try await store.claim([known, declined])
+    _ = try await store.settle([settlement(declined, .declined)])
+    _ = try await it.postgres.query("UPDATE event SET generation = 2 WHERE id = \(event)")
+    // Redis is empty, and no new line is there yet: nobody is told anything that may turn out otherwise.
+    #expect(try await state(3) == nil)
+    #expect(try await seats.begin(event: event, generation: 2))
+    #expect(try await !seats.begin(event: event, generation: 1))
+    #expect(try await state(1) == .confirming)
+    #expect(try await state(2) == .rejected)
+    #expect(try await state(3) == .rejected)
+    let again = confirmation(event, 2, [2], attempt: 2), first = confirmation(event, 1, [3], generation: 2)
+    let standings = try await store.claim([known, again, late, first])
+    #expect(standings.map { $0?.state } == [.paying, .declined, nil, .paying])
+    #expect(standings[3]?.ownsItsTickets == true)
+    #expect(try await store.settle([settlement(known, .sold)])[0]?.state == .sold)
+    #expect(try await state(1) == .purchased)
+    #expect(try await state(3) == .rejected)
+  }
+
+  @Test(
+    "Purchases and the end of their line at once: each is sold to or told that the place is lost, never both")
+  func endOfLifeRace() async throws {
+    let it = try await DatabaseFixture(connections: 8)
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres), seats = SeatStore(it.postgres), past = PastRequests(it.postgres)
+    let event = try await it.makeEvent(tickets: 200)
+    #expect(try await seats.begin(event: event, generation: 1))
+    let claims = (0..<20).map { group in
+      Task {
+        try await store.claim((1...10).map { confirmation(event, group * 10 + $0, [group * 10 + $0]) })
+      }
+    }
+    let asks = (0..<4).map { first in
+      Task {
+        var lost: [Int] = []
+        for position in stride(from: first + 1, through: 200, by: 4) {
+          let status = try await past.status(.init(event: event, generation: 1, position: position))
+          if status?.reason == "queue_lost" { lost.append(position) }
+        }
+        return lost
+      }
+    }
+    #expect(try await seats.begin(event: event, generation: 2))
+    for claim in claims { _ = try await claim.value }
+    for ask in asks {
+      for position in try await ask.value {
+        #expect(try await store.find(.init(event: event, generation: 1, position: position)) == nil)
+      }
+    }
   }
 
   @Test("Epochs of a partition only grow, whoever asks")

@@ -288,6 +288,26 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("Whoever was told that the place was lost is not sold to, should an old payment turn up")
+  func lateConfirmation() async throws {
+    let sale = try await Sale(tickets: 10)
+    try await sale.startWorker()
+    let position = try await sale.join("ann")
+    try await sale.wait(for: .reserved, position)
+    try await sale.loseRedis()
+    let past = PastRequests(sale.postgres),
+      key = PurchaseStore.Key(
+        event: sale.event, generation: 1, position: position)
+    try await sale.eventually("ann is told") { try await past.status(key)?.reason == "queue_lost" }
+    try await sale.replayConfirmation(position, "ann", tickets: [1], generation: 1)
+    try await sale.wait(for: .purchased, try await sale.join("bob", 4, method: "pm_card_visa"))
+    try await sale.eventually("the old payment has left its lane") { try await sale.confirmations() == 0 }
+    #expect(sale.provider.payments.count == 1)
+    #expect(try await sale.soldTickets().count == 4)
+    #expect(try await past.status(key)?.reason == "queue_lost")
+    await sale.end()
+  }
+
   @Test("An owner that was replaced can write nothing any more")
   func staleEpoch() async throws {
     let sale = try await Sale(tickets: 1)
