@@ -24,6 +24,7 @@ import Onsale
 ///     P lease    string  the owner's name, with a TTL
 ///     P epoch    string  the owner's fencing number
 ///     {workers}  zset    workers alive, by when that ends
+///     {workers}:library  string  held by whoever loads this library, with a TTL
 ///
 /// Channels: `P n` what notifiers must learn, `P w` events whose owner has something to do, `P k` confirmations.
 ///
@@ -32,6 +33,8 @@ package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
   package static let version = 4
+
+  package static let lock = "{workers}:library"
 
   package static let source = #"""
     #!lua name=onsale

@@ -15,12 +15,41 @@ package final class QueueStore {
   /// Loads the function library when the server has none or an older version of it, and makes the consumer
   /// groups. For `RedisClient`'s `prepare`, so that a Redis that came back empty is usable again at once.
   package static func prepare(_ redis: RedisClient) async throws {
-    let version = try? await redis.command(["FCALL_RO", "onsale_version", "0"]).integer
-    if version ?? 0 < QueueLibrary.version {
-      _ = try await redis.command(["FUNCTION", "LOAD", "REPLACE", .text(QueueLibrary.source)])
-    }
+    try await loadLibrary(redis)
     // Also with the functions there: `FLUSHALL` leaves those.
     for partition in Partition.all { try await makeGroup(partition, redis) }
+  }
+
+  private static let libraryLockMilliseconds = 5_000
+  private static let libraryTries = 200
+
+  /// Looking and loading are two calls, and an older version must not come between those of a newer one: whoever loads
+  /// holds a lock meanwhile, which ends by itself when its holder is killed.
+  private static func loadLibrary(_ redis: RedisClient) async throws {
+    let name = "\(UInt64.random(in: .min ... .max))"
+    for _ in 0..<libraryTries {
+      if await libraryVersion(redis) >= QueueLibrary.version { return }
+      let locked = try await redis.command([
+        "SET", .text(QueueLibrary.lock), .text(name), "NX", "PX", .integer(libraryLockMilliseconds),
+      ])
+      if locked == .null {
+        try await sleep(milliseconds: 50)
+        continue
+      }
+      if await libraryVersion(redis) < QueueLibrary.version {
+        _ = try await redis.command(["FUNCTION", "LOAD", "REPLACE", .text(QueueLibrary.source)])
+      }
+      // One that has run out, and is somebody else's by now, stays.
+      if try await redis.command(["GET", .text(QueueLibrary.lock)]).text == name {
+        _ = try await redis.command(["DEL", .text(QueueLibrary.lock)])
+      }
+      return
+    }
+    throw StoreError(.unexpectedAnswer, "the function library is locked")
+  }
+
+  private static func libraryVersion(_ redis: RedisClient) async -> Int {
+    (try? await redis.command(["FCALL_RO", "onsale_version", "0"]).integer) ?? 0
   }
 
   private static func hasGroup(_ partition: Partition, _ redis: RedisClient) async -> Bool {
@@ -485,7 +514,22 @@ package final class QueueStore {
         "XREADGROUP", "GROUP", "workers", .text(worker), "COUNT", .integer(limit), "STREAMS",
         .text(partition.confirmations), ">",
       ])
-    return Self.confirmations(answer.array?.first?.array?.last)
+    return try await handOver(Self.confirmations(answer.array?.first?.array?.last), from: partition)
+  }
+
+  /// Brings entries that are in another partition's lane than their event's to the right one: only there are they ended.
+  /// Killed in between, one is in both lanes, which is harmless.
+  /// - Returns: the others.
+  private func handOver(_ taken: [Confirmation], from partition: Partition) async throws -> [Confirmation] {
+    for stray in taken where Partition(of: stray.event) != partition {
+      guard let id = stray.entryID else { continue }
+      let home = Partition(of: stray.event)
+      _ = try await redis.command(["XADD", .text(home.confirmations), "*"] + Self.entry(stray))
+      _ = try await redis.command(["XACK", .text(partition.confirmations), "workers", .text(id)])
+      _ = try await redis.command(["XDEL", .text(partition.confirmations), .text(id)])
+      _ = try await redis.command(["PUBLISH", .text(home.confirmWakes), ""])
+    }
+    return taken.filter { Partition(of: $0.event) == partition }
   }
 
   /// Takes over confirmations that a worker has had for longer than `idleMilliseconds`.
@@ -500,7 +544,7 @@ package final class QueueStore {
         "COUNT", .integer(limit),
       ])
     guard let parts = answer.array, parts.count >= 2 else { return [] }
-    return Self.confirmations(parts[1])
+    return try await handOver(Self.confirmations(parts[1]), from: partition)
   }
 
   /// Says that `worker` is still at these entries, so that nobody takes them over.
@@ -540,14 +584,9 @@ package final class QueueStore {
   package func bury(_ confirmation: Confirmation, reason: String) async throws {
     guard let id = confirmation.entryID else { return }
     let partition = Partition(of: confirmation.event)
-    _ = try await redis.command([
-      "XADD", .text(partition.deadLetters), "MAXLEN", "~", "100000", "*", "e", .integer(confirmation.event),
-      "g",
-      .integer(confirmation.generation), "p", .integer(confirmation.position), "t",
-      .integer(confirmation.attempt),
-      "k", .text(Self.text(confirmation.tickets)), "a", .integer(confirmation.amount), "m",
-      .text(confirmation.method), "u", .text(confirmation.user), "reason", .text(reason),
-    ])
+    _ = try await redis.command(
+      ["XADD", .text(partition.deadLetters), "MAXLEN", "~", "100000", "*"] + Self.entry(confirmation)
+        + ["reason", .text(reason)])
     _ = try await redis.command(["XACK", .text(partition.confirmations), "workers", .text(id)])
     _ = try await redis.command(["XDEL", .text(partition.confirmations), .text(id)])
   }
@@ -642,6 +681,17 @@ package final class QueueStore {
         attempt: fields["t"].flatMap { Int($0) } ?? 0, tickets: tickets(fields["k"] ?? ""),
         amount: fields["a"].flatMap { Int($0) } ?? 0, method: fields["m"] ?? "", user: fields["u"] ?? "")
     }
+  }
+
+  /// What `confirmations` reads.
+  private static func entry(_ confirmation: Confirmation) -> [RedisArgument] {
+    [
+      "e", .integer(confirmation.event), "g", .integer(confirmation.generation), "p",
+      .integer(confirmation.position), "t", .integer(confirmation.attempt), "k",
+      .text(text(confirmation.tickets)), "a", .integer(confirmation.amount), "m", .text(confirmation.method),
+      "u",
+      .text(confirmation.user),
+    ]
   }
 
   private static func fields(_ list: [RedisValue]) -> [String: String] {

@@ -315,6 +315,23 @@ struct QueueDecisionTests {
     #expect(try await it.queue.liveEvents(it.partition) == [42])
   }
 
+  @Test("A program waits for another one that is loading the library, and looks again")
+  func libraryLock() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let newer = QueueLibrary.source.replacing(
+      "callback=function() return \(QueueLibrary.version) end", with: "callback=function() return 999 end")
+    _ = try await it.redis.command(["FUNCTION", "FLUSH"])
+    _ = try await it.redis.command(["SET", .text(QueueLibrary.lock), "another", "PX", "60000"])
+    let older = Task { try await QueueStore.prepare(it.redis) }
+    try await sleep(milliseconds: 100)
+    _ = try await it.redis.command(["FUNCTION", "LOAD", "REPLACE", .text(newer)])
+    try await older.value
+    #expect(try await it.redis.command(["FCALL", "onsale_version", "0"]).integer == 999)
+    _ = try await it.redis.command(["FUNCTION", "LOAD", "REPLACE", .text(QueueLibrary.source)])
+    _ = try await it.redis.command(["DEL", .text(QueueLibrary.lock)])
+  }
+
   @Test("An older program leaves a newer library alone; a lost one is loaded again")
   func libraryVersions() async throws {
     let it = try await QueueFixture()

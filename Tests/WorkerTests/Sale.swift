@@ -159,9 +159,12 @@ final class Sale {
   func loseRedis() async throws { _ = try await redis.command(["FLUSHALL"]) }
 
   /// Puts a payment into the lane, as a worker would have it that took it from Redis before that was lost.
-  func replayConfirmation(_ position: Int, _ user: String, tickets: [Int], generation: Int) async throws {
+  func replayConfirmation(
+    _ position: Int, _ user: String, tickets: [Int], generation: Int, lane: Partition? = nil
+  ) async throws {
     _ = try await redis.command([
-      "XADD", .text(Partition(of: event).confirmations), "*", "e", .integer(event), "g", .integer(generation),
+      "XADD", .text((lane ?? Partition(of: event)).confirmations), "*", "e", .integer(event), "g",
+      .integer(generation),
       "p",
       .integer(position), "t", "1", "k", .text(tickets.map(String.init).joined(separator: ",")), "a",
       .integer(1000 * tickets.count), "m", "pm_card_visa", "u", .text(user),
@@ -169,8 +172,8 @@ final class Sale {
   }
 
   /// How many payments are in the lane.
-  func confirmations() async throws -> Int? {
-    try await redis.command(["XLEN", .text(Partition(of: event).confirmations)]).integer
+  func confirmations(_ lane: Partition? = nil) async throws -> Int? {
+    try await redis.command(["XLEN", .text((lane ?? Partition(of: event)).confirmations)]).integer
   }
 
   func soldTickets() async throws -> [Int] {

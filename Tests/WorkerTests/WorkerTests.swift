@@ -308,6 +308,26 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("A payment in another partition's lane is brought to its own, and ends there")
+  func strayConfirmation() async throws {
+    let sale = try await Sale(tickets: 10)
+    let stray = Partition(number: (sale.event + 1) % Partition.count)
+    try await sale.startWorker()
+    let position = try await sale.join("ann")
+    let held = try await sale.wait(for: .reserved, position)
+    try await sale.replayConfirmation(
+      position, "ann", tickets: try #require(held).tickets, generation: 1, lane: stray)
+    try await sale.eventually("the stray lane is empty") {
+      try await sale.confirmations(stray) == 0
+    }
+    try await sale.eventually("it is paid") { try await sale.soldTickets() == held?.tickets }
+    try await sale.eventually("its own lane is empty") { try await sale.confirmations() == 0 }
+    #expect(try await sale.queue.deadLetters(stray, limit: 1).isEmpty)
+    #expect(try await sale.queue.deadLetters(Partition(of: sale.event), limit: 1).isEmpty)
+    #expect(sale.provider.payments.count == 1)
+    await sale.end()
+  }
+
   @Test("An owner that was replaced can write nothing any more")
   func staleEpoch() async throws {
     let sale = try await Sale(tickets: 1)
