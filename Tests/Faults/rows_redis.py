@@ -140,8 +140,9 @@ def seat_sold_again(stack, rng, while_paying):
 def failover_to_a_replica_that_lags(bench, rng):
     """A replica that missed the last second is promoted: places may be lost, no seat is sold twice.
 
-    Judged by sales and money alone. Nothing tells yet that the line went back: a place that was lost may be given
-    out again under the same name, and its first owner be told what became of the second.
+    Judged by sales and money alone. That the line went back is noticed by a worker that had read more of it, and by a
+    server whose own next place is not a later one. Places between are given out again under the same name, and their
+    first owners are told what became of the second.
     """
     stack = bench.new_stack()
     primary = stack.redis
