@@ -15,13 +15,14 @@ package struct Authenticator {
     guard let header = request.header("Authorization") else {
       throw Problem(401, "unauthorized", "This needs a bearer token in the Authorization header.")
     }
-    let scheme = header.prefix { $0 != " " }
-    let token = header[scheme.endIndex...].drop { $0 == " " }
-    guard scheme.lowercased() == "bearer", !token.isEmpty else {
+    let space = UInt8(ascii: " ")
+    let scheme = header.utf8.prefix { $0 != space }
+    let token = header.utf8[scheme.endIndex...].drop { $0 == space }
+    guard Substring(scheme).lowercased() == "bearer", !token.isEmpty else {
       throw Problem(401, "unauthorized", "The Authorization header must be `Bearer` and a token.")
     }
     do throws(AuthError) {
-      return try verifier.verify(String(token))
+      return try verifier.verify(String(Substring(token)))
     } catch {
       throw problem(for: error)
     }

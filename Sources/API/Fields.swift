@@ -14,7 +14,7 @@ package struct Fields: Sendable {
   /// - Throws: 415 for a body of another type, 400 `invalid_json` for one that is not a JSON object.
   @LoopActor
   package init(body request: HTTPRequest) throws(Problem) {
-    if let type = request.header("Content-Type") {
+    if let type = request.header("Content-Type"), type != "application/json" {
       let type = type.prefix { $0 != ";" }.lowercased().filter { $0 != " " }
       guard type == "application/json" || type.hasSuffix("+json") || type.isEmpty else {
         throw Problem(415, "unsupported_media_type", "The body must be application/json.")

@@ -44,25 +44,21 @@ package struct RequestIDCoder: Sendable {
   /// `nil` for anything that `encode` did not write with the same secret.
   package func decode(_ text: String) -> RequestID? {
     var text = text
-    guard text.utf8.count == Self.textLength,
-      let bytes = text.withUTF8({ Sodium.bytes(base64: $0) }), bytes.count == Self.length
+    guard text.utf8.count == Self.textLength, let bytes = text.withUTF8({ Base64URL.decode($0) }),
+      Sodium.endsInHash(bytes, key: key, length: Self.macLength), bytes[0] == Self.version
     else { return nil }
-    let said = Array(bytes[..<(Self.length - Self.macLength)])
-    let mac = Array(bytes[said.count...])
-    guard Sodium.equal(mac, Sodium.hash(said, key: key, length: Self.macLength)), said[0] == Self.version
-    else { return nil }
-    return RequestID(
-      event: Self.integer(said[1..<9]), generation: Self.integer(said[9..<13]),
-      position: Self.integer(said[13..<21]))
+    return bytes.withUnsafeBytes { bytes in
+      RequestID(
+        event: Int(truncatingIfNeeded: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt64.self))),
+        generation: Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 9, as: UInt32.self))),
+        position: Int(
+          truncatingIfNeeded: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 13, as: UInt64.self))))
+    }
   }
 
   private static func append(_ value: UInt64, _ count: Int, to bytes: inout [UInt8]) {
     for shift in stride(from: (count - 1) * 8, through: 0, by: -8) {
       bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(shift)))
     }
-  }
-
-  private static func integer(_ bytes: ArraySlice<UInt8>) -> Int {
-    Int(truncatingIfNeeded: bytes.reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
   }
 }

@@ -22,14 +22,42 @@ enum Sodium {
     hash(Array(label.utf8), key: hash(Array(secret.utf8), length: 32), length: 32)
   }
 
-  static func hmacSHA256(_ bytes: UnsafeBufferPointer<UInt8>, key: [UInt8]) -> [UInt8] {
+  /// Whether `bytes` end in the keyed hash of what comes before, found in a time that does not depend on where they
+  /// differ.
+  static func endsInHash(_ bytes: [UInt8], key: [UInt8], length: Int) -> Bool {
     start()
-    var state = crypto_auth_hmacsha256_state()
-    crypto_auth_hmacsha256_init(&state, key, key.count)
-    crypto_auth_hmacsha256_update(&state, bytes.baseAddress, UInt64(bytes.count))
-    var out = [UInt8](repeating: 0, count: 32)
-    crypto_auth_hmacsha256_final(&state, &out)
-    return out
+    return bytes.withUnsafeBufferPointer { bytes in
+      guard let first = bytes.baseAddress, bytes.count >= length else { return false }
+      let count = bytes.count - length
+      return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: length) { hash in
+        guard let hash = hash.baseAddress else { return false }
+        _ = crypto_generichash(hash, length, first, UInt64(count), key, key.count)
+        return sodium_memcmp(hash, first + count, length) == 0
+      }
+    }
+  }
+
+  /// A key of HMAC-SHA256, with the part of the work done that is the same for every message.
+  struct HMACKey: Sendable {
+    static let length = 32
+    private let prepared: crypto_auth_hmacsha256_state
+
+    init(_ key: [UInt8]) {
+      Sodium.start()
+      var state = crypto_auth_hmacsha256_state()
+      crypto_auth_hmacsha256_init(&state, key, key.count)
+      prepared = state
+    }
+
+    func mac(_ message: ArraySlice<UInt8>) -> [UInt8] {
+      var state = prepared
+      message.withUnsafeBufferPointer { message in
+        _ = crypto_auth_hmacsha256_update(&state, message.baseAddress, UInt64(message.count))
+      }
+      var out = [UInt8](repeating: 0, count: Self.length)
+      crypto_auth_hmacsha256_final(&state, &out)
+      return out
+    }
   }
 
   /// Equality in a time that does not depend on where they differ.
@@ -50,20 +78,5 @@ enum Sodium {
     var out = [CChar](repeating: 0, count: size)
     sodium_bin2base64(&out, size, bytes, bytes.count, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
     return String(decoding: out.dropLast().lazy.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  }
-
-  /// `nil` for anything but canonical URL-safe base64 without padding.
-  static func bytes(base64 text: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
-    guard let start = text.baseAddress else { return [] }
-    var out = [UInt8](repeating: 0, count: text.count / 4 * 3 + 3)
-    var count = 0
-    // Without an `end` pointer libsodium refuses trailing characters by itself.
-    let status = start.withMemoryRebound(to: CChar.self, capacity: text.count) { start in
-      sodium_base642bin(
-        &out, out.count, start, text.count, nil, &count, nil, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
-    }
-    guard status == 0 else { return nil }
-    out.removeLast(out.count - count)
-    return out
   }
 }

@@ -5,12 +5,12 @@ import JSON
 package struct TokenIssuer: Sendable {
   private static let header = Sodium.base64(Array(#"{"alg":"HS256","typ":"JWT"}"#.utf8))
 
-  private let key: [UInt8]
+  private let key: Sodium.HMACKey
 
   /// - Throws: `AuthError.configuration` for a secret shorter than `TokenVerifier.minimumSecretBytes`.
   package init(secret: String) throws(AuthError) {
     try TokenVerifier.check(secret: secret)
-    key = Array(secret.utf8)
+    key = Sodium.HMACKey(Array(secret.utf8))
   }
 
   /// A token that is valid from `now` (seconds since 1970, by default this moment) for `lifetimeSeconds`.
@@ -21,8 +21,8 @@ package struct TokenIssuer: Sendable {
       "sub": .string(user), "role": .string(role.rawValue), "iat": .integer(now),
       "exp": .integer(now + lifetimeSeconds),
     ]
-    var signed = Self.header + "." + Sodium.base64(claims.serialized())
-    let mac = signed.withUTF8 { Sodium.hmacSHA256($0, key: key) }
+    let signed = Self.header + "." + Sodium.base64(claims.serialized())
+    let mac = key.mac(Array(signed.utf8)[...])
     return signed + "." + Sodium.base64(mac)
   }
 }

@@ -19,12 +19,14 @@ package final class TokenVerifier {
   package nonisolated static let leewaySeconds = 5
   package nonisolated static let maximumUserCharacters = 128
 
-  private let secret: [UInt8]?
+  private let secret: Sodium.HMACKey?
   private var keys: KeySet?
   private let issuer: String?
   private let audience: String?
   private let now: @LoopActor () -> Int
   private var remembered: RememberedTokens
+  /// The last header that was read: an issuer writes the same one into all of its tokens.
+  private var lastHeader: (text: [UInt8], header: JSON)?
 
   /// - Parameters:
   ///   - secret: for HS256; at least 32 bytes.
@@ -42,7 +44,7 @@ package final class TokenVerifier {
     if secret == nil, jwks == nil {
       throw AuthError(.configuration, "neither a secret nor a JWK set is configured")
     }
-    self.secret = secret.map { Array($0.utf8) }
+    self.secret = secret.map { Sodium.HMACKey(Array($0.utf8)) }
     var keys: KeySet?
     if let jwks { keys = try KeySet(jwks) }
     self.keys = keys
@@ -79,10 +81,11 @@ package final class TokenVerifier {
   }
 
   private func verifyAnew(_ token: String, now: Int) throws(AuthError) -> Claims {
-    let parts = token.utf8.split(separator: UInt8(ascii: "."), maxSplits: 3, omittingEmptySubsequences: false)
-    guard parts.count == 3, let header = Self.object(parts[0]) else {
-      throw AuthError(.malformed, "not a signed token in compact form")
-    }
+    let bytes = Array(token.utf8)
+    let dot = UInt8(ascii: ".")
+    guard let first = bytes.firstIndex(of: dot), let second = bytes[(first + 1)...].firstIndex(of: dot),
+      !bytes[(second + 1)...].contains(dot), let header = header(bytes[..<first])
+    else { throw AuthError(.malformed, "not a signed token in compact form") }
     if header["crit"] != nil || header["b64"] != nil {
       throw AuthError(.algorithm, "critical header members are not supported")
     }
@@ -90,11 +93,10 @@ package final class TokenVerifier {
     switch algorithm {
     case "HS256":
       guard let secret else { throw AuthError(.algorithm, "`alg` is not accepted") }
-      let signed = token[..<parts[1].endIndex]
-      guard let mac = Self.bytes(parts[2]) else {
+      guard let mac = Base64URL.decode(bytes[(second + 1)...]) else {
         throw AuthError(.malformed, "the signature is not base64url")
       }
-      guard Sodium.equal(mac, Self.mac(signed, key: secret)) else {
+      guard Sodium.equal(mac, secret.mac(bytes[..<second])) else {
         throw AuthError(.signature, "the signature does not match")
       }
     case "RS256", "ES256", "EdDSA":
@@ -104,7 +106,7 @@ package final class TokenVerifier {
     default:
       throw AuthError(.algorithm, "`alg` is not accepted")
     }
-    guard let payload = Self.object(parts[1]) else {
+    guard let payload = Self.object(bytes[(first + 1)..<second]) else {
       throw AuthError(.malformed, "the payload is not a JSON object")
     }
     if algorithm != "HS256" { try checkOrigin(payload) }
@@ -120,7 +122,10 @@ package final class TokenVerifier {
     guard let user = payload["sub"]?.string, !user.isEmpty else {
       throw AuthError(.claims, "`sub` is missing")
     }
-    guard user.count <= maximumUserCharacters, user.utf8.count <= maximumUserCharacters * 4,
+    // Characters are only counted where there can be too many: that is slow.
+    guard
+      user.utf8.count <= maximumUserCharacters
+        || user.utf8.count <= maximumUserCharacters * 4 && user.count <= maximumUserCharacters,
       user.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f })
     else {
       throw AuthError(
@@ -155,20 +160,17 @@ package final class TokenVerifier {
     return Int(seconds)
   }
 
-  private static func object(_ part: Substring.UTF8View) -> JSON? {
-    guard let bytes = bytes(part), let json = try? JSON(parsing: bytes), json.members != nil else {
+  private func header(_ part: ArraySlice<UInt8>) -> JSON? {
+    if let lastHeader, part.elementsEqual(lastHeader.text) { return lastHeader.header }
+    guard let header = Self.object(part) else { return nil }
+    lastHeader = (Array(part), header)
+    return header
+  }
+
+  private static func object(_ part: ArraySlice<UInt8>) -> JSON? {
+    guard let bytes = Base64URL.decode(part), let json = try? JSON(parsing: bytes), json.members != nil else {
       return nil
     }
     return json
-  }
-
-  private static func bytes(_ part: Substring.UTF8View) -> [UInt8]? {
-    var text = Substring(part)
-    return text.withUTF8 { Sodium.bytes(base64: $0) }
-  }
-
-  private static func mac(_ text: Substring, key: [UInt8]) -> [UInt8] {
-    var text = text
-    return text.withUTF8 { Sodium.hmacSHA256($0, key: key) }
   }
 }

@@ -169,11 +169,20 @@ package final class Intake {
     let ahead = state == .queued ? max(0, id.position - head - 1) : 0
     let pause = policy.pollAfterMilliseconds(state, position: id.position, ahead: ahead, grantsPerSecond: 0)
     // Written by hand: the hottest answer that has a write behind it, and nothing in it needs escaping.
-    let json =
-      "{\"request_id\":\"\(text)\",\"position\":\(id.position),\"ahead\":\(ahead),"
-      + "\"state\":\"\(state.rawValue)\",\"poll_after_ms\":\(pause)}"
+    var json = JSONText(capacity: 192)
+    json.append(#"{"request_id":""#)
+    json.append(verbatim: text)
+    json.append(#"","position":"#)
+    json.append(id.position)
+    json.append(#","ahead":"#)
+    json.append(ahead)
+    json.append(#","state":""#)
+    json.append(verbatim: state.rawValue)
+    json.append(#"","poll_after_ms":"#)
+    json.append(pause)
+    json.append("}")
     return .json(
-      status, serialized: Array(json.utf8),
+      status, serialized: json.bytes,
       headers: [("Location", "/api/request/\(text)"), ("Cache-Control", "no-store")])
   }
 

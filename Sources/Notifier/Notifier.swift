@@ -195,30 +195,56 @@ package final class Notifier {
     _ text: String, _ id: RequestID, _ status: RequestStatus, _ document: QueueDocument?
   ) -> HTTPResponse {
     let speed = document?.grantedPerSecond ?? 0
-    var json = "{\"request_id\":\"\(text)\",\"event_id\":\(id.event),\"state\":\"\(status.state.rawValue)\""
-    json += ",\"position\":\(id.position),\"ahead\":\(status.ahead)"
+    var json = JSONText(capacity: 256)
+    json.append(#"{"request_id":""#)
+    json.append(verbatim: text)
+    json.append(#"","event_id":"#)
+    json.append(id.event)
+    json.append(#","state":""#)
+    json.append(verbatim: status.state.rawValue)
+    json.append(#"","position":"#)
+    json.append(id.position)
+    json.append(#","ahead":"#)
+    json.append(status.ahead)
     if status.state.isInLine, let range = policy.eta(ahead: status.ahead, grantsPerSecond: speed) {
-      json += ",\"eta_seconds\":{\"low\":\(range.lowerBound),\"high\":\(range.upperBound)}"
+      json.append(#","eta_seconds":{"low":"#)
+      json.append(range.lowerBound)
+      json.append(#","high":"#)
+      json.append(range.upperBound)
+      json.append("}")
     }
     if !status.tickets.isEmpty {
-      json +=
-        ",\"tickets\":["
-        + status.tickets.map { labels.json(event: id.event, ticket: $0) }.joined(separator: ",")
-      json += "]"
+      json.append(#","tickets":["#)
+      for (index, ticket) in status.tickets.enumerated() {
+        if index > 0 { json.append(",") }
+        json.append(verbatim: labels.json(event: id.event, ticket: ticket))
+      }
+      json.append("]")
     }
-    if let amount = status.amount { json += ",\"amount\":\(amount)" }
-    if status.amount != nil, let currency = labels.currency(of: id.event) {
-      json += ",\"currency\":\(JSON.string(currency).text)"
+    if let amount = status.amount {
+      json.append(#","amount":"#)
+      json.append(amount)
+      if let currency = labels.currency(of: id.event) {
+        json.append(#","currency":"#)
+        json.append(escaping: currency)
+      }
     }
     if let deadline = status.deadline {
-      json += ",\"expires_at\":\"\(Time.text(deadline / 1000))\""
+      json.append(#","expires_at":""#)
+      json.append(verbatim: Time.text(deadline / 1000))
+      json.append("\"")
     }
-    if let reason = status.reason, !reason.isEmpty { json += ",\"reason\":\(JSON.string(reason).text)" }
-    let pause = policy.pollAfterMilliseconds(
-      status.isTerminal && status.state == .declined ? .expired : status.state, position: id.position,
-      ahead: status.ahead, grantsPerSecond: speed)
-    json += ",\"poll_after_ms\":\(pause)}"
-    return .json(200, serialized: Array(json.utf8), headers: [("Cache-Control", "no-store")])
+    if let reason = status.reason, !reason.isEmpty {
+      json.append(#","reason":"#)
+      json.append(escaping: reason)
+    }
+    json.append(#","poll_after_ms":"#)
+    json.append(
+      policy.pollAfterMilliseconds(
+        status.isTerminal && status.state == .declined ? .expired : status.state, position: id.position,
+        ahead: status.ahead, grantsPerSecond: speed))
+    json.append("}")
+    return .json(200, serialized: json.bytes, headers: [("Cache-Control", "no-store")])
   }
 
   private static func key(_ id: RequestID) -> PurchaseStore.Key {

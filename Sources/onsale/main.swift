@@ -75,4 +75,9 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
   }
 }
 
-exit(await run(Array(CommandLine.arguments.dropFirst()), ProcessInfo.processInfo.environment))
+Task { @LoopActor in
+  exit(await run(Array(CommandLine.arguments.dropFirst()), ProcessInfo.processInfo.environment))
+}
+// Everything runs on the loop's thread. An `await` out here would end the main thread and leave its process without
+// one, which debuggers and valgrind do not follow.
+while true { pause() }

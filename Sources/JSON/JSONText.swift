@@ -1,0 +1,28 @@
+/// JSON text written member by member, for the few answers that are asked for so often that making a `JSON` first would
+/// be most of their cost.
+///
+/// What is written is up to the caller: nothing checks that it is well-formed.
+package struct JSONText {
+  package private(set) var bytes: [UInt8] = []
+
+  package init(capacity: Int) { bytes.reserveCapacity(capacity) }
+
+  /// Appends a piece of JSON as it is.
+  package mutating func append(_ json: StaticString) {
+    bytes.append(contentsOf: UnsafeBufferPointer(start: json.utf8Start, count: json.utf8CodeUnitCount))
+  }
+
+  /// Appends a piece of JSON as it is, or text within a string in which nothing needs escaping.
+  package mutating func append(verbatim text: String) {
+    bytes.append(contentsOf: text.utf8)
+  }
+
+  package mutating func append(_ value: Int) {
+    bytes.append(contentsOf: String(value).utf8)
+  }
+
+  /// Appends a string with its quotation marks, escaped where needed.
+  package mutating func append(escaping text: String) {
+    bytes.append(contentsOf: JSON.string(text).serialized())
+  }
+}
