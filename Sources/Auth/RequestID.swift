@@ -48,11 +48,12 @@ package struct RequestIDCoder: Sendable {
       Sodium.endsInHash(bytes, key: key, length: Self.macLength), bytes[0] == Self.version
     else { return nil }
     return bytes.withUnsafeBytes { bytes in
-      RequestID(
-        event: Int(truncatingIfNeeded: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt64.self))),
-        generation: Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 9, as: UInt32.self))),
-        position: Int(
-          truncatingIfNeeded: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 13, as: UInt64.self))))
+      let event = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt64.self))
+      let generation = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 9, as: UInt32.self))
+      let position = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 13, as: UInt64.self))
+      return RequestID(
+        event: Int(truncatingIfNeeded: event), generation: Int(generation),
+        position: Int(truncatingIfNeeded: position))
     }
   }
 

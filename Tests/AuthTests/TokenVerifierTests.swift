@@ -21,8 +21,8 @@ struct TokenVerifierTests {
 
   /// A token signed with HMAC-SHA-256 under any header and payload.
   private static func signed(header: String, payload: String, key: String = secret) -> String {
-    var text = base64(header) + "." + base64(payload)
-    let mac = text.withUTF8 { Sodium.hmacSHA256($0, key: Array(key.utf8)) }
+    let text = base64(header) + "." + base64(payload)
+    let mac = Sodium.HMACKey(Array(key.utf8)).mac(Array(text.utf8)[...])
     return text + "." + Sodium.base64(mac)
   }
 
@@ -47,12 +47,25 @@ struct TokenVerifierTests {
   func rfc7515() throws {
     // Its key is 64 bytes that are no text, so only the MAC is checked here.
     let key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"
-    let bytes = Array(key.utf8).withUnsafeBufferPointer { Sodium.bytes(base64: $0) } ?? []
-    var signed =
+    let bytes = Base64URL.decode(Array(key.utf8)[...]) ?? []
+    let signed =
       "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9."
       + "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
-    let mac = signed.withUTF8 { Sodium.hmacSHA256($0, key: bytes) }
+    let mac = Sodium.HMACKey(bytes).mac(Array(signed.utf8)[...])
     #expect(Sodium.base64(mac) == "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
+  }
+
+  @Test(
+    "URL-safe base64 is read in its one spelling only",
+    arguments: [
+      ("", []), ("Zg", [0x66]), ("Zm8", [0x66, 0x6F]), ("Zm9v", [0x66, 0x6F, 0x6F]),
+      ("-_-_", [0xFB, 0xFF, 0xBF]),
+      // Bits left over, one character alone, padding, the other alphabet, and what is no character of any.
+      ("Zh", nil), ("Zm9", nil), ("Z", nil), ("Zm9vZ", nil), ("Zg==", nil), ("+/+/", nil), ("Zm 9", nil),
+      ("Zmé", nil),
+    ] as [(String, [UInt8]?)])
+  func base64(_ text: String, _ bytes: [UInt8]?) {
+    #expect(Base64URL.decode(Array(text.utf8)[...]) == bytes)
   }
 
   @Test("A short secret, and none at all, are refused")
