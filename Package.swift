@@ -48,8 +48,9 @@ let package = Package(
     library("CLibPQ", "libpq", debian: "libpq-dev"),
     library("CCurl", "libcurl", debian: "libcurl4-openssl-dev"),
     library("CJWT", "librhonabwy", debian: "librhonabwy-dev"),
-    library("CJansson", "jansson", debian: "libjansson-dev"),
     library("CSodium", "libsodium", debian: "libsodium-dev"),
+    // A library of C++ headers, from Debian's rapidjson-dev, behind functions of C.
+    .target(name: "CRapidJSON", cxxSettings: [.unsafeFlags(["-O2", "-gdwarf-4"])]),
 
     // Foundations.
     module("EventLoop", ["CLibUV"]),
@@ -57,7 +58,7 @@ let package = Package(
     module("Metrics", ["EventLoop"]),
     module("Lifecycle", ["EventLoop", "Logging", "CLibUV"]),
     module("Faults", ["EventLoop", "Logging"]),
-    module("JSON", ["CJansson"]),
+    module("JSON", ["CRapidJSON"]),
 
     // One client or server each; no word of the domain in them.
     module("HTTPServer", foundations + ["Lifecycle", "JSON", "CMicroHTTPD"]),
@@ -130,6 +131,7 @@ let package = Package(
     tests("EventLoopTests", ["EventLoop"]),
     tests("CommandTests", ["onsale"]),
     tests("LoggingTests", ["Logging"]),
+    tests("JSONTests", ["JSON"]),
     tests("LifecycleTests", ["EventLoop", "Logging", "Lifecycle"]),
     tests(
       "IndexerTests",
@@ -138,5 +140,6 @@ let package = Package(
     tests("PostgresTests", foundations + ["Postgres", "TestServers"]),
     tests("StoreTests", foundations + ["Redis", "Postgres", "Onsale", "Store", "TestServers"]),
   ],
-  swiftLanguageModes: [.v6]
+  swiftLanguageModes: [.v6],
+  cxxLanguageStandard: .cxx17
 )

@@ -1,5 +1,4 @@
 import CJWT
-import CJansson
 import JSON
 
 /// Public keys of an identity provider, by `kid`: RSA (RS256), P-256 (ES256) and Ed25519 (EdDSA).

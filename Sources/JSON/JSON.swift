@@ -1,4 +1,4 @@
-import CJansson
+import CRapidJSON
 
 /// A JSON value. Objects keep the order of their members, so that output is stable.
 package enum JSON: Sendable, Equatable {
@@ -75,93 +75,104 @@ extension JSON {
   /// Nesting deeper than this is refused, so that hostile input cannot exhaust the stack.
   package static let maximumDepth = 64
 
-  /// Parses UTF-8 text. Duplicate member names, invalid UTF-8, `\u0000`, integers beyond 64 bits and nesting
-  /// beyond `maximumDepth` are errors.
+  /// Parses UTF-8 text. Two members of one name, invalid UTF-8, `\u0000`, integers beyond 64 bits, numbers beyond a
+  /// double and nesting beyond `maximumDepth` are errors.
   package init(parsing text: [UInt8]) throws(JSONParseError) {
-    var error = json_error_t()
-    let flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY
-    let root = text.withUnsafeBytes { bytes in
-      json_loadb(bytes.baseAddress, bytes.count, Int(flags), &error)
+    let read = text.withUnsafeBytes { bytes -> (json: JSON?, error: String, offset: Int) in
+      let document = json_read(bytes.baseAddress, bytes.count, UInt32(Self.maximumDepth))
+      guard var node = document.nodes else { return (nil, String(cString: document.error), document.error_offset) }
+      return (Self.value(at: &node, document.strings), "invalid UTF-8", 0)
     }
-    guard let root else {
-      let message = withUnsafeBytes(of: error.text) { text in
-        String(decoding: text.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      throw JSONParseError(description: "\(message) (line \(error.line), column \(error.column))")
+    guard let json = read.json else {
+      let before = text[..<read.offset]
+      let line = before.count { $0 == UInt8(ascii: "\n") } + 1
+      let column = before.reversed().prefix { $0 != UInt8(ascii: "\n") }.count + 1
+      throw JSONParseError(description: "\(read.error) (line \(line), column \(column))")
     }
-    defer { json_decref(root) }
-    self = try Self.copy(root, depth: 0)
+    self = json
   }
 
   package init(parsing text: String) throws(JSONParseError) {
     try self.init(parsing: Array(text.utf8))
   }
 
-  private static func copy(_ value: UnsafeMutablePointer<json_t>, depth: Int) throws(JSONParseError) -> JSON {
-    guard depth < maximumDepth else {
-      throw JSONParseError(description: "nested deeper than \(maximumDepth) levels")
-    }
-    switch value.pointee.type {
-    case JSON_OBJECT:
-      var members: [(name: String, value: JSON)] = []
-      members.reserveCapacity(json_object_size(value))
-      var iterator = json_object_iter(value)
-      while let current = iterator {
-        if let key = json_object_iter_key(current), let member = json_object_iter_value(current) {
-          members.append((String(cString: key), try copy(member, depth: depth + 1)))
-        }
-        iterator = json_object_iter_next(value, current)
-      }
-      return .object(members)
+  /// The value at `node`, which then is what follows it; `nil` if one of its strings is not UTF-8.
+  private static func value(
+    at node: inout UnsafePointer<json_node>, _ strings: UnsafePointer<CChar>?
+  ) -> JSON? {
+    let current = node.pointee
+    node += 1
+    let count = Int(current.count)
+    switch json_kind(current.kind) {
+    case JSON_FALSE: return .bool(false)
+    case JSON_TRUE: return .bool(true)
+    case JSON_INTEGER: return .integer(Int(current.integer))
+    case JSON_NUMBER: return .number(current.number)
+    case JSON_STRING: return string(current, strings).map { .string($0) }
     case JSON_ARRAY:
       var elements: [JSON] = []
-      elements.reserveCapacity(json_array_size(value))
-      for index in 0..<json_array_size(value) {
-        if let element = json_array_get(value, index) { elements.append(try copy(element, depth: depth + 1)) }
+      elements.reserveCapacity(count)
+      for _ in 0..<count {
+        guard let element = value(at: &node, strings) else { return nil }
+        elements.append(element)
       }
       return .array(elements)
-    case JSON_STRING:
-      let bytes = UnsafeRawBufferPointer(start: json_string_value(value), count: json_string_length(value))
-      return .string(String(decoding: bytes, as: UTF8.self))
-    case JSON_INTEGER: return .integer(Int(json_integer_value(value)))
-    case JSON_REAL: return .number(json_real_value(value))
-    case JSON_TRUE: return .bool(true)
-    case JSON_FALSE: return .bool(false)
+    case JSON_OBJECT:
+      var members: [(name: String, value: JSON)] = []
+      members.reserveCapacity(count)
+      for _ in 0..<count {
+        let name = string(node.pointee, strings)
+        node += 1
+        guard let name, let member = value(at: &node, strings) else { return nil }
+        members.append((name, member))
+      }
+      return .object(members)
     default: return .null
     }
   }
 
+  private static func string(_ node: json_node, _ strings: UnsafePointer<CChar>?) -> String? {
+    let bytes = UnsafeRawBufferPointer(start: strings.map { $0 + node.offset }, count: Int(node.count))
+    return String(validating: bytes, as: UTF8.self)
+  }
+
   /// Compact UTF-8 text. A number that JSON cannot express (infinite, not a number) becomes `null`.
   package func serialized() -> [UInt8] {
-    guard let root = makeC() else { return Array("null".utf8) }
-    defer { json_decref(root) }
-    let flags = Int(JSON_COMPACT | JSON_ENCODE_ANY)
-    let size = json_dumpb(root, nil, 0, flags)
-    return [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-      count = buffer.withMemoryRebound(to: CChar.self) { json_dumpb(root, $0.baseAddress, size, flags) }
-    }
+    var text = JSONText(capacity: 0)
+    text.append(json: self)
+    return text.bytes
   }
 
   package var text: String { String(decoding: serialized(), as: UTF8.self) }
 
-  private func makeC() -> UnsafeMutablePointer<json_t>? {
+  func write(to writer: OpaquePointer) {
     switch self {
-    case .null: return json_null()
-    case .bool(let value): return value ? json_true() : json_false()
-    case .integer(let value): return json_integer(json_int_t(value))
-    case .number(let value): return json_real(value) ?? json_null()
-    case .string(var value):
-      return value.withUTF8 { bytes in
-        bytes.withMemoryRebound(to: CChar.self) { json_stringn_nocheck($0.baseAddress, $0.count) }
-      }
+    case .null: json_write_null(writer)
+    case .bool(let value): json_write_bool(writer, value ? 1 : 0)
+    case .integer(let value): json_write_integer(writer, Int64(value))
+    case .number(let value):
+      if value.isFinite { json_write_number(writer, value) } else { json_write_null(writer) }
+    case .string(let value): value.withChars { json_write_string(writer, $0, $1) }
     case .array(let elements):
-      let array = json_array()
-      for element in elements { json_array_append_new(array, element.makeC()) }
-      return array
+      json_write_array_start(writer)
+      for element in elements { element.write(to: writer) }
+      json_write_array_end(writer)
     case .object(let members):
-      let object = json_object()
-      for member in members { json_object_set_new_nocheck(object, member.name, member.value.makeC()) }
-      return object
+      json_write_object_start(writer)
+      for member in members {
+        member.name.withChars { json_write_name(writer, $0, $1) }
+        member.value.write(to: writer)
+      }
+      json_write_object_end(writer)
+    }
+  }
+}
+
+extension String {
+  fileprivate func withChars(_ body: (UnsafePointer<CChar>?, Int) -> Void) {
+    var text = self
+    text.withUTF8 { bytes in
+      bytes.withMemoryRebound(to: CChar.self) { body($0.baseAddress, $0.count) }
     }
   }
 }

@@ -1,3 +1,5 @@
+import CRapidJSON
+
 /// JSON text written member by member, for the few answers that are asked for so often that making a `JSON` first would
 /// be most of their cost.
 ///
@@ -23,6 +25,13 @@ package struct JSONText {
 
   /// Appends a string with its quotation marks, escaped where needed.
   package mutating func append(escaping text: String) {
-    bytes.append(contentsOf: JSON.string(text).serialized())
+    append(json: .string(text))
+  }
+
+  package mutating func append(json value: JSON) {
+    guard let writer = json_write() else { return }
+    value.write(to: writer)
+    let text = json_written(writer)
+    bytes.append(contentsOf: UnsafeRawBufferPointer(start: text.bytes, count: text.size))
   }
 }
