@@ -75,12 +75,14 @@ extension JSON {
   /// Nesting deeper than this is refused, so that hostile input cannot exhaust the stack.
   package static let maximumDepth = 64
 
-  /// Parses UTF-8 text. Two members of one name, invalid UTF-8, `\u0000`, integers beyond 64 bits, numbers beyond a
-  /// double and nesting beyond `maximumDepth` are errors.
+  /// Parses UTF-8 text. Two members of one name, invalid UTF-8, `\u0000`, integers beyond 64 bits, numbers beyond
+  /// a double and nesting beyond `maximumDepth` are errors.
   package init(parsing text: [UInt8]) throws(JSONParseError) {
     let read = text.withUnsafeBytes { bytes -> (json: JSON?, error: String, offset: Int) in
       let document = json_read(bytes.baseAddress, bytes.count, UInt32(Self.maximumDepth))
-      guard var node = document.nodes else { return (nil, String(cString: document.error), document.error_offset) }
+      guard var node = document.nodes else {
+        return (nil, String(cString: document.error), document.error_offset)
+      }
       return (Self.value(at: &node, document.strings), "invalid UTF-8", 0)
     }
     guard let json = read.json else {
