@@ -1,22 +1,23 @@
-"""An OpenSearch of a test's own, where one can be started."""
+"""An OpenSearch of one's own, where one can be started. Also used by the measurements, without Python packages."""
 
 import os
 import shutil
 import signal
 import subprocess
-
-import pytest
-import requests
+import urllib.request
 
 from stack import ROOT, alive, free_port, until
 
 PROGRAM = os.environ.get("ONSALE_TEST_OPENSEARCH", ROOT.parent / "shared/opensearch/start")
+MISSING = "there is no OpenSearch to start: ONSALE_TEST_OPENSEARCH names a program that does"
+
+
+def is_available():
+    return os.access(PROGRAM, os.X_OK) and shutil.which("java") is not None
 
 
 class OpenSearch:
     def __init__(self, directory):
-        if not os.access(PROGRAM, os.X_OK) or not shutil.which("java"):
-            pytest.skip("there is no OpenSearch to start: ONSALE_TEST_OPENSEARCH names a program that does")
         self.directory = directory
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -31,8 +32,8 @@ class OpenSearch:
 
     def answers(self):
         try:
-            return requests.get(f"{self.url}/_cluster/health", timeout=2).ok
-        except requests.RequestException:
+            return urllib.request.urlopen(f"{self.url}/_cluster/health", timeout=2).status == 200
+        except OSError:
             return False
 
     def kill(self):

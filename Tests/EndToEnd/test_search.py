@@ -7,7 +7,7 @@ import pytest
 
 from client import ok
 from conftest import new_buyer, new_organizer
-from opensearch import OpenSearch
+from opensearch import MISSING, OpenSearch, is_available
 from stack import Stack, assert_books_agree, until
 
 
@@ -67,6 +67,8 @@ def test_held_tickets_and_sections_are_told_as_they_are(buyer, other_buyer, orga
 
 @pytest.fixture
 def engine(tmp_path):
+    if not is_available():
+        pytest.skip(MISSING)
     server = OpenSearch(tmp_path)
     yield server
     server.kill()

@@ -1,0 +1,249 @@
+"""What the measurements share: a stack of their own, load, floors, and the table of results."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("ONSALE_BINARY", ROOT / ".build/release/onsale"))
+SECONDS_EACH = int(os.environ.get("SECONDS_EACH", 4))
+ROUNDS = int(os.environ.get("ROUNDS", 3))
+CONNECTIONS = 64
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def free_port():
+    for port in range(26000 + os.getpid() % 3000, 32000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise SystemExit("no free port")
+
+
+class Stack:
+    def __init__(self, directory, workers):
+        self.state = directory / "state"
+        self.environment = {
+            **os.environ, "STATE": str(self.state), "PORT": str(free_port()), "WORKERS": str(workers), "DEMO": "no",
+        }  # fmt: skip
+
+    def run(self, action):
+        done = subprocess.run(
+            [ROOT / "deploy/stack", action], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if done.returncode != 0 and action == "up":
+            raise SystemExit(done.stdout + done.stderr)
+
+    def up(self):
+        self.run("up")
+        lines = (self.state / "env").read_text().splitlines()
+        self.settings = dict(line.split("=", 1) for line in lines)
+        self.url = self.settings["ONSALE_URL"]
+
+    def onsale(self, *arguments, check=True, input=None):
+        done = subprocess.run(
+            [BINARY, *map(str, arguments)], env={**os.environ, **self.settings}, capture_output=True, text=True, input=input
+        )
+        if check and done.returncode != 0:
+            raise SystemExit(f"onsale {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def processor_seconds(self):
+        """What all processes of the stack have used, by name; PostgreSQL's with its sessions."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        used = {}
+        for file in (self.state / "run").glob("*.pid"):
+            pid = file.read_text().split()[0]
+            stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            seconds = sum(map(int, stat[11:15])) / ticks
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for child in children:
+                try:
+                    stat = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()
+                    seconds += sum(map(int, stat[11:13])) / ticks
+                except OSError:
+                    pass
+            name = file.stem.rsplit("-", 1)[0]
+            used[name] = used.get(name, 0) + seconds
+        return used
+
+    def event(self, seats, limit=10_000_000):
+        draft = {
+            "name": "Bench", "location": "Nowhere", "date": "2032-01-01T20:00:00Z", "currency": "EUR",
+            "hold_seconds": 7200, "queue_limit": limit, "sections": [{"name": "Floor", "price": 2500, "capacity": seats}],
+        }  # fmt: skip
+        return int(self.onsale("admin", "create-event", "-", "--open", input=json.dumps(draft)))
+
+    def call(self, path, body=None, token=None, base=None):
+        request = urllib.request.Request((base or self.url) + path)
+        if token:
+            request.add_header("Authorization", "Bearer " + token)
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            request.data = json.dumps(body).encode()
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def redis(self):
+        return Redis(self.settings["ONSALE_REDIS_URL"])
+
+    def token(self, user):
+        def text(data):
+            return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+        claims = {"sub": user, "role": "customer", "iat": int(time.time()), "exp": int(time.time()) + 36_000}
+        signed = text(b'{"alg":"HS256","typ":"JWT"}') + b"." + text(json.dumps(claims).encode())
+        mac = hmac.new(self.settings["ONSALE_JWT_SECRET"].encode(), signed, hashlib.sha256).digest()
+        return (signed + b"." + text(mac)).decode()
+
+    def audit(self):
+        said = self.onsale("audit", "--settle", "60")
+        if "clean" not in said:
+            raise SystemExit(said)
+
+
+class Redis:
+    """Just enough of the protocol to fill a line quickly and to read a figure."""
+
+    def __init__(self, url):
+        found = re.fullmatch(r"redis://(?::([^@]*)@)?([^:/]+):(\d+)(?:/\d+)?", url)
+        self.socket = socket.create_connection((found[2], int(found[3])))
+        self.reader = self.socket.makefile("rb")
+        if found[1]:
+            self.pipeline([["AUTH", found[1]]])
+
+    def pipeline(self, commands):
+        out = []
+        for command in commands:
+            out.append(b"*%d\r\n" % len(command))
+            for part in command:
+                part = str(part).encode()
+                out.append(b"$%d\r\n%s\r\n" % (len(part), part))
+        self.socket.sendall(b"".join(out))
+        return [self.answer() for _ in commands]
+
+    def answer(self):
+        line = self.reader.readline()
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"-":
+            raise SystemExit("Redis: " + rest.decode())
+        if kind == b"$":
+            return None if rest == b"-1" else self.reader.read(int(rest) + 2)[:-2]
+        if kind == b"*":
+            return [self.answer() for _ in range(max(0, int(rest)))]
+        return rest
+
+    def memory(self):
+        return int(re.search(rb"used_memory:(\d+)", self.pipeline([["INFO", "memory"]])[0])[1])
+
+
+class Load(NamedTuple):
+    rate: float
+    count: int
+    p50: float
+    p99: float
+
+
+def wrk(url, script=None, environment=None, connections=CONNECTIONS):
+    """Rate and number of requests, and what half of them and 99 of 100 did not exceed, in milliseconds."""
+    command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{SECONDS_EACH}s", "--latency", url]
+    if script:
+        command[1:1] = ["-s", str(script)]
+    said = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})}).stdout
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    if refused:
+        raise SystemExit(f"{url}: {refused[1]} answers were refusals\n{said}")
+
+    def latency(share):
+        value, unit = re.search(rf"^ +{share}%\s+([\d.]+)(us|ms|s)$", said, re.MULTILINE).groups()
+        return float(value) * {"us": 0.001, "ms": 1, "s": 1_000}[unit]
+
+    return Load(
+        float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]), int(re.search(r"(\d+) requests in", said)[1]),
+        latency(50), latency(99),
+    )  # fmt: skip
+
+
+class Nginx:
+    """A server that answers each request with the same body: what HTTP alone costs."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.port = free_port() + 50
+        self.url = f"http://127.0.0.1:{self.port}/"
+        body = json.dumps({"request_id": "x" * 40, "event_id": 1, "state": "queued", "position": 1, "ahead": 0})
+        (directory / "nginx.conf").write_text(
+            f"worker_processes 1; daemon off; pid {directory}/nginx.pid; error_log /dev/null;\n"
+            "events { worker_connections 1024; }\n"
+            "http { access_log off; keepalive_requests 1000000000; default_type application/json;\n"
+            f"server {{ listen 127.0.0.1:{self.port}; location / {{ return 200 '{body}'; }}\n"
+            f"location /file/ {{ alias {directory}/; open_file_cache max=10; open_file_cache_valid 1h; }} }} }}\n"
+        )
+        self.process = subprocess.Popen(["nginx", "-c", directory / "nginx.conf", "-p", directory])
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise SystemExit("nginx did not start")
+
+    def serving(self, name, body):
+        """Where these bytes are served, from a file that stays open."""
+        file = self.directory / name
+        file.write_bytes(body)
+        # The worker is another user.
+        file.chmod(0o644)
+        return f"{self.url}file/{name}"
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+
+class Table:
+    def __init__(self):
+        self.rows = []
+
+    def add(self, what, figure, floor, ratio, goal, met):
+        self.rows.append((what, figure, floor, ratio, goal, "yes" if met else "**no**"))
+        say(f"  {what}: {figure}; floor {floor}; {ratio} (goal {goal}: {'met' if met else 'not met'})")
+
+    def print(self):
+        print("| what | here | floor in the same run | ratio | goal | met |")
+        print("|---|---|---|---|---|---|")
+        for row in self.rows:
+            print("| " + " | ".join(row) + " |")
+
+
+def in_turn(floor, figure):
+    """Middle figure, middle floor and middle ratio of as many pairs as there are rounds."""
+    pairs = [(figure(), floor()) for _ in range(ROUNDS)]
+    return (
+        statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs),
+        statistics.median(a / b for a, b in pairs),
+    )  # fmt: skip
+
+
+def machine():
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return (
+        f"{os.cpu_count()} cores ({model[1] if model else 'unknown'}), {memory:.0f} GiB, load {os.getloadavg()[0]:.1f} before;"
+        f" {os.environ.get('WORKERS', 2)} workers, fsync and appendfsync always on; commit {commit or 'unknown'}."
+    )
