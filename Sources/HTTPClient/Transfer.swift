@@ -71,7 +71,7 @@ final class Transfer {
     list = nil
     var hasType = false
     for (name, value) in request.headers {
-      if name.count == 12, name.lowercased() == "content-type" { hasType = true }
+      if name.utf8.count == 12, name.lowercased() == "content-type" { hasType = true }
       list = curl_slist_append(list, value.isEmpty ? "\(name);" : "\(name): \(value)")
     }
     // A form unless told otherwise is libcurl's habit, waiting for "100 Continue" another.

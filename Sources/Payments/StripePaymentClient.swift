@@ -149,7 +149,7 @@ package final class StripePaymentClient: PaymentProvider {
     if method == "POST" { headers.append(("Content-Type", "application/x-www-form-urlencoded")) }
     if let idempotencyKey { headers.append(("Idempotency-Key", idempotencyKey)) }
     let request = HTTPClientRequest(
-      method: method, url: url + target, headers: headers, body: Array(FormEncoding.encode(fields).utf8),
+      method: method, url: url + target, headers: headers, body: FormEncoding.encode(fields),
       timeoutMilliseconds: timeoutMilliseconds)
     do {
       return StripeAnswer(try await client.send(request))
