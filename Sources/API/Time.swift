@@ -1,4 +1,5 @@
 import Glibc
+import Onsale
 
 /// Times of the API: RFC 3339 in UTC, to the second.
 package enum Time {
@@ -8,16 +9,15 @@ package enum Time {
   /// `2026-05-01T19:30:00Z`.
   /// - Parameter seconds: since 1970.
   package static func text(_ seconds: Int) -> String {
-    let day = Int((Double(seconds) / 86_400).rounded(.down))
-    let (year, month, dayOfMonth) = civil(day)
-    let rest = seconds - day * 86_400
+    let date = CivilDate(unixSeconds: seconds)
+    let rest = seconds - date.number * 86_400
     var text = ""
     text.reserveCapacity(20)
-    append(year, 4, to: &text)
+    append(date.year, 4, to: &text)
     text += "-"
-    append(month, 2, to: &text)
+    append(date.month, 2, to: &text)
     text += "-"
-    append(dayOfMonth, 2, to: &text)
+    append(date.day, 2, to: &text)
     text += "T"
     append(rest / 3_600, 2, to: &text)
     text += ":"
@@ -33,9 +33,9 @@ package enum Time {
     var bytes = Array(text.utf8)[...]
     guard let year = number(4, &bytes), take("-", &bytes), let month = number(2, &bytes), take("-", &bytes),
       let day = number(2, &bytes), year >= 1, (1...12).contains(month),
-      (1...days(month, year)).contains(day)
+      (1...CivilDate.days(inMonth: month, year: year)).contains(day)
     else { return nil }
-    let midnight = self.day(year, month, day) * 86_400
+    let midnight = CivilDate(year: year, month: month, day: day).number * 86_400
     if bytes.isEmpty { return allowsDate ? midnight : nil }
     guard take("T", &bytes) || take("t", &bytes) || take(" ", &bytes), let hour = number(2, &bytes),
       take(":", &bytes), let minute = number(2, &bytes), take(":", &bytes), let second = number(2, &bytes),
@@ -56,41 +56,6 @@ package enum Time {
     }
     guard bytes.isEmpty else { return nil }
     return midnight + hour * 3_600 + minute * 60 + second - offset
-  }
-
-  // MARK: The Gregorian calendar
-  //
-  // Years are counted from March, so that the leap day comes last and months have a regular pattern of
-  // lengths.
-
-  private static func day(_ year: Int, _ month: Int, _ day: Int) -> Int {
-    let year = month <= 2 ? year - 1 : year
-    let era = year / 400
-    let yearOfEra = year - era * 400
-    let dayOfYear = (153 * ((month + 9) % 12) + 2) / 5 + day - 1
-    let dayOfEra = yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear
-    return era * 146_097 + dayOfEra - 719_468
-  }
-
-  private static func civil(_ day: Int) -> (year: Int, month: Int, day: Int) {
-    let shifted = day + 719_468
-    let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
-    let dayOfEra = shifted - era * 146_097
-    let yearOfEra = (dayOfEra - dayOfEra / 1_460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-    let shiftedMonth = (5 * dayOfYear + 2) / 153
-    let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-    return (
-      yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
-    )
-  }
-
-  private static func days(_ month: Int, _ year: Int) -> Int {
-    switch month {
-    case 2: year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28
-    case 4, 6, 9, 11: 30
-    default: 31
-    }
   }
 
   // MARK: Text

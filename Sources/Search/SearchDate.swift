@@ -1,3 +1,5 @@
+import Onsale
+
 /// Dates as words: what is indexed of an event's date, and what a query means by "7 December" or "2031-12-07".
 enum SearchDate {
   private static let months = [
@@ -26,27 +28,13 @@ enum SearchDate {
   /// is the next one, so early hours are found under the day before too.
   /// - Parameter seconds: Unix seconds.
   static func words(_ seconds: Int) -> [String] {
-    let here = words(ofDay: day(seconds))
-    let america = words(ofDay: day(seconds - 8 * 3_600))
+    let here = words(CivilDate(unixSeconds: seconds))
+    let america = words(CivilDate(unixSeconds: seconds - 8 * 3_600))
     return here == america ? here : here + america
   }
 
-  private static func day(_ seconds: Int) -> Int {
-    seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
-  }
-
-  private static func words(ofDay day: Int) -> [String] {
-    // Days since 1970 by the civil calendar, whose years begin in March so that the leap day is the last.
-    let shifted = day + 719_468
-    let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
-    let ofEra = shifted - era * 146_097
-    let yearOfEra = (ofEra - ofEra / 1_460 + ofEra / 36_524 - ofEra / 146_096) / 365
-    let ofYear = ofEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-    let part = (5 * ofYear + 2) / 153
-    let date = ofYear - (153 * part + 2) / 5 + 1
-    let month = part < 10 ? part + 3 : part - 9
-    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-    return [dayWord(month, date), months[month - 1], String(year)]
+  private static func words(_ date: CivilDate) -> [String] {
+    [dayWord(date.month, date.day), months[date.month - 1], String(date.year)]
   }
 
   /// The day and month in one word, which nobody types and no spelling is near.
