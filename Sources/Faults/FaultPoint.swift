@@ -63,8 +63,10 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case indexPrepare = "index.prepare"
   case indexVersions = "index.versions"
   case indexRead = "index.read"
+  case indexClaim = "index.claim"
   case indexWrite = "index.write"
   case indexRemove = "index.remove"
+  case indexWritten = "index.written"
 }
 
 /// An error that a fault point was told to throw.

@@ -18,7 +18,8 @@ struct IndexLedger {
   private var hidden: [Int: Int] = [:]
   /// Of events with a queue, whose counts move without the rest.
   private var facts: [Int: IndexSource.Facts] = [:]
-  private var refreshed: [Int: UInt64] = [:]
+  /// Events that wait, until when.
+  private var notBefore: [Int: UInt64] = [:]
 
   var documents: Int { indexed.count }
 
@@ -91,17 +92,24 @@ struct IndexLedger {
 
   // MARK: What to do
 
-  /// Takes up to `limit` changed events out of the pending ones, and with them when they changed.
-  /// An event that was written less than `interval` milliseconds ago waits.
-  mutating func take(limit: Int, interval: UInt64, now: UInt64) -> [Int: UInt64] {
-    refreshed = refreshed.filter { now < $0.value + interval }
+  /// Takes up to `limit` changed events that need not wait out of the pending ones, and with them when they changed.
+  mutating func take(limit: Int, now: UInt64) -> [Int: UInt64] {
+    notBefore = notBefore.filter { now < $0.value }
     var taken: [Int: UInt64] = [:]
-    for (id, since) in pending where refreshed[id] == nil {
+    for (id, since) in pending where notBefore[id] == nil {
       taken[id] = since
       if taken.count == limit { break }
     }
     for id in taken.keys { pending[id] = nil }
     return taken
+  }
+
+  /// Another process writes this event, or did a moment ago: it waits, unless what that one wrote is all there is.
+  mutating func putBack(_ id: Int, since: UInt64, written version: Int?, until: UInt64) {
+    if let version, version > indexed[id] ?? .min { indexed[id] = version }
+    guard isBehind(id) else { return }
+    putBack([id: since])
+    notBefore[id] = until
   }
 
   /// They were not written after all.
@@ -162,11 +170,14 @@ struct IndexLedger {
   }
 
   /// The batch is in the index.
-  mutating func settle(_ batch: Batch, _ read: [Int: IndexSource.Facts], now: UInt64) {
+  /// - Parameter interval: how long its events wait now, in milliseconds.
+  mutating func settle(
+    _ batch: Batch, _ read: [Int: IndexSource.Facts], interval: UInt64, now: UInt64
+  ) {
     for document in batch.documents {
       indexed[document.id] = document.version
       hidden[document.id] = nil
-      refreshed[document.id] = now
+      notBefore[document.id] = now + interval
     }
     for id in batch.removed { indexed[id] = nil }
     for (id, version) in batch.hidden { hidden[id] = version }

@@ -10,13 +10,16 @@ package import Store
 /// Keeps the search index like PostgreSQL and the queues in Redis.
 ///
 /// It hears of the queues' changes, and of events' changes by looking every second, which also finds what it did
-/// not hear. Writes carry versions, so that several indexers, or one that was interrupted, do no harm. It goes on
-/// with what it has while Redis or PostgreSQL is away, and catches up when the index was.
+/// not hear. Several indexers share the work event by event, by claims in Redis; writes carry versions, so that one
+/// that was interrupted does no harm. It goes on with what it has while Redis or PostgreSQL is away, and catches up
+/// when the index was.
 @LoopActor
 package final class Indexer: Service {
   package struct Configuration: Sendable {
-    /// An event is written at most once in this time, in milliseconds.
+    /// An event is written at most once in this time, in milliseconds, however many indexers there are.
     package var refreshMilliseconds: UInt64 = 500
+    /// How long an indexer may take to write an event before others think that it died, in milliseconds.
+    package var claimMilliseconds: UInt64 = 2_000
     /// How often pending changes are looked at, in milliseconds.
     package var tickMilliseconds: UInt64 = 100
     /// How often events and queues are compared with what is indexed, in milliseconds.
@@ -60,6 +63,7 @@ package final class Indexer: Service {
   private let documents: Gauge
   private let pending: Gauge
   private let writes: Counter
+  private let deferrals: Counter
   private let failures: Counter
 
   /// - Parameter redis: where to listen for changes; `nil` only sweeps.
@@ -79,6 +83,9 @@ package final class Indexer: Service {
     documents = metrics.gauge("onsale_index_documents", "Events in the search index")
     pending = metrics.gauge("onsale_index_pending", "Events whose changes are not in the search index")
     writes = metrics.counter("onsale_index_writes_total", "Documents written to the search index")
+    deferrals = metrics.counter(
+      "onsale_index_deferrals_total",
+      "Changes that waited because another indexer wrote their event, or had a moment ago")
     failures = metrics.counter("onsale_index_failures_total", "Failed reads and writes of the indexer")
     if let redis {
       subscriber = RedisSubscriber(
@@ -231,13 +238,13 @@ package final class Indexer: Service {
   /// - Returns: whether there may be more.
   private func write() async throws -> Bool {
     guard fingerprint != nil else { return false }
-    var taken = ledger.take(
-      limit: configuration.batch, interval: configuration.refreshMilliseconds, now: EventLoop.shared.now)
+    var taken = ledger.take(limit: configuration.batch, now: EventLoop.shared.now)
     if taken.isEmpty || Task.isCancelled {
       ledger.putBack(taken)
       return false
     }
     let isFull = taken.count == configuration.batch
+    await claim(&taken)
     var facts: [Int: IndexSource.Facts] = [:]
     var problem: (any Error)?
     let unknown = ledger.withoutFacts(taken.keys)
@@ -267,13 +274,58 @@ package final class Indexer: Service {
       }
     } catch {
       ledger.putBack(taken)
+      await endClaims(taken.keys)
       throw error
     }
-    ledger.settle(batch, facts, now: EventLoop.shared.now)
+    ledger.settle(batch, facts, interval: configuration.refreshMilliseconds, now: EventLoop.shared.now)
+    await endClaims(taken.keys, batch.documents)
     writes.increment(by: batch.documents.count)
     report()
     if let problem { throw problem }
     return isFull
+  }
+
+  /// Leaves those that this process may write now. Without Redis each process knows only when it wrote an event
+  /// itself, and then nothing changes but what organizers do.
+  private func claim(_ taken: inout [Int: UInt64]) async {
+    let milliseconds = configuration.claimMilliseconds
+    let claims = await forEach(Array(taken.keys)) { [queue] id in
+      try await Faults.crossing(.indexClaim) {
+        try await queue.claimRefresh(event: id, milliseconds: milliseconds)
+      }
+    }
+    let until = EventLoop.shared.now + configuration.tickMilliseconds
+    for (id, claim) in claims {
+      guard case .taken(let version) = claim, let since = taken.removeValue(forKey: id) else { continue }
+      ledger.putBack(id, since: since, written: version, until: until)
+      deferrals.increment()
+    }
+  }
+
+  /// They were written, or may have been: from now on the interval counts, for every process.
+  private func endClaims(_ ids: some Collection<Int>, _ documents: [SearchDocument] = []) async {
+    let versions = Dictionary(documents.map { ($0.id, $0.version) }, uniquingKeysWith: max)
+    let milliseconds = configuration.refreshMilliseconds
+    _ = await forEach(Array(ids)) { [queue] id in
+      try await Faults.crossing(.indexWritten) {
+        try await queue.endRefresh(event: id, version: versions[id], milliseconds: milliseconds)
+      }
+    }
+  }
+
+  /// Asks Redis about many events at a time, a bounded number; those that it did not answer are left out.
+  private func forEach<Answer: Sendable>(
+    _ ids: [Int], _ body: @escaping @LoopActor (Int) async throws -> Answer
+  ) async -> [Int: Answer] {
+    var answers: [Int: Answer] = [:]
+    for start in stride(from: 0, to: ids.count, by: configuration.queues) {
+      // Owned here, and awaited below: the client sends them in one go.
+      let calls = ids[start..<min(start + configuration.queues, ids.count)].map { id in
+        (id, Task { @LoopActor in try? await body(id) })
+      }
+      for (id, call) in calls { answers[id] = await call.value }
+    }
+    return answers
   }
 
   private func report() {

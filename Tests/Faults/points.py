@@ -381,9 +381,10 @@ class StrangeDocument(Index):
 
     def prepare(self):
         self.case.stack.sql(
-            "INSERT INTO search_document (id, version, name, location, date, currency, min_price, max_price, "
-            "available, held, onsale_state, text_hash) VALUES (%s, 1, 'Nothing', 'Nowhere', 0, 'USD', 1, 1, 1, 0, "
-            "'open', 0) ON CONFLICT DO NOTHING", 900_000_000 + self.case.rng.randrange(1000),
+            "INSERT INTO search_document (id, version, date, min_price, max_price, lowest_price, available, held, "
+            "name_words, text_hash, words, name, location, description, currency, onsale_state, open_sections) "
+            "VALUES (%s, 1, 0, 1, 1, 1, 1, 0, 1, 0, 'nothing', 'Nothing', 'Nowhere', '', 'USD', 'open', '[]') "
+            "ON CONFLICT DO NOTHING", 900_000_000 + self.case.rng.randrange(1000),
         )  # fmt: skip
 
 
@@ -438,8 +439,10 @@ COURSES = {
     "index.prepare": Index,
     "index.versions": Index,
     "index.read": Index,
+    "index.claim": Index,
     "index.write": Index,
     "index.remove": StrangeDocument,
+    "index.written": Index,
 }
 
 ROW_OF = {"lease": 2, "reserve": 2, "events": 2, "confirm": 3, "relay": 3, "intake": 1, "index": 19}

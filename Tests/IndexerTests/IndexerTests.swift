@@ -181,6 +181,50 @@ struct IndexerTests {
     await stage.end()
   }
 
+  @Test("Several indexers write an event once in an interval between them, also one that takes over")
+  func sharedInterval() async throws {
+    let stage = try await Stage()
+    // An hour: nothing here waits for it to pass.
+    func startIndexer() async throws { try await stage.startIndexer { $0.refreshMilliseconds = 3_600_000 } }
+    let deferrals = stage.metrics.counter("onsale_index_deferrals_total", "")
+    // Each of two has tried in vain by then, and more than once.
+    func waitForDeferrals() async throws {
+      let before = deferrals.value
+      for _ in 0..<1_500 where deferrals.value < before + 10 { try await sleep(milliseconds: 20) }
+      #expect(deferrals.value >= before + 10)
+    }
+    for _ in 0..<2 { try await startIndexer() }
+    let event = try await stage.makeEvent("Mahler", tickets: 100)
+    try await stage.wait("the event", for: "mahler") { $0.first?.available == 100 }
+    #expect(stage.index.written.count == 1)
+    try await stage.publish(event, free: 90, held: 10, sold: 0)
+    try await waitForDeferrals()
+    #expect(stage.index.written.count == 1)
+
+    await stage.stopIndexers()
+    try await startIndexer()
+    try await waitForDeferrals()
+    #expect(stage.index.written.count == 1)
+    try await stage.endRefreshInterval(event)
+    try await stage.wait("the change", for: "mahler") { $0.first?.available == 90 }
+    #expect(stage.index.written.count == 2)
+    await stage.end()
+  }
+
+  @Test("An indexer that dies while it writes an event keeps the others from it for a moment only")
+  func deadIndexer() async throws {
+    let stage = try await Stage()
+    try await stage.startIndexer()
+    let event = try await stage.makeEvent("Mahler", tickets: 100)
+    try await stage.wait("the event", for: "mahler") { $0.first?.available == 100 }
+    try await stage.endRefreshInterval(event)
+    #expect(try await stage.queue.claimRefresh(event: event, milliseconds: 300) == .granted)
+    #expect(try await stage.queue.claimRefresh(event: event, milliseconds: 300) == .taken(version: nil))
+    try await stage.publish(event, free: 90, held: 10, sold: 0)
+    try await stage.wait("the change", for: "mahler") { $0.first?.available == 90 }
+    await stage.end()
+  }
+
   @Test("A rebuild writes everything anew with the queues' counts")
   func rebuild() async throws {
     let stage = try await Stage()

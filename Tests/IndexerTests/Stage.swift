@@ -82,7 +82,7 @@ final class Stage {
   }
 
   func end() async {
-    for indexer in indexers { await indexer.stop() }
+    await stopIndexers()
     redis.close()
     postgres.close()
   }
@@ -130,6 +130,17 @@ final class Stage {
     let prefix = "{p\(Partition(of: event).number)}:"
     _ = try await redis.command(["DEL", .text("\(prefix)\(event):m")])
     _ = try await redis.command(["SREM", .text("\(prefix)events"), .integer(event)])
+  }
+
+  /// What time does: anybody may write the event again.
+  func endRefreshInterval(_ event: Int) async throws {
+    _ = try await redis.command(["DEL", .text("{p\(Partition(of: event).number)}:\(event):i")])
+  }
+
+  /// Ends the indexers that were started so far.
+  func stopIndexers() async {
+    for indexer in indexers { await indexer.stop() }
+    indexers = []
   }
 
   func query(_ sql: SQL) async throws { _ = try await postgres.query(sql) }
