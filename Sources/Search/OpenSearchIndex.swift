@@ -16,7 +16,7 @@ package final class OpenSearchIndex: SpellingSearch {
   /// Documents in one bulk request.
   private static let batch = 500
   /// Part of the alias: another version of the mapping is another index, filled by the indexer.
-  private static let mappingVersion = 2
+  private static let mappingVersion = 3
   /// How long a search may take inside the cluster, in milliseconds; the call itself may take a little longer.
   private static let searchMilliseconds = 1_500
   /// How soon searches see what was written. Rarely enough that segments are not all tiny, often enough that a
@@ -57,10 +57,13 @@ package final class OpenSearchIndex: SpellingSearch {
 
   private static func template(_ alias: String) -> JSON {
     // Ends of a prefix are indexed, so that unfinished words cost as little as whole ones.
-    let words: JSON = [
-      "type": "text", "analyzer": "whitespace", "norms": false,
-      "index_prefixes": ["min_chars": 1, "max_chars": 10],
-    ]
+    func words(_ more: [(name: String, value: JSON)] = []) -> JSON {
+      let prefixes: JSON = ["min_chars": 1, "max_chars": 10]
+      return .object(
+        [("type", "text"), ("analyzer", "whitespace"), ("norms", false), ("index_prefixes", prefixes)] + more)
+    }
+    // Copied when it is indexed instead of being sent twice: a search reads the whole document of each hit.
+    let copied: [(name: String, value: JSON)] = [("copy_to", "all_words")]
     let stored: JSON = ["type": "keyword", "index": false, "doc_values": false]
     return [
       "index_patterns": [.string("\(alias)-*")],
@@ -77,11 +80,13 @@ package final class OpenSearchIndex: SpellingSearch {
             "id": ["type": "long"], "version": ["type": "long"], "date": ["type": "long"],
             "min_price": ["type": "long"], "max_price": ["type": "long"], "available": ["type": "integer"],
             "held": ["type": "integer"], "name_length": ["type": "integer"], "name": stored,
-            "location": stored, "currency": stored, "onsale_state": stored, "name_words": words,
-            "location_words": words, "all_words": words, "description": ["type": "text", "index": false],
+            "location": stored, "currency": stored, "onsale_state": stored, "name_words": words(copied),
+            "location_words": words(copied),
+            "other_words": ["type": "text", "index": false, "copy_to": "all_words"], "all_words": words(),
+            "description": ["type": "text", "index": false],
             "lowest_price": ["type": "long"], "written_at": ["type": "long"],
             "open_sections": [
-              "type": "nested", "properties": ["words": words, "price": ["type": "long"]],
+              "type": "nested", "properties": ["words": words(), "price": ["type": "long"]],
             ],
           ],
         ],
@@ -202,13 +207,15 @@ package final class OpenSearchIndex: SpellingSearch {
       "POST", "/\(index)/_search",
       [
         "size": .integer(min(limit, 10_000)), "query": ["range": ["id": ["gt": .integer(id)]]],
-        "sort": [["id": "asc"]], "_source": ["id", "version", "written_at"], "track_total_hits": false,
+        "sort": [["id": "asc"]], "track_total_hits": false,
+        // Columns: the documents themselves need not be read.
+        "_source": false, "docvalue_fields": ["id", "version", "written_at"],
       ])
     return (answer.body["hits"]?["hits"]?.array ?? []).compactMap { hit in
-      guard let source = hit["_source"], let id = source["id"]?.integer,
-        let version = source["version"]?.integer
+      guard let fields = hit["fields"], let id = fields["id"]?[0]?.integer,
+        let version = fields["version"]?[0]?.integer
       else { return nil }
-      return (id, version, source["written_at"]?.integer ?? 0)
+      return (id, version, fields["written_at"]?[0]?.integer ?? 0)
     }
   }
 

@@ -5,8 +5,8 @@ import Onsale
 enum OpenSearchRequest {
   /// - Parameter writtenAt: milliseconds since 1970, for a rebuild to know what came meanwhile.
   static func source(_ document: SearchDocument, writtenAt: Int) -> JSON {
-    // A list, so that the end of one text and the beginning of the next are no neighbours.
-    let all = document.texts
+    let words = document.texts
+    let texts = words.map { JSON.string($0.joined(separator: " ")) }
     return [
       "id": .integer(document.id), "version": .integer(document.version), "name": .string(document.name),
       "location": .string(document.location), "date": .integer(document.date),
@@ -21,9 +21,9 @@ enum OpenSearchRequest {
             "price": .integer(section.price),
           ]
         }),
-      "name_length": .integer(all[0].count), "name_words": .string(all[0].joined(separator: " ")),
-      "location_words": .string(all[1].joined(separator: " ")),
-      "all_words": .array(all.map { .string($0.joined(separator: " ")) }),
+      "name_length": .integer(words[0].count), "name_words": texts[0],
+      // Lists and copies of lists: the end of one text and the beginning of the next are no neighbours.
+      "location_words": texts[1], "other_words": .array([texts[2], texts[3]]),
       "written_at": .integer(writtenAt),
     ]
   }
@@ -58,13 +58,6 @@ enum OpenSearchRequest {
     var body: [(name: String, value: JSON)] = [
       ("size", .integer(query.limit + 1)),
       ("track_total_hits", true), ("timeout", .string("\(timeoutMilliseconds)ms")),
-      (
-        "_source",
-        [
-          "id", "name", "location", "date", "currency", "min_price", "max_price", "available", "held",
-          "onsale_state", "version", "description",
-        ]
-      ),
       (
         "query",
         [

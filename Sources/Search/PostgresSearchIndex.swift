@@ -4,11 +4,11 @@ import Logging
 import Onsale
 package import Postgres
 
-/// The index in PostgreSQL: text search over three small tables, with nothing to install but `pg_trgm`, which
-/// comes with PostgreSQL.
+/// The index in PostgreSQL: text search over two small tables, with nothing to install but `pg_trgm`, which comes
+/// with PostgreSQL.
 ///
-/// Counts change many times a second during a sale and texts hardly ever, so they live in different tables:
-/// an update of counts touches one narrow row and no text index.
+/// Counts change many times a second during a sale and texts hardly ever. They share a row, so that a search needs
+/// no join; an update of counts finds room on the row's page (`fillfactor`) and touches no index.
 @LoopActor
 package final class PostgresSearchIndex: SpellingSearch {
   package nonisolated let name = "postgresql"
@@ -36,37 +36,39 @@ package final class PostgresSearchIndex: SpellingSearch {
     SELECT pg_advisory_xact_lock(\(0x7365_6172));
     CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
+    -- Two tables before, by a join over all events: the indexer fills the one that takes their place.
+    DO $$ BEGIN
+      IF to_regclass('search_text') IS NOT NULL THEN DROP TABLE search_text, search_document; END IF;
+    END $$;
+
+    -- What filters look at comes first: columns behind the first text take longer to reach.
     CREATE TABLE IF NOT EXISTS search_document (
       id bigint PRIMARY KEY,
       version bigint NOT NULL,
-      name text NOT NULL,
-      location text NOT NULL,
       date bigint NOT NULL,
-      currency text NOT NULL,
       min_price bigint NOT NULL,
       max_price bigint NOT NULL,
+      lowest_price bigint NOT NULL,
       available int NOT NULL,
       held int NOT NULL,
-      onsale_state text NOT NULL,
+      name_words int NOT NULL,
       text_hash bigint NOT NULL,
-      written_at timestamptz NOT NULL DEFAULT now()
+      written_at timestamptz NOT NULL DEFAULT now(),
+      words tsvector NOT NULL,
+      name text NOT NULL,
+      location text NOT NULL,
+      description text NOT NULL,
+      currency text NOT NULL,
+      onsale_state text NOT NULL,
+      open_sections jsonb NOT NULL
     ) WITH (fillfactor = 70);
     COMMENT ON COLUMN search_document.date IS 'Unix seconds';
-    ALTER TABLE search_document ADD COLUMN IF NOT EXISTS lowest_price bigint;
-    ALTER TABLE search_document ADD COLUMN IF NOT EXISTS open_sections jsonb NOT NULL DEFAULT '[]';
     COMMENT ON COLUMN search_document.lowest_price IS 'of what is left';
+    COMMENT ON COLUMN search_document.words IS 'weight A: name, B: location, C: description and date';
     COMMENT ON COLUMN search_document.open_sections IS
       'those with tickets left: words of the name between blanks, price';
     CREATE INDEX IF NOT EXISTS search_document_by_date ON search_document (date, id);
-
-    CREATE TABLE IF NOT EXISTS search_text (
-      id bigint PRIMARY KEY REFERENCES search_document ON DELETE CASCADE,
-      words tsvector NOT NULL,
-      name_words int NOT NULL
-    );
-    ALTER TABLE search_text ADD COLUMN IF NOT EXISTS description text NOT NULL DEFAULT '';
-    COMMENT ON COLUMN search_text.words IS 'weight A: name, B: location, C: description and date';
-    CREATE INDEX IF NOT EXISTS search_text_words ON search_text USING gin (words) WITH (fastupdate = off);
+    CREATE INDEX IF NOT EXISTS search_document_words ON search_document USING gin (words) WITH (fastupdate = off);
 
     CREATE TABLE IF NOT EXISTS search_word (word text COLLATE "C" PRIMARY KEY);
     COMMENT ON TABLE search_word IS 'every word of the index, for correcting what was mistyped; never shrinks';
@@ -251,42 +253,36 @@ package final class PostgresSearchIndex: SpellingSearch {
   /// - Parameter force: whether the same version is written again, for a rebuild.
   private static func insertion(_ documents: [SearchDocument], _ texts: PreparedTexts, force: Bool) -> SQL {
     """
-    WITH given AS (
-      SELECT * FROM unnest(\(documents.map(\.id))::bigint[], \(documents.map(\.version))::bigint[],
-        \(documents.map(\.name))::text[], \(documents.map(\.location))::text[],
-        \(documents.map(\.date))::bigint[], \(documents.map(\.currency))::text[],
-        \(documents.map(\.minPrice))::bigint[], \(documents.map(\.maxPrice))::bigint[],
-        \(documents.map(\.available))::int[], \(documents.map(\.held))::int[],
-        \(documents.map(\.onsaleState))::text[], \(lowestPrices(documents))::bigint[],
-        \(openSections(documents))::text[], \(documents.map(hash))::bigint[],
-        \(documents.map(\.description))::text[], \(texts.names)::text[], \(texts.locations)::text[],
-        \(texts.descriptions)::text[], \(texts.dates)::text[], \(texts.nameWords)::int[])
-        AS u(id, version, name, location, date, currency, min_price, max_price, available, held, onsale_state,
-          lowest_price, open_sections, text_hash, description, a, b, c, d, name_words)
-    ), written AS (
-      INSERT INTO search_document AS d (id, version, name, location, date, currency, min_price, max_price,
-        available, held, onsale_state, lowest_price, open_sections, text_hash)
-      SELECT id, version, name, location, date, currency, min_price, max_price, available, held, onsale_state,
-        lowest_price, open_sections::jsonb, text_hash
-      FROM given ORDER BY id
-      ON CONFLICT (id) DO UPDATE
-      SET version = excluded.version, name = excluded.name, location = excluded.location, date = excluded.date,
-        currency = excluded.currency, min_price = excluded.min_price, max_price = excluded.max_price,
-        available = excluded.available, held = excluded.held, onsale_state = excluded.onsale_state,
-        lowest_price = excluded.lowest_price, open_sections = excluded.open_sections,
-        text_hash = excluded.text_hash, written_at = now()
-      WHERE d.version < excluded.version OR \(force) AND d.version = excluded.version
-      RETURNING id
-    )
-    INSERT INTO search_text (id, words, name_words, description)
-    SELECT g.id, ts_delete(
-      setweight(to_tsvector('simple', g.a), 'A') || \(gap)::tsvector
-      || setweight(to_tsvector('simple', g.b), 'B') || \(gap)::tsvector
-      || setweight(to_tsvector('simple', g.c), 'C') || \(gap)::tsvector
-      || setweight(to_tsvector('simple', g.d), 'C'), '|'), g.name_words, g.description
-    FROM given g JOIN written USING (id)
+    INSERT INTO search_document AS d (id, version, date, min_price, max_price, lowest_price, available, held,
+      name_words, text_hash, words, name, location, description, currency, onsale_state, open_sections)
+    SELECT u.id, u.version, u.date, u.min_price, u.max_price, u.lowest_price, u.available, u.held, u.name_words,
+      u.text_hash,
+      ts_delete(
+        setweight(to_tsvector('simple', u.a), 'A') || \(gap)::tsvector
+        || setweight(to_tsvector('simple', u.b), 'B') || \(gap)::tsvector
+        || setweight(to_tsvector('simple', u.c), 'C') || \(gap)::tsvector
+        || setweight(to_tsvector('simple', u.d), 'C'), '|'),
+      u.name, u.location, u.description, u.currency, u.onsale_state, u.open_sections::jsonb
+    FROM unnest(\(documents.map(\.id))::bigint[], \(documents.map(\.version))::bigint[],
+      \(documents.map(\.name))::text[], \(documents.map(\.location))::text[],
+      \(documents.map(\.date))::bigint[], \(documents.map(\.currency))::text[],
+      \(documents.map(\.minPrice))::bigint[], \(documents.map(\.maxPrice))::bigint[],
+      \(documents.map(\.available))::int[], \(documents.map(\.held))::int[],
+      \(documents.map(\.onsaleState))::text[], \(lowestPrices(documents))::bigint[],
+      \(openSections(documents))::text[], \(documents.map(hash))::bigint[],
+      \(documents.map(\.description))::text[], \(texts.names)::text[], \(texts.locations)::text[],
+      \(texts.descriptions)::text[], \(texts.dates)::text[], \(texts.nameWords)::int[])
+      AS u(id, version, name, location, date, currency, min_price, max_price, available, held, onsale_state,
+        lowest_price, open_sections, text_hash, description, a, b, c, d, name_words)
+    ORDER BY u.id
     ON CONFLICT (id) DO UPDATE
-    SET words = excluded.words, name_words = excluded.name_words, description = excluded.description
+    SET version = excluded.version, date = excluded.date, min_price = excluded.min_price,
+      max_price = excluded.max_price, lowest_price = excluded.lowest_price, available = excluded.available,
+      held = excluded.held, name_words = excluded.name_words, text_hash = excluded.text_hash,
+      words = excluded.words, name = excluded.name, location = excluded.location,
+      description = excluded.description, currency = excluded.currency, onsale_state = excluded.onsale_state,
+      open_sections = excluded.open_sections, written_at = now()
+    WHERE d.version < excluded.version OR \(force) AND d.version = excluded.version
     """
   }
 

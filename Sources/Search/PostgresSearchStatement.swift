@@ -15,18 +15,17 @@ struct PostgresSearchStatement {
     if let to = query.to { conditions.append("d.date <= \(to)") }
     if let price = query.maxPrice {
       conditions.append(
-        query.includeSoldOut ? "d.min_price <= \(price)" : "coalesce(d.lowest_price, d.min_price) <= \(price)"
+        query.includeSoldOut ? "d.min_price <= \(price)" : "d.lowest_price <= \(price)"
       )
     }
     if let section = Self.section(query) { conditions.append(section) }
     let place = SearchText.terms(query.location, atMost: Limits.searchWords)
-    let needsText = !terms.isEmpty || !place.isEmpty || !phrases.isEmpty
-    if !terms.isEmpty { conditions.append("t.words @@ \(Self.all(terms, ""))::tsquery") }
-    if !place.isEmpty { conditions.append("t.words @@ \(Self.all(place, "B"))::tsquery") }
+    if !terms.isEmpty { conditions.append("d.words @@ \(Self.all(terms, ""))::tsquery") }
+    if !place.isEmpty { conditions.append("d.words @@ \(Self.all(place, "B"))::tsquery") }
 
     for phrase in phrases {
       let words = phrase.map { "'\($0)'" }.joined(separator: " <-> ")
-      conditions.append("t.words @@ \(words)::tsquery")
+      conditions.append("d.words @@ \(words)::tsquery")
     }
 
     var after: SQL = ""
@@ -39,18 +38,16 @@ struct PostgresSearchStatement {
     sql = """
       WITH matches AS (
         SELECT d.id, d.date, \(Self.score(terms)) AS score
-        FROM search_document d \(unsafeSQL: needsText ? "JOIN search_text t USING (id)" : "")
-        \(Self.joined(conditions))
+        FROM search_document d \(Self.joined(conditions))
       )
       SELECT total.total, p.score, d.id, d.name, d.location, d.date, d.currency, d.min_price, d.max_price,
-        d.available, d.held, d.onsale_state, d.version, coalesce(x.description, '') AS description
+        d.available, d.held, d.onsale_state, d.version, d.description
       FROM (SELECT count(*) AS total FROM matches) total
       LEFT JOIN (
         SELECT m.id, m.date, m.score FROM matches m \(after)
         ORDER BY m.score DESC, m.date, m.id LIMIT \(query.limit + 1)
       ) p ON true
       LEFT JOIN search_document d ON d.id = p.id
-      LEFT JOIN search_text x ON x.id = p.id
       ORDER BY p.score DESC, p.date, p.id
       """
   }
@@ -76,38 +73,40 @@ struct PostgresSearchStatement {
     return "WHERE \(all)"
   }
 
-  /// `SearchScore` as an expression over `t.words`.
+  /// `SearchScore` as an expression over `d.words`.
   private static func score(_ terms: [SearchTerm]) -> SQL {
     if terms.isEmpty { return "0" }
     var sum: SQL = "0"
     for term in terms {
-      var whole = term
-      whole.isPrefix = false
       var cases: SQL = ""
       for (weight, score) in [("A", SearchScore.name), ("B", SearchScore.location)] {
-        cases = "\(cases) WHEN t.words @@ \(one(whole, weight))::tsquery THEN \(unsafeSQL: "\(score.whole)")"
-        if term.isPrefix {
-          cases =
-            "\(cases) WHEN t.words @@ \(one(term, weight))::tsquery THEN \(unsafeSQL: "\(score.beginning)")"
-        }
+        cases = "\(cases) WHEN d.words @@ \(one(term, weight))::tsquery THEN \(points(term, weight, score))"
       }
-      if term.isPrefix {
-        cases =
-          "\(cases) WHEN t.words @@ \(one(whole, ""))::tsquery THEN \(unsafeSQL: "\(SearchScore.description.whole)")"
-      }
-      let otherwise = term.isPrefix ? SearchScore.description.beginning : SearchScore.description.whole
-      sum = "\(sum) + CASE \(cases) ELSE \(unsafeSQL: "\(otherwise)") END"
+      sum = "\(sum) + CASE \(cases) ELSE \(points(term, "", SearchScore.description)) END"
     }
     for (left, right) in zip(terms, terms.dropFirst()) {
       let near = (1...SearchScore.gaps + 1).map { "(\(one(left, "")) <\($0)> \(one(right, "")))" }
       sum = """
-        \(sum) + CASE WHEN t.words @@ \(near.joined(separator: " | "))::tsquery
+        \(sum) + CASE WHEN d.words @@ \(near.joined(separator: " | "))::tsquery
           THEN \(unsafeSQL: "\(SearchScore.neighbours)") ELSE 0 END
         """
     }
     return """
-      \(sum) + CASE WHEN t.name_words = \(terms.count) AND t.words @@ \(all(terms, "A"))::tsquery
+      \(sum) + CASE WHEN d.name_words = \(terms.count) AND d.words @@ \(all(terms, "A"))::tsquery
         THEN \(unsafeSQL: "\(SearchScore.wholeName)") ELSE 0 END
+      """
+  }
+
+  /// What a term is worth where it is known to be there. Asked only then: most rows of a search match in one place.
+  private static func points(_ term: SearchTerm, _ weight: String, _ score: (whole: Int, beginning: Int))
+    -> SQL
+  {
+    guard term.isPrefix else { return "\(unsafeSQL: "\(score.whole)")" }
+    var whole = term
+    whole.isPrefix = false
+    return """
+      CASE WHEN d.words @@ \(one(whole, weight))::tsquery THEN \(unsafeSQL: "\(score.whole)")
+        ELSE \(unsafeSQL: "\(score.beginning)") END
       """
   }
 
