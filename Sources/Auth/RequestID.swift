@@ -1,27 +1,34 @@
-/// What a request's public id says: which place in which queue.
+/// What a request's public id says: which place in which queue, and whose.
 package struct RequestID: Hashable, Sendable {
   package let event: Int
   /// Which life of the event's queue; a position is unique within one.
   package let generation: Int
   package let position: Int
+  /// The key of the user who was given the place. Redis may lose its last writes and give a position out again: the
+  /// id of its first owner does not open the second one's request.
+  package let owner: String
 
-  package init(event: Int, generation: Int, position: Int) {
+  /// - Parameter owner: `ownerLength` ASCII characters.
+  package init(event: Int, generation: Int, position: Int, owner: String) {
     self.event = event
     self.generation = generation
     self.position = position
+    self.owner = owner
   }
 }
 
 /// Writes and reads request ids: opaque, URL-safe, and impossible to make up without the secret.
 ///
-/// An id is `version ‖ event ‖ generation ‖ position ‖ MAC`, 37 bytes in 50 characters. The MAC covers all
-/// before it. Every id has exactly one spelling.
+/// An id is `version ‖ event ‖ generation ‖ position ‖ owner ‖ MAC`, 49 bytes in 66 characters. The MAC covers
+/// all before it. Every id has exactly one spelling.
 package struct RequestIDCoder: Sendable {
-  private static let version: UInt8 = 1
+  private static let version: UInt8 = 2
+  package static let ownerLength = 12
   private static let macLength = 16
-  private static let length = 1 + 8 + 4 + 8 + macLength
+  private static let ownerOffset = 1 + 8 + 4 + 8
+  private static let length = ownerOffset + ownerLength + macLength
   /// Characters of every id.
-  package static let textLength = 50
+  package static let textLength = 66
 
   private let key: [UInt8]
 
@@ -32,11 +39,13 @@ package struct RequestIDCoder: Sendable {
 
   package func encode(_ id: RequestID) -> String {
     precondition(id.event >= 0 && id.position >= 0, "ids and positions are not negative")
+    precondition(id.owner.utf8.count == Self.ownerLength, "keys of users have one length")
     var bytes: [UInt8] = [Self.version]
     bytes.reserveCapacity(Self.length)
     Self.append(UInt64(id.event), 8, to: &bytes)
     Self.append(UInt64(UInt32(truncatingIfNeeded: id.generation)), 4, to: &bytes)
     Self.append(UInt64(id.position), 8, to: &bytes)
+    bytes += id.owner.utf8
     bytes += Sodium.hash(bytes, key: key, length: Self.macLength)
     return Sodium.base64(bytes)
   }
@@ -53,7 +62,9 @@ package struct RequestIDCoder: Sendable {
       let position = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 13, as: UInt64.self))
       return RequestID(
         event: Int(truncatingIfNeeded: event), generation: Int(generation),
-        position: Int(truncatingIfNeeded: position))
+        position: Int(truncatingIfNeeded: position),
+        owner: String(
+          decoding: bytes[Self.ownerOffset..<Self.ownerOffset + Self.ownerLength], as: UTF8.self))
     }
   }
 

@@ -231,9 +231,11 @@ package final class Catalog {
     let user = try authenticator.user(request).user
     return answer { [users, ids] in
       let purchases = try await users.purchases(of: user, limit: Self.purchasesShown)
+      let owner = UserKey(user).text
       let list = purchases.map { purchase -> JSON in
         let id = RequestID(
-          event: purchase.key.event, generation: purchase.key.generation, position: purchase.key.position)
+          event: purchase.key.event, generation: purchase.key.generation, position: purchase.key.position,
+          owner: owner)
         return [
           "request_id": .string(ids.encode(id)), "event_id": .integer(purchase.key.event),
           "event_name": .string(purchase.eventName), "tickets": .array(purchase.tickets.map(Self.json)),

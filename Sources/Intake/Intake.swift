@@ -114,7 +114,8 @@ package final class Intake {
     switch answer {
     case .inLine(let position, let head, let generation, let isNew):
       if isNew { accepted.increment() }
-      let id = RequestID(event: wish.event, generation: generation, position: position)
+      let id = RequestID(
+        event: wish.event, generation: generation, position: position, owner: UserKey(wish.user).text)
       let state = isNew ? .queued : try await currentState(wish.event, position, head: head)
       return respond(id, head: head, state: state, status: isNew ? 202 : 200)
     case .notOpen: throw Problem(409, "not_open", "The sale has not begun.")
@@ -197,13 +198,13 @@ package final class Intake {
       method = try fields.string("payment_method", max: Limits.paymentMethodBytes)
       try Self.check(method)
       key = try Self.idempotencyKey(request)
-      guard let decoded = ids.decode(text) else { throw Self.unknownRequest }
-      id = decoded
+      id = try own(text, claims)
     } catch {
       return .now(error.response)
     }
     return answer { [self] in
-      let answer: QueueStore.ConfirmAnswer
+      // The id says that the place was this buyer's: if it is another's now, Redis has lost writes.
+      var answer = QueueStore.ConfirmAnswer.forbidden
       do {
         answer = try await Faults.crossing(.intakeConfirm) {
           try await queue.confirm(
@@ -211,7 +212,8 @@ package final class Intake {
             method: method,
             idempotencyKey: key)
         }
-      } catch let error as StoreError where error.code == .noQueue {
+      } catch let error as StoreError where error.code == .noQueue {}
+      if answer == .forbidden {
         answer = try await Faults.crossing(.intakePast) {
           try await past.confirmAnswer(Self.key(id), user: claims.user)
         }
@@ -219,10 +221,10 @@ package final class Intake {
       switch answer {
       case .ok: return .json(202, ["state": "confirming"], headers: [("Cache-Control", "no-store")])
       case .expired: throw Problem(410, "expired", "The hold has ended; ask again for seats.")
-      case .forbidden: throw Problem(403, "forbidden", "This request belongs to somebody else.")
       case .tooOften:
         throw Problem(409, "too_often", "Too many payments were tried for these tickets.")
-      case .notReserved: throw Problem(409, "not_reserved", "No tickets are held for this request.")
+      case .forbidden, .notReserved:
+        throw Problem(409, "not_reserved", "No tickets are held for this request.")
       case .idempotencyMismatch:
         throw Problem(
           422, "idempotency_mismatch", "This Idempotency-Key came with a different request before.")
@@ -234,35 +236,42 @@ package final class Intake {
     let claims: Claims, id: RequestID
     do throws(Problem) {
       claims = try authenticator.user(request)
-      guard let decoded = ids.decode(request.parameters["request_id"] ?? "") else {
-        throw Self.unknownRequest
-      }
-      id = decoded
+      id = try own(request.parameters["request_id"] ?? "", claims)
     } catch {
       return .now(error.response)
     }
     return answer { [self] in
-      let answer: QueueStore.CancelAnswer
+      // As when confirming.
+      var answer = QueueStore.CancelAnswer.forbidden
       do {
         answer = try await Faults.crossing(.intakeCancel) {
           try await queue.cancel(
             event: id.event, generation: id.generation, position: id.position, user: claims.user)
         }
-      } catch let error as StoreError where error.code == .noQueue {
+      } catch let error as StoreError where error.code == .noQueue {}
+      if answer == .forbidden {
         answer = try await Faults.crossing(.intakePast) {
           try await past.cancelAnswer(Self.key(id), user: claims.user)
         }
       }
       switch answer {
       case .ok: return .json(200, ["state": "cancelled"], headers: [("Cache-Control", "no-store")])
-      case .forbidden: throw Problem(403, "forbidden", "This request belongs to somebody else.")
       case .purchased:
         throw Problem(409, "purchased", "The tickets are bought; they cannot be given back here.")
       case .confirming: throw Problem(409, "confirming", "The payment is under way.", retryAfter: 1)
-      case .ended: throw Problem(409, "ended", "This request has ended.")
+      case .forbidden, .ended: throw Problem(409, "ended", "This request has ended.")
       case .unknown: throw Self.unknownRequest
       }
     }
+  }
+
+  /// The request that an id names, which must be the caller's.
+  private func own(_ text: String, _ claims: Claims) throws(Problem) -> RequestID {
+    guard let id = ids.decode(text) else { throw Self.unknownRequest }
+    guard id.owner == UserKey(claims.user).text else {
+      throw Problem(403, "forbidden", "This request belongs to somebody else.")
+    }
+    return id
   }
 
   private static func key(_ id: RequestID) -> PurchaseStore.Key {

@@ -84,7 +84,8 @@ package final class Notifier {
       known = state
     }
     if let event = watch.known(id.event), let document = event.document, document.generation == id.generation,
-      let status = event.status(id.position), wait == 0 || !isWorthWaiting(wait, status, known, document)
+      let status = event.status(id.position), status.concerns(id.owner),
+      wait == 0 || !isWorthWaiting(wait, status, known, document)
     {
       if !needsLabels(status) || labels.knows(id.event) {
         fromMemory.increment()
@@ -148,13 +149,20 @@ package final class Notifier {
   }
 
   private func currentStatus(_ id: RequestID, _ event: EventWatch) async throws -> RequestStatus? {
+    guard let status = try await placeStatus(id, event) else { return nil }
+    if status.concerns(id.owner) { return status }
+    return try await past.forfeit(Self.key(id), owner: id.owner)
+  }
+
+  /// Where the place stands, whosever it is now.
+  private func placeStatus(_ id: RequestID, _ event: EventWatch) async throws -> RequestStatus? {
     if let status = event.status(id.position) { return status }
     let record = try await watch.record(event, id.position)
     guard let document = event.document, document.generation == id.generation else { return nil }
     if let record { return RequestStatus(position: id.position, document: document, record: record) }
     // A closed queue may be leaving Redis right now, records before the rest: PostgreSQL has them since before.
-    if document.state == EventState.closed.rawValue, let past = try await past.status(Self.key(id)),
-      past.reason != "queue_lost"
+    if document.state == EventState.closed.rawValue,
+      let past = try await past.status(Self.key(id), owner: id.owner), past.reason != "queue_lost"
     {
       return past
     }
@@ -171,7 +179,7 @@ package final class Notifier {
   }
 
   private func respondFromPast(_ text: String, _ id: RequestID) async throws -> HTTPResponse {
-    guard let status = try await past.status(Self.key(id)) else {
+    guard let status = try await past.status(Self.key(id), owner: id.owner) else {
       // Enqueued a moment ago and not seen yet, or lost with Redis: both are for the client to ask again.
       return .problem(
         503, code: "unavailable", detail: "This request cannot be looked up at the moment.",
@@ -183,7 +191,7 @@ package final class Notifier {
 
   /// Redis is away: PostgreSQL knows what was sold, and nothing else can be said.
   private func respondWithout(_ error: any Error, _ text: String, _ id: RequestID) async -> HTTPResponse {
-    if let status = try? await past.status(Self.key(id)), status.state == .purchased {
+    if let status = try? await past.status(Self.key(id), owner: id.owner), status.state == .purchased {
       await labels.load(id.event)
       return respond(text, id, status, nil)
     }

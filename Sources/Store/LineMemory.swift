@@ -7,13 +7,14 @@ package final class LineMemory {
   /// Events remembered; beyond it all are forgotten, which only delays what is noticed.
   private static let limit = 50_000
 
-  private struct Line {
-    let generation: Int
-    var position: Int
-    var connection: UInt64
+  package struct Line: Sendable {
+    package let generation: Int
+    package fileprivate(set) var position: Int
+    fileprivate var connection: UInt64
+    package fileprivate(set) var isLost = false
   }
 
-  private var lines: [Int: Line] = [:]
+  package private(set) var lines: [Int: Line] = [:]
 
   package nonisolated init() {}
 
@@ -27,11 +28,11 @@ package final class LineMemory {
   /// Notes a position that was given out just now.
   /// - Parameter connection: tells connections to Redis apart. Over one of them answers come in order, and Redis does not
   ///   go back; so only the first position of a new one says anything.
-  /// - Returns: false if it, or a later one, had been given out before.
+  /// - Returns: false if it, or a later one, had been given out before, or others of the same life were given out twice.
   package func gaveOut(event: Int, generation: Int, position: Int, connection: UInt64) -> Bool {
     if var known = lines[event], known.generation == generation {
-      if known.connection != connection && position <= known.position {
-        forget(event: event)
+      if known.isLost || known.connection != connection && position <= known.position {
+        lose(event: event)
         return false
       }
       known.position = max(known.position, position)
@@ -42,6 +43,10 @@ package final class LineMemory {
     }
     return true
   }
+
+  /// Notes that the line is an older copy of itself: no place of this life counts, those neither that Redis gave out before
+  /// it learns of it.
+  package func lose(event: Int) { lines[event]?.isLost = true }
 
   package func forget(event: Int) { lines[event] = nil }
 

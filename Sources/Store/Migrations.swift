@@ -226,5 +226,18 @@ package struct Migrations {
     CREATE TABLE queue_life (event_id bigint PRIMARY KEY, generation int NOT NULL);
     COMMENT ON TABLE queue_life IS 'the life that an event''s queue has: of earlier ones no purchase begins any more';
     """,
+    """
+    ALTER TABLE queue_life ADD sold_out_since int;
+    COMMENT ON COLUMN queue_life.sold_out_since IS 'everything was sold when this life ended, and each since';
+
+    CREATE TABLE lost_place (
+      event_id bigint NOT NULL,
+      generation int NOT NULL,
+      position bigint NOT NULL,
+      user_key text NOT NULL,
+      PRIMARY KEY (event_id, generation, position, user_key)
+    );
+    COMMENT ON TABLE lost_place IS 'who was told that Redis gave their place to somebody else: they buy nothing with it';
+    """,
   ]
 }

@@ -16,51 +16,72 @@ package final class PastRequests {
     archive = ArchiveStore(postgres)
   }
 
+  private static let lost = RequestStatus(state: .rejected, reason: "queue_lost")
+
   /// Where a request ended. `nil` when nothing is known: it may have joined a moment ago.
-  package func status(_ key: PurchaseStore.Key) async throws -> RequestStatus? {
-    if let found = try await purchases.find(key) {
-      // A payment goes on without its queue, and its outcome is what counts.
-      let state: RequestState? =
-        switch found.standing.state {
-        case .sold: .purchased
-        case .paying: .confirming
-        case .declined, .void: nil
-        }
-      if let state {
-        var status = RequestStatus(state: state)
-        status.tickets = found.tickets
-        status.amount = found.standing.amount
-        return status
-      }
-    }
+  /// - Parameter owner: the key of the user who was given the place.
+  package func status(_ key: PurchaseStore.Key, owner: String) async throws -> RequestStatus? {
+    if let status = try await payment(key, owner: owner) { return status }
     if let document = try await archive.outcome(event: key.event, generation: key.generation) {
       if let record = try await archive.record(
         event: key.event, generation: key.generation, position: key.position)
       {
+        if record.userKey != owner { return try await forfeit(key, owner: owner) }
         return RequestStatus(position: key.position, document: document, record: record)
       }
       return RequestStatus(position: key.position, document: document)
     }
-    return try await isLost(key) ? RequestStatus(state: .rejected, reason: "queue_lost") : nil
+    return try await ending(key)
   }
 
-  /// Whether the queue was begun anew since, because Redis lost it, and nothing is or will be bought for this place.
-  /// Both in one look: a purchase that is not there when the new life is can never begin.
-  private func isLost(_ key: PurchaseStore.Key) async throws -> Bool {
+  /// What PostgreSQL alone says; `nil` where no payment of this place has begun that counts.
+  private func payment(_ key: PurchaseStore.Key, owner: String) async throws -> RequestStatus? {
+    guard let found = try await purchases.find(key) else { return nil }
+    // Given out twice, and somebody else came to pay first: nothing else is ever bought under this key.
+    if UserKey(found.user).text != owner { return Self.lost }
+    // A payment goes on without its queue, and its outcome is what counts.
+    var status: RequestStatus
+    switch found.standing.state {
+    case .sold: status = RequestStatus(state: .purchased)
+    case .paying: status = RequestStatus(state: .confirming)
+    case .declined, .void: return nil
+    }
+    status.tickets = found.tickets
+    status.amount = found.standing.amount
+    return status
+  }
+
+  /// Where the first owner of a place stands that Redis, having lost its last writes, gave to somebody else: what they
+  /// paid for is theirs; otherwise the place is lost, and no purchase of theirs begins any more.
+  package func forfeit(_ key: PurchaseStore.Key, owner: String) async throws -> RequestStatus {
+    _ = try await postgres.transaction([
+      // Whoever claims locks it, too: those who did are seen below, and those who come see what is noted here.
+      "SELECT FROM queue_life WHERE event_id = \(key.event) FOR NO KEY UPDATE",
+      """
+      INSERT INTO lost_place (event_id, generation, position, user_key)
+      VALUES (\(key.event), \(key.generation), \(key.position), \(owner)) ON CONFLICT DO NOTHING
+      """,
+    ])
+    return try await payment(key, owner: owner) ?? Self.lost
+  }
+
+  /// How the place ended if the queue was begun anew since, because Redis lost it, and nothing is or will be bought for
+  /// this place. Both in one look: a purchase that is not there when the new life is can never begin.
+  private func ending(_ key: PurchaseStore.Key) async throws -> RequestStatus? {
     let rows = try await postgres.query(
       """
-      SELECT 1 FROM queue_life l
+      SELECT coalesce(l.sold_out_since <= \(key.generation), false) AS sold_out FROM queue_life l
       WHERE l.event_id = \(key.event) AND l.generation > \(key.generation)
         AND NOT EXISTS (SELECT 1 FROM purchase p WHERE p.event_id = \(key.event)
           AND p.generation = \(key.generation) AND p.position = \(key.position) AND p.state IN ('paying', 'sold'))
       """)
-    return !rows.isEmpty
+    // Whoever was told so is not told anything else now.
+    return try rows.first.map { try $0.bool("sold_out") ? RequestStatus(state: .soldOut) : Self.lost }
   }
 
   package func confirmAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.ConfirmAnswer
   {
-    guard let found = try await purchases.find(key) else { return .notReserved }
-    if found.user != user { return .forbidden }
+    guard let found = try await purchases.find(key), found.user == user else { return .notReserved }
     return switch found.standing.state {
     case .sold, .paying: .ok
     case .declined, .void: .expired
@@ -68,8 +89,7 @@ package final class PastRequests {
   }
 
   package func cancelAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.CancelAnswer {
-    guard let found = try await purchases.find(key) else { return .ended }
-    if found.user != user { return .forbidden }
+    guard let found = try await purchases.find(key), found.user == user else { return .ended }
     return switch found.standing.state {
     case .sold: .purchased
     case .paying: .confirming

@@ -84,33 +84,36 @@ package final class PurchaseStore {
   ///
   /// A request that has an intent keeps it, unless that was declined and this is a later attempt. A ticket
   /// that another live purchase claimed stays there: the answer then has `ownsItsTickets` false.
-  /// Of a life of the queue that has ended (`SeatStore.begin`) no purchase begins, and no further attempt.
+  /// Of a life of the queue that has ended (`SeatStore.begin`), and of a place whose owner was told that it is lost
+  /// (`PastRequests.forfeit`), no purchase begins, and no further attempt.
   /// - Returns: the standing after the call, in order; `nil` where nothing was bought before and nothing can be now:
-  ///   the event is unknown, or its queue was lost.
+  ///   the event is unknown, or its queue or the place was lost.
   package func claim(_ group: [QueueStore.Confirmation]) async throws -> [Standing?] {
     let events = group.map(\.event), generations = group.map(\.generation), positions = group.map(\.position)
     let attempts = group.map(\.attempt)
     let tickets = group.map { "{" + $0.tickets.map(String.init).joined(separator: ",") + "}" }
     let results = try await postgres.transaction([
+      // So that neither changes between the look and the commit. A statement of its own: the next one sees what was
+      // committed while this one waited.
+      "SELECT FROM queue_life WHERE event_id = ANY (\(events)::bigint[]) ORDER BY event_id FOR SHARE",
       """
-      -- Locked, so that it does not end between this look and the commit. Whoever waited sees what it is then.
-      WITH life AS MATERIALIZED (
-        SELECT event_id, generation FROM queue_life WHERE event_id = ANY (\(events)::bigint[]) FOR SHARE
-      )
       INSERT INTO purchase
         (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
       SELECT DISTINCT ON (i.event, i.generation, i.position) i.event, i.generation, i.position, i.user_id, 'paying',
         i.try, i.tickets::int[], i.amount, e.currency, i.method
       FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(group.map(\.user))::text[],
-        \(attempts)::int[], \(tickets)::text[], \(group.map(\.amount))::bigint[], \(group.map(\.method))::text[])
-        AS i (event, generation, position, user_id, try, tickets, amount, method)
+        \(attempts)::int[], \(tickets)::text[], \(group.map(\.amount))::bigint[], \(group.map(\.method))::text[],
+        \(group.map { UserKey($0.user).text })::text[])
+        AS i (event, generation, position, user_id, try, tickets, amount, method, user_key)
       JOIN event e ON e.id = i.event
-      WHERE NOT EXISTS (SELECT 1 FROM life l WHERE l.event_id = i.event AND l.generation > i.generation)
+      WHERE NOT EXISTS (SELECT 1 FROM queue_life l WHERE l.event_id = i.event AND l.generation > i.generation)
+        AND NOT EXISTS (SELECT 1 FROM lost_place l WHERE l.event_id = i.event AND l.generation = i.generation
+          AND l.position = i.position AND l.user_key = i.user_key)
       ORDER BY i.event, i.generation, i.position, i.try DESC
       ON CONFLICT (event_id, generation, position) DO UPDATE
       SET stalls = 0, try = excluded.try, method = excluded.method, state = 'paying', payment_id = NULL, reason = NULL,
         updated_at = now()
-      WHERE purchase.state = 'declined' AND purchase.try < excluded.try
+      WHERE purchase.state = 'declined' AND purchase.try < excluded.try AND purchase.user_id = excluded.user_id
       """,
       """
       INSERT INTO claim (event_id, ticket_id, generation, position)
@@ -127,7 +130,7 @@ package final class PurchaseStore {
       """,
       standings(events, generations, positions),
     ])
-    return try decode(results[2], count: group.count)
+    return try decode(results[3], count: group.count)
   }
 
   /// A purchase as its buyer sees it.

@@ -15,7 +15,7 @@ import Onsale
 ///     E l:<t>    string  the lock of one ticket, with the hold's deadline as its TTL
 ///     E b        bitmap  tickets that are not free
 ///     E gone     zset    positions beyond the head whose buyers have left
-///     E i:<key>  string  what an Idempotency-Key first came with; kept for a day
+///     E i:<g>:<key>  string  what an Idempotency-Key first came with in generation g; kept for a day
 ///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), standbys left (c)
 ///     P events   set     events alive in the partition
 ///     P settings hash    event → version of the settings that its queue has
@@ -32,7 +32,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 4
+  package static let version = 5
 
   package static let lock = "{workers}:library"
 
@@ -143,8 +143,11 @@ package enum QueueLibrary {
         'p', pos, 't', r.try, 'k', r.tickets, 'a', r.amount, 'm', method, 'u', user)
     end
 
-    -- An idempotency key names the call it first came with, for a day.
+    -- An idempotency key names the call it first came with, for a day, in one life of the queue: a position says nothing
+    -- in another.
     local IDEMPOTENCY_MS = 86400000
+
+    local function name(p, generation, key) return key ~= '' and p .. 'i:' .. generation .. ':' .. key end
 
     -- How often one user may leave a place of one event without buying: each leaves a record until the event ends.
     local MAX_LEFT = LEAVES
@@ -158,7 +161,7 @@ package enum QueueLibrary {
         'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle')
       local state, generation, tail, head = v[1], v[2], tonumber(v[3]), tonumber(v[4])
       if not state or state == 'lost' then return {'missing'} end
-      local named = args[5] ~= '' and p .. 'i:' .. args[5]
+      local named = name(p, generation, args[5])
       if named then
         local seen = redis.call('GET', named)
         if seen then
@@ -369,7 +372,7 @@ package enum QueueLibrary {
       if not r then return {'not_reserved'} end
       if r.user ~= args[2] then return {'forbidden'} end
       if r.state == 'C' or r.state == 'P' then return {'ok'} end
-      local named = args[5] ~= '' and p .. 'i:' .. args[5]
+      local named = name(p, args[6], args[5])
       if named then
         -- A repetition of a call whose card was declined since is not a wish to try again.
         local seen = redis.call('GET', named)
@@ -395,7 +398,7 @@ package enum QueueLibrary {
     end
 
     -- KEYS m; ARGV 6 for each: outcome (P purchased, D declined, X lost), position, try, reason, entry id or '',
-    -- generation
+    -- "<generation>" or "<generation>:<user key>". Whoever else has the place by now is not told how it ended.
     local function finish(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -404,8 +407,9 @@ package enum QueueLibrary {
       local generation = redis.call('HGET', m, 'generation')
       for i = 1, #args, 6 do
         local outcome, pos, try, reason, id = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 3], args[i + 4]
-        local r = args[i + 5] == generation and get_record(p, pos)
-        if r and r.state == 'C' and r.try == try then
+        local life, user = string.match(args[i + 5], '^(%d+):?(.*)$')
+        local r = life == generation and get_record(p, pos)
+        if r and r.state == 'C' and r.try == try and (user == '' or r.user == user) then
           changed[#changed + 1] = pos
           r.state, r.reason = outcome, reason
           if outcome == 'D' then

@@ -320,6 +320,18 @@ package final class QueueStore {
     _ = try await call("onsale_forsake", event, [.integer(generation)])
   }
 
+  /// Ends the queues that are older copies of themselves, as far as this store has given out places of theirs. For when
+  /// Redis was away: another process may give out the same places before this one gives out its next.
+  package func forsakeOlderCopies() async throws {
+    for (event, line) in lines.lines where !line.isLost {
+      guard let document = try await document(event: event), document.generation == line.generation,
+        document.tail < line.position
+      else { continue }
+      lines.lose(event: event)
+      try await forsake(event: event, generation: line.generation)
+    }
+  }
+
   package func publishMap(
     event: Int, epoch: Int, load: Int? = nil, bitmap: [UInt8], free: Int, held: Int, sold: Int, reopened: Bool
   ) async throws {
@@ -641,7 +653,8 @@ package final class QueueStore {
       [
         .text(ending.outcome.rawValue), .integer(ending.confirmation.position),
         .integer(ending.confirmation.attempt), .text(Self.field(ending.reason)),
-        .text(ending.confirmation.entryID ?? ""), .integer(ending.confirmation.generation),
+        .text(ending.confirmation.entryID ?? ""),
+        .text("\(ending.confirmation.generation):\(UserKey(ending.confirmation.user).text)"),
       ]
     }
     _ = try await call("onsale_finish", event, arguments)

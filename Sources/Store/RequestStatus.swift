@@ -12,6 +12,8 @@ package struct RequestStatus: Sendable, Equatable {
   /// When the hold ends, in milliseconds since 1970 on Redis's clock; `nil` without a hold that ends.
   package var deadline: Int?
   package var reason: String?
+  /// The key of the user whose request it is; `nil` when it was told from the line as a whole.
+  package var owner: String?
 
   package init(state: RequestState, reason: String? = nil) {
     self.state = state
@@ -54,6 +56,7 @@ package struct RequestStatus: Sendable, Equatable {
     case .cancelled: self.init(state: .cancelled)
     case .rejected: self.init(state: .rejected, reason: record.reason)
     }
+    owner = record.userKey
     switch state {
     case .reserved, .confirming, .purchased:
       tickets = record.tickets
@@ -70,6 +73,9 @@ package struct RequestStatus: Sendable, Equatable {
     if position <= document.closedUpTo { return RequestStatus(state: .rejected, reason: "closed") }
     return RequestStatus(state: .standby)
   }
+
+  /// Whether this may be told to the user with this key.
+  package func concerns(_ user: String) -> Bool { owner == nil || owner == user }
 
   /// Whether nothing can change any more.
   package var isTerminal: Bool { state.isTerminal(hasHold: deadline != nil) }

@@ -198,7 +198,6 @@ final class ReserveLane {
     logger.error(
       "Redis came back with an older state of the queue: it begins anew", ["queue.tail": loaded.tail])
     if loaded.state != "lost" {
-      lost.increment()
       try await Faults.crossing(.reserveForsake) {
         try await queue.forsake(event: event, generation: loaded.generation)
       }
@@ -207,6 +206,7 @@ final class ReserveLane {
       try await queue.remove(
         event: event, epoch: epoch, generation: loaded.generation, tail: loaded.tail)
     }
+    lost.increment()
     memory.forget(event: event)
   }
 

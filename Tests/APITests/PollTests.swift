@@ -1,4 +1,5 @@
 import API
+import Auth
 import EventLoop
 import HTTPServer
 import JSON
@@ -6,10 +7,10 @@ import Logging
 import Metrics
 import Postgres
 import Redis
-import Store
 import Testing
 
 @testable import Notifier
+@testable import Store
 
 /// A notifier of a test's own, over the shared stores.
 @LoopActor
@@ -87,6 +88,69 @@ struct PollTests {
     #expect(poller.waiting(first) == 4, "answered while the others wait")
     poller.notifier.stop()
     for task in waiting { #expect(await task.value == 200) }
+  }
+
+  @Test("Whoever had a place before Redis gave it to somebody else sees nothing of theirs")
+  func givenTwice() async throws {
+    let poller = try await Poller()
+    let service = poller.service
+    let event = try await service.makeEvent(opens: true)
+    let first = try await poller.join(event, "first")
+    // What a replica that lagged knows of: an empty line.
+    let keys = EventKeys(event)
+    for command: [RedisArgument] in [
+      ["HSET", .text(keys.meta), "tail", "0"], ["DEL", .text(keys.queue)],
+    ] { _ = try await service.redis.command(command) }
+    let second = try await poller.join(event, "second")
+    #expect(first != second)
+    let (key, field) = keys.record(1)
+    let owner = UserKey("second").text, deadline = (Time.now + 60) * 1000
+    _ = try await service.redis.command([
+      "HSET", .text(key), .text(field), .text("R|0|\(deadline)|9000|1||\(owner)"),
+    ])
+    _ = try await service.redis.command(["HSET", .text(keys.meta), "head", "1"])
+
+    func confirm(_ id: String, _ user: String) async -> Service.Answer {
+      await service.call(
+        .post, "/api/ticket/confirm", ["request_id": .string(id), "payment_method": "pm_card_visa"],
+        as: .user(user))
+    }
+    // Twice: from what was read, and from what is remembered.
+    for _ in 1...2 {
+      #expect(await poller.get("/api/request/\(second)").json["state"] == "reserved")
+      let answer = await poller.get("/api/request/\(first)")
+      #expect(answer.json["state"] == "rejected" && answer.json["reason"] == "queue_lost", "\(answer.text)")
+      #expect(answer.json["tickets"] == nil && answer.json["amount"] == nil)
+    }
+    #expect(await confirm(first, "first").code == "not_reserved")
+    #expect(await service.call(.delete, "/api/request/\(first)", as: .user("first")).code == "ended")
+    // Neither opens the other's request by naming it.
+    for (id, user) in [(first, "second"), (second, "first")] {
+      #expect(await confirm(id, user).code == "forbidden")
+      #expect(await service.call(.delete, "/api/request/\(id)", as: .user(user)).code == "forbidden")
+    }
+    #expect(await confirm(second, "second").status == 202)
+  }
+
+  @Test("A place that was paid for is its buyer's, whomever Redis gives it to afterwards")
+  func paidAndGivenTwice() async throws {
+    let poller = try await Poller()
+    let service = poller.service
+    let event = try await service.makeEvent(opens: true)
+    let first = try await poller.join(event, "first")
+    let generation = try #require(service.ids.decode(first)).generation
+    _ = try await service.postgres.query(
+      """
+      INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
+      VALUES (\(event), \(generation), 1, 'first', 'sold', 1, '{7}', 9000, 'EUR', 'pm_card_visa')
+      """)
+    let (key, field) = EventKeys(event).record(1)
+    _ = try await service.redis.command([
+      "HSET", .text(key), .text(field), .text("X|1|0|9000|1|queue_lost|\(UserKey("second").text)"),
+    ])
+    _ = try await service.redis.command(["HSET", .text(EventKeys(event).meta), "tail", "1", "head", "1"])
+    let answer = await poller.get("/api/request/\(first)")
+    #expect(answer.json["state"] == "purchased" && answer.json["tickets"]?[0]?["id"] == 7, "\(answer.text)")
   }
 
   @Test("A crowd that waits for a sale asks PostgreSQL once, about events that do not exist too")

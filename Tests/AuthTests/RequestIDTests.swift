@@ -7,11 +7,12 @@ struct RequestIDTests {
   private static let coder = RequestIDCoder(secret: "0123456789abcdef0123456789abcdef")
 
   @Test(
-    "An id says which place is meant, in 50 URL-safe characters",
+    "An id says which place is meant, and whose, in 66 URL-safe characters",
     arguments: [
-      RequestID(event: 1, generation: 1, position: 1), RequestID(event: .max, generation: 1, position: .max),
-      RequestID(event: 0, generation: 0, position: 0),
-      RequestID(event: 42, generation: Int(UInt32.max), position: 1_000_000),
+      RequestID(event: 1, generation: 1, position: 1, owner: "AAAAAAAAAAAA"),
+      RequestID(event: .max, generation: 1, position: .max, owner: "____________"),
+      RequestID(event: 0, generation: 0, position: 0, owner: "------------"),
+      RequestID(event: 42, generation: Int(UInt32.max), position: 1_000_000, owner: "a-Zz9_BcDe01"),
     ])
   func roundTrip(_ id: RequestID) {
     let text = Self.coder.encode(id)
@@ -22,7 +23,7 @@ struct RequestIDTests {
 
   @Test("Nobody can make an id up, or change one")
   func forged() {
-    let text = Self.coder.encode(RequestID(event: 7, generation: 1, position: 1_234))
+    let text = Self.coder.encode(RequestID(event: 7, generation: 1, position: 1_234, owner: "a-Zz9_BcDe01"))
     let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
     for index in text.indices {
       for letter in alphabet where letter != text[index] {
@@ -38,13 +39,13 @@ struct RequestIDTests {
   @Test(
     "Anything else is no id",
     arguments: [
-      "", "a", String(repeating: "A", count: 50), String(repeating: "=", count: 50),
-      String(repeating: "é", count: 25), String(repeating: "\u{0}", count: 50), "../../etc/passwd",
+      "", "a", String(repeating: "A", count: 66), String(repeating: "=", count: 66),
+      String(repeating: "é", count: 33), String(repeating: "\u{0}", count: 66), "../../etc/passwd",
       String(repeating: "A", count: 100_000), "1' OR '1'='1",
     ])
   func garbage(_ text: String) {
     #expect(Self.coder.decode(text) == nil)
-    let id = Self.coder.encode(RequestID(event: 7, generation: 1, position: 1))
+    let id = Self.coder.encode(RequestID(event: 7, generation: 1, position: 1, owner: "a-Zz9_BcDe01"))
     #expect(Self.coder.decode(id + text.prefix(1)) == nil || text.isEmpty)
   }
 }

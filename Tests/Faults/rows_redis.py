@@ -1,12 +1,13 @@
 """Rows about Redis: killed, emptied, failed over, full. Each on a stack of its own, which it harms."""
 
 import shutil
+import signal
 import subprocess
 import time
 
 from buyers import Caller, NoAnswer, Sale, token
 from cases import row
-from judge import Verdict, check_ledger, judge
+from judge import judge
 from proxy import DOWN, UP, Proxy
 from scenes import expect, expect_alive, troubled_sale
 from servers import Redis, until
@@ -152,53 +153,102 @@ def seat_sold_again(stack, rng, while_paying):
     return judge(sale, lost=True), sale
 
 
-@row(8, cost=50)
-def failover_to_a_replica_that_lags(bench, rng):
-    """A replica that missed the last second is promoted: places may be lost, no seat is sold twice.
+class Replicated:
+    """A stack whose Redis has a replica, which can be made to lag and then be promoted."""
 
-    Judged by sales and money alone. That the line went back is noticed by a worker that had read more of it, and by a
-    server whose own next place is not a later one. Places between are given out again under the same name, and their
-    first owners are told what became of the second.
-    """
-    stack = bench.new_stack()
-    primary = stack.redis
-    link = Proxy(primary.port)
-    replica = Redis(stack.directory / "replica", stack.ports.take(), stack.logs)
-    replica.start(replicaof=f"127.0.0.1 {link.port}", repl_diskless_load="disabled")
-    front = Proxy(primary.port)
-    stack.redis_url = f"redis://127.0.0.1:{front.port}/0"
-    start = stack.environment
-    stack.environment = lambda **changes: start(**{"redis_url": stack.redis_url, **changes})
-    try:
-        stack.up()
-        until(lambda: replica.client.info("replication")["master_link_status"] == "up", 30, "the replica")
-        sale = Sale(stack, rng, seats=10, hold_seconds=3)
+    def __init__(self, bench):
+        self.stack = bench.new_stack()
+        self.primary = self.stack.redis
+        self.link = Proxy(self.primary.port)
+        self.replica = Redis(self.stack.directory / "replica", self.stack.ports.take(), self.stack.logs)
+        self.replica.start(replicaof=f"127.0.0.1 {self.link.port}", repl_diskless_load="disabled")
+        self.front = Proxy(self.primary.port)
+        url = f"redis://127.0.0.1:{self.front.port}/0"
+        start = self.stack.environment
+        self.stack.environment = lambda **changes: start(**{"redis_url": url, **changes})
+
+    def __enter__(self):
+        self.stack.up()
+        client = self.replica.client
+        until(lambda: client.info("replication")["master_link_status"] == "up", 30, "the replica")
+        return self
+
+    def lag(self):
+        self.link.hold(UP, DOWN)
+
+    def fail_over(self):
+        self.primary.kill()
+        self.link.refuse()
+        self.replica.client.execute_command("REPLICAOF", "NO", "ONE")
+        self.front.target = self.replica.port
+        self.front.cut()
+        self.stack.redis = self.replica
+
+    def __exit__(self, *_):
+        self.link.close()
+        self.front.close()
+        if self.primary is not self.stack.redis:
+            self.primary.remove()
+
+
+@row(8, cost=20)
+def failover_to_a_replica_that_lags(bench, rng):
+    """A replica that missed the last second is promoted: places may be lost, and that is all that is lost."""
+    with Replicated(bench) as redis:
+        stack = redis.stack
+        # Sold out before it happens, or not.
+        sale = Sale(stack, rng, seats=rng.choice((10, 20)), hold_seconds=3)
         sale.await_open()
         stack.set_provider(latency=300)
         sale.crowd(8, ("buy", "pay"), (1,)).start(seconds=25)
         time.sleep(rng.uniform(0.3, 0.8))
-        link.hold(UP, DOWN)
+        redis.lag()
         sale.crowd(8, ("buy", "pay"), (1,)).start(seconds=25, spread=0.8)
         time.sleep(rng.uniform(0.5, 1.0))
-        primary.kill()
-        link.refuse()
-        replica.client.execute_command("REPLICAOF", "NO", "ONE")
-        front.target = replica.port
-        front.cut()
-        stack.redis = replica
+        redis.fail_over()
         stack.set_provider()
         sale.await_open(40)
-        sell_rest(sale, patience=20)
-        verdict = Verdict(requests=sale.requests, accepted=len([b for b in sale.buyers if b.request]))
-        check_ledger(sale, verdict)
-        expect(verdict.sold > 0, "nothing was sold")
+        verdict = judge_after_loss(sale)
         expect_alive(*stack.roles.values())
         return verdict
-    finally:
-        link.close()
-        front.close()
-        if primary is not stack.redis:
-            primary.remove()
+
+
+@row(8, cost=30)
+def failover_that_nobody_remembers(bench, rng):
+    """The same, and with the old Redis every process dies that could notice: places are given out a second time.
+
+    Those who had them first hold seats then and have paid nothing. They learn that the place is lost, and see nothing
+    of the purchase of the second one.
+    """
+    with Replicated(bench) as redis:
+        stack = redis.stack
+        sale = Sale(stack, rng, seats=24, hold_seconds=20)
+        sale.await_open()
+        sale.crowd(6, ("buy", "pay"), (1,)).start(seconds=25)
+        records = f"{sale.prefix}r:0"
+        until(
+            lambda: [text[:2] for text in redis.replica.client.hvals(records)] == ["P|"] * 6, 20,
+            "the first purchases, on the replica too",
+        )
+        redis.lag()
+        first = [sale.add("leave") for _ in range(6)]
+        sale.start(seconds=40)
+        until(lambda: all(buyer.was_granted for buyer in first), 20, "their seats")
+        stack.end("serve", "worker-b", number=signal.SIGKILL)
+        redis.fail_over()
+        stack.start("worker-b", "worker")
+        stack.start_serve()
+        sale.await_open(40)
+        second = [sale.add("buy") for _ in range(12)]
+        sale.start(seconds=40).finish(60)
+        twice = {b.position for b in first} & {b.position for b in second}
+        expect(twice, "no place was given out twice")
+        verdict = judge(sale, lost=True)
+        for buyer in first:
+            if buyer.position in twice and buyer.final != "rejected":
+                verdict.violations.append(f"I4 lost the place and was not told: {buyer}")
+        expect_alive(*stack.roles.values())
+        return verdict
 
 
 @row(9)

@@ -273,7 +273,9 @@ struct PurchaseStoreTests {
     let store = PurchaseStore(it.postgres), seats = SeatStore(it.postgres), past = PastRequests(it.postgres)
     let event = try await it.makeEvent(tickets: 5)
     func state(_ position: Int) async throws -> RequestState? {
-      try await past.status(.init(event: event, generation: 1, position: position))?.state
+      try await past.status(
+        .init(event: event, generation: 1, position: position), owner: UserKey("user \(position)").text)?
+        .state
     }
     #expect(try await seats.begin(event: event, generation: 1))
     let known = confirmation(event, 1, [1]), declined = confirmation(event, 2, [2])
@@ -314,7 +316,8 @@ struct PurchaseStoreTests {
       Task {
         var lost: [Int] = []
         for position in stride(from: first + 1, through: 200, by: 4) {
-          let status = try await past.status(.init(event: event, generation: 1, position: position))
+          let status = try await past.status(
+            .init(event: event, generation: 1, position: position), owner: UserKey("user \(position)").text)
           if status?.reason == "queue_lost" { lost.append(position) }
         }
         return lost
@@ -327,6 +330,97 @@ struct PurchaseStoreTests {
         #expect(try await store.find(.init(event: event, generation: 1, position: position)) == nil)
       }
     }
+  }
+
+  @Test("Whoever has lost a place to somebody else buys nothing with it; what they bought before is theirs")
+  func lostPlace() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres), past = PastRequests(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    func forfeit(_ position: Int) async throws -> RequestStatus {
+      try await past.forfeit(
+        .init(event: event, generation: 1, position: position), owner: UserKey("user \(position)").text)
+    }
+    func second(_ position: Int, _ tickets: [Int], attempt: Int = 1) -> QueueStore.Confirmation {
+      let first = confirmation(event, position, tickets, attempt: attempt)
+      return QueueStore.Confirmation(
+        entryID: nil, event: event, generation: 1, position: position, attempt: attempt, tickets: tickets,
+        amount: first.amount, method: first.method, user: "second \(position)")
+    }
+    let lost = RequestStatus(state: .rejected, reason: "queue_lost")
+    // Told, and paid too late: the place is the second one's.
+    #expect(try await forfeit(1) == lost)
+    #expect(try await store.claim([confirmation(event, 1, [1])])[0] == nil)
+    #expect(try await store.claim([second(1, [1])])[0]?.user == "second 1")
+    #expect(try await forfeit(1) == lost)
+    // Paid in time: it is the first one's.
+    _ = try await store.claim([confirmation(event, 2, [2])])
+    #expect(try await forfeit(2).state == .confirming)
+    _ = try await store.settle([settlement(confirmation(event, 2, [2]), .sold)])
+    #expect(try await forfeit(2).tickets == [2])
+    #expect(try await store.claim([second(2, [3])])[0]?.user == "user 2")
+    // Another card of the first one does not pay for what the second one was declined.
+    _ = try await store.claim([second(3, [3])])
+    _ = try await store.settle([settlement(second(3, [3]), .declined)])
+    let standing = try await store.claim([confirmation(event, 3, [4], attempt: 2, method: "first's")])[0]
+    #expect(standing?.state == .declined && standing?.user == "second 3")
+    #expect(try await store.claim([second(3, [3], attempt: 2)])[0]?.state == .paying)
+    #expect(try await it.count("lost_place WHERE event_id = \(event)") == 2)
+  }
+
+  @Test("Purchases and the loss of their places at once: each is sold to or told so, never both")
+  func lostPlaceRace() async throws {
+    let it = try await DatabaseFixture(connections: 8)
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres), past = PastRequests(it.postgres)
+    let event = try await it.makeEvent(tickets: 200)
+    #expect(try await SeatStore(it.postgres).begin(event: event, generation: 1))
+    let claims = (0..<20).map { group in
+      Task {
+        try await store.claim((1...10).map { confirmation(event, group * 10 + $0, [group * 10 + $0]) })
+      }
+    }
+    let asks = (0..<4).map { first in
+      Task {
+        var told: [Int: RequestState] = [:]
+        for position in stride(from: 200 - first, through: 1, by: -4) {
+          told[position] = try await past.forfeit(
+            .init(event: event, generation: 1, position: position), owner: UserKey("user \(position)").text
+          ).state
+        }
+        return told
+      }
+    }
+    for claim in claims { _ = try await claim.value }
+    for ask in asks {
+      for (position, told) in try await ask.value {
+        let found = try await store.find(.init(event: event, generation: 1, position: position))
+        #expect((found == nil) == (told == .rejected), "\(position): \(told)")
+      }
+    }
+  }
+
+  @Test("Whoever waited in a line that was lost after everything was sold is told that, and always the same")
+  func lostSoldOut() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres), seats = SeatStore(it.postgres), past = PastRequests(it.postgres)
+    let event = try await it.makeEvent(tickets: 1)
+    func told(_ generation: Int) async throws -> RequestState? {
+      try await past.status(
+        .init(event: event, generation: generation, position: 9), owner: UserKey("user 9").text)?.state
+    }
+    for life in 1...2 { #expect(try await seats.begin(event: event, generation: life)) }
+    #expect(try await told(1) == .rejected)
+    let last = confirmation(event, 1, [1], generation: 2)
+    _ = try await store.claim([last])
+    #expect(try await store.settle([settlement(last, .sold)])[0]?.state == .sold)
+    for life in 3...4 { #expect(try await seats.begin(event: event, generation: life)) }
+    #expect(try await told(1) == .rejected)
+    #expect(try await told(2) == .soldOut)
+    #expect(try await told(3) == .soldOut)
+    #expect(try await told(4) == nil)
   }
 
   @Test("Epochs of a partition only grow, whoever asks")

@@ -54,13 +54,19 @@ struct QueueArchiveTests {
     #expect(try await store.outcome(event: it.event, generation: 2) == nil)
 
     let past = PastRequests(database.postgres)
-    func state(_ position: Int) async throws -> RequestState? {
-      try await past.status(.init(event: it.event, generation: 1, position: position))?.state
+    func status(_ position: Int, _ user: String? = nil) async throws -> RequestStatus? {
+      let record = try await store.record(event: it.event, generation: 1, position: position)
+      return try await past.status(
+        .init(event: it.event, generation: 1, position: position),
+        owner: user.map { UserKey($0).text } ?? record?.userKey ?? "")
     }
-    #expect(try await state(1) == .purchased)
-    #expect(try await state(2) == .cancelled)
-    #expect(try await state(3) == .rejected)
-    #expect(try await state(250) == .rejected)
+    #expect(try await status(1)?.state == .purchased)
+    #expect(try await status(2)?.state == .cancelled)
+    #expect(try await status(3)?.reason == "seats_taken")
+    #expect(try await status(250)?.reason == "closed")
+    for position in 1...3 {
+      #expect(try await status(position, "another") == RequestStatus(state: .rejected, reason: "queue_lost"))
+    }
   }
 
   /// Nothing of the event is left in Redis.

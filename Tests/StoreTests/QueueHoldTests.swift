@@ -26,6 +26,24 @@ struct QueueHoldTests {
     #expect(try await it.state(position) == .confirming)
   }
 
+  @Test("The end of a payment is not that of whoever else was given the place since")
+  func endOfAnothersPayment() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.hold("second", [1])
+    #expect(try await it.confirm("second", position) == .ok)
+    let own = try #require(try await it.take().first)
+    let first = QueueStore.Confirmation(
+      entryID: nil, event: it.event, generation: 1, position: position, attempt: own.attempt, tickets: [2],
+      amount: 100, method: "pm_card_visa", user: "first")
+    for outcome in [QueueStore.Ending.Outcome.lost, .declined, .purchased] {
+      try await it.queue.finish(event: it.event, [.init(first, outcome)])
+      #expect(try await it.state(position) == .confirming)
+    }
+    try await it.queue.finish(event: it.event, [.init(own, .purchased)])
+    #expect(try await it.state(position) == .purchased)
+  }
+
   @Test("What is not held cannot be confirmed")
   func notReserved() async throws {
     let it = try await QueueFixture()

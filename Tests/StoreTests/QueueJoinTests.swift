@@ -177,6 +177,40 @@ struct QueueJoinTests {
         == .inLine(position: 2, head: 1, generation: 1, isNew: true))
   }
 
+  @Test("A line that is shorter than it was ends as soon as somebody looks, and the others go on")
+  func forsakeOlderCopies() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    for user in ["a", "b", "c"] { try await it.join(user) }
+    try await it.queue.forsakeOlderCopies()
+    #expect(try await it.document().tail == 3)
+    // Another process gives the lost places out, but not all of them yet.
+    _ = try await it.redis.command(["HSET", .text(it.keys.meta), "tail", "2"])
+    try await it.queue.forsakeOlderCopies()
+    #expect(try await it.queue.document(event: it.event) == nil)
+    #expect(try await it.redis.command(["HGET", .text(it.keys.meta), "state"]).text == "lost")
+    // What is given out before Redis has heard of it is no place, either.
+    _ = try await it.redis.command(["HSET", .text(it.keys.meta), "state", "open"])
+    let error = await #expect(throws: StoreError.self) { try await it.enqueue("d") }
+    #expect(error?.code == .noQueue)
+  }
+
+  @Test("An idempotency key of a line that was lost does not name a place of the next one")
+  func idempotencyOfAnotherLife() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.join("a")
+    #expect(
+      try await it.enqueue("b", idempotencyKey: "k")
+        == .inLine(position: 2, head: 0, generation: 1, isNew: true))
+    try await it.queue.forsake(event: it.event, generation: 1)
+    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 2)
+    try await it.configure { $0.generation = 2 }
+    #expect(
+      try await it.enqueue("b", idempotencyKey: "k")
+        == .inLine(position: 1, head: 0, generation: 2, isNew: true))
+  }
+
   @Test("Hostile texts stay texts")
   func hostileTexts() async throws {
     let it = try await QueueFixture()

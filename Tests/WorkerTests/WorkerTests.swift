@@ -298,13 +298,15 @@ struct WorkerTests {
     let past = PastRequests(sale.postgres),
       key = PurchaseStore.Key(
         event: sale.event, generation: 1, position: position)
-    try await sale.eventually("ann is told") { try await past.status(key)?.reason == "queue_lost" }
+    try await sale.eventually("ann is told") {
+      try await past.status(key, owner: UserKey("ann").text)?.reason == "queue_lost"
+    }
     try await sale.replayConfirmation(position, "ann", tickets: [1], generation: 1)
     try await sale.wait(for: .purchased, try await sale.join("bob", 4, method: "pm_card_visa"))
     try await sale.eventually("the old payment has left its lane") { try await sale.confirmations() == 0 }
     #expect(sale.provider.payments.count == 1)
     #expect(try await sale.soldTickets().count == 4)
-    #expect(try await past.status(key)?.reason == "queue_lost")
+    #expect(try await past.status(key, owner: UserKey("ann").text)?.reason == "queue_lost")
     await sale.end()
   }
 
