@@ -21,6 +21,7 @@ def sale(own_stack):
     buyer = new_buyer(own_stack)
     until(lambda: ok(buyer.get("/api/search", terms=word))["events"], what="the event in search")
     ok(buyer.get(f"/api/event/{event}"))
+    ok(buyer.get(f"/api/event/{event}/tickets"))
     return own_stack, event, word
 
 
@@ -30,6 +31,23 @@ def assert_pages_stay_up(stack, event, word):
         page = ok(reader.get(f"/api/event/{event}"))
         assert page["id"] == event
         assert [hit["id"] for hit in ok(reader.get("/api/search", terms=word))["events"]] == [event]
+
+
+def assert_age_is_told(stack, path, **query):
+    """What is shown is older than it should be, and says so."""
+    reader = new_buyer(stack)
+
+    def is_told():
+        answer = reader.get(path, **query)
+        ok(answer)
+        return int(answer.headers.get("Age", 0)) >= 1
+
+    until(is_told, what=f"the age of {path}")
+
+
+def assert_is_fresh(stack, path, **query):
+    reader = new_buyer(stack)
+    until(lambda: "Age" not in reader.get(path, **query).headers, 40, f"{path} without an age")
 
 
 def assert_sells_again(stack, event):
@@ -52,9 +70,13 @@ def test_without_redis_nothing_is_accepted_and_pages_stay_up(sale):
     problem(answer, answer.status_code)
     assert int(answer.headers["Retry-After"]) >= 1
     assert_pages_stay_up(stack, event, word)
+    # Search needs no Redis; the page's seats are those of before.
+    assert_age_is_told(stack, f"/api/event/{event}")
+    assert_age_is_told(stack, f"/api/event/{event}/tickets")
     assert new_buyer(stack).get("/healthz").status_code == 200
 
     stack.up()
+    assert_is_fresh(stack, f"/api/event/{event}")
     # With `appendfsync always` the hold of before is still there.
     until(lambda: before.get(f"/api/request/{held}").status_code == 200, 40, "polls after the outage")
     until(lambda: before.confirm(held).status_code == 202, 40, "confirming after the outage")
@@ -72,10 +94,14 @@ def test_without_postgres_the_line_grows_and_pages_stay_up(sale):
     answer = waiting.reserve(event, 1, payment_method=VISA)
     assert answer.status_code in (202, *OUTAGE)
     assert_pages_stay_up(stack, event, word)
+    assert_age_is_told(stack, f"/api/event/{event}")
+    assert_age_is_told(stack, "/api/search", terms=word)
     # What only PostgreSQL knows is not made up.
     problem(new_buyer(stack).get("/api/me/tickets"), 503)
 
     stack.up()
+    assert_is_fresh(stack, f"/api/event/{event}")
+    assert_is_fresh(stack, "/api/search", terms=word)
     if answer.status_code == 202:
         waiting.await_state(answer.json()["request_id"], "purchased", seconds=40)
     assert_sells_again(stack, event)

@@ -1,11 +1,15 @@
 """Search that people can trust: what they are shown, and what they are shown while a store is away."""
 
+import json
 import signal
+import threading
 import uuid
+from collections import Counter
 
+import psycopg
 import pytest
 
-from client import ok
+from client import ok, problem
 from conftest import new_buyer, new_organizer
 from opensearch import MISSING, OpenSearch, is_available
 from stack import Stack, assert_books_agree, until
@@ -157,3 +161,74 @@ def test_search_and_event_pages_without_the_primary(tmp_path, monkeypatch):
         until(lambda: one(reader, f"{word} ")["available"] < 10, 40, "the purchase in search")
     finally:
         stack.remove()
+
+
+# --- Search and the sale beside each other ---
+
+
+class Flood:
+    """Readers who search for something else each time, all at once, until told to stop."""
+
+    def __init__(self, stack, readers, **query):
+        self.answers = Counter()
+        self.stopped = threading.Event()
+        self.query = query
+        self.threads = [threading.Thread(target=self.search, args=[new_buyer(stack)]) for _ in range(readers)]
+        self.lock = threading.Lock()
+        for thread in self.threads:
+            thread.start()
+
+    def search(self, reader):
+        while not self.stopped.is_set():
+            try:
+                answer = reader.get("/api/search", terms=uuid.uuid4().hex, **self.query)
+                # Answered, or told when to come back: nothing else.
+                kind = "found" if answer.status_code == 200 else problem(answer, 503)["code"]
+            except Exception as failure:  # noqa: BLE001 # for the test's own thread
+                kind = repr(failure)
+            with self.lock:
+                self.answers[kind] += 1
+
+    def stop(self):
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join()
+        return self.answers
+
+
+def test_searches_that_hang_are_shed_and_the_sale_goes_on(own_stack):
+    organizer, reader = new_organizer(own_stack), new_buyer(own_stack)
+    word = f"flood{uuid.uuid4().hex[:8]}"
+    event = organizer.create_event(name=word)
+    until(lambda: one(reader, word), what="the event in search")
+    with psycopg.connect(own_stack.settings["ONSALE_MIGRATE_DATABASE_URL"]) as connection:
+        # Nobody can search now: every search waits as long as it may.
+        connection.execute("LOCK TABLE search_document IN ACCESS EXCLUSIVE MODE")
+        # More than are let through to the database at a time.
+        flood = Flood(own_stack, 100)
+        until(lambda: flood.answers["overloaded"] > 100, what="searches that are turned away")
+        for _ in range(5):
+            new_buyer(own_stack).buy(event, 1)
+        before = flood.answers["overloaded"]
+        until(lambda: flood.answers["overloaded"] > before, what="searches that are still turned away")
+        assert [hit["id"] for hit in found(reader, word)] == [event], "what was known is told all the same"
+        connection.rollback()
+    until(lambda: flood.answers["found"], what="searches that are answered again")
+    assert set(flood.stop()) <= {"found", "overloaded", "unavailable"}, flood.answers
+    until(lambda: one(reader, word)["available"] == 5, what="the sale in search")
+    assert_books_agree(own_stack)
+
+
+def test_a_sale_and_a_flood_of_searches_leave_each_other_alone(own_stack):
+    organizer, reader = new_organizer(own_stack), new_buyer(own_stack)
+    word = f"both{uuid.uuid4().hex[:8]}"
+    organizer.create_event(name=word)
+    until(lambda: one(reader, word), what="the event in search")
+    flood = Flood(own_stack, 16)
+    try:
+        said = json.loads(own_stack.onsale("rush", "--buyers", 1500, "--create", 600, "--buy", "--json").stdout)
+    finally:
+        answers = flood.stop()
+    assert said["good"] and said["tickets_bought"] == 600, said
+    assert set(answers) <= {"found", "overloaded", "unavailable"} and answers["found"], answers
+    assert one(reader, word)
