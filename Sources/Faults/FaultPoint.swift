@@ -41,6 +41,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case confirmVoid = "confirm.void"
   case confirmBury = "confirm.bury"
   case confirmRetire = "confirm.retire"
+  case confirmForget = "confirm.forget"
 
   case relayDue = "relay.due"
   case relayStalled = "relay.stalled"

@@ -32,7 +32,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 5
+  package static let version = 6
 
   package static let lock = "{workers}:library"
 
@@ -657,6 +657,19 @@ package enum QueueLibrary {
       return 1
     end
 
+    -- KEYS stream of confirmations; ARGV ms. Forgets consumers that have nothing pending and were silent for so long. In
+    -- one call: with a consumer goes what is pending, and one that is alive may take something at any moment.
+    local function forget_consumers(keys, args)
+      for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', keys[1], 'workers')) do
+        local c = {}
+        for i = 1, #consumer, 2 do c[consumer[i]] = consumer[i + 1] end
+        if c.pending == 0 and c.idle >= tonumber(args[1]) then
+          redis.call('XGROUP', 'DELCONSUMER', keys[1], 'workers', c.name)
+        end
+      end
+      return {'ok'}
+    end
+
     -- KEYS workers; ARGV worker, ttl ms. The names of all that are alive.
     local function announce_worker(keys, args)
       local now = now_ms()
@@ -681,6 +694,7 @@ package enum QueueLibrary {
       redis.register_function{function_name = name, callback = callback, flags = {'allow-oom'}}
     end
     keeps_going('onsale_announce_worker', announce_worker)
+    keeps_going('onsale_forget_consumers', forget_consumers)
     keeps_going('onsale_commit', commit)
     keeps_going('onsale_tick', tick)
     keeps_going('onsale_load', load)

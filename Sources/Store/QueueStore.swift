@@ -567,6 +567,12 @@ package final class QueueStore {
       ])
   }
 
+  /// Forgets workers that left nothing pending and were not heard of for so long. One that is alive comes back by itself.
+  package func forgetConsumers(_ partition: Partition, idleMilliseconds: Int) async throws {
+    _ = try await redis.call(
+      "onsale_forget_consumers", keys: [partition.confirmations], [.integer(idleMilliseconds)])
+  }
+
   /// Forgets a consumer that has nothing pending any more.
   package func retireConsumer(_ partition: Partition, worker: String) async throws {
     let pending = try await redis.command([

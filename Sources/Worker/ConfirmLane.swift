@@ -163,6 +163,7 @@ final class ConfirmLane {
 
   /// Keeps what is under way from being taken over, and takes over what other workers have left behind.
   func watch() async {
+    await forgetTheDead()
     while !Task.isCancelled {
       do {
         try await sleep(milliseconds: UInt64(visibilityMilliseconds / 4))
@@ -172,6 +173,19 @@ final class ConfirmLane {
         return
       } catch {
         logger.warning("watching confirmations failed", ["error": "\(error)"])
+      }
+    }
+  }
+
+  /// Workers that were killed have left their names behind. What one left pending keeps it until the next start.
+  private func forgetTheDead() async {
+    for partition in Partition.all {
+      do {
+        try await Faults.crossing(.confirmForget) {
+          try await queue.forgetConsumers(partition, idleMilliseconds: visibilityMilliseconds)
+        }
+      } catch {
+        return logger.info("workers of before were not forgotten", ["error": "\(error)"])
       }
     }
   }

@@ -420,6 +420,7 @@ COURSES = {
     "confirm.void": Orphan,
     "confirm.bury": Poison,
     "confirm.retire": Handover,
+    "confirm.forget": Course,
     "relay.due": Confirm,
     "relay.stalled": Confirm,
     "events.open_due": Lease,

@@ -44,6 +44,31 @@ struct QueueHoldTests {
     #expect(try await it.state(position) == .purchased)
   }
 
+  @Test("Workers that are gone are forgotten, unless they have left something undone")
+  func forgottenConsumers() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    func take(_ worker: String) async throws -> [QueueStore.Confirmation] {
+      try await it.queue.takeConfirmations(it.partition, worker: worker, limit: 1)
+    }
+    func workers() async throws -> [String] {
+      let answer = try await it.redis.command([
+        "XINFO", "CONSUMERS", .text(it.partition.confirmations), "workers",
+      ])
+      return (answer.array ?? []).compactMap { $0.array?[1].text }.sorted()
+    }
+    for (user, ticket) in [("a", 1), ("b", 2)] {
+      #expect(try await it.confirm(user, try await it.hold(user, [ticket])) == .ok)
+    }
+    let ended = try #require(try await take("gone").first)
+    try await it.queue.finish(event: it.event, [.init(ended, .purchased)])
+    #expect(try await take("died at work").count == 1)
+    try await it.queue.forgetConsumers(it.partition, idleMilliseconds: 600_000)
+    #expect(try await workers() == ["died at work", "gone"])
+    try await it.queue.forgetConsumers(it.partition, idleMilliseconds: 0)
+    #expect(try await workers() == ["died at work"])
+  }
+
   @Test("What is not held cannot be confirmed")
   func notReserved() async throws {
     let it = try await QueueFixture()
