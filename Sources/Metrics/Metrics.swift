@@ -38,11 +38,21 @@ package final class MetricsRegistry {
   private func register<M: Metric>(
     _ name: String, _ help: String, _ kind: String, _ labels: Labels, _ make: () -> M
   ) -> M {
-    let text = labels.map { "\($0.name)=\"\(Self.escaped($0.value))\"" }.joined(separator: ",")
+    let text = Self.text(labels)
     if let known = families[name]?.members.first(where: { $0.labels == text })?.metric as? M { return known }
     let metric = make()
     families[name, default: Family(kind: kind, help: help)].members.append((text, metric))
     return metric
+  }
+
+  /// Ends a metric whose subject has gone: without it, what has labels would grow for ever.
+  package func remove(_ name: String, labels: Labels) {
+    let text = Self.text(labels)
+    families[name]?.members.removeAll { $0.labels == text }
+  }
+
+  private static func text(_ labels: Labels) -> String {
+    labels.map { "\($0.name)=\"\(escaped($0.value))\"" }.joined(separator: ",")
   }
 
   private static func escaped(_ value: String) -> String {
@@ -61,7 +71,7 @@ package final class MetricsRegistry {
   /// All metrics in the Prometheus text exposition format, version 0.0.4.
   package func exposition() -> String {
     var out = ""
-    for (name, family) in families.sorted(by: { $0.key < $1.key }) {
+    for (name, family) in families.sorted(by: { $0.key < $1.key }) where !family.members.isEmpty {
       out += "# HELP \(name) \(family.help)\n# TYPE \(name) \(family.kind)\n"
       for member in family.members { member.metric.write(name: name, labels: member.labels, to: &out) }
     }

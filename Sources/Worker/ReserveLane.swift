@@ -45,6 +45,8 @@ final class ReserveLane {
     "onsale_reserve_batch_size", "Decisions written down by one call", buckets: Histogram.sizes)
   private let lost = MetricsRegistry.shared.counter(
     "onsale_queues_lost_total", "Queues that Redis came back with an older state of")
+  private static let waitingName = "onsale_waiting"
+  private let waitingLabels: MetricsRegistry.Labels
   private let waiting: Gauge
 
   private let bell = Bell()
@@ -88,8 +90,8 @@ final class ReserveLane {
     self.archive = archive
     self.memory = memory
     self.logger = logger.with(["event.id": event, "partition.epoch": epoch])
-    waiting = MetricsRegistry.shared.gauge(
-      "onsale_waiting", "Requests in line", labels: [("event", String(event))])
+    waitingLabels = [("event", String(event))]
+    waiting = MetricsRegistry.shared.gauge(Self.waitingName, "Requests in line", labels: waitingLabels)
   }
 
   /// Something changed: a join after idleness, tickets that came back, the operator's settings.
@@ -97,6 +99,7 @@ final class ReserveLane {
 
   /// Serves the event until the task is cancelled, between two batches, or the lane has nothing to do any more.
   func run() async -> End {
+    defer { MetricsRegistry.shared.remove(Self.waitingName, labels: waitingLabels) }
     var backoff: UInt64 = 50
     while !Task.isCancelled {
       do {

@@ -3,6 +3,7 @@ import Auth
 import EventLoop
 import HTTPServer
 import JSON
+import Metrics
 import Postgres
 import Search
 import Store
@@ -368,5 +369,17 @@ struct CatalogTests {
     let metrics = await service.call(.get, "/metrics")
     #expect(metrics.response.header("Content-Type")?.hasPrefix("text/plain; version=0.0.4") == true)
     #expect(metrics.text.contains("process_resident_memory_bytes "))
+  }
+
+  @Test("A metric is not told of what is gone any more, and told anew of what comes back")
+  func removedMetric() {
+    let registry = MetricsRegistry()
+    for event in ["1", "2"] { registry.gauge("waiting", "In line", labels: [("event", event)]).value = 7 }
+    registry.remove("waiting", labels: [("event", "1")])
+    #expect(
+      registry.exposition() == "# HELP waiting In line\n# TYPE waiting gauge\nwaiting{event=\"2\"} 7.0\n")
+    registry.remove("waiting", labels: [("event", "2")])
+    #expect(registry.exposition().isEmpty)
+    #expect(registry.gauge("waiting", "In line", labels: [("event", "1")]).value == 0)
   }
 }
