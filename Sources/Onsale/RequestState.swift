@@ -1,4 +1,4 @@
-/// Where a request stands. This is the one drawing of the state machine; everything else follows it.
+/// Where a request stands. The functions in Redis make these steps (`QueueLibrary`); this is their drawing.
 ///
 ///     lobby ──enter──► queued ──grant──► reserved ──pay──► confirming ──sell──► purchased
 ///                       │  │               │   ▲             │  │ │
@@ -49,52 +49,6 @@ package enum RequestState: String, Sendable, CaseIterable {
   /// Terminal. Refused with a reason: its exact seats were taken, it can never be satisfied, or the sale closed.
   case rejected
 
-  /// What happens to requests.
-  package enum Step: Sendable, CaseIterable {
-    /// The draw, or a late arrival, gives a position.
-    case enter
-    /// At the head, nothing free, but unpaid holds may come back.
-    case wait
-    /// Tickets are held for the request.
-    case grant
-    /// A payment starts; a request that named its card pays in the same moment it is granted.
-    case pay
-    /// The sale is committed in PostgreSQL.
-    case sell
-    /// The provider refused the payment.
-    case decline
-    /// PostgreSQL had given the tickets to somebody else.
-    case lose
-    /// The hold's deadline passed.
-    case expire
-    /// Nothing free or held can satisfy it.
-    case sellOut
-    /// Refused with a reason, or the sale closed.
-    case reject
-    /// The buyer leaves.
-    case cancel
-  }
-
-  /// The state after `step`; `nil` where it is not allowed, and the request must be left as it is.
-  package func after(_ step: Step) -> RequestState? {
-    switch (self, step) {
-    case (.lobby, .enter): .queued
-    case (.lobby, .reject), (.queued, .reject), (.standby, .reject): .rejected
-    case (.lobby, .cancel), (.queued, .cancel), (.standby, .cancel): .cancelled
-    case (.reserved, .cancel), (.declined, .cancel): .cancelled
-    case (.queued, .wait): .standby
-    case (.queued, .grant), (.standby, .grant): .reserved
-    case (.queued, .sellOut), (.standby, .sellOut): .soldOut
-    case (.reserved, .pay), (.declined, .pay): .confirming
-    case (.reserved, .expire), (.confirming, .lose): .expired
-    case (.confirming, .sell): .purchased
-    case (.confirming, .decline): .declined
-    // Its hold has ended; the outcome that the buyer was told stays.
-    case (.declined, .expire): .declined
-    default: nil
-    }
-  }
-
   /// Whether nothing can happen to the request any more.
   /// - Parameter hasHold: whether tickets are still held for it, which only `declined` depends on.
   package func isTerminal(hasHold: Bool) -> Bool {
@@ -104,10 +58,6 @@ package enum RequestState: String, Sendable, CaseIterable {
     case .declined: !hasHold
     }
   }
-
-  /// Whether nothing can happen to the request any more, whatever it holds. `declined` is not terminal by
-  /// itself: see `isTerminal(hasHold:)`.
-  package var isTerminal: Bool { isTerminal(hasHold: true) }
 
   /// Whether the request has its place in line: neither decided nor ended.
   package var isInLine: Bool { self == .queued || self == .standby }

@@ -175,7 +175,6 @@ package struct ReservePlanner: Sendable {
 
   package mutating func release(_ tickets: [Int]) { map.release(tickets) }
   package mutating func sell(_ tickets: [Int]) { map.sell(tickets) }
-  package mutating func hold(_ tickets: [Int]) { map.hold(tickets) }
 
   /// Nothing is free and nothing can come back: everyone still in line has the same answer.
   package var isSoldOut: Bool { map.counts.free == 0 && map.counts.held == 0 }

@@ -162,11 +162,6 @@ package struct SeatMap: Sendable {
     areaOfSection[section].map { areas[$0].counts }
   }
 
-  /// Each section's counts, best section first.
-  package var sectionCounts: [(section: Int, counts: Counts)] {
-    areas.map { ($0.id, $0.counts) }
-  }
-
   /// The section of a ticket; `nil` for an unknown one.
   package func section(of ticket: Int) -> Int? {
     slot(of: ticket).map { areas[rows[Int(rowOfSlot[$0])].area].id }

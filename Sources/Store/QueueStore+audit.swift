@@ -77,13 +77,6 @@ extension QueueStore {
     }
   }
 
-  /// Whether each of these positions is in the stream of those in line.
-  package func areWaiting(event: Int, _ positions: [Int]) async throws -> [Bool] {
-    let key = EventKeys(event).queue
-    return try await pipelined(positions.map { ["XRANGE", .text(key), .text("\($0)-0"), .text("\($0)-0")] })
-      .map { $0.array?.isEmpty == false }
-  }
-
   /// The records of the positions in these buckets: bucket n has positions n·100 to n·100 + 99.
   package func records(
     event: Int, buckets: Range<Int>

@@ -12,7 +12,7 @@ struct PollPolicyTests {
   @Test("There is nothing to ask after a terminal state")
   func terminal() {
     for state in RequestState.allCases {
-      #expect((pause(state, ahead: 10, pace: 5) == 0) == state.isTerminal, "\(state)")
+      #expect((pause(state, ahead: 10, pace: 5) == 0) == state.isTerminal(hasHold: true), "\(state)")
     }
   }
 
