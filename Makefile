@@ -68,6 +68,11 @@ test-fast: deps ## Run the Swift tests only
 test-faults: ## Kill, stop, cut off and fill up everything, with an audit after each (ARGS="--rows 2,7")
 	@deploy/test-faults $(ARGS)
 
+.PHONY: chaos
+chaos: build ## Sell while parts are killed, stopped and cut off at random, then audit (SEED=N: as that time)
+	@deploy/deps run build
+	@deploy/chaos
+
 .PHONY: lint
 lint: ## Check the format of Swift, and the scripts
 	@deploy/deps test build

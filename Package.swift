@@ -92,7 +92,7 @@ let package = Package(
       resources: [.embedInCode("Assets")]),
     module(
       "Audit", foundations + ["JSON", "HTTPClient", "Redis", "Postgres", "Onsale", "Store", "Payments"]),
-    module("Rush", foundations + ["JSON", "HTTPClient", "Auth", "Onsale", "Audit"]),
+    module("Rush", foundations + ["JSON", "HTTPClient", "Redis", "Postgres", "Auth", "Onsale", "Audit"]),
 
     .executableTarget(
       name: "onsale",

@@ -2,8 +2,10 @@ extension Crowd {
   /// Pause before something is tried again, in milliseconds, when the answer does not say.
   private static let retryMilliseconds = 500
   /// Past the end of a hold, in milliseconds, when it must be gone: the system's second, one poll, and the rounding
-  /// of `expires_at`.
-  private static let holdGraceMilliseconds = 3_000
+  /// of `expires_at`; and while owners die and stop, until another has taken over.
+  private var holdGraceMilliseconds: Int {
+    3_000 + (options.chaosSeconds == nil ? 0 : ChaosSchedule.recoveryMilliseconds)
+  }
   /// Between sending a confirm and the first look at how it ended.
   private static let confirmPollMilliseconds = 250
 
@@ -172,12 +174,12 @@ extension Crowd {
     let milliseconds = now / 1000, end = Int(buyers[buyer].holdEndsAt)
     guard end > 0 else { return schedule(buyer, .poll, at: milliseconds + 1_000) }
     violations.look(.heldTooLong)
-    if milliseconds > end + Self.holdGraceMilliseconds {
+    if milliseconds > end + holdGraceMilliseconds {
       violations.add(
         .heldTooLong,
         "\(user(buyer)) is still \(answer.state ?? "") \(milliseconds - end) ms past the hold's end")
     }
-    schedule(buyer, .poll, at: max(milliseconds + 500, end + Self.holdGraceMilliseconds - 500))
+    schedule(buyer, .poll, at: max(milliseconds + 500, end + holdGraceMilliseconds - 500))
   }
 
   private mutating func declined(_ buyer: Int, _ answer: Answer, _ now: Int, _ unix: Int) {

@@ -43,14 +43,17 @@ final class Rush {
   var seconds: Double { Double(endedAt - startedAt) / 1e6 }
 
   /// Runs until every buyer has ended, or the time is over, or it is interrupted; then asks some once more.
-  func run() async {
+  /// - Parameter between: awaited before they are asked once more.
+  func run(between: @LoopActor () async -> Void) async {
     startedAt = Self.microseconds()
     ticker.schedule(afterMilliseconds: 0, every: Self.tickMilliseconds) { [weak self] in self?.tick() }
     await untilOver()
     endedAt = Self.microseconds()
     // Those whose answers are under way would be taken for lost.
     await untilIdle()
+    await between()
     isStopped = false
+    verifyingSince = sinceStart()
     crowd.verifySome(Self.verifiedBuyers, at: sinceStart() / 1000)
     isVerifying = true
     await untilOver()
@@ -58,6 +61,7 @@ final class Rush {
   }
 
   private var isVerifying = false
+  private var verifyingSince = 0
 
   private func untilOver() async {
     await withUnsafeContinuation { waiter = $0 }
@@ -78,7 +82,7 @@ final class Rush {
     onProgress(crowd, Double(now) / 1e6)
     let isOver =
       isVerifying
-      ? crowd.figures.verified >= crowd.figures.toVerify || now - (endedAt - startedAt) > 30_000_000
+      ? crowd.figures.verified >= crowd.figures.toVerify || now - verifyingSince > 30_000_000
       : crowd.isOver || isInterrupted || now > options.secondsLimit * 1_000_000
     if isOver, let waiter {
       self.waiter = nil

@@ -69,9 +69,19 @@ package enum RushCommand {
       let transport = try Self.transport(options, base: base, connections: 3)
       probe = FreshnessProbe(venue, transport: transport, tokens: tokens)
     }
+    let chaos = try options.chaosSeconds.map { seconds in
+      try Chaos(
+        options, seconds: seconds, environment: environment, logger: Logger(label: "chaos"),
+        write: { write($0, to: 2) })
+    }
     let before = Usage()
     probe?.start()
-    await rush.run()
+    let disturbing = Task { @LoopActor in await chaos?.run() }
+    await rush.run {
+      // Nobody is asked once more while the stack is being put together again.
+      disturbing.cancel()
+      await disturbing.value
+    }
     let used = Usage()
     await probe?.finish()
     withExtendedLifetime(watchers) {}
@@ -83,6 +93,7 @@ package enum RushCommand {
       pending: rush.crowd.pending,
       seconds: rush.seconds, ownSeconds: used.seconds - before.seconds, peakMemory: used.peakBytes)
     report.freshness = probe?.freshness
+    report.chaos = chaos?.done
     if options.audits {
       do {
         report.audit = try await audit(event, options, environment, makeIndex)

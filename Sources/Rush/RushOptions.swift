@@ -28,6 +28,9 @@ package struct RushOptions: Sendable, Equatable {
       --client own|curl      own: plain HTTP, little work a request; curl: the system's client (own)
       --seconds-limit N      stop after so long (600)
       --settle SECONDS       how long the audit waits for work under way (30)
+      --chaos SECONDS        meanwhile kill, stop, cut off and slow down, at random by the seed, what a local
+                             stack consists of (ONSALE_STATE names it); a hold may then end 45 s late
+      --restart COMMAND      starts again what died; needed for --chaos
       --no-audit             only what the buyers saw
       --no-freshness         do not measure how soon search and the event page show what happens
       --json                 for machines
@@ -62,6 +65,9 @@ package struct RushOptions: Sendable, Equatable {
   package var client = Client.own
   package var secondsLimit = 600
   package var settleSeconds = 30
+  /// `nil`: nothing is disturbed.
+  package var chaosSeconds: Int?
+  package var restart = ""
   package var audits = true
   package var measuresFreshness = true
   package var asJSON = false
@@ -76,7 +82,7 @@ package struct RushOptions: Sendable, Equatable {
         "event", "create", "sections", "hold", "buyers", "seed", "quantity", "named-section", "abandon",
         "cancel",
         "declined", "double-click", "think", "arrivals", "connections", "wait", "client", "seconds-limit",
-        "settle",
+        "settle", "chaos", "restart",
       ], switches: ["buy", "no-audit", "no-freshness", "json"])
     sections = reader.integer("sections", in: 1...100) ?? sections
     holdSeconds = reader.integer("hold", in: 10...7_200) ?? holdSeconds
@@ -96,6 +102,8 @@ package struct RushOptions: Sendable, Equatable {
     waitSeconds = reader.integer("wait", in: 0...25) ?? waitSeconds
     secondsLimit = reader.integer("seconds-limit", in: 1...86_400) ?? secondsLimit
     settleSeconds = reader.integer("settle", in: 0...86_400) ?? settleSeconds
+    chaosSeconds = reader.integer("chaos", in: 1...86_400)
+    restart = reader.text("restart") ?? restart
     audits = !reader.has("no-audit")
     measuresFreshness = !reader.has("no-freshness")
     asJSON = reader.has("json")
@@ -108,6 +116,9 @@ package struct RushOptions: Sendable, Equatable {
       }
     }
     if reader.text("buyers") == nil { problems.append("--buyers is missing") }
+    if (reader.text("chaos") == nil) != restart.isEmpty {
+      problems.append("--chaos and --restart need each other")
+    }
     if abandon + cancel > 1 { problems.append("--abandon and --cancel together are at most 100%") }
     let event = reader.integer("event", in: 1...Int(Int32.max))
     let seats = reader.integer("create", in: 1...200_000)

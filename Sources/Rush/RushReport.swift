@@ -13,6 +13,8 @@ struct RushReport {
   var ownSeconds: Double
   var peakMemory: Int
   var freshness: Freshness?
+  /// What was done to the stack meanwhile, and how often.
+  var chaos: [String: Int]?
   var audit: AuditReport?
   /// Why the stores were not compared.
   var auditFailure: String?
@@ -48,6 +50,10 @@ struct RushReport {
       "generator",
       "\(requests) requests, \(Self.number(ownSeconds)) s of processor time, "
         + "\(requests == 0 ? 0 : Int(ownSeconds * 1e6) / requests) µs a request, \(peakMemory >> 20) MiB")
+    if let chaos {
+      let acts = chaos.sorted { $0.key < $1.key }.map { "\($0.value) times \($0.key)" }
+      row("chaos", acts.isEmpty ? "nothing was disturbed" : acts.joined(separator: ", "))
+    }
     out += "outcomes\n"
     for outcome in Outcome.allCases {
       if let count = figures.outcomes[outcome], count > 0 { row(outcome.name, "\(count)") }
@@ -109,6 +115,7 @@ struct RushReport {
             (name: "\(view)", value: times(freshness[view].latencies))
           }
         } ?? []),
+      "chaos": counts((chaos ?? [:]).map { ($0.key, $0.value) }),
       "broken": counts(violations.counts.map { ($0.key.rawValue, $0.value) }),
       "audit": audit?.json ?? .null, "audit_failure": JSON(auditFailure),
     ]

@@ -30,6 +30,7 @@ struct RushOptionsTests {
       (["--event", "x", "--buyers", "0"], 2),
       (["--event", "1", "--buyers", "5", "--abandon", "70%", "--cancel", "40%"], 1),
       (["--event", "1", "--buyers", "5", "--quantity", "4..1", "--what", "extra"], 3),
+      (["--event", "1", "--buyers", "5", "--chaos", "60"], 1),
     ])
   func problems(arguments: [String], count: Int) {
     do throws(RushOptions.Problems) {
