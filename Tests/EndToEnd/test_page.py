@@ -466,6 +466,33 @@ def test_marks_and_suggestions_on_the_page(visit, organizer):
     expect(page.get_by_text("No events match")).to_be_visible()
 
 
+def test_search_says_what_is_held_and_what_is_sold_out(visit, organizer, other_buyer):
+    word = f"spinet{time.time_ns()}"
+    event = organizer.create_event([{"name": "Floor", "price": 2000, "capacity": 1}], name=word)
+    visitor = visit().register()
+    until(lambda: ok(visitor.client.get("/api/search", terms=word))["total"], what="the event in search")
+    page = visitor.goto(f"/?terms={word}")
+    hit = page.get_by_role("link", name=re.compile(word))
+    expect(hit).to_contain_text("Only 1 left")
+
+    def expect_after_reload(check):
+        def looks_right():
+            page.reload()
+            expect(page.locator(".result-count")).not_to_have_text("Looking…")
+            return check()
+
+        until(looks_right, what="the list as it should be")
+
+    held = other_buyer.hold(event, 1)["request_id"]
+    expect_after_reload(lambda: hit.filter(has_text="All held, some may come back").count() == 1)
+    ok(other_buyer.cancel(held))
+    expect_after_reload(lambda: hit.filter(has_text="Only 1 left").count() == 1)
+    other_buyer.buy(event, 1)
+    expect_after_reload(lambda: page.get_by_text("No events match").count() == 1)
+    page.get_by_role("button", name="Look among sold out events too").click()
+    expect(hit).to_contain_text("Sold out")
+
+
 def test_signing_in_says_what_is_wrong(visit):
     page = visit().goto("/account")
     button = page.get_by_role("button", name="Sign in")
