@@ -55,6 +55,20 @@ class Stack:
         self.settings = dict(line.split("=", 1) for line in lines)
         self.url = self.settings["ONSALE_URL"]
 
+    def start(self, *arguments):
+        """The binary with the stack's settings, under way."""
+        return subprocess.Popen(
+            [BINARY, *map(str, arguments)], env={**os.environ, **self.settings}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def output(self, process):
+        """What it printed; it must have succeeded."""
+        out, errors = process.communicate()
+        if process.returncode != 0:
+            raise SystemExit(f"{' '.join(map(str, process.args))}: {out}{errors}")
+        return out
+
     def onsale(self, *arguments, check=True, input=None):
         done = subprocess.run(
             [BINARY, *map(str, arguments)], env={**os.environ, **self.settings}, capture_output=True, text=True, input=input
@@ -220,8 +234,10 @@ class Table:
         self.rows = []
 
     def add(self, what, figure, floor, ratio, goal, met):
-        self.rows.append((what, figure, floor, ratio, goal, "yes" if met else "**no**"))
-        say(f"  {what}: {figure}; floor {floor}; {ratio} (goal {goal}: {'met' if met else 'not met'})")
+        """`goal` is – where none is set; then `met` says nothing."""
+        self.rows.append((what, figure, floor, ratio, goal, "–" if goal == "–" else "yes" if met else "**no**"))
+        said = "" if goal == "–" else f" (goal {goal}: {'met' if met else 'not met'})"
+        say(f"  {what}: {figure}; floor {floor}; {ratio}{said}")
 
     def print(self):
         print("| what | here | floor in the same run | ratio | goal | met |")

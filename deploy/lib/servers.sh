@@ -127,7 +127,7 @@ postgres_start() { # DIRECTORY PORT LOG [SETTING…]
     as_postgres=("${as_postgres[@]:-setpriv}" --pdeathsig INT --)
   fi
   for setting in "$@"; do options+=(-c "$setting"); done
-  # Durability is what is sold here: fsync and synchronous_commit stay on, everywhere.
+  # Durability is what is sold here: fsync and synchronous_commit are on unless a SETTING says otherwise.
   # A lock file of a server that was killed names a dead pid; PostgreSQL sees that itself.
   (
     cd /
