@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 import requests
@@ -16,10 +17,11 @@ from conftest import make_token, new_organizer
 from stack import BINARY, Stack, alive, assert_books_agree, until
 
 # Instructions of the process that does it: the server's for a join and a poll, the worker's for the rest.
-BUDGET = {"join": 200_000, "poll": 70_000, "grant": 42_000, "confirm": 830_000}
+BUDGET = {"join": 200_000, "poll": 70_000, "grant": 36_000, "confirm": 810_000}
 # What the number of requests that come together makes of it, from run to run.
 TOLERANCE = 1.15
 BUYERS = 400
+IDLE_SECONDS = 3
 
 
 class Counted:
@@ -161,6 +163,17 @@ def test_a_join_and_a_poll_cost_the_server_what_they_did(stack, counted):
 
 def test_a_grant_and_a_confirmation_cost_the_worker_what_they_did(stack, counted):
     worker = counted("worker-1")
+    # One crowd is there for what is done once: starting, connecting.
+    first, crowd = Crowd(stack), Crowd(stack)
+    first.join()
+    first.await_all("reserved")
+    first.confirm()
+    first.await_all("purchased")
+
+    # What it does by the clock, a second: on a slow machine there are more seconds in the same work.
+    worker.begin()
+    time.sleep(IDLE_SECONDS)
+    idle = worker.count() / IDLE_SECONDS
 
     # Each lane has its whole work before it, so that it comes in groups of the same size in every run.
     def work(crowd, orders, state):
@@ -168,13 +181,12 @@ def test_a_grant_and_a_confirmation_cost_the_worker_what_they_did(stack, counted
         worker.child.send_signal(signal.SIGSTOP)
         orders()
         worker.child.send_signal(signal.SIGCONT)
+        began = time.monotonic()
         crowd.await_all(state)
-        return worker.count()
+        return worker.count() - idle * (time.monotonic() - began)
 
-    # The first crowd is there for what is done once: starting, connecting, preparing statements.
-    for crowd in (Crowd(stack), Crowd(stack)):
-        grant = work(crowd, crowd.join, "reserved")
-        confirm = work(crowd, crowd.confirm, "purchased")
+    grant = work(crowd, crowd.join, "reserved")
+    confirm = work(crowd, crowd.confirm, "purchased")
     assert_within_budget("grant", grant)
     assert_within_budget("confirm", confirm)
     assert_books_agree(stack)
