@@ -170,14 +170,12 @@ struct IndexLedger {
   }
 
   /// The batch is in the index.
-  /// - Parameter interval: how long its events wait now, in milliseconds.
-  mutating func settle(
-    _ batch: Batch, _ read: [Int: IndexSource.Facts], interval: UInt64, now: UInt64
-  ) {
+  /// - Parameter nextAt: when its events may be written again.
+  mutating func settle(_ batch: Batch, _ read: [Int: IndexSource.Facts], nextAt: UInt64, now: UInt64) {
     for document in batch.documents {
       indexed[document.id] = document.version
       hidden[document.id] = nil
-      notBefore[document.id] = now + interval
+      notBefore[document.id] = nextAt
     }
     for id in batch.removed { indexed[id] = nil }
     for (id, version) in batch.hidden { hidden[id] = version }

@@ -16,7 +16,8 @@ package import Store
 @LoopActor
 package final class Indexer: Service {
   package struct Configuration: Sendable {
-    /// An event is written at most once in this time, in milliseconds, however many indexers there are.
+    /// From the beginning of one write of an event to that of the next, in milliseconds, however many indexers
+    /// there are.
     package var refreshMilliseconds: UInt64 = 500
     /// How long an indexer may take to write an event before others think that it died, in milliseconds.
     package var claimMilliseconds: UInt64 = 2_000
@@ -245,6 +246,8 @@ package final class Indexer: Service {
     }
     let isFull = taken.count == configuration.batch
     await claim(&taken)
+    // Not until here: whoever claims next does so later by the whole interval.
+    let claimedAt = EventLoop.shared.now
     var facts: [Int: IndexSource.Facts] = [:]
     var problem: (any Error)?
     let unknown = ledger.withoutFacts(taken.keys)
@@ -274,11 +277,12 @@ package final class Indexer: Service {
       }
     } catch {
       ledger.putBack(taken)
-      await endClaims(taken.keys)
+      await endClaims(taken.keys, since: claimedAt)
       throw error
     }
-    ledger.settle(batch, facts, interval: configuration.refreshMilliseconds, now: EventLoop.shared.now)
-    await endClaims(taken.keys, batch.documents)
+    ledger.settle(
+      batch, facts, nextAt: claimedAt + configuration.refreshMilliseconds, now: EventLoop.shared.now)
+    await endClaims(taken.keys, since: claimedAt, batch.documents)
     writes.increment(by: batch.documents.count)
     report()
     if let problem { throw problem }
@@ -302,10 +306,14 @@ package final class Indexer: Service {
     }
   }
 
-  /// They were written, or may have been: from now on the interval counts, for every process.
-  private func endClaims(_ ids: some Collection<Int>, _ documents: [SearchDocument] = []) async {
+  /// They were written, or may have been: nobody does so again until the interval is over.
+  private func endClaims(
+    _ ids: some Collection<Int>, since claimedAt: UInt64, _ documents: [SearchDocument] = []
+  ) async {
     let versions = Dictionary(documents.map { ($0.id, $0.version) }, uniquingKeysWith: max)
-    let milliseconds = configuration.refreshMilliseconds
+    let nextAt = claimedAt + configuration.refreshMilliseconds
+    let now = EventLoop.shared.now
+    let milliseconds = nextAt > now ? nextAt - now : 1
     _ = await forEach(Array(ids)) { [queue] id in
       try await Faults.crossing(.indexWritten) {
         try await queue.endRefresh(event: id, version: versions[id], milliseconds: milliseconds)

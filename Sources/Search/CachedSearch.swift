@@ -1,14 +1,14 @@
 package import EventLoop
 package import Metrics
 
-/// Answers searches from memory for a second, asks the backend once for all who ask the same meanwhile, and
+/// Answers searches from memory for half a second, asks the backend once for all who ask the same meanwhile, and
 /// serves what it has, however old, when the backend fails or takes long.
 @LoopActor
 package final class CachedSearch {
   /// How much it keeps, and for how long.
   package struct Configuration: Sendable {
     /// For how long an answer counts as fresh, in milliseconds.
-    package var freshMilliseconds: UInt64 = 1_000
+    package var freshMilliseconds: UInt64 = 500
     /// How old an answer may be when there is no better one, in milliseconds.
     package var staleMilliseconds: UInt64 = 3_600_000
     /// Answers kept; the oldest go first.

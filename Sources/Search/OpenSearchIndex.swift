@@ -27,7 +27,8 @@ package final class OpenSearchIndex: SpellingSearch {
 
   private let client: OpenSearchClient
   private let logger: Logger
-  private let alias: String
+  /// Under which everybody finds the index in use.
+  package let alias: String
   /// The index that a rebuild fills; it gets every other write too.
   private var rebuilding: String?
 
@@ -240,8 +241,7 @@ package final class OpenSearchIndex: SpellingSearch {
           try await write(documents[start..<min(start + Self.batch, documents.count)], to: index)
         }
       }
-      _ = try await client.call(
-        "PUT", "/\(index)/_settings", ["index.refresh_interval": .string(Self.refreshInterval)])
+      _ = try await client.call("PUT", "/\(index)/_settings", try await operatorSettings())
       // Most of it first, while writers go on, so that they are held up for the rest only.
       try await copyChanges(to: index, since: started)
       for old in old { try await block(old, true) }
@@ -302,6 +302,15 @@ package final class OpenSearchIndex: SpellingSearch {
       last = id
     }
     return found
+  }
+
+  /// What operators may have changed of the index in use, for the one that takes its place.
+  private func operatorSettings() async throws -> JSON {
+    let answer = try await client.call("GET", "/\(alias)/_settings?flat_settings=true", accepting: [404])
+    let settings = answer.body.members?.first?.value["settings"]
+    let names = ["index.refresh_interval", "index.auto_expand_replicas", "index.number_of_replicas"]
+    let kept = names.compactMap { name in settings?[name].map { (name: name, value: $0) } }
+    return .object(kept.isEmpty ? [("index.refresh_interval", .string(Self.refreshInterval))] : kept)
   }
 
   /// The indices behind the alias: one.

@@ -1,4 +1,6 @@
 import EventLoop
+import HTTPClient
+import JSON
 import Search
 import TestServers
 import Testing
@@ -384,6 +386,30 @@ struct ConformanceTests {
     #expect(try await index.find("mahler") == [1, 2])
     try await index.rebuild { nil }
     #expect(try await index.find("mahler") == [])
+  }
+
+  @Test(
+    "What operators set of an OpenSearch index stays when it is rebuilt",
+    .enabled(if: TestOpenSearch.isAvailable))
+  func operatorSettings() async throws {
+    let index = try #require(try await Backend.openSearch.make() as? OpenSearchIndex)
+    let http = HTTPClient()
+    let url = try TestOpenSearch.shared.url() + "/\(index.alias)/_settings?flat_settings=true"
+    func call(_ method: String, _ body: JSON? = nil) async throws -> JSON {
+      let request = HTTPClientRequest(
+        method: method, url: url, headers: [("Content-Type", "application/json")], body: body?.serialized() ?? [],
+        timeoutMilliseconds: 20_000)
+      return try JSON(parsing: try await http.send(request).body)
+    }
+    let changed: JSON = ["index.auto_expand_replicas": "0-all", "index.refresh_interval": "300ms"]
+    _ = try await call("PUT", changed)
+    try await index.apply([document(1, "Mahler")])
+    var batches = [[document(1, "Mahler")]]
+    try await index.rebuild { batches.popLast() }
+    let settings = try await call("GET").members?.first?.value["settings"]
+    for (name, value) in changed.members ?? [] { #expect(settings?[name] == value) }
+    #expect(try await index.find("mahler") == [1])
+    http.close()
   }
 
   @Test("Hostile words find nothing and break nothing", arguments: Backend.available)
