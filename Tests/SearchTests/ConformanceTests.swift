@@ -397,7 +397,8 @@ struct ConformanceTests {
     let url = try TestOpenSearch.shared.url() + "/\(index.alias)/_settings?flat_settings=true"
     func call(_ method: String, _ body: JSON? = nil) async throws -> JSON {
       let request = HTTPClientRequest(
-        method: method, url: url, headers: [("Content-Type", "application/json")], body: body?.serialized() ?? [],
+        method: method, url: url, headers: [("Content-Type", "application/json")],
+        body: body?.serialized() ?? [],
         timeoutMilliseconds: 20_000)
       return try JSON(parsing: try await http.send(request).body)
     }
