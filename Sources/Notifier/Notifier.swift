@@ -151,7 +151,15 @@ package final class Notifier {
   private func currentStatus(_ id: RequestID, _ event: EventWatch) async throws -> RequestStatus? {
     guard let status = try await placeStatus(id, event) else { return nil }
     if status.concerns(id.owner) { return status }
-    return try await past.forfeit(Self.key(id), owner: id.owner)
+    // What is lost is lost for good, and what is remembered may be of a Redis that is away by now.
+    guard let place = try await watch.readAgain(event, id.position), place.generation == id.generation else {
+      return nil
+    }
+    if let record = place.record, record.userKey != id.owner {
+      return try await past.forfeit(Self.key(id), owner: id.owner)
+    }
+    let again = try await placeStatus(id, event)
+    return again?.concerns(id.owner) == true ? again : nil
   }
 
   /// Where the place stands, whosever it is now.

@@ -124,6 +124,24 @@ package final class QueueWatch {
     if let record, watch.trust == trust { watch.remember(record, at: position) }
     return record
   }
+
+  /// The life of the queue, and the record of a request, as Redis has them now, whatever is remembered; `nil`
+  /// where it has no queue for the event.
+  package func readAgain(_ watch: EventWatch, _ position: Int) async throws -> (
+    generation: Int, record: RequestRecord?
+  )? {
+    let connection = queue.redis.readySince
+    guard let document = try await queue.document(event: watch.event) else { return nil }
+    let trust = watch.trust
+    let record = try await queue.record(event: watch.event, position: position)
+    watch.records[position] = nil
+    // Both of one Redis, and not of the one that was there before.
+    guard queue.redis.readySince == connection else {
+      throw RedisError(.connectionLost, "another connection meanwhile")
+    }
+    if let record, watch.trust == trust { watch.remember(record, at: position) }
+    return (document.generation, record)
+  }
 }
 
 /// One event's queue, as far as this process has heard.

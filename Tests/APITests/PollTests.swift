@@ -132,6 +132,36 @@ struct PollTests {
     #expect(await confirm(second, "second").status == 202)
   }
 
+  @Test("What is remembered of a Redis that is away takes nobody's place")
+  func rememberedOwner() async throws {
+    let poller = try await Poller()
+    let service = poller.service
+    let event = try await service.makeEvent(opens: true)
+    let first = try await poller.join(event, "first")
+    let keys = EventKeys(event), (key, field) = keys.record(1)
+    let deadline = (Time.now + 60) * 1000
+    func reserve(_ user: String) async throws {
+      _ = try await service.redis.command([
+        "HSET", .text(key), .text(field), .text("R|0|\(deadline)|9000|1||\(UserKey(user).text)"),
+      ])
+      _ = try await service.redis.command(["HSET", .text(keys.meta), "head", "1"])
+    }
+    try await reserve("first")
+    #expect(await poller.get("/api/request/\(first)").json["state"] == "reserved")
+    // A copy that knows nothing of it, and of which this process has heard nothing.
+    for command: [RedisArgument] in [
+      ["HSET", .text(keys.meta), "tail", "0", "head", "0"], ["DEL", .text(keys.queue)],
+      ["HDEL", .text(key), .text(field)],
+    ] { _ = try await service.redis.command(command) }
+    let second = try await poller.join(event, "second")
+    #expect(await poller.get("/api/request/\(second)").json["reason"] == nil)
+    try await reserve("second")
+    for _ in 1...2 { #expect(await poller.get("/api/request/\(second)").json["state"] == "reserved") }
+    #expect(await poller.get("/api/request/\(first)").json["reason"] == "queue_lost")
+    let lost = try await service.postgres.query("SELECT user_key FROM lost_place WHERE event_id = \(event)")
+    #expect(try lost.map { try $0.string("user_key") } == [UserKey("first").text])
+  }
+
   @Test("A place that was paid for is its buyer's, whomever Redis gives it to afterwards")
   func paidAndGivenTwice() async throws {
     let poller = try await Poller()
