@@ -3,6 +3,7 @@ import Faults
 import Logging
 import Metrics
 import Onsale
+import Redis
 import Store
 
 /// The reserve lane of one event, run by the owner of its partition: takes requests in order of position, decides
@@ -27,6 +28,8 @@ final class ReserveLane {
   /// How often an event without holds is looked at; wake-ups make this a safety net.
   private static let idleMilliseconds: UInt64 = 1_000
   private static let longestBackoffMilliseconds: UInt64 = 2_000
+  /// How long a load waits for Redis at most.
+  private static let patienceMilliseconds: UInt64 = 2_000
   /// How often PostgreSQL is asked whether the event's tickets have changed, or orphaned claims have ended.
   private static let seatCheckMilliseconds: UInt64 = 2_000
 
@@ -73,6 +76,8 @@ final class ReserveLane {
   private var mustCheckSeats = false
   /// Names the load that the memory is from.
   private var loadNumber = 0
+  /// The connection to Redis that the memory was read over.
+  private var connection: UInt64 = 0
   private var seatsCheckedAt: UInt64 = 0
   private var tickedAt: UInt64 = 0
   private var published: Counts?
@@ -128,8 +133,15 @@ final class ReserveLane {
   /// The memory may be wrong: throw it away.
   private struct Reload: Error {}
 
+  /// What comes behind another connection may be an older copy of what was read, or lack what was written.
+  private func mustBeSameRedis() throws {
+    if !queue.redis.isReady || queue.redis.readySince != connection { throw Reload() }
+  }
+
   private func load() async throws {
     loadNumber += 1
+    try await queue.redis.waitUntilReady(milliseconds: Self.patienceMilliseconds)
+    connection = queue.redis.readySince
     let loaded = try await Faults.crossing(.reserveLoad) {
       try await queue.load(event: event, epoch: epoch, load: loadNumber)
     }
@@ -166,6 +178,7 @@ final class ReserveLane {
     isIdle = false
     published = nil
     try await Faults.crossing(.reservePublish) {
+      try mustBeSameRedis()
       try await queue.publishMap(
         event: event, epoch: epoch, load: loadNumber, bitmap: map.bitmap, free: map.counts.free,
         held: map.counts.held,
@@ -258,7 +271,9 @@ final class ReserveLane {
     let allowed = pace.allowance(now: EventLoop.shared.now)
     if allowed == 0 { return false }
     let arrivals = try await Faults.crossing(.reserveRead) {
-      try await queue.entries(event: event, from: planner.head + 1, through: nil, limit: Self.batchLimit)
+      try mustBeSameRedis()
+      return try await queue.entries(
+        event: event, from: planner.head + 1, through: nil, limit: Self.batchLimit)
     }
     let plan = planner.plan(arrivals, grants: allowed)
     isBlocked = plan.isBlocked
@@ -283,7 +298,8 @@ final class ReserveLane {
       sold: map.counts.sold,
       grantedPerSecond: speed.perSecond(now: now), isIdle: idle)
     let answer = try await Faults.crossing(.reserveCommit) {
-      try await queue.commit(
+      try mustBeSameRedis()
+      return try await queue.commit(
         event: event, epoch: epoch, load: loadNumber, standing: standing, decisions: decisions)
     }
     switch answer {
@@ -314,7 +330,8 @@ final class ReserveLane {
     var more = true
     while more {
       let tick = try await Faults.crossing(.reserveTick) {
-        try await queue.tick(event: event, epoch: epoch, load: loadNumber, limit: Self.expiryLimit)
+        try mustBeSameRedis()
+        return try await queue.tick(event: event, epoch: epoch, load: loadNumber, limit: Self.expiryLimit)
       }
       if !tick.expired.isEmpty {
         planner.release(tick.expired)

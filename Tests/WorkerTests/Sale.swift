@@ -155,6 +155,21 @@ final class Sale {
     _ = try await redis.command(["DEL", .text(EventKeys(event).queue)])
   }
 
+  /// Redis comes back, over another connection, as it was before the last in line got their ticket.
+  func forgetLastDecision(_ position: Int, _ user: String, ticket: Int) async throws {
+    let keys = EventKeys(event), (key, field) = keys.record(position)
+    for command: [RedisArgument] in [
+      ["HSET", .text(keys.meta), "head", .integer(position - 1), "idle", "0"],
+      ["HDEL", .text(key), .text(field)], ["ZREM", .text(keys.holds), .integer(position)],
+      ["DEL", .text(keys.prefix + "l:\(ticket)"), .text(keys.queue)],
+      ["XADD", .text(keys.queue), .text("\(position)-0"), "r", "1", "u", .text(user)],
+    ] { _ = try await redis.command(command) }
+    let id = try await redis.command(["CLIENT", "ID"]).integer ?? 0
+    let connection = redis.readySince
+    _ = try? await redis.command(["CLIENT", "KILL", "ID", .integer(id), "SKIPME", "no"])
+    try await eventually("another connection") { redis.readySince != connection }
+  }
+
   /// Redis comes back empty, except for its functions.
   func loseRedis() async throws { _ = try await redis.command(["FLUSHALL"]) }
 

@@ -288,6 +288,18 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("A worker without a call under way notices that it speaks to another Redis")
+  func anotherRedis() async throws {
+    let sale = try await Sale(tickets: 10)
+    try await sale.startWorker()
+    for n in 1...3 { try await sale.wait(for: .reserved, try await sale.join("user\(n)")) }
+    let ticket = try #require(try await sale.status(3)?.tickets.first)
+    try await sale.forgetLastDecision(3, "user3", ticket: ticket)
+    try await sale.wait(for: .reserved, 3)
+    try await sale.wait(for: .reserved, try await sale.join("user4"))
+    await sale.end()
+  }
+
   @Test("Whoever was told that the place was lost is not sold to, should an old payment turn up")
   func lateConfirmation() async throws {
     let sale = try await Sale(tickets: 10)
