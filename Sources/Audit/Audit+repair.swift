@@ -1,3 +1,4 @@
+import Onsale
 import Payments
 import Store
 
@@ -114,7 +115,14 @@ extension Audit {
       facts.document.generation == key.generation
     else { return nil }
     let record = try await queues.record(event: key.event, position: key.position)
-    let purchase = try await sales.purchase(key)
+    var purchase = try await sales.purchase(key)
+    if let other = purchase, let owner = try await owner(key, record), owner != UserKey(other.user).text {
+      // Nobody is told of another user's purchase.
+      if other.state == .sold || other.state == .paying {
+        return RepairNote("\(Sales.name(key)): bought by one user, and another's place by now", isDone: false)
+      }
+      purchase = nil
+    }
     let outcome: QueueStore.Repair
     switch purchase?.state {
     case .sold: outcome = .purchased
@@ -132,6 +140,14 @@ extension Audit {
       tickets: tickets, free: free, reason: outcome == .declined ? purchase?.reason ?? "payment_lost" : "",
       user: purchase?.user ?? "")
     return RepairNote("\(Sales.name(key)): now told \(outcome)", isDone: isDone)
+  }
+
+  /// The key of the user whose place it is now, decided or in line.
+  private func owner(_ key: PurchaseStore.Key, _ record: RequestRecord?) async throws -> String? {
+    if let record { return record.userKey }
+    let waiting = try await queues.entries(
+      event: key.event, from: key.position, through: key.position, limit: 1)
+    return waiting.first.map { UserKey($0.user).text }
   }
 
   /// What a person can do where the audit must not guess.

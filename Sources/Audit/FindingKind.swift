@@ -67,7 +67,10 @@ package enum FindingKind: String, Sendable, CaseIterable {
 
   /// The ticket is sold and the buyer is not told so.
   case saleNotTold = "sale_not_told"
-  /// The buyer is told `purchased` and there is no sold purchase.
+  /// The ticket is sold, and its place is somebody else's by now: Redis lost its last writes and gave it out
+  /// again. The buyer is told by PostgreSQL.
+  case placeGivenTwice = "place_given_twice"
+  /// The buyer is told `purchased` and there is no sold purchase of theirs.
   case toldWithoutSale = "told_without_sale"
   /// The buyer is told other tickets or another amount than were sold.
   case toldOtherwise = "told_otherwise"
@@ -117,7 +120,7 @@ package enum FindingKind: String, Sendable, CaseIterable {
   /// Whether it breaks a promise; the others are notes for an operator.
   package var isViolation: Bool {
     switch self {
-    case .choreOverdue, .deadLetter, .partitionUnowned, .holdIndexStale, .indexEmpty: false
+    case .choreOverdue, .deadLetter, .placeGivenTwice, .partitionUnowned, .holdIndexStale, .indexEmpty: false
     default: true
     }
   }
@@ -133,7 +136,7 @@ package enum FindingKind: String, Sendable, CaseIterable {
       "I2"
     case .captureWithoutPurchase, .authorisationOpen, .choreOverdue: "I3"
     case .paymentStalled, .requestLost, .requestTwice, .requestUnknown, .recordUnreadable, .saleNotTold,
-      .toldWithoutSale, .toldOtherwise, .queueMissing, .deadLetter:
+      .placeGivenTwice, .toldWithoutSale, .toldOtherwise, .queueMissing, .deadLetter:
       "I4"
     case .decidedBeyondHead, .passedOver: "I5"
     case .epochAhead: "I6"

@@ -88,6 +88,10 @@ extension QueueEvidence {
             "told purchased; the purchase is \(sales.purchases[key]?.state.rawValue ?? "missing")"))
         continue
       }
+      if isOfAnother(than: purchase.user, position) {
+        found.add(Finding(.toldWithoutSale, key, "told purchased; the purchase is another user's"))
+        continue
+      }
       if purchase.tickets.sorted() != hold.tickets.sorted() || purchase.amount != hold.amount {
         found.add(
           Finding(
@@ -103,7 +107,7 @@ extension QueueEvidence {
       guard told[position] == nil, confirmations[position] == nil else { continue }
       found.add(
         Finding(
-          .saleNotTold, purchase.key,
+          isOfAnother(than: purchase.user, position) ? .placeGivenTwice : .saleNotTold, purchase.key,
           position > tail
             ? "sold beyond the tail \(tail)" : "sold, and the record is \(state(position)?.name ?? "missing")"
         ))
@@ -113,7 +117,7 @@ extension QueueEvidence {
   private func checkLane(_ event: Int, _ sales: Sales, _ graceSeconds: Int, _ found: inout Findings) {
     for (position, hold) in holds where hold.state == .confirming {
       let key = PurchaseStore.Key(event: event, generation: generation, position: position)
-      let purchase = sales.purchases[key]
+      let purchase = sales.purchases[key].flatMap { isOfAnother(than: $0.user, position) ? nil : $0 }
       // A sold one is told below; a stalled one in PostgreSQL is picked up from there.
       if confirmations[position] == nil, !deadLetters.contains(position), purchase?.state != .sold,
         purchase?.state != .paying

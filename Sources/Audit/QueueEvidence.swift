@@ -69,6 +69,12 @@ package struct QueueEvidence: Sendable {
     return letter == 0 ? nil : RequestRecord.State(rawValue: Character(Unicode.Scalar(letter)))
   }
 
+  /// Whether the place is known to be another user's, in line or decided.
+  func isOfAnother(than user: String, _ position: Int) -> Bool {
+    guard users.indices.contains(position), users[position] != 0 else { return false }
+    return users[position] != Self.hash(UserKey(user).text)
+  }
+
   /// Ended together with everyone in line, without a record of its own.
   func endedInMass(_ position: Int) -> Bool {
     position <= max(facts.document.soldOutUpTo, facts.document.closedUpTo)

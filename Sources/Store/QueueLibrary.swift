@@ -32,7 +32,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 7
+  package static let version = 8
 
   package static let lock = "{workers}:library"
 
@@ -530,6 +530,7 @@ package enum QueueLibrary {
       if redis.call('EXISTS', m) == 0 then return {'missing'} end
       local r = get_record(p, pos)
       if (r and r.state or '') ~= args[2] then return {'moved'} end
+      if outcome == 'P' and r and r.user ~= args[9] then return {'moved'} end
       if outcome == 'I' then
         if not r then return {'moved'} end
         redis.call('ZADD', p .. 'x', r.state == 'C' and '+inf' or string.format('%.0f', r.deadline), pos)

@@ -211,7 +211,7 @@ extension QueueStore {
   /// - Parameters:
   ///   - expected: the state that the caller saw, `nil` for no record; nothing is done if it has changed since.
   ///   - free: those of its tickets that nobody else has, to be sold again.
-  ///   - user: used only where there was no record.
+  ///   - user: used where there was no record, and whom the record must be of to be told of a purchase.
   /// - Returns: whether it was written.
   package func repair(
     event: Int, position: Int, expected: RequestRecord.State?, to repair: Repair, attempt: Int, amount: Int,

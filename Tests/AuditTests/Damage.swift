@@ -169,6 +169,21 @@ struct Damage: CustomTestStringConvertible, Sendable {
       let position = try await $0.hold("ann", [1])
       try await $0.setRecord(position, "P|1|0|1000|1||\(UserKey("ann").text)")
     },
+    Damage("sold, and its place was given out again", finds: [.placeGivenTwice], repairable: true) {
+      let sold = try await $0.sell("ann", [1])
+      try await $0.setRecord(sold.position, "X|1|0|1000|1|queue_lost|\(UserKey("bob").text)")
+      try await $0.redis("HDEL", "\($0.prefix)u:\(UserKey("ann").text.prefix(2))", UserKey("ann").text)
+    },
+    Damage("sold, and its place is another's in line", finds: [.placeGivenTwice], repairable: true) {
+      let sold = try await $0.sell("ann", [1])
+      let position = sold.position, ann = UserKey("ann").text, bob = UserKey("bob").text
+      try await $0.redis("HDEL", "\($0.prefix)r:\(position / 100)", "\(position % 100)")
+      try await $0.redis("HDEL", "\($0.prefix)u:\(ann.prefix(2))", ann)
+      try await $0.redis("HSET", "\($0.prefix)u:\(bob.prefix(2))", bob, "\(position)")
+      try await $0.redis("HSET", "\($0.prefix)m", "head", "\(position - 1)")
+      try await $0.redis("DEL", "\($0.prefix)q")
+      try await $0.redis("XADD", "\($0.prefix)q", "\(position)-0", "r", "1", "u", "bob")
+    },
     Damage("told other tickets than were sold", finds: [.toldOtherwise], repairable: true) {
       let sold = try await $0.sell("ann", [1])
       try await $0.setRecord(sold.position, "P|1|0|1000|2||\(UserKey("ann").text)")

@@ -55,6 +55,28 @@ struct DamageTests {
     await hall.end()
   }
 
+  @Test("A repair tells nobody of another's purchase")
+  func keepsToItself() async throws {
+    let hall = try await Hall()
+    let bob = UserKey("bob").text
+    var places: [(position: Int, user: String, record: RequestRecord)] = []
+    for (user, ticket, text) in [("ann", 1, "P|1|0|1000|2|"), ("eve", 3, "X|1|0|1000|3|queue_lost")] {
+      let sold = try await hall.sell(user, [ticket])
+      try await hall.setRecord(sold.position, "\(text)|\(bob)")
+      places.append((sold.position, user, try #require(try await hall.record(sold.position))))
+    }
+    _ = try await hall.audit(repairs: true)
+    for (position, user, record) in places {
+      #expect(try await hall.record(position) == record)
+      #expect(
+        try await !hall.queue.repair(
+          event: Hall.event, position: position, expected: record.state, to: .purchased, attempt: 1,
+          amount: 1000, tickets: [1], free: [], reason: "", user: user))
+      #expect(try await hall.record(position) == record)
+    }
+    await hall.end()
+  }
+
   @Test("A repair gives tickets of a lost payment back, and the buyer may ask again")
   func givesBack() async throws {
     let hall = try await Hall()
