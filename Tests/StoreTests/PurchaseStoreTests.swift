@@ -369,6 +369,27 @@ struct PurchaseStoreTests {
     #expect(try await it.count("lost_place WHERE event_id = \(event)") == 2)
   }
 
+  @Test("A place that is lost already is looked up without a lock that buyers would wait for")
+  func lostPlaceAgain() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let past = PastRequests(it.postgres), event = try await it.makeEvent(tickets: 1)
+    #expect(try await SeatStore(it.postgres).begin(event: event, generation: 1))
+    // Who locked the row last.
+    func locker() async throws -> String? {
+      try await it.postgres.query(
+        "SELECT xmax::text AS locker FROM queue_life WHERE event_id = \(event)"
+      ).first?.string("locker")
+    }
+    var lockers: [String?] = [try await locker()]
+    for _ in 1...2 {
+      let told = try await past.forfeit(.init(event: event, generation: 1, position: 1), owner: "somebody")
+      #expect(told.reason == "queue_lost")
+      lockers.append(try await locker())
+    }
+    #expect(lockers[0] != lockers[1] && lockers[1] == lockers[2])
+  }
+
   @Test("Purchases and the loss of their places at once: each is sold to or told so, never both")
   func lostPlaceRace() async throws {
     let it = try await DatabaseFixture(connections: 8)
