@@ -309,8 +309,10 @@ package final class OpenSearchIndex: SpellingSearch {
     let answer = try await client.call("GET", "/\(alias)/_settings?flat_settings=true", accepting: [404])
     let settings = answer.body.members?.first?.value["settings"]
     let names = ["index.refresh_interval", "index.auto_expand_replicas", "index.number_of_replicas"]
-    let kept = names.compactMap { name in settings?[name].map { (name: name, value: $0) } }
-    return .object(kept.isEmpty ? [("index.refresh_interval", .string(Self.refreshInterval))] : kept)
+    var kept = names.compactMap { name in settings?[name].map { (name: name, value: $0) } }
+    // The new index has one of its own while it is filled, which must not stay.
+    if settings?[names[0]] == nil { kept.append((names[0], .string(Self.refreshInterval))) }
+    return .object(kept)
   }
 
   /// The indices behind the alias: one.

@@ -402,14 +402,19 @@ struct ConformanceTests {
         timeoutMilliseconds: 20_000)
       return try JSON(parsing: try await http.send(request).body)
     }
+    func settingsAfterRebuild() async throws -> JSON? {
+      var batches = [[document(1, "Mahler")]]
+      try await index.rebuild { batches.popLast() }
+      return try await call("GET").members?.first?.value["settings"]
+    }
     let changed: JSON = ["index.auto_expand_replicas": "0-all", "index.refresh_interval": "300ms"]
     _ = try await call("PUT", changed)
     try await index.apply([document(1, "Mahler")])
-    var batches = [[document(1, "Mahler")]]
-    try await index.rebuild { batches.popLast() }
-    let settings = try await call("GET").members?.first?.value["settings"]
+    let settings = try await settingsAfterRebuild()
     for (name, value) in changed.members ?? [] { #expect(settings?[name] == value) }
     #expect(try await index.find("mahler") == [1])
+    _ = try await call("PUT", ["index.refresh_interval": .null])
+    #expect(try await settingsAfterRebuild()?["index.refresh_interval"] == "200ms")
     http.close()
   }
 
