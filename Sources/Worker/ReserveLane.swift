@@ -27,6 +27,7 @@ final class ReserveLane {
   private static let tickMilliseconds: UInt64 = 250
   /// How often an event without holds is looked at; wake-ups make this a safety net.
   private static let idleMilliseconds: UInt64 = 1_000
+  private static let firstBackoffMilliseconds: UInt64 = 50
   private static let longestBackoffMilliseconds: UInt64 = 2_000
   /// How long a load waits for Redis at most.
   private static let patienceMilliseconds: UInt64 = 2_000
@@ -78,6 +79,9 @@ final class ReserveLane {
   private var loadNumber = 0
   /// The connection to Redis that the memory was read over.
   private var connection: UInt64 = 0
+  /// How long to wait after the next error. Short again once a load has proved to be of use.
+  private var backoff = ReserveLane.firstBackoffMilliseconds
+  private var loadedAt: UInt64 = 0
   private var seatsCheckedAt: UInt64 = 0
   private var tickedAt: UInt64 = 0
   private var published: Counts?
@@ -105,11 +109,9 @@ final class ReserveLane {
   /// Serves the event until the task is cancelled, between two batches, or the lane has nothing to do any more.
   func run() async -> End {
     defer { MetricsRegistry.shared.remove(Self.waitingName, labels: waitingLabels) }
-    var backoff: UInt64 = 50
     while !Task.isCancelled {
       do {
         try await load()
-        backoff = 50
         try await serve()
         return .queueGone
       } catch is CancellationError {
@@ -186,6 +188,7 @@ final class ReserveLane {
         reopened: reopened)
     }
     tickedAt = EventLoop.shared.now
+    loadedAt = tickedAt
     seatsCheckedAt = tickedAt
     logger.info(
       "seat map loaded",
@@ -308,6 +311,7 @@ final class ReserveLane {
       logger.warning("tickets are locked by a hold that is not known", ["tickets": tickets.count])
       throw Reload()
     case .written(let skipped):
+      backoff = Self.firstBackoffMilliseconds
       pace.spend(granted)
       grants.increment(by: granted)
       decided.increment(by: decisions.count)
@@ -364,6 +368,8 @@ final class ReserveLane {
       more = tick.expired.count >= Self.expiryLimit
     }
     tickedAt = EventLoop.shared.now
+    // One right after a load says little: it may have been woken for what fails next.
+    if tickedAt >= loadedAt + Self.longestBackoffMilliseconds { backoff = Self.firstBackoffMilliseconds }
   }
 
   /// Notices tickets that were added, claims that have ended, and locks that are gone.

@@ -170,6 +170,12 @@ final class Sale {
     try await eventually("another connection") { redis.readySince != connection }
   }
 
+  /// Makes the line unreadable, or empty again.
+  func breakLine(_ isBroken: Bool) async throws {
+    let line = RedisArgument.text(EventKeys(event).queue)
+    _ = try await redis.command(isBroken ? ["SET", line, "x"] : ["DEL", line])
+  }
+
   /// Redis comes back empty, except for its functions.
   func loseRedis() async throws { _ = try await redis.command(["FLUSHALL"]) }
 

@@ -300,6 +300,20 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("A lane that fails whenever it has loaded tries again less and less often")
+  func backoff() async throws {
+    let sale = try await Sale(tickets: 10)
+    try await sale.breakLine(true)
+    try await sale.startWorker()
+    try await sleep(milliseconds: 3_000)
+    // Each load takes the versions of the index on by so many.
+    let loads = (try await sale.queue.document(event: sale.event)?.version ?? 0) / 10_000
+    #expect(loads > 1 && loads < 10, "\(loads)")
+    try await sale.breakLine(false)
+    try await sale.wait(for: .reserved, try await sale.join("ann"))
+    await sale.end()
+  }
+
   @Test("Whoever was told that the place was lost is not sold to, should an old payment turn up")
   func lateConfirmation() async throws {
     let sale = try await Sale(tickets: 10)
