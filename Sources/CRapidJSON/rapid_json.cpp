@@ -7,11 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#if defined(__SSE2__)
-#define RAPIDJSON_SSE2
-#elif defined(__ARM_NEON)
-#define RAPIDJSON_NEON
-#endif
+// Without RAPIDJSON_SSE2: its scan of strings in 1.1.0 lets 0x1A to 0x1F through.
 #include <rapidjson/error/en.h>
 #include <rapidjson/reader.h>
 #include <rapidjson/stringbuffer.h>
@@ -23,6 +19,12 @@ namespace {
 
 /// A thread keeps up to this much memory from one text to the next.
 constexpr size_t kept = 1 << 20;
+
+template <class Element>
+void clear(std::vector<Element> &list) {
+  list.clear();
+  if (list.capacity() * sizeof(Element) > kept) std::vector<Element>().swap(list);
+}
 
 /// Takes the reader's events down. A handler that answers `false` ends the reading.
 struct Handler : BaseReaderHandler<UTF8<>, Handler> {
@@ -36,10 +38,7 @@ struct Handler : BaseReaderHandler<UTF8<>, Handler> {
   const char *error;
 
   void begin(uint32_t allowed) {
-    if (nodes.capacity() * sizeof(json_node) > kept) nodes = {};
-    if (names.capacity() * sizeof(json_node) > kept) names = {};
-    if (strings.capacity() > kept) strings = {};
-    nodes.clear(), strings.clear(), open.clear(), names.clear();
+    clear(nodes), clear(strings), clear(open), clear(names);
     depth = allowed;
     error = nullptr;
   }
@@ -99,7 +98,7 @@ struct Handler : BaseReaderHandler<UTF8<>, Handler> {
   bool EndObject(SizeType count) {
     end(count);
     auto first = names.end() - count;
-    auto name = [&](const json_node &node) { return std::string_view(&strings[node.offset], node.count); };
+    auto name = [&](const json_node &node) { return std::string_view(strings.data() + node.offset, node.count); };
     auto before = [&](const json_node &a, const json_node &b) { return name(a) < name(b); };
     auto same = [&](const json_node &a, const json_node &b) { return name(a) == name(b); };
     std::sort(first, names.end(), before);
@@ -118,8 +117,8 @@ json_document json_read(const char *text, size_t size, uint32_t depth) {
   static thread_local std::vector<char> copy;
   if (size >= std::numeric_limits<uint32_t>::max()) return {nullptr, nullptr, "text of 4 GiB or more", 0};
 
-  // The fast scan of strings is for text that a zero ends.
-  if (copy.capacity() > kept) copy = {};
+  // A stream ends with a zero.
+  clear(copy);
   copy.assign(text, text + size);
   copy.push_back(0);
   StringStream stream(copy.data());
@@ -141,7 +140,8 @@ struct json_writer {
 
 json_writer *json_write(void) {
   static thread_local json_writer text;
-  bool isLarge = text.buffer.GetSize() > kept;
+  // A string reserves six times its size, for escapes.
+  bool isLarge = text.buffer.stack_.GetCapacity() > kept;
   text.buffer.Clear();
   if (isLarge) text.buffer.ShrinkToFit();
   text.writer.Reset(text.buffer);

@@ -83,9 +83,10 @@ extension JSON {
       guard var node = document.nodes else {
         return (nil, String(cString: document.error), document.error_offset)
       }
-      return (Self.value(at: &node, document.strings), "invalid UTF-8", 0)
+      return (Self.value(at: &node, document.strings), "", 0)
     }
     guard let json = read.json else {
+      if read.error.isEmpty { throw JSONParseError(description: "invalid UTF-8 in a string") }
       let before = text[..<read.offset]
       let line = before.count { $0 == UInt8(ascii: "\n") } + 1
       let column = before.reversed().prefix { $0 != UInt8(ascii: "\n") }.count + 1

@@ -16,12 +16,14 @@ final class Chaos {
   let schedule: ChaosSchedule
   private let runDirectory: String
   private let restart: String
+  private let environment: [String: String]
   private let redis: RedisClient
   private let postgres: PostgresClient
   private let http = HTTPClient()
   private let provider: (url: String, key: String)
   private let write: @LoopActor (String) -> Void
   private var isRestarting = false
+  private var isEnding = false
   private var owesRestart = false
   private var restarts: Task<Void, Never>?
   /// How often each kind of disturbance had an effect.
@@ -38,6 +40,7 @@ final class Chaos {
     }
     runDirectory = try setting("ONSALE_STATE") + "/run"
     restart = options.restart
+    self.environment = environment
     provider = (try setting("ONSALE_PAYMENT_URL"), try setting("ONSALE_PAYMENT_KEY"))
     redis = RedisClient(try RedisConfiguration(url: try setting("ONSALE_REDIS_URL")), logger: logger)
     postgres = PostgresClient(
@@ -67,25 +70,37 @@ final class Chaos {
       acts.append(Task { @LoopActor in await carryOut(entry) })
     }
     for act in acts { await act.value }
+    isEnding = true
     await restarts?.value
-    for _ in 0..<Self.lastTries where await runRestart() != 0 {}
+    // In a task of its own: a run that was cancelled puts the stack together all the same.
+    await Task { @LoopActor in await makeWhole() }.value
     redis.close()
     postgres.close()
     http.close()
   }
 
+  private func makeWhole() async {
+    for _ in 0..<Self.lastTries {
+      if await runRestart() == 0, await setFaults([:]) { return }
+      try? await sleep(milliseconds: 1_000)
+    }
+    write("chaos: the stack could not be started again\n")
+  }
+
   private func carryOut(_ entry: ChaosSchedule.Entry) async {
     switch entry.act {
     case .kill(let process):
-      guard let pid = pid(of: process), kill(pid, SIGKILL) == 0 else { return }
-      count("killed")
+      if let pid = pid(of: process), kill(pid, SIGKILL) == 0 { count("killed") }
       await pause(entry)
       restartWhatDied()
     case .stop(let process):
-      guard let pid = pid(of: process), kill(pid, SIGSTOP) == 0 else { return }
+      guard let pid = pid(of: process) else { return }
+      // PostgreSQL's sessions are processes of their own.
+      let family = [pid] + (process.hasPrefix("postgres-") ? Self.children(of: pid) : [])
+      for member in family { kill(member, SIGSTOP) }
       count("stopped")
       await pause(entry)
-      kill(pid, SIGCONT)
+      for member in family { kill(member, SIGCONT) }
     case .cut(.redis):
       if (try? await redis.command(["CLIENT", "KILL", "TYPE", "normal"])) != nil { count("cut off") }
     case .cut:
@@ -102,7 +117,7 @@ final class Chaos {
       guard await setFaults(faults) else { return }
       count("slowed")
       await pause(entry)
-      _ = await setFaults([:])
+      _ = await Task { @LoopActor in await setFaults([:]) }.value
     case .slow:
       let milliseconds = "\(entry.milliseconds)"
       if (try? await redis.command(["CLIENT", "PAUSE", .text(milliseconds), "ALL"])) != nil {
@@ -126,11 +141,22 @@ final class Chaos {
     return (try? await http.send(request))?.status == 200
   }
 
+  /// `nil` unless it is the very process that the stack started: a pid alone may be somebody else's by now.
   private func pid(of process: String) -> pid_t? {
-    guard let text = try? String(contentsOfFile: "\(runDirectory)/\(process).pid", encoding: .utf8) else {
-      return nil
-    }
-    return pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines)).flatMap { $0 > 1 ? $0 : nil }
+    func read(_ path: String) -> String? { try? String(contentsOfFile: path, encoding: .utf8) }
+    guard let text = read("\(runDirectory)/\(process).pid"),
+      let pid = pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines)), pid > 1,
+      let started = read("\(runDirectory)/\(process).start")?.split(separator: " ").first,
+      // After the name in brackets: the state first, the start in ticks as the 20th.
+      let fields = read("/proc/\(pid)/stat")?.split(separator: ")").last?.split(separator: " "),
+      fields.count > 19, fields[19] == started, fields[0] != "Z", fields[0] != "X"
+    else { return nil }
+    return pid
+  }
+
+  private static func children(of pid: pid_t) -> [pid_t] {
+    let list = try? String(contentsOfFile: "/proc/\(pid)/task/\(pid)/children", encoding: .utf8)
+    return (list ?? "").split(separator: " ").compactMap { pid_t($0) }
   }
 
   // MARK: Starting what died
@@ -143,7 +169,10 @@ final class Chaos {
     restarts = Task { @LoopActor in
       while owesRestart {
         owesRestart = false
-        _ = await runRestart()
+        if await runRestart() != 0, !isEnding {
+          owesRestart = true
+          try? await sleep(milliseconds: 1_000)
+        }
       }
       isRestarting = false
     }
@@ -151,10 +180,23 @@ final class Chaos {
 
   /// - Returns: 0 if everything runs again.
   private func runRestart() async -> Int32 {
-    // Not by Foundation's `Process`, which waits for all descendants: what the command starts stays.
     let command = "(\(restart)) </dev/null >/dev/null 2>&1"
+    let environment = environment.map { "\($0.key)=\($0.value)" }
     return await withCheckedContinuation { continuation in
-      Thread.detachNewThread { continuation.resume(returning: system(command)) }
+      Thread.detachNewThread { continuation.resume(returning: Self.shell(command, environment)) }
     }
+  }
+
+  /// Not by Foundation's `Process`, which waits for all descendants, and what the command starts stays; nor by
+  /// `system`, which keeps an interrupt from this process.
+  private nonisolated static func shell(_ command: String, _ environment: [String]) -> Int32 {
+    func pointers(_ texts: [String]) -> [UnsafeMutablePointer<CChar>?] { texts.map { strdup($0) } + [nil] }
+    let arguments = pointers(["sh", "-c", command]), variables = pointers(environment)
+    defer { for text in arguments + variables { free(text) } }
+    var pid = pid_t()
+    guard posix_spawn(&pid, "/bin/sh", nil, nil, arguments, variables) == 0 else { return -1 }
+    var status: Int32 = -1
+    while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+    return status
   }
 }

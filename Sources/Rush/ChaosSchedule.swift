@@ -21,7 +21,7 @@ package struct ChaosSchedule: Sendable, Equatable {
   }
 
   /// A process is left alone for so long after it came back.
-  private static let breather = 4_000
+  static let breather = 4_000
   /// Longer than leases, so that others take over, and shorter than anybody's patience.
   private static let longestStop = 15_000.0
   /// Several disturbances may follow one another until somebody works again.
@@ -50,7 +50,7 @@ package struct ChaosSchedule: Sendable, Equatable {
         let kills = dice < 0.75
         // From an instant to the longest, as often below a tenth of it as above.
         let milliseconds =
-          kills ? 100 + Int(length * 3_000) : Int(Self.longestStop * length * length * length)
+          kills ? 100 + Int(length * 3_000) : 200 + Int(Self.longestStop * length * length * length)
         restsUntil[rested[target]] = now + milliseconds + Self.breather
         entries.append(
           Entry(

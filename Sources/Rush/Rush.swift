@@ -39,6 +39,8 @@ final class Rush {
     self.onProgress = onProgress
   }
 
+  var beganUnixMilliseconds: Int { startedAtUnix / 1000 }
+
   /// Seconds that the rush itself took.
   var seconds: Double { Double(endedAt - startedAt) / 1e6 }
 

@@ -92,6 +92,7 @@ package enum RushCommand {
       options: options, figures: rush.crowd.figures, violations: rush.crowd.violations,
       pending: rush.crowd.pending,
       seconds: rush.seconds, ownSeconds: used.seconds - before.seconds, peakMemory: used.peakBytes)
+    report.beganUnixMilliseconds = rush.beganUnixMilliseconds
     report.freshness = probe?.freshness
     report.chaos = chaos?.done
     if options.audits {

@@ -9,6 +9,7 @@ struct RushReport {
   var violations: Violations
   var pending: Int
   var seconds: Double
+  var beganUnixMilliseconds = 0
   /// Processor time of the load generator itself.
   var ownSeconds: Double
   var peakMemory: Int
@@ -96,7 +97,8 @@ struct RushReport {
     }
     return [
       "good": .bool(isGood), "buyers": .integer(options.buyers), "seed": .integer(options.seed),
-      "seconds": .number(seconds), "accepted": .integer(figures.accepted), "pending": .integer(pending),
+      "seconds": .number(seconds), "began_unix_ms": .integer(beganUnixMilliseconds),
+      "accepted": .integer(figures.accepted), "pending": .integer(pending),
       "joins": speed(figures.joinsBySecond), "polls": speed(figures.pollsBySecond),
       "purchases": speed(figures.purchasesBySecond),
       "latencies": .object(figures.latencies.sorted { $0.key < $1.key }.map { ($0.key, times($0.value)) }),

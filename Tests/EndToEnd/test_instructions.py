@@ -142,6 +142,7 @@ def assert_within_budget(name, instructions):
     cost = round(instructions / BUYERS)
     print(f"{name}: {cost} instructions, budget {BUDGET[name]}")
     assert cost <= BUDGET[name] * TOLERANCE
+    assert cost >= BUDGET[name] / 2, "so much cheaper that the budget must come down"
 
 
 def test_a_join_and_a_poll_cost_the_server_what_they_did(stack, counted):
@@ -169,6 +170,8 @@ def test_a_grant_and_a_confirmation_cost_the_worker_what_they_did(stack, counted
     first.await_all("reserved")
     first.confirm()
     first.await_all("purchased")
+    # Captured, too: nothing is left to do.
+    assert_books_agree(stack)
 
     # What it does by the clock, a second: on a slow machine there are more seconds in the same work.
     worker.begin()

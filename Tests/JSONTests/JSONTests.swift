@@ -69,6 +69,26 @@ struct JSONTests {
     #expect(throws: JSONParseError.self) { try JSON(parsing: [0x7B] + text + Array(":1}".utf8)) }
   }
 
+  @Test(
+    "control characters are escaped, and refused where they are not, wherever in a string",
+    arguments: 0..<0x20)
+  func controls(code: Int) throws {
+    for offset in [0, 1, 7, 15, 16, 17, 31, 40] {
+      let text =
+        String(repeating: "x", count: offset) + String(UnicodeScalar(UInt8(code))) + "yyyyyyyyyyyyyyyyyyyy"
+      let written = JSON.string(text).serialized()
+      #expect(written.allSatisfy { $0 >= 0x20 })
+      if code > 0 { #expect(try JSON(parsing: written) == .string(text)) }
+      #expect(throws: JSONParseError.self) { try JSON(parsing: [0x22] + Array(text.utf8) + [0x22]) }
+    }
+  }
+
+  @Test("an empty name counts as one")
+  func emptyName() throws {
+    #expect(try JSON(parsing: #"{"a":1,"":2}"#).text == #"{"a":1,"":2}"#)
+    #expect(throws: JSONParseError.self) { try JSON(parsing: #"{"":1,"":2}"#) }
+  }
+
   @Test("nesting has a limit")
   func depth() throws {
     func nested(_ depth: Int) -> String {

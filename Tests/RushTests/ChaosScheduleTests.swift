@@ -34,7 +34,7 @@ struct ChaosScheduleTests {
       switch entry.act {
       case .kill(let process), .stop(let process):
         #expect(entry.atMilliseconds > backAt[process, default: 0], "\(entry)")
-        backAt[process] = entry.atMilliseconds + entry.milliseconds
+        backAt[process] = entry.atMilliseconds + entry.milliseconds + 3_999
       case .cut, .slow: continue
       }
     }
