@@ -13,7 +13,7 @@ final class Chaos {
   /// Tries to start what died, at the end.
   private static let lastTries = 20
 
-  let schedule: ChaosSchedule
+  private let schedule: ChaosSchedule
   private let runDirectory: String
   private let restart: String
   private let environment: [String: String]

@@ -11,7 +11,7 @@ package struct ChaosSchedule: Sendable, Equatable {
     case slow(Store)
   }
 
-  package enum Store: String, Sendable, CaseIterable { case redis, postgres, provider }
+  package enum Store: String, Sendable { case redis, postgres, provider }
 
   package struct Entry: Sendable, Equatable {
     package let atMilliseconds: Int
@@ -48,7 +48,7 @@ package struct ChaosSchedule: Sendable, Equatable {
             milliseconds: 100 + Int(length * 4_000)))
       } else if rested.indices.contains(target) {
         let kills = dice < 0.75
-        // From an instant to the longest, as often below a tenth of it as above.
+        // Short ones most of the time, and now and then one that outlasts every lease.
         let milliseconds =
           kills ? 100 + Int(length * 3_000) : 200 + Int(Self.longestStop * length * length * length)
         restsUntil[rested[target]] = now + milliseconds + Self.breather

@@ -43,6 +43,15 @@ private final class Poller {
     return try #require(answer.json["request_id"]?.string, "\(answer.text)")
   }
 
+  /// Whoever has the first place, it is decided like this, in Redis alone: a record without its user.
+  func setFirst(_ event: Int, _ record: String, of user: String) async throws {
+    let keys = EventKeys(event), (key, field) = keys.record(1)
+    _ = try await service.redis.command([
+      "HSET", .text(key), .text(field), .text("\(record)|\(UserKey(user).text)"),
+    ])
+    _ = try await service.redis.command(["HSET", .text(keys.meta), "head", "1"])
+  }
+
   func waiting(_ request: String) -> Int { notifier.longPollsByRequest[request] ?? 0 }
 }
 
@@ -103,12 +112,7 @@ struct PollTests {
     ] { _ = try await service.redis.command(command) }
     let second = try await poller.join(event, "second")
     #expect(first != second)
-    let (key, field) = keys.record(1)
-    let owner = UserKey("second").text, deadline = (Time.now + 60) * 1000
-    _ = try await service.redis.command([
-      "HSET", .text(key), .text(field), .text("R|0|\(deadline)|9000|1||\(owner)"),
-    ])
-    _ = try await service.redis.command(["HSET", .text(keys.meta), "head", "1"])
+    try await poller.setFirst(event, "R|0|\((Time.now + 60) * 1000)|9000|1|", of: "second")
 
     func confirm(_ id: String, _ user: String) async -> Service.Answer {
       await service.call(
@@ -139,14 +143,8 @@ struct PollTests {
     let event = try await service.makeEvent(opens: true)
     let first = try await poller.join(event, "first")
     let keys = EventKeys(event), (key, field) = keys.record(1)
-    let deadline = (Time.now + 60) * 1000
-    func reserve(_ user: String) async throws {
-      _ = try await service.redis.command([
-        "HSET", .text(key), .text(field), .text("R|0|\(deadline)|9000|1||\(UserKey(user).text)"),
-      ])
-      _ = try await service.redis.command(["HSET", .text(keys.meta), "head", "1"])
-    }
-    try await reserve("first")
+    let reserved = "R|0|\((Time.now + 60) * 1000)|9000|1|"
+    try await poller.setFirst(event, reserved, of: "first")
     #expect(await poller.get("/api/request/\(first)").json["state"] == "reserved")
     // A copy that knows nothing of it, and of which this process has heard nothing.
     for command: [RedisArgument] in [
@@ -155,7 +153,7 @@ struct PollTests {
     ] { _ = try await service.redis.command(command) }
     let second = try await poller.join(event, "second")
     #expect(await poller.get("/api/request/\(second)").json["reason"] == nil)
-    try await reserve("second")
+    try await poller.setFirst(event, reserved, of: "second")
     for _ in 1...2 { #expect(await poller.get("/api/request/\(second)").json["state"] == "reserved") }
     #expect(await poller.get("/api/request/\(first)").json["reason"] == "queue_lost")
     let lost = try await service.postgres.query("SELECT user_key FROM lost_place WHERE event_id = \(event)")
@@ -174,11 +172,7 @@ struct PollTests {
       INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
       VALUES (\(event), \(generation), 1, 'first', 'sold', 1, '{7}', 9000, 'EUR', 'pm_card_visa')
       """)
-    let (key, field) = EventKeys(event).record(1)
-    _ = try await service.redis.command([
-      "HSET", .text(key), .text(field), .text("X|1|0|9000|1|queue_lost|\(UserKey("second").text)"),
-    ])
-    _ = try await service.redis.command(["HSET", .text(EventKeys(event).meta), "tail", "1", "head", "1"])
+    try await poller.setFirst(event, "X|1|0|9000|1|queue_lost", of: "second")
     let answer = await poller.get("/api/request/\(first)")
     #expect(answer.json["state"] == "purchased" && answer.json["tickets"]?[0]?["id"] == 7, "\(answer.text)")
   }

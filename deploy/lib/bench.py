@@ -60,23 +60,18 @@ class Stack:
         """The binary with the stack's settings, under way."""
         return subprocess.Popen(
             [BINARY, *map(str, arguments)], env={**os.environ, **self.settings}, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def output(self, process):
+    def output(self, process, input=None):
         """What it printed; it must have succeeded."""
-        out, errors = process.communicate()
+        out, errors = process.communicate(input)
         if process.returncode != 0:
             raise SystemExit(f"{' '.join(map(str, process.args))}: {out}{errors}")
         return out
 
-    def onsale(self, *arguments, check=True, input=None):
-        done = subprocess.run(
-            [BINARY, *map(str, arguments)], env={**os.environ, **self.settings}, capture_output=True, text=True, input=input
-        )
-        if check and done.returncode != 0:
-            raise SystemExit(f"onsale {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}")
-        return done.stdout
+    def onsale(self, *arguments, input=None):
+        return self.output(self.start(*arguments), input)
 
     def processor_seconds(self):
         """What all processes of the stack have used, by name; PostgreSQL's with its sessions."""
@@ -192,6 +187,20 @@ def wrk(url, script=None, environment=None, connections=CONNECTIONS):
         float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]), int(re.search(r"(\d+) requests in", said)[1]),
         latency(50), latency(99),
     )  # fmt: skip
+
+
+def pgbench(url, clients, seconds, *scripts):
+    """Transactions a second of these scripts, each as often as the others."""
+    program = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))[-1]
+    files = [word for script in scripts for word in ("-f", script)]
+    done = subprocess.run(
+        [program, "-n", "-M", "prepared", "-c", str(clients), "-T", str(seconds), *files, url],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    rate = re.search(r"tps = ([\d.]+)", done.stdout)
+    if not rate:
+        raise SystemExit(done.stdout + done.stderr)
+    return float(rate[1])
 
 
 class Nginx:
