@@ -48,6 +48,18 @@ struct PollPolicyTests {
     #expect(pause(.queued, ahead: 100) < pause(.queued, ahead: 10_000))
   }
 
+  @Test("A line whose pace is not known is not asked to wait longer than deciding it may take")
+  func unknownPace() {
+    // 12,000 places took 5 s from the first join to the last sale; most of them have to hear of it within that.
+    #expect((0..<12_000).allSatisfy { pause(.queued, position: $0, ahead: $0) <= 3_600 })
+  }
+
+  @Test("A line that stands still does not ask more often than one server answers")
+  func standstill() {
+    let perSecond = (0..<1_000_000).reduce(0.0) { $0 + 1_000 / Double(pause(.queued, position: $1, ahead: $1)) }
+    #expect(perSecond < 50_000)
+  }
+
   @Test("The jitter is the same for the same position and spreads a crowd evenly")
   func jitter() {
     var buckets = [Int](repeating: 0, count: 8)
