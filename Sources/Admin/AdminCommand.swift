@@ -133,7 +133,9 @@ package struct AdminCommand {
     }
     try await postgres.waitUntilReady(milliseconds: 5_000)
     try await redis.waitUntilReady(milliseconds: 5_000)
-    return try await body(Servers(events: EventStore(postgres), queue: QueueStore(redis)))
+    let rejoinSeconds = environment["ONSALE_REJOIN_SECONDS"].flatMap { Int($0) }
+    let events = EventStore(postgres, rejoinSeconds: rejoinSeconds ?? EventStore.defaultRejoinSeconds)
+    return try await body(Servers(events: events, queue: QueueStore(redis)))
   }
 
   func setting(_ name: String) throws(Failure) -> String {

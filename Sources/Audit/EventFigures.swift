@@ -29,7 +29,7 @@ package struct EventFigures: Sendable, Equatable {
   package var ended: Int { terminal.values.reduce(0, +) }
 
   mutating func count(_ queue: QueueEvidence) {
-    accepted = queue.tail
+    accepted = queue.tail - queue.emptyPlaces
     let (records, waiting, soldOut, closed) = queue.tally
     self.waiting = waiting
     for (state, count) in records {

@@ -51,6 +51,7 @@ extension QueueEvidence {
     }
     switch state {
     case nil where !isInStream(position):
+      if position <= facts.rejoinedUpTo { return }
       if !endedInMass(position) {
         add(.requestLost, "neither in line nor decided; the head is \(document.head)")
       } else if !isArchived, position <= document.decidedUpTo, position > facts.reopenedUpTo {

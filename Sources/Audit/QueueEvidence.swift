@@ -52,7 +52,8 @@ package struct QueueEvidence: Sendable {
     self.init(
       facts: QueueStore.QueueFacts(
         document: document, queueLimit: settings.queueLimit, perUserLimit: settings.perUserLimit,
-        holdMilliseconds: settings.holdSeconds * 1000, rate: settings.rate, reopenedUpTo: 0), now: 0)
+        holdMilliseconds: settings.holdSeconds * 1000, rate: settings.rate, reopenedUpTo: 0, rejoinedUpTo: 0),
+      now: 0)
     isArchived = true
   }
 
@@ -93,6 +94,13 @@ package struct QueueEvidence: Sendable {
       }
     }
     return (records, waiting, soldOut, closed)
+  }
+
+  /// How many places nobody has: those who were there before the line was lost did not come back.
+  package var emptyPlaces: Int {
+    (1..<max(2, min(tail, facts.rejoinedUpTo) + 1)).count {
+      $0 <= facts.rejoinedUpTo && state($0) == nil && !isInStream($0) && !endedInMass($0)
+    }
   }
 
   package mutating func add(waiting position: Int, user: String) {

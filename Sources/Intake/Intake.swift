@@ -52,6 +52,8 @@ package final class Intake {
     let adjacent: Bool
     let method: String?
     let idempotencyKey: String?
+    /// A place that was lost with Redis, or was never the caller's to lose: `lostPlace` looks.
+    let rejoin: RequestID?
   }
 
   private func reserve(_ request: HTTPRequest) -> HTTPAnswer {
@@ -84,10 +86,15 @@ package final class Intake {
       }
     }
     if let method { try Self.check(method) }
+    var rejoin: RequestID?
+    if let text = try fields.optionalString("rejoin", max: Limits.idempotencyKeyBytes) {
+      rejoin = try own(text, claims)
+      if rejoin?.event != event { throw Problem.invalidField("rejoin", "names a request for another event") }
+    }
     return Wish(
       event: event, user: claims.user, quantity: quantity, section: section, tickets: tickets,
       adjacent: adjacent,
-      method: method, idempotencyKey: try Self.idempotencyKey(request))
+      method: method, idempotencyKey: try Self.idempotencyKey(request), rejoin: rejoin)
   }
 
   private func join(_ wish: Wish) async throws -> HTTPResponse {
@@ -101,12 +108,13 @@ package final class Intake {
     }
     let seats = RequestedSeats(
       quantity: wish.quantity, section: section, tickets: wish.tickets, adjacent: wish.adjacent)
+    let lostPlace = try await lostPlace(wish)
     let answer: QueueStore.EnqueueAnswer
     do {
       answer = try await Faults.crossing(.intakeEnqueue) {
         try await queue.enqueue(
           event: wish.event, user: wish.user, seats: seats, method: wish.method,
-          idempotencyKey: wish.idempotencyKey)
+          idempotencyKey: wish.idempotencyKey, lostPlace: lostPlace)
       }
     } catch let error as StoreError where error.code == .noQueue {
       throw await refusalWithoutQueue(wish.event)
@@ -131,7 +139,20 @@ package final class Intake {
     case .idempotencyMismatch:
       throw Problem(
         422, "idempotency_mismatch", "This Idempotency-Key came with a different request before.")
+    case .restoring(let milliseconds):
+      throw Problem(
+        503, "queue_restoring", "The line is restored after a failure: those who were in it come first.",
+        retryAfter: milliseconds / 1_000 + 1)
     }
+  }
+
+  /// The position that the buyer keeps, should the line be restored: that of a place which was lost, and of no purchase.
+  private func lostPlace(_ wish: Wish) async throws -> Int? {
+    guard let place = wish.rejoin else { return nil }
+    let status = try await Faults.crossing(.intakePast) {
+      try await past.status(Self.key(place), owner: place.owner)
+    }
+    return status?.isLostPlace == true ? place.position : nil
   }
 
   /// Why an event has no queue, as PostgreSQL knows it.

@@ -170,7 +170,7 @@ package final class Notifier {
     if let record { return RequestStatus(position: id.position, document: document, record: record) }
     // A closed queue may be leaving Redis right now, records before the rest: PostgreSQL has them since before.
     if document.state == EventState.closed.rawValue,
-      let past = try await past.status(Self.key(id), owner: id.owner), past.reason != "queue_lost"
+      let past = try await past.status(Self.key(id), owner: id.owner), !past.isLostPlace
     {
       return past
     }

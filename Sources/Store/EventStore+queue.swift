@@ -15,11 +15,23 @@ extension EventStore {
     guard settings.state == EventState.open.rawValue || settings.state == EventState.paused.rawValue,
       let fresh = try await takeGeneration(settings)
     else { return }
+    var restoreMilliseconds = 0
     if fresh.generation > 1 {
       // Redis lost the queue and, with it, what counts against the limit per user.
       try await queue.remember(event: fresh.id, owned: try await owned(event: fresh.id))
+      if try await isLost(event: fresh.id) { restoreMilliseconds = rejoinSeconds * 1_000 }
     }
-    try await queue.configure(fresh, create: true)
+    try await queue.configure(fresh, create: true, restoreMilliseconds: restoreMilliseconds)
+  }
+
+  /// Whether the line's last life, as far as any owner began it, did not come to its end.
+  private func isLost(event: Int) async throws -> Bool {
+    try await !postgres.query(
+      """
+      SELECT 1 FROM queue_life l WHERE l.event_id = \(event) AND NOT EXISTS (
+        SELECT 1 FROM queue_outcome o WHERE o.event_id = l.event_id AND o.generation >= l.generation)
+      """
+    ).isEmpty
   }
 
   private func owned(event: Int) async throws -> [(user: String, tickets: Int)] {

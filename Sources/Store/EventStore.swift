@@ -13,8 +13,17 @@ package final class EventStore {
   private static let ticketsPerStatement = 20_000
 
   let postgres: PostgresClient
+  let rejoinSeconds: Int
 
-  package init(_ postgres: PostgresClient) { self.postgres = postgres }
+  /// Longer than the longest pause between two polls, 36 seconds with its jitter: everyone hears of it in time.
+  package nonisolated static let defaultRejoinSeconds = 40
+
+  /// - Parameter rejoinSeconds: for how long a line that Redis lost takes in only those who were in it. 0 lets everybody
+  ///   in at once.
+  package init(_ postgres: PostgresClient, rejoinSeconds: Int = defaultRejoinSeconds) {
+    self.postgres = postgres
+    self.rejoinSeconds = rejoinSeconds
+  }
 
   // MARK: Making
 

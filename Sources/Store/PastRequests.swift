@@ -16,8 +16,6 @@ package final class PastRequests {
     archive = ArchiveStore(postgres)
   }
 
-  private static let lost = RequestStatus(state: .rejected, reason: "queue_lost")
-
   /// Where a request ended. `nil` when nothing is known: it may have joined a moment ago.
   /// - Parameter owner: the key of the user who was given the place.
   package func status(_ key: PurchaseStore.Key, owner: String) async throws -> RequestStatus? {
@@ -38,7 +36,7 @@ package final class PastRequests {
   private func payment(_ key: PurchaseStore.Key, owner: String) async throws -> RequestStatus? {
     guard let found = try await purchases.find(key) else { return nil }
     // Given out twice, and somebody else came to pay first: nothing else is ever bought under this key.
-    if UserKey(found.user).text != owner { return Self.lost }
+    if UserKey(found.user).text != owner { return .lostPlace }
     // A payment goes on without its queue, and its outcome is what counts.
     var status: RequestStatus
     switch found.standing.state {
@@ -70,7 +68,7 @@ package final class PastRequests {
         """,
       ])
     }
-    return try await payment(key, owner: owner) ?? Self.lost
+    return try await payment(key, owner: owner) ?? .lostPlace
   }
 
   /// How the place ended if the queue was begun anew since, because Redis lost it, and nothing is or will be bought for
@@ -84,7 +82,7 @@ package final class PastRequests {
           AND p.generation = \(key.generation) AND p.position = \(key.position) AND p.state IN ('paying', 'sold'))
       """)
     // Whoever was told so is not told anything else now.
-    return try rows.first.map { try $0.bool("sold_out") ? RequestStatus(state: .soldOut) : Self.lost }
+    return try rows.first.map { try $0.bool("sold_out") ? RequestStatus(state: .soldOut) : .lostPlace }
   }
 
   package func confirmAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.ConfirmAnswer

@@ -15,6 +15,7 @@ import Onsale
 ///     E l:<t>    string  the lock of one ticket, with the hold's deadline as its TTL
 ///     E b        bitmap  tickets that are not free
 ///     E gone     zset    positions beyond the head whose buyers have left
+///     E w        zset    places of an earlier life, "<payload>\n<user>" by position: they come first in this one (`restoring_until`)
 ///     E i:<g>:<key>  string  what an Idempotency-Key first came with in generation g; kept for a day
 ///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), standbys left (c)
 ///     P events   set     events alive in the partition
@@ -32,7 +33,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 8
+  package static let version = 9
 
   package static let lock = "{workers}:library"
 
@@ -152,13 +153,55 @@ package enum QueueLibrary {
     -- How often one user may leave a place of one event without buying: each leaves a record until the event ends.
     local MAX_LEFT = LEAVES
 
-    -- KEYS m; ARGV user key, quantity, payload, user, idempotency key or ''
+    -- Redis lost the line before this one. Until `restoring_until` only those come in who were in it; they keep their
+    -- positions, wait in `w`, and then come before everyone else. Places of those who do not come stay empty.
+    local function restore_place(m, args, place, tail, left_until, queue_limit)
+      local p = prefix(m)
+      local milliseconds = tonumber(left_until) - now_ms()
+      -- Two had it: the second of them starts anew.
+      if not place or milliseconds <= 0 or redis.call('ZCOUNT', p .. 'w', place, place) > 0 then
+        return {'restoring', math.max(0, milliseconds)}
+      end
+      if redis.call('ZCARD', p .. 'w') >= queue_limit then return {'full'} end
+      redis.call('ZADD', p .. 'w', place, args[3] .. '\n' .. args[4])
+      tail = math.max(tail, place)
+      redis.call('HSET', m, 'tail', tail, 'rejoined_up_to', tail)
+      return {'rejoined', place}
+    end
+
+    -- When that is over: brings those who came into the line, in order, at most so many. Returns whether there are more.
+    local function restore_line(m, limit)
+      local p = prefix(m)
+      local left_until = redis.call('HGET', m, 'restoring_until')
+      if not left_until or now_ms() < tonumber(left_until) then return false end
+      local places = redis.call('ZRANGE', p .. 'w', 0, limit - 1, 'WITHSCORES')
+      for i = 1, #places, 2 do
+        local position = tonumber(places[i + 1])
+        local payload, user = string.match(places[i], '^([^\n]*)\n(.*)$')
+        -- Nobody stands before the first of them.
+        if i == 1 and redis.call('HGET', m, 'head') == '0' then
+          redis.call('HSET', m, 'head', string.format('%.0f', position - 1))
+        end
+        redis.call('XADD', p .. 'q', string.format('%.0f-0', position), 'r', payload, 'u', user)
+      end
+      if #places > 0 then redis.call('ZREMRANGEBYRANK', p .. 'w', 0, #places / 2 - 1) end
+      if redis.call('EXISTS', p .. 'w') == 1 then return true end
+      redis.call('HDEL', m, 'restoring_until')
+      return false
+    end
+
+    local function forget_places(m)
+      redis.call('UNLINK', prefix(m) .. 'w')
+      redis.call('HDEL', m, 'restoring_until')
+    end
+
+    -- KEYS m; ARGV user key, quantity, payload, user, idempotency key or '', place in a life that was lost or ''
     local function enqueue(keys, args)
       local m = keys[1]
       local p = prefix(m)
       local user, quantity = args[1], tonumber(args[2])
       local v = redis.call('HMGET', m, 'state', 'generation', 'tail', 'head', 'queue_limit', 'per_user_limit',
-        'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle')
+        'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle', 'restoring_until')
       local state, generation, tail, head = v[1], v[2], tonumber(v[3]), tonumber(v[4])
       if not state or state == 'lost' then return {'missing'} end
       local named = name(p, generation, args[5])
@@ -184,6 +227,13 @@ package enum QueueLibrary {
       if v[7] == '1' then return {'sold_out'} end
       if owned + quantity > tonumber(v[6]) then return {'limit', owned, v[6]} end
       if left >= MAX_LEFT then return {'too_often'} end
+      if v[11] then
+        local answer = restore_place(m, args, tonumber(args[6] or ''), tail, v[11], tonumber(v[5]))
+        if answer[1] ~= 'rejoined' then return answer end
+        put_user(p, user, answer[2], owned, left)
+        if named then redis.call('SET', named, answer[2] .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
+        return {'rejoined', answer[2], head, generation}
+      end
       -- Not tail - head: those who have left keep their positions, but wait no longer.
       if redis.call('XLEN', p .. 'q') >= tonumber(v[5]) then return {'full'} end
       tail = tail + 1
@@ -258,12 +308,12 @@ package enum QueueLibrary {
           put_record(p, pos, r)
         end
       end
-      local ends = redis.call('HMGET', m, 'tail', 'head', 'state', 'sold_out')
-      local tail, state = ends[1], ends[3]
+      local ends = redis.call('HMGET', m, 'tail', 'head', 'state', 'sold_out', 'restoring_until')
+      local tail, state, is_restoring = ends[1], ends[3], ends[5]
       -- A close that came since the owner read has moved the head past everyone: it never goes back.
       local head = math.max(tonumber(args[2]), tonumber(ends[2]))
       -- Nobody waits behind the head: those up to the tail have left, and the next to join is the first in line.
-      if args[8] == '1' and #redis.call('XRANGE', p .. 'q', string.format('%.0f-0', head + 1), '+', 'COUNT', 1) == 0 then
+      if args[8] == '1' and not is_restoring and #redis.call('XRANGE', p .. 'q', string.format('%.0f-0', head + 1), '+', 'COUNT', 1) == 0 then
         head = tonumber(tail)
       end
       redis.call('HSET', m, 'head', head, 'free', args[4], 'held', args[5], 'sold', args[6],
@@ -274,9 +324,10 @@ package enum QueueLibrary {
         if ends[4] ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
         redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
         redis.call('DEL', p .. 'q')
+        forget_places(m)
       end
       -- Somebody may have joined between the owner's read and this call, and have found it not idle.
-      if args[8] == '1' and args[3] ~= '1' and tonumber(tail) > head then
+      if args[8] == '1' and args[3] ~= '1' and not is_restoring and tonumber(tail) > head then
         redis.call('HSET', m, 'idle', '0')
         wake_owner(m)
       end
@@ -285,6 +336,9 @@ package enum QueueLibrary {
       announce(m, changed)
       return {'ok', table.concat(skipped, ',')}
     end
+
+    -- Places that one call brings back into the line: some milliseconds.
+    local PLACES_AT_ONCE = 1000
 
     -- KEYS m; ARGV fence, at most. Expires holds and hands over what happened to tickets since the last call.
     local function tick(keys, args)
@@ -316,9 +370,10 @@ package enum QueueLibrary {
         redis.call('HINCRBY', m, 'version', 1)
         announce(m, due)
       end
+      local has_more_places = restore_line(m, PLACES_AT_ONCE)
       local v = redis.call('HMGET', m, 'state', 'rate', 'tail')
       return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3],
-        redis.call('HGET', partition(m) .. 'settings', event(m))}
+        redis.call('HGET', partition(m) .. 'settings', event(m)), has_more_places and 1 or 0}
     end
 
     -- KEYS m; ARGV epoch, name of this load. What a new owner must know; forgets feedback older than this moment.
@@ -453,7 +508,9 @@ package enum QueueLibrary {
         if not r and get_user(p, user) ~= tonumber(pos) then
           return {#redis.call('XRANGE', p .. 'q', pos .. '-0', pos .. '-0') == 1 and 'forbidden' or 'unknown'}
         end
-        if redis.call('XDEL', p .. 'q', pos .. '-0') == 0 then return {'unknown'} end
+        if redis.call('XDEL', p .. 'q', pos .. '-0') == 0 and redis.call('ZREMRANGEBYSCORE', p .. 'w', pos, pos) == 0 then
+          return {'unknown'}
+        end
         put_record(p, pos, {state = 'L', try = 0, deadline = 0, amount = '0', tickets = '', reason = '', user = user})
         let_user_go(p, user, pos, 0)
         if r then
@@ -483,7 +540,8 @@ package enum QueueLibrary {
     end
 
     -- KEYS m; ARGV generation, state, queue limit, per-user limit, hold ms, rate or '', message, version of these
-    -- settings, create (1/0). Older settings than those that are there change nothing.
+    -- settings, create (1/0), for how many ms a line that was lost is restored or nothing. Older settings than those that
+    -- are there change nothing.
     local function configure(keys, args)
       local m = keys[1]
       local settings = partition(m) .. 'settings'
@@ -494,6 +552,10 @@ package enum QueueLibrary {
         end
         redis.call('HSET', m, 'generation', args[1], 'head', 0, 'tail', 0, 'free', 0, 'held', 0, 'sold', 0,
           'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'decided_up_to', 0, 'version', 0, 'idle', 0)
+        local milliseconds = tonumber(args[10] or '') or 0
+        if milliseconds > 0 then
+          redis.call('HSET', m, 'restoring_until', string.format('%.0f', now_ms() + milliseconds))
+        end
         redis.call('HDEL', settings, event(m))
       elseif redis.call('HGET', m, 'state') == 'lost' then
         return {'missing'}
@@ -514,6 +576,7 @@ package enum QueueLibrary {
           redis.call('HSET', m, 'decided_up_to', head)
         end
         redis.call('DEL', prefix(m) .. 'q')
+        forget_places(m)
       end
       redis.call('HINCRBY', m, 'version', 1)
       wake_owner(m)
@@ -606,7 +669,7 @@ package enum QueueLibrary {
         local r = get_record(p, pos)
         if r then unlock(p, pos, r.tickets) end
       end
-      redis.call('UNLINK', p .. 'q', p .. 'x')
+      redis.call('UNLINK', p .. 'q', p .. 'x', p .. 'w')
       redis.call('HINCRBY', m, 'version', 1)
       wake_owner(m)
       announce(m, {})
@@ -632,7 +695,7 @@ package enum QueueLibrary {
       local m = keys[1]
       if not is_removable(m, args[1], args[2]) then return {'stale'} end
       local p = prefix(m)
-      redis.call('UNLINK', m, p .. 'q', p .. 'b', p .. 'f', p .. 'x', p .. 'gone')
+      redis.call('UNLINK', m, p .. 'q', p .. 'b', p .. 'f', p .. 'x', p .. 'gone', p .. 'w')
       redis.call('SREM', partition(m) .. 'events', event(m))
       redis.call('HDEL', partition(m) .. 'settings', event(m))
       return {'ok'}

@@ -21,10 +21,12 @@ extension QueueStore {
     package var rate: Int?
     /// Places up to this one may have ended without a record in a line that was sold out, and reopened since.
     package var reopenedUpTo: Int
+    /// Places up to this one may be nobody's: the line was lost, and not all who were in it came back.
+    package var rejoinedUpTo: Int
 
     package init(
       document: QueueDocument, queueLimit: Int, perUserLimit: Int, holdMilliseconds: Int, rate: Int?,
-      reopenedUpTo: Int
+      reopenedUpTo: Int, rejoinedUpTo: Int
     ) {
       self.document = document
       self.queueLimit = queueLimit
@@ -32,12 +34,16 @@ extension QueueStore {
       self.holdMilliseconds = holdMilliseconds
       self.rate = rate
       self.reopenedUpTo = reopenedUpTo
+      self.rejoinedUpTo = rejoinedUpTo
     }
   }
 
   /// `nil` where Redis has no queue for the event.
   package func queueFacts(event: Int) async throws -> QueueFacts? {
-    let names = QueueDocument.fields + ["queue_limit", "per_user_limit", "hold_ms", "rate", "reopened_up_to"]
+    let names =
+      QueueDocument.fields + [
+        "queue_limit", "per_user_limit", "hold_ms", "rate", "reopened_up_to", "rejoined_up_to",
+      ]
     let answer = try await redis.command(["HMGET", .text(EventKeys(event).meta)] + names.map { .text($0) })
     let values = (answer.array ?? []).map { $0.text ?? "" }
     let own = QueueDocument.fields.count
@@ -47,7 +53,7 @@ extension QueueStore {
     func integer(_ index: Int) -> Int { Int(values[own + index]) ?? 0 }
     return QueueFacts(
       document: document, queueLimit: integer(0), perUserLimit: integer(1), holdMilliseconds: integer(2),
-      rate: Int(values[own + 3]), reopenedUpTo: integer(4))
+      rate: Int(values[own + 3]), reopenedUpTo: integer(4), rejoinedUpTo: integer(5))
   }
 
   /// Redis's own time, in milliseconds since 1970.

@@ -103,19 +103,24 @@ package final class QueueStore {
     case tooOften
     /// The idempotency key came with another request before.
     case idempotencyMismatch
+    /// Redis lost the line: for so long only those come in who were in it.
+    case restoring(milliseconds: Int)
   }
 
   /// Gives a user a place in line, or the one they have, or had when they first sent `idempotencyKey`.
+  /// - Parameter lostPlace: the user's position in a life of the queue that was lost. While the line is restored they
+  ///   keep it.
   /// - Throws: `StoreError.noQueue` if Redis does not know the event.
   package func enqueue(
-    event: Int, user: String, seats: RequestedSeats, method: String?, idempotencyKey: String? = nil
+    event: Int, user: String, seats: RequestedSeats, method: String?, idempotencyKey: String? = nil,
+    lostPlace: Int? = nil
   ) async throws -> EnqueueAnswer {
     let payload = seats.encoded + (method.map { " " + $0 } ?? "")
     let values = try await call(
       "onsale_enqueue", event,
       [
         .text(UserKey(user).text), .integer(seats.quantity), .text(payload), .text(user),
-        .text(Self.name(idempotencyKey, of: user)),
+        .text(Self.name(idempotencyKey, of: user)), lostPlace.map { .integer($0) } ?? "",
       ])
     func integer(_ index: Int) -> Int { values.indices.contains(index) ? Self.number(values[index]) : 0 }
     switch values[0].text {
@@ -130,6 +135,10 @@ package final class QueueStore {
         throw StoreError(.noQueue, "event \(event)")
       }
       return .inLine(position: position, head: integer(2), generation: generation, isNew: true)
+    // Not as one that was given out just now: they come in any order.
+    case "rejoined":
+      return .inLine(position: integer(1), head: integer(2), generation: integer(3), isNew: true)
+    case "restoring": return .restoring(milliseconds: integer(1))
     case "again": return .inLine(position: integer(1), head: integer(2), generation: integer(3), isNew: false)
     case "not_open": return .notOpen
     case "closed": return .closed
@@ -219,9 +228,13 @@ package final class QueueStore {
   ///
   /// A queue is created with a generation that was never used before: take a new one from PostgreSQL for every
   /// call that may create, and do not repeat such a call. `EventStore` does.
+  /// - Parameter restoreMilliseconds: for how long a line that is created takes in only those who were in the one that
+  ///   was lost; 0 for one that takes everybody at once.
   /// - Returns: the generation of the queue, or `nil` where there is none and `create` is false.
   @discardableResult
-  package func configure(_ event: EventSettings, create: Bool = true) async throws -> Int? {
+  package func configure(
+    _ event: EventSettings, create: Bool = true, restoreMilliseconds: Int = 0
+  ) async throws -> Int? {
     do {
       let values = try await call(
         "onsale_configure", event.id,
@@ -229,7 +242,7 @@ package final class QueueStore {
           .integer(event.generation), .text(event.state), .integer(event.queueLimit),
           .integer(event.perUserLimit),
           .integer(event.holdSeconds * 1000), event.rate.map { .integer($0) } ?? "", .text(event.message),
-          .integer(event.version), create ? "1" : "0",
+          .integer(event.version), create ? "1" : "0", .integer(restoreMilliseconds),
         ])
       return values.count > 1 ? Self.number(values[1]) : nil
     } catch let error as StoreError where error.code == .noQueue {
@@ -443,9 +456,12 @@ package final class QueueStore {
     package let tail: Int
     /// The version of the settings that the queue has.
     package let version: Int
+    /// Whether more places of a line that was lost are to be brought back, by the next call.
+    package let isRestoring: Bool
   }
 
-  /// Ends holds whose deadline has passed, at most `limit`, and returns what happened to tickets meanwhile.
+  /// Ends holds whose deadline has passed, at most `limit`, returns what happened to tickets meanwhile, and brings back
+  /// a line that was lost, once those who were in it had time to come.
   package func tick(event: Int, epoch: Int, load: Int? = nil, limit: Int) async throws -> Tick {
     let values = try await call("onsale_tick", event, [Self.fence(epoch, load), .integer(limit)])
     guard values.count >= 6 else { throw StoreError(.unexpectedAnswer, "onsale_tick") }
@@ -462,7 +478,8 @@ package final class QueueStore {
     return Tick(
       expired: Self.tickets(values[1].text ?? ""), feedback: feedback, state: values[3].text ?? "",
       rate: values[4].text.flatMap { Int($0) }, tail: Self.number(values[5]),
-      version: values.count > 6 ? Self.number(values[6]) : 0)
+      version: values.count > 6 ? Self.number(values[6]) : 0,
+      isRestoring: values.count > 7 && values[7].integer == 1)
   }
 
   /// Which of these tickets are locked now.

@@ -77,6 +77,10 @@ package struct RequestStatus: Sendable, Equatable {
   /// Whether this may be told to the user with this key.
   package func concerns(_ user: String) -> Bool { owner == nil || owner == user }
 
+  /// A place that Redis lost with the line, or gave to somebody else after it had lost its last writes.
+  package static let lostPlace = RequestStatus(state: .rejected, reason: "queue_lost")
+  package var isLostPlace: Bool { state == .rejected && reason == Self.lostPlace.reason }
+
   /// Whether nothing can change any more.
   package var isTerminal: Bool { state.isTerminal(hasHold: deadline != nil) }
 }

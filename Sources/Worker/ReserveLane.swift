@@ -365,7 +365,7 @@ final class ReserveLane {
       tail = tick.tail
       if state == "lost" || !memory.note(event: event, generation: generation, tail: tail) { throw Reload() }
       pace.setRate(tick.rate)
-      more = tick.expired.count >= Self.expiryLimit
+      more = tick.expired.count >= Self.expiryLimit || tick.isRestoring
     }
     tickedAt = EventLoop.shared.now
     // One right after a load says little: it may have been woken for what fails next.

@@ -5,6 +5,7 @@ import HTTPServer
 import Logging
 import Postgres
 import Redis
+import Store
 
 /// The settings of a process, from its environment: parsed once, all problems reported together.
 struct Configuration {
@@ -64,6 +65,9 @@ struct Configuration {
   /// `ONSALE_TAKEOVER_PERCENT`: how long a silent worker is waited for before others take over its leases,
   /// confirmations and captures, as a share of what is usual. Less is faster, and takes over from slow ones too.
   var takeoverPercent = 100
+  /// `ONSALE_REJOIN_SECONDS`: for how long a line that Redis lost takes in only those who were in it; 0 lets everybody
+  /// in at once.
+  var rejoinSeconds = EventStore.defaultRejoinSeconds
   /// `ONSALE_METRICS_PORT`: where a worker or indexer answers /metrics and /healthz; off if not set.
   var metricsPort: UInt16?
   /// `ONSALE_LOG_LEVEL`: debug, info, notice, warning or error.
@@ -135,6 +139,7 @@ struct Configuration {
     connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000) ?? connectionsPerAddress
     paymentConnections = integer("PAYMENT_CONNECTIONS", in: 1...10_000) ?? paymentConnections
     takeoverPercent = integer("TAKEOVER_PERCENT", in: 10...1_000) ?? takeoverPercent
+    rejoinSeconds = integer("REJOIN_SECONDS", in: 0...600) ?? rejoinSeconds
     metricsPort = integer("METRICS_PORT", in: 0...65535).map { UInt16($0) }
     stubHost = value("PAYMENT_HOST") ?? stubHost
     if let number = integer("PAYMENT_PORT", in: 0...65535) { stubPort = UInt16(number) }

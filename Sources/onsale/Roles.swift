@@ -125,7 +125,8 @@ enum Roles {
     let redis = redis(configuration, logger)
     let postgres = try postgres(settings.databaseURL, connections: settings.databaseConnections, logger)
     let queue = QueueStore(redis)
-    let events = EventStore(postgres), seats = SeatStore(postgres), past = PastRequests(postgres)
+    let events = EventStore(postgres, rejoinSeconds: settings.rejoinSeconds)
+    let seats = SeatStore(postgres), past = PastRequests(postgres)
     let verifier = try tokenVerifier(settings)
     let authenticator = Authenticator(verifier)
     let ids = RequestIDCoder(secret: settings.secret)
@@ -275,7 +276,8 @@ enum Roles {
       stores: Worker.Stores(
         queue: queue, purchases: PurchaseStore(sales, patience: purchasePatience), seats: SeatStore(postgres),
         epochs: EpochStore(postgres),
-        archive: QueueArchive(queue, postgres), events: EventStore(postgres)),
+        archive: QueueArchive(queue, postgres),
+        events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds)),
       provider: StripePaymentClient(client, url: settings.paymentURL, secretKey: settings.paymentKey),
       redis: configuration, patience: patience, logger: logger)
     let services: [any Service] =

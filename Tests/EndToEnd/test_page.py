@@ -305,6 +305,34 @@ def test_an_end_is_told_with_its_cause(visit, hall, state, reason, title):
     expect(heading(visitor.goto("/queue/x"), title)).to_be_visible()
 
 
+def test_a_place_that_was_lost_is_asked_for_again_by_itself(visit, hall):
+    event = hall()
+    page = visit().register().goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    lost = page.url.rsplit("/", 1)[1]
+    asked = []
+
+    def tell(route):
+        answer = route.fetch().json()
+        route.fulfill(json={**answer, "state": "rejected", "reason": "queue_lost", "poll_after_ms": 0})
+
+    def restore(route):
+        asked.append(route.request.post_data_json)
+        if len(asked) == 1:
+            busy = {"title": "Service Unavailable", "status": 503, "code": "queue_restoring", "detail": "Wait."}
+            return route.fulfill(status=503, json=busy, headers={"Retry-After": "1"})
+        place = {"request_id": "found-again", "position": 3, "ahead": 2, "state": "queued", "poll_after_ms": 60_000}
+        return route.fulfill(status=202, json=place)
+
+    page.route("**/api/ticket/reserve", restore)
+    page.route(f"**/api/request/{lost}*", tell)
+    page.reload()
+    expect(page).to_have_url(re.compile("/queue/found-again$"))
+    assert [body["rejoin"] for body in asked] == [lost, lost]
+    assert asked[0]["quantity"] == 2
+
+
 def test_two_buyers_want_the_same_seat(visit, hall):
     event = hall()
     first, second = visit().register(), visit().register()

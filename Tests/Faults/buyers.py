@@ -120,6 +120,8 @@ class Buyer(threading.Thread):
         self.history = []
         self.tickets, self.amount = (), None
         self.problems = []
+        # The id of a place that was lost, to ask for its order.
+        self.rejoin = None
         # Places of theirs that had ended when they asked again.
         self.earlier = []
         self.final = None
@@ -139,6 +141,8 @@ class Buyer(threading.Thread):
         body = {"event_id": self.sale.event, "quantity": self.quantity}
         if self.section:
             body["section"] = self.section
+        if self.rejoin:
+            body["rejoin"] = self.rejoin
         if self.plan == "buy":
             body["payment_method"] = VISA
         if self.plan == "refuse":
@@ -336,6 +340,13 @@ class Sale:
     def add(self, plan, quantity=1, **options):
         buyer = Buyer(self, len(self.buyers), plan, quantity, **options)
         self.buyers.append(buyer)
+        return buyer
+
+    def add_returning(self, lost):
+        """The same person once more, who says which place they had."""
+        buyer = self.add(lost.plan, lost.quantity)
+        buyer.user, buyer.rejoin = lost.user, lost.request
+        buyer.caller.bearer = lost.caller.bearer
         return buyer
 
     def crowd(self, count, plans=None, quantities=(1, 1, 2)):

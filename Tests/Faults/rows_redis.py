@@ -70,6 +70,55 @@ def redis_is_flushed(bench, rng):
     return verdict
 
 
+@row(8, cost=30)
+def a_flushed_line_comes_back_in_its_order(bench, rng):
+    """FLUSHALL while a line waits: those who were in it come back in any order, and are served in their old one.
+
+    Some do not come back, one had bought already, and others who were never in line ask first.
+    """
+    stack = bench.new_stack()
+    start = stack.environment
+    stack.environment = lambda **changes: start(**{"rejoin_seconds": 4, **changes})
+    stack.up()
+    sale = Sale(stack, rng, seats=7, hold_seconds=20)
+    sale.await_open()
+    served = sale.add("buy")
+    sale.start(seconds=15)
+    until(lambda: served.final == "purchased", 15, "the first purchase")
+    sale.act("pause")
+    waiting = []
+    for _ in range(12):
+        waiting.append(sale.add("buy"))
+        sale.start(seconds=40)
+        until(lambda: waiting[-1].request, 10, "a place")
+    stack.redis.client.flushall()
+    until(lambda: all(buyer.final for buyer in waiting), 30, "the news that the line is lost")
+    expect([b.final for b in waiting] == ["rejected"] * 12, f"told of the loss: {waiting}")
+    newcomers = [sale.add("buy") for _ in range(3)]
+    greedy = sale.add_returning(served)
+    back = [sale.add_returning(buyer) for buyer in rng.sample(waiting, 9)]
+    sale.start(seconds=60, spread=0.5)
+    until(lambda: all(buyer.request for buyer in back), 10, "the places of those who came back")
+    # Long enough for the places to be in line, which is paused.
+    until(lambda: all(buyer.request for buyer in (*newcomers, greedy)), 20, "the places of the others")
+    sale.act("resume")
+    sale.finish(60)
+    verdict = judge(sale, lost=True)
+    before = {buyer.user: buyer.position for buyer in waiting}
+    for buyer in back:
+        if buyer.position != before[buyer.user]:
+            verdict.violations.append(f"I5 had position {before[buyer.user]} and came back as {buyer}")
+    in_order = sorted(back, key=lambda buyer: buyer.position)
+    bought = [buyer for buyer in in_order if buyer.final == "purchased"]
+    if bought != in_order[:6]:
+        verdict.violations.append(f"I5 in the line's order {[str(buyer) for buyer in in_order]}")
+    for buyer in (*newcomers, greedy):
+        if buyer.position < in_order[-1].position or buyer.final == "purchased":
+            verdict.violations.append(f"I5 was not in line, and came before those who were: {buyer}")
+    expect_alive(*stack.roles.values())
+    return verdict
+
+
 @row(8, cost=45)
 def payments_survive_a_flush(bench, rng):
     """FLUSHALL while the provider has authorised and nothing is committed: the intent's row finishes it.

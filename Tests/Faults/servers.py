@@ -476,6 +476,7 @@ class Stack:
             "ONSALE_HOST": "127.0.0.1",
             "ONSALE_URL": self.url,
             "ONSALE_TAKEOVER_PERCENT": str(TAKEOVER_PERCENT),
+            "ONSALE_REJOIN_SECONDS": "1",
         }
         return {**base, **{f"ONSALE_{name.upper()}": str(value) for name, value in changes.items()}}
 

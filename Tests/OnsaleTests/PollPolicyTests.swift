@@ -56,7 +56,9 @@ struct PollPolicyTests {
 
   @Test("A line that stands still does not ask more often than one server answers")
   func standstill() {
-    let perSecond = (0..<1_000_000).reduce(0.0) { $0 + 1_000 / Double(pause(.queued, position: $1, ahead: $1)) }
+    let perSecond = (0..<1_000_000).reduce(0.0) {
+      $0 + 1_000 / Double(pause(.queued, position: $1, ahead: $1))
+    }
     #expect(perSecond < 50_000)
   }
 

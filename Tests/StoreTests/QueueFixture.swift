@@ -57,11 +57,31 @@ final class QueueFixture {
   }
 
   func enqueue(
-    _ user: String, quantity: Int = 1, method: String? = nil, idempotencyKey: String? = nil
+    _ user: String, quantity: Int = 1, method: String? = nil, idempotencyKey: String? = nil,
+    lostPlace: Int? = nil
   ) async throws -> QueueStore.EnqueueAnswer {
     try await queue.enqueue(
       event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method,
-      idempotencyKey: idempotencyKey)
+      idempotencyKey: idempotencyKey, lostPlace: lostPlace)
+  }
+
+  /// The same event after Redis has lost its line, which is being restored for so long.
+  func lose(restoring milliseconds: Int) async throws {
+    _ = try await redis.command(["FLUSHALL"])
+    settings.generation += 1
+    try await queue.configure(settings, restoreMilliseconds: milliseconds)
+    #expect(try await queue.own(partition, epoch: epoch))
+  }
+
+  /// Ends the time for those who were in a lost line.
+  func endRestoring() async throws {
+    _ = try await redis.command(["HSET", .text(keys.meta), "restoring_until", "1"])
+  }
+
+  var line: [Int] {
+    get async throws {
+      try await queue.entries(event: event, from: 1, through: nil, limit: 10_000).map(\.position)
+    }
   }
 
   @discardableResult

@@ -23,6 +23,93 @@ struct QueueJoinTests {
     #expect(arrivals.map { $0.seats?.quantity } == [1, 1])
   }
 
+  @Test("A line that is restored takes in those who were in it, and then everybody behind them")
+  func restored() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.lose(restoring: 60_000)
+    guard case .restoring(let milliseconds) = try await it.enqueue("new") else {
+      Issue.record("somebody new came in")
+      return
+    }
+    #expect((50_000...60_000).contains(milliseconds))
+    func place(_ position: Int, isNew: Bool = true, head: Int = 0) -> QueueStore.EnqueueAnswer {
+      .inLine(position: position, head: head, generation: 2, isNew: isNew)
+    }
+    for position in [900, 7, 30, 8] {
+      #expect(try await it.enqueue("user \(position)", lostPlace: position) == place(position))
+    }
+    #expect(try await it.enqueue("user 30", lostPlace: 30) == place(30, isNew: false))
+    #expect(try await it.enqueue("user 30") == place(30, isNew: false))
+    // Given out twice by a Redis that had lost its last writes: the first to come back has it.
+    guard case .restoring = try await it.enqueue("twin", lostPlace: 30) else {
+      Issue.record("two have one place")
+      return
+    }
+    #expect(try await it.cancel("other", 8, generation: 2) == .unknown)
+    #expect(try await it.cancel("user 8", 8, generation: 2) == .ok)
+    #expect(try await it.document().tail == 900)
+    // Nobody is in line yet, and an owner that finds nothing to do does not pass anyone over.
+    #expect(try await it.tick().isRestoring == false)
+    try await it.commit([], idle: true)
+    #expect(try await it.document().head == 0)
+    #expect(try await it.line.isEmpty)
+
+    try await it.endRestoring()
+    guard case .restoring = try await it.enqueue("new") else {
+      Issue.record("somebody new came in before the line was there")
+      return
+    }
+    #expect(try await it.tick().isRestoring == false)
+    #expect(try await it.line == [7, 30, 900])
+    #expect(try await it.document().head == 6)
+    #expect(try await it.enqueue("late", lostPlace: 9) == place(901, head: 6))
+    #expect(try await it.enqueue("new") == place(902, head: 6))
+    try await it.commit([it.grant("user 7", 7, [1]), it.grant("user 30", 30, [2])])
+    #expect(try await it.state(30) == .reserved)
+  }
+
+  @Test("A long line comes back piece by piece, and nobody new gets between")
+  func restoredInPieces() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.configure { $0.queueLimit = 100_000 }
+    try await it.lose(restoring: 60_000)
+    for position in (1...2_500).reversed() {
+      _ = try await it.enqueue("user \(position)", lostPlace: position)
+    }
+    try await it.endRestoring()
+    for rest in [true, true, false] {
+      #expect(try await it.tick().isRestoring == rest)
+      if rest, case .inLine = try await it.enqueue("new") { Issue.record("somebody new came in between") }
+    }
+    #expect(try await it.line == Array(1...2_500))
+    #expect(try await it.join("new") == 2_501)
+  }
+
+  @Test(
+    "A line that ends while it is restored ends for those who came back, too",
+    arguments: ["closed", "sold out"])
+  func endsWhileRestored(_ how: String) async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.lose(restoring: 60_000)
+    _ = try await it.enqueue("ann", lostPlace: 3)
+    if how == "closed" {
+      try await it.configure { $0.state = "closed" }
+      #expect(try await it.document().closedUpTo == 3)
+      #expect(try await it.enqueue("bob", lostPlace: 4) == .closed)
+    } else {
+      try await it.commit([], soldOut: true)
+      #expect(try await it.document().soldOutUpTo == 3)
+      #expect(try await it.enqueue("bob", lostPlace: 4) == .soldOut)
+    }
+    _ = try await it.tick()
+    #expect(try await it.line.isEmpty)
+    let left = try await it.redis.command(["EXISTS", .text("\(it.keys.prefix)w")])
+    #expect(left.integer == 0)
+  }
+
   @Test("Thousands that join at once get each position once")
   func crowd() async throws {
     let it = try await QueueFixture()

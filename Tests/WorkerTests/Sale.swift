@@ -27,7 +27,7 @@ final class Sale {
   private var workers: [Worker] = []
 
   /// - Parameter tickets: places of general admission in one section, 1000 each.
-  init(tickets: Int, holdSeconds: Int = 60, perUserLimit: Int = 4) async throws {
+  init(tickets: Int, holdSeconds: Int = 60, perUserLimit: Int = 4, rejoinSeconds: Int = 0) async throws {
     let logger = Logger(label: "test")
     postgres = try await Self.makeDatabase(logger)
     _ = try await Migrations(postgres, searchSchema: "SELECT 1", logger: logger).run()
@@ -53,7 +53,7 @@ final class Sale {
     purchases = PurchaseStore(postgres)
     stores = Worker.Stores(
       queue: queue, purchases: purchases, seats: SeatStore(postgres), epochs: EpochStore(postgres),
-      archive: QueueArchive(queue, postgres), events: EventStore(postgres))
+      archive: QueueArchive(queue, postgres), events: EventStore(postgres, rejoinSeconds: rejoinSeconds))
     try await queue.configure(
       EventSettings(
         id: event, generation: 1, state: "open", queueLimit: 1_000_000, perUserLimit: perUserLimit,
@@ -93,9 +93,12 @@ final class Sale {
     postgres.close()
   }
 
-  func join(_ user: String, _ quantity: Int = 1, method: String? = nil) async throws -> Int {
+  func join(_ user: String, _ quantity: Int = 1, method: String? = nil, lostPlace: Int? = nil) async throws
+    -> Int
+  {
     let answer = try await queue.enqueue(
-      event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method)
+      event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method,
+      lostPlace: lostPlace)
     guard case .inLine(let position, _, _, _) = answer else {
       Issue.record("\(user) did not get into the line: \(answer)")
       return 0

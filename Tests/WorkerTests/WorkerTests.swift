@@ -275,6 +275,40 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("Those who were in a line that was lost come first, in their order, in whatever order they come back")
+  func rejoin() async throws {
+    let sale = try await Sale(tickets: 3, rejoinSeconds: 3)
+    let first = try await sale.startWorker()
+    try await sale.wait(for: .purchased, try await sale.join("served", method: "pm"))
+    await first.stop()
+    for position in 2...6 { #expect(try await sale.join("user\(position)") == position) }
+    try await sale.loseRedis()
+    try await sale.startWorker()
+    try await sale.eventually("a new life of the queue") {
+      try await sale.queue.document(event: sale.event)?.generation == 2
+    }
+    // Who was not in line, and who does not say which place they had.
+    for name in ["eve", "user3"] {
+      let answer = try await sale.queue.enqueue(
+        event: sale.event, user: name, seats: RequestedSeats(quantity: 1), method: nil)
+      guard case .restoring(let milliseconds) = answer else {
+        Issue.record("\(name): \(answer)")
+        continue
+      }
+      #expect((0...3_000).contains(milliseconds))
+    }
+    for position in [5, 2, 6] {
+      #expect(try await sale.join("user\(position)", lostPlace: position) == position)
+    }
+    #expect(try await sale.status(5)?.state == .queued)
+    try await sale.wait(for: .reserved, 2)
+    try await sale.wait(for: .reserved, 5)
+    try await sale.wait(for: .standby, 6)
+    #expect(try await sale.join("eve") == 7)
+    #expect(try await sale.soldTickets().count == 1)
+    await sale.end()
+  }
+
   @Test("A worker notices that the line went back while it served it")
   func wentBack() async throws {
     let sale = try await Sale(tickets: 10)

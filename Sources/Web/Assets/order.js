@@ -12,14 +12,15 @@ const tries = 30;
  * @param event what to remember with the place: id, name, date, location
  * @param ask `{ quantity, section?, adjacent? }` or `{ ticket_ids }`
  * @param options.onWait called with the seconds until the next try
+ * @param options.rejoin the id of a place that was lost, whose order is kept
  */
-export async function reserve(event, ask, { signal, onWait } = {}) {
+export async function reserve(event, ask, { signal, onWait, rejoin } = {}) {
   // One key for all tries, so that an answer that was lost on its way does not ask twice.
   const key = freshKey();
   for (let attempt = 0; ; attempt += 1) {
     try {
       const { status, answer } = await send("POST", "/api/ticket/reserve",
-        { body: { event_id: event.id, ...ask }, key, signal });
+        { body: { event_id: event.id, ...ask, rejoin }, key, signal });
       const isNew = status !== 200;
       remember(answer.request_id, {
         event_id: event.id, name: event.name, date: event.date, location: event.location, state: answer.state,

@@ -48,6 +48,9 @@ class QueuePage {
 
   update(request) {
     this.request = request;
+    // Who watched it happen goes back to their place without a click; an old address asks for nothing.
+    const isLost = request.state === "rejected" && request.reason === "queue_lost";
+    this.comesBack = isLost && (this.comesBack || place(this.id)?.ended === false);
     remember(this.id, { event_id: request.event_id, state: request.state, ended: hasEnded(request) });
     if (!this.isFollowing) {
       this.isFollowing = true;
@@ -258,6 +261,7 @@ class QueuePage {
       const again = mayRepeat && ask && !ask.ticket_ids && session()
         && h("button", { class: "button primary", type: "button", onclick: (event) =>
           this.askAgain(event.currentTarget, ask, message) }, `Ask again for ${counted(ask.quantity, "ticket")}`);
+      if (again && this.comesBack) this.askAgain(again, ask, message);
       return [
         h("div", { class: "seal" }, icon(request.state === "expired" ? "clock" : "info")),
         h("h1", { tabindex: "-1" }, title), h("p", null, text), message.node,
@@ -275,7 +279,8 @@ class QueuePage {
     try {
       await whileBusy(button, "Asking…", async () => {
         const event = { ...this.event, id: this.request.event_id };
-        const request = await reserve(event, ask, { signal: this.signal,
+        const rejoin = this.request.reason === "queue_lost" ? this.id : undefined;
+        const request = await reserve(event, ask, { signal: this.signal, rejoin,
           onWait: (seconds) => setText(button, `Busy. Trying again in ${seconds} s…`) });
         this.context.go(`/queue/${encodeURIComponent(request.request_id)}`);
       });
