@@ -124,7 +124,7 @@ package final class Catalog {
   /// A page of hits as the API has it.
   package static func body(_ page: SearchPage) -> [UInt8] {
     let json: JSON = [
-      "total": .integer(page.total),
+      "total": .integer(page.total), "total_is_exact": .bool(page.isTotalExact),
       "events": .array(
         page.hits.map { hit in
           [
