@@ -124,7 +124,7 @@ package final class Catalog {
   /// A page of hits as the API has it.
   package static func body(_ page: SearchPage) -> [UInt8] {
     let json: JSON = [
-      "total": .integer(page.total),
+      "total": .integer(page.total), "total_is_exact": .bool(page.isTotalExact),
       "events": .array(
         page.hits.map { hit in
           [
@@ -203,8 +203,10 @@ package final class Catalog {
       throw Problem.overloaded
     }
     let list = try await lists.list(of: page.event)
-    let body = SeatLists.render(list, sections: sections.map(\.id), unavailable: page.unavailable)
-    let tag = EntityTag.of(page.unavailable + Array("\(query.section ?? "")/\(list.total)".utf8))
+    let body = SeatLists.render(
+      list, sections: sections.map(\.id), unavailable: page.unavailable, holdsAreKnown: page.holdsAreKnown)
+    let version = "\(query.section ?? "")/\(list.total)/\(page.holdsAreKnown)"
+    let tag = EntityTag.of(page.unavailable + Array(version.utf8))
     let answer = SeatAnswer(body: body, tag: tag, asOf: page.asOf)
     made.append(WeakSeatAnswer(answer: answer))
     return answer

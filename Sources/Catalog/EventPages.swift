@@ -24,6 +24,8 @@ final class EventPages {
     let state: String
     let available: Int
     let held: Int
+    /// Whether held tickets are told from free ones.
+    let holdsAreKnown: Bool
 
     @LoopActor var ageMilliseconds: UInt64 { UInt64(max(0, Int(EventLoop.shared.now) - asOf)) }
   }
@@ -32,7 +34,8 @@ final class EventPages {
     let unavailable: [UInt8]
     let version: Int
     let asOf: Int
-    let isSoldOut: Bool
+    var isSoldOut = false
+    var holdsAreKnown = true
   }
 
   private let events: ReadableEvents
@@ -57,8 +60,10 @@ final class EventPages {
   }
 
   /// Which tickets are not free: from Redis while the event has a queue, else from PostgreSQL. When Redis
-  /// does not answer, what was known before is better than what PostgreSQL knows, which is nothing of holds.
+  /// does not answer, what was known before is better than what PostgreSQL knows, which is nothing of holds; where
+  /// nothing was, that is said.
   private func availability(_ event: Event, _ known: Page?, now: Int) async throws -> Availability {
+    var holdsAreKnown = true
     if event.state != EventState.draft.rawValue {
       do {
         if let document = try await queue.document(event: event.id),
@@ -72,15 +77,18 @@ final class EventPages {
       } catch {
         if let known {
           return Availability(
-            unavailable: known.unavailable, version: known.version, asOf: known.asOf, isSoldOut: false)
+            unavailable: known.unavailable, version: known.version, asOf: known.asOf,
+            holdsAreKnown: known.holdsAreKnown)
         }
+        holdsAreKnown = false
       }
     }
     let (bitmap, age) = try await events.read { try await $0.unavailableTickets(event: event.id) }
     let isOver = event.state == EventState.closed.rawValue
     let version = IndexVersion(
       event: 0, generation: isOver ? IndexVersion.afterQueue : 0, queue: event.sold)
-    return Availability(unavailable: bitmap, version: version.saleNumber, asOf: now - age, isSoldOut: false)
+    return Availability(
+      unavailable: bitmap, version: version.saleNumber, asOf: now - age, holdsAreKnown: holdsAreKnown)
   }
 
   private func ranges(_ event: Event) async throws -> [Int: [ClosedRange<Int>]] {
@@ -121,11 +129,12 @@ final class EventPages {
       "hold_seconds": .integer(event.settings.holdSeconds), "message": .string(event.settings.message),
       "total": .integer(event.total), "available": .integer(available), "held": .integer(held),
       "sold": .integer(event.sold), "sections": .array(sections),
-      "version": .integer(availability.version),
+      "holds_known": .bool(availability.holdsAreKnown), "version": .integer(availability.version),
     ]
     let body = json.serialized()
     return Page(
       event: event, unavailable: unavailable, body: body, tag: EntityTag.of(body),
-      version: availability.version, asOf: asOf, state: state, available: available, held: held)
+      version: availability.version, asOf: asOf, state: state, available: available, held: held,
+      holdsAreKnown: availability.holdsAreKnown)
   }
 }

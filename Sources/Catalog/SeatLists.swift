@@ -85,8 +85,10 @@ final class SeatLists {
   }
 
   /// - Parameter sections: ids, in the order they are listed.
-  static func render(_ list: List, sections: [Int], unavailable: [UInt8]) -> [UInt8] {
-    var body = Array("{\"tickets\":[".utf8)
+  static func render(
+    _ list: List, sections: [Int], unavailable: [UInt8], holdsAreKnown: Bool
+  ) -> [UInt8] {
+    var body = Array("{\"holds_known\":\(holdsAreKnown),\"tickets\":[".utf8)
     body.reserveCapacity(sections.reduce(64) { $0 + (list.sections[$1]?.json.count ?? 0) + 1 })
     for id in sections {
       guard let section = list.sections[id], !section.json.isEmpty else { continue }

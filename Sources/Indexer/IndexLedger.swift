@@ -18,6 +18,8 @@ struct IndexLedger {
   private var hidden: [Int: Int] = [:]
   /// Of events with a queue, whose counts move without the rest.
   private var facts: [Int: IndexSource.Facts] = [:]
+  /// Events that another process writes, until what it did not write was written.
+  private var deferred: Set<Int> = []
   /// Events that wait, until when.
   private var notBefore: [Int: UInt64] = [:]
 
@@ -105,11 +107,16 @@ struct IndexLedger {
   }
 
   /// Another process writes this event, or did a moment ago: it waits, unless what that one wrote is all there is.
-  mutating func putBack(_ id: Int, since: UInt64, written version: Int?, until: UInt64) {
+  /// - Returns: whether it begins to wait now.
+  mutating func putBack(_ id: Int, since: UInt64, written version: Int?, until: UInt64) -> Bool {
     if let version, version > indexed[id] ?? .min { indexed[id] = version }
-    guard isBehind(id) else { return }
+    guard isBehind(id) else {
+      deferred.remove(id)
+      return false
+    }
     putBack([id: since])
     notBefore[id] = until
+    return deferred.insert(id).inserted
   }
 
   /// They were not written after all.
@@ -175,9 +182,13 @@ struct IndexLedger {
     for document in batch.documents {
       indexed[document.id] = document.version
       hidden[document.id] = nil
+      deferred.remove(document.id)
       notBefore[document.id] = nextAt
     }
-    for id in batch.removed { indexed[id] = nil }
+    for id in batch.removed {
+      indexed[id] = nil
+      deferred.remove(id)
+    }
     for (id, version) in batch.hidden { hidden[id] = version }
     for (id, facts) in read {
       // Only where the counts will move without the rest; others would only fill the memory.

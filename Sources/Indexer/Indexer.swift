@@ -86,7 +86,8 @@ package final class Indexer: Service {
     writes = metrics.counter("onsale_index_writes_total", "Documents written to the search index")
     deferrals = metrics.counter(
       "onsale_index_deferrals_total",
-      "Changes that waited because another indexer wrote their event, or had a moment ago")
+      "Changed events that waited because another indexer wrote them, or had a moment ago; each until it is written"
+    )
     failures = metrics.counter("onsale_index_failures_total", "Failed reads and writes of the indexer")
     if let redis {
       subscriber = RedisSubscriber(
@@ -245,7 +246,8 @@ package final class Indexer: Service {
       return false
     }
     let isFull = taken.count == configuration.batch
-    await claim(&taken)
+    let token = String(UInt64.random(in: 0...UInt64.max), radix: 36)
+    await claim(&taken, token)
     // Not until here: whoever claims next does so later by the whole interval.
     let claimedAt = EventLoop.shared.now
     var facts: [Int: IndexSource.Facts] = [:]
@@ -277,12 +279,12 @@ package final class Indexer: Service {
       }
     } catch {
       ledger.putBack(taken)
-      await endClaims(taken.keys, since: claimedAt)
+      await endClaims(taken.keys, token, since: claimedAt)
       throw error
     }
     ledger.settle(
       batch, facts, nextAt: claimedAt + configuration.refreshMilliseconds, now: EventLoop.shared.now)
-    await endClaims(taken.keys, since: claimedAt, batch.documents)
+    await endClaims(taken.keys, token, since: claimedAt, batch.documents)
     writes.increment(by: batch.documents.count)
     report()
     if let problem { throw problem }
@@ -291,32 +293,32 @@ package final class Indexer: Service {
 
   /// Leaves those that this process may write now. Without Redis each process knows only when it wrote an event
   /// itself, and then nothing changes but what organizers do.
-  private func claim(_ taken: inout [Int: UInt64]) async {
+  private func claim(_ taken: inout [Int: UInt64], _ token: String) async {
     let milliseconds = configuration.claimMilliseconds
-    let claims = await forEach(Array(taken.keys)) { [queue] id in
+    let claims = await forEach(Array(taken.keys)) { [queue, place = index.place] id in
       try await Faults.crossing(.indexClaim) {
-        try await queue.claimRefresh(event: id, milliseconds: milliseconds)
+        try await queue.claimRefresh(event: id, place: place, token: token, milliseconds: milliseconds)
       }
     }
     let until = EventLoop.shared.now + configuration.tickMilliseconds
     for (id, claim) in claims {
       guard case .taken(let version) = claim, let since = taken.removeValue(forKey: id) else { continue }
-      ledger.putBack(id, since: since, written: version, until: until)
-      deferrals.increment()
+      if ledger.putBack(id, since: since, written: version, until: until) { deferrals.increment() }
     }
   }
 
   /// They were written, or may have been: nobody does so again until the interval is over.
   private func endClaims(
-    _ ids: some Collection<Int>, since claimedAt: UInt64, _ documents: [SearchDocument] = []
+    _ ids: some Collection<Int>, _ token: String, since claimedAt: UInt64, _ documents: [SearchDocument] = []
   ) async {
     let versions = Dictionary(documents.map { ($0.id, $0.version) }, uniquingKeysWith: max)
     let nextAt = claimedAt + configuration.refreshMilliseconds
     let now = EventLoop.shared.now
     let milliseconds = nextAt > now ? nextAt - now : 1
-    _ = await forEach(Array(ids)) { [queue] id in
+    _ = await forEach(Array(ids)) { [queue, place = index.place] id in
       try await Faults.crossing(.indexWritten) {
-        try await queue.endRefresh(event: id, version: versions[id], milliseconds: milliseconds)
+        try await queue.endRefresh(
+          event: id, place: place, token: token, version: versions[id], milliseconds: milliseconds)
       }
     }
   }

@@ -47,6 +47,8 @@ package enum Limits {
   package static let searchWords = 12
   package static let searchHits = 1...100
   package static let defaultSearchHits = 20
+  /// Matches of a search that are counted, and ranked; where there are more, hits come in the order of their dates.
+  package static let searchRanked = 5_000
   package static let cursorBytes = 200
   /// Longest long poll, in seconds.
   package static let longPollSeconds = 25

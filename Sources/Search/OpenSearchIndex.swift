@@ -12,6 +12,7 @@ import Onsale
 @LoopActor
 package final class OpenSearchIndex: SpellingSearch {
   package nonisolated let name = "opensearch"
+  package var place: String { cluster.map { "\(alias)@\($0)" } ?? alias }
 
   /// Documents in one bulk request.
   private static let batch = 500
@@ -29,6 +30,8 @@ package final class OpenSearchIndex: SpellingSearch {
   private let logger: Logger
   /// Under which everybody finds the index in use.
   package let alias: String
+  /// The cluster's own name for itself, the same at whichever of its nodes.
+  private var cluster: String?
   /// The index that a rebuild fills; it gets every other write too.
   private var rebuilding: String?
 
@@ -42,6 +45,8 @@ package final class OpenSearchIndex: SpellingSearch {
   }
 
   package func prepare() async throws {
+    // Where that is not for us to see, two clusters share the writes of an event.
+    cluster = try await client.call("GET", "/", accepting: [401, 403]).body["cluster_uuid"]?.string
     _ = try await client.call("PUT", "/_index_template/\(alias)", Self.template(alias))
     let exists = try await client.call("GET", "/_alias/\(alias)", accepting: [404])
     if exists.status != 404 {
@@ -104,14 +109,23 @@ package final class OpenSearchIndex: SpellingSearch {
   ) async throws -> SearchPage {
     // What is in quotation marks may be what was mistyped.
     let phrases = isCorrected ? [] : SearchText.phrases(query.terms, atMost: Limits.searchWords)
-    let answer = try await client.call(
-      "POST", "/\(alias)/_search",
-      OpenSearchRequest.search(
-        query, terms, phrases: phrases, cursor, timeoutMilliseconds: Self.searchMilliseconds))
-    if answer.body["timed_out"]?.bool == true { throw SearchError(.unavailable, "the search took too long") }
-    guard let total = answer.body["hits"]?["total"]?["value"]?.integer,
-      let found = answer.body["hits"]?["hits"]?.array
-    else { throw SearchError(.unexpectedAnswer, "a search without hits") }
+    func ask(_ order: SearchCursor.Order) async throws -> (total: Int, hits: [JSON]) {
+      let answer = try await client.call(
+        "POST", "/\(alias)/_search",
+        OpenSearchRequest.search(
+          query, terms, phrases: phrases, cursor, order: order, timeoutMilliseconds: Self.searchMilliseconds))
+      if answer.body["timed_out"]?.bool == true {
+        throw SearchError(.unavailable, "the search took too long")
+      }
+      guard let total = answer.body["hits"]?["total"]?["value"]?.integer,
+        let hits = answer.body["hits"]?["hits"]?.array
+      else { throw SearchError(.unexpectedAnswer, "a search without hits") }
+      return (total, hits)
+    }
+    var (total, found) = try await ask(cursor?.order ?? .score)
+    let order = SearchCursor.Order.of(cursor, total: total)
+    let isRanked = order == .score && !terms.isEmpty
+    if cursor == nil, order == .date, !terms.isEmpty { found = try await ask(.date).hits }
     var hits: [SearchPresentation.Found] = []
     var last: SearchCursor?
     for item in found.prefix(query.limit) {
@@ -124,8 +138,8 @@ package final class OpenSearchIndex: SpellingSearch {
         currency: source["currency"]?.string ?? "", onsaleState: source["onsale_state"]?.string ?? "",
         version: source["version"]?.integer ?? 0)
       hits.append(.init(hit: hit, description: source["description"]?.string ?? ""))
-      let score = Int(item["sort"]?[0]?.double ?? 0)
-      last = SearchCursor(isCorrected: isCorrected, score: score, date: date, id: id)
+      let score = isRanked ? Int(item["sort"]?[0]?.double ?? 0) : 0
+      last = SearchCursor(isCorrected: isCorrected, order: order, score: score, date: date, id: id)
     }
     return SearchPresentation.page(
       total: total, hits, nextCursor: found.count > query.limit ? last?.text : nil, terms: terms,

@@ -28,13 +28,15 @@ enum OpenSearchRequest {
     ]
   }
 
-  /// One page, with one hit more where there is a next one.
+  /// One page, with one hit more where there is a next one. Matches are counted to one above `Limits.searchRanked`.
   /// - Parameter phrases: words that must follow each other.
+  /// - Parameter order: without words it is that of dates anyway.
   /// - Parameter timeoutMilliseconds: after which the cluster answers with what it has, and says so.
   static func search(
     _ query: SearchQuery, _ terms: [SearchTerm], phrases: [[String]], _ cursor: SearchCursor?,
-    timeoutMilliseconds: Int
+    order: SearchCursor.Order, timeoutMilliseconds: Int
   ) -> JSON {
+    let isRanked = !terms.isEmpty && order == .score
     var filter: [JSON] = []
     if !query.includeSoldOut {
       filter.append(
@@ -55,22 +57,25 @@ enum OpenSearchRequest {
     for term in SearchText.terms(query.location, atMost: Limits.searchWords) {
       filter.append(any(term, "location_words"))
     }
+    var bool: [(name: String, value: JSON)] = []
+    var sort: [JSON] = [["date": "asc"], ["id": "asc"]]
+    var after = (cursor.map { [$0.date, $0.id] } ?? []).map { JSON.integer($0) }
+    if isRanked {
+      bool = [("must", .array(terms.map(word))), ("should", .array(extras(terms)))]
+      sort.insert(["_score": "desc"], at: 0)
+      if let cursor { after.insert(.integer(cursor.score), at: 0) }
+    } else {
+      // Without scores the engine skips what comes later than the page.
+      filter += terms.map { any($0, "all_words") }
+    }
+    bool.append(("filter", .array(filter)))
     var body: [(name: String, value: JSON)] = [
       ("size", .integer(query.limit + 1)),
-      ("track_total_hits", true), ("timeout", .string("\(timeoutMilliseconds)ms")),
-      (
-        "query",
-        [
-          "bool": [
-            "filter": .array(filter), "must": .array(terms.map(word)), "should": .array(extras(terms)),
-          ]
-        ]
-      ),
-      ("sort", [["_score": "desc"], ["date": "asc"], ["id": "asc"]]),
+      ("track_total_hits", .integer(Limits.searchRanked + 1)),
+      ("timeout", .string("\(timeoutMilliseconds)ms")),
+      ("query", ["bool": .object(bool)]), ("sort", .array(sort)),
     ]
-    if let cursor {
-      body.append(("search_after", [.integer(cursor.score), .integer(cursor.date), .integer(cursor.id)]))
-    }
+    if !after.isEmpty { body.append(("search_after", .array(after))) }
     return .object(body)
   }
 

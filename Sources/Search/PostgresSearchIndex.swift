@@ -12,6 +12,24 @@ package import Postgres
 @LoopActor
 package final class PostgresSearchIndex: SpellingSearch {
   package nonisolated let name = "postgresql"
+  package var place: String { Self.table }
+
+  /// Part of the tables' names: a version of this program that needs other tables makes them beside those of the one
+  /// before, whose servers go on with theirs. The first two versions had no number.
+  private nonisolated static let tableVersion = 3
+  private nonisolated static let table = "search_document_v\(tableVersion)"
+  private nonisolated static let wordTable = "search_word_v\(tableVersion)"
+  private nonisolated static let similarWordsFunction = "search_similar_words_v\(tableVersion)"
+  /// The same, for statements.
+  nonisolated static let documents: SQL = "\(unsafeSQL: table)"
+  private nonisolated static let words: SQL = "\(unsafeSQL: wordTable)"
+  private nonisolated static let similarWords: SQL = "\(unsafeSQL: similarWordsFunction)"
+
+  /// For connections that search: each statement is planned once, for whatever is looked for, which is the plan that
+  /// bounds what a search costs (`PostgresSearchStatement`); one search takes one core.
+  package nonisolated static let sessionSettings: [(name: String, value: String)] = [
+    ("plan_cache_mode", "force_generic_plan"), ("max_parallel_workers_per_gather", "0"), ("jit", "off"),
+  ]
 
   /// Texts prepared by another version of this program are prepared anew when they are written.
   private static let textVersion = 2
@@ -36,13 +54,8 @@ package final class PostgresSearchIndex: SpellingSearch {
     SELECT pg_advisory_xact_lock(\(0x7365_6172));
     CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
-    -- Two tables before, by a join over all events: the indexer fills the one that takes their place.
-    DO $$ BEGIN
-      IF to_regclass('search_text') IS NOT NULL THEN DROP TABLE search_text, search_document; END IF;
-    END $$;
-
     -- What filters look at comes first: columns behind the first text take longer to reach.
-    CREATE TABLE IF NOT EXISTS search_document (
+    CREATE TABLE IF NOT EXISTS \(table) (
       id bigint PRIMARY KEY,
       version bigint NOT NULL,
       date bigint NOT NULL,
@@ -51,6 +64,7 @@ package final class PostgresSearchIndex: SpellingSearch {
       lowest_price bigint NOT NULL,
       available int NOT NULL,
       held int NOT NULL,
+      is_left boolean NOT NULL GENERATED ALWAYS AS (available > 0 OR held > 0) STORED,
       name_words int NOT NULL,
       text_hash bigint NOT NULL,
       written_at timestamptz NOT NULL DEFAULT now(),
@@ -62,29 +76,51 @@ package final class PostgresSearchIndex: SpellingSearch {
       onsale_state text NOT NULL,
       open_sections jsonb NOT NULL
     ) WITH (fillfactor = 70);
-    COMMENT ON COLUMN search_document.date IS 'Unix seconds';
-    COMMENT ON COLUMN search_document.lowest_price IS 'of what is left';
-    COMMENT ON COLUMN search_document.words IS 'weight A: name, B: location, C: description and date';
-    COMMENT ON COLUMN search_document.open_sections IS
+    COMMENT ON COLUMN \(table).date IS 'Unix seconds';
+    COMMENT ON COLUMN \(table).is_left IS 'of its own so that counts that change touch no index';
+    COMMENT ON COLUMN \(table).lowest_price IS 'of what is left';
+    COMMENT ON COLUMN \(table).words IS 'weight A: name, B: location, C: description and date';
+    COMMENT ON COLUMN \(table).open_sections IS
       'those with tickets left: words of the name between blanks, price';
-    CREATE INDEX IF NOT EXISTS search_document_by_date ON search_document (date, id);
-    CREATE INDEX IF NOT EXISTS search_document_words ON search_document USING gin (words) WITH (fastupdate = off);
+    CREATE INDEX IF NOT EXISTS \(table)_by_date ON \(table) (date, id);
+    CREATE INDEX IF NOT EXISTS \(table)_left_by_date ON \(table) (date, id) WHERE is_left;
+    CREATE INDEX IF NOT EXISTS \(table)_words ON \(table) USING gin (words) WITH (fastupdate = off);
 
-    CREATE TABLE IF NOT EXISTS search_word (word text COLLATE "C" PRIMARY KEY);
-    COMMENT ON TABLE search_word IS 'every word of the index, for correcting what was mistyped; never shrinks';
-    CREATE INDEX IF NOT EXISTS search_word_trigrams ON search_word USING gin (word gin_trgm_ops);
+    CREATE TABLE IF NOT EXISTS \(wordTable) (word text COLLATE "C" PRIMARY KEY);
+    COMMENT ON TABLE \(wordTable) IS 'every word of the index, for correcting what was mistyped; never shrinks';
+    CREATE INDEX IF NOT EXISTS \(wordTable)_trigrams ON \(wordTable) USING gin (word gin_trgm_ops);
 
     -- Loads the library: only a superuser may set parameters of one that is not.
     DO $$ BEGIN PERFORM similarity('', ''); END $$;
-    CREATE OR REPLACE FUNCTION search_similar_words(term text, most int) RETURNS SETOF text
+    CREATE OR REPLACE FUNCTION \(similarWordsFunction)(term text, most int) RETURNS SETOF text
     LANGUAGE sql STABLE ROWS 30 SET pg_trgm.similarity_threshold = 0.2 SET enable_seqscan = off AS
-    'SELECT word FROM search_word WHERE word % term ORDER BY similarity(word, term) DESC, word LIMIT most';
+    'SELECT word FROM \(wordTable) WHERE word % term ORDER BY similarity(word, term) DESC, word LIMIT most';
     COMMIT;
+    """
+
+  /// Takes out the tables of versions before, for the owner of the schema: once no server of theirs runs any more.
+  package nonisolated static let cleanup = """
+    DO $$
+    DECLARE found record;
+    BEGIN
+      FOR found IN
+        SELECT oid::regclass AS name FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace AND (
+          relname IN ('search_text', 'search_document', 'search_word')
+          OR substring(relname FROM '^search_(?:document|word)_v([0-9]{1,6})$')::int < \(tableVersion))
+      LOOP EXECUTE format('DROP TABLE %s', found.name); END LOOP;
+      FOR found IN
+        SELECT oid::regprocedure AS name FROM pg_proc
+        WHERE pronamespace = current_schema()::regnamespace AND (
+          proname = 'search_similar_words'
+          OR substring(proname FROM '^search_similar_words_v([0-9]{1,6})$')::int < \(tableVersion))
+      LOOP EXECUTE format('DROP FUNCTION %s', found.name); END LOOP;
+    END $$
     """
 
   /// Fails where the schema is missing: creating it is for the owner of the database.
   package func prepare() async throws {
-    try await failing { _ = try await writer.query("SELECT 1 FROM search_document, search_word LIMIT 0") }
+    try await failing { _ = try await writer.query("SELECT 1 FROM \(Self.documents), \(Self.words) LIMIT 0") }
   }
 
   // MARK: Searching
@@ -119,7 +155,10 @@ package final class PostgresSearchIndex: SpellingSearch {
         maxPrice: try row.int("max_price"), currency: try row.string("currency"),
         onsaleState: try row.string("onsale_state"), version: try row.int("version"))
       hits.append(.init(hit: hit, description: try row.string("description")))
-      last = SearchCursor(isCorrected: isCorrected, score: try row.int("score"), date: hit.date, id: id)
+      last = SearchCursor(
+        isCorrected: isCorrected, order: .of(cursor, total: total), score: try row.int("score"),
+        date: hit.date,
+        id: id)
     }
     return SearchPresentation.page(
       total: total, hits, nextCursor: rows.count > query.limit ? last?.text : nil, terms: terms,
@@ -133,12 +172,12 @@ package final class PostgresSearchIndex: SpellingSearch {
     let rows = try await reader.query(
       """
       SELECT t.number, s.word, false AS is_known
-      FROM unnest(\(typed)::text[]) WITH ORDINALITY t(word, number), search_similar_words(t.word, 30) s(word)
+      FROM unnest(\(typed)::text[]) WITH ORDINALITY t(word, number), \(Self.similarWords)(t.word, 30) s(word)
       UNION ALL
       SELECT t.number, t.word, true FROM unnest(\(typed)::text[]) WITH ORDINALITY t(word, number)
-      WHERE EXISTS (SELECT FROM search_word s WHERE s.word = t.word)
+      WHERE EXISTS (SELECT FROM \(Self.words) s WHERE s.word = t.word)
         OR t.word = \(unfinished)::text AND EXISTS (
-          SELECT FROM search_word s WHERE s.word >= t.word AND s.word < t.word || chr(1114111))
+          SELECT FROM \(Self.words) s WHERE s.word >= t.word AND s.word < t.word || chr(1114111))
       """)
     var candidates = [[String]](repeating: [], count: terms.count)
     var isKnown = [Bool](repeating: false, count: terms.count)
@@ -179,7 +218,7 @@ package final class PostgresSearchIndex: SpellingSearch {
       rest = batch.filter { !done.contains($0.id) }
       if rest.isEmpty { return }
       let known = try await writer.query(
-        "SELECT id, version FROM search_document WHERE id = ANY(\(rest.map(\.id))::bigint[])")
+        "SELECT id, version FROM \(Self.documents) WHERE id = ANY(\(rest.map(\.id))::bigint[])")
       var versions: [Int: Int] = [:]
       for row in known { versions[try row.int("id")] = try row.int("version") }
       rest = rest.filter { $0.version > versions[$0.id] ?? .min }
@@ -190,7 +229,7 @@ package final class PostgresSearchIndex: SpellingSearch {
     _ = try await writer.transaction([
       Self.insertion(rest, texts, force: force),
       """
-      INSERT INTO search_word SELECT unnest(\(texts.vocabulary.sorted())::text[]) ON CONFLICT DO NOTHING
+      INSERT INTO \(Self.words) SELECT unnest(\(texts.vocabulary.sorted())::text[]) ON CONFLICT DO NOTHING
       """,
     ])
   }
@@ -233,7 +272,7 @@ package final class PostgresSearchIndex: SpellingSearch {
   /// For those whose text is as it was. Returns their ids.
   private static func updateOfCounts(_ documents: [SearchDocument]) -> SQL {
     """
-    UPDATE search_document d
+    UPDATE \(Self.documents) d
     SET version = u.version, date = u.date, currency = u.currency, min_price = u.min_price,
       max_price = u.max_price, available = u.available, held = u.held, onsale_state = u.onsale_state,
       lowest_price = u.lowest_price, open_sections = u.open_sections::jsonb, written_at = now()
@@ -253,7 +292,7 @@ package final class PostgresSearchIndex: SpellingSearch {
   /// - Parameter force: whether the same version is written again, for a rebuild.
   private static func insertion(_ documents: [SearchDocument], _ texts: PreparedTexts, force: Bool) -> SQL {
     """
-    INSERT INTO search_document AS d (id, version, date, min_price, max_price, lowest_price, available, held,
+    INSERT INTO \(Self.documents) AS d (id, version, date, min_price, max_price, lowest_price, available, held,
       name_words, text_hash, words, name, location, description, currency, onsale_state, open_sections)
     SELECT u.id, u.version, u.date, u.min_price, u.max_price, u.lowest_price, u.available, u.held, u.name_words,
       u.text_hash,
@@ -303,14 +342,14 @@ package final class PostgresSearchIndex: SpellingSearch {
 
   package func remove(_ ids: [Int]) async throws {
     try await failing {
-      _ = try await writer.query("DELETE FROM search_document WHERE id = ANY(\(ids.sorted())::bigint[])")
+      _ = try await writer.query("DELETE FROM \(Self.documents) WHERE id = ANY(\(ids.sorted())::bigint[])")
     }
   }
 
   package func indexedVersions(after id: Int, limit: Int) async throws -> [(id: Int, version: Int)] {
     try await failing {
       try await writer.query(
-        "SELECT id, version FROM search_document WHERE id > \(id) ORDER BY id LIMIT \(limit)"
+        "SELECT id, version FROM \(Self.documents) WHERE id > \(id) ORDER BY id LIMIT \(limit)"
       ).map { (try $0.int("id"), try $0.int("version")) }
     }
   }
@@ -340,7 +379,7 @@ package final class PostgresSearchIndex: SpellingSearch {
   ) async throws {
     _ = try await writer.query(
       """
-      DELETE FROM search_document
+      DELETE FROM \(Self.documents)
       WHERE id > \(first) AND id <= \(last) AND NOT id = ANY(\(ids)::bigint[])
         AND written_at < to_timestamp(\(started)::double precision)
       """)

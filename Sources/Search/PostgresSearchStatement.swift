@@ -1,55 +1,115 @@
 import Onsale
 import Postgres
 
-/// Writes a query down as SQL: one statement that counts all matches and returns one page.
+/// Writes a query down as SQL: one statement that counts the matches and returns one page.
+///
+/// What it costs is bounded however much matches: only so many rows are counted and ranked
+/// (`Limits.searchRanked`), and where there are more, the page is read from an index in the order of dates.
 struct PostgresSearchStatement {
   /// Columns of a hit, `score` and `total`; one row more than the page has where there is a next one, and one
-  /// row of NULLs beside `total` for an empty page.
+  /// row of NULLs beside `total` for an empty page. `total` is above `Limits.searchRanked` where more match.
   let sql: SQL
 
   /// - Parameter phrases: words that must follow each other.
   init(_ query: SearchQuery, _ terms: [SearchTerm], phrases: [[String]], _ cursor: SearchCursor?) {
-    var conditions: [SQL] = []
-    if !query.includeSoldOut { conditions.append("(d.available > 0 OR d.held > 0)") }
-    if let from = query.from { conditions.append("d.date >= \(from)") }
-    if let to = query.to { conditions.append("d.date <= \(to)") }
-    if let price = query.maxPrice {
-      conditions.append(
-        query.includeSoldOut ? "d.min_price <= \(price)" : "d.lowest_price <= \(price)"
-      )
-    }
-    if let section = Self.section(query) { conditions.append(section) }
-    let place = SearchText.terms(query.location, atMost: Limits.searchWords)
-    if !terms.isEmpty { conditions.append("d.words @@ \(Self.all(terms, ""))::tsquery") }
-    if !place.isEmpty { conditions.append("d.words @@ \(Self.all(place, "B"))::tsquery") }
-
-    for phrase in phrases {
-      let words = phrase.map { "'\($0)'" }.joined(separator: " <-> ")
-      conditions.append("d.words @@ \(words)::tsquery")
-    }
-
-    var after: SQL = ""
-    if let cursor {
-      after = """
-        WHERE m.score < \(cursor.score)
-          OR m.score = \(cursor.score) AND (m.date, m.id) > (\(cursor.date), \(cursor.id))
-        """
-    }
+    let filters = Self.filters(query)
+    let texts = Self.texts(query, terms, phrases)
+    let isByDate = texts.isEmpty || cursor?.order == .date
     sql = """
-      WITH matches AS (
-        SELECT d.id, d.date, \(Self.score(terms)) AS score
-        FROM search_document d \(Self.joined(conditions))
-      )
+      WITH \(isByDate
+        ? Self.byDate(filters, texts, cursor, limit: query.limit + 1)
+        : Self.byScore(filters, texts, Self.score(terms), cursor, limit: query.limit + 1))
       SELECT total.total, p.score, d.id, d.name, d.location, d.date, d.currency, d.min_price, d.max_price,
         d.available, d.held, d.onsale_state, d.version, d.description
-      FROM (SELECT count(*) AS total FROM matches) total
-      LEFT JOIN (
-        SELECT m.id, m.date, m.score FROM matches m \(after)
-        ORDER BY m.score DESC, m.date, m.id LIMIT \(query.limit + 1)
-      ) p ON true
-      LEFT JOIN search_document d ON d.id = p.id
+      FROM total LEFT JOIN page p ON true LEFT JOIN \(Self.table) d ON d.id = p.id
       ORDER BY p.score DESC, p.date, p.id
       """
+  }
+
+  private static let table = PostgresSearchIndex.documents
+  private static let most: SQL = "\(unsafeSQL: "\(Limits.searchRanked)")"
+
+  /// Straight from an index in the order of dates. Where words are looked for, it is known already that too many
+  /// rows have them.
+  private static func byDate(_ filters: [SQL], _ texts: [String], _ cursor: SearchCursor?, limit: Int) -> SQL
+  {
+    var after: [SQL] = []
+    if let cursor { after.append("(d.date, d.id) > (\(cursor.date), \(cursor.id))") }
+    let total: SQL =
+      texts.isEmpty
+      ? "SELECT count(*) AS total FROM (SELECT FROM \(table) d \(joined(filters)) LIMIT \(most) + 1) counted"
+      : "SELECT \(most) + 1 AS total"
+    return """
+      total AS (\(total)),
+      page AS (
+        SELECT d.id, d.date, 0 AS score FROM \(table) d \(joined(filters + texts.map(looked) + after))
+        ORDER BY d.date, d.id LIMIT \(limit)
+      )
+      """
+  }
+
+  /// All that match, by score; where those are too many, by date.
+  private static func byScore(
+    _ filters: [SQL], _ texts: [String], _ score: SQL, _ cursor: SearchCursor?, limit: Int
+  ) -> SQL {
+    let matching = joined(filters + texts.map { "d.words @@ \($0)::tsquery" })
+    // Where each row stands, which is the quickest way back to it: most of a row is not needed to count it.
+    let ranked: SQL = """
+      SELECT d.id, d.date, \(score) AS score FROM matches m JOIN \(table) d ON d.ctid = m.place
+      """
+    // Who has the first page by score gets all pages so, though a few more may match by now.
+    if let cursor {
+      return """
+        matches AS MATERIALIZED (SELECT d.ctid AS place FROM \(table) d \(matching) LIMIT 2 * \(most)),
+        total AS (SELECT least(count(*), \(most) + 1) AS total FROM matches),
+        page AS (
+          SELECT * FROM (\(ranked)) r
+          WHERE r.score < \(cursor.score)
+            OR r.score = \(cursor.score) AND (r.date, r.id) > (\(cursor.date), \(cursor.id))
+          ORDER BY r.score DESC, r.date, r.id LIMIT \(limit)
+        )
+        """
+    }
+    return """
+      matches AS MATERIALIZED (SELECT d.ctid AS place FROM \(table) d \(matching) LIMIT \(most) + 1),
+      total AS (SELECT count(*) AS total FROM matches),
+      page AS (
+        (
+          \(ranked) WHERE (SELECT total FROM total) <= \(most)
+          ORDER BY score DESC, d.date, d.id LIMIT \(limit)
+        ) UNION ALL (
+          SELECT d.id, d.date, 0 FROM \(table) d
+          \(joined(filters + texts.map(looked) + ["(SELECT total FROM total) > \(most)"]))
+          ORDER BY d.date, d.id LIMIT \(limit)
+        )
+      )
+      """
+  }
+
+  /// The same as `@@`, which no index of words serves: rows come in the order of dates then, and where many rows have
+  /// the words, the first page is found soon.
+  private static func looked(_ words: String) -> SQL { "ts_match_vq(d.words, \(words)::tsquery)" }
+
+  private static func filters(_ query: SearchQuery) -> [SQL] {
+    var filters: [SQL] = []
+    if !query.includeSoldOut { filters.append("d.is_left") }
+    if let from = query.from { filters.append("d.date >= \(from)") }
+    if let to = query.to { filters.append("d.date <= \(to)") }
+    if let price = query.maxPrice {
+      filters.append(query.includeSoldOut ? "d.min_price <= \(price)" : "d.lowest_price <= \(price)")
+    }
+    if let section = section(query) { filters.append(section) }
+    return filters
+  }
+
+  /// What must be in an event's texts, each in the syntax of `tsquery`.
+  private static func texts(_ query: SearchQuery, _ terms: [SearchTerm], _ phrases: [[String]]) -> [String] {
+    var texts: [String] = []
+    if !terms.isEmpty { texts.append(all(terms, "")) }
+    let place = SearchText.terms(query.location, atMost: Limits.searchWords)
+    if !place.isEmpty { texts.append(all(place, "B")) }
+    for phrase in phrases { texts.append(phrase.map { "'\($0)'" }.joined(separator: " <-> ")) }
+    return texts
   }
 
   /// A section with tickets left, of that name and at that price. Names are kept as words between blanks.

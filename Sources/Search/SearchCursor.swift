@@ -1,18 +1,39 @@
+import Onsale
+
 /// The place of a hit in the order of all hits: score falling, then date and id rising.
 struct SearchCursor: Equatable, Sendable {
+  /// What hits of a search with words are ordered by, on all of its pages.
+  enum Order: Sendable {
+    case score
+    /// Too many match to rank them; all scores count as 0.
+    case date
+
+    /// That of the pages before or, on the first page, what so many matches allow.
+    static func of(_ cursor: SearchCursor?, total: Int) -> Order {
+      cursor?.order ?? (total > Limits.searchRanked ? .date : .score)
+    }
+  }
+
   /// Whether the spelling was corrected; the next page must be of the same kind.
   var isCorrected: Bool
+  var order: Order
   var score: Int
   var date: Int
   var id: Int
 
+  private static let letters: [(letter: Character, isCorrected: Bool, order: Order)] = [
+    ("a", false, .score), ("c", true, .score), ("b", false, .date), ("d", true, .date),
+  ]
+
   /// URL-safe. The first letter is its version.
   var text: String {
-    (isCorrected ? "c" : "a") + [score, date, id].map { String($0, radix: 36) }.joined(separator: ".")
+    let kind = Self.letters.first { $0.isCorrected == isCorrected && $0.order == order }?.letter ?? "a"
+    return String(kind) + [score, date, id].map { String($0, radix: 36) }.joined(separator: ".")
   }
 
-  init(isCorrected: Bool, score: Int, date: Int, id: Int) {
+  init(isCorrected: Bool, order: Order, score: Int, date: Int, id: Int) {
     self.isCorrected = isCorrected
+    self.order = order
     self.score = score
     self.date = date
     self.id = id
@@ -20,10 +41,11 @@ struct SearchCursor: Equatable, Sendable {
 
   /// `nil` for what is no cursor of this version.
   init?(_ text: String) {
-    guard let kind = text.first, kind == "a" || kind == "c" else { return nil }
+    guard let kind = Self.letters.first(where: { $0.letter == text.first }) else { return nil }
     let parts = text.dropFirst().split(separator: ".", omittingEmptySubsequences: false)
     let numbers = parts.compactMap { Int($0, radix: 36) }
     guard parts.count == 3, numbers.count == 3 else { return nil }
-    self.init(isCorrected: kind == "c", score: numbers[0], date: numbers[1], id: numbers[2])
+    self.init(
+      isCorrected: kind.isCorrected, order: kind.order, score: numbers[0], date: numbers[1], id: numbers[2])
   }
 }

@@ -6,6 +6,10 @@ package protocol SearchIndex: AnyObject {
   /// Names the backend in logs and metrics.
   var name: String { get }
 
+  /// Names what documents are written to: indexes of different places are written independently of each other. Known
+  /// once the backend was made ready.
+  var place: String { get }
+
   /// Makes the backend ready: its schema exists afterwards. Idempotent, safe from several processes.
   func prepare() async throws
 

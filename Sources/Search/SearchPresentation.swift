@@ -1,3 +1,5 @@
+import Onsale
+
 /// What is shown beside the facts of hits: where the query's words are in them, and what else might be asked. Made
 /// from the hits' texts, so that it is the same whatever backend found them.
 enum SearchPresentation {
@@ -14,12 +16,15 @@ enum SearchPresentation {
   }
 
   /// - Parameters:
+  ///   - total: of the matches, as far as they were counted: at least to one above `Limits.searchRanked`.
   ///   - terms: as they were searched for.
   ///   - isCorrected: whether they are not as they were typed.
   static func page(
     total: Int, _ found: [Found], nextCursor: String?, terms: [SearchTerm], isCorrected: Bool
   ) -> SearchPage {
-    var page = SearchPage(total: total, hits: [], nextCursor: nextCursor)
+    var page = SearchPage(
+      total: min(total, Limits.searchRanked), isTotalExact: total <= Limits.searchRanked, hits: [],
+      nextCursor: nextCursor)
     let suggests = isCorrected || terms.last?.isPrefix == true
     var counts: [String: Int] = [:]
     for each in found {

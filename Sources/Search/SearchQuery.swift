@@ -91,10 +91,13 @@ package struct SearchHit: Equatable, Sendable {
   }
 }
 
-/// One page of hits, best first; without terms, in the order of their dates.
+/// One page of hits, best first; in the order of their dates without terms, and where more than `Limits.searchRanked`
+/// match.
 package struct SearchPage: Equatable, Sendable {
-  /// How many events match, over all pages.
+  /// How many events match, over all pages; `Limits.searchRanked` where there are more.
   package var total: Int
+  /// Whether no more than `total` match.
+  package var isTotalExact: Bool
   package var hits: [SearchHit]
   /// For the next page; `nil` on the last. Opaque, URL-safe. Following it shows no event twice and skips none
   /// that stays as it is, whatever is indexed meanwhile.
@@ -106,9 +109,11 @@ package struct SearchPage: Equatable, Sendable {
   package var ageMilliseconds: Int
 
   package init(
-    total: Int, hits: [SearchHit], nextCursor: String?, suggestions: [String] = [], ageMilliseconds: Int = 0
+    total: Int, isTotalExact: Bool = true, hits: [SearchHit], nextCursor: String?, suggestions: [String] = [],
+    ageMilliseconds: Int = 0
   ) {
     self.total = total
+    self.isTotalExact = isTotalExact
     self.hits = hits
     self.nextCursor = nextCursor
     self.suggestions = suggestions

@@ -46,7 +46,7 @@ struct EventKeys {
   var bitmap: String { prefix + "b" }
   var gone: String { prefix + "gone" }
   var holds: String { prefix + "x" }
-  var refresh: String { prefix + "i" }
+  func refresh(_ place: String) -> String { prefix + "w:" + place }
 
   func record(_ position: Int) -> (key: String, field: String) {
     (prefix + "r:\(position / 100)", "\(position % 100)")

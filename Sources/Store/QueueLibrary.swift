@@ -17,6 +17,7 @@ import Onsale
 ///     E gone     zset    positions beyond the head whose buyers have left
 ///     E w        zset    places of an earlier life, "<payload>\n<user>" by position: they come first in this one (`restoring_until`)
 ///     E i:<g>:<key>  string  what an Idempotency-Key first came with in generation g; kept for a day
+///     E w:<place>  string  who writes the event to the search index at that place, or what was written; with a TTL
 ///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), standbys left (c)
 ///     P events   set     events alive in the partition
 ///     P settings hash    event → version of the settings that its queue has
@@ -755,6 +756,14 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
+    -- KEYS claim; ARGV token, what was written, ms until the next write. 0 when the claim is another's by now.
+    local function end_refresh(keys, args)
+      local value = redis.call('GET', keys[1])
+      if value and value ~= args[1] then return 0 end
+      redis.call('SET', keys[1], args[2], 'PX', args[3])
+      return 1
+    end
+
     redis.register_function('onsale_enqueue', enqueue)
     -- All others go on when Redis is out of memory: what they add is bounded by the tickets, and only they end what
     -- takes memory.
@@ -781,6 +790,7 @@ package enum QueueLibrary {
     keeps_going('onsale_release_lease', release_lease)
     keeps_going('onsale_own', own)
     keeps_going('onsale_remember', remember)
+    keeps_going('onsale_end_refresh', end_refresh)
     redis.register_function{function_name='onsale_version', flags={'no-writes'},
       callback=function() return VERSION end}
     """#.replacing("VERSION", with: "\(version)").replacing("LEAVES", with: "\(Limits.placesLeft)")

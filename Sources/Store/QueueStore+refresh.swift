@@ -1,7 +1,8 @@
 import Redis
 
 /// Who writes an event to the search index, and when: of any number of indexers one at a time, and not again for a
-/// while. The keys end by themselves, so that nobody waits for one who died.
+/// while. Indexes at different places are written independently. The keys end by themselves, so that nobody waits for
+/// one who died.
 extension QueueStore {
   package enum RefreshClaim: Sendable, Equatable {
     /// The caller may write, and then says so by `endRefresh`.
@@ -10,20 +11,35 @@ extension QueueStore {
     case taken(version: Int?)
   }
 
-  /// - Parameter milliseconds: how long the caller may take to write.
-  package func claimRefresh(event: Int, milliseconds: UInt64) async throws -> RefreshClaim {
+  /// - Parameters:
+  ///   - place: of the index, `SearchIndex.place`.
+  ///   - token: the claim's own, unlike any other.
+  ///   - milliseconds: how long the caller may take to write.
+  package func claimRefresh(
+    event: Int, place: String, token: String, milliseconds: UInt64
+  ) async throws -> RefreshClaim {
     let answer = try await redis.command([
-      "SET", .text(EventKeys(event).refresh), "", "NX", "GET", "PX", .integer(Int(milliseconds)),
+      "SET", .text(EventKeys(event).refresh(place)), .text(Self.value(token)), "NX", "GET", "PX",
+      .integer(Int(milliseconds)),
     ])
     return answer == .null ? .granted : .taken(version: answer.text.flatMap { Int($0) })
   }
 
-  /// The event was written: nobody does so again for `milliseconds`.
+  /// The event was written: nobody does so again for `milliseconds`. Changes nothing where the claim ended before
+  /// and is another's by now.
   /// - Parameter version: of the document; `nil` where there is none.
-  package func endRefresh(event: Int, version: Int?, milliseconds: UInt64) async throws {
+  /// - Returns: whether the claim was still the caller's, or nobody's.
+  @discardableResult
+  package func endRefresh(
+    event: Int, place: String, token: String, version: Int?, milliseconds: UInt64
+  ) async throws -> Bool {
     let text = version.map { String($0) } ?? ""
-    _ = try await redis.command([
-      "SET", .text(EventKeys(event).refresh), .text(text), "PX", .integer(Int(milliseconds)),
-    ])
+    return try await redis.call(
+      "onsale_end_refresh", keys: [EventKeys(event).refresh(place)],
+      [.text(Self.value(token)), .text(text), .integer(Int(milliseconds))]
+    ).integer == 1
   }
+
+  /// Not a number, which is a version.
+  private static func value(_ token: String) -> String { "by " + token }
 }

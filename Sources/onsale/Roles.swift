@@ -66,10 +66,11 @@ enum Roles {
     _ settings: Configuration, _ logger: Logger
   ) throws -> (PostgresClient, ReplicaAge?) {
     // Whoever looks for something does not wait as long as whoever buys.
-    let configuration = try PostgresConfiguration(
+    var configuration = try PostgresConfiguration(
       url: settings.searchDatabaseURL, connections: searchConnections,
       statementTimeoutMilliseconds: searchMilliseconds, waitMilliseconds: searchMilliseconds,
       waitingCapacity: searchesWaiting)
+    configuration.sessionSettings = PostgresSearchIndex.sessionSettings
     let reader = PostgresClient(configuration, logger: logger)
     return (reader, settings.searchDatabaseURL == settings.databaseURL ? nil : ReplicaAge(reader))
   }
@@ -98,7 +99,8 @@ enum Roles {
   // MARK: migrate
 
   static func migrate(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
-    try refuseArguments(arguments, of: "migrate")
+    let cleans = arguments == ["--clean"]
+    if !cleans { try refuseArguments(arguments, of: "migrate") }
     let settings = try Configuration(environment, needs: [.schemaOwner])
     Logger.configure(level: settings.logLevel)
     let logger = Logger(label: "migrate")
@@ -109,6 +111,10 @@ enum Roles {
     let applied = try await Migrations(postgres, searchSchema: PostgresSearchIndex.schema, logger: logger)
       .run()
     logger.info("schema is up to date", ["schema.applied": applied])
+    if cleans {
+      try await postgres.script(PostgresSearchIndex.cleanup)
+      logger.info("what only versions before used is gone")
+    }
     return 0
   }
 

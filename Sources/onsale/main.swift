@@ -13,7 +13,8 @@ let usage = """
     worker                                              decides requests and carries out payments
     indexer                                             keeps the search index fresh
     payments                                            the payment stub
-    migrate                                             brings the database's schema up to date
+    migrate [--clean]                                   brings the database's schema up to date; --clean drops what
+                                                        only versions before used
     admin ...                                           the operator's commands; `onsale admin help` lists them
     audit ...                                           compares PostgreSQL, Redis and the payment ledger
     rush ...                                            plays buyers against a running system

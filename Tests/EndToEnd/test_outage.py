@@ -84,6 +84,25 @@ def test_without_redis_nothing_is_accepted_and_pages_stay_up(sale):
     assert_sells_again(stack, event)
 
 
+def test_without_redis_a_page_that_nobody_asked_for_says_that_holds_are_not_known(own_stack):
+    organizer, buyer = new_organizer(own_stack), new_buyer(own_stack)
+    event = organizer.create_event([{"name": "Floor", "price": 2500, "capacity": 10}])
+    buyer.hold(event, 4)
+    own_stack.kill("redis-1")
+    reader = new_buyer(own_stack)
+    for path in (f"/api/event/{event}", f"/api/event/{event}/tickets"):
+        until(lambda: reader.get(path).status_code == 200, what=path)
+        assert ok(reader.get(path))["holds_known"] is False
+    own_stack.up()
+
+    def known():
+        page = ok(reader.get(f"/api/event/{event}"))
+        return page["holds_known"] and page["held"] == 4
+
+    until(known, 40, "what is held")
+    assert ok(reader.get(f"/api/event/{event}/tickets"))["holds_known"] is True
+
+
 def test_without_postgres_the_line_grows_and_pages_stay_up(sale):
     stack, event, word = sale
     waiting = new_buyer(stack)

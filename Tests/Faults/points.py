@@ -381,7 +381,7 @@ class StrangeDocument(Index):
 
     def prepare(self):
         self.case.stack.sql(
-            "INSERT INTO search_document (id, version, date, min_price, max_price, lowest_price, available, held, "
+            "INSERT INTO search_document_v3 (id, version, date, min_price, max_price, lowest_price, available, held, "
             "name_words, text_hash, words, name, location, description, currency, onsale_state, open_sections) "
             "VALUES (%s, 1, 0, 1, 1, 1, 1, 0, 1, 0, 'nothing', 'Nothing', 'Nowhere', '', 'USD', 'open', '[]') "
             "ON CONFLICT DO NOTHING", 900_000_000 + self.case.rng.randrange(1000),

@@ -134,7 +134,9 @@ final class Stage {
 
   /// What time does: anybody may write the event again.
   func endRefreshInterval(_ event: Int) async throws {
-    _ = try await redis.command(["DEL", .text("{p\(Partition(of: event).number)}:\(event):i")])
+    _ = try await redis.command([
+      "DEL", .text("{p\(Partition(of: event).number)}:\(event):w:\(index.inner.place)"),
+    ])
   }
 
   /// Ends the indexers that were started so far.
@@ -179,8 +181,15 @@ final class SwitchedIndex: SearchIndex {
   var isAway = false
   private(set) var written: [SearchDocument] = []
   private(set) var preparations = 0
+  /// How often somebody wanted to write.
+  private(set) var claims = 0
 
   init(_ inner: any SearchIndex) { self.inner = inner }
+
+  var place: String {
+    claims += 1
+    return inner.place
+  }
 
   private func check() throws { if isAway { throw SearchError(.unavailable, "switched off") } }
 

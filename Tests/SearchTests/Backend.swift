@@ -43,7 +43,7 @@ enum Backend: String, CaseIterable, Sendable, CustomTestStringConvertible {
   }
 
   @LoopActor
-  private static func database(_ name: String) async throws -> PostgresClient {
+  static func database(_ name: String) async throws -> PostgresClient {
     let logger = Logger(label: "test")
     let url = try TestPostgres.shared.url()
     let server = PostgresClient(try PostgresConfiguration(url: url, connections: 1), logger: logger)
@@ -52,8 +52,9 @@ enum Backend: String, CaseIterable, Sendable, CustomTestStringConvertible {
     try await server.script("CREATE DATABASE \(name)")
     server.close()
     let end = url.lastIndex(of: "/") ?? url.endIndex
-    let client = PostgresClient(
-      try PostgresConfiguration(url: "\(url[..<end])/\(name)", connections: 3), logger: logger)
+    var configuration = try PostgresConfiguration(url: "\(url[..<end])/\(name)", connections: 3)
+    configuration.sessionSettings = PostgresSearchIndex.sessionSettings
+    let client = PostgresClient(configuration, logger: logger)
     client.start()
     try await client.waitUntilReady(milliseconds: 20_000)
     return client

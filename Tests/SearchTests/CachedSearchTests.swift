@@ -7,6 +7,7 @@ import Testing
 @LoopActor
 private final class ScriptedIndex: SearchIndex {
   let name = "scripted"
+  let place = "scripted"
   var searches = 0
   var isBroken = false
   /// While set, searches wait.

@@ -1,6 +1,8 @@
 import EventLoop
 import HTTPClient
 import JSON
+import Onsale
+import Postgres
 import Search
 import TestServers
 import Testing
@@ -278,6 +280,45 @@ struct ConformanceTests {
     }
   }
 
+  @Test(
+    "Where too many match to be ranked, they are listed by date, page by page, and counted no further",
+    arguments: Backend.available)
+  func tooMany(backend: Backend) async throws {
+    let index = try await backend.make()
+    let count = Limits.searchRanked + 50
+    try await index.apply(
+      (1...count).map { id in
+        // The last of them would be first by score.
+        document(
+          id, id == count ? "Mahler" : "Songs", at: id % 2 == 0 ? "Wien" : "York", "mahler", date: id % 1_000)
+      })
+    let inOrder = (1...count).sorted { ($0 % 1_000, $0) < ($1 % 1_000, $1) }
+    for terms in ["", "mahler", "mahl", "mahlr"] {
+      var seen: [Int] = []
+      var query = SearchQuery(terms: terms, limit: 100)
+      for _ in 0..<5 {
+        let page = try await index.search(query)
+        #expect(page.total == Limits.searchRanked && !page.isTotalExact)
+        seen += page.hits.map(\.id)
+        query.cursor = page.nextCursor
+      }
+      #expect(seen == Array(inOrder.prefix(500)), "\(terms)")
+    }
+    // With a filter it is few enough to rank them.
+    let first = try await index.search(SearchQuery(terms: "mahler", location: "wien", limit: 1))
+    #expect(first.hits.map(\.id) == [count])
+    #expect(first.total == count / 2 && first.isTotalExact)
+    // Those that begin by score go on so, though more match by now.
+    var query = SearchQuery(terms: "mahler", location: "wien", limit: 2)
+    let page = try await index.search(query)
+    query.cursor = page.nextCursor
+    try await index.apply(
+      (1...count).map { document(100_000 + $0, "Songs", at: "Wien", "mahler", date: 5_000) })
+    let next = try await index.search(query)
+    #expect(next.hits.map(\.id) == inOrder.filter { $0 % 2 == 0 && $0 != count }.prefix(3).suffix(2))
+    #expect(!next.isTotalExact)
+  }
+
   @Test("A cursor that is not understood starts from the first page", arguments: Backend.available)
   func strangeCursors(backend: Backend) async throws {
     let index = try await backend.make()
@@ -386,6 +427,31 @@ struct ConformanceTests {
     #expect(try await index.find("mahler") == [1, 2])
     try await index.rebuild { nil }
     #expect(try await index.find("mahler") == [])
+  }
+
+  @Test("A version's tables stand beside those of the one before, until they are cleaned up")
+  func tables() async throws {
+    let postgres = try await Backend.database("search_\(UInt32.random(in: .min ... .max))")
+    let old = ["search_text", "search_document", "search_word", "search_document_v2", "search_word_v2"]
+    for table in old { try await postgres.script("CREATE TABLE \(table) AS SELECT 1 AS id") }
+    try await postgres.script(
+      "CREATE FUNCTION search_similar_words(a text, b int) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    try await postgres.script(
+      "CREATE TABLE search_document_v999999 (id int); CREATE TABLE search_mine (id int)")
+    for _ in 0..<2 { try await postgres.script(PostgresSearchIndex.schema) }
+    let index = PostgresSearchIndex(postgres)
+    try await index.prepare()
+    try await index.apply([document(1, "Mahler")])
+    for table in old {
+      #expect(try await postgres.query("SELECT id FROM \(unsafeSQL: table)").count == 1, "\(table)")
+    }
+    for _ in 0..<2 { try await postgres.script(PostgresSearchIndex.cleanup) }
+    let tables = try await postgres.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+      .map { try $0.string("tablename") }
+    #expect(Set(tables).isDisjoint(with: old))
+    #expect(Set(tables).isSuperset(of: ["search_document_v999999", "search_mine"]))
+    #expect(try await index.find("mahler") == [1])
+    #expect(try await index.find("mahlr") == [1])
   }
 
   @Test(

@@ -243,6 +243,11 @@ class EventPage {
       this.isOpen && free.tone === "wait" && queue?.held > 0
         && ". Tickets come back when a buyer does not pay. Join the line and you are served first.",
     ] });
+    if (!queue && event.holds_known === false) {
+      found.push({ tone: "wait", icon: "alert", key: "holds", nodes: [
+        "Other buyers may hold some of these seats. That cannot be seen right now.",
+      ] });
+    }
     return found;
   }
 

@@ -92,8 +92,8 @@ export function searchView(context) {
     list.setAttribute("aria-busy", "true");
     try {
       const page = await get(`/api/search?${key}`, { signal });
-      remembered = { key, total: page.total, events: page.events, next: page.next_cursor,
-        suggestions: page.suggestions };
+      remembered = { key, total: page.total, isExact: page.total_is_exact, events: page.events,
+        next: page.next_cursor, suggestions: page.suggestions };
       draw(remembered);
     } catch (error) {
       if (!signal.aborted) fail(error);
@@ -104,7 +104,8 @@ export function searchView(context) {
 
   function draw(found) {
     put(trouble);
-    summary.textContent = found.total === 0 ? "No events match" : counted(found.total, "event");
+    summary.textContent = found.total === 0 ? "No events match"
+      : (found.isExact ? "" : "More than ") + counted(found.total, "event");
     put(list, found.events.map(result));
     put(suggestions, found.suggestions?.map((text) => h("button", { class: "button", type: "button",
       onclick: () => {
