@@ -468,7 +468,7 @@ class Stack:
         base = {
             **clean_environment(),
             "ONSALE_DATABASE_URL": self.database_url,
-            "ONSALE_DATABASE_CONNECTIONS": "4",
+            "ONSALE_DATABASE_CONNECTIONS": "2",
             "ONSALE_REDIS_URL": self.redis.url,
             "ONSALE_PAYMENT_URL": self.payment_url,
             "ONSALE_PAYMENT_KEY": PAYMENT_KEY,
