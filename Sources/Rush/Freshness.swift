@@ -21,7 +21,11 @@ package struct Freshness: Sendable {
     /// a moment; one must not.
     package fileprivate(set) var wentBack = 0
     package fileprivate(set) var answers = 0
-    package fileprivate(set) var errors = 0
+    /// Answers without the event from before it was there: it is new, and a view takes a moment to know of it.
+    package fileprivate(set) var tooEarly = 0
+    /// Looks that failed, by what came instead.
+    package fileprivate(set) var failures: [String: Int] = [:]
+    package var errors: Int { failures.values.reduce(0, +) }
     fileprivate var version = -1
     /// The first change that was not seen yet.
     fileprivate var next = 0
@@ -59,7 +63,21 @@ package struct Freshness: Sendable {
     }
   }
 
-  package mutating func failed(_ view: View) { withSight(view) { $0.errors += 1 } }
+  /// An answer did not have the event. Once it was there, that is a failure.
+  package mutating func missed(_ view: View) {
+    withSight(view) { sight in
+      if sight.answers == 0 {
+        sight.tooEarly += 1
+      } else {
+        sight.failures["without the event", default: 0] += 1
+      }
+    }
+  }
+
+  /// - Parameter reason: one of few, such as the answer's status.
+  package mutating func failed(_ view: View, _ reason: String) {
+    withSight(view) { $0.failures[reason, default: 0] += 1 }
+  }
 
   private mutating func withSight(_ view: View, _ change: (inout Sight) -> Void) {
     change(&sights[view.rawValue])

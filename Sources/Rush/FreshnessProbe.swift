@@ -32,8 +32,8 @@ final class FreshnessProbe {
 
   func start() {
     every(Self.queuePause) { probe in
-      probe.look("/api/event/\(probe.event)/queue") { version in
-        guard let version else { return }
+      probe.look("/api/event/\(probe.event)/queue") { look in
+        guard case .version(let version) = look else { return }
         probe.freshness.queue(version: version, at: Self.now())
       } version: {
         $0["version"]?.integer
@@ -61,11 +61,18 @@ final class FreshnessProbe {
     transport.close()
   }
 
-  private func saw(_ view: Freshness.View, _ version: Int?) {
-    if let version {
-      freshness.saw(view, version: version, at: Self.now())
-    } else {
-      freshness.failed(view)
+  private enum Look {
+    case version(Int)
+    /// An answer without the event.
+    case nothing
+    case failure(String)
+  }
+
+  private func saw(_ view: Freshness.View, _ look: Look) {
+    switch look {
+    case .version(let version): freshness.saw(view, version: version, at: Self.now())
+    case .nothing: freshness.missed(view)
+    case .failure(let reason): freshness.failed(view, reason)
     }
   }
 
@@ -77,16 +84,16 @@ final class FreshnessProbe {
 
   /// Looks once, unless the last look is still under way.
   private func look(
-    _ path: String, _ done: @escaping @LoopActor (Int?) -> Void, version: @escaping @LoopActor (JSON) -> Int?
+    _ path: String, _ done: @escaping @LoopActor (Look) -> Void, version: @escaping @LoopActor (JSON) -> Int?
   ) {
     guard underWay.insert(path).inserted else { return }
     let request = BuyerRequest(method: "GET", path: path, token: token, body: "")
     transport.send(request, timeoutMilliseconds: Self.timeout) { [weak self] response in
       self?.underWay.remove(path)
-      guard case .answer(200, _, let body) = response, let json = try? JSON(parsing: body) else {
-        return done(nil)
-      }
-      done(version(json))
+      guard case .answer(let status, _, let body) = response else { return done(.failure("no answer")) }
+      guard status == 200 else { return done(.failure("\(status)")) }
+      guard let json = try? JSON(parsing: body) else { return done(.failure("no JSON")) }
+      done(version(json).map { .version($0) } ?? .nothing)
     }
   }
 

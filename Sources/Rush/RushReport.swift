@@ -114,7 +114,16 @@ struct RushReport {
       "freshness": .object(
         freshness.map { freshness in
           Freshness.View.allCases.map { view in
-            (name: "\(view)", value: times(freshness[view].latencies))
+            let sight = freshness[view]
+            return (
+              name: "\(view)",
+              value: .object(
+                (times(sight.latencies).members ?? []) + [
+                  ("answers", .integer(sight.answers)), ("too_early", .integer(sight.tooEarly)),
+                  ("failures", counts(sight.failures.map { ($0.key, $0.value) })),
+                  ("not_seen", .integer(freshness.unseen(view))), ("went_back", .integer(sight.wentBack)),
+                ])
+            )
           }
         } ?? []),
       "chaos": counts((chaos ?? [:]).map { ($0.key, $0.value) }),
@@ -138,7 +147,12 @@ struct RushReport {
     let sight = freshness[view]
     var text = times(sight.latencies)
     if freshness.unseen(view) > 0 { text += ", \(freshness.unseen(view)) changes not seen" }
-    if sight.errors > 0 { text += ", \(sight.errors) of \(sight.answers + sight.errors) looks failed" }
+    if sight.tooEarly > 0 { text += ", \(sight.tooEarly) looks before it was there" }
+    if sight.errors > 0 {
+      let reasons = sight.failures.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
+      text += ", \(sight.errors) of \(sight.answers + sight.errors) looks failed ("
+      text += reasons.joined(separator: ", ") + ")"
+    }
     if sight.wentBack > 0 { text += ", went back \(sight.wentBack) times" }
     return text
   }

@@ -117,10 +117,11 @@ package final class OpenSearchIndex: SpellingSearch {
       if answer.body["timed_out"]?.bool == true {
         throw SearchError(.unavailable, "the search took too long")
       }
-      guard let total = answer.body["hits"]?["total"]?["value"]?.integer,
-        let hits = answer.body["hits"]?["hits"]?.array
-      else { throw SearchError(.unexpectedAnswer, "a search without hits") }
-      return (total, hits)
+      guard let hits = answer.body["hits"]?["hits"]?.array else {
+        throw SearchError(.unexpectedAnswer, "a search without hits")
+      }
+      // Without a number there are more than are counted.
+      return (answer.body["hits"]?["total"]?["value"]?.integer ?? Limits.searchRanked + 1, hits)
     }
     var (total, found) = try await ask(cursor?.order ?? .score)
     let order = SearchCursor.Order.of(cursor, total: total)

@@ -28,7 +28,8 @@ enum OpenSearchRequest {
     ]
   }
 
-  /// One page, with one hit more where there is a next one. Matches are counted to one above `Limits.searchRanked`.
+  /// One page, with one hit more where there is a next one. Matches are counted to one above `Limits.searchRanked`, and
+  /// no more are ranked; by date and with words they are not counted at all.
   /// - Parameter phrases: words that must follow each other.
   /// - Parameter order: without words it is that of dates anyway.
   /// - Parameter timeoutMilliseconds: after which the cluster answers with what it has, and says so.
@@ -71,10 +72,15 @@ enum OpenSearchRequest {
     bool.append(("filter", .array(filter)))
     var body: [(name: String, value: JSON)] = [
       ("size", .integer(query.limit + 1)),
-      ("track_total_hits", .integer(Limits.searchRanked + 1)),
       ("timeout", .string("\(timeoutMilliseconds)ms")),
       ("query", ["bool": .object(bool)]), ("sort", .array(sort)),
+      ("track_total_hits", order == .date && !terms.isEmpty ? false : .integer(Limits.searchRanked + 1)),
     ]
+    // Who has the first page by score gets all pages so, though a few more may match by now.
+    if isRanked {
+      body.append(
+        ("terminate_after", .integer(cursor == nil ? Limits.searchRanked + 1 : 2 * Limits.searchRanked)))
+    }
     if !after.isEmpty { body.append(("search_after", .array(after))) }
     return .object(body)
   }
@@ -163,6 +169,8 @@ enum OpenSearchRequest {
           ]
         ))
     }
-    return ["size": 0, "query": ["match_all": [:]], "aggs": .object(known), "suggest": .object(near)]
+    // Not all events: only those that are counted.
+    let counted: JSON = ["bool": ["should": .array(terms.map { any($0, "all_words") })]]
+    return ["size": 0, "query": counted, "aggs": .object(known), "suggest": .object(near)]
   }
 }

@@ -53,30 +53,35 @@ struct PostgresSearchStatement {
     _ filters: [SQL], _ texts: [String], _ score: SQL, _ cursor: SearchCursor?, limit: Int
   ) -> SQL {
     let matching = joined(filters + texts.map { "d.words @@ \($0)::tsquery" })
-    // Where each row stands, which is the quickest way back to it: most of a row is not needed to count it.
-    let ranked: SQL = """
-      SELECT d.id, d.date, \(score) AS score FROM matches m JOIN \(table) d ON d.ctid = m.place
+    // Ranked as they are read: going back to some thousand rows takes longer than ranking those in vain that are too
+    // many.
+    func matches(atMost limit: SQL) -> SQL {
       """
+      matches AS MATERIALIZED (
+        SELECT d.id, d.date, \(score) AS score FROM \(table) d \(matching) LIMIT \(limit)
+      )
+      """
+    }
     // Who has the first page by score gets all pages so, though a few more may match by now.
     if let cursor {
       return """
-        matches AS MATERIALIZED (SELECT d.ctid AS place FROM \(table) d \(matching) LIMIT 2 * \(most)),
+        \(matches(atMost: "2 * \(most)")),
         total AS (SELECT least(count(*), \(most) + 1) AS total FROM matches),
         page AS (
-          SELECT * FROM (\(ranked)) r
-          WHERE r.score < \(cursor.score)
-            OR r.score = \(cursor.score) AND (r.date, r.id) > (\(cursor.date), \(cursor.id))
-          ORDER BY r.score DESC, r.date, r.id LIMIT \(limit)
+          SELECT m.id, m.date, m.score FROM matches m
+          WHERE m.score < \(cursor.score)
+            OR m.score = \(cursor.score) AND (m.date, m.id) > (\(cursor.date), \(cursor.id))
+          ORDER BY m.score DESC, m.date, m.id LIMIT \(limit)
         )
         """
     }
     return """
-      matches AS MATERIALIZED (SELECT d.ctid AS place FROM \(table) d \(matching) LIMIT \(most) + 1),
+      \(matches(atMost: "\(most) + 1")),
       total AS (SELECT count(*) AS total FROM matches),
       page AS (
         (
-          \(ranked) WHERE (SELECT total FROM total) <= \(most)
-          ORDER BY score DESC, d.date, d.id LIMIT \(limit)
+          SELECT m.id, m.date, m.score FROM matches m WHERE (SELECT total FROM total) <= \(most)
+          ORDER BY m.score DESC, m.date, m.id LIMIT \(limit)
         ) UNION ALL (
           SELECT d.id, d.date, 0 FROM \(table) d
           \(joined(filters + texts.map(looked) + ["(SELECT total FROM total) > \(most)"]))

@@ -21,8 +21,19 @@ struct FreshnessTests {
     // Version 7 since 1,000, version 8 since 2,000.
     #expect(freshness[.search].latencies.count == 2)
     #expect(freshness[.search].latencies.largest == 4_000)
-    freshness.failed(.page)
+    freshness.failed(.page, "503")
     #expect(freshness[.page].errors == 1 && freshness[.page].latencies.count == 0)
+    #expect(freshness[.page].failures == ["503": 1])
+  }
+
+  @Test("Answers without a new event are too early until it was there, and failures from then on")
+  func missing() {
+    var freshness = Freshness()
+    for _ in 0..<3 { freshness.missed(.search) }
+    #expect(freshness[.search].tooEarly == 3 && freshness[.search].errors == 0)
+    freshness.saw(.search, version: 1, at: 0)
+    freshness.missed(.search)
+    #expect(freshness[.search].tooEarly == 3 && freshness[.search].errors == 1)
   }
 
   @Test("An answer that is older than one before is counted")
