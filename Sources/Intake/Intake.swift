@@ -108,16 +108,10 @@ package final class Intake {
     }
     let seats = RequestedSeats(
       quantity: wish.quantity, section: section, tickets: wish.tickets, adjacent: wish.adjacent)
-    let lostPlace = try await lostPlace(wish)
-    let answer: QueueStore.EnqueueAnswer
-    do {
-      answer = try await Faults.crossing(.intakeEnqueue) {
-        try await queue.enqueue(
-          event: wish.event, user: wish.user, seats: seats, method: wish.method,
-          idempotencyKey: wish.idempotencyKey, lostPlace: lostPlace)
-      }
-    } catch let error as StoreError where error.code == .noQueue {
-      throw await refusalWithoutQueue(wish.event)
+    var answer = try await enqueue(wish, seats)
+    // Only then does a lost place count, and is worth a look into PostgreSQL.
+    if case .restoring = answer, let place = try await lostPlace(wish) {
+      answer = try await enqueue(wish, seats, lostPlace: place)
     }
     switch answer {
     case .inLine(let position, let head, let generation, let isNew):
@@ -146,13 +140,27 @@ package final class Intake {
     }
   }
 
+  private func enqueue(
+    _ wish: Wish, _ seats: RequestedSeats, lostPlace: Int? = nil
+  ) async throws -> QueueStore.EnqueueAnswer {
+    do {
+      return try await Faults.crossing(.intakeEnqueue) {
+        try await queue.enqueue(
+          event: wish.event, user: wish.user, seats: seats, method: wish.method,
+          idempotencyKey: wish.idempotencyKey, lostPlace: lostPlace)
+      }
+    } catch let error as StoreError where error.code == .noQueue {
+      throw await refusalWithoutQueue(wish.event)
+    }
+  }
+
   /// The position that the buyer keeps, should the line be restored: that of a place which was lost, and of no purchase.
   private func lostPlace(_ wish: Wish) async throws -> Int? {
     guard let place = wish.rejoin else { return nil }
-    let status = try await Faults.crossing(.intakePast) {
-      try await past.status(Self.key(place), owner: place.owner)
+    let isLost = try await Faults.crossing(.intakePast) {
+      try await past.isLost(Self.key(place), user: wish.user)
     }
-    return status?.isLostPlace == true ? place.position : nil
+    return isLost ? place.position : nil
   }
 
   /// Why an event has no queue, as PostgreSQL knows it.

@@ -46,6 +46,7 @@ struct EventKeys {
   var bitmap: String { prefix + "b" }
   var gone: String { prefix + "gone" }
   var holds: String { prefix + "x" }
+  var restored: String { prefix + "w" }
   func refresh(_ place: String) -> String { prefix + "w:" + place }
 
   func record(_ position: Int) -> (key: String, field: String) {

@@ -32,6 +32,18 @@ package final class PastRequests {
     return try await ending(key)
   }
 
+  /// Whether this place of the user was lost with its line, and they bought nothing since: with the same place in a later
+  /// life, say.
+  package func isLost(_ key: PurchaseStore.Key, user: String) async throws -> Bool {
+    guard try await status(key, owner: UserKey(user).text)?.isLostPlace == true else { return false }
+    return try await postgres.query(
+      """
+      SELECT 1 AS bought FROM purchase WHERE user_id = \(user) AND state = 'sold' AND event_id = \(key.event)
+        AND generation >= \(key.generation) LIMIT 1
+      """
+    ).isEmpty
+  }
+
   /// What PostgreSQL alone says; `nil` where no payment of this place has begun that counts.
   private func payment(_ key: PurchaseStore.Key, owner: String) async throws -> RequestStatus? {
     guard let found = try await purchases.find(key) else { return nil }

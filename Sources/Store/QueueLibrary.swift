@@ -34,7 +34,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 9
+  package static let version = 10
 
   package static let lock = "{workers}:library"
 
@@ -159,14 +159,16 @@ package enum QueueLibrary {
     local function restore_place(m, args, place, tail, left_until, queue_limit)
       local p = prefix(m)
       local milliseconds = tonumber(left_until) - now_ms()
-      -- Two had it: the second of them starts anew.
-      if not place or milliseconds <= 0 or redis.call('ZCOUNT', p .. 'w', place, place) > 0 then
+      -- Two had it, or it was given up since: the second of them starts anew.
+      if not place or milliseconds <= 0 or redis.call('ZCOUNT', p .. 'w', place, place) > 0 or get_record(p, place) then
         return {'restoring', math.max(0, milliseconds)}
       end
       if redis.call('ZCARD', p .. 'w') >= queue_limit then return {'full'} end
       redis.call('ZADD', p .. 'w', place, args[3] .. '\n' .. args[4])
       tail = math.max(tail, place)
       redis.call('HSET', m, 'tail', tail, 'rejoined_up_to', tail)
+      -- They come in any order, so the tail does not tell whether a replica knows of all of them.
+      redis.call('HINCRBY', m, 'rejoined', 1)
       return {'rejoined', place}
     end
 
@@ -176,13 +178,15 @@ package enum QueueLibrary {
       local left_until = redis.call('HGET', m, 'restoring_until')
       if not left_until or now_ms() < tonumber(left_until) then return false end
       local places = redis.call('ZRANGE', p .. 'w', 0, limit - 1, 'WITHSCORES')
+      if left_until ~= '0' then
+        -- Over for good, should the clock go back: whoever came now would stand before those who are in line.
+        redis.call('HSET', m, 'restoring_until', 0)
+        -- Nobody stands before the first of them.
+        if #places > 0 then redis.call('HSET', m, 'head', string.format('%.0f', tonumber(places[2]) - 1)) end
+      end
       for i = 1, #places, 2 do
         local position = tonumber(places[i + 1])
         local payload, user = string.match(places[i], '^([^\n]*)\n(.*)$')
-        -- Nobody stands before the first of them.
-        if i == 1 and redis.call('HGET', m, 'head') == '0' then
-          redis.call('HSET', m, 'head', string.format('%.0f', position - 1))
-        end
         redis.call('XADD', p .. 'q', string.format('%.0f-0', position), 'r', payload, 'u', user)
       end
       if #places > 0 then redis.call('ZREMRANGEBYRANK', p .. 'w', 0, #places / 2 - 1) end
@@ -229,6 +233,8 @@ package enum QueueLibrary {
       if owned + quantity > tonumber(v[6]) then return {'limit', owned, v[6]} end
       if left >= MAX_LEFT then return {'too_often'} end
       if v[11] then
+        -- A server of the version before, which does not know of it, sends no place at all, not even an empty one.
+        if not args[6] then return {'full'} end
         local answer = restore_place(m, args, tonumber(args[6] or ''), tail, v[11], tonumber(v[5]))
         if answer[1] ~= 'rejoined' then return answer end
         put_user(p, user, answer[2], owned, left)
@@ -372,9 +378,9 @@ package enum QueueLibrary {
         announce(m, due)
       end
       local has_more_places = restore_line(m, PLACES_AT_ONCE)
-      local v = redis.call('HMGET', m, 'state', 'rate', 'tail')
+      local v = redis.call('HMGET', m, 'state', 'rate', 'tail', 'rejoined')
       return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3],
-        redis.call('HGET', partition(m) .. 'settings', event(m)), has_more_places and 1 or 0}
+        redis.call('HGET', partition(m) .. 'settings', event(m)), has_more_places and 1 or 0, v[4] or 0}
     end
 
     -- KEYS m; ARGV epoch, name of this load. What a new owner must know; forgets feedback older than this moment.
@@ -383,7 +389,7 @@ package enum QueueLibrary {
       local p = prefix(m)
       if not is_owner(m, args[1]) then return {'stale'} end
       redis.call('DEL', p .. 'f')
-      local v = redis.call('HMGET', m, 'state', 'generation', 'head', 'tail', 'rate', 'sold_out')
+      local v = redis.call('HMGET', m, 'state', 'generation', 'head', 'tail', 'rate', 'sold_out', 'rejoined')
       if not v[1] then return {'missing'} end
       redis.call('HSET', m, 'load', args[2] or '')
       local held = {}
@@ -391,7 +397,7 @@ package enum QueueLibrary {
         local r = get_record(p, pos)
         if r and r.tickets ~= '' then held[#held + 1] = r.tickets end
       end
-      return {'ok', v[1], v[2], v[3], v[4], v[5], v[6], table.concat(held, ',')}
+      return {'ok', v[1], v[2], v[3], v[4], v[5], v[6], table.concat(held, ','), v[7] or 0}
     end
 
     -- After a load the versions go on beyond those that Redis may have lost, of which the search index has seen some: it
@@ -765,8 +771,8 @@ package enum QueueLibrary {
     end
 
     redis.register_function('onsale_enqueue', enqueue)
-    -- All others go on when Redis is out of memory: what they add is bounded by the tickets, and only they end what
-    -- takes memory.
+    -- All others go on when Redis is out of memory: what they add is bounded by the tickets, or was there in another
+    -- form (a line that is restored), and only they end what takes memory.
     local function keeps_going(name, callback)
       redis.register_function{function_name = name, callback = callback, flags = {'allow-oom'}}
     end

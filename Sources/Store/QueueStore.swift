@@ -310,6 +310,8 @@ package final class QueueStore {
     package let rate: Int?
     package let isSoldOut: Bool
     package let heldTickets: [Int]
+    /// How many places of an earlier life were taken up again in this one.
+    package let rejoined: Int
   }
 
   /// What a new owner starts from. Read it before the sold tickets are read from PostgreSQL: a ticket sold in
@@ -321,7 +323,8 @@ package final class QueueStore {
     guard text.count >= 8 else { throw StoreError(.unexpectedAnswer, "onsale_load") }
     return LoadedQueue(
       state: text[1], generation: Int(text[2]) ?? 0, head: Int(text[3]) ?? 0, tail: Int(text[4]) ?? 0,
-      rate: Int(text[5]), isSoldOut: text[6] == "1", heldTickets: Self.tickets(text[7]))
+      rate: Int(text[5]), isSoldOut: text[6] == "1", heldTickets: Self.tickets(text[7]),
+      rejoined: text.count > 8 ? Self.number(values[8]) : 0)
   }
 
   private static func fence(_ epoch: Int, _ load: Int?) -> RedisArgument {
@@ -458,6 +461,8 @@ package final class QueueStore {
     package let version: Int
     /// Whether more places of a line that was lost are to be brought back, by the next call.
     package let isRestoring: Bool
+    /// As in `LoadedQueue`.
+    package let rejoined: Int
   }
 
   /// Ends holds whose deadline has passed, at most `limit`, returns what happened to tickets meanwhile, and brings back
@@ -479,7 +484,8 @@ package final class QueueStore {
       expired: Self.tickets(values[1].text ?? ""), feedback: feedback, state: values[3].text ?? "",
       rate: values[4].text.flatMap { Int($0) }, tail: Self.number(values[5]),
       version: values.count > 6 ? Self.number(values[6]) : 0,
-      isRestoring: values.count > 7 && values[7].integer == 1)
+      isRestoring: values.count > 7 && values[7].integer == 1,
+      rejoined: values.count > 8 ? Self.number(values[8]) : 0)
   }
 
   /// Which of these tickets are locked now.

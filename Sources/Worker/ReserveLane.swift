@@ -201,7 +201,8 @@ final class ReserveLane {
   /// Whether Redis has lost what it had said before, about this queue at least.
   private func isOlderCopy(_ loaded: QueueStore.LoadedQueue) async throws -> Bool {
     if loaded.state == "lost" { return true }
-    let isKnown = memory.note(event: event, generation: loaded.generation, tail: loaded.tail)
+    let isKnown = memory.note(
+      event: event, generation: loaded.generation, tail: loaded.tail + loaded.rejoined)
     let paid = try await Faults.crossing(.reserveSeats) {
       try await seats.lastPaidPosition(event: event, generation: loaded.generation)
     }
@@ -363,7 +364,8 @@ final class ReserveLane {
       settingsVersion = tick.version
       state = tick.state
       tail = tick.tail
-      if state == "lost" || !memory.note(event: event, generation: generation, tail: tail) { throw Reload() }
+      let isKnown = memory.note(event: event, generation: generation, tail: tail + tick.rejoined)
+      if state == "lost" || !isKnown { throw Reload() }
       pace.setRate(tick.rate)
       more = tick.expired.count >= Self.expiryLimit || tick.isRestoring
     }

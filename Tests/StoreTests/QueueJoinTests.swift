@@ -48,6 +48,13 @@ struct QueueJoinTests {
     }
     #expect(try await it.cancel("other", 8, generation: 2) == .unknown)
     #expect(try await it.cancel("user 8", 8, generation: 2) == .ok)
+    // Told that it is given up, neither its owner nor a twin of theirs has it again.
+    for name in ["user 8", "twin"] {
+      guard case .restoring = try await it.enqueue(name, lostPlace: 8) else {
+        Issue.record("\(name) has a place that was given up")
+        return
+      }
+    }
     #expect(try await it.document().tail == 900)
     // Nobody is in line yet, and an owner that finds nothing to do does not pass anyone over.
     #expect(try await it.tick().isRestoring == false)
@@ -81,6 +88,7 @@ struct QueueJoinTests {
     try await it.endRestoring()
     for rest in [true, true, false] {
       #expect(try await it.tick().isRestoring == rest)
+      #expect(try await it.document().head == 0)
       if rest, case .inLine = try await it.enqueue("new") { Issue.record("somebody new came in between") }
     }
     #expect(try await it.line == Array(1...2_500))

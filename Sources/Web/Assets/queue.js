@@ -17,6 +17,9 @@ import { WaitingScene } from "./waiting.js";
 
 /** Milliseconds between hurried polls when the queue document says that our turn has come. */
 const hurryPause = 2_000;
+/** Milliseconds after a place was last seen alive in which its loss is answered by asking again. */
+const returnGrace = 120_000;
+
 /** Milliseconds after paying for which an older answer is not shown. */
 const paymentGrace = 2_500;
 
@@ -48,10 +51,11 @@ class QueuePage {
 
   update(request) {
     this.request = request;
-    // Who watched it happen goes back to their place without a click; an old address asks for nothing.
+    // Who watched it happen goes back to their place without a click; an address of long ago asks for nothing.
     const isLost = request.state === "rejected" && request.reason === "queue_lost";
-    this.comesBack = isLost && (this.comesBack || place(this.id)?.ended === false);
-    remember(this.id, { event_id: request.event_id, state: request.state, ended: hasEnded(request) });
+    this.comesBack = isLost && (this.comesBack || Date.now() - (place(this.id)?.seen ?? 0) < returnGrace);
+    remember(this.id, { event_id: request.event_id, state: request.state, ended: hasEnded(request),
+      ...(isLost ? {} : { seen: Date.now() }) });
     if (!this.isFollowing) {
       this.isFollowing = true;
       this.follow(request.event_id);
@@ -257,10 +261,10 @@ class QueuePage {
       const { title, text, mayRepeat, elsewhere } = ending(request);
       const message = formMessage();
       const ask = place(this.id)?.ask;
-      // Exactly the same seats may be gone; those are chosen anew on the map.
-      const again = mayRepeat && ask && !ask.ticket_ids && session()
+      // Exactly the same seats may be gone; those are chosen anew on the map, unless the old order counts.
+      const again = mayRepeat && ask && (request.reason === "queue_lost" || !ask.ticket_ids) && session()
         && h("button", { class: "button primary", type: "button", onclick: (event) =>
-          this.askAgain(event.currentTarget, ask, message) }, `Ask again for ${counted(ask.quantity, "ticket")}`);
+          this.askAgain(event.currentTarget, ask, message) }, `Ask again for ${counted(ask.quantity ?? ask.ticket_ids.length, "ticket")}`);
       if (again && this.comesBack) this.askAgain(again, ask, message);
       return [
         h("div", { class: "seal" }, icon(request.state === "expired" ? "clock" : "info")),
