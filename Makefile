@@ -83,9 +83,9 @@ format: ## Format all Swift files
 	@swift format format --in-place --parallel --recursive Package.swift Sources Tests
 
 .PHONY: bench
-bench: build ## Measure this machine, each figure beside its floor (10 minutes)
+bench: build ## Measure this machine, each figure beside its floor (half an hour; RUNGS="poll search": these alone)
 	@deploy/deps run build test bench
-	@deploy/bench
+	@deploy/bench $(RUNGS)
 
 .PHONY: stadium
 stadium: build ## A million buyers for 70,000 seats, then the audit

@@ -3,9 +3,10 @@ import HTTPClient
 import JSON
 import Onsale
 import Postgres
-import Search
 import TestServers
 import Testing
+
+@testable import Search
 
 /// What every backend must do, the same way.
 @Suite("Search backends", .timeLimit(.minutes(5)))
@@ -427,6 +428,26 @@ struct ConformanceTests {
     #expect(try await index.find("mahler") == [1, 2])
     try await index.rebuild { nil }
     #expect(try await index.find("mahler") == [])
+  }
+
+  @Test(
+    "Everything is listed from an index of dates, and counting ends where it is known to be much"
+  )
+  func plan() async throws {
+    let postgres = try await Backend.database("search_\(UInt32.random(in: .min ... .max))")
+    try await postgres.script(PostgresSearchIndex.schema)
+    try await PostgresSearchIndex(postgres).apply(
+      (1...12_000).map { document($0, "Mahler", date: $0, available: $0 % 2) })
+    _ = try await postgres.query("ANALYZE search_document_v3")
+    let query = SearchQuery(from: 100)
+    let statement = PostgresSearchStatement(query, [], phrases: [], SearchCursor("a0.1jk.1")).sql
+    let plan = try await postgres.query("EXPLAIN (ANALYZE, TIMING off, COSTS off) \(statement)")
+      .map { try $0.string("QUERY PLAN") }
+    let text = plan.joined(separator: "\n")
+    #expect(text.contains("using search_document_v3_left_by_date"), "\(text)")
+    // No step reads more rows than are counted.
+    let rows = plan.compactMap { $0.firstMatch(of: /actual rows=(\d+)/).flatMap { Int($0.1) } }
+    #expect(rows.max() == Limits.searchRanked + 1, "\(text)")
   }
 
   @Test("A version's tables stand beside those of the one before, until they are cleaned up")

@@ -189,10 +189,11 @@ def wrk(url, script=None, environment=None, connections=CONNECTIONS):
     )  # fmt: skip
 
 
-def pgbench(url, clients, seconds, *scripts):
-    """Transactions a second of these scripts, each as often as the others."""
+def pgbench(url, clients, seconds, *scripts, variables=()):
+    """Transactions a second of these scripts, each as often as the others. `variables` are pairs of name and text."""
     program = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))[-1]
     files = [word for script in scripts for word in ("-f", script)]
+    files += [word for name, text in variables for word in ("-D", f"{name}={text}")]
     done = subprocess.run(
         [program, "-n", "-M", "prepared", "-c", str(clients), "-T", str(seconds), *files, url],
         capture_output=True, text=True,
