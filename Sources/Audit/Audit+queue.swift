@@ -43,6 +43,14 @@ extension Audit {
   }
 
   private func readLine(_ event: Int, _ queue: inout QueueEvidence) async throws {
+    // Of a line that is restored; read first, because from there they go into the line.
+    var rank = 0
+    while true {
+      let page = try await queues.restored(event: event, ranks: rank..<rank + options.pageSize)
+      for (position, user) in page { queue.add(waiting: position, user: user) }
+      if page.count < options.pageSize { break }
+      rank += page.count
+    }
     var last = 0
     while true {
       let page = try await queues.waiting(event: event, after: last, limit: options.pageSize)

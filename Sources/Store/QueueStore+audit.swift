@@ -83,6 +83,21 @@ extension QueueStore {
     }
   }
 
+  /// Those who came back to a line that is being restored, by rank in the order of their positions.
+  package func restored(event: Int, ranks: Range<Int>) async throws -> [(position: Int, user: String)] {
+    let answer = try await redis.command([
+      "ZRANGE", .text(EventKeys(event).restored), .integer(ranks.lowerBound), .integer(ranks.upperBound - 1),
+      "WITHSCORES",
+    ])
+    let values = answer.array ?? []
+    return stride(from: 0, to: values.count - 1, by: 2).compactMap { index in
+      guard let position = values[index + 1].text.flatMap({ Int($0) }) else { return nil }
+      let parts = (values[index].text ?? "").split(
+        separator: "\n", maxSplits: 1, omittingEmptySubsequences: false)
+      return (position, String(parts.last ?? ""))
+    }
+  }
+
   /// The records of the positions in these buckets: bucket n has positions n·100 to n·100 + 99.
   package func records(
     event: Int, buckets: Range<Int>
