@@ -52,7 +52,7 @@ package final class Intake {
     let adjacent: Bool
     let method: String?
     let idempotencyKey: String?
-    /// A place that was lost with Redis, or was never the caller's to lose: `lostPlace` looks.
+    /// An earlier place of the caller's; whether it was lost with Redis, `lostPlace` looks.
     let rejoin: RequestID?
   }
 

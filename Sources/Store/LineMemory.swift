@@ -18,7 +18,9 @@ package final class LineMemory {
 
   package nonisolated init() {}
 
-  /// Notes the end of a line as it was read, plus how many took up a place of an earlier life: both only grow. - Returns: false if it had been longer before, in the same life of the queue.
+  /// Notes how far a line was as it was read.
+  /// - Parameter tail: its end, plus how many took up a place of an earlier life: both only grow.
+  /// - Returns: false if it had been further before, in the same life of the queue.
   package func note(event: Int, generation: Int, tail: Int) -> Bool {
     if let known = lines[event], known.generation == generation, known.position > tail { return false }
     keep(Line(generation: generation, position: tail, connection: 0), event)
