@@ -199,7 +199,8 @@ def chosen_cases(options):
     if not (options.rows or points):
         cases += SABOTAGES.values()
     if options.only:
-        cases = [case for case in cases if options.only in case.name]
+        words = options.only.split(",")
+        cases = [case for case in cases if any(word in case.name for word in words)]
     return selection(cases, options.seed) if options.selection else cases
 
 
@@ -224,7 +225,7 @@ def main():
     parser = argparse.ArgumentParser(description="Runs the fault tests.")
     parser.add_argument("--rows", help="only these rows, such as 2,5,7")
     parser.add_argument("--points", help="only these fault points")
-    parser.add_argument("--only", help="only cases with this in their name")
+    parser.add_argument("--only", help="only cases with one of these words, parted by commas, in their name")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000)
     parser.add_argument("--repeat", type=int, default=1, help="how often, each time with another seed")
     parser.add_argument("--selection", type=int, default=0, help="begin no more cases after so many seconds")
