@@ -28,6 +28,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case reserveForsake = "reserve.forsake"
   case reserveArchive = "reserve.archive"
 
+  case confirmNext = "confirm.next"
   case confirmTake = "confirm.take"
   case confirmTakeOver = "confirm.take_over"
   case confirmDeliveries = "confirm.deliveries"

@@ -34,7 +34,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 10
+  package static let version = 11
 
   package static let lock = "{workers}:library"
 
@@ -770,6 +770,19 @@ package enum QueueLibrary {
       return 1
     end
 
+    -- KEYS confirmations. The id of the entry that is next to be taken, or nothing.
+    local function next_confirmation(keys)
+      local last = '0-0'
+      local groups = redis.call('EXISTS', keys[1]) == 1 and redis.call('XINFO', 'GROUPS', keys[1]) or {}
+      for _, group in ipairs(groups) do
+        local of = {}
+        for i = 1, #group, 2 do of[group[i]] = group[i + 1] end
+        if of.name == 'workers' then last = of['last-delivered-id'] end
+      end
+      local entry = redis.call('XRANGE', keys[1], '(' .. last, '+', 'COUNT', 1)[1]
+      return entry and entry[1] or false
+    end
+
     redis.register_function('onsale_enqueue', enqueue)
     -- All others go on when Redis is out of memory: what they add is bounded by the tickets, or was there in another
     -- form (a line that is restored), and only they end what takes memory.
@@ -797,6 +810,8 @@ package enum QueueLibrary {
     keeps_going('onsale_own', own)
     keeps_going('onsale_remember', remember)
     keeps_going('onsale_end_refresh', end_refresh)
+    redis.register_function{function_name='onsale_next_confirmation', flags={'no-writes'},
+      callback=next_confirmation}
     redis.register_function{function_name='onsale_version', flags={'no-writes'},
       callback=function() return VERSION end}
     """#.replacing("VERSION", with: "\(version)").replacing("LEAVES", with: "\(Limits.placesLeft)")

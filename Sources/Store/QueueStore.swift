@@ -539,6 +539,11 @@ package final class QueueStore {
     }
   }
 
+  /// The id of the entry that is next to be taken, if there is one.
+  package func nextConfirmation(_ partition: Partition) async throws -> String? {
+    try await redis.call("onsale_next_confirmation", keys: [partition.confirmations], []).text
+  }
+
   /// New confirmations of a partition for this worker, at most `limit`.
   package func takeConfirmations(_ partition: Partition, worker: String, limit: Int) async throws
     -> [Confirmation]

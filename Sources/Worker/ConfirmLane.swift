@@ -7,6 +7,9 @@ import Store
 
 /// The confirm lane: carries out payments, many at once, shared by all workers through a consumer group.
 ///
+/// A partition's confirmations are its owner's first: divided among all who are awake, each would commit smaller
+/// groups for the same payments. The others take what the owner is too slow for.
+///
 /// 1. Intent and claims are committed in PostgreSQL. 2. The provider authorises. 3. The outcome is committed; that
 /// commit is the truth. 4. Redis learns of it and the entry is acknowledged. 5. The money is captured.
 /// A crash between any two steps is finished by whoever takes the entry over: each step finds out what was done.
@@ -28,6 +31,8 @@ final class ConfirmLane {
   }
 
   private static let pollMilliseconds: UInt64 = 500
+  /// Others help with an entry that waited for its owner for at least this long, and at most twice as long.
+  private static let helpMilliseconds: UInt64 = 100
   private static let shortestBackoffMilliseconds: UInt64 = 50
   private static let longestBackoffMilliseconds: UInt64 = 5_000
 
@@ -37,6 +42,7 @@ final class ConfirmLane {
   private let provider: any PaymentProvider
   private let limits: Limits
   private let visibilityMilliseconds: Int
+  private let owns: @LoopActor (Partition) -> Bool
   private let logger: Logger
 
   private let intents: GroupCommit<QueueStore.Confirmation, PurchaseStore.Standing?>
@@ -48,7 +54,10 @@ final class ConfirmLane {
   private var underWay: [PurchaseStore.Key: QueueStore.Confirmation] = [:]
   private let bell = Bell()
   /// Partitions that may have entries, each once, in the order of their turns.
-  private var ready = Partition.all
+  private var ready: [Partition] = []
+  /// Partitions of other workers that may have entries, with the one that was next at the last look; empty before.
+  private var watched: [Partition: String] = [:]
+  private let watchBell = Bell()
   private var isStopping = false
   private let drained = Bell()
 
@@ -61,7 +70,8 @@ final class ConfirmLane {
 
   init(
     worker: String, queue: QueueStore, purchases: PurchaseStore, provider: any PaymentProvider,
-    limits: Limits = Limits(), patience: Worker.Patience = Worker.Patience(), logger: Logger
+    limits: Limits = Limits(), patience: Worker.Patience = Worker.Patience(), logger: Logger,
+    owns: @escaping @LoopActor (Partition) -> Bool
   ) {
     self.worker = worker
     self.queue = queue
@@ -69,6 +79,7 @@ final class ConfirmLane {
     self.provider = provider
     self.limits = limits
     visibilityMilliseconds = patience.confirmationMilliseconds
+    self.owns = owns
     self.logger = logger
     let sizes = groupSizes
     intents = GroupCommit(
@@ -124,26 +135,64 @@ final class ConfirmLane {
     while !Task.isCancelled && !isStopping {
       bell.reset()
       if EventLoop.shared.now >= polledAt + Self.pollMilliseconds {
-        for partition in Partition.all { enqueue(partition) }
+        for partition in Partition.all { announce(partition) }
         polledAt = EventLoop.shared.now
       }
       do {
         try await takeFromReady()
       } catch {
         logger.warning("taking confirmations failed", ["error": "\(error)"])
-        for partition in Partition.all { enqueue(partition) }
+        for partition in Partition.all { announce(partition) }
       }
       await bell.wait(milliseconds: Self.pollMilliseconds)
     }
   }
 
+  /// The partition may have entries.
   func wake(_ partition: Partition) {
-    enqueue(partition)
-    bell.ring()
+    announce(partition)
+    if !ready.isEmpty { bell.ring() }
+  }
+
+  private func announce(_ partition: Partition) {
+    if owns(partition) {
+      enqueue(partition)
+    } else if watched[partition] == nil {
+      watched[partition] = ""
+      watchBell.ring()
+    }
   }
 
   private func enqueue(_ partition: Partition) {
     if !ready.contains(partition) { ready.append(partition) }
+  }
+
+  /// Takes part in other workers' partitions until cancelled: where an entry that was next is so at the next look, too.
+  func help() async {
+    while !Task.isCancelled && !isStopping {
+      watchBell.reset()
+      do {
+        for (partition, seen) in watched {
+          // Before the look, so that what is announced meanwhile is looked at again.
+          watched[partition] = nil
+          let next = try await Faults.crossing(.confirmNext) { try await queue.nextConfirmation(partition) }
+          guard let next else { continue }
+          if next == seen {
+            enqueue(partition)
+            bell.ring()
+          } else {
+            watched[partition] = next
+          }
+        }
+        try await sleep(milliseconds: Self.helpMilliseconds)
+      } catch is CancellationError {
+        return
+      } catch {
+        logger.warning("looking at other workers' confirmations failed", ["error": "\(error)"])
+        try? await sleep(milliseconds: Self.helpMilliseconds)
+      }
+      if watched.isEmpty { await watchBell.wait(milliseconds: Self.pollMilliseconds) }
+    }
   }
 
   private func takeFromReady() async throws {

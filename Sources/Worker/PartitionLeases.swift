@@ -82,6 +82,8 @@ final class PartitionLeases {
     }
   }
 
+  func owns(_ partition: Partition) -> Bool { owners[partition] != nil }
+
   /// An event of the partition wants its lane, or leases have become free.
   func wake(_ partition: Partition, event: Int?) {
     if let event, let owner = owners[partition] {

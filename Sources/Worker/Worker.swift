@@ -60,10 +60,6 @@ package final class Worker: Service {
   ) {
     self.stores = stores
     let logger = logger.with(["worker": identity])
-    lane = ConfirmLane(
-      worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
-      patience: patience, logger: logger)
-    relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
     calendar = EventCalendar(events: stores.events, queue: stores.queue, logger: logger)
     // The worker's, not an owner's: a Redis that went back has other owners, too.
     let memory = LineMemory()
@@ -75,9 +71,15 @@ package final class Worker: Service {
         partition: partition, epoch: epoch, queue: stores.queue, seats: stores.seats, archive: stores.archive,
         memory: memory, logger: logger.with(["partition": partition.number]), onReplaced: onReplaced)
     }
+    let leases = leases
+    lane = ConfirmLane(
+      worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
+      patience: patience, logger: logger
+    ) { leases.owns($0) }
+    relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
     let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })
     let confirmWakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.confirmWakes, $0) })
-    let leases = leases, lane = lane
+    let lane = lane
     subscriber = RedisSubscriber(
       redis, channels: wakes.keys.sorted() + confirmWakes.keys.sorted(), logger: logger,
       onSubscribed: {
@@ -103,6 +105,7 @@ package final class Worker: Service {
       Task { @LoopActor in await leases.run() },
       Task { @LoopActor in await lane.run() },
       Task { @LoopActor in await lane.watch() },
+      Task { @LoopActor in await lane.help() },
       Task { @LoopActor in await relay.run() },
       Task { @LoopActor in await calendar.run() },
     ]
@@ -110,7 +113,7 @@ package final class Worker: Service {
 
   package func stop() async {
     let (leasing, taking, watching) = (running[0], running[1], running[2])
-    for task in [leasing, running[3], running[4]] { task.cancel() }
+    for task in [leasing] + running[3...] { task.cancel() }
     await leasing.value
     await leases.stop()
     await lane.stop()

@@ -410,6 +410,7 @@ COURSES = {
     "reserve.locks": StrayLock,
     "reserve.forsake": OlderCopy,
     "reserve.archive": Closing,
+    "confirm.next": Lease,
     "confirm.take": Confirm,
     "confirm.take_over": Confirm,
     "confirm.deliveries": LeftBehind,

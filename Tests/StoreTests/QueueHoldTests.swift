@@ -206,6 +206,7 @@ struct QueueHoldTests {
     #expect(
       try await it.queue.confirm(event: it.event, generation: 1, position: ann, user: "ann", method: "pm")
         == .ok)
+    #expect(try await it.queue.nextConfirmation(it.partition) != nil)
     let taken = try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 10)
     try await it.queue.finish(event: it.event, taken.map { .init($0, .purchased) })
     #expect(try await it.queue.record(event: it.event, position: ann)?.state == .purchased)
@@ -214,6 +215,26 @@ struct QueueHoldTests {
     #expect(try await it.queue.cancel(event: it.event, generation: 1, position: bob, user: "bob") == .ok)
     // Whoever connects now can work too.
     try await QueueStore.prepare(it.redis)
+  }
+
+  @Test("The next confirmation is the first that nobody has taken")
+  func nextConfirmation() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    func next() async throws -> String? { try await it.queue.nextConfirmation(it.partition) }
+    #expect(try await next() == nil)
+    for user in ["ann", "bob"] {
+      _ = try await it.confirm(user, try await it.hold(user, [user == "ann" ? 1 : 2]))
+    }
+    let ann = try await next()
+    #expect(try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 1).map(\.entryID) == [ann])
+    let bob = try await next()
+    let taken = try await it.take()
+    #expect(bob != nil && taken.map(\.entryID) == [bob])
+    // They are there until they are ended, and taken nevertheless.
+    #expect(try await next() == nil)
+    try await it.queue.finish(event: it.event, taken.map { .init($0, .purchased) })
+    #expect(try await next() == nil)
   }
 
   @Test("Tickets that PostgreSQL gave to somebody else end the request, and the owner hears of it")

@@ -370,6 +370,23 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("A payment that the owner of its partition does not take is carried out by another worker")
+  func help() async throws {
+    let sale = try await Sale(tickets: 10)
+    let owner = try await sale.startWorker()
+    let position = try await sale.join("ann")
+    try await sale.wait(for: .reserved, position)
+    await owner.stop()
+    #expect(
+      try await sale.queue.acquireLease(
+        Partition(of: sale.event), worker: "owner", milliseconds: 600_000))
+    #expect(try await sale.confirm(position, "ann") == .ok)
+    try await sale.startWorker()
+    try await sale.wait(for: .purchased, position)
+    try await sale.eventually("its lane is empty") { try await sale.confirmations() == 0 }
+    await sale.end()
+  }
+
   @Test("A payment in another partition's lane is brought to its own, and ends there")
   func strayConfirmation() async throws {
     let sale = try await Sale(tickets: 10)
