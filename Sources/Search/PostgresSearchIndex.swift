@@ -28,7 +28,7 @@ package final class PostgresSearchIndex: SpellingSearch {
   /// For connections that search: each statement is planned once, for whatever is looked for, which is the plan that
   /// bounds what a search costs (`PostgresSearchStatement`); one search takes one core.
   package nonisolated static let sessionSettings: [(name: String, value: String)] = [
-    ("plan_cache_mode", "force_generic_plan"), ("max_parallel_workers_per_gather", "0"), ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"), ("max_parallel_workers_per_gather", "0"),
   ]
 
   /// Texts prepared by another version of this program are prepared anew when they are written.

@@ -208,9 +208,7 @@ package final class PurchaseStore {
       WHERE p.event_id = i.event AND p.generation = i.generation AND p.position = i.position AND p.try = i.try
         AND p.state = (SELECT 'paying')
         -- Nothing is sold that is not claimed, whatever the caller believes.
-        AND (i.outcome <> 'sold' OR cardinality(p.tickets) = (SELECT count(*) FROM claim c
-          WHERE c.event_id = p.event_id AND c.ticket_id = ANY (p.tickets) AND c.generation = p.generation
-            AND c.position = p.position))
+        AND (i.outcome <> 'sold' OR \(Self.ownsItsTickets))
       """,
       """
       UPDATE ticket t
@@ -275,11 +273,20 @@ package final class PurchaseStore {
     return try decode(try await postgres.transaction(statements).last ?? [], count: group.count)
   }
 
+  /// Whether every ticket of the purchase `p` is claimed for it.
+  ///
+  /// One claim by its whole key at a time. Asked for all of them together, the planner reads each claim of the event
+  /// until the table is analysed, and so in every first sale.
+  private static let ownsItsTickets: SQL = """
+    cardinality(p.tickets) = (SELECT count(*) FROM unnest(p.tickets) AS k (id)
+      WHERE (SELECT c.generation = p.generation AND c.position = p.position FROM claim c
+        WHERE c.event_id = p.event_id AND c.ticket_id = k.id))
+    """
+
   private func standings(_ events: [Int], _ generations: [Int], _ positions: [Int]) -> SQL {
     """
     SELECT i.n, p.state, p.user_id, p.try, p.amount, p.currency, p.method, p.payment_id, p.reason,
-      (SELECT count(*) FROM claim c WHERE c.event_id = p.event_id AND c.ticket_id = ANY (p.tickets)
-        AND c.generation = p.generation AND c.position = p.position) = cardinality(p.tickets) AS owns
+      \(Self.ownsItsTickets) AS owns
     FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
       WITH ORDINALITY AS i (event, generation, position, n)
     JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
