@@ -120,6 +120,7 @@ package struct AdminCommand {
   func withServers<R>(_ body: @LoopActor (Servers) async throws -> R) async throws -> R {
     let logger = Logger(label: "admin")
     let postgresURL = try setting("ONSALE_DATABASE_URL"), redisURL = try setting("ONSALE_REDIS_URL")
+    let rejoinSeconds = try rejoinSeconds()
     let postgres = PostgresClient(
       try PostgresConfiguration(url: postgresURL, connections: 2, statementTimeoutMilliseconds: 60_000),
       logger: logger)
@@ -133,9 +134,20 @@ package struct AdminCommand {
     }
     try await postgres.waitUntilReady(milliseconds: 5_000)
     try await redis.waitUntilReady(milliseconds: 5_000)
-    let rejoinSeconds = environment["ONSALE_REJOIN_SECONDS"].flatMap { Int($0) }
-    let events = EventStore(postgres, rejoinSeconds: rejoinSeconds ?? EventStore.defaultRejoinSeconds)
+    let events = EventStore(postgres, rejoinSeconds: rejoinSeconds)
     return try await body(Servers(events: events, queue: QueueStore(redis)))
+  }
+
+  /// As the servers read it.
+  private func rejoinSeconds() throws(Failure) -> Int {
+    guard let text = environment["ONSALE_REJOIN_SECONDS"], !text.isEmpty else {
+      return EventStore.defaultRejoinSeconds
+    }
+    let range = EventStore.allowedRejoinSeconds
+    guard let seconds = Int(text), range.contains(seconds) else {
+      throw .usage("ONSALE_REJOIN_SECONDS must be a number from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return seconds
   }
 
   func setting(_ name: String) throws(Failure) -> String {

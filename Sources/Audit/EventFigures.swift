@@ -29,8 +29,8 @@ package struct EventFigures: Sendable, Equatable {
   package var ended: Int { terminal.values.reduce(0, +) }
 
   mutating func count(_ queue: QueueEvidence) {
-    accepted = queue.tail - queue.emptyPlaces
-    let (records, waiting, soldOut, closed) = queue.tally
+    let (records, waiting, soldOut, closed, empty) = queue.tally
+    accepted = queue.tail - empty
     self.waiting = waiting
     for (state, count) in records {
       switch state {

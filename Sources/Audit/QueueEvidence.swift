@@ -81,9 +81,10 @@ package struct QueueEvidence: Sendable {
     position <= max(facts.document.soldOutUpTo, facts.document.closedUpTo)
   }
 
-  /// How many records there are of each state, how many wait in line, and how many ended together with the line.
-  package var tally: (records: [RequestRecord.State: Int], waiting: Int, soldOut: Int, closed: Int) {
-    var records: [RequestRecord.State: Int] = [:], waiting = 0, soldOut = 0, closed = 0
+  /// How many records there are of each state, how many wait in line, how many ended together with the line, and how
+  /// many places nobody has: of those who were there before the line was lost, they did not come back.
+  package var tally: (records: [RequestRecord.State: Int], waiting: Int, soldOut: Int, closed: Int, empty: Int) {
+    var records: [RequestRecord.State: Int] = [:], waiting = 0, soldOut = 0, closed = 0, empty = 0
     for position in standings.indices.dropFirst() {
       if let state = state(position), !(state == .standby && endedInMass(position)) {
         records[state, default: 0] += 1
@@ -91,16 +92,11 @@ package struct QueueEvidence: Sendable {
         waiting += 1
       } else if endedInMass(position) {
         if position <= facts.document.soldOutUpTo { soldOut += 1 } else { closed += 1 }
+      } else if position <= facts.rejoinedUpTo {
+        empty += 1
       }
     }
-    return (records, waiting, soldOut, closed)
-  }
-
-  /// How many places nobody has: those who were there before the line was lost did not come back.
-  package var emptyPlaces: Int {
-    (1..<max(2, min(tail, facts.rejoinedUpTo) + 1)).count {
-      $0 <= facts.rejoinedUpTo && state($0) == nil && !isInStream($0) && !endedInMass($0)
-    }
+    return (records, waiting, soldOut, closed, empty)
   }
 
   package mutating func add(waiting position: Int, user: String) {

@@ -17,6 +17,7 @@ package final class EventStore {
 
   /// Longer than the longest pause between two polls, 36 seconds with its jitter: everyone hears of it in time.
   package nonisolated static let defaultRejoinSeconds = 40
+  package nonisolated static let allowedRejoinSeconds = 0...600
 
   /// - Parameter rejoinSeconds: for how long a line that Redis lost takes in only those who were in it. 0 lets everybody
   ///   in at once.

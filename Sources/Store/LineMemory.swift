@@ -19,11 +19,11 @@ package final class LineMemory {
   package nonisolated init() {}
 
   /// Notes how far a line was as it was read.
-  /// - Parameter tail: its end, plus how many took up a place of an earlier life: both only grow.
+  /// - Parameter reach: its end, plus how many took up a place of an earlier life: both only grow.
   /// - Returns: false if it had been further before, in the same life of the queue.
-  package func note(event: Int, generation: Int, tail: Int) -> Bool {
-    if let known = lines[event], known.generation == generation, known.position > tail { return false }
-    keep(Line(generation: generation, position: tail, connection: 0), event)
+  package func note(event: Int, generation: Int, reach: Int) -> Bool {
+    if let known = lines[event], known.generation == generation, known.position > reach { return false }
+    keep(Line(generation: generation, position: reach, connection: 0), event)
     return true
   }
 

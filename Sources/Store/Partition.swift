@@ -47,7 +47,7 @@ struct EventKeys {
   var gone: String { prefix + "gone" }
   var holds: String { prefix + "x" }
   var restored: String { prefix + "w" }
-  func refresh(_ place: String) -> String { prefix + "w:" + place }
+  func refresh(_ place: String) -> String { prefix + "s:" + place }
 
   func record(_ position: Int) -> (key: String, field: String) {
     (prefix + "r:\(position / 100)", "\(position % 100)")

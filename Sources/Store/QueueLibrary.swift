@@ -17,7 +17,7 @@ import Onsale
 ///     E gone     zset    positions beyond the head whose buyers have left
 ///     E w        zset    places of an earlier life, "<payload>\n<user>" by position: they come first in this one (`restoring_until`)
 ///     E i:<g>:<key>  string  what an Idempotency-Key first came with in generation g; kept for a day
-///     E w:<place>  string  who writes the event to the search index at that place, or what was written; with a TTL
+///     E s:<place>  string  who writes the event to the search index at that place, or what was written; with a TTL
 ///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), standbys left (c)
 ///     P events   set     events alive in the partition
 ///     P settings hash    event → version of the settings that its queue has
@@ -232,28 +232,27 @@ package enum QueueLibrary {
       if v[7] == '1' then return {'sold_out'} end
       if owned + quantity > tonumber(v[6]) then return {'limit', owned, v[6]} end
       if left >= MAX_LEFT then return {'too_often'} end
+      local word, position = 'queued', tail + 1
       if v[11] then
         -- A server of the version before, which does not know of it, sends no place at all, not even an empty one.
         if not args[6] then return {'full'} end
-        local answer = restore_place(m, args, tonumber(args[6] or ''), tail, v[11], tonumber(v[5]))
+        local answer = restore_place(m, args, tonumber(args[6]), tail, v[11], tonumber(v[5]))
         if answer[1] ~= 'rejoined' then return answer end
-        put_user(p, user, answer[2], owned, left)
-        if named then redis.call('SET', named, answer[2] .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
-        return {'rejoined', answer[2], head, generation}
-      end
-      -- Not tail - head: those who have left keep their positions, but wait no longer.
-      if redis.call('XLEN', p .. 'q') >= tonumber(v[5]) then return {'full'} end
-      tail = tail + 1
-      put_user(p, user, tail, owned, left)
-      redis.call('XADD', p .. 'q', tail .. '-0', 'r', args[3], 'u', args[4])
-      if named then redis.call('SET', named, tail .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
-      if v[10] == '1' then
-        redis.call('HSET', m, 'tail', tail, 'idle', '0')
-        wake_owner(m)
+        word, position = 'rejoined', answer[2]
       else
-        redis.call('HSET', m, 'tail', tail)
+        -- Not tail - head: those who have left keep their positions, but wait no longer.
+        if redis.call('XLEN', p .. 'q') >= tonumber(v[5]) then return {'full'} end
+        redis.call('XADD', p .. 'q', position .. '-0', 'r', args[3], 'u', args[4])
+        if v[10] == '1' then
+          redis.call('HSET', m, 'tail', position, 'idle', '0')
+          wake_owner(m)
+        else
+          redis.call('HSET', m, 'tail', position)
+        end
       end
-      return {'queued', tail, head, generation}
+      put_user(p, user, position, owned, left)
+      if named then redis.call('SET', named, position .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
+      return {word, position, head, generation}
     end
 
     -- KEYS m; ARGV fence, new head, sold out (1/0), free, held, sold, granted per second, idle (1/0), then 7 for

@@ -320,11 +320,11 @@ package final class QueueStore {
   package func load(event: Int, epoch: Int, load: Int = 0) async throws -> LoadedQueue {
     let values = try await call("onsale_load", event, [.integer(epoch), .integer(load)])
     let text = values.map { $0.text ?? "" }
-    guard text.count >= 8 else { throw StoreError(.unexpectedAnswer, "onsale_load") }
+    guard text.count >= 9 else { throw StoreError(.unexpectedAnswer, "onsale_load") }
     return LoadedQueue(
       state: text[1], generation: Int(text[2]) ?? 0, head: Int(text[3]) ?? 0, tail: Int(text[4]) ?? 0,
       rate: Int(text[5]), isSoldOut: text[6] == "1", heldTickets: Self.tickets(text[7]),
-      rejoined: text.count > 8 ? Self.number(values[8]) : 0)
+      rejoined: Self.number(values[8]))
   }
 
   private static func fence(_ epoch: Int, _ load: Int?) -> RedisArgument {
@@ -469,7 +469,7 @@ package final class QueueStore {
   /// a line that was lost, once those who were in it had time to come.
   package func tick(event: Int, epoch: Int, load: Int? = nil, limit: Int) async throws -> Tick {
     let values = try await call("onsale_tick", event, [Self.fence(epoch, load), .integer(limit)])
-    guard values.count >= 6 else { throw StoreError(.unexpectedAnswer, "onsale_tick") }
+    guard values.count >= 9 else { throw StoreError(.unexpectedAnswer, "onsale_tick") }
     let feedback = (values[2].array ?? []).compactMap { value -> Feedback? in
       guard let text = value.text, let kind = text.first else { return nil }
       let ids = Self.tickets(String(text.dropFirst()))
@@ -483,9 +483,7 @@ package final class QueueStore {
     return Tick(
       expired: Self.tickets(values[1].text ?? ""), feedback: feedback, state: values[3].text ?? "",
       rate: values[4].text.flatMap { Int($0) }, tail: Self.number(values[5]),
-      version: values.count > 6 ? Self.number(values[6]) : 0,
-      isRestoring: values.count > 7 && values[7].integer == 1,
-      rejoined: values.count > 8 ? Self.number(values[8]) : 0)
+      version: Self.number(values[6]), isRestoring: values[7].integer == 1, rejoined: Self.number(values[8]))
   }
 
   /// Which of these tickets are locked now.

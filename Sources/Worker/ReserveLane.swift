@@ -202,7 +202,7 @@ final class ReserveLane {
   private func isOlderCopy(_ loaded: QueueStore.LoadedQueue) async throws -> Bool {
     if loaded.state == "lost" { return true }
     let isKnown = memory.note(
-      event: event, generation: loaded.generation, tail: loaded.tail + loaded.rejoined)
+      event: event, generation: loaded.generation, reach: loaded.tail + loaded.rejoined)
     let paid = try await Faults.crossing(.reserveSeats) {
       try await seats.lastPaidPosition(event: event, generation: loaded.generation)
     }
@@ -364,7 +364,7 @@ final class ReserveLane {
       settingsVersion = tick.version
       state = tick.state
       tail = tick.tail
-      let isKnown = memory.note(event: event, generation: generation, tail: tail + tick.rejoined)
+      let isKnown = memory.note(event: event, generation: generation, reach: tail + tick.rejoined)
       if state == "lost" || !isKnown { throw Reload() }
       pace.setRate(tick.rate)
       more = tick.expired.count >= Self.expiryLimit || tick.isRestoring

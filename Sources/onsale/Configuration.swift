@@ -139,7 +139,7 @@ struct Configuration {
     connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000) ?? connectionsPerAddress
     paymentConnections = integer("PAYMENT_CONNECTIONS", in: 1...10_000) ?? paymentConnections
     takeoverPercent = integer("TAKEOVER_PERCENT", in: 10...1_000) ?? takeoverPercent
-    rejoinSeconds = integer("REJOIN_SECONDS", in: 0...600) ?? rejoinSeconds
+    rejoinSeconds = integer("REJOIN_SECONDS", in: EventStore.allowedRejoinSeconds) ?? rejoinSeconds
     metricsPort = integer("METRICS_PORT", in: 0...65535).map { UInt16($0) }
     stubHost = value("PAYMENT_HOST") ?? stubHost
     if let number = integer("PAYMENT_PORT", in: 0...65535) { stubPort = UInt16(number) }

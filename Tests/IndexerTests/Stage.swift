@@ -135,7 +135,7 @@ final class Stage {
   /// What time does: anybody may write the event again.
   func endRefreshInterval(_ event: Int) async throws {
     _ = try await redis.command([
-      "DEL", .text("{p\(Partition(of: event).number)}:\(event):w:\(index.inner.place)"),
+      "DEL", .text("{p\(Partition(of: event).number)}:\(event):s:\(index.inner.place)"),
     ])
   }
 
