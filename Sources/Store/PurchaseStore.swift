@@ -275,12 +275,12 @@ package final class PurchaseStore {
 
   /// Whether every ticket of the purchase `p` is claimed for it.
   ///
-  /// One claim by its whole key at a time. Asked for all of them together, the planner reads each claim of the event
-  /// until the table is analysed, and so in every first sale.
+  /// One claim by its whole key at a time, which `LIMIT` keeps so. Asked for all of them together, the planner reads each
+  /// claim of the event until the table is analysed, and so in every first sale.
   private static let ownsItsTickets: SQL = """
-    cardinality(p.tickets) = (SELECT count(*) FROM unnest(p.tickets) AS k (id)
-      WHERE (SELECT c.generation = p.generation AND c.position = p.position FROM claim c
-        WHERE c.event_id = p.event_id AND c.ticket_id = k.id))
+    cardinality(p.tickets) = (SELECT count(DISTINCT k.id) FROM unnest(p.tickets) AS k (id)
+      WHERE (SELECT true FROM claim c WHERE c.event_id = p.event_id AND c.ticket_id = k.id
+        AND c.generation = p.generation AND c.position = p.position LIMIT 1))
     """
 
   private func standings(_ events: [Int], _ generations: [Int], _ positions: [Int]) -> SQL {

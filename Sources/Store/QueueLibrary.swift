@@ -769,7 +769,8 @@ package enum QueueLibrary {
       return 1
     end
 
-    -- KEYS confirmations. The id of the entry that is next to be taken, or nothing.
+    -- KEYS confirmations. The entry that is next to be taken, if there is one: its id, and for how many ms it has waited,
+    -- which may be less than nothing after a clock went back.
     local function next_confirmation(keys)
       local last = '0-0'
       local groups = redis.call('EXISTS', keys[1]) == 1 and redis.call('XINFO', 'GROUPS', keys[1]) or {}
@@ -779,7 +780,7 @@ package enum QueueLibrary {
         if of.name == 'workers' then last = of['last-delivered-id'] end
       end
       local entry = redis.call('XRANGE', keys[1], '(' .. last, '+', 'COUNT', 1)[1]
-      return entry and entry[1] or false
+      return entry and {entry[1], now_ms() - tonumber(string.match(entry[1], '^%d+'))} or false
     end
 
     redis.register_function('onsale_enqueue', enqueue)

@@ -537,9 +537,11 @@ package final class QueueStore {
     }
   }
 
-  /// The id of the entry that is next to be taken, if there is one.
-  package func nextConfirmation(_ partition: Partition) async throws -> String? {
-    try await redis.call("onsale_next_confirmation", keys: [partition.confirmations], []).text
+  /// The entry that is next to be taken, if there is one, and for how long it has waited.
+  package func nextConfirmation(_ partition: Partition) async throws -> (id: String, milliseconds: Int)? {
+    let answer = try await redis.call("onsale_next_confirmation", keys: [partition.confirmations], []).array
+    guard let answer, answer.count == 2, let id = answer[0].text else { return nil }
+    return (id, Self.number(answer[1]))
   }
 
   /// New confirmations of a partition for this worker, at most `limit`.

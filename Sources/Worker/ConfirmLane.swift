@@ -8,7 +8,7 @@ import Store
 /// The confirm lane: carries out payments, many at once, shared by all workers through a consumer group.
 ///
 /// A partition's confirmations are its owner's first: divided among all who are awake, each would commit smaller
-/// groups for the same payments. The others take what the owner is too slow for.
+/// groups for the same payments. The others take what has waited for a moment all the same.
 ///
 /// 1. Intent and claims are committed in PostgreSQL. 2. The provider authorises. 3. The outcome is committed; that
 /// commit is the truth. 4. Redis learns of it and the entry is acknowledged. 5. The money is captured.
@@ -16,8 +16,9 @@ import Store
 @LoopActor
 final class ConfirmLane {
   struct Limits {
-    /// Confirmations under way at once in this process.
-    var inFlight = 4_096
+    /// Confirmations under way at once in this process: twice what is at the provider at once, if not set otherwise.
+    /// What is taken beyond that waits here, where no other worker sees it.
+    var inFlight = 1_024
     /// Entries taken from one partition by one call.
     var take = 256
     /// Rows in one transaction. Statements are set-based, so larger is cheaper up to about this.
@@ -31,8 +32,8 @@ final class ConfirmLane {
   }
 
   private static let pollMilliseconds: UInt64 = 500
-  /// Others help with an entry that waited for its owner for at least this long, and at most twice as long.
-  private static let helpMilliseconds: UInt64 = 100
+  /// Others help with an entry that was written so long ago.
+  private static let helpMilliseconds = 200
   private static let shortestBackoffMilliseconds: UInt64 = 50
   private static let longestBackoffMilliseconds: UInt64 = 5_000
 
@@ -55,8 +56,15 @@ final class ConfirmLane {
   private let bell = Bell()
   /// Partitions that may have entries, each once, in the order of their turns.
   private var ready: [Partition] = []
-  /// Partitions of other workers that may have entries, with the one that was next at the last look; empty before.
-  private var watched: [Partition: String] = [:]
+  /// An entry that is next to be taken, and when it was seen first: Redis's clock, which says when it was written, may go
+  /// back.
+  private struct Head {
+    var id = ""
+    var since: UInt64 = 0
+  }
+
+  /// Partitions of other workers that may have entries.
+  private var watched: [Partition: Head] = [:]
   private let watchBell = Bell()
   private var isStopping = false
   private let drained = Bell()
@@ -65,6 +73,8 @@ final class ConfirmLane {
   private let underWayGauge = MetricsRegistry.shared.gauge(
     "onsale_confirmations_under_way", "Confirmations under way in this process")
   private let buried = MetricsRegistry.shared.counter("onsale_dead_letters_total", "Confirmations given up")
+  private let helped = MetricsRegistry.shared.counter(
+    "onsale_confirmations_helped_total", "Confirmations taken from other workers' partitions")
   private let groupSizes = MetricsRegistry.shared.histogram(
     "onsale_confirm_group_size", "Confirmations in one transaction", buckets: Histogram.sizes)
 
@@ -158,7 +168,7 @@ final class ConfirmLane {
     if owns(partition) {
       enqueue(partition)
     } else if watched[partition] == nil {
-      watched[partition] = ""
+      watched[partition] = Head()
       watchBell.ring()
     }
   }
@@ -167,31 +177,40 @@ final class ConfirmLane {
     if !ready.contains(partition) { ready.append(partition) }
   }
 
-  /// Takes part in other workers' partitions until cancelled: where an entry that was next is so at the next look, too.
+  /// Takes part in other workers' partitions until cancelled, a batch at each look that finds an old entry.
   func help() async {
     while !Task.isCancelled && !isStopping {
       watchBell.reset()
+      var pause = UInt64(Self.helpMilliseconds / 4)
       do {
-        for (partition, seen) in watched {
-          // Before the look, so that what is announced meanwhile is looked at again.
-          watched[partition] = nil
-          let next = try await Faults.crossing(.confirmNext) { try await queue.nextConfirmation(partition) }
-          guard let next else { continue }
-          if next == seen {
-            enqueue(partition)
-            bell.ring()
-          } else {
-            watched[partition] = next
-          }
-        }
-        try await sleep(milliseconds: Self.helpMilliseconds)
-      } catch is CancellationError {
-        return
+        for (partition, seen) in watched where !isStopping { try await look(partition, seen) }
       } catch {
         logger.warning("looking at other workers' confirmations failed", ["error": "\(error)"])
-        try? await sleep(milliseconds: Self.helpMilliseconds)
+        pause = Self.pollMilliseconds
       }
+      // Spread, so that not all of them help with the same moment's delay.
+      do { try await sleep(milliseconds: pause + UInt64.random(in: 0...pause)) } catch { return }
       if watched.isEmpty { await watchBell.wait(milliseconds: Self.pollMilliseconds) }
+    }
+  }
+
+  private func look(_ partition: Partition, _ seen: Head) async throws {
+    // Before the look, so that what is announced meanwhile is looked at again.
+    watched[partition] = nil
+    do {
+      let next = try await Faults.crossing(.confirmNext) { try await queue.nextConfirmation(partition) }
+      guard let next else { return }
+      let now = EventLoop.shared.now
+      let head = next.id == seen.id ? seen : Head(id: next.id, since: now)
+      if max(next.milliseconds, Int(now - head.since)) < Self.helpMilliseconds {
+        watched[partition] = head
+      } else {
+        enqueue(partition)
+        bell.ring()
+      }
+    } catch {
+      if watched[partition] == nil { watched[partition] = seen }
+      throw error
     }
   }
 
@@ -204,8 +223,9 @@ final class ConfirmLane {
       let taken = try await Faults.crossing(.confirmTake) {
         try await queue.takeConfirmations(partition, worker: worker, limit: room)
       }
-      // At the end: one busy event does not keep the others from their turn.
-      if taken.count == room { enqueue(partition) }
+      // At the end: one busy event does not keep the others from their turn, and its owner comes before us.
+      if taken.count == room { announce(partition) }
+      if !owns(partition) { helped.increment(by: taken.count) }
       for confirmation in taken { begin(confirmation) }
     }
   }
@@ -280,6 +300,7 @@ final class ConfirmLane {
   func stop() async {
     isStopping = true
     bell.ring()
+    watchBell.ring()
     while !underWay.isEmpty {
       drained.reset()
       await drained.wait(milliseconds: 200)

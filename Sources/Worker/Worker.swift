@@ -51,7 +51,11 @@ package final class Worker: Service {
   private let calendar: EventCalendar
   private let subscriber: RedisSubscriber
   /// What runs until `stop`: the lanes' outer loops.
-  private var running: [Task<Void, Never>] = []
+  private var running: Loops?
+
+  private struct Loops {
+    let leasing, relaying, scheduling, taking, helping, watching: Task<Void, Never>
+  }
 
   /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
   package init(
@@ -101,25 +105,26 @@ package final class Worker: Service {
   package func start() async throws {
     subscriber.start()
     let leases = leases, lane = lane, relay = relay, calendar = calendar
-    running = [
-      Task { @LoopActor in await leases.run() },
-      Task { @LoopActor in await lane.run() },
-      Task { @LoopActor in await lane.watch() },
-      Task { @LoopActor in await lane.help() },
-      Task { @LoopActor in await relay.run() },
-      Task { @LoopActor in await calendar.run() },
-    ]
+    running = Loops(
+      leasing: Task { @LoopActor in await leases.run() },
+      relaying: Task { @LoopActor in await relay.run() },
+      scheduling: Task { @LoopActor in await calendar.run() },
+      taking: Task { @LoopActor in await lane.run() },
+      helping: Task { @LoopActor in await lane.help() },
+      watching: Task { @LoopActor in await lane.watch() })
   }
 
   package func stop() async {
-    let (leasing, taking, watching) = (running[0], running[1], running[2])
-    for task in [leasing] + running[3...] { task.cancel() }
-    await leasing.value
+    guard let running else { return subscriber.close() }
+    let deciding = [running.leasing, running.relaying, running.scheduling]
+    for task in deciding { task.cancel() }
+    await running.leasing.value
     await leases.stop()
+    // Takes what still comes until here, as anybody does who does not own the partition.
     await lane.stop()
-    watching.cancel()
-    taking.cancel()
-    for task in running { await task.value }
+    let paying = [running.taking, running.helping, running.watching]
+    for task in paying { task.cancel() }
+    for task in deciding + paying { await task.value }
     subscriber.close()
   }
 }

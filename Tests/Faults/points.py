@@ -23,6 +23,8 @@ HOLD_SECONDS = 3
 # Past the lease (4 s), the take-over of entries (15 s), each scaled, and the hold.
 STOP_SECONDS = max(4 * TAKEOVER_PERCENT / 100, 15 * TAKEOVER_PERCENT / 100, HOLD_SECONDS) + 1
 STRIKE_SECONDS = 40
+# Longer than others wait for a payment's owner, and shorter than its lease.
+HELP_SECONDS = 0.6
 
 
 class Course:
@@ -39,6 +41,8 @@ class Course:
     sells_on = False
     buyers = 12
     plans = None
+    # Whether the sale is in a partition of the process with the fault.
+    is_owner = True
     # Redis comes back with less than it had on purpose.
     loses = False
 
@@ -127,7 +131,8 @@ class PointRun:
 
     def start_sale(self):
         stack = self.stack
-        partitions = stack.partitions_of(self.process) if self.role == "worker" and self.process.alive else None
+        owner = self.process if self.course.is_owner else stack.roles["worker-b"]
+        partitions = stack.partitions_of(owner) if self.role == "worker" and owner.alive else None
         # Buyers come to the sick server first, and go to the healthy one when it does not answer.
         urls = [f"http://127.0.0.1:{self.sick_port}", stack.url] if self.sick_port else None
         sale = Sale(stack, self.rng, hold_seconds=HOLD_SECONDS, partitions=partitions, urls=urls, open=False)
@@ -240,6 +245,23 @@ class Closing(Course):
 class Confirm(Course):
     passages = 2
     sells_on = True
+
+
+class Helped(Course):
+    """The owner stands still, and another worker looks after its payments."""
+
+    has_peer = True
+    is_owner = False
+    # All others' partitions are looked at when the worker starts, and now and then.
+    passages = 60
+    plans = ("buy", "pay")
+
+    def during(self, sale):
+        owner = sale.stack.roles["worker-b"]
+        until(lambda: self.case.has_struck or any(buyer.was_granted for buyer in sale.buyers), what="a grant")
+        owner.pause()
+        time.sleep(HELP_SECONDS)
+        owner.resume()
 
 
 class SlowProvider(Course):
@@ -410,7 +432,7 @@ COURSES = {
     "reserve.locks": StrayLock,
     "reserve.forsake": OlderCopy,
     "reserve.archive": Closing,
-    "confirm.next": Lease,
+    "confirm.next": Helped,
     "confirm.take": Confirm,
     "confirm.take_over": Confirm,
     "confirm.deliveries": LeftBehind,

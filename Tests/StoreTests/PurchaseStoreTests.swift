@@ -47,6 +47,16 @@ struct PurchaseStoreTests {
     #expect(try await it.count("claim WHERE event_id = \(event)") == 3)
   }
 
+  @Test("A request for the same ticket twice owns it once, and is sold nothing")
+  func oneTicketTwice() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let request = confirmation(try await it.makeEvent(tickets: 5), 1, [5, 5])
+    #expect(try await store.claim([request])[0]?.ownsItsTickets == false)
+    #expect(try await store.settle([settlement(request, .sold)])[0]?.state == .paying)
+  }
+
   @Test("One request twice in a group, and an unknown event, do not disturb the others")
   func oddGroups() async throws {
     let it = try await DatabaseFixture()

@@ -221,7 +221,7 @@ struct QueueHoldTests {
   func nextConfirmation() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
-    func next() async throws -> String? { try await it.queue.nextConfirmation(it.partition) }
+    func next() async throws -> String? { try await it.queue.nextConfirmation(it.partition)?.id }
     #expect(try await next() == nil)
     for user in ["ann", "bob"] {
       _ = try await it.confirm(user, try await it.hold(user, [user == "ann" ? 1 : 2]))
@@ -229,6 +229,8 @@ struct QueueHoldTests {
     let ann = try await next()
     #expect(try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 1).map(\.entryID) == [ann])
     let bob = try await next()
+    try await sleep(milliseconds: 20)
+    #expect(try await it.queue.nextConfirmation(it.partition)?.milliseconds ?? 0 >= 20)
     let taken = try await it.take()
     #expect(bob != nil && taken.map(\.entryID) == [bob])
     // They are there until they are ended, and taken nevertheless.
