@@ -664,10 +664,13 @@ package enum QueueLibrary {
       return {'ok', unpack(v)}
     end
 
-    -- KEYS m; ARGV generation. Redis came back with an older state of this queue: positions that were given out would be
-    -- given out again. It ends here; its owner removes it, and a new one begins. What is under payment stays claimed.
+    -- KEYS m; ARGV generation, fence of the owner or ''. Redis came back with an older state of this queue: positions that
+    -- were given out would be given out again. It ends here; its owner removes it, and a new one begins. What is under
+    -- payment stays claimed. An owner compares what it loaded with what was sold since, and may have been replaced
+    -- between the two by one that sold.
     local function forsake(keys, args)
       local m = keys[1]
+      if (args[2] or '') ~= '' and not is_owner(m, args[2]) then return {'stale'} end
       if not is_generation(m, args[1]) then return {'moved'} end
       local p = prefix(m)
       redis.call('HSET', m, 'state', 'lost')

@@ -332,8 +332,11 @@ package final class QueueStore {
   }
 
   /// Ends a queue that is an older copy of itself. Harmless to repeat, and where it was made anew since.
-  package func forsake(event: Int, generation: Int) async throws {
-    _ = try await call("onsale_forsake", event, [.integer(generation)])
+  /// - Parameter epoch: the owner's who says so, and who may have been replaced: `StoreError` `staleEpoch`. `nil` for who
+  ///   compares what Redis says with nothing but what it said before.
+  package func forsake(event: Int, generation: Int, epoch: Int? = nil, load: Int? = nil) async throws {
+    _ = try await call(
+      "onsale_forsake", event, [.integer(generation), epoch.map { Self.fence($0, load) } ?? ""])
   }
 
   /// Ends the queues that are older copies of themselves, as far as this store has given out places of theirs. For when

@@ -215,13 +215,14 @@ final class ReserveLane {
   /// Makes room for a new life of the queue, which the calendar begins. What was sold stays sold; whoever was in line is
   /// told that the place is lost.
   private func remove(_ loaded: QueueStore.LoadedQueue) async throws {
-    logger.error(
-      "Redis came back with an older state of the queue: it begins anew", ["queue.tail": loaded.tail])
     if loaded.state != "lost" {
       try await Faults.crossing(.reserveForsake) {
-        try await queue.forsake(event: event, generation: loaded.generation)
+        try await queue.forsake(
+          event: event, generation: loaded.generation, epoch: epoch, load: loadNumber)
       }
     }
+    logger.error(
+      "Redis came back with an older state of the queue: it begins anew", ["queue.tail": loaded.tail])
     try await Faults.crossing(.reserveForsake) {
       try await queue.remove(
         event: event, epoch: epoch, generation: loaded.generation, tail: loaded.tail)

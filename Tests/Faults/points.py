@@ -201,6 +201,13 @@ class Owner(Course):
     passages = 2
 
 
+class Loading(Course):
+    """Three times for each event of a partition; that of the sale is not the first where a stack is used again."""
+
+    passages = 8
+    sells_on = True
+
+
 class Batches(Course):
     passages = 3
     sells_on = True
@@ -424,7 +431,7 @@ COURSES = {
     "lease.events": Owner,
     "lease.withdraw": Handover,
     "reserve.load": Course,
-    "reserve.seats": Course,
+    "reserve.seats": Loading,
     "reserve.publish": Course,
     "reserve.read": Batches,
     "reserve.commit": Batches,

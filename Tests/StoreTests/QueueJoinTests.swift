@@ -290,6 +290,29 @@ struct QueueJoinTests {
     #expect(error?.code == .noQueue)
   }
 
+  @Test("An owner that was replaced ends no line, whatever it believes to be lost")
+  func forsakenByNobody() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.join("a")
+    let newer = it.epoch + 1
+    #expect(try await it.queue.own(it.partition, epoch: newer))
+    for load in [nil, 1] {
+      let error = await #expect(throws: StoreError.self) {
+        try await it.queue.forsake(event: it.event, generation: 1, epoch: it.epoch, load: load)
+      }
+      #expect(error?.code == .staleEpoch)
+    }
+    // Nor does one that has loaded the line anew since.
+    _ = try await it.queue.load(event: it.event, epoch: newer, load: 2)
+    await #expect(throws: StoreError.self) {
+      try await it.queue.forsake(event: it.event, generation: 1, epoch: newer, load: 1)
+    }
+    #expect(try await it.document().tail == 1)
+    try await it.queue.forsake(event: it.event, generation: 1, epoch: newer, load: 2)
+    #expect(try await it.queue.document(event: it.event) == nil)
+  }
+
   @Test("An idempotency key of a line that was lost does not name a place of the next one")
   func idempotencyOfAnotherLife() async throws {
     let it = try await QueueFixture()
