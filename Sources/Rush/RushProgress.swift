@@ -25,8 +25,8 @@ final class RushProgress {
     let ended = options.buyers - crowd.unfinished
     var text = "\(Int(seconds)) s: \(crowd.figures.accepted) joined, \(ended) of \(options.buyers) ended, "
     text += "\(crowd.figures.outcomes[.purchased] ?? 0) purchased, \(Int(speed)) requests/s"
-    let errors = crowd.figures.errors.values.reduce(0, +)
-    if errors > 0 { text += ", \(errors) errors" }
+    let refused = crowd.figures.errors.values.reduce(0, +)
+    if refused > 0 { text += ", \(refused) refused or failed" }
     if isTerminal {
       let full = Self.barWidth * ended / max(1, options.buyers)
       let bar = String(repeating: "█", count: full) + String(repeating: "░", count: Self.barWidth - full)

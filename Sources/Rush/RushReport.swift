@@ -60,7 +60,7 @@ struct RushReport {
       if let count = figures.outcomes[outcome], count > 0 { row(outcome.name, "\(count)") }
     }
     if pending > 0 { row("pending", "\(pending)") }
-    if !figures.errors.isEmpty { out += "errors\n" }
+    if !figures.errors.isEmpty { out += "refused or failed\n" }
     for (name, count) in figures.errors.sorted(by: { $0.key < $1.key }) { row(name, "\(count)") }
     out +=
       "promises, as \(options.buyers) buyers saw them (\(figures.verified) asked once more after the end)\n"
