@@ -81,9 +81,11 @@ package struct QueueEvidence: Sendable {
     position <= max(facts.document.soldOutUpTo, facts.document.closedUpTo)
   }
 
-  /// How many records there are of each state, how many wait in line, how many ended together with the line, and how
+  /// How many records there are of each state, how many wait in line, and how many ended together with the line; and how
   /// many places nobody has: of those who were there before the line was lost, they did not come back.
-  package var tally: (records: [RequestRecord.State: Int], waiting: Int, soldOut: Int, closed: Int, empty: Int) {
+  package var tally:
+    (records: [RequestRecord.State: Int], waiting: Int, soldOut: Int, closed: Int, empty: Int)
+  {
     var records: [RequestRecord.State: Int] = [:], waiting = 0, soldOut = 0, closed = 0, empty = 0
     for position in standings.indices.dropFirst() {
       if let state = state(position), !(state == .standby && endedInMass(position)) {

@@ -272,7 +272,9 @@ package enum QueueLibrary {
       end
       if #conflicts > 0 then return {'conflict', table.concat(conflicts, ',')} end
       local now = now_ms()
-      local hold = tonumber(redis.call('HGET', m, 'hold_ms'))
+      local v = redis.call('HMGET', m, 'hold_ms', 'state')
+      if v[2] == 'lost' then return {'missing'} end
+      local hold = tonumber(v[1])
       local skipped, changed, buys = {}, {}, false
       for i = 9, #args, 7 do
         local kind, pos, user = args[i], args[i + 1], args[i + 2]
@@ -469,7 +471,9 @@ package enum QueueLibrary {
       local p = prefix(m)
       local stream = partition(m) .. 'c'
       local changed = {}
-      local generation = redis.call('HGET', m, 'generation')
+      local v = redis.call('HMGET', m, 'generation', 'state')
+      -- In a line that is lost nothing is held any more: there an entry only leaves its lane.
+      local generation = v[2] ~= 'lost' and v[1]
       for i = 1, #args, 6 do
         local outcome, pos, try, reason, id = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 3], args[i + 4]
         local life, user = string.match(args[i + 5], '^(%d+):?(.*)$')
@@ -687,8 +691,8 @@ package enum QueueLibrary {
 
     local function is_removable(m, epoch, generation)
       local v = redis.call('HMGET', m, 'generation', 'state')
-      return is_owner(m, epoch) and v[1] == generation and (v[2] == 'closed' or v[2] == 'lost')
-        and redis.call('ZCARD', prefix(m) .. 'x') == 0
+      return is_owner(m, epoch) and v[1] == generation
+        and (v[2] == 'lost' or v[2] == 'closed' and redis.call('ZCARD', prefix(m) .. 'x') == 0)
     end
 
     -- KEYS m; ARGV epoch, generation, names of the event's keys

@@ -313,6 +313,25 @@ struct QueueJoinTests {
     #expect(try await it.queue.document(event: it.event) == nil)
   }
 
+  @Test("A payment that ends after its line was lost keeps nobody from removing the line")
+  func endOfLostLine() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let ann = try await it.hold("ann", [1]), bob = try await it.join("bob")
+    #expect(try await it.confirm("ann", ann) == .ok)
+    let taken = try await it.take()
+    try await it.queue.forsake(event: it.event, generation: 1)
+    try await it.queue.finish(event: it.event, taken.map { .init($0, .declined, reason: "card_declined") })
+    #expect(try await it.take().isEmpty)
+    #expect(try await it.redis.command(["EXISTS", .text(it.keys.holds)]).integer == 0)
+    // Nor does an owner who has not heard of it hold anything in it.
+    let error = await #expect(throws: StoreError.self) { try await it.commit([it.grant("bob", bob, [2])]) }
+    #expect(error?.code == .noQueue)
+    for ticket in [1, 2] { #expect(try await !it.isLocked(ticket)) }
+    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 2)
+    #expect(try await it.redis.command(["EXISTS", .text(it.keys.meta)]).integer == 0)
+  }
+
   @Test("An idempotency key of a line that was lost does not name a place of the next one")
   func idempotencyOfAnotherLife() async throws {
     let it = try await QueueFixture()
