@@ -16,9 +16,9 @@ import Store
 @LoopActor
 final class ConfirmLane {
   struct Limits {
-    /// Confirmations under way at once in this process: twice what is at the provider at once, if not set otherwise.
-    /// What is taken beyond that waits here, where no other worker sees it.
-    var inFlight = 1_024
+    /// Confirmations under way at once in this process. What is taken beyond what the provider is asked at once waits
+    /// here, where no other worker sees it; somewhat more keeps the statements' groups full.
+    var inFlight: Int
     /// Entries taken from one partition by one call.
     var take = 256
     /// Rows in one transaction. Statements are set-based, so larger is cheaper up to about this.
@@ -29,6 +29,9 @@ final class ConfirmLane {
     var deliveries = 5
     /// A confirmation that fails this often in ways that waiting does not cure is buried.
     var failures = 5
+
+    /// For a provider that is asked as many things at once.
+    init(providerConnections: Int) { inFlight = 2 * providerConnections }
   }
 
   private static let pollMilliseconds: UInt64 = 500
@@ -80,7 +83,7 @@ final class ConfirmLane {
 
   init(
     worker: String, queue: QueueStore, purchases: PurchaseStore, provider: any PaymentProvider,
-    limits: Limits = Limits(), patience: Worker.Patience = Worker.Patience(), logger: Logger,
+    limits: Limits, patience: Worker.Patience = Worker.Patience(), logger: Logger,
     owns: @escaping @LoopActor (Partition) -> Bool
   ) {
     self.worker = worker
@@ -152,7 +155,8 @@ final class ConfirmLane {
         try await takeFromReady()
       } catch {
         logger.warning("taking confirmations failed", ["error": "\(error)"])
-        for partition in Partition.all { announce(partition) }
+        // All partitions are looked at anew: the one that failed may have been taken from `ready`.
+        polledAt = 0
       }
       await bell.wait(milliseconds: Self.pollMilliseconds)
     }

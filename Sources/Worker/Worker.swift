@@ -57,10 +57,12 @@ package final class Worker: Service {
     let leasing, relaying, scheduling, taking, helping, watching: Task<Void, Never>
   }
 
-  /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
+  /// - Parameters:
+  ///   - identity: unique among all workers that ever run; names this one in leases and in the lane.
+  ///   - providerConnections: how many calls `provider` answers at once; payments under way follow from it.
   package init(
-    identity: String, stores: Stores, provider: any PaymentProvider, redis: RedisConfiguration,
-    patience: Patience = Patience(), logger: Logger
+    identity: String, stores: Stores, provider: any PaymentProvider, providerConnections: Int,
+    redis: RedisConfiguration, patience: Patience = Patience(), logger: Logger
   ) {
     self.stores = stores
     let logger = logger.with(["worker": identity])
@@ -78,7 +80,7 @@ package final class Worker: Service {
     let leases = leases
     lane = ConfirmLane(
       worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
-      patience: patience, logger: logger
+      limits: ConfirmLane.Limits(providerConnections: providerConnections), patience: patience, logger: logger
     ) { leases.owns($0) }
     relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
     let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })

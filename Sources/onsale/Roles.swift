@@ -285,7 +285,7 @@ enum Roles {
         archive: QueueArchive(queue, postgres),
         events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds)),
       provider: StripePaymentClient(client, url: settings.paymentURL, secretKey: settings.paymentKey),
-      redis: configuration, patience: patience, logger: logger)
+      providerConnections: settings.paymentConnections, redis: configuration, patience: patience, logger: logger)
     let services: [any Service] =
       [
         ClientService("redis", start: redis.start, stop: redis.close),

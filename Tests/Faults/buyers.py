@@ -278,7 +278,7 @@ class Sale:
     def __init__(self, stack, rng, seats=8, hold_seconds=3, partitions=None, urls=None, open=True, **fields):
         self.stack, self.rng = stack, rng
         self.price, self.seats = PRICE, seats
-        self.poll_pause = 0.08
+        self.poll_pause = 0.12
         self.salt = rng.randrange(1 << 32)
         self.urls = urls or [stack.url]
         self.organizer = Caller([stack.url], token(stack, "organizer", "organizer"), timeout=15)

@@ -450,6 +450,9 @@ class Stack:
         self.redis = Redis(self.directory / "redis", self.ports.take(), self.logs)
         self.redis.start()
         self.payment_port, self.serve_port, self.sick_port = (self.ports.take() for _ in range(3))
+        # What looks into the database; a connection is as dear as a dozen statements, and most cases make that many.
+        self._looking = None
+        self._looking_lock = threading.Lock()
         self.start_payments()
 
     # --- Addresses ---
@@ -526,12 +529,22 @@ class Stack:
         for name in list(self.roles):
             self.roles.pop(name).kill()
         self.redis.remove()
+        if self._looking:
+            self._looking.close()
         if self._own_postgres:
             self.postgres.remove()
         self.ports.release()
 
     def sql(self, statement, *parameters):
-        return self.postgres.execute(statement, *parameters, database=self.database)
+        """Runs one statement as the superuser; returns its rows, if it has any."""
+        if self._own_postgres:
+            # It may have been restarted since.
+            return self.postgres.execute(statement, *parameters, database=self.database)
+        with self._looking_lock:
+            if self._looking is None:
+                self._looking = psycopg.connect(self.postgres.url("postgres", self.database), autocommit=True)
+            cursor = self._looking.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
 
     def set_provider(self, **faults):
         """What the payment stub does wrong from now on; nothing without arguments."""
