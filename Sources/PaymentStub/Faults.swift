@@ -15,6 +15,8 @@ struct FaultSettings: Sendable, Equatable {
   var timeoutAfterRate = 0.0
   /// The request arrives twice, and the second one's answer is what the client gets.
   var duplicateRate = 0.0
+  /// Milliseconds for which the search does not find what was made; up to two seconds more.
+  var searchLagMilliseconds = 0
   /// Milliseconds until the connection of a request without an answer is closed; 0 is at once.
   var hangMilliseconds = 60_000
   var seed: UInt64 = 1
@@ -102,6 +104,7 @@ extension FaultSettings {
       case "timeout_before_rate": timeoutBeforeRate = try Self.rate(value, name)
       case "timeout_after_rate": timeoutAfterRate = try Self.rate(value, name)
       case "duplicate_rate": duplicateRate = try Self.rate(value, name)
+      case "search_lag_ms": searchLagMilliseconds = try Self.count(value, name)
       case "hang_ms": hangMilliseconds = try Self.count(value, name)
       case "seed": seed = UInt64(try Self.count(value, name))
       case "for_next": forNext = value == .null ? nil : try Self.count(value, name)
@@ -130,7 +133,8 @@ extension FaultSettings {
       "latency_ms": ["mean": .integer(latencyMean), "spread": .integer(latencySpread)],
       "decline_rate": .number(declineRate), "error_rate": .number(errorRate),
       "timeout_before_rate": .number(timeoutBeforeRate), "timeout_after_rate": .number(timeoutAfterRate),
-      "duplicate_rate": .number(duplicateRate), "hang_ms": .integer(hangMilliseconds),
+      "duplicate_rate": .number(duplicateRate), "search_lag_ms": .integer(searchLagMilliseconds),
+      "hang_ms": .integer(hangMilliseconds),
       "seed": .integer(Int(clamping: seed)), "for_next": JSON(forNext),
     ]
   }

@@ -190,5 +190,5 @@ extension PaymentStub {
     return prefix + String(decoding: characters.prefix(24), as: UTF8.self)
   }
 
-  private static func now() -> Int { Int(time(nil)) }
+  static func now() -> Int { Int(time(nil)) }
 }

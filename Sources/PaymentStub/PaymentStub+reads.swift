@@ -120,9 +120,12 @@ extension PaymentStub {
         "Only metadata['name']:'value' and status:'value' joined by AND are known here.", param: "query")
     }
     let limit = try limit(request)
+    let lag = faults.settings.searchLagMilliseconds
+    let end = lag == 0 ? Int.max : Self.now() - (lag + 999) / 1_000
     var found = book.find(metadata: first.name, first.value).reversed().filter { index in
       let intent = book.intents[index]
       return query.metadata.allSatisfy { intent.metadata[$0.name] == $0.value }
+        && intent.created < end
         && (query.status == nil || intent.state.status.rawValue == query.status)
     }
     var hasMore = false

@@ -60,6 +60,9 @@ struct Configuration {
   var connectionsPerAddress = 0
   /// `ONSALE_PAYMENT_CONNECTIONS`: to the provider at once, per worker.
   var paymentConnections = 512
+  /// `ONSALE_PAYMENT_SEARCH_SECONDS`: after so long the provider's search has what it made. An order that it answers
+  /// with a failure of its own, again and again, is not taken for declined before.
+  var paymentSearchSeconds = 60
   /// `ONSALE_DATABASE_CONNECTIONS`: per process.
   var databaseConnections = 8
   /// `ONSALE_TAKEOVER_PERCENT`: how long a silent worker is waited for before others take over its leases,
@@ -138,6 +141,7 @@ struct Configuration {
     databaseConnections = integer("DATABASE_CONNECTIONS", in: 1...1000) ?? databaseConnections
     connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000) ?? connectionsPerAddress
     paymentConnections = integer("PAYMENT_CONNECTIONS", in: 1...10_000) ?? paymentConnections
+    paymentSearchSeconds = integer("PAYMENT_SEARCH_SECONDS", in: 0...3_600) ?? paymentSearchSeconds
     takeoverPercent = integer("TAKEOVER_PERCENT", in: 10...1_000) ?? takeoverPercent
     rejoinSeconds = integer("REJOIN_SECONDS", in: EventStore.allowedRejoinSeconds) ?? rejoinSeconds
     metricsPort = integer("METRICS_PORT", in: 0...65535).map { UInt16($0) }

@@ -284,8 +284,11 @@ enum Roles {
         epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres),
         events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds)),
-      provider: StripePaymentClient(client, url: settings.paymentURL, secretKey: settings.paymentKey),
-      providerConnections: settings.paymentConnections, redis: configuration, patience: patience, logger: logger)
+      provider: StripePaymentClient(
+        client, url: settings.paymentURL, secretKey: settings.paymentKey,
+        searchLagMilliseconds: settings.paymentSearchSeconds * 1_000),
+      providerConnections: settings.paymentConnections, redis: configuration, patience: patience,
+      logger: logger)
     let services: [any Service] =
       [
         ClientService("redis", start: redis.start, stop: redis.close),

@@ -11,6 +11,7 @@ TROUBLES = {
     "slow": {"latency": 4_000},
     "very slow": {"latency": 10_000},
     "answers 500": {"error_rate": 0.5},
+    "answers 500 and finds late": {"error_rate": 0.5, "search_lag_ms": 500},
     "is silent before the effect": {"timeout_before_rate": 0.5, "hang_ms": 300},
     "is silent after the effect": {"timeout_after_rate": 0.5, "hang_ms": 300},
     "does it twice": {"duplicate_rate": 0.7},

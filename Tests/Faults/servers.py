@@ -482,6 +482,8 @@ class Stack:
             "ONSALE_URL": self.url,
             "ONSALE_TAKEOVER_PERCENT": str(TAKEOVER_PERCENT),
             "ONSALE_REJOIN_SECONDS": "1",
+            # As long as row 14 makes it.
+            "ONSALE_PAYMENT_SEARCH_SECONDS": "2",
         }
         return {**base, **{f"ONSALE_{name.upper()}": str(value) for name, value in changes.items()}}
 

@@ -94,6 +94,23 @@ struct FaultTests {
     }
   }
 
+  @Test("While the search may not know of a payment yet, a stored failure is no decline")
+  func searchLags() async throws {
+    try await Provider.with { provider in
+      try await provider.inject(["error_rate": 1, "search_lag_ms": 1])
+      let patient = provider.patient(milliseconds: 2_500)
+      for reference in ["before", "after", "before", "after"] {
+        #expect(await code { _ = try await patient.authorise(Provider.order(reference)) } == .outcomeUnknown)
+      }
+      try await sleep(milliseconds: 2_600)
+      #expect(
+        try await patient.authorise(Provider.order("before")).declineCode == "processing_error")
+      #expect(
+        try await patient.authorise(Provider.order("after")).payment?.status == .requiresCapture)
+      #expect(try await provider.summary()["payments"] == 1)
+    }
+  }
+
   @Test("Failing captures are repeated until the money is there, once")
   func captureFails() async throws {
     try await Provider.with { provider in
