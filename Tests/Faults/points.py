@@ -233,10 +233,13 @@ class OlderCopy(Course):
             return
         # The owner looks at the line once a second at least, and so has seen it.
         time.sleep(1.2)
-        if client.xlen(f"{sale.prefix}q") == 0:
-            client.hset(f"{sale.prefix}m", "tail", 0)
-            # A stream takes no id below its last one; that of an older copy is lower, too.
-            client.delete(f"{sale.prefix}q")
+        # In one step: the line may be noticed to be old, and removed, at any moment. A stream takes no id below its
+        # last one; that of an older copy is lower, too.
+        client.eval(
+            "if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XLEN', KEYS[2]) == 0 then "
+            "redis.call('HSET', KEYS[1], 'tail', 0) redis.call('DEL', KEYS[2]) end",
+            2, f"{sale.prefix}m", f"{sale.prefix}q",
+        )  # fmt: skip
 
 
 class Closing(Course):
