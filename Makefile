@@ -87,6 +87,11 @@ bench: build ## Measure this machine, each figure beside its floor (half an hour
 	@deploy/deps run build test bench
 	@deploy/bench $(RUNGS)
 
+.PHONY: profile
+profile: build ## What the processor time of poll, reserve, grants and purchases is made of (RUNGS="poll": that alone)
+	@deploy/deps run build test bench
+	@deploy/bench --profile $(RUNGS)
+
 .PHONY: stadium
 stadium: build ## A million buyers for 70,000 seats, then the audit
 	@deploy/deps run build test bench

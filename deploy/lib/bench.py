@@ -73,12 +73,16 @@ class Stack:
     def onsale(self, *arguments, input=None):
         return self.output(self.start(*arguments), input)
 
+    def roles(self):
+        """The name of each process of the stack, by pid, without its number."""
+        files = (self.state / "run").glob("*.pid")
+        return {int(file.read_text().split()[0]): file.stem.rsplit("-", 1)[0] for file in files}
+
     def processor_seconds(self):
         """What all processes of the stack have used, by name; PostgreSQL's with its sessions."""
         ticks = os.sysconf("SC_CLK_TCK")
         used = {}
-        for file in (self.state / "run").glob("*.pid"):
-            pid = file.read_text().split()[0]
+        for pid, name in self.roles().items():
             stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
             seconds = sum(map(int, stat[11:15])) / ticks
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -88,7 +92,6 @@ class Stack:
                     seconds += sum(map(int, stat[11:13])) / ticks
                 except OSError:
                     pass
-            name = file.stem.rsplit("-", 1)[0]
             used[name] = used.get(name, 0) + seconds
         return used
 

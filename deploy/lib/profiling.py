@@ -1,0 +1,87 @@
+"""Where processor time goes: all processes of a measurement, sampled by perf, by what runs in them."""
+
+import collections
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+SAMPLES_PER_SECOND = 999
+# Parts of a process in the order of the columns; the rest is its libraries, by name.
+PARTS = ["kernel", "runtime", "libc", "own"]
+OWN = re.compile(r"onsale|postgres|redis-.*|wrk|nginx")
+RUNTIME = re.compile(r"lib_?(swift|Foundation|dispatch|BlocksRuntime).*")
+LIBC = re.compile(r"(libc|libm|libstdc\+\+|libgcc_s|ld-linux-x86-64)\.so.*|\[vdso\]")
+
+
+def part_of(library):
+    # The kernel's and its modules' names are in brackets.
+    if LIBC.fullmatch(library):
+        return "libc"
+    if library.startswith("["):
+        return "kernel"
+    if RUNTIME.fullmatch(library):
+        return "runtime"
+    if OWN.fullmatch(library):
+        return "own"
+    return re.sub(r"\.so.*", "", library)
+
+
+class Profile:
+    """Samples of everything on this machine while something was done so many times."""
+
+    def __init__(self, directory, roles, work):
+        """`roles` are names by pid; `work` does it and returns how often."""
+        data = Path(directory) / "perf.data"
+        recorder = subprocess.Popen(
+            ["perf", "record", "-q", "-a", "-e", "cpu-clock", "-F", str(SAMPLES_PER_SECOND), "-o", data],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        time.sleep(0.5)
+        if recorder.poll() is not None:
+            raise SystemExit(f"perf cannot sample here: {recorder.stderr.read()}")
+        try:
+            self.count = work()
+        finally:
+            recorder.send_signal(signal.SIGINT)
+            recorder.communicate()
+        report = subprocess.run(
+            ["perf", "report", "-i", data, "--stdio", "-q", "-n", "--no-children", "--sort", "pid,dso", "-t", ";"],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        self.processes = collections.defaultdict(collections.Counter)
+        for line in report.splitlines():
+            fields = [field.strip() for field in line.split(";")]
+            if len(fields) != 4 or not fields[1].isdigit():
+                continue
+            pid, _, command = fields[2].partition(":")
+            command = command.strip()
+            if command.startswith("swapper"):
+                continue
+            # Sessions of PostgreSQL are processes of their own, and so is what makes the load.
+            name = roles.get(int(pid)) or {"postgres": "postgres", "wrk": "generator", "onsale": "generator"}.get(command)
+            self.processes[name or "others"][part_of(fields[3])] += int(fields[1])
+        data.unlink()
+
+    def microseconds(self, samples):
+        return samples * 1_000_000 / SAMPLES_PER_SECOND / self.count
+
+    def rows(self):
+        """Of each process, the dearest first: all of its time, that of its parts, and its dearest libraries, all in
+        microseconds for each time that it was done."""
+        for name, parts in sorted(self.processes.items(), key=lambda item: -item[1].total()):
+            libraries = [(library, count) for library, count in parts.most_common() if library not in PARTS]
+            shown = [f"{library} {self.microseconds(count):.1f}" for library, count in libraries[:3]]
+            yield (
+                name, *(f"{self.microseconds(count):.1f}" for count in (parts.total(), *(parts[part] for part in PARTS))),
+                ", ".join(shown),
+            )  # fmt: skip
+
+    def print(self, what):
+        total = sum(parts.total() for parts in self.processes.values())
+        print(f"\n{what}: {self.microseconds(total):.1f} µs of a core each, {self.count:,} times\n")
+        print("| process | all | kernel | Swift runtime | libc | own code | its dearest libraries |")
+        print("|---|---|---|---|---|---|---|")
+        for row in self.rows():
+            print("| " + " | ".join(row) + " |")
