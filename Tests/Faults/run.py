@@ -28,13 +28,16 @@ from buyers import seeded
 from cases import ROWS, SABOTAGES
 from judge import run_audit
 from points import generated
-from servers import ROOT, Machinery, Stack, end_all
+from servers import ROOT, Failure, Machinery, Stack, end_all
 
 # Imported for the cases that they register.
 THEMES = (rows_crowd, rows_network, rows_postgres, rows_provider, rows_redis, rows_workers, sabotage)
 # Seconds; what takes longer is for the whole run.
 LONGEST_SELECTED = 40
 RESULTS = ROOT / "test-results" / "faults"
+# Each leaves an event or two that workers look at, and load whenever a partition changes hands: with a hundred and fifty
+# of them a case takes twice as long.
+CASES_PER_STACK = 25
 
 
 class Bench:
@@ -43,7 +46,17 @@ class Bench:
     def __init__(self, machinery):
         self.machinery = machinery
         self.stack = None
+        self.cases = 0
         self.extra = []
+
+    def renew(self):
+        """Before a case: a shared stack that has seen many is looked at once more and replaced."""
+        self.cases += 1
+        if self.cases > CASES_PER_STACK:
+            self.cases = 1
+            if findings := self.last_audit():
+                raise Failure(f"the last audit of a stack, before this case: {findings}")
+            self.tidy(is_healthy=False)
 
     def shared_stack(self):
         """A stack for cases that leave it healthy."""
@@ -69,13 +82,15 @@ class Bench:
                 shutil.copytree(stack.logs, keep_logs / stack.name, dirs_exist_ok=True)
             stack.down()
 
+    def last_audit(self):
+        """Everything that is on the shared stack is looked at once more."""
+        return run_audit(self.stack)[1] if self.stack else []
+
     def close(self):
-        """At the end everything that is on the shared stack is looked at once more."""
-        findings = []
-        if self.stack:
-            _, findings = run_audit(self.stack)
-        self.tidy(is_healthy=False)
-        return findings
+        try:
+            return self.last_audit()
+        finally:
+            self.tidy(is_healthy=False)
 
 
 class Run:
@@ -129,6 +144,7 @@ class Run:
         rng = seeded(self.options.seed, repetition, case.row, case.name)
         problems, verdict, details = [], None, ""
         try:
+            bench.renew()
             verdict = case.run(bench, rng)
             problems = verdict.violations
         except Exception as problem:
