@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 SAMPLES_PER_SECOND = 999
+# By command, of processes that no stack lists: sessions of PostgreSQL, and what makes the load.
+ROLES = {"postgres": "postgres", "wrk": "generator", "pgbench": "generator", "onsale": "generator", "java": "opensearch"}
 # Parts of a process in the order of the columns; the rest is its libraries, by name.
 PARTS = ["kernel", "runtime", "libc", "own"]
 OWN = re.compile(r"onsale|postgres|redis-.*|wrk|nginx")
@@ -59,9 +61,7 @@ class Profile:
             command = command.strip()
             if command.startswith("swapper"):
                 continue
-            # Sessions of PostgreSQL are processes of their own, and so is what makes the load.
-            name = roles.get(int(pid)) or {"postgres": "postgres", "wrk": "generator", "onsale": "generator"}.get(command)
-            self.processes[name or "others"][part_of(fields[3])] += int(fields[1])
+            self.processes[roles.get(int(pid)) or ROLES.get(command, "others")][part_of(fields[3])] += int(fields[1])
         data.unlink()
 
     def microseconds(self, samples):
