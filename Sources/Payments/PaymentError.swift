@@ -6,6 +6,9 @@ package struct PaymentError: Error, Sendable, CustomStringConvertible {
     package static let unavailable = Code(description: "unavailable")
     /// The request may have had its effect: ask the provider, or repeat it under the same reference.
     package static let outcomeUnknown = Code(description: "outcome_unknown")
+    /// The provider answers this order with a failure for good, and finds no payment of it. It may have made one that its
+    /// search does not know yet.
+    package static let failed = Code(description: "failed")
     /// The provider does not know us, or what we ask for: our own mistake, such as a wrong key.
     package static let invalid = Code(description: "invalid")
     /// The provider will not take this order, whatever is repeated: the method, the amount or the currency is wrong.

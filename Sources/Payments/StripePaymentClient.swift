@@ -16,30 +16,19 @@ package final class StripePaymentClient: PaymentProvider {
   private let secretKey: String
   /// For one exchange, in milliseconds.
   private let timeoutMilliseconds: Int
-  private let searchLagMilliseconds: UInt64
-
-  /// When an order's failure was seen replayed first, by reference: the loop's clock.
-  private var failedSince: [String: UInt64] = [:]
-  private static let failuresRemembered = 10_000
 
   /// - Parameters:
   ///   - url: the API's base, such as `https://api.stripe.com`.
   ///   - timeoutMilliseconds: how long the provider may take to answer one request.
-  ///   - searchLagMilliseconds: after this, a payment that was made is found by its reference.
-  package init(
-    _ client: HTTPClient, url: String, secretKey: String, timeoutMilliseconds: Int = 20_000,
-    searchLagMilliseconds: Int = 60_000
-  ) {
+  package init(_ client: HTTPClient, url: String, secretKey: String, timeoutMilliseconds: Int = 20_000) {
     self.client = client
     self.url = url.hasSuffix("/") ? String(url.dropLast()) : url
     self.secretKey = secretKey
     self.timeoutMilliseconds = timeoutMilliseconds
-    self.searchLagMilliseconds = UInt64(max(0, searchLagMilliseconds))
   }
 
   /// Creates and confirms. A failure of the provider is resolved by asking it for the reference: what it made is
-  /// returned. What it replays as failed, and does not have although it would be found by now, will never be: that
-  /// is a decline. Until then the outcome is unknown.
+  /// returned. What it replays as failed, and does not find, is thrown as `PaymentError.failed`.
   package func authorise(_ order: PaymentOrder) async throws -> PaymentOutcome {
     var fields: [(name: String, value: String)] = [
       ("amount", String(order.amount)), ("currency", order.currency.lowercased()),
@@ -61,34 +50,14 @@ package final class StripePaymentClient: PaymentProvider {
       let known: Payment?
       // Whatever becomes of the question, the outcome of the first request stays unknown.
       do { known = try await find(reference: order.reference) } catch { throw answer.error }
-      if let known {
-        failedSince[order.reference] = nil
-        return try outcome(known, nil)
-      }
-      if answer.isReplayed, hasFailedForGood(order.reference) {
-        return .declined(id: nil, code: "processing_error", message: "The provider could not process it.")
+      if let known { return try outcome(known, nil) }
+      if answer.isReplayed {
+        throw PaymentError(
+          code: .failed, message: answer.error.message, providerCode: answer.error.providerCode)
       }
       throw answer.error
     default: throw answer.error
     }
-  }
-
-  /// Whether a payment of this order would be found by now: it was made before its failure was replayed.
-  private func hasFailedForGood(_ reference: String) -> Bool {
-    let now = EventLoop.shared.now
-    if let since = failedSince[reference], now >= since + searchLagMilliseconds {
-      failedSince[reference] = nil
-      return true
-    }
-    if searchLagMilliseconds == 0 { return true }
-    if failedSince[reference] == nil {
-      if failedSince.count >= Self.failuresRemembered {
-        // Others' orders by now, or the worker was told to end. One that is forgotten waits once more.
-        failedSince = failedSince.filter { now < $0.value + 2 * searchLagMilliseconds }
-      }
-      if failedSince.count < Self.failuresRemembered { failedSince[reference] = now }
-    }
-    return false
   }
 
   package func capture(_ id: String, reference: String) async throws -> Payment {

@@ -113,6 +113,7 @@ final class Chaos {
       let faults: JSON = [
         "latency_ms": ["mean": 400, "spread": 400], "error_rate": .number(0.1),
         "timeout_before_rate": .number(0.03), "timeout_after_rate": .number(0.03), "hang_ms": 2000,
+        "search_lag_ms": 500,
       ]
       guard await setFaults(faults) else { return }
       count("slowed")

@@ -29,9 +29,13 @@ final class ConfirmLane {
     var deliveries = 5
     /// A confirmation that fails this often in ways that waiting does not cure is buried.
     var failures = 5
+    /// An order that the provider fails for good is declined if no payment of it is found after so long.
+    var searchMilliseconds: UInt64
 
-    /// For a provider that is asked as many things at once.
-    init(providerConnections: Int) { inFlight = 2 * providerConnections }
+    init(_ provider: Worker.ProviderLimits) {
+      inFlight = 2 * max(group, provider.connections)
+      searchMilliseconds = UInt64(max(0, provider.searchMilliseconds))
+    }
   }
 
   private static let pollMilliseconds: UInt64 = 500
@@ -56,6 +60,8 @@ final class ConfirmLane {
 
   /// Confirmations under way, by what they are about: a second delivery of one is ignored.
   private var underWay: [PurchaseStore.Key: QueueStore.Confirmation] = [:]
+  /// Of those, the ones that wait for the provider's search, and ask nobody for anything meanwhile.
+  private var resting = 0
   private let bell = Bell()
   /// Partitions that may have entries, each once, in the order of their turns.
   private var ready: [Partition] = []
@@ -220,7 +226,7 @@ final class ConfirmLane {
 
   private func takeFromReady() async throws {
     while let partition = ready.first, !isStopping, !Task.isCancelled {
-      let room = min(limits.take, limits.inFlight - underWay.count)
+      let room = self.room
       // What is under way rings the bell when it ends.
       guard room > 0 else { return }
       ready.removeFirst()
@@ -232,6 +238,11 @@ final class ConfirmLane {
       if !owns(partition) { helped.increment(by: taken.count) }
       for confirmation in taken { begin(confirmation) }
     }
+  }
+
+  /// How many more may be taken now.
+  private var room: Int {
+    min(limits.take, limits.inFlight - (underWay.count - resting), limits.inFlight * 4 - underWay.count)
   }
 
   /// Keeps what is under way from being taken over, and takes over what other workers have left behind.
@@ -274,7 +285,7 @@ final class ConfirmLane {
 
   private func takeOver() async throws {
     for partition in Partition.all {
-      let room = min(limits.take, limits.inFlight - underWay.count)
+      let room = self.room
       guard room > 0 else { return }
       let left = try await Faults.crossing(.confirmTakeOver) {
         try await queue.claimConfirmations(
@@ -297,7 +308,7 @@ final class ConfirmLane {
 
   /// Payments that PostgreSQL says were begun and never ended, whatever became of their entry.
   func begin(stalled: [QueueStore.Confirmation]) {
-    for confirmation in stalled.prefix(max(0, limits.inFlight - underWay.count)) { begin(confirmation) }
+    for confirmation in stalled.prefix(max(0, room)) { begin(confirmation) }
   }
 
   /// Stops taking and waits for what is under way; what does not end is taken over by another worker.
@@ -334,12 +345,21 @@ final class ConfirmLane {
   private func carryOut(_ confirmation: QueueStore.Confirmation) async {
     var failures = 0
     var backoff = Self.shortestBackoffMilliseconds
+    var failedAt: UInt64?
     while true {
       do {
-        return try await attempt(confirmation)
+        return try await attempt(confirmation, &failedAt)
       } catch {
         // A stopping worker leaves the entry pending: another one takes it over.
         if isStopping { return }
+        if let failedAt, (error as? PaymentError)?.code == .failed {
+          logger.warning(
+            "the provider keeps failing an order, its search is waited for",
+            ["confirm.reference": confirmation.reference, "error": "\(error)"])
+          await rest(until: failedAt + limits.searchMilliseconds)
+          if isStopping { return }
+          continue
+        }
         if !Self.isTransient(error) { failures += 1 }
         logger.warning(
           "confirmation failed, trying again",
@@ -354,7 +374,18 @@ final class ConfirmLane {
     }
   }
 
-  private func attempt(_ confirmation: QueueStore.Confirmation) async throws {
+  /// Waits without taking part in anything; ends early when the worker stops.
+  private func rest(until: UInt64) async {
+    resting += 1
+    defer { resting -= 1 }
+    if !ready.isEmpty { bell.ring() }
+    while !isStopping, EventLoop.shared.now < until {
+      try? await sleep(milliseconds: min(until - EventLoop.shared.now, Self.pollMilliseconds))
+    }
+  }
+
+  /// - Parameter failedAt: when the provider said first that the order has failed for good: the loop's clock.
+  private func attempt(_ confirmation: QueueStore.Confirmation, _ failedAt: inout UInt64?) async throws {
     let standing = try await intents.submit(confirmation)
     if let standing, standing.user != confirmation.user {
       logger.error(
@@ -369,11 +400,13 @@ final class ConfirmLane {
       try await settle(confirmation, .void, paymentID: nil, reason: "tickets_taken")
     case .pay:
       guard let standing else { return }
-      try await pay(confirmation, standing)
+      try await pay(confirmation, standing, &failedAt)
     }
   }
 
-  private func pay(_ confirmation: QueueStore.Confirmation, _ standing: PurchaseStore.Standing) async throws {
+  private func pay(
+    _ confirmation: QueueStore.Confirmation, _ standing: PurchaseStore.Standing, _ failedAt: inout UInt64?
+  ) async throws {
     if standing.amount == 0 {
       return try await settle(
         confirmation, .sold, paymentID: PurchaseStore.freePaymentID(confirmation.reference), reason: "")
@@ -383,6 +416,7 @@ final class ConfirmLane {
       reference: confirmation.reference, amount: standing.amount, currency: standing.currency,
       method: standing.method, metadata: ["onsale_event": String(confirmation.event)])
     let outcome: PaymentOutcome
+    let askedAt = EventLoop.shared.now
     do {
       outcome = try await Faults.crossing(.confirmAuthorise) { try await provider.authorise(order) }
     } catch let error as PaymentError where error.code == .refused {
@@ -390,6 +424,12 @@ final class ConfirmLane {
       logger.error(
         "order refused by the provider", ["confirm.reference": confirmation.reference, "error": "\(error)"])
       outcome = .declined(id: nil, code: error.providerCode ?? "payment_refused", message: error.message)
+    } catch let error as PaymentError where error.code == .failed {
+      // Whatever was made of it was there before it was first said to have failed, and would have been found.
+      let since = failedAt ?? EventLoop.shared.now
+      failedAt = since
+      guard askedAt >= since + limits.searchMilliseconds else { throw error }
+      outcome = .declined(id: nil, code: "processing_error", message: error.message)
     }
     switch outcome {
     case .authorised(let payment):

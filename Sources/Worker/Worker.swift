@@ -43,6 +43,15 @@ package final class Worker: Service {
     package init() {}
   }
 
+  package struct ProviderLimits: Sendable {
+    /// Calls that the provider is asked at once; payments under way follow from it.
+    package var connections = 512
+    /// After so long the provider's search has what it made.
+    package var searchMilliseconds = 60_000
+
+    package init() {}
+  }
+
   package let name = "worker"
   private let stores: Stores
   private let leases: PartitionLeases
@@ -57,11 +66,10 @@ package final class Worker: Service {
     let leasing, relaying, scheduling, taking, helping, watching: Task<Void, Never>
   }
 
-  /// - Parameters:
-  ///   - identity: unique among all workers that ever run; names this one in leases and in the lane.
-  ///   - providerConnections: how many calls `provider` answers at once; payments under way follow from it.
+  /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
   package init(
-    identity: String, stores: Stores, provider: any PaymentProvider, providerConnections: Int,
+    identity: String, stores: Stores, provider: any PaymentProvider,
+    providerLimits: ProviderLimits = ProviderLimits(),
     redis: RedisConfiguration, patience: Patience = Patience(), logger: Logger
   ) {
     self.stores = stores
@@ -80,7 +88,7 @@ package final class Worker: Service {
     let leases = leases
     lane = ConfirmLane(
       worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
-      limits: ConfirmLane.Limits(providerConnections: providerConnections), patience: patience, logger: logger
+      limits: ConfirmLane.Limits(providerLimits), patience: patience, logger: logger
     ) { leases.owns($0) }
     relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
     let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })

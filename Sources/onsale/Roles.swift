@@ -268,6 +268,10 @@ enum Roles {
     var payments = HTTPClientConfiguration()
     // A slow provider is answered by many calls at once, each on a connection of its own.
     payments.connectionsPerHost = settings.paymentConnections
+    payments.capacity = max(payments.capacity, 4 * settings.paymentConnections)
+    var providerLimits = Worker.ProviderLimits()
+    providerLimits.connections = settings.paymentConnections
+    providerLimits.searchMilliseconds = settings.paymentSearchSeconds * 1_000
     let client = HTTPClient(payments)
     let identity = "\(ProcessInfo.processInfo.hostName)-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
     let share = Double(settings.takeoverPercent) / 100
@@ -276,7 +280,9 @@ enum Roles {
     patience.confirmationMilliseconds = Int(Double(patience.confirmationMilliseconds) * share)
     var purchasePatience = PurchaseStore.Patience()
     purchasePatience.captureSeconds *= share
-    purchasePatience.stalledSeconds *= share
+    // What waits for the provider's search is under way all the same.
+    purchasePatience.stalledSeconds =
+      purchasePatience.stalledSeconds * share + Double(settings.paymentSearchSeconds)
     let worker = Worker(
       identity: identity,
       stores: Worker.Stores(
@@ -284,10 +290,8 @@ enum Roles {
         epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres),
         events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds)),
-      provider: StripePaymentClient(
-        client, url: settings.paymentURL, secretKey: settings.paymentKey,
-        searchLagMilliseconds: settings.paymentSearchSeconds * 1_000),
-      providerConnections: settings.paymentConnections, redis: configuration, patience: patience,
+      provider: StripePaymentClient(client, url: settings.paymentURL, secretKey: settings.paymentKey),
+      providerLimits: providerLimits, redis: configuration, patience: patience,
       logger: logger)
     let services: [any Service] =
       [

@@ -28,7 +28,7 @@ from buyers import seeded
 from cases import ROWS, SABOTAGES
 from judge import run_audit
 from points import generated
-from servers import ROOT, Failure, Machinery, Stack, end_all
+from servers import ROOT, Machinery, Stack, end_all
 
 # Imported for the cases that they register.
 THEMES = (rows_crowd, rows_network, rows_postgres, rows_provider, rows_redis, rows_workers, sabotage)
@@ -50,13 +50,12 @@ class Bench:
         self.extra = []
 
     def renew(self):
-        """Before a case: a shared stack that has seen many is looked at once more and replaced."""
+        """Before a case: a shared stack that has seen many is replaced. Returns what its last audit found."""
         self.cases += 1
-        if self.cases > CASES_PER_STACK:
-            self.cases = 1
-            if findings := self.last_audit():
-                raise Failure(f"the last audit of a stack, before this case: {findings}")
-            self.tidy(is_healthy=False)
+        if self.cases <= CASES_PER_STACK:
+            return []
+        self.cases = 1
+        return self.close()
 
     def shared_stack(self):
         """A stack for cases that leave it healthy."""
@@ -82,15 +81,20 @@ class Bench:
                 shutil.copytree(stack.logs, keep_logs / stack.name, dirs_exist_ok=True)
             stack.down()
 
-    def last_audit(self):
-        """Everything that is on the shared stack is looked at once more."""
-        return run_audit(self.stack)[1] if self.stack else []
-
     def close(self):
+        """At the end everything that is on the shared stack is looked at once more. Returns the findings."""
+        findings, logs = [], None
         try:
-            return self.last_audit()
-        finally:
-            self.tidy(is_healthy=False)
+            if self.stack:
+                findings = run_audit(self.stack)[1]
+        except Exception as problem:
+            findings = [f"the last audit failed: {problem}"]
+        if findings:
+            logs = RESULTS / f"last-audit-{self.stack.name}"
+            logs.mkdir(parents=True, exist_ok=True)
+            (logs / "problems.txt").write_text("\n".join(findings))
+        self.tidy(logs, is_healthy=False)
+        return findings
 
 
 class Run:
@@ -128,23 +132,25 @@ class Run:
                 number, repetition, case = self.todo.get_nowait()
             except queue.Empty:
                 break
+            self.note(bench.renew())
             self.carry_out(bench, number, repetition, case)
-        try:
-            findings = bench.close()
-        except Exception as problem:
-            findings = [f"the last audit failed: {problem}"]
-        if findings and not self.is_stopping:
-            with self.lock:
-                self.failed.append(("the last audit of a stack", findings))
-                for finding in findings[:10]:
-                    say(f"    {finding}")
+        self.note(bench.close())
+
+    def note(self, findings):
+        """What the last audit of a stack found."""
+        if not findings or self.is_stopping:
+            return
+        with self.lock:
+            self.failed.append(("the last audit of a stack", findings))
+            say("the last audit of a stack: FAILED")
+            for finding in findings[:10]:
+                say(f"    {finding}")
 
     def carry_out(self, bench, number, repetition, case):
         started = time.monotonic()
         rng = seeded(self.options.seed, repetition, case.row, case.name)
         problems, verdict, details = [], None, ""
         try:
-            bench.renew()
             verdict = case.run(bench, rng)
             problems = verdict.violations
         except Exception as problem:

@@ -359,6 +359,9 @@ class Machinery:
             self.shared.execute(f"CREATE DATABASE {name} TEMPLATE onsale", database="postgres")
         return name
 
+    def drop_database(self, name):
+        self.shared.execute(f"DROP DATABASE {name} WITH (FORCE)", database="postgres")
+
 
 def clean_environment():
     return {name: value for name, value in os.environ.items() if not name.startswith("ONSALE_")}
@@ -482,8 +485,8 @@ class Stack:
             "ONSALE_URL": self.url,
             "ONSALE_TAKEOVER_PERCENT": str(TAKEOVER_PERCENT),
             "ONSALE_REJOIN_SECONDS": "1",
-            # As long as row 14 makes it.
-            "ONSALE_PAYMENT_SEARCH_SECONDS": "2",
+            # Row 14 makes it up to two.
+            "ONSALE_PAYMENT_SEARCH_SECONDS": "3",
         }
         return {**base, **{f"ONSALE_{name.upper()}": str(value) for name, value in changes.items()}}
 
@@ -535,6 +538,8 @@ class Stack:
             self._looking.close()
         if self._own_postgres:
             self.postgres.remove()
+        else:
+            self.machinery.drop_database(self.database)
         self.ports.release()
 
     def sql(self, statement, *parameters):
@@ -543,8 +548,9 @@ class Stack:
             # It may have been restarted since.
             return self.postgres.execute(statement, *parameters, database=self.database)
         with self._looking_lock:
-            if self._looking is None:
-                self._looking = psycopg.connect(self.postgres.url("postgres", self.database), autocommit=True)
+            if self._looking is None or self._looking.closed:
+                url = self.postgres.url("postgres", self.database)
+                self._looking = psycopg.connect(url, autocommit=True, connect_timeout=10)
             cursor = self._looking.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 

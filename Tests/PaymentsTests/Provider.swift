@@ -20,8 +20,7 @@ final class Provider {
     self.ledger = ledger
     self.stub = stub
     http = HTTPClient()
-    payments = StripePaymentClient(
-      http, url: "http://127.0.0.1:\(stub.port)", secretKey: "sk_test_1", searchLagMilliseconds: 0)
+    payments = StripePaymentClient(http, url: "http://127.0.0.1:\(stub.port)", secretKey: "sk_test_1")
   }
 
   static func with(_ body: @LoopActor (Provider) async throws -> Void) async throws {
@@ -58,17 +57,12 @@ final class Provider {
     try change(ledger)
     stub = try await Self.start(ledger)
     http = HTTPClient()
-    payments = StripePaymentClient(http, url: url, secretKey: "sk_test_1", searchLagMilliseconds: 0)
+    payments = StripePaymentClient(http, url: url, secretKey: "sk_test_1")
   }
 
   /// A client that does not wait long.
   func impatient(milliseconds: Int = 1_000) -> StripePaymentClient {
     StripePaymentClient(http, url: url, secretKey: "sk_test_1", timeoutMilliseconds: milliseconds)
-  }
-
-  /// A client that knows of the search's lag.
-  func patient(milliseconds: Int) -> StripePaymentClient {
-    StripePaymentClient(http, url: url, secretKey: "sk_test_1", searchLagMilliseconds: milliseconds)
   }
 
   func inject(_ faults: JSON) async throws {

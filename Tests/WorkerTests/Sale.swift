@@ -77,9 +77,10 @@ final class Sale {
   }
 
   @discardableResult
-  func startWorker() async throws -> Worker {
+  func startWorker(_ limits: Worker.ProviderLimits = Worker.ProviderLimits()) async throws -> Worker {
     let worker = Worker(
       identity: "test-\(UInt64.random(in: 0...UInt64.max))", stores: stores, provider: provider,
+      providerLimits: limits,
       redis: configuration, logger: Logger(label: "test"))
     try await worker.start()
     workers.append(worker)

@@ -224,6 +224,28 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test(
+    "An order that the provider keeps failing is declined once its payment would be found",
+    arguments: [false, true])
+  func failedOrder(isFound: Bool) async throws {
+    let sale = try await Sale(tickets: 1)
+    var calls: [UInt64] = []
+    sale.provider.beforeAuthorising = { _ in
+      calls.append(EventLoop.shared.now)
+      // Found, or not, at the second look.
+      if calls.count == 1 || !isFound { throw PaymentError(code: .failed, message: "an error occurred") }
+    }
+    var limits = Worker.ProviderLimits()
+    limits.searchMilliseconds = 700
+    try await sale.startWorker(limits)
+    let position = try await sale.join("ann", method: "pm_card_visa")
+    let status = try await sale.wait(for: isFound ? .purchased : .declined, position)
+    #expect(status?.reason == (isFound ? nil : "processing_error"))
+    #expect(calls.count == 2)
+    #expect(calls[1] - calls[0] >= 700)
+    await sale.end()
+  }
+
   @Test("A position that Redis gave out twice is nobody else's purchase")
   func positionGivenTwice() async throws {
     let sale = try await Sale(tickets: 10)
