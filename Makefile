@@ -89,7 +89,7 @@ bench: build ## Measure this machine, each figure beside its floor (half an hour
 
 .PHONY: profile
 profile: build ## What the processor time of poll, reserve, grants and purchases is made of (RUNGS="poll": that alone)
-	@deploy/deps run build test bench
+	@deploy/deps run build test bench profile
 	@deploy/bench --profile $(RUNGS)
 
 .PHONY: stadium

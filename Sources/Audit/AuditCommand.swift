@@ -12,7 +12,7 @@ package enum AuditCommand {
       --repair          settle what can be settled, and say what was done
       --watch SECONDS   again and again, with a pause, until interrupted
       --settle SECONDS  how long work under way may take to end (10)
-      --grace SECONDS   how long a payment, an authorisation or an entry may be under way (60)
+      --grace SECONDS   how long a payment, an authorisation or an entry may be under way (180)
       --json            for machines
 
     Exit code: 0 when everything fits, 1 when something does not, 2 when it could not look.

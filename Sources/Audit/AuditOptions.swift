@@ -4,8 +4,9 @@ package struct AuditOptions: Sendable, Equatable {
   package var event: Int?
   /// How long work under way may take to end before what remains counts, in seconds.
   package var settleSeconds = 10
-  /// How long a payment, an authorisation or an entry may be under way, in seconds.
-  package var graceSeconds = 60
+  /// How long a payment, an authorisation or an entry may be under way, in seconds. An order that the provider keeps
+  /// failing is, until its search would know of a payment.
+  package var graceSeconds = 180
   /// Whether to settle what can be settled.
   package var repairs = false
   /// How long to wait before looking again, in milliseconds.

@@ -7,9 +7,9 @@ import subprocess
 import time
 from pathlib import Path
 
-SAMPLES_PER_SECOND = 999
+NANOSECONDS_PER_SAMPLE = 1_000_000
 # By command, of processes that no stack lists: sessions of PostgreSQL, and what makes the load.
-ROLES = {"postgres": "postgres", "wrk": "generator", "pgbench": "generator", "onsale": "generator", "java": "opensearch"}
+ROLES = {"postgres": "postgres", "wrk": "generator", "pgbench": "generator", "onsale": "generator"}
 # Parts of a process in the order of the columns; the rest is its libraries, by name.
 PARTS = ["kernel", "runtime", "libc", "own"]
 OWN = re.compile(r"onsale|postgres|redis-.*|wrk|nginx")
@@ -17,8 +17,27 @@ RUNTIME = re.compile(r"lib_?(swift|Foundation|dispatch|BlocksRuntime).*")
 LIBC = re.compile(r"(libc|libm|libstdc\+\+|libgcc_s|ld-linux-x86-64)\.so.*|\[vdso\]")
 
 
+def threads(roles):
+    """The role of each thread: perf's pids are theirs. With those of Java, which have names of their own."""
+    found = {}
+    javas = {int(file.parent.name): "opensearch" for file in Path("/proc").glob("[0-9]*/comm") if read(file) == "java"}
+    for pid, role in {**javas, **roles}.items():
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            found[int(task.name)] = role
+    return found
+
+
+def read(file):
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
+
+
 def part_of(library):
-    # The kernel's and its modules' names are in brackets.
+    # The kernel's and its modules' names are in brackets, and so are some that are no library's.
+    if re.match(r"\[(JIT|unknown|heap|stack|anon)", library):
+        return "own"
     if LIBC.fullmatch(library):
         return "libc"
     if library.startswith("["):
@@ -37,14 +56,16 @@ class Profile:
         """`roles` are names by pid; `work` does it and returns how often."""
         data = Path(directory) / "perf.data"
         recorder = subprocess.Popen(
-            ["perf", "record", "-q", "-a", "-e", "cpu-clock", "-F", str(SAMPLES_PER_SECOND), "-o", data],
+            ["perf", "record", "-q", "-a", "-e", "cpu-clock", "-c", str(NANOSECONDS_PER_SAMPLE), "-o", data],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         time.sleep(0.5)
         if recorder.poll() is not None:
             raise SystemExit(f"perf cannot sample here: {recorder.stderr.read()}")
+        roles_of = threads(roles)
         try:
             self.count = work()
+            roles_of |= threads(roles)
         finally:
             recorder.send_signal(signal.SIGINT)
             recorder.communicate()
@@ -59,13 +80,13 @@ class Profile:
                 continue
             pid, _, command = fields[2].partition(":")
             command = command.strip()
-            if command.startswith("swapper"):
+            if command.startswith(("swapper", "perf")):
                 continue
-            self.processes[roles.get(int(pid)) or ROLES.get(command, "others")][part_of(fields[3])] += int(fields[1])
+            self.processes[roles_of.get(int(pid)) or ROLES.get(command, "others")][part_of(fields[3])] += int(fields[1])
         data.unlink()
 
     def microseconds(self, samples):
-        return samples * 1_000_000 / SAMPLES_PER_SECOND / self.count
+        return samples * NANOSECONDS_PER_SAMPLE / 1_000 / self.count
 
     def rows(self):
         """Of each process, the dearest first: all of its time, that of its parts, and its dearest libraries, all in
