@@ -46,21 +46,19 @@ class Bench:
     def __init__(self, machinery):
         self.machinery = machinery
         self.stack = None
-        self.cases = 0
+        self.uses = 0
         self.extra = []
 
     def renew(self):
         """Before a case: a shared stack that has seen many is replaced. Returns what its last audit found."""
-        self.cases += 1
-        if self.cases <= CASES_PER_STACK:
-            return []
-        self.cases = 1
-        return self.close()
+        return self.close() if self.stack and self.uses >= CASES_PER_STACK else []
 
     def shared_stack(self):
         """A stack for cases that leave it healthy."""
         if self.stack is None:
             self.stack = Stack(self.machinery).up()
+            self.uses = 0
+        self.uses += 1
         return self.stack
 
     def new_stack(self, **options):

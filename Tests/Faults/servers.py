@@ -263,8 +263,7 @@ class Postgres:
         """Runs one statement as the superuser; returns its rows, if it has any."""
         url = self.url("postgres", database)
         with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-            cursor = connection.execute(statement, parameters or None)
-            return cursor.fetchall() if cursor.description else []
+            return rows(connection, statement, parameters)
 
     def stop(self, number=signal.SIGINT):
         if self.process:
@@ -273,6 +272,12 @@ class Postgres:
     def remove(self):
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def rows(connection, statement, parameters):
+    """What a statement brought, if it brings rows."""
+    cursor = connection.execute(statement, parameters or None)
+    return cursor.fetchall() if cursor.description else []
 
 
 def postgres_user():
@@ -551,8 +556,7 @@ class Stack:
             if self._looking is None or self._looking.closed:
                 url = self.postgres.url("postgres", self.database)
                 self._looking = psycopg.connect(url, autocommit=True, connect_timeout=10)
-            cursor = self._looking.execute(statement, parameters or None)
-            return cursor.fetchall() if cursor.description else []
+            return rows(self._looking, statement, parameters)
 
     def set_provider(self, **faults):
         """What the payment stub does wrong from now on; nothing without arguments."""

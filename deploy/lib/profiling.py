@@ -4,6 +4,7 @@ import collections
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -50,11 +51,14 @@ def part_of(library):
 
 
 class Profile:
-    """Samples of everything on this machine while something was done so many times."""
+    """Samples of everything on this machine while something was done; `result` is what came of it."""
 
-    def __init__(self, directory, roles, work):
-        """`roles` are names by pid; `work` does it and returns how often."""
-        data = Path(directory) / "perf.data"
+    def __init__(self, roles, work):
+        """`roles` are names by pid."""
+        with tempfile.TemporaryDirectory(prefix="onsale-profile.", dir="/var/tmp") as directory:
+            self.sample(Path(directory) / "perf.data", roles, work)
+
+    def sample(self, data, roles, work):
         recorder = subprocess.Popen(
             ["perf", "record", "-q", "-a", "-e", "cpu-clock", "-c", str(NANOSECONDS_PER_SAMPLE), "-o", data],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -64,7 +68,7 @@ class Profile:
             raise SystemExit(f"perf cannot sample here: {recorder.stderr.read()}")
         roles_of = threads(roles)
         try:
-            self.count = work()
+            self.result = work()
             roles_of |= threads(roles)
         finally:
             recorder.send_signal(signal.SIGINT)
@@ -83,26 +87,27 @@ class Profile:
             if command.startswith(("swapper", "perf")):
                 continue
             self.processes[roles_of.get(int(pid)) or ROLES.get(command, "others")][part_of(fields[3])] += int(fields[1])
-        data.unlink()
 
-    def microseconds(self, samples):
-        return samples * NANOSECONDS_PER_SAMPLE / 1_000 / self.count
-
-    def rows(self):
+    def print(self, what, count):
         """Of each process, the dearest first: all of its time, that of its parts, and its dearest libraries, all in
-        microseconds for each time that it was done."""
-        for name, parts in sorted(self.processes.items(), key=lambda item: -item[1].total()):
-            libraries = [(library, count) for library, count in parts.most_common() if library not in PARTS]
-            shown = [f"{library} {self.microseconds(count):.1f}" for library, count in libraries[:3]]
-            yield (
-                name, *(f"{self.microseconds(count):.1f}" for count in (parts.total(), *(parts[part] for part in PARTS))),
-                ", ".join(shown),
-            )  # fmt: skip
+        microseconds for each of the `count` times that it was done."""
 
-    def print(self, what):
+        def shown(samples):
+            return f"{samples * NANOSECONDS_PER_SAMPLE / 1_000 / count:.1f}"
+
         total = sum(parts.total() for parts in self.processes.values())
-        print(f"\n{what}: {self.microseconds(total):.1f} µs of a core each, {self.count:,} times\n")
+        print(f"\n{what}: {shown(total)} µs of a core each, {count:,} times\n")
         print("| process | all | kernel | Swift runtime | libc | own code | its dearest libraries |")
         print("|---|---|---|---|---|---|---|")
-        for row in self.rows():
-            print("| " + " | ".join(row) + " |")
+        for name, parts in sorted(self.processes.items(), key=lambda item: -item[1].total()):
+            libraries = [f"{library} {shown(samples)}" for library, samples in parts.most_common() if library not in PARTS]
+            columns = [name, shown(parts.total()), *(shown(parts[part]) for part in PARTS), ", ".join(libraries[:3])]
+            print(f"| {' | '.join(columns)} |")
+
+
+def profiled(stack, what, work, count=lambda load: load.count):
+    """Does it, prints its profile and returns what came of it. `count` says of that how often it was done; a load of wrk
+    knows it."""
+    profile = Profile(stack.roles(), work)
+    profile.print(what, count(profile.result))
+    return profile.result
