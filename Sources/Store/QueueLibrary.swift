@@ -34,7 +34,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 11
+  package static let version = 12
 
   package static let lock = "{workers}:library"
 
@@ -50,9 +50,13 @@ package enum QueueLibrary {
       return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
     end
 
+    -- A position is its text: 1234 is field 34 of r:12, 1205 field 5. By text, as formatting numbers is dear.
     local function record_key(p, pos)
-      pos = tonumber(pos)
-      return p .. 'r:' .. math.floor(pos / 100), tostring(pos % 100)
+      if type(pos) == 'number' then pos = string.format('%.0f', pos) end
+      if #pos < 3 then return p .. 'r:0', pos end
+      local field = string.sub(pos, -2)
+      if string.byte(field) == 48 then field = string.sub(field, 2) end
+      return p .. 'r:' .. string.sub(pos, 1, -3), field
     end
 
     local function get_record(p, pos)
@@ -65,10 +69,26 @@ package enum QueueLibrary {
               tickets = tickets, reason = reason, user = user}
     end
 
+    local function record_text(state, try, deadline, amount, tickets, reason, user)
+      return state .. '|' .. try .. '|' .. deadline .. '|' .. amount .. '|' .. tickets .. '|' .. reason .. '|' .. user
+    end
+
     local function put_record(p, pos, r)
       local key, field = record_key(p, pos)
-      redis.call('HSET', key, field, r.state .. '|' .. r.try .. '|' .. string.format('%.0f', r.deadline) .. '|'
-        .. r.amount .. '|' .. r.tickets .. '|' .. r.reason .. '|' .. r.user)
+      redis.call('HSET', key, field,
+        record_text(r.state, r.try, string.format('%.0f', r.deadline), r.amount, r.tickets, r.reason, r.user))
+    end
+
+    -- Arguments of one call, as far as the interpreter's stack goes.
+    local AT_ONCE = 1000
+
+    -- One call of the command with `all` that follows the key, `width` of which belong together; several, if they are
+    -- many. Each call costs more than what it does.
+    local function all_at_once(command, key, all, width)
+      local size = AT_ONCE * width
+      for start = 1, #all, size do
+        redis.call(command, key, unpack(all, start, math.min(start + size - 1, #all)))
+      end
     end
 
     local function bucket(p, user) return p .. 'u:' .. string.sub(user, 1, 2) end
@@ -255,6 +275,50 @@ package enum QueueLibrary {
       return {word, position, head, generation}
     end
 
+    local function append(list, a, b)
+      local count = #list
+      list[count + 1] = a
+      list[count + 2] = b
+    end
+
+    -- Positions and their records, in turn: one call for those of one hash that follow each other.
+    local function put_records(p, records)
+      local key, fields
+      for i = 1, #records, 2 do
+        local next_key, field = record_key(p, records[i])
+        if next_key ~= key then
+          if key then redis.call('HSET', key, unpack(fields)) end
+          key, fields = next_key, {}
+        end
+        append(fields, field, records[i + 1])
+      end
+      if key then redis.call('HSET', key, unpack(fields)) end
+    end
+
+    -- The tickets granted by these arguments of `commit` that are locked.
+    local function find_locks(p, args)
+      local tickets, locks = {}, {}
+      for i = 9, #args, 7 do
+        if args[i] == 'G' then
+          for t in each_ticket(args[i + 4]) do
+            tickets[#tickets + 1] = t
+            locks[#locks + 1] = p .. 'l:' .. t
+          end
+        end
+      end
+      local locked = {}
+      for start = 1, #locks, AT_ONCE do
+        local last = math.min(start + AT_ONCE - 1, #locks)
+        -- How many there are says one call, and they are none but after a fault.
+        if redis.call('EXISTS', unpack(locks, start, last)) > 0 then
+          for i = start, last do
+            if redis.call('EXISTS', locks[i]) == 1 then locked[#locked + 1] = tickets[i] end
+          end
+        end
+      end
+      return locked
+    end
+
     -- KEYS m; ARGV fence, new head, sold out (1/0), free, held, sold, granted per second, idle (1/0), then 7 for
     -- each decision: kind (G granted, B standby, S sold out, J rejected), position, user key, user, tickets,
     -- amount, payment method or reason
@@ -262,60 +326,57 @@ package enum QueueLibrary {
       local m = keys[1]
       local p = prefix(m)
       if not is_owner(m, args[1]) then return {'stale'} end
-      local conflicts = {}
-      for i = 9, #args, 7 do
-        if args[i] == 'G' then
-          for t in each_ticket(args[i + 4]) do
-            if redis.call('EXISTS', p .. 'l:' .. t) == 1 then conflicts[#conflicts + 1] = t end
-          end
-        end
-      end
+      local conflicts = find_locks(p, args)
       if #conflicts > 0 then return {'conflict', table.concat(conflicts, ',')} end
-      local now = now_ms()
       local v = redis.call('HMGET', m, 'hold_ms', 'state')
       if v[2] == 'lost' then return {'missing'} end
-      local hold = tonumber(v[1])
+      local hold, queue = v[1], p .. 'q'
+      local deadline = string.format('%.0f', now_ms() + tonumber(hold))
       local skipped, changed, buys = {}, {}, false
+      local holds, bits, records = {}, {}, {}
       for i = 9, #args, 7 do
         local kind, pos, user = args[i], args[i + 1], args[i + 2]
-        local r = {state = kind, try = 0, deadline = 0, amount = '0', tickets = '', reason = '', user = user}
         if kind == 'B' then
           -- Its entry stays in the stream until it is decided, for the next owner to find.
-          if redis.call('XLEN', p .. 'q') > 0 and #redis.call('XRANGE', p .. 'q', pos .. '-0', pos .. '-0') == 1 then
-            put_record(p, pos, r)
-            changed[#changed + 1] = pos
+          if redis.call('XLEN', queue) > 0 and #redis.call('XRANGE', queue, pos .. '-0', pos .. '-0') == 1 then
+            append(records, pos, record_text('B', '0', '0', '0', '', '', user))
+            append(changed, pos)
           else
-            skipped[#skipped + 1] = pos
+            append(skipped, pos)
           end
-        elseif redis.call('XDEL', p .. 'q', pos .. '-0') == 0 then
-          skipped[#skipped + 1] = pos  -- cancelled since the owner read it
+        elseif redis.call('XDEL', queue, pos .. '-0') == 0 then
+          append(skipped, pos)  -- cancelled since the owner read it
         else
-          changed[#changed + 1] = pos
+          append(changed, pos)
           if kind == 'G' then
-            local method = args[i + 6]
-            r.state, r.tickets, r.amount, r.deadline = 'R', args[i + 4], args[i + 5], now + hold
-            for t in each_ticket(r.tickets) do
+            local tickets, amount, method = args[i + 4], args[i + 5], args[i + 6]
+            for t in each_ticket(tickets) do
               if method == '' then
                 redis.call('SET', p .. 'l:' .. t, pos, 'PX', hold)
               else
                 redis.call('SET', p .. 'l:' .. t, pos)
               end
+              append(bits, 'SET', 'u1')
+              append(bits, t, '1')
             end
-            mark(p, r.tickets, 1)
             if method == '' then
-              redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
+              append(holds, deadline, pos)
+              append(records, pos, record_text('R', '0', deadline, amount, tickets, '', user))
             else
-              r.state, r.try, buys = 'C', 1, true
-              redis.call('ZADD', p .. 'x', '+inf', pos)
-              add_confirmation(m, pos, r, method, args[i + 3])
+              buys = true
+              append(holds, '+inf', pos)
+              append(records, pos, record_text('C', '1', deadline, amount, tickets, '', user))
+              add_confirmation(m, pos, {try = 1, tickets = tickets, amount = amount}, method, args[i + 3])
             end
           else
-            if kind == 'J' then r.reason = args[i + 6] end
+            append(records, pos, record_text(kind, '0', '0', '0', '', kind == 'J' and args[i + 6] or '', user))
             let_user_go(p, user, pos, 0)
           end
-          put_record(p, pos, r)
         end
       end
+      all_at_once('BITFIELD', p .. 'b', bits, 4)
+      all_at_once('ZADD', p .. 'x', holds, 2)
+      put_records(p, records)
       local ends = redis.call('HMGET', m, 'tail', 'head', 'state', 'sold_out', 'restoring_until')
       local tail, state, is_restoring = ends[1], ends[3], ends[5]
       -- A close that came since the owner read has moved the head past everyone: it never goes back.
@@ -470,7 +531,7 @@ package enum QueueLibrary {
       local m = keys[1]
       local p = prefix(m)
       local stream = partition(m) .. 'c'
-      local changed = {}
+      local changed, ids = {}, {}
       local v = redis.call('HMGET', m, 'generation', 'state')
       -- In a line that is lost nothing is held any more: there an entry only leaves its lane.
       local generation = v[2] ~= 'lost' and v[1]
@@ -494,10 +555,12 @@ package enum QueueLibrary {
           end
           put_record(p, pos, r)
         end
-        if id ~= '' then
-          redis.call('XACK', stream, 'workers', id)
-          redis.call('XDEL', stream, id)
-        end
+        if id ~= '' then ids[#ids + 1] = id end
+      end
+      -- A group is bounded by what the worker has under way.
+      if #ids > 0 then
+        redis.call('XACK', stream, 'workers', unpack(ids))
+        redis.call('XDEL', stream, unpack(ids))
       end
       if #changed > 0 then announce(m, changed) end
       return {'ok'}

@@ -67,6 +67,40 @@ struct QueueDecisionTests {
     #expect(try await it.queue.lockedTickets(event: it.event, [7, 8]) == [8])
   }
 
+  @Test("A batch of any size is written whole, or not at all for one lock among its tickets")
+  func largeBatch() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let count = 512, each = 4
+    func tickets(_ position: Int) -> [Int] { Array(position * each..<(position + 1) * each) }
+    for position in 1...count { try await it.join("u\(position)", quantity: each) }
+    let grants = (1...count).map { it.grant("u\($0)", $0, tickets($0)) }
+    let foreign = tickets(400)[2]
+    let lock = RedisArgument.text("\(it.keys.prefix)l:\(foreign)")
+    _ = try await it.redis.command(["SET", lock, "999"])
+    guard case .conflict([foreign]) = try await it.commit(grants) else {
+      Issue.record("written")
+      return
+    }
+    #expect(try await it.line.count == count)
+    _ = try await it.redis.command(["DEL", lock])
+    guard case .written(skipped: []) = try await it.commit(grants) else {
+      Issue.record("not written")
+      return
+    }
+    #expect(try await it.line.isEmpty)
+    for position in 1...count {
+      let record = try await it.queue.record(event: it.event, position: position)
+      #expect(record?.state == .reserved)
+      #expect(record?.tickets == tickets(position))
+    }
+    let all = Set((1...count).flatMap(tickets))
+    #expect(try await Set(it.queue.lockedTickets(event: it.event, Array(all))) == all)
+    let bitmap = try #require(try await it.queue.unavailableTickets(event: it.event))
+    #expect(Set((0..<bitmap.count * 8).filter { bitmap[$0 / 8] & (128 >> UInt8($0 % 8)) != 0 }) == all)
+    #expect(try await it.redis.command(["ZCARD", .text("\(it.keys.prefix)x")]).integer == count)
+  }
+
   @Test("Who left between reading and writing is skipped, and their tickets stay free")
   func skipped() async throws {
     let it = try await QueueFixture()

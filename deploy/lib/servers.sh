@@ -163,7 +163,7 @@ redis_start() { # DIRECTORY PORT LOG [LINE…]
     exec setsid "${prefix[@]}" redis-server - >>"$log" 2>&1 < <(
       printf '%s\n' "bind 127.0.0.1" "port $port" "dir \"$directory\"" "daemonize no" 'save ""' \
         "appendonly yes" "appendfsync always" "maxmemory-policy noeviction" \
-        "hash-max-listpack-entries 512" "hash-max-listpack-value 128" "$@"
+        "hash-max-listpack-entries 512" "hash-max-listpack-value 128" "stream-node-max-entries 16" "$@"
     )
   ) &
   started_pid=$!
