@@ -47,6 +47,7 @@ struct EventKeys {
   var gone: String { prefix + "gone" }
   var holds: String { prefix + "x" }
   var restored: String { prefix + "w" }
+  func user(_ key: String) -> String { prefix + "u:" + key.prefix(2) }
   func refresh(_ place: String) -> String { prefix + "s:" + place }
 
   func record(_ position: Int) -> (key: String, field: String) {

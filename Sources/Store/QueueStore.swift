@@ -9,6 +9,7 @@ package import Redis
 package final class QueueStore {
   package let redis: RedisClient
   private let lines = LineMemory()
+  private let soldOut = SoldOutMemory()
 
   package init(_ redis: RedisClient) { self.redis = redis }
 
@@ -110,16 +111,22 @@ package final class QueueStore {
   /// Gives a user a place in line, or the one they have, or had when they first sent `idempotencyKey`.
   /// - Parameter lostPlace: the user's position in a life of the queue that was lost. While the line is restored they
   ///   keep it.
+  /// - Returns: `soldOut` also up to `SoldOutMemory.milliseconds` after tickets came back.
   /// - Throws: `StoreError.noQueue` if Redis does not know the event.
   package func enqueue(
     event: Int, user: String, seats: RequestedSeats, method: String?, idempotencyKey: String? = nil,
     lostPlace: Int? = nil
   ) async throws -> EnqueueAnswer {
+    let userKey = UserKey(user).text
+    // An idempotency key may name a place that has ended: the function knows.
+    if idempotencyKey == nil, soldOut.contains(event), try await !hasPlace(event: event, userKey: userKey) {
+      return .soldOut
+    }
     let payload = seats.encoded + (method.map { " " + $0 } ?? "")
     let values = try await call(
       "onsale_enqueue", event,
       [
-        .text(UserKey(user).text), .integer(seats.quantity), .text(payload), .text(user),
+        .text(userKey), .integer(seats.quantity), .text(payload), .text(user),
         .text(Self.name(idempotencyKey, of: user)), lostPlace.map { .integer($0) } ?? "",
       ])
     func integer(_ index: Int) -> Int { values.indices.contains(index) ? Self.number(values[index]) : 0 }
@@ -142,13 +149,21 @@ package final class QueueStore {
     case "again": return .inLine(position: integer(1), head: integer(2), generation: integer(3), isNew: false)
     case "not_open": return .notOpen
     case "closed": return .closed
-    case "sold_out": return .soldOut
+    case "sold_out":
+      soldOut.insert(event)
+      return .soldOut
     case "limit": return .limitExceeded(owned: integer(1), limit: integer(2))
     case "full": return .queueFull
     case "too_often": return .tooOften
     case "mismatch": return .idempotencyMismatch
     default: throw StoreError(.unexpectedAnswer, "onsale_enqueue")
     }
+  }
+
+  /// Whether the user's entry names a place, though it may have ended together with everyone in line.
+  private func hasPlace(event: Int, userKey: String) async throws -> Bool {
+    let entry = try await redis.command(["HGET", .text(EventKeys(event).user(userKey)), .text(userKey)]).text
+    return entry.map { !$0.hasPrefix("0") } ?? false
   }
 
   package enum ConfirmAnswer: String, Sendable {

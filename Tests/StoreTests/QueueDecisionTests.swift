@@ -157,6 +157,30 @@ struct QueueDecisionTests {
     #expect(try await it.document().free == 5)
   }
 
+  @Test(
+    "While a line is known as sold out, who has a place is told of it, and nobody is refused for long after")
+  func knownSoldOut() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let held = try await it.hold("holder", [1])
+    let paid = try await it.hold("owner", [2])
+    #expect(try await it.confirm("owner", paid) == .ok)
+    let confirmation = try #require(try await it.take().first)
+    try await it.queue.finish(
+      event: it.event, [QueueStore.Ending(confirmation, .purchased)])
+    try await it.commit([], head: 2, soldOut: true)
+    // The first of them is what makes it known.
+    for user in ["a", "b", "owner"] { #expect(try await it.enqueue(user) == .soldOut) }
+    #expect(try await it.enqueue("holder") == .inLine(position: held, head: 2, generation: 1, isNew: false))
+    #expect(try await it.enqueue("c", idempotencyKey: "k") == .soldOut)
+
+    try await it.queue.publishMap(
+      event: it.event, epoch: it.epoch, bitmap: [0], free: 5, held: 0, sold: 1, reopened: true)
+    try await eventually { try await it.enqueue("a") != .soldOut }
+    #expect(try await it.enqueue("a") == .inLine(position: 3, head: 2, generation: 1, isNew: false))
+    #expect(try await it.join("b") == 4)
+  }
+
   @Test("After the close nobody is told sold out, and the head never goes back")
   func closed() async throws {
     let it = try await QueueFixture()
