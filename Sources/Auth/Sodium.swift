@@ -75,8 +75,13 @@ enum Sodium {
   /// URL-safe base64 without padding.
   static func base64(_ bytes: [UInt8]) -> String {
     let size = sodium_base64_encoded_len(bytes.count, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
-    var out = [CChar](repeating: 0, count: size)
-    sodium_bin2base64(&out, size, bytes, bytes.count, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
-    return String(decoding: out.dropLast().lazy.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return String(unsafeUninitializedCapacity: size) { out in
+      out.withMemoryRebound(to: CChar.self) {
+        _ = sodium_bin2base64(
+          $0.baseAddress!, size, bytes, bytes.count, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
+      }
+      // Without the zero at its end.
+      return size - 1
+    }
   }
 }

@@ -4,6 +4,8 @@ import CSodium
 ///
 /// Redis keeps one per waiting buyer; ids of an outside identity provider may be long.
 package struct UserKey: Hashable, Sendable {
+  private static let keptBytes = 9, characters = 12
+
   package let text: String
 
   package init(_ userID: String) {
@@ -12,8 +14,14 @@ package struct UserKey: Hashable, Sendable {
     user.withUTF8 { bytes in
       _ = crypto_generichash(&hash, hash.count, bytes.baseAddress, UInt64(bytes.count), nil, 0)
     }
-    var encoded = [CChar](repeating: 0, count: 13)
-    sodium_bin2base64(&encoded, encoded.count, hash, 9, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
-    text = String(decoding: encoded.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    text = String(unsafeUninitializedCapacity: Self.characters + 1) { out in
+      out.withMemoryRebound(to: CChar.self) {
+        _ = sodium_bin2base64(
+          $0.baseAddress!, Self.characters + 1, hash, Self.keptBytes, sodium_base64_VARIANT_URLSAFE_NO_PADDING
+        )
+      }
+      // Without the zero at its end.
+      return Self.characters
+    }
   }
 }
