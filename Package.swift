@@ -52,8 +52,11 @@ let package = Package(
     // A library of C++ headers, from Debian's rapidjson-dev, behind functions of C.
     .target(name: "CRapidJSON", cxxSettings: [.unsafeFlags(["-O2", "-gdwarf-4"])]),
 
+    // A hook of Swift's runtime that has no name in Swift.
+    .target(name: "CSwiftJobs", cSettings: [.unsafeFlags(["-O2", "-gdwarf-4"])]),
+
     // Foundations.
-    module("EventLoop", ["CLibUV"]),
+    module("EventLoop", ["CLibUV", "CSwiftJobs"]),
     module("Logging", []),
     module("Metrics", ["EventLoop"]),
     module("Lifecycle", ["EventLoop", "Logging", "CLibUV"]),

@@ -1,4 +1,5 @@
 import CLibUV
+import CSwiftJobs
 import Foundation
 import Synchronization
 
@@ -52,6 +53,19 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     uv_check_start(afterPoll) { _ in EventLoop.shared.drain() }
     // The async handle stays active for the life of the process, so this returns only if it is closed.
     uv_run(loop, UV_RUN_DEFAULT)
+  }
+
+  /// Has the loop run the jobs of no particular executor too, from now on. For a process whose work is all the loop's.
+  ///
+  /// Swift 6.3 resumes every continuation as such a job, whoever waits for it: from the loop to a thread of the pool, which
+  /// finds that the waiting function belongs to the loop, and hands it back. That woke two threads for every answer of
+  /// Redis, PostgreSQL or HTTP, and was a tenth of a worker's time.
+  package nonisolated static func runEverything() {
+    _ = shared
+    swift_jobs_run_with { job in
+      guard let job else { return }
+      EventLoop.shared.enqueue(unsafeBitCast(job, to: UnownedJob.self))
+    }
   }
 
   /// Whether the caller runs on the loop's thread.

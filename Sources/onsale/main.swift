@@ -76,6 +76,7 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
   }
 }
 
+EventLoop.runEverything()
 Task { @LoopActor in
   exit(await run(Array(CommandLine.arguments.dropFirst()), ProcessInfo.processInfo.environment))
 }
