@@ -8,7 +8,7 @@ import Metrics
 import Onsale
 package import Store
 
-/// The role that takes buyers in: one Redis call each, and nothing else on the way.
+/// The role that takes buyers in: one round trip to Redis each, and nothing else on the way.
 ///
 /// A request is answered 202 only after Redis has it. Asking again, for whatever reason, returns the same place.
 @LoopActor

@@ -79,13 +79,13 @@ package enum QueueLibrary {
         record_text(r.state, r.try, string.format('%.0f', r.deadline), r.amount, r.tickets, r.reason, r.user))
     end
 
-    -- Arguments of one call, as far as the interpreter's stack goes.
-    local AT_ONCE = 1000
+    -- Arguments of one call: the interpreter's stack takes 8,000.
+    local AT_ONCE = 4000
 
     -- One call of the command with `all` that follows the key, `width` of which belong together; several, if they are
     -- many. Each call costs more than what it does.
     local function all_at_once(command, key, all, width)
-      local size = AT_ONCE * width
+      local size = AT_ONCE - AT_ONCE % width
       for start = 1, #all, size do
         redis.call(command, key, unpack(all, start, math.min(start + size - 1, #all)))
       end

@@ -1,14 +1,12 @@
 import EventLoop
 
-/// Lines that were sold out a moment ago.
+/// Lines that were sold out a moment ago: there it is worth to look whether that is still so, before a place is asked for.
 ///
-/// When a large sale is over, most of a crowd is still to come. Each is refused, unless they have a place already; while
-/// it is known that the line is sold out, that is all that has to be asked.
+/// When a large sale is over, most of a crowd is still to come, and each of them is refused who has no place already.
 @LoopActor
 final class SoldOutMemory {
-  /// For how long a line is taken to be still sold out.
-  static let milliseconds: UInt64 = 100
-  /// Events remembered; beyond it all are forgotten, which only costs a call each.
+  private static let milliseconds: UInt64 = 1_000
+  /// Events remembered; beyond it all are forgotten, which only makes calls dearer.
   private static let limit = 10_000
 
   private var seen: [Int: UInt64] = [:]

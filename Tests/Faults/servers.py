@@ -392,6 +392,7 @@ class Redis:
             "maxmemory-policy": "noeviction",
             "hash-max-listpack-entries": 512,
             "hash-max-listpack-value": 128,
+            "stream-node-max-entries": 16,
             **{name.replace("_", "-"): value for name, value in settings.items()},
         }
         arguments = ["redis-server"]
