@@ -170,6 +170,14 @@ def url_environment(url):
     return {"PGUSER": user, "PGPASSWORD": password, "PGHOST": host, "PGPORT": port, "PGDATABASE": database}
 
 
+def test_work_stays_on_the_event_loop(stack):
+    new_organizer(stack).create_event()
+    for process in ("serve-1", "worker-1", "indexer-1"):
+        names = [task.read_text() for task in Path(f"/proc/{stack.pid(process)}/task").glob("*/comm")]
+        # The pool's threads are named after its queues. It has some as soon as one continuation is resumed on it.
+        assert names and not [name for name in names if "qos" in name], (process, names)
+
+
 def test_make_lists_its_targets():
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in "help deps build test lint format bench up down status logs demo clean".split():
