@@ -4,7 +4,8 @@ package import Redis
 
 /// Events' queues, holds and request records in Redis, in the domain's words.
 ///
-/// Every method is one round trip and atomic, but that `enqueue` looks first where a line is sold out. Errors are `RedisError`, or `StoreError` where Redis refused.
+/// Every method is one round trip and atomic, but that `enqueue` looks first where a line is sold out. Errors are
+/// `RedisError`, or `StoreError` where Redis refused.
 @LoopActor
 package final class QueueStore {
   package let redis: RedisClient
