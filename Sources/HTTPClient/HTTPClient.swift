@@ -8,9 +8,6 @@ package import EventLoop
 /// needs a key of its own.
 @LoopActor
 package final class HTTPClient {
-  /// Handles kept for reuse.
-  private static let idleTransfers = 1024
-
   let configuration: HTTPClientConfiguration
   /// `nil` once closed.
   var multi: UnsafeMutableRawPointer?
@@ -162,7 +159,7 @@ package final class HTTPClient {
   }
 
   private func recycle(_ transfer: Transfer) {
-    if idle.count < Self.idleTransfers { idle.append(transfer) }
+    if idle.count < max(1_024, configuration.connectionsPerHost) { idle.append(transfer) }
   }
 
   /// A connection to `name` is free: the next call that waits for one begins.

@@ -89,12 +89,7 @@ package final class HTTPServer: Service {
 
   /// The configured limit, or what the process's descriptors allow if that is less.
   private func boundedConnectionLimit() -> Int {
-    var limit = rlimit()
-    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    limit.rlim_cur = limit.rlim_max
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    let allowed = max(16, Int(min(limit.rlim_cur, 1 << 20)) - Self.reservedDescriptors)
+    let allowed = max(16, OpenFiles.raiseLimit() - Self.reservedDescriptors)
     if allowed < configuration.connectionLimit {
       logger.notice(
         "the open files limit lowers the connection limit",

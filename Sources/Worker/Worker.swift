@@ -45,7 +45,7 @@ package final class Worker: Service {
 
   package struct ProviderLimits: Sendable {
     /// Calls that the provider is asked at once; payments under way follow from it.
-    package var connections = 512
+    package var connections = 2_048
     /// After so long the provider's search has what it made.
     package var searchMilliseconds = 60_000
 

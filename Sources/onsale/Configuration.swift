@@ -59,7 +59,7 @@ struct Configuration {
   /// `ONSALE_CONNECTIONS_PER_ADDRESS`: open at a time; 0, as behind a proxy, is no limit.
   var connectionsPerAddress = 0
   /// `ONSALE_PAYMENT_CONNECTIONS`: to the provider at once, per worker.
-  var paymentConnections = 512
+  var paymentConnections = 2_048
   /// `ONSALE_PAYMENT_SEARCH_SECONDS`: after so long the provider's search has what it made. An order that it answers
   /// with a failure of its own, again and again, is not taken for declined before.
   var paymentSearchSeconds = 60

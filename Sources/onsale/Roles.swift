@@ -229,9 +229,10 @@ enum Roles {
     guard let port = settings.metricsPort else { return [] }
     var router = Router()
     operations(postgres, redis).addRoutes(to: &router)
-    return [
-      HTTPServer(HTTPServerConfiguration(host: settings.host, port: port), router: router, logger: logger)
-    ]
+    var configuration = HTTPServerConfiguration(host: settings.host, port: port)
+    // Whoever watches, and not what a worker needs for its payments.
+    configuration.connectionLimit = 64
+    return [HTTPServer(configuration, router: router, logger: logger)]
   }
 
   private static func rolesToServe(_ arguments: [String]) throws -> Set<String> {
@@ -262,15 +263,16 @@ enum Roles {
     // Seat maps and settings are read apart from purchases, whose sessions are tuned for nothing else.
     var selling = try PostgresConfiguration(
       url: settings.databaseURL, connections: settings.databaseConnections)
-    selling.sessionSettings = PurchaseStore.sessionSettings
+    PurchaseStore.configure(&selling)
     let sales = PostgresClient(selling, logger: logger)
     let queue = QueueStore(redis)
     var payments = HTTPClientConfiguration()
-    // A slow provider is answered by many calls at once, each on a connection of its own.
-    payments.connectionsPerHost = settings.paymentConnections
-    payments.capacity = max(payments.capacity, 4 * settings.paymentConnections)
+    // A slow provider is waited for by many calls at once, each on a connection of its own.
+    let connections = paymentConnections(settings, logger)
+    payments.connectionsPerHost = connections
+    payments.capacity = max(payments.capacity, 4 * connections)
     var providerLimits = Worker.ProviderLimits()
-    providerLimits.connections = settings.paymentConnections
+    providerLimits.connections = connections
     providerLimits.searchMilliseconds = settings.paymentSearchSeconds * 1_000
     let client = HTTPClient(payments)
     let identity = "\(ProcessInfo.processInfo.hostName)-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
@@ -302,6 +304,23 @@ enum Roles {
       ] + observation(settings, postgres, redis, logger) + [worker]
     try await Lifecycle(services, logger: logger).run()
     return 0
+  }
+
+  /// Files that a worker has open besides its connections to the provider.
+  private static let otherFiles = 256
+
+  /// The configured number, or what the process's descriptors allow if that is less.
+  private static func paymentConnections(_ settings: Configuration, _ logger: Logger) -> Int {
+    let allowed = max(16, OpenFiles.raiseLimit() - otherFiles)
+    if allowed < settings.paymentConnections {
+      logger.notice(
+        "the open files limit lowers the number of connections to the provider",
+        [
+          "payments.connections.configured": settings.paymentConnections,
+          "payments.connections.allowed": allowed,
+        ])
+    }
+    return min(allowed, settings.paymentConnections)
   }
 
   // MARK: indexer
