@@ -10,13 +10,13 @@ package struct Fifo<Element> {
   @inlinable package var isEmpty: Bool { count == 0 }
   @inlinable package var first: Element? { count == 0 ? nil : ring[head] }
 
-  @inlinable package mutating func append(_ element: Element) {
+  @inlinable @inline(__always) package mutating func append(_ element: Element) {
     if count == ring.count { grow() }
     ring[(head + count) & (ring.count - 1)] = element
     count += 1
   }
 
-  @inlinable package mutating func popFirst() -> Element? {
+  @inlinable @inline(__always) package mutating func popFirst() -> Element? {
     guard count > 0 else { return nil }
     let element = ring[head].take()
     head = (head + 1) & (ring.count - 1)

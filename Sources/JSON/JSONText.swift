@@ -25,7 +25,13 @@ package struct JSONText {
 
   /// Appends a string with its quotation marks, escaped where needed.
   package mutating func append(escaping text: String) {
-    append(json: .string(text))
+    let isPlain = text.utf8.allSatisfy {
+      $0 >= 0x20 && $0 < 0x80 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
+    }
+    guard isPlain else { return append(json: .string(text)) }
+    bytes.append(UInt8(ascii: "\""))
+    append(verbatim: text)
+    bytes.append(UInt8(ascii: "\""))
   }
 
   package mutating func append(json value: JSON) {

@@ -10,13 +10,11 @@ import Metrics
 /// their timeout; once it has been away for longer than the configured patience they fail at once.
 @LoopActor
 package final class RedisClient {
-  private typealias Answer = RedisConnection.Answer
-
   private enum State { case new, connecting, preparing, ready, away, closed }
 
   private struct Waiting {
     let arguments: [RedisArgument]
-    let answer: Answer
+    let answer: RedisAnswer
     let since: UInt64
   }
 
@@ -101,7 +99,19 @@ package final class RedisClient {
   /// Sends one command and returns its answer.
   package func command(_ arguments: [RedisArgument]) async throws(RedisError) -> RedisValue {
     precondition(!arguments.isEmpty, "a command has a name")
-    return try await withUnsafeContinuation { answer in submit(arguments, answer) }.get()
+    return try await withUnsafeContinuation { answer in submit(arguments, .one(answer)) }.get()
+  }
+
+  /// Sends several commands at once, over one connection, and returns their answers in the same order. Other clients'
+  /// commands may come between them.
+  /// - Throws: the first failure, when all have been answered; the others may have had their effect.
+  package func commands(_ list: [[RedisArgument]]) async throws(RedisError) -> [RedisValue] {
+    precondition(list.allSatisfy { !$0.isEmpty }, "a command has a name")
+    if list.isEmpty { return [] }
+    return try await withUnsafeContinuation { answers in
+      let batch = RedisBatch(count: list.count, answers)
+      for (index, arguments) in list.enumerated() { submit(arguments, .part(batch, index)) }
+    }.get()
   }
 
   /// Calls a function of a library. If Redis does not know it, `prepare` runs once more, and the call is repeated.
@@ -122,7 +132,7 @@ package final class RedisClient {
 
   // MARK: Commands
 
-  private func submit(_ arguments: [RedisArgument], _ answer: Answer) {
+  private func submit(_ arguments: [RedisArgument], _ answer: RedisAnswer) {
     if let connection, state == .ready || state == .preparing && Self.preparing == ObjectIdentifier(self) {
       guard connection.inFlightCount < configuration.capacity else {
         return answer.resume(returning: .failure(RedisError(.unavailable, "too many commands are under way")))

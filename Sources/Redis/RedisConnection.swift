@@ -8,10 +8,8 @@ import Glibc
 /// connection alive until hiredis lets go of it, so that its callbacks always find it.
 @LoopActor
 final class RedisConnection {
-  typealias Answer = UnsafeContinuation<Result<RedisValue, RedisError>, Never>
-
   private struct InFlight {
-    let answer: Answer
+    let answer: RedisAnswer
     let sentAt: UInt64
   }
 
@@ -93,7 +91,7 @@ final class RedisConnection {
   }
 
   /// Sends a command. Its answer, or failure, goes to `answer`.
-  func send(_ arguments: [RedisArgument], _ answer: Answer) {
+  func send(_ arguments: [RedisArgument], _ answer: RedisAnswer) {
     guard write(arguments, Self.answered) else {
       return answer.resume(returning: .failure(RedisError(.unavailable, "the connection ends")))
     }
@@ -101,7 +99,7 @@ final class RedisConnection {
   }
 
   func command(_ arguments: [RedisArgument]) async throws(RedisError) -> RedisValue {
-    try await withUnsafeContinuation { answer in send(arguments, answer) }.get()
+    try await withUnsafeContinuation { answer in send(arguments, .one(answer)) }.get()
   }
 
   /// Subscribes, once or again: asking anew for a channel changes nothing, and is confirmed again.

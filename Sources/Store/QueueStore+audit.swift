@@ -261,16 +261,11 @@ extension QueueStore {
 
   /// Sends commands at once, a bounded number at a time; the answers are in their order.
   func pipelined(_ commands: [[RedisArgument]]) async throws -> [RedisValue] {
-    var answers = [RedisValue](repeating: .null, count: commands.count)
+    var answers: [RedisValue] = []
+    answers.reserveCapacity(commands.count)
     for start in stride(from: 0, to: commands.count, by: Self.commandsInFlight) {
-      let part = start..<min(start + Self.commandsInFlight, commands.count)
-      try await withThrowingTaskGroup(of: (Int, RedisValue).self) { group in
-        for index in part {
-          let command = commands[index]
-          group.addTask { [redis] in (index, try await redis.command(command)) }
-        }
-        for try await (index, answer) in group { answers[index] = answer }
-      }
+      let part = commands[start..<min(start + Self.commandsInFlight, commands.count)]
+      answers += try await redis.commands(Array(part))
     }
     return answers
   }

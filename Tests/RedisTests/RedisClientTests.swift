@@ -40,6 +40,24 @@ struct RedisClientTests {
     _ = try await client.command(["DEL", key])
   }
 
+  @Test("Several commands are answered together, in their order, or fail together")
+  func commands() async throws {
+    let (client, prefix) = try await shared()
+    defer { client.close() }
+    let key = RedisArgument.text(prefix + "several")
+    #expect(try await client.commands([]) == [])
+    let answers = try await client.commands([
+      ["SET", key, "1"], ["INCR", key], ["GET", key], ["DEL", key],
+    ])
+    #expect(answers.map { $0.text ?? $0.integer.map(String.init) } == ["OK", "2", "2", "1"])
+    // The first failure is told when all are answered; those after it were carried out.
+    let error = await #expect(throws: RedisError.self) {
+      try await client.commands([["SET", key, "x"], ["INCR", key], ["LPUSH", key, "y"], ["DEL", key]])
+    }
+    #expect(error?.code == .server("ERR"))
+    #expect(try await client.command(["EXISTS", key]).integer == 0)
+  }
+
   @Test("Values of every kind come back as they are")
   func values() async throws {
     let (client, prefix) = try await shared()
