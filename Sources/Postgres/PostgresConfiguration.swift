@@ -17,6 +17,8 @@ package struct PostgresConfiguration: Sendable {
   package var sessionSettings: [(name: String, value: String)] = []
   /// How many statements each connection keeps prepared.
   package var preparedStatements = 256
+  /// For how long, in milliseconds, before all are prepared anew, and planned anew with them.
+  package var preparedMilliseconds = UInt64.max
 
   package init(
     url: String, connections: Int = 4, statementTimeoutMilliseconds: UInt64 = 5000,

@@ -65,6 +65,8 @@ final class PostgresConnection {
   /// The names of this connection's prepared statements, by their texts.
   private var prepared: [String: String] = [:]
   private var preparedCount = 0
+  /// When the first of them was prepared, in loop time.
+  private var preparedSince: UInt64 = 0
 
   init(
     _ configuration: PostgresConfiguration, logger: Logger,
@@ -198,7 +200,13 @@ final class PostgresConnection {
     var commands: [Command] = []
     var isSent = true
     var names = prepared
-    if prepared.count + statements.count > configuration.preparedStatements, !prepared.isEmpty {
+    let now = EventLoop.shared.now
+    if prepared.isEmpty { preparedSince = now }
+    let isFull = prepared.count + statements.count > configuration.preparedStatements
+    let isOld = now - preparedSince >= configuration.preparedMilliseconds
+    // Not within a transaction: one that has failed takes nothing but its end.
+    if isFull || isOld, !prepared.isEmpty, !isInTransaction {
+      preparedSince = now
       prepared = [:]
       names = [:]
       commands.append(.forget)
@@ -220,7 +228,7 @@ final class PostgresConnection {
     }
     commands.append(.synchronise(step: statements.count - 1))
     isSent = isSent && PQpipelineSync(handle) == 1
-    deadline = EventLoop.shared.now + configuration.statementTimeoutMilliseconds + Self.graceMilliseconds
+    deadline = now + configuration.statementTimeoutMilliseconds + Self.graceMilliseconds
     return await withUnsafeContinuation { answer in
       work = Work(commands: commands, answer: answer)
       if isSent { flush() } else { end(PostgresError(.connectionLost, problem)) }

@@ -5,22 +5,32 @@ package import Postgres
 /// in one transaction of a fixed number of statements, and may be repeated after an unknown outcome.
 @LoopActor
 package final class PurchaseStore {
-  /// What sessions that settle purchases are to be set to.
+  /// Sets up the sessions that settle purchases.
+  package static func configure(_ configuration: inout PostgresConfiguration) {
+    configuration.sessionSettings = sessionSettings
+    configuration.preparedMilliseconds = planMilliseconds
+  }
+
+  /// For how long a plan is used. Making those of one transaction costs PostgreSQL as much as some ten purchases, which
+  /// is much where several workers share a sale and each commits small groups. One that was made when a table was empty
+  /// does little harm in so short a time.
+  private nonisolated static let planMilliseconds: UInt64 = 1_000
+
+  /// What those sessions are set to.
   ///
   /// Every statement here reaches a few rows of large tables by their primary keys. The planner cannot know how
   /// many rows an array brings, and a plan that hashes all tickets of an event for each purchase is a thousand
-  /// times slower than the nested loop that these settings leave. Plans are made anew each time, for a group of
-  /// hundreds, so that none outlives the moment when a table was empty. For the same reason statements write
-  /// `(SELECT 'paying')` where they could write `'paying'`: the planner would see an index of all payments under
-  /// way, believe that it is empty, as it is between sales, and walk it once for every purchase of the group.
+  /// times slower than the nested loop that these settings leave. Statements write `(SELECT 'paying')` where they
+  /// could write `'paying'`: the planner would see an index of all payments under way, believe that it is empty, as
+  /// it is between sales, and walk it once for every purchase of the group.
   ///
   /// Index scans are off, so that indexes are read by bitmaps, which need a condition: an analysis in the midst of
   /// a first sale counts the rows that are committed, next to none, and a planner that believes that a table has
   /// one row walks the whole of its index in place of looking up the group's keys.
-  package nonisolated static let sessionSettings = [
+  private nonisolated static let sessionSettings = [
     (name: "enable_hashjoin", value: "off"), (name: "enable_mergejoin", value: "off"),
     (name: "enable_seqscan", value: "off"), (name: "enable_indexscan", value: "off"),
-    (name: "enable_indexonlyscan", value: "off"), (name: "plan_cache_mode", value: "force_custom_plan"),
+    (name: "enable_indexonlyscan", value: "off"), (name: "plan_cache_mode", value: "force_generic_plan"),
   ]
 
   /// How long a worker is trusted to finish by itself what it has begun.

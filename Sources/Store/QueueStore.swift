@@ -163,15 +163,13 @@ package final class QueueStore {
   /// Whether the line is sold out and the user has no place in it, by two plain commands that go out together and cost Redis
   /// a quarter of what the function does. False says nothing.
   private func isRefused(event: Int, userKey: String) async throws -> Bool {
-    let connection = redis.readySince
     let keys = EventKeys(event)
-    async let line = redis.command(["HMGET", .text(keys.meta), "sold_out", "state"])
-    async let entry = redis.command(["HGET", .text(keys.user(userKey)), .text(userKey)])
-    let (said, place) = (try await line.array?.map(\.text) ?? [], try await entry.text)
-    let isSoldOut = said == ["1", "open"] || said == ["1", "paused"]
-    let hasNoPlace = place == nil || place?.hasPrefix("0") == true
-    // Both are to be of one Redis.
-    return isSoldOut && hasNoPlace && redis.readySince == connection
+    let answers = try await redis.commands([
+      ["HMGET", .text(keys.meta), "sold_out", "state"], ["HGET", .text(keys.user(userKey)), .text(userKey)],
+    ])
+    let line = answers[0].array ?? [], place = answers[1].text
+    let isSoldOut = line.count == 2 && line[0].text == "1" && ["open", "paused"].contains(line[1].text)
+    return isSoldOut && (place == nil || place?.hasPrefix("0") == true)
   }
 
   package enum ConfirmAnswer: String, Sendable {
@@ -599,18 +597,21 @@ package final class QueueStore {
   }
 
   /// Takes over confirmations that a worker has had for longer than `idleMilliseconds`.
+  /// - Parameter from: where an earlier call stopped looking.
+  /// - Returns: what was taken over, and where to go on: Redis looks at ten times `limit` entries, whoever has them, and
+  ///   says `nil` when it was through.
   package func claimConfirmations(
-    _ partition: Partition, worker: String, idleMilliseconds: Int, limit: Int
-  ) async throws -> [Confirmation] {
+    _ partition: Partition, worker: String, idleMilliseconds: Int, limit: Int, from: String? = nil
+  ) async throws -> (taken: [Confirmation], next: String?) {
     let answer = try await readLane(
       partition,
       [
         "XAUTOCLAIM", .text(partition.confirmations), "workers", .text(worker), .integer(idleMilliseconds),
-        "0-0",
-        "COUNT", .integer(limit),
+        .text(from ?? "0-0"), "COUNT", .integer(limit),
       ])
-    guard let parts = answer.array, parts.count >= 2 else { return [] }
-    return try await handOver(Self.confirmations(parts[1]), from: partition)
+    guard let parts = answer.array, parts.count >= 2 else { return ([], nil) }
+    let taken = try await handOver(Self.confirmations(parts[1]), from: partition)
+    return (taken, parts[0].text == "0-0" ? nil : parts[0].text)
   }
 
   /// Says that `worker` is still at these entries, so that nobody takes them over.

@@ -16,15 +16,14 @@ import Store
 @LoopActor
 final class ConfirmLane {
   struct Limits {
-    /// Confirmations under way at once in this process. What is taken beyond what the provider is asked at once waits
-    /// here, where no other worker sees it; somewhat more keeps the statements' groups full.
+    /// Confirmations under way at once in this process: those that the provider is asked about at once, and a group before
+    /// and after that. What would be beyond waits here, where no other worker sees it.
     var inFlight: Int
     /// Entries taken from one partition by one call.
     var take = 256
-    /// Rows in one transaction. Statements are set-based, so larger is cheaper up to about this.
+    /// Rows in one transaction. Statements are set-based, so larger is cheaper up to about this. Of each kind of step one
+    /// is under way at a time: with two, each would be half as large, and a purchase wait no less.
     var group = 256
-    /// Transactions under way at once for each kind of step.
-    var concurrentGroups = 2
     /// An entry that was taken over more often than this is buried: it probably kills whoever holds it.
     var deliveries = 5
     /// A confirmation that fails this often in ways that waiting does not cure is buried.
@@ -33,11 +32,16 @@ final class ConfirmLane {
     var searchMilliseconds: UInt64
 
     init(_ provider: Worker.ProviderLimits) {
-      inFlight = 2 * max(group, provider.connections)
+      inFlight = provider.connections + 2 * group
       searchMilliseconds = UInt64(max(0, provider.searchMilliseconds))
     }
   }
 
+  /// That a payment was captured is noted in few transactions: nobody waits for it, and what is not noted is captured
+  /// again by the relay, which the provider makes the same.
+  private static let captureNoteMilliseconds: UInt64 = 250
+  /// How long a worker that stops waits for its last captures; what is left is the relay's.
+  private static let lastCapturesMilliseconds: UInt64 = 2_000
   private static let pollMilliseconds: UInt64 = 500
   /// Others help with an entry that was written so long ago.
   private static let helpMilliseconds = 200
@@ -62,6 +66,8 @@ final class ConfirmLane {
   private var underWay: [PurchaseStore.Key: QueueStore.Confirmation] = [:]
   /// Of those, the ones that wait for the provider's search, and ask nobody for anything meanwhile.
   private var resting = 0
+  /// Of other workers' partitions, the ones that wait for the provider or its search.
+  private var helpedWaiting = 0
   private let bell = Bell()
   /// Partitions that may have entries, each once, in the order of their turns.
   private var ready: [Partition] = []
@@ -76,6 +82,8 @@ final class ConfirmLane {
   private var watched: [Partition: Head] = [:]
   private let watchBell = Bell()
   private var isStopping = false
+  /// Captures that are not noted yet.
+  private var capturing = 0
   private let drained = Bell()
 
   private let finished: [QueueStore.Ending.Outcome: Counter]
@@ -102,7 +110,7 @@ final class ConfirmLane {
     self.logger = logger
     let sizes = groupSizes
     intents = GroupCommit(
-      maximumBatch: limits.group, concurrency: limits.concurrentGroups, capacity: limits.inFlight * 4
+      maximumBatch: limits.group, capacity: limits.inFlight * 4
     ) { group in
       sizes.record(Double(group.count))
       return await Self.inGroups(group) { group in
@@ -110,13 +118,16 @@ final class ConfirmLane {
       }
     }
     settlements = GroupCommit(
-      maximumBatch: limits.group, concurrency: limits.concurrentGroups, capacity: limits.inFlight * 4
+      maximumBatch: limits.group, capacity: limits.inFlight * 4
     ) { group in
       await Self.inGroups(group) { group in
         try await Faults.crossing(.confirmSettle) { try await purchases.settle(group) }
       }
     }
-    captures = GroupCommit(maximumBatch: limits.group, capacity: limits.inFlight * 4) { group in
+    captures = GroupCommit(
+      maximumBatch: limits.group, capacity: limits.inFlight * 4,
+      lingerMilliseconds: Self.captureNoteMilliseconds
+    ) { group in
       await Self.inGroups(group) { group in
         try await Faults.crossing(.confirmCaptured) { try await purchases.done(group) }
         return group.map { _ in }
@@ -226,10 +237,15 @@ final class ConfirmLane {
 
   private func takeFromReady() async throws {
     while let partition = ready.first, !isStopping, !Task.isCancelled {
-      let room = self.room
       // What is under way rings the bell when it ends.
       guard room > 0 else { return }
       ready.removeFirst()
+      let room = owns(partition) ? room : min(room, limits.group - helping)
+      guard room > 0 else {
+        // Looked at again after a while.
+        announce(partition)
+        continue
+      }
       let taken = try await Faults.crossing(.confirmTake) {
         try await queue.takeConfirmations(partition, worker: worker, limit: room)
       }
@@ -239,6 +255,11 @@ final class ConfirmLane {
       for confirmation in taken { begin(confirmation) }
     }
   }
+
+  /// How many of other workers' partitions are under way here, but for those that wait for the provider. A group is
+  /// enough at a time: whoever helps an owner with what does not wait for the provider only takes from it where both share
+  /// the processors, and makes the groups of both smaller.
+  private var helping: Int { underWay.values.count { !owns($0.partition) } - helpedWaiting }
 
   /// How many more may be taken now.
   private var room: Int {
@@ -285,23 +306,32 @@ final class ConfirmLane {
 
   private func takeOver() async throws {
     for partition in Partition.all {
-      let room = self.room
-      guard room > 0 else { return }
-      let left = try await Faults.crossing(.confirmTakeOver) {
-        try await queue.claimConfirmations(
-          partition, worker: worker, idleMilliseconds: visibilityMilliseconds, limit: room)
-      }
-      guard !left.isEmpty else { continue }
-      logger.notice("confirmations taken over", ["partition": partition.number, "count": left.count])
-      let deliveries = try await Faults.crossing(.confirmDeliveries) {
-        try await queue.deliveries(partition, worker: worker, limit: limits.inFlight)
-      }
-      for confirmation in left {
-        if deliveries[confirmation.entryID ?? "", default: 1] > limits.deliveries {
-          try await bury(confirmation, reason: "delivered too often")
-        } else {
-          begin(confirmation)
+      var cursor: String?
+      repeat {
+        let room = self.room
+        guard room > 0 else { return }
+        let from = cursor
+        let (left, next) = try await Faults.crossing(.confirmTakeOver) {
+          try await queue.claimConfirmations(
+            partition, worker: worker, idleMilliseconds: visibilityMilliseconds, limit: room, from: from)
         }
+        cursor = next
+        try await takeOver(left, partition)
+      } while cursor != nil
+    }
+  }
+
+  private func takeOver(_ left: [QueueStore.Confirmation], _ partition: Partition) async throws {
+    guard !left.isEmpty else { return }
+    logger.notice("confirmations taken over", ["partition": partition.number, "count": left.count])
+    let deliveries = try await Faults.crossing(.confirmDeliveries) {
+      try await queue.deliveries(partition, worker: worker, limit: limits.inFlight)
+    }
+    for confirmation in left {
+      if deliveries[confirmation.entryID ?? "", default: 1] > limits.deliveries {
+        try await bury(confirmation, reason: "delivered too often")
+      } else {
+        begin(confirmation)
       }
     }
   }
@@ -319,6 +349,12 @@ final class ConfirmLane {
     while !underWay.isEmpty {
       drained.reset()
       await drained.wait(milliseconds: 200)
+    }
+    let end = EventLoop.shared.now + Self.lastCapturesMilliseconds
+    while capturing > 0, EventLoop.shared.now < end {
+      captures.hurry()
+      drained.reset()
+      await drained.wait(milliseconds: 50)
     }
     for partition in Partition.all {
       try? await Faults.crossing(.confirmRetire) { try await queue.retireConsumer(partition, worker: worker) }
@@ -356,7 +392,7 @@ final class ConfirmLane {
           logger.warning(
             "the provider keeps failing an order, its search is waited for",
             ["confirm.reference": confirmation.reference, "error": "\(error)"])
-          await rest(until: failedAt + limits.searchMilliseconds)
+          await rest(until: failedAt + limits.searchMilliseconds, helps: !owns(confirmation.partition))
           if isStopping { return }
           continue
         }
@@ -375,9 +411,13 @@ final class ConfirmLane {
   }
 
   /// Waits without taking part in anything; ends early when the worker stops.
-  private func rest(until: UInt64) async {
+  private func rest(until: UInt64, helps: Bool) async {
     resting += 1
-    defer { resting -= 1 }
+    if helps { helpedWaiting += 1 }
+    defer {
+      resting -= 1
+      if helps { helpedWaiting -= 1 }
+    }
     if !ready.isEmpty { bell.ring() }
     while !isStopping, EventLoop.shared.now < until {
       try? await sleep(milliseconds: min(until - EventLoop.shared.now, Self.pollMilliseconds))
@@ -418,7 +458,7 @@ final class ConfirmLane {
     let outcome: PaymentOutcome
     let askedAt = EventLoop.shared.now
     do {
-      outcome = try await Faults.crossing(.confirmAuthorise) { try await provider.authorise(order) }
+      outcome = try await authorise(order, helps: !owns(confirmation.partition))
     } catch let error as PaymentError where error.code == .refused {
       // The provider will never take this order: its buyer may try another card, or let the tickets go.
       logger.error(
@@ -437,6 +477,12 @@ final class ConfirmLane {
     case .declined(let id, let code, _):
       try await settle(confirmation, .declined, paymentID: id, reason: code)
     }
+  }
+
+  private func authorise(_ order: PaymentOrder, helps: Bool) async throws -> PaymentOutcome {
+    if helps { helpedWaiting += 1 }
+    defer { if helps { helpedWaiting -= 1 } }
+    return try await Faults.crossing(.confirmAuthorise) { try await provider.authorise(order) }
   }
 
   private func settle(
@@ -459,7 +505,9 @@ final class ConfirmLane {
 
   /// Captures right after the commit. What fails here is in the outbox, for the relay.
   private func capture(_ chore: PurchaseStore.Chore, _ reference: String) {
+    capturing += 1
     Task { @LoopActor in
+      defer { captured() }
       do {
         if !PurchaseStore.isFree(chore.paymentID) {
           _ = try await Faults.crossing(.confirmCapture) {
@@ -471,6 +519,11 @@ final class ConfirmLane {
         logger.info("capture is left to the relay", ["confirm.reference": reference, "error": "\(error)"])
       }
     }
+  }
+
+  private func captured() {
+    capturing -= 1
+    if isStopping { drained.ring() }
   }
 
   /// - Parameter outcome: `nil` only acknowledges the entry.

@@ -290,6 +290,33 @@ struct PostgresClientTests {
     try await other.script("DROP TABLE \(table)")
   }
 
+  @Test("Statements are prepared anew after the configured time, and in the midst of a transaction, too")
+  func oldStatements() async throws {
+    var configuration = try PostgresConfiguration(url: TestPostgres.shared.url(), connections: 1)
+    configuration.preparedMilliseconds = 0
+    let client = PostgresClient(configuration, logger: logger)
+    client.start()
+    defer { client.close() }
+    try await client.waitUntilReady(milliseconds: 60_000)
+    let count: SQL = "SELECT count(*) AS n FROM pg_prepared_statements"
+    for _ in 0..<3 {
+      _ = try await client.query("SELECT 1")
+      #expect(try await client.query(count)[0].int("n") == 1)
+      #expect(try await client.transaction(["SELECT 1", "SELECT 2", count])[2][0].int("n") == 4)
+    }
+    // One that is refused is rolled back, which is all that its connection takes then, and that goes on.
+    let session: SQL = "SELECT pg_backend_pid() AS pid"
+    let before = try await client.query(session)[0].int("pid")
+    await #expect(throws: PostgresError.self) { try await client.transaction(["SELECT 1", "SELECT 1 / 0"]) }
+    #expect(try await client.query(session)[0].int("pid") == before)
+    let table = newName()
+    try await client.withTransaction { transaction in
+      _ = try await transaction.query("CREATE TEMPORARY TABLE \(unsafeSQL: table) (a int)")
+      _ = try await transaction.query("INSERT INTO \(unsafeSQL: table) VALUES (1)")
+    }
+    #expect(try await client.query("SELECT a FROM \(unsafeSQL: table)")[0].int("a") == 1)
+  }
+
   @Test("A script's mistake undoes the script, and the client goes on")
   func scripts() async throws {
     let client = try await shared(connections: 1)

@@ -335,7 +335,7 @@ struct QueueHoldTests {
     #expect(taken.count == 2)
     #expect(
       try await it.queue.claimConfirmations(it.partition, worker: "new", idleMilliseconds: 60_000, limit: 10)
-        .isEmpty)
+        .taken.isEmpty)
     // As if a while had passed.
     let ids = taken.compactMap(\.entryID)
     _ = try await it.redis.command(
@@ -343,7 +343,8 @@ struct QueueHoldTests {
         + ["IDLE", "100000", "JUSTID"])
     try await it.queue.keepConfirmations(it.partition, worker: "dead", ids: [ids[0]])
     let claimed = try await it.queue.claimConfirmations(
-      it.partition, worker: "new", idleMilliseconds: 60_000, limit: 10)
+      it.partition, worker: "new", idleMilliseconds: 60_000, limit: 10
+    ).taken
     #expect(claimed.map(\.position) == [taken[1].position])
     let deliveries = try await it.queue.deliveries(it.partition, worker: "new", limit: 10)
     #expect(deliveries[try #require(claimed[0].entryID)] == 2)
@@ -359,6 +360,30 @@ struct QueueHoldTests {
     #expect(again.user == "b")
   }
 
+  @Test("What a dead worker left is looked for behind what others have, too")
+  func laneBehindOthers() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    // Redis looks at ten entries for each that may be taken.
+    for number in 1...12 { _ = try await it.confirm("\(number)", it.hold("\(number)", [number])) }
+    let alive = try await it.queue.takeConfirmations(it.partition, worker: "alive", limit: 11)
+    let dead = try await it.queue.takeConfirmations(it.partition, worker: "dead", limit: 10)
+    #expect((alive.count, dead.count) == (11, 1))
+    _ = try await it.redis.command([
+      "XCLAIM", .text(it.partition.confirmations), "workers", "dead", "0",
+      .text(try #require(dead[0].entryID)), "IDLE", "100000", "JUSTID",
+    ])
+    func claim(_ from: String?) async throws -> (taken: [QueueStore.Confirmation], next: String?) {
+      try await it.queue.claimConfirmations(
+        it.partition, worker: "new", idleMilliseconds: 60_000, limit: 1, from: from)
+    }
+    let first = try await claim(nil)
+    #expect(first.taken.isEmpty)
+    let next: String = try #require(first.next)
+    let second = try await claim(next)
+    #expect(second.taken.map(\.position) == dead.map(\.position))
+  }
+
   @Test("A Redis that lost everything is usable again: functions and groups are made anew")
   func flushed() async throws {
     let it = try await QueueFixture()
@@ -366,7 +391,8 @@ struct QueueHoldTests {
     _ = try await it.redis.command(["FLUSHALL"])
     #expect(try await it.take().isEmpty)
     #expect(
-      try await it.queue.claimConfirmations(it.partition, worker: "w", idleMilliseconds: 0, limit: 10).isEmpty
+      try await it.queue.claimConfirmations(it.partition, worker: "w", idleMilliseconds: 0, limit: 10).taken
+        .isEmpty
     )
     let error = await #expect(throws: StoreError.self) { try await it.enqueue("a") }
     #expect(error?.code == .noQueue)
