@@ -42,6 +42,8 @@ final class ConfirmLane {
   private static let captureNoteMilliseconds: UInt64 = 250
   /// How long a worker that stops waits for its last captures; what is left is the relay's.
   private static let lastCapturesMilliseconds: UInt64 = 2_000
+  /// Of what a process may take to end, what all of that may take.
+  private static let stopMilliseconds: UInt64 = 8_000
   private static let pollMilliseconds: UInt64 = 500
   /// Others help with an entry that was written so long ago.
   private static let helpMilliseconds = 200
@@ -66,8 +68,8 @@ final class ConfirmLane {
   private var underWay: [PurchaseStore.Key: QueueStore.Confirmation] = [:]
   /// Of those, the ones that wait for the provider's search, and ask nobody for anything meanwhile.
   private var resting = 0
-  /// Of other workers' partitions, the ones that wait for the provider or its search.
-  private var helpedWaiting = 0
+  /// Those that wait for the provider or its search.
+  private var awaitingProvider: Set<PurchaseStore.Key> = []
   private let bell = Bell()
   /// Partitions that may have entries, each once, in the order of their turns.
   private var ready: [Partition] = []
@@ -204,7 +206,10 @@ final class ConfirmLane {
       watchBell.reset()
       var pause = UInt64(Self.helpMilliseconds / 4)
       do {
-        for (partition, seen) in watched where !isStopping { try await look(partition, seen) }
+        if helping < limits.group {
+          // In any order, so that each has its turn.
+          for (partition, seen) in watched.shuffled() where !isStopping { try await look(partition, seen) }
+        }
       } catch {
         logger.warning("looking at other workers' confirmations failed", ["error": "\(error)"])
         pause = Self.pollMilliseconds
@@ -259,7 +264,9 @@ final class ConfirmLane {
   /// How many of other workers' partitions are under way here, but for those that wait for the provider. A group is
   /// enough at a time: whoever helps an owner with what does not wait for the provider only takes from it where both share
   /// the processors, and makes the groups of both smaller.
-  private var helping: Int { underWay.values.count { !owns($0.partition) } - helpedWaiting }
+  private var helping: Int {
+    underWay.count { !owns($0.value.partition) && !awaitingProvider.contains($0.key) }
+  }
 
   /// How many more may be taken now.
   private var room: Int {
@@ -305,7 +312,7 @@ final class ConfirmLane {
   }
 
   private func takeOver() async throws {
-    for partition in Partition.all {
+    for partition in Partition.all where !isStopping {
       var cursor: String?
       repeat {
         let room = self.room
@@ -317,7 +324,8 @@ final class ConfirmLane {
         }
         cursor = next
         try await takeOver(left, partition)
-      } while cursor != nil
+        // A little room at a time would take many calls, and what is under way must be kept meanwhile.
+      } while cursor != nil && room >= limits.take && !isStopping
     }
   }
 
@@ -344,6 +352,7 @@ final class ConfirmLane {
   /// Stops taking and waits for what is under way; what does not end is taken over by another worker.
   func stop() async {
     isStopping = true
+    let begunAt = EventLoop.shared.now
     bell.ring()
     watchBell.ring()
     while !underWay.isEmpty {
@@ -351,7 +360,7 @@ final class ConfirmLane {
       await drained.wait(milliseconds: 200)
     }
     let end = EventLoop.shared.now + Self.lastCapturesMilliseconds
-    while capturing > 0, EventLoop.shared.now < end {
+    while capturing > 0, EventLoop.shared.now < min(end, begunAt + Self.stopMilliseconds) {
       captures.hurry()
       drained.reset()
       await drained.wait(milliseconds: 50)
@@ -392,7 +401,7 @@ final class ConfirmLane {
           logger.warning(
             "the provider keeps failing an order, its search is waited for",
             ["confirm.reference": confirmation.reference, "error": "\(error)"])
-          await rest(until: failedAt + limits.searchMilliseconds, helps: !owns(confirmation.partition))
+          await rest(confirmation, until: failedAt + limits.searchMilliseconds)
           if isStopping { return }
           continue
         }
@@ -411,12 +420,12 @@ final class ConfirmLane {
   }
 
   /// Waits without taking part in anything; ends early when the worker stops.
-  private func rest(until: UInt64, helps: Bool) async {
+  private func rest(_ confirmation: QueueStore.Confirmation, until: UInt64) async {
     resting += 1
-    if helps { helpedWaiting += 1 }
+    awaitingProvider.insert(.init(confirmation))
     defer {
       resting -= 1
-      if helps { helpedWaiting -= 1 }
+      awaitingProvider.remove(.init(confirmation))
     }
     if !ready.isEmpty { bell.ring() }
     while !isStopping, EventLoop.shared.now < until {
@@ -458,7 +467,7 @@ final class ConfirmLane {
     let outcome: PaymentOutcome
     let askedAt = EventLoop.shared.now
     do {
-      outcome = try await authorise(order, helps: !owns(confirmation.partition))
+      outcome = try await authorise(order, .init(confirmation))
     } catch let error as PaymentError where error.code == .refused {
       // The provider will never take this order: its buyer may try another card, or let the tickets go.
       logger.error(
@@ -479,9 +488,9 @@ final class ConfirmLane {
     }
   }
 
-  private func authorise(_ order: PaymentOrder, helps: Bool) async throws -> PaymentOutcome {
-    if helps { helpedWaiting += 1 }
-    defer { if helps { helpedWaiting -= 1 } }
+  private func authorise(_ order: PaymentOrder, _ key: PurchaseStore.Key) async throws -> PaymentOutcome {
+    awaitingProvider.insert(key)
+    defer { awaitingProvider.remove(key) }
     return try await Faults.crossing(.confirmAuthorise) { try await provider.authorise(order) }
   }
 

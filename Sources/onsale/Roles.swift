@@ -306,12 +306,11 @@ enum Roles {
     return 0
   }
 
-  /// Files that a worker has open besides its connections to the provider.
-  private static let otherFiles = 256
-
   /// The configured number, or what the process's descriptors allow if that is less.
   private static func paymentConnections(_ settings: Configuration, _ logger: Logger) -> Int {
-    let allowed = max(16, OpenFiles.raiseLimit() - otherFiles)
+    // Two pools of PostgreSQL, and what else a worker has open.
+    let others = 192 + 2 * settings.databaseConnections
+    let allowed = max(16, OpenFiles.raiseLimit() - others)
     if allowed < settings.paymentConnections {
       logger.notice(
         "the open files limit lowers the number of connections to the provider",
