@@ -10,6 +10,7 @@ package struct Fifo<Element> {
   @inlinable package var isEmpty: Bool { count == 0 }
   @inlinable package var first: Element? { count == 0 ? nil : ring[head] }
 
+  // Always: else both are called as what they are for any type of element, which looks its layout up each time.
   @inlinable @inline(__always) package mutating func append(_ element: Element) {
     if count == ring.count { grow() }
     ring[(head + count) & (ring.count - 1)] = element

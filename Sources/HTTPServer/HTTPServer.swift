@@ -89,13 +89,14 @@ package final class HTTPServer: Service {
 
   /// The configured limit, or what the process's descriptors allow if that is less.
   private func boundedConnectionLimit() -> Int {
-    let allowed = max(16, OpenFiles.raiseLimit() - Self.reservedDescriptors)
+    let allowed = OpenFiles.connections(
+      wanted: configuration.connectionLimit, reserved: Self.reservedDescriptors)
     if allowed < configuration.connectionLimit {
       logger.notice(
         "the open files limit lowers the connection limit",
         ["http.connections.configured": configuration.connectionLimit, "http.connections.allowed": allowed])
     }
-    return min(allowed, configuration.connectionLimit)
+    return allowed
   }
 
   /// Lets libmicrohttpd do all it can now, and has it called again when there is more.

@@ -309,8 +309,8 @@ enum Roles {
   /// The configured number, or what the process's descriptors allow if that is less.
   private static func paymentConnections(_ settings: Configuration, _ logger: Logger) -> Int {
     // Two pools of PostgreSQL, and what else a worker has open.
-    let others = 192 + 2 * settings.databaseConnections
-    let allowed = max(16, OpenFiles.raiseLimit() - others)
+    let allowed = OpenFiles.connections(
+      wanted: settings.paymentConnections, reserved: 192 + 2 * settings.databaseConnections)
     if allowed < settings.paymentConnections {
       logger.notice(
         "the open files limit lowers the number of connections to the provider",
@@ -319,7 +319,7 @@ enum Roles {
           "payments.connections.allowed": allowed,
         ])
     }
-    return min(allowed, settings.paymentConnections)
+    return allowed
   }
 
   // MARK: indexer
