@@ -12,11 +12,14 @@ struct PostgresClientTests {
   let logger = Logger(label: "test")
 
   /// A client of the shared server. Its tables are made in a schema of their own, by `name`.
-  func shared(connections: Int = 4, timeout: UInt64 = 5000) async throws -> PostgresClient {
-    let client = PostgresClient(
-      try PostgresConfiguration(
-        url: TestPostgres.shared.url(), connections: connections, statementTimeoutMilliseconds: timeout),
-      logger: logger)
+  func shared(
+    connections: Int = 4, timeout: UInt64 = 5000,
+    _ configure: (inout PostgresConfiguration) -> Void = { _ in }
+  ) async throws -> PostgresClient {
+    var configuration = try PostgresConfiguration(
+      url: TestPostgres.shared.url(), connections: connections, statementTimeoutMilliseconds: timeout)
+    configure(&configuration)
+    let client = PostgresClient(configuration, logger: logger)
     client.start()
     try await client.waitUntilReady(milliseconds: 60_000)
     return client
@@ -207,12 +210,8 @@ struct PostgresClientTests {
 
   @Test("Many callers share few connections; too many are refused")
   func pool() async throws {
-    var configuration = try PostgresConfiguration(url: TestPostgres.shared.url(), connections: 2)
-    configuration.waitingCapacity = 10
-    let client = PostgresClient(configuration, logger: logger)
-    client.start()
+    let client = try await shared(connections: 2) { $0.waitingCapacity = 10 }
     defer { client.close() }
-    try await client.waitUntilReady(milliseconds: 60_000)
     let tasks = (0..<40).map { index in
       Task { try await client.query("SELECT \(index)::int AS n, pg_sleep(0.02)")[0].int("n") }
     }
@@ -233,12 +232,8 @@ struct PostgresClientTests {
 
   @Test("Nobody waits for a connection longer than allowed")
   func waitingTime() async throws {
-    var configuration = try PostgresConfiguration(url: TestPostgres.shared.url(), connections: 1)
-    configuration.waitMilliseconds = 200
-    let client = PostgresClient(configuration, logger: logger)
-    client.start()
+    let client = try await shared(connections: 1) { $0.waitMilliseconds = 200 }
     defer { client.close() }
-    try await client.waitUntilReady(milliseconds: 60_000)
     try await client.withTransaction { transaction in
       _ = try await transaction.query("SELECT 1")
       // The only connection is taken.
@@ -265,12 +260,8 @@ struct PostgresClientTests {
 
   @Test("More statements than a connection keeps prepared, and changes of the schema, are no error")
   func preparedStatements() async throws {
-    var configuration = try PostgresConfiguration(url: TestPostgres.shared.url(), connections: 1)
-    configuration.preparedStatements = 3
-    let client = PostgresClient(configuration, logger: logger)
-    client.start()
+    let client = try await shared(connections: 1) { $0.preparedStatements = 3 }
     defer { client.close() }
-    try await client.waitUntilReady(milliseconds: 60_000)
     for round in 0..<3 {
       for index in 0..<7 {
         let n = try await client.query("SELECT \(round)::int + \(unsafeSQL: "\(index)") AS n")[0].int("n")
@@ -290,14 +281,10 @@ struct PostgresClientTests {
     try await other.script("DROP TABLE \(table)")
   }
 
-  @Test("Statements are prepared anew after the configured time, and in the midst of a transaction, too")
+  @Test("Statements are prepared anew after the configured time, but not in the midst of a transaction")
   func oldStatements() async throws {
-    var configuration = try PostgresConfiguration(url: TestPostgres.shared.url(), connections: 1)
-    configuration.preparedMilliseconds = 0
-    let client = PostgresClient(configuration, logger: logger)
-    client.start()
+    let client = try await shared(connections: 1) { $0.preparedMilliseconds = 0 }
     defer { client.close() }
-    try await client.waitUntilReady(milliseconds: 60_000)
     let count: SQL = "SELECT count(*) AS n FROM pg_prepared_statements"
     for _ in 0..<3 {
       _ = try await client.query("SELECT 1")

@@ -39,9 +39,12 @@ final class DatabaseFixture {
     return server[..<end] + "/" + name
   }
 
-  static func connect(_ url: String, connections: Int) async throws -> PostgresClient {
-    let client = PostgresClient(
-      try PostgresConfiguration(url: url, connections: connections), logger: logger)
+  static func connect(
+    _ url: String, connections: Int, _ configure: (inout PostgresConfiguration) -> Void = { _ in }
+  ) async throws -> PostgresClient {
+    var configuration = try PostgresConfiguration(url: url, connections: connections)
+    configure(&configuration)
+    let client = PostgresClient(configuration, logger: logger)
     client.start()
     try await client.waitUntilReady(milliseconds: 60_000)
     return client
@@ -51,6 +54,10 @@ final class DatabaseFixture {
 
   /// An event on sale with `tickets` tickets, numbered from 1. - Returns: its id.
   func makeEvent(tickets: Int, generation: Int = 1) async throws -> Int {
+    try await Self.makeEvent(tickets: tickets, generation: generation, in: postgres)
+  }
+
+  static func makeEvent(tickets: Int, generation: Int = 1, in postgres: PostgresClient) async throws -> Int {
     let event = try await postgres.query(
       """
       INSERT INTO event (name, location, date, currency, state, generation)

@@ -20,26 +20,11 @@ struct PurchasePlanTests {
     let observer = try await DatabaseFixture.connect(url, connections: 1)
     defer { observer.close() }
     _ = try await Migrations(observer, searchSchema: "", logger: DatabaseFixture.logger).run()
-    var configuration = try PostgresConfiguration(url: url, connections: 1)
-    PurchaseStore.configure(&configuration)
-    let client = PostgresClient(configuration, logger: DatabaseFixture.logger)
-    client.start()
+    let client = try await DatabaseFixture.connect(url, connections: 1) { PurchaseStore.configure(&$0) }
     defer { client.close() }
-    try await client.waitUntilReady(milliseconds: 60_000)
     let store = PurchaseStore(client)
 
-    let event = try await observer.query(
-      """
-      INSERT INTO event (name, location, date, currency, state, generation)
-      VALUES ('Show', 'Hall', now(), 'EUR', 'open', 1) RETURNING id
-      """)[0].int("id")
-    _ = try await observer.transaction([
-      "INSERT INTO section (event_id, id, name, price, rank) VALUES (\(event), 1, 'Floor', 100, 1)",
-      """
-      INSERT INTO ticket (event_id, id, section_id, rank, price)
-      SELECT \(event), n, 1, n, 100 FROM generate_series(1, \(Self.tickets)) AS n
-      """,
-    ])
+    let event = try await DatabaseFixture.makeEvent(tickets: Self.tickets, in: observer)
     // A planner that takes a table for one row would walk all of its index.
     try await buy(1...1, of: event, store)
     _ = try await observer.query("ANALYZE")
