@@ -8,7 +8,8 @@ import Store
 /// The confirm lane: carries out payments, many at once, shared by all workers through a consumer group.
 ///
 /// A partition's confirmations are its owner's first: divided among all who are awake, each would commit smaller
-/// groups for the same payments. The others take what has waited for a moment all the same.
+/// groups for the same payments. The others take what has waited for a moment all the same, if they have a processor to do
+/// it with that the owner does not need, or the owner does nothing.
 ///
 /// 1. Intent and claims are committed in PostgreSQL. 2. The provider authorises. 3. The outcome is committed; that
 /// commit is the truth. 4. Redis learns of it and the entry is acknowledged. 5. The money is captured.
@@ -45,8 +46,10 @@ final class ConfirmLane {
   /// Of what a process may take to end, what all of that may take.
   private static let stopMilliseconds: UInt64 = 8_000
   private static let pollMilliseconds: UInt64 = 500
-  /// Others help with an entry that was written so long ago.
-  private static let helpMilliseconds = 200
+  /// Others help with an entry that was written so long ago, where there is a processor to spare.
+  static let helpMilliseconds = 200
+  /// Others help an owner that has let the same entry wait for so long, at any rate.
+  static let standingMilliseconds = 2_000
   private static let shortestBackoffMilliseconds: UInt64 = 50
   private static let longestBackoffMilliseconds: UInt64 = 5_000
 
@@ -57,6 +60,7 @@ final class ConfirmLane {
   private let limits: Limits
   private let visibilityMilliseconds: Int
   private let owns: @LoopActor (Partition) -> Bool
+  private let spareProcessor: SpareProcessor
   private let logger: Logger
 
   private let intents: GroupCommit<QueueStore.Confirmation, PurchaseStore.Standing?>
@@ -99,7 +103,8 @@ final class ConfirmLane {
 
   init(
     worker: String, queue: QueueStore, purchases: PurchaseStore, provider: any PaymentProvider,
-    limits: Limits, patience: Worker.Patience = Worker.Patience(), logger: Logger,
+    limits: Limits, patience: Worker.Patience = Worker.Patience(), spareProcessor: SpareProcessor,
+    logger: Logger,
     owns: @escaping @LoopActor (Partition) -> Bool
   ) {
     self.worker = worker
@@ -109,6 +114,7 @@ final class ConfirmLane {
     self.limits = limits
     visibilityMilliseconds = patience.confirmationMilliseconds
     self.owns = owns
+    self.spareProcessor = spareProcessor
     self.logger = logger
     let sizes = groupSizes
     intents = GroupCommit(
@@ -204,7 +210,7 @@ final class ConfirmLane {
   func help() async {
     while !Task.isCancelled && !isStopping {
       watchBell.reset()
-      var pause = UInt64(Self.helpMilliseconds / 4)
+      var pause = UInt64(Self.helpMilliseconds / 2)
       do {
         if helping < limits.group {
           // In any order, so that each has its turn.
@@ -228,16 +234,29 @@ final class ConfirmLane {
       guard let next else { return }
       let now = EventLoop.shared.now
       let head = next.id == seen.id ? seen : Head(id: next.id, since: now)
-      if max(next.milliseconds, Int(now - head.since)) < Self.helpMilliseconds {
-        watched[partition] = head
-      } else {
+      let standing = Int(now - head.since)
+      if Self.mayHelp(
+        waited: next.milliseconds, standing: standing, hasProcessor: spareProcessor.isThere(now: now))
+      {
         enqueue(partition)
         bell.ring()
+      } else {
+        watched[partition] = head
       }
     } catch {
       if watched[partition] == nil { watched[partition] = seen }
       throw error
     }
+  }
+
+  /// Whether to take from another worker's partition. On a machine without a processor to spare the owner would get the
+  /// less of it, and both commit smaller groups.
+  ///
+  /// - Parameters:
+  ///   - waited: how long ago its next entry was written, in milliseconds by Redis's clock.
+  ///   - standing: for how long that entry has been the next one, as far as it was seen.
+  static func mayHelp(waited: Int, standing: Int, hasProcessor: Bool) -> Bool {
+    standing >= standingMilliseconds || hasProcessor && max(waited, standing) >= helpMilliseconds
   }
 
   private func takeFromReady() async throws {

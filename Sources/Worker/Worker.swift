@@ -70,7 +70,9 @@ package final class Worker: Service {
   package init(
     identity: String, stores: Stores, provider: any PaymentProvider,
     providerLimits: ProviderLimits = ProviderLimits(),
-    redis: RedisConfiguration, patience: Patience = Patience(), logger: Logger
+    redis: RedisConfiguration, patience: Patience = Patience(),
+    spareProcessor: SpareProcessor = SpareProcessor(),
+    logger: Logger
   ) {
     self.stores = stores
     let logger = logger.with(["worker": identity])
@@ -88,7 +90,8 @@ package final class Worker: Service {
     let leases = leases
     lane = ConfirmLane(
       worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
-      limits: ConfirmLane.Limits(providerLimits), patience: patience, logger: logger
+      limits: ConfirmLane.Limits(providerLimits), patience: patience, spareProcessor: spareProcessor,
+      logger: logger
     ) { leases.owns($0) }
     relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
     let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })

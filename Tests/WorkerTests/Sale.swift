@@ -7,9 +7,9 @@ import Postgres
 import Redis
 import TestServers
 import Testing
-import Worker
 
 @testable import Store
+@testable import Worker
 
 /// One event on sale in a database of its own and the tests' Redis, with workers in this process and a provider
 /// that the test controls.
@@ -77,11 +77,14 @@ final class Sale {
   }
 
   @discardableResult
-  func startWorker(_ limits: Worker.ProviderLimits = Worker.ProviderLimits()) async throws -> Worker {
+  func startWorker(
+    _ limits: Worker.ProviderLimits = Worker.ProviderLimits(),
+    spareProcessor: SpareProcessor = SpareProcessor()
+  ) async throws -> Worker {
     let worker = Worker(
       identity: "test-\(UInt64.random(in: 0...UInt64.max))", stores: stores, provider: provider,
       providerLimits: limits,
-      redis: configuration, logger: Logger(label: "test"))
+      redis: configuration, spareProcessor: spareProcessor, logger: Logger(label: "test"))
     try await worker.start()
     workers.append(worker)
     return worker
@@ -264,4 +267,17 @@ final class ScriptedProvider: PaymentProvider {
   func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool) {
     (payments.values.sorted { $0.id < $1.id }, false)
   }
+}
+
+extension SpareProcessor {
+  /// Always or never there.
+  static func test(_ isThere: Bool) -> SpareProcessor {
+    SpareProcessor { isThere ? nil : 0 }
+  }
+}
+
+/// What a kernel says of its processors.
+@LoopActor
+final class Kernel {
+  var idle: UInt64? = 1_000
 }

@@ -5,7 +5,8 @@ import Payments
 import Postgres
 import Store
 import Testing
-import Worker
+
+@testable import Worker
 
 @Suite("A worker", .serialized)
 @LoopActor
@@ -393,8 +394,10 @@ struct WorkerTests {
     await sale.end()
   }
 
-  @Test("A payment that the owner of its partition does not take is carried out by another worker")
-  func help() async throws {
+  @Test(
+    "A payment that the owner of its partition does not take is carried out by another worker, however busy",
+    arguments: [true, false])
+  func help(hasProcessor: Bool) async throws {
     let sale = try await Sale(tickets: 10)
     let owner = try await sale.startWorker()
     let position = try await sale.join("ann")
@@ -404,10 +407,72 @@ struct WorkerTests {
       try await sale.queue.acquireLease(
         Partition(of: sale.event), worker: "owner", milliseconds: 600_000))
     #expect(try await sale.confirm(position, "ann") == .ok)
-    try await sale.startWorker()
+    try await sale.startWorker(spareProcessor: .test(hasProcessor))
     try await sale.wait(for: .purchased, position)
     try await sale.eventually("its lane is empty") { try await sale.confirmations() == 0 }
     await sale.end()
+  }
+
+  @Test("An owner that goes on is left its payments where there is no processor to spare")
+  func noHelp() async throws {
+    let sale = try await Sale(tickets: 30)
+    let owner = try await sale.startWorker()
+    let users = (1...30).map { "user\($0)" }
+    var positions: [Int] = []
+    for user in users { positions.append(try await sale.join(user)) }
+    for position in positions { try await sale.wait(for: .reserved, position) }
+    await owner.stop()
+    let partition = Partition(of: sale.event)
+    #expect(try await sale.queue.acquireLease(partition, worker: "owner", milliseconds: 600_000))
+    try await sale.startWorker(spareProcessor: .test(false))
+    for (position, user) in zip(positions, users) { #expect(try await sale.confirm(position, user) == .ok) }
+    var taken = 0
+    var longestPause: UInt64 = 0
+    for _ in users {
+      let before = EventLoop.shared.now
+      try await sleep(milliseconds: 100)
+      taken += try await sale.queue.takeConfirmations(partition, worker: "owner", limit: 1).count
+      longestPause = max(longestPause, EventLoop.shared.now - before)
+    }
+    // A machine that stood still has made this owner one that does nothing.
+    if longestPause < 1_500 { #expect(taken == 30) }
+    await sale.end()
+  }
+
+  @Test("Who helps has an idle processor, or an owner that does nothing")
+  func whoHelps() {
+    #expect(ConfirmLane.mayHelp(waited: 200, standing: 0, hasProcessor: true))
+    #expect(ConfirmLane.mayHelp(waited: 0, standing: 200, hasProcessor: true), "Redis's clock went back")
+    #expect(!ConfirmLane.mayHelp(waited: 199, standing: 199, hasProcessor: true))
+    #expect(!ConfirmLane.mayHelp(waited: 60_000, standing: 1_999, hasProcessor: false))
+    #expect(ConfirmLane.mayHelp(waited: 0, standing: 2_000, hasProcessor: false))
+  }
+
+  @Test("A processor is to spare while half of one is idle, as far as is known")
+  func spareProcessors() {
+    let kernel = Kernel()
+    let spare = SpareProcessor { kernel.idle }
+    #expect(!spare.isThere(now: 0), "nothing is known yet")
+    kernel.idle = 1_125
+    #expect(spare.isThere(now: 250))
+    kernel.idle = 1_126
+    #expect(spare.isThere(now: 499), "what is known holds for a moment")
+    #expect(!spare.isThere(now: 500))
+    kernel.idle = 9_000
+    #expect(!spare.isThere(now: 1_501), "that may have been long ago")
+    kernel.idle = 9_500
+    #expect(spare.isThere(now: 2_501))
+    kernel.idle = 9_000
+    #expect(!spare.isThere(now: 3_000), "the kernel's counter went back")
+    kernel.idle = nil
+    #expect(spare.isThere(now: 3_500), "nobody knows")
+  }
+
+  @Test("The kernel says how long processors were idle")
+  func kernelsIdleTime() throws {
+    let first = try #require(SpareProcessor.kernelIdleMilliseconds())
+    #expect(first > 0)
+    #expect(try #require(SpareProcessor.kernelIdleMilliseconds()) >= first)
   }
 
   @Test("Of two workers the owner of the partition takes its payments")
