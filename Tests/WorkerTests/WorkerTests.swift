@@ -439,6 +439,40 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("Who helps takes a group at a time, besides what waits for the provider")
+  func helpersLimit() async throws {
+    let sale = try await Sale(tickets: 600)
+    let partition = Partition(of: sale.event)
+    #expect(try await sale.queue.acquireLease(partition, worker: "owner", milliseconds: 600_000))
+    for n in 1...600 { try await sale.replayConfirmation(n, "user\(n)", tickets: [n], generation: 1) }
+    let helped = MetricsRegistry.shared.counter("onsale_confirmations_helped_total", "")
+    let before = helped.value
+    let group = ConfirmLane.Limits(Worker.ProviderLimits()).group
+    try await sale.postgres.withTransaction { transaction in
+      // Nothing gets as far as the provider meanwhile.
+      _ = try await transaction.query("LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
+      try await sale.startWorker(spareProcessor: .test(true))
+      try await sale.eventually("it helps") { helped.value - before >= group }
+      try await sleep(milliseconds: 1_000)
+      #expect(helped.value - before == group)
+    }
+    try await sale.eventually("its lane is empty") { try await sale.confirmations() == 0 }
+    #expect(helped.value - before == 600)
+    #expect(sale.provider.payments.count == 600)
+    await sale.end()
+  }
+
+  @Test("A worker that stops notes what it captured last")
+  func lastCaptures() async throws {
+    let sale = try await Sale(tickets: 1)
+    let worker = try await sale.startWorker()
+    try await sale.wait(for: .purchased, try await sale.join("ann", method: "pm_card_visa"))
+    await worker.stop()
+    #expect(sale.provider.payments.values.map(\.status) == [.succeeded])
+    #expect(try await sale.postgres.query("SELECT 1 FROM outbox").isEmpty)
+    await sale.end()
+  }
+
   @Test("Who helps has an idle processor, or an owner that does nothing")
   func whoHelps() {
     #expect(ConfirmLane.mayHelp(waited: 200, standing: 0, hasProcessor: true))
