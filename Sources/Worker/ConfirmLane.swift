@@ -8,8 +8,8 @@ import Store
 /// The confirm lane: carries out payments, many at once, shared by all workers through a consumer group.
 ///
 /// A partition's confirmations are its owner's first: divided among all who are awake, each would commit smaller
-/// groups for the same payments. The others take what has waited for a moment all the same, if they have a processor to do
-/// it with that the owner does not need, or the owner does nothing.
+/// groups for the same payments. The others take what has waited for a moment all the same, where a processor is idle
+/// (`Limits.mayHelp`).
 ///
 /// 1. Intent and claims are committed in PostgreSQL. 2. The provider authorises. 3. The outcome is committed; that
 /// commit is the truth. 4. Redis learns of it and the entry is acknowledged. 5. The money is captured.
@@ -31,10 +31,30 @@ final class ConfirmLane {
     var failures = 5
     /// An order that the provider fails for good is declined if no payment of it is found after so long.
     var searchMilliseconds: UInt64
+    /// Others help with what has waited for so long where a processor is idle, or the partition has no owner.
+    var helpMilliseconds = 200
+    /// They help an owner that has taken nothing for so long, however busy the machine.
+    var standingMilliseconds: Int
+    /// They help with what has waited for so long at any rate.
+    var longestWaitMilliseconds = 30_000
 
-    init(_ provider: Worker.ProviderLimits) {
+    init(_ provider: Worker.ProviderLimits, _ patience: Worker.Patience) {
       inFlight = provider.connections + 2 * group
       searchMilliseconds = UInt64(max(0, provider.searchMilliseconds))
+      standingMilliseconds = patience.leaseMilliseconds / 2
+    }
+
+    /// Whether to take from another worker's partition. On a machine whose processors are all busy that slows the others
+    /// who work there, the owner as a rule, and makes the groups of both smaller.
+    ///
+    /// - Parameters:
+    ///   - waited: how long ago the partition's next entry was written, in milliseconds by Redis's clock.
+    ///   - standing: for how long that entry has been the next one, as far as it was seen.
+    ///   - isFree: whether a processor is idle, or the partition has no owner.
+    func mayHelp(waited: Int, standing: Int, isFree: Bool) -> Bool {
+      let waited = max(waited, standing)
+      return waited >= longestWaitMilliseconds || standing >= standingMilliseconds
+        || isFree && waited >= helpMilliseconds
     }
   }
 
@@ -46,10 +66,6 @@ final class ConfirmLane {
   /// Of what a process may take to end, what all of that may take.
   private static let stopMilliseconds: UInt64 = 8_000
   private static let pollMilliseconds: UInt64 = 500
-  /// Others help with an entry that was written so long ago, where there is a processor to spare.
-  static let helpMilliseconds = 200
-  /// Others help an owner that has let the same entry wait for so long, at any rate.
-  static let standingMilliseconds = 2_000
   private static let shortestBackoffMilliseconds: UInt64 = 50
   private static let longestBackoffMilliseconds: UInt64 = 5_000
 
@@ -80,12 +96,14 @@ final class ConfirmLane {
   /// An entry that is next to be taken, and when it was seen first: Redis's clock, which says when it was written, may go
   /// back.
   private struct Head {
-    var id = ""
-    var since: UInt64 = 0
+    let id: String
+    let since: UInt64
   }
 
   /// Partitions of other workers that may have entries.
-  private var watched: [Partition: Head] = [:]
+  private var watched: Set<Partition> = []
+  /// What was next in them when they were last looked at.
+  private var heads: [Partition: Head] = [:]
   private let watchBell = Bell()
   private var isStopping = false
   /// Captures that are not noted yet.
@@ -103,7 +121,7 @@ final class ConfirmLane {
 
   init(
     worker: String, queue: QueueStore, purchases: PurchaseStore, provider: any PaymentProvider,
-    limits: Limits, patience: Worker.Patience = Worker.Patience(), spareProcessor: SpareProcessor,
+    limits: Limits, patience: Worker.Patience, spareProcessor: SpareProcessor,
     logger: Logger,
     owns: @escaping @LoopActor (Partition) -> Bool
   ) {
@@ -196,8 +214,7 @@ final class ConfirmLane {
   private func announce(_ partition: Partition) {
     if owns(partition) {
       enqueue(partition)
-    } else if watched[partition] == nil {
-      watched[partition] = Head()
+    } else if watched.insert(partition).inserted {
       watchBell.ring()
     }
   }
@@ -206,15 +223,17 @@ final class ConfirmLane {
     if !ready.contains(partition) { ready.append(partition) }
   }
 
-  /// Takes part in other workers' partitions until cancelled, a batch at each look that finds an old entry.
+  /// Looks after other workers' partitions until cancelled, and has a batch taken from each that needs help.
   func help() async {
     while !Task.isCancelled && !isStopping {
       watchBell.reset()
-      var pause = UInt64(Self.helpMilliseconds / 2)
+      // In each round, though it may not be needed: what is known of processors is what happened since the last.
+      let hasProcessor = spareProcessor.isThere()
+      var pause = UInt64(limits.helpMilliseconds / 4)
       do {
         if helping < limits.group {
           // In any order, so that each has its turn.
-          for (partition, seen) in watched.shuffled() where !isStopping { try await look(partition, seen) }
+          for partition in watched.shuffled() where !isStopping { try await look(partition, hasProcessor) }
         }
       } catch {
         logger.warning("looking at other workers' confirmations failed", ["error": "\(error)"])
@@ -226,37 +245,33 @@ final class ConfirmLane {
     }
   }
 
-  private func look(_ partition: Partition, _ seen: Head) async throws {
+  private func look(_ partition: Partition, _ hasProcessor: Bool) async throws {
     // Before the look, so that what is announced meanwhile is looked at again.
-    watched[partition] = nil
+    watched.remove(partition)
     do {
       let next = try await Faults.crossing(.confirmNext) { try await queue.nextConfirmation(partition) }
-      guard let next else { return }
       let now = EventLoop.shared.now
-      let head = next.id == seen.id ? seen : Head(id: next.id, since: now)
+      let head = next.map { next in
+        heads[partition].flatMap { $0.id == next.id ? $0 : nil } ?? Head(id: next.id, since: now)
+      }
+      heads[partition] = head
+      guard let next, let head else { return }
       let standing = Int(now - head.since)
-      if Self.mayHelp(
-        waited: next.milliseconds, standing: standing, hasProcessor: spareProcessor.isThere(now: now))
-      {
+      var mayHelp = limits.mayHelp(waited: next.milliseconds, standing: standing, isFree: hasProcessor)
+      // Asked only where it matters.
+      if !mayHelp, limits.mayHelp(waited: next.milliseconds, standing: standing, isFree: true) {
+        mayHelp = try await Faults.crossing(.confirmNext) { try await !queue.hasOwner(partition) }
+      }
+      if mayHelp {
         enqueue(partition)
         bell.ring()
       } else {
-        watched[partition] = head
+        watched.insert(partition)
       }
     } catch {
-      if watched[partition] == nil { watched[partition] = seen }
+      watched.insert(partition)
       throw error
     }
-  }
-
-  /// Whether to take from another worker's partition. On a machine without a processor to spare the owner would get the
-  /// less of it, and both commit smaller groups.
-  ///
-  /// - Parameters:
-  ///   - waited: how long ago its next entry was written, in milliseconds by Redis's clock.
-  ///   - standing: for how long that entry has been the next one, as far as it was seen.
-  static func mayHelp(waited: Int, standing: Int, hasProcessor: Bool) -> Bool {
-    standing >= standingMilliseconds || hasProcessor && max(waited, standing) >= helpMilliseconds
   }
 
   private func takeFromReady() async throws {

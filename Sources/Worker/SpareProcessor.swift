@@ -1,51 +1,50 @@
 package import EventLoop
 import Foundation
 
-/// Whether this machine has a processor to spare, by how long its processors had nothing to do of late.
+/// Whether this machine has a processor to spare, by how long its processors have been idle of late.
+///
+/// A machine is what the kernel counts: a container's limits are not seen. A processor that waits for a disk is not idle.
 @LoopActor
 package final class SpareProcessor {
-  /// The kernel counts in hundredths of a second: what is shorter says little.
+  /// Milliseconds since the machine started, and how many of them its processors were idle, all added up.
+  typealias Reading = (up: UInt64, idle: UInt64)
+
+  /// The kernel counts in hundredths of a second: a shorter time says little.
   private static let shortestMilliseconds: UInt64 = 250
-  /// What was longer ago says nothing of now.
-  private static let longestMilliseconds: UInt64 = 1_000
-  /// Processors without work that count as one to spare: what is less, the others' next moment takes.
+  /// Over a longer time the present would not show.
+  private static let longestMilliseconds: UInt64 = 3_000
+  /// Idle processors that are one to spare: the share between would be taken up by a moment's work of the others.
   private static let enough = 0.5
 
-  private let idleMilliseconds: @LoopActor () -> UInt64?
-  private var last: (at: UInt64, idle: UInt64)?
+  private let read: @LoopActor () -> Reading?
+  private var last: Reading?
   private var isSpare = false
 
-  /// - Parameter idleMilliseconds: how long this machine's processors have been idle, summed up, since whenever; `nil` if
-  ///   nobody knows. A machine is what the kernel counts: limits of a container are not seen.
-  package init(
-    idleMilliseconds: @escaping @LoopActor () -> UInt64? = { SpareProcessor.kernelIdleMilliseconds() }
-  ) {
-    self.idleMilliseconds = idleMilliseconds
-  }
+  /// - Parameter read: asks the kernel; `nil` if it does not say.
+  init(read: @escaping @LoopActor () -> Reading?) { self.read = read }
 
-  /// Whether there is one, as far as is known: not before it was asked twice within a second. Where nobody knows, always.
-  ///
-  /// - Parameter now: milliseconds of a clock that does not go back.
-  func isThere(now: UInt64) -> Bool {
-    if let last, now - last.at < Self.shortestMilliseconds { return isSpare }
-    guard let idle = idleMilliseconds() else { return true }
-    if let last, now - last.at <= Self.longestMilliseconds, idle >= last.idle {
-      isSpare = Double(idle - last.idle) >= Self.enough * Double(now - last.at)
+  package convenience init() { self.init(read: { Self.kernel() }) }
+
+  /// Whether there is one, as far as is known: known is what happened between two calls that are 250 ms to 3 s apart.
+  /// Where the kernel does not say, there always is.
+  func isThere() -> Bool {
+    guard let now = read() else { return true }
+    if let last, last.up <= now.up, last.idle <= now.idle, now.up - last.up <= Self.longestMilliseconds {
+      let past = now.up - last.up
+      if past < Self.shortestMilliseconds { return isSpare }
+      isSpare = Double(now.idle - last.idle) >= Self.enough * Double(past)
     } else {
       isSpare = false
     }
-    last = (now, idle)
+    last = now
     return isSpare
   }
 
-  /// From the first line of `/proc/stat`: `cpu user nice system idle …`, in ticks (proc(5)).
-  static func kernelIdleMilliseconds() -> UInt64? {
-    guard
-      let text = try? String(contentsOfFile: "/proc/stat", encoding: .utf8),
-      let fields = text.split(separator: "\n").first?.split(separator: " "), fields.count > 4,
-      fields[0] == "cpu",
-      let ticks = UInt64(fields[4])
-    else { return nil }
-    return ticks * 1_000 / UInt64(sysconf(Int32(_SC_CLK_TCK)))
+  /// `/proc/uptime` (proc(5)): two numbers of seconds.
+  static func kernel() -> Reading? {
+    guard let text = try? String(contentsOfFile: "/proc/uptime", encoding: .utf8) else { return nil }
+    let seconds = text.split(whereSeparator: \.isWhitespace).compactMap { Double($0) }
+    guard seconds.count == 2, seconds.allSatisfy({ (0..<1e12).contains($0) }) else { return nil }
+    return (UInt64(seconds[0] * 1_000), UInt64(seconds[1] * 1_000))
   }
 }

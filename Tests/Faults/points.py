@@ -23,7 +23,7 @@ HOLD_SECONDS = 3
 # Past the lease (4 s), the take-over of entries (15 s), each scaled, and the hold.
 STOP_SECONDS = max(4 * TAKEOVER_PERCENT / 100, 15 * TAKEOVER_PERCENT / 100, HOLD_SECONDS) + 1
 STRIKE_SECONDS = 40
-# Longer than others wait for a payment's owner, and shorter than its lease.
+# Longer than others wait for an owner that does nothing (half its lease, scaled), and shorter than its lease.
 HELP_SECONDS = 0.6
 
 

@@ -78,13 +78,13 @@ final class Sale {
 
   @discardableResult
   func startWorker(
-    _ limits: Worker.ProviderLimits = Worker.ProviderLimits(),
+    _ limits: Worker.ProviderLimits = Worker.ProviderLimits(), patience: Worker.Patience = Worker.Patience(),
     spareProcessor: SpareProcessor = SpareProcessor()
   ) async throws -> Worker {
     let worker = Worker(
       identity: "test-\(UInt64.random(in: 0...UInt64.max))", stores: stores, provider: provider,
       providerLimits: limits,
-      redis: configuration, spareProcessor: spareProcessor, logger: Logger(label: "test"))
+      redis: configuration, patience: patience, spareProcessor: spareProcessor, logger: Logger(label: "test"))
     try await worker.start()
     workers.append(worker)
     return worker
@@ -199,6 +199,11 @@ final class Sale {
     ])
   }
 
+  /// Ends whatever lease of the event's partition there is, and tells nobody.
+  func dropLease() async throws {
+    _ = try await redis.command(["DEL", .text(Partition(of: event).lease)])
+  }
+
   /// How many payments are in the lane.
   func confirmations(_ lane: Partition? = nil) async throws -> Int? {
     try await redis.command(["XLEN", .text((lane ?? Partition(of: event)).confirmations)]).integer
@@ -272,12 +277,12 @@ final class ScriptedProvider: PaymentProvider {
 extension SpareProcessor {
   /// Always or never there.
   static func test(_ isThere: Bool) -> SpareProcessor {
-    SpareProcessor { isThere ? nil : 0 }
+    SpareProcessor { isThere ? nil : (0, 0) }
   }
 }
 
 /// What a kernel says of its processors.
 @LoopActor
 final class Kernel {
-  var idle: UInt64? = 1_000
+  var reading: SpareProcessor.Reading? = (up: 0, idle: 1_000)
 }
