@@ -149,6 +149,7 @@ package final class Notifier {
   }
 
   private func currentStatus(_ id: RequestID, _ event: EventWatch) async throws -> RequestStatus? {
+    try await watch.assure(event)
     guard let status = try await placeStatus(id, event) else { return nil }
     if status.concerns(id.owner) { return status }
     // What is lost is lost for good, and what is remembered may be of a Redis that is away by now.

@@ -15,11 +15,17 @@ package final class QueueWatch {
   /// Events watched at once; the least recently asked for are forgotten beyond it.
   private static let eventLimit = 10_000
   private static let cancelledLimit = 100_000
+  /// A process that has not run for so long (stopped, or its machine was) may have missed what others told meanwhile.
+  private static let standstillMilliseconds: UInt64 = 2_000
+  private static let beatMilliseconds: UInt64 = 500
 
   private let queue: QueueStore
   private let logger: Logger
   private var events: [Int: EventWatch] = [:]
   private var subscriber: RedisSubscriber?
+  private let beat = LoopTimer()
+  /// When this process was certainly running.
+  private var ranAt = EventLoop.shared.now
 
   package init(queue: QueueStore, redis: RedisConfiguration, logger: Logger) {
     self.queue = queue
@@ -30,9 +36,15 @@ package final class QueueWatch {
       onMessage: { [weak self] _, message in self?.receive(message) })
   }
 
-  package func start() { subscriber?.start() }
+  package func start() {
+    subscriber?.start()
+    beat.schedule(afterMilliseconds: Self.beatMilliseconds, every: Self.beatMilliseconds) { [weak self] in
+      self?.noticeStandstill()
+    }
+  }
 
   package func stop() {
+    beat.cancel()
     subscriber?.close()
     wakeAll()
   }
@@ -59,9 +71,21 @@ package final class QueueWatch {
     event.apply(change)
   }
 
-  /// The watch of an event if its document is in memory; refreshes it in the background when it is getting old.
+  /// Asked before anything is told from memory, too: clients may be heard before the timer is.
+  private func noticeStandstill() {
+    let now = EventLoop.shared.now
+    if now >= ranAt + Self.standstillMilliseconds {
+      logger.notice("stood still", ["milliseconds": Int(now - ranAt)])
+      for event in events.values { event.distrust() }
+    }
+    ranAt = now
+  }
+
+  /// The watch of an event if its document is in memory, and nothing speaks against it; refreshes it in the background
+  /// when it is getting old.
   package func known(_ event: Int) -> EventWatch? {
-    guard let watch = events[event], watch.document != nil else { return nil }
+    noticeStandstill()
+    guard let watch = events[event], watch.document != nil, !watch.isDistrusted else { return nil }
     watch.lastUse = EventLoop.shared.now
     if EventLoop.shared.now >= watch.readAt + Self.freshMilliseconds { refreshLater(watch) }
     return watch
@@ -77,7 +101,15 @@ package final class QueueWatch {
     }
     watch.lastUse = EventLoop.shared.now
     try await read(watch)
+    try await assure(watch)
     return watch.document == nil ? nil : watch
+  }
+
+  /// Reads the document again if there is reason to think that changes were missed.
+  func assure(_ watch: EventWatch) async throws {
+    noticeStandstill()
+    // A read that began before is no answer; a third reason meanwhile is for the next to ask.
+    for _ in 0..<2 where watch.isDistrusted && watch.document != nil { try await read(watch) }
   }
 
   private func makeRoom() {
@@ -104,12 +136,13 @@ package final class QueueWatch {
     if let underWay = watch.reading { return try await underWay.value }
     let task = Task { @LoopActor in
       defer { watch.reading = nil }
+      let doubts = watch.doubts
       let document = try await queue.document(event: watch.event)
       let cancelled =
         document == nil
         ? [] : try await queue.cancelledInLine(event: watch.event, atMost: Self.cancelledLimit)
       watch.readAt = EventLoop.shared.now
-      watch.replace(document, cancelled: cancelled)
+      watch.replace(document, cancelled: cancelled, doubts: doubts)
     }
     watch.reading = task
     try await task.value
@@ -157,7 +190,10 @@ package final class EventWatch {
   /// Grows whenever something that was read before may be outdated.
   fileprivate var trust = 0
   fileprivate var readAt: UInt64 = 0
-  private var isDistrusted = false
+  /// Whether changes may have been missed since the document was read: it is read again before anybody is told from it.
+  fileprivate private(set) var isDistrusted = false
+  /// How often that was so.
+  fileprivate private(set) var doubts = 0
   fileprivate var lastUse: UInt64 = 0
   fileprivate var reading: Task<Void, any Error>?
   fileprivate var waiters: [Int: [Waiter]] = [:]
@@ -191,15 +227,18 @@ package final class EventWatch {
     for position in change.positions { wake(position) }
   }
 
-  fileprivate func replace(_ document: QueueDocument?, cancelled: [Int]) {
+  /// - Parameter doubts: as they were when the read began.
+  fileprivate func replace(_ document: QueueDocument?, cancelled: [Int], doubts: Int) {
     guard let document else {
       self.document = nil
       forget()
       return
     }
     // After a new connection what Redis says counts, even if it says less than before.
-    if isDistrusted { self.document = nil }
-    isDistrusted = false
+    if isDistrusted, doubts == self.doubts {
+      self.document = nil
+      isDistrusted = false
+    }
     adopt(document)
     self.cancelled.formUnion(cancelled)
   }
@@ -240,6 +279,7 @@ package final class EventWatch {
     readAt = 0
     records = [:]
     isDistrusted = true
+    doubts += 1
     wakeAll()
   }
 

@@ -1,6 +1,7 @@
 import API
 import Auth
 import EventLoop
+import Foundation
 import HTTPServer
 import JSON
 import Logging
@@ -158,6 +159,20 @@ struct PollTests {
     #expect(await poller.get("/api/request/\(first)").json["reason"] == "queue_lost")
     let lost = try await service.postgres.query("SELECT user_key FROM lost_place WHERE event_id = \(event)")
     #expect(try lost.map { try $0.string("user_key") } == [UserKey("first").text])
+  }
+
+  @Test("A server that stood still tells nobody what it knew before")
+  func standstill() async throws {
+    let poller = try await Poller()
+    let event = try await poller.service.makeEvent(opens: true)
+    let request = try await poller.join(event, "first")
+    #expect(await poller.get("/api/request/\(request)").json["state"] == "queued")
+    // Told to nobody, as if it had been told while this process could not listen.
+    try await poller.setFirst(event, "R|0|\((Time.now + 60) * 1000)|9000|1|", of: "first")
+    // The loop's thread, which is this one.
+    usleep(2_100_000)
+    try await sleep(milliseconds: 0)
+    #expect(await poller.get("/api/request/\(request)").json["state"] == "reserved")
   }
 
   @Test("A place that was paid for is its buyer's, whomever Redis gives it to afterwards")
