@@ -155,11 +155,11 @@ extension QueueStore {
 
   /// The users in these buckets.
   package func users(event: Int, buckets: Range<Int>) async throws -> [UserStanding] {
-    let prefix = EventKeys(event).prefix
+    let keys = EventKeys(event)
     let width = Self.userAlphabet.count
     let answers = try await pipelined(
       buckets.map {
-        ["HGETALL", .text("\(prefix)u:\(Self.userAlphabet[$0 / width])\(Self.userAlphabet[$0 % width])")]
+        ["HGETALL", .text(keys.user("\(Self.userAlphabet[$0 / width])\(Self.userAlphabet[$0 % width])"))]
       })
     return answers.flatMap { answer -> [UserStanding] in
       let fields = answer.array ?? []

@@ -308,11 +308,6 @@ package final class QueueStore {
     _ = try await redis.call("onsale_release_lease", keys: [partition.lease], [.text(worker)])
   }
 
-  /// Whether any worker holds the partition's lease.
-  package func hasOwner(_ partition: Partition) async throws -> Bool {
-    try await redis.command(["EXISTS", .text(partition.lease)]).integer == 1
-  }
-
   /// Who holds each partition's lease, in the order of the partitions.
   package func leaseHolders() async throws -> [String?] {
     // One call each: in a cluster partitions live on different nodes.

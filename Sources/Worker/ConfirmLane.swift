@@ -86,10 +86,10 @@ final class ConfirmLane {
 
   /// Confirmations under way, by what they are about: a second delivery of one is ignored.
   private var underWay: [PurchaseStore.Key: QueueStore.Confirmation] = [:]
-  /// Of those, the ones that wait for the provider's search, and ask nobody for anything meanwhile.
-  private var resting = 0
-  /// Those that wait for the provider or its search.
-  private var awaitingProvider: Set<PurchaseStore.Key> = []
+  /// Of those, the ones that wait for the provider.
+  private var authorising: Set<PurchaseStore.Key> = []
+  /// And the ones that wait for the provider's search, and ask nobody for anything meanwhile.
+  private var resting: Set<PurchaseStore.Key> = []
   private let bell = Bell()
   /// Partitions that may have entries, each once, in the order of their turns.
   private var ready: [Partition] = []
@@ -260,7 +260,7 @@ final class ConfirmLane {
       var mayHelp = limits.mayHelp(waited: next.milliseconds, standing: standing, isFree: hasProcessor)
       // Asked only where it matters.
       if !mayHelp, limits.mayHelp(waited: next.milliseconds, standing: standing, isFree: true) {
-        mayHelp = try await Faults.crossing(.confirmNext) { try await !queue.hasOwner(partition) }
+        mayHelp = try await Faults.crossing(.confirmNext) { try await queue.leaseHolder(partition) == nil }
       }
       if mayHelp {
         enqueue(partition)
@@ -299,12 +299,12 @@ final class ConfirmLane {
   /// enough at a time: whoever helps an owner with what does not wait for the provider only takes from it where both share
   /// the processors, and makes the groups of both smaller.
   private var helping: Int {
-    underWay.count { !owns($0.value.partition) && !awaitingProvider.contains($0.key) }
+    underWay.count { !owns($0.value.partition) && !authorising.contains($0.key) && !resting.contains($0.key) }
   }
 
   /// How many more may be taken now.
   private var room: Int {
-    min(limits.take, limits.inFlight - (underWay.count - resting), limits.inFlight * 4 - underWay.count)
+    min(limits.take, limits.inFlight - (underWay.count - resting.count), limits.inFlight * 4 - underWay.count)
   }
 
   /// Keeps what is under way from being taken over, and takes over what other workers have left behind.
@@ -455,12 +455,8 @@ final class ConfirmLane {
 
   /// Waits without taking part in anything; ends early when the worker stops.
   private func rest(_ confirmation: QueueStore.Confirmation, until: UInt64) async {
-    resting += 1
-    awaitingProvider.insert(.init(confirmation))
-    defer {
-      resting -= 1
-      awaitingProvider.remove(.init(confirmation))
-    }
+    resting.insert(.init(confirmation))
+    defer { resting.remove(.init(confirmation)) }
     if !ready.isEmpty { bell.ring() }
     while !isStopping, EventLoop.shared.now < until {
       try? await sleep(milliseconds: min(until - EventLoop.shared.now, Self.pollMilliseconds))
@@ -523,8 +519,8 @@ final class ConfirmLane {
   }
 
   private func authorise(_ order: PaymentOrder, _ key: PurchaseStore.Key) async throws -> PaymentOutcome {
-    awaitingProvider.insert(key)
-    defer { awaitingProvider.remove(key) }
+    authorising.insert(key)
+    defer { authorising.remove(key) }
     return try await Faults.crossing(.confirmAuthorise) { try await provider.authorise(order) }
   }
 
