@@ -37,6 +37,7 @@ package final class QueueWatch {
   }
 
   package func start() {
+    ranAt = EventLoop.shared.now
     subscriber?.start()
     beat.schedule(afterMilliseconds: Self.beatMilliseconds, every: Self.beatMilliseconds) { [weak self] in
       self?.noticeStandstill()

@@ -35,7 +35,7 @@ final class ConfirmLane {
     var helpMilliseconds = 200
     /// They help an owner that has taken nothing for so long, however busy the machine.
     var standingMilliseconds: Int
-    /// They help with what has waited for so long at any rate.
+    /// They help with what has waited for so long, whoever owns it; as always, a group at a time.
     var longestWaitMilliseconds = 30_000
 
     init(_ provider: Worker.ProviderLimits, _ patience: Worker.Patience) {
@@ -50,11 +50,11 @@ final class ConfirmLane {
     /// - Parameters:
     ///   - waited: how long ago the partition's next entry was written, in milliseconds by Redis's clock.
     ///   - standing: for how long that entry has been the next one, as far as it was seen.
-    ///   - isFree: whether a processor is idle, or the partition has no owner.
-    func mayHelp(waited: Int, standing: Int, isFree: Bool) -> Bool {
+    ///   - costsNobody: whether a processor is idle, or the partition has no owner.
+    func mayHelp(waited: Int, standing: Int, costsNobody: Bool) -> Bool {
       let waited = max(waited, standing)
       return waited >= longestWaitMilliseconds || standing >= standingMilliseconds
-        || isFree && waited >= helpMilliseconds
+        || costsNobody && waited >= helpMilliseconds
     }
   }
 
@@ -248,6 +248,11 @@ final class ConfirmLane {
   private func look(_ partition: Partition, _ hasProcessor: Bool) async throws {
     // Before the look, so that what is announced meanwhile is looked at again.
     watched.remove(partition)
+    if owns(partition) {
+      enqueue(partition)
+      return bell.ring()
+    }
+    let askedAt = EventLoop.shared.now
     do {
       let next = try await Faults.crossing(.confirmNext) { try await queue.nextConfirmation(partition) }
       let now = EventLoop.shared.now
@@ -256,11 +261,14 @@ final class ConfirmLane {
       }
       heads[partition] = head
       guard let next, let head else { return }
-      let standing = Int(now - head.since)
-      var mayHelp = limits.mayHelp(waited: next.milliseconds, standing: standing, isFree: hasProcessor)
+      // Until it was asked: an answer that took long says nothing of the time on its way.
+      let standing = Int(askedAt - min(askedAt, head.since))
+      var mayHelp = limits.mayHelp(waited: next.milliseconds, standing: standing, costsNobody: hasProcessor)
       // Asked only where it matters.
-      if !mayHelp, limits.mayHelp(waited: next.milliseconds, standing: standing, isFree: true) {
-        mayHelp = try await Faults.crossing(.confirmNext) { try await queue.leaseHolder(partition) == nil }
+      if !mayHelp, limits.mayHelp(waited: next.milliseconds, standing: standing, costsNobody: true) {
+        // Ours while it is given back counts as nobody's.
+        let holder = try await Faults.crossing(.confirmNext) { try await queue.leaseHolder(partition) }
+        mayHelp = holder == nil || holder == worker
       }
       if mayHelp {
         enqueue(partition)

@@ -4,6 +4,7 @@ import Foundation
 /// Whether this machine has a processor to spare, by how long its processors have been idle of late.
 ///
 /// A machine is what the kernel counts: a container's limits are not seen. A processor that waits for a disk is not idle.
+/// Where a kernel counts a processor's sleep only when it wakes, or never, there may seem to be less than there is.
 @LoopActor
 package final class SpareProcessor {
   /// Milliseconds since the machine started, and how many of them its processors were idle, all added up.
@@ -26,9 +27,9 @@ package final class SpareProcessor {
   package convenience init() { self.init(read: { Self.kernel() }) }
 
   /// Whether there is one, as far as is known: known is what happened between two calls that are 250 ms to 3 s apart.
-  /// Where the kernel does not say, there always is.
+  /// Where the kernel never says, there always is.
   func isThere() -> Bool {
-    guard let now = read() else { return true }
+    guard let now = read() else { return last == nil || isSpare }
     if let last, last.up <= now.up, last.idle <= now.idle, now.up - last.up <= Self.longestMilliseconds {
       let past = now.up - last.up
       if past < Self.shortestMilliseconds { return isSpare }

@@ -430,8 +430,8 @@ struct WorkerTests {
     try await sale.startWorker(spareProcessor: .test(hasProcessor))
     var taken = 0
     var longestPause: UInt64 = 0
-    var before = EventLoop.shared.now
     for (position, user) in zip(positions, users) { #expect(try await sale.confirm(position, user) == .ok) }
+    var before = EventLoop.shared.now
     for _ in users {
       taken += try await sale.queue.takeConfirmations(partition, worker: "owner", limit: 1).count
       longestPause = max(longestPause, EventLoop.shared.now - before)
@@ -504,12 +504,12 @@ struct WorkerTests {
   @Test("Who helps has an idle processor, or an owner that does nothing, or none, or is very late")
   func whoHelps() {
     let limits = ConfirmLane.Limits(Worker.ProviderLimits(), Worker.Patience())
-    #expect(limits.mayHelp(waited: 200, standing: 0, isFree: true))
-    #expect(limits.mayHelp(waited: 0, standing: 200, isFree: true), "Redis's clock went back")
-    #expect(!limits.mayHelp(waited: 199, standing: 199, isFree: true))
-    #expect(!limits.mayHelp(waited: 29_999, standing: 1_999, isFree: false))
-    #expect(limits.mayHelp(waited: 0, standing: 2_000, isFree: false))
-    #expect(limits.mayHelp(waited: 30_000, standing: 0, isFree: false))
+    #expect(limits.mayHelp(waited: 200, standing: 0, costsNobody: true))
+    #expect(limits.mayHelp(waited: 0, standing: 200, costsNobody: true), "Redis's clock went back")
+    #expect(!limits.mayHelp(waited: 199, standing: 199, costsNobody: true))
+    #expect(!limits.mayHelp(waited: 29_999, standing: 1_999, costsNobody: false))
+    #expect(limits.mayHelp(waited: 0, standing: 2_000, costsNobody: false))
+    #expect(limits.mayHelp(waited: 30_000, standing: 0, costsNobody: false))
   }
 
   @Test("A processor is to spare while half of one is idle, as far as is known")
@@ -530,7 +530,8 @@ struct WorkerTests {
     kernel.reading = (up: 7_000, idle: 10_000)
     #expect(!spare.isThere(), "the kernel's count went back")
     kernel.reading = nil
-    #expect(spare.isThere(), "nobody knows")
+    #expect(!spare.isThere(), "what was known last")
+    #expect(SpareProcessor(read: { nil }).isThere(), "nobody knows")
   }
 
   @Test("The kernel says how long processors were idle")
