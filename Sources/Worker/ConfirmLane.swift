@@ -31,6 +31,8 @@ final class ConfirmLane {
     var failures = 5
     /// An order that the provider fails for good is declined if no payment of it is found after so long.
     var searchMilliseconds: UInt64
+    /// A confirmation whose worker says nothing for so long is taken over by another.
+    var visibilityMilliseconds: Int
     /// Others help with what has waited for so long where a processor is idle, or the partition has no owner.
     var helpMilliseconds = 200
     /// They help an owner that has taken nothing for so long, however busy the machine.
@@ -41,6 +43,7 @@ final class ConfirmLane {
     init(_ provider: Worker.ProviderLimits, _ patience: Worker.Patience) {
       inFlight = provider.connections + 2 * group
       searchMilliseconds = UInt64(max(0, provider.searchMilliseconds))
+      visibilityMilliseconds = patience.confirmationMilliseconds
       standingMilliseconds = patience.leaseMilliseconds / 2
     }
 
@@ -74,7 +77,6 @@ final class ConfirmLane {
   private let purchases: PurchaseStore
   private let provider: any PaymentProvider
   private let limits: Limits
-  private let visibilityMilliseconds: Int
   private let owns: @LoopActor (Partition) -> Bool
   private let spareProcessor: SpareProcessor
   private let logger: Logger
@@ -121,7 +123,7 @@ final class ConfirmLane {
 
   init(
     worker: String, queue: QueueStore, purchases: PurchaseStore, provider: any PaymentProvider,
-    limits: Limits, patience: Worker.Patience, spareProcessor: SpareProcessor,
+    limits: Limits, spareProcessor: SpareProcessor,
     logger: Logger,
     owns: @escaping @LoopActor (Partition) -> Bool
   ) {
@@ -130,7 +132,6 @@ final class ConfirmLane {
     self.purchases = purchases
     self.provider = provider
     self.limits = limits
-    visibilityMilliseconds = patience.confirmationMilliseconds
     self.owns = owns
     self.spareProcessor = spareProcessor
     self.logger = logger
@@ -320,7 +321,7 @@ final class ConfirmLane {
     await forgetTheDead()
     while !Task.isCancelled {
       do {
-        try await sleep(milliseconds: UInt64(visibilityMilliseconds / 4))
+        try await sleep(milliseconds: UInt64(limits.visibilityMilliseconds / 4))
         try await keep()
         if !isStopping { try await takeOver() }
       } catch is CancellationError {
@@ -336,7 +337,7 @@ final class ConfirmLane {
     for partition in Partition.all {
       do {
         try await Faults.crossing(.confirmForget) {
-          try await queue.forgetConsumers(partition, idleMilliseconds: visibilityMilliseconds)
+          try await queue.forgetConsumers(partition, idleMilliseconds: limits.visibilityMilliseconds)
         }
       } catch {
         return logger.info("workers of before were not forgotten", ["error": "\(error)"])
@@ -362,7 +363,8 @@ final class ConfirmLane {
         let from = cursor
         let (left, next) = try await Faults.crossing(.confirmTakeOver) {
           try await queue.claimConfirmations(
-            partition, worker: worker, idleMilliseconds: visibilityMilliseconds, limit: room, from: from)
+            partition, worker: worker, idleMilliseconds: limits.visibilityMilliseconds, limit: room,
+            from: from)
         }
         cursor = next
         try await takeOver(left, partition)

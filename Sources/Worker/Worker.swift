@@ -90,9 +90,7 @@ package final class Worker: Service {
     let leases = leases
     lane = ConfirmLane(
       worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
-      limits: ConfirmLane.Limits(providerLimits, patience), patience: patience,
-      spareProcessor: spareProcessor,
-      logger: logger
+      limits: ConfirmLane.Limits(providerLimits, patience), spareProcessor: spareProcessor, logger: logger
     ) { leases.owns($0) }
     relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
     let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })

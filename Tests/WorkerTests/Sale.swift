@@ -199,6 +199,11 @@ final class Sale {
     ])
   }
 
+  /// Gives the lease of the event's partition to an owner who is nobody. - Returns: whether it was free.
+  func leaseToNobody() async throws -> Bool {
+    try await queue.acquireLease(Partition(of: event), worker: "owner", milliseconds: 600_000)
+  }
+
   /// Ends whatever lease of the event's partition there is, and tells nobody.
   func dropLease() async throws {
     _ = try await redis.command(["DEL", .text(Partition(of: event).lease)])

@@ -404,9 +404,7 @@ struct WorkerTests {
     let position = try await sale.join("ann")
     try await sale.wait(for: .reserved, position)
     await owner.stop()
-    #expect(
-      try await sale.queue.acquireLease(
-        Partition(of: sale.event), worker: "owner", milliseconds: 600_000))
+    #expect(try await sale.leaseToNobody())
     #expect(try await sale.confirm(position, "ann") == .ok)
     try await sale.startWorker(spareProcessor: .test(hasProcessor))
     try await sale.wait(for: .purchased, position)
@@ -426,7 +424,7 @@ struct WorkerTests {
     for position in positions { try await sale.wait(for: .reserved, position) }
     await owner.stop()
     let partition = Partition(of: sale.event)
-    #expect(try await sale.queue.acquireLease(partition, worker: "owner", milliseconds: 600_000))
+    #expect(try await sale.leaseToNobody())
     try await sale.startWorker(spareProcessor: .test(hasProcessor))
     var taken = 0
     var longestPause: UInt64 = 0
@@ -446,27 +444,24 @@ struct WorkerTests {
   @Test("What nobody owns is carried out, however busy the machine")
   func ownerless() async throws {
     let sale = try await Sale(tickets: 1)
-    let partition = Partition(of: sale.event)
-    #expect(try await sale.queue.acquireLease(partition, worker: "owner", milliseconds: 600_000))
+    #expect(try await sale.leaseToNobody())
     // It does not look for free leases again in this test.
     var patience = Worker.Patience()
     patience.leaseMilliseconds = 600_000
-    let worker = try await sale.startWorker(patience: patience, spareProcessor: .test(false))
+    try await sale.startWorker(patience: patience, spareProcessor: .test(false))
     try await sale.eventually("it has looked for leases") {
       try await sale.queue.leaseHolders().compactMap { $0 }.count == Partition.count
     }
     try await sale.dropLease()
     try await sale.replayConfirmation(1, "ann", tickets: [1], generation: 1)
     try await sale.eventually("it is paid") { try await sale.soldTickets() == [1] }
-    await worker.stop()
     await sale.end()
   }
 
   @Test("Who helps takes a group at a time, besides what waits for the provider")
   func helpersLimit() async throws {
     let sale = try await Sale(tickets: 600)
-    let partition = Partition(of: sale.event)
-    #expect(try await sale.queue.acquireLease(partition, worker: "owner", milliseconds: 600_000))
+    #expect(try await sale.leaseToNobody())
     func pay(_ positions: ClosedRange<Int>) async throws {
       for n in positions { try await sale.replayConfirmation(n, "user\(n)", tickets: [n], generation: 1) }
     }
