@@ -53,9 +53,9 @@ extension Audit {
     }
     var last = 0
     while true {
-      let page = try await queues.waiting(event: event, after: last, limit: options.pageSize)
-      for (position, user) in page { queue.add(waiting: position, user: user) }
-      guard page.count == options.pageSize, let end = page.last?.position, end < queue.tail else { return }
+      let (page, hasMore) = try await queues.waiting(event: event, after: last, limit: options.pageSize)
+      for (position, user, line) in page { queue.add(waiting: position, user: user, line: line) }
+      guard hasMore, let end = page.last?.position, end < queue.tail else { return }
       last = end
       report("event \(event): \(last) of \(queue.tail) in line")
     }

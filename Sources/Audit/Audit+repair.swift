@@ -145,9 +145,8 @@ extension Audit {
   /// The key of the user whose place it is now, decided or in line.
   private func owner(_ key: PurchaseStore.Key, _ record: RequestRecord?) async throws -> String? {
     if let record { return record.userKey }
-    let waiting = try await queues.entries(
-      event: key.event, from: key.position, through: key.position, limit: 1)
-    return waiting.first.map { UserKey($0.user).text }
+    let waiting = try await queues.waiting(event: key.event, after: key.position - 1, limit: 1).page
+    return waiting.first.flatMap { $0.position == key.position ? UserKey($0.user).text : nil }
   }
 
   /// What a person can do where the audit must not guess.

@@ -29,7 +29,7 @@ package struct EventFigures: Sendable, Equatable {
   package var ended: Int { terminal.values.reduce(0, +) }
 
   mutating func count(_ queue: QueueEvidence) {
-    let (records, waiting, soldOut, closed, empty) = queue.tally
+    let (records, waiting, soldOut, closed, endedWithLine, empty) = queue.tally
     accepted = queue.tail - empty
     self.waiting = waiting
     for (state, count) in records {
@@ -47,7 +47,7 @@ package struct EventFigures: Sendable, Equatable {
       }
     }
     if soldOut > 0 { terminal["sold_out", default: 0] += soldOut }
-    if closed > 0 { terminal["rejected", default: 0] += closed }
+    if closed + endedWithLine > 0 { terminal["rejected", default: 0] += closed + endedWithLine }
     underWay += queue.confirmations.count
   }
 

@@ -9,6 +9,22 @@ extension QueueEvidence {
     for position in 1..<max(2, tail + 1) where position <= tail {
       checkPlace(position, id, &found)
     }
+    if !isArchived, let ended = facts.ended, facts.rejoinedUpTo == 0 {
+      let unknown = withoutTrace
+      if unknown != ended.withLine + ended.inMass {
+        found.add(
+          Finding(
+            .requestLost, event: id, generation: generation,
+            "\(unknown) have neither a record nor a place in line; \(ended.withLine) ended with their lines, and"
+              + " \(ended.inMass) with everyone's"))
+      }
+    }
+    for position in passedOver {
+      found.add(
+        Finding(
+          .passedOver, event: id, generation: generation, position: position,
+          "still in line, which is not marked as one that waits; the head is \(facts.document.head)"))
+    }
     for (owned, bought, example) in isArchived ? [] : miscounted(sales) {
       found.add(
         Finding(
@@ -52,16 +68,18 @@ extension QueueEvidence {
     switch state {
     case nil where !isInStream(position):
       if position <= facts.rejoinedUpTo { return }
-      if !endedInMass(position) {
+      if !mayHaveEnded(position) {
         add(.requestLost, "neither in line nor decided; the head is \(document.head)")
-      } else if !isArchived, position <= document.decidedUpTo, position > facts.reopenedUpTo {
+      } else if !isArchived, facts.ended == nil, position <= document.decidedUpTo,
+        position > facts.reopenedUpTo
+      {
         add(.requestLost, "decided before the line ended at \(document.decidedUpTo), and its record is gone")
       }
-    case nil:
-      if position <= document.head { add(.passedOver, "still in line; the head is \(document.head)") }
+    // In line, behind the head or not: it passes over those who must wait.
+    case nil: break
     case .standby:
       if !isInStream(position), !endedInMass(position) {
-        add(.requestLost, "stands by, and its entry is gone")
+        add(.requestLost, "waits alone, and its entry is gone")
       }
       if position > document.head { add(.decidedBeyondHead, "stands by; the head is \(document.head)") }
     case .cancelled:

@@ -1,3 +1,4 @@
+import Onsale
 package import Store
 
 /// Everything that Redis has about one event's queue, a few bytes a position.
@@ -27,6 +28,8 @@ package struct QueueEvidence: Sendable {
   private var bought: [UInt64: Int] = [:]
   private var owned: [UInt64: Int] = [:]
   package private(set) var findings = Findings()
+  /// In line behind the head, and nothing says that their line waits: nobody serves them.
+  private(set) var passedOver: [Int] = []
   /// Records beyond the tail that was read first.
   private var strays: [Int] = []
   /// Deadlines by position from the index of holds; `nil` inside for a payment under way.
@@ -81,12 +84,27 @@ package struct QueueEvidence: Sendable {
     position <= max(facts.document.soldOutUpTo, facts.document.closedUpTo)
   }
 
+  /// Ended together with those who wished for the same, or with everyone, without a record of its own; that it did is
+  /// counted.
+  func mayHaveEnded(_ position: Int) -> Bool {
+    endedInMass(position) || facts.lineEnds.contains { $0.contains(position) }
+  }
+
+  /// Places of which there is neither a record nor an entry in line, and which may have ended so.
+  var withoutTrace: Int {
+    standings.indices.dropFirst().count { standings[$0] == 0 && $0 > facts.rejoinedUpTo && mayHaveEnded($0) }
+  }
+
   /// How many records there are of each state, how many wait in line, and how many ended together with the line; and how
   /// many places nobody has: of those who were there before the line was lost, they did not come back.
   package var tally:
-    (records: [RequestRecord.State: Int], waiting: Int, soldOut: Int, closed: Int, empty: Int)
+    (
+      records: [RequestRecord.State: Int], waiting: Int, soldOut: Int, closed: Int, endedWithLine: Int,
+      empty: Int
+    )
   {
     var records: [RequestRecord.State: Int] = [:], waiting = 0, soldOut = 0, closed = 0, empty = 0
+    var withLine = 0
     for position in standings.indices.dropFirst() {
       if let state = state(position), !(state == .standby && endedInMass(position)) {
         records[state, default: 0] += 1
@@ -96,14 +114,29 @@ package struct QueueEvidence: Sendable {
         if position <= facts.document.soldOutUpTo { soldOut += 1 } else { closed += 1 }
       } else if position <= facts.rejoinedUpTo {
         empty += 1
+      } else if mayHaveEnded(position) {
+        withLine += 1
       }
     }
-    return (records, waiting, soldOut, closed, empty)
+    // Some of these had ended with their lines before everyone did.
+    if let more = facts.ended.map({ max(0, $0.withLine - withLine) }), more > 0 {
+      withLine += more
+      let ofSoldOut = min(more, soldOut)
+      soldOut -= ofSoldOut
+      closed -= min(closed, more - ofSoldOut)
+    }
+    return (records, waiting, soldOut, closed, withLine, empty)
   }
 
-  package mutating func add(waiting position: Int, user: String) {
+  /// - Parameter line: with those of the same wish; `nil` where there is one for all.
+  package mutating func add(waiting position: Int, user: String, line: Int? = nil) {
     // Those who came since the tail was read are looked at another time.
     guard standings.indices.contains(position) else { return }
+    if let line, position <= facts.document.head,
+      position <= facts.marks[line]?.served?.position ?? .max
+    {
+      passedOver.append(position)
+    }
     standings[position] |= Self.inStream
     users[position] = Self.hash(UserKey(user).text)
   }
@@ -149,7 +182,7 @@ package struct QueueEvidence: Sendable {
     guard user.live > 0, user.live < standings.count else { return }
     if users[user.live] == hash, isLive(user.live) {
       linked[user.live] = true
-    } else if !endedInMass(user.live) {
+    } else if !endedInMass(user.live), state(user.live) != nil || !mayHaveEnded(user.live) {
       // Ended in mass leaves the user's place behind, and the next join sees that.
       findings.add(
         Finding(

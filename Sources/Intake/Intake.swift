@@ -114,11 +114,12 @@ package final class Intake {
       answer = try await enqueue(wish, seats, lostPlace: place)
     }
     switch answer {
-    case .inLine(let position, let head, let generation, let isNew):
+    case .inLine(let place, let head, let isNew):
       if isNew { accepted.increment() }
       let id = RequestID(
-        event: wish.event, generation: generation, position: position, owner: UserKey(wish.user).text)
-      let state = isNew ? .queued : try await currentState(wish.event, position, head: head)
+        event: wish.event, generation: place.generation, position: place.position,
+        owner: UserKey(wish.user).text, line: place.wish?.line ?? 0, ordinal: place.wish?.ordinal ?? 0)
+      let state = isNew ? .queued : try await currentState(wish.event, place)
       return respond(id, head: head, state: state, status: isNew ? 202 : 200)
     case .notOpen: throw Problem(409, "not_open", "The sale has not begun.")
     case .closed: throw Problem(409, "closed", "The sale is over.")
@@ -183,15 +184,20 @@ package final class Intake {
     try await Faults.crossing(.intakeSettings) { try await events.settings(event: event) }
   }
 
-  private func currentState(_ event: Int, _ position: Int, head: Int) async throws -> RequestState {
+  private func currentState(_ event: Int, _ place: QueueStore.Place) async throws -> RequestState {
     let (document, record) = try await Faults.crossing(.intakePlace) {
-      (try await queue.document(event: event), try await queue.record(event: event, position: position))
+      (
+        try await queue.document(event: event),
+        try await queue.record(event: event, position: place.position)
+      )
     }
     guard let document else { return .queued }
     if let record {
-      return RequestStatus(position: position, document: document, record: record).state
+      return RequestStatus(position: place.position, document: document, record: record).state
     }
-    return RequestStatus(position: position, document: document)?.state ?? .queued
+    if place.wish != nil, place.position <= document.head { return .standby }
+    return RequestStatus(position: place.position, wish: place.wish, document: document, mark: nil)?.state
+      ?? .queued
   }
 
   private func respond(_ id: RequestID, head: Int, state: RequestState, status: Int) -> HTTPResponse {

@@ -84,7 +84,7 @@ package final class Notifier {
       known = state
     }
     if let event = watch.known(id.event), let document = event.document, document.generation == id.generation,
-      let status = event.status(id.position), status.concerns(id.owner),
+      let status = event.status(id.position, id.wish), status.concerns(id.owner),
       wait == 0 || !isWorthWaiting(wait, status, known, document)
     {
       if !needsLabels(status) || labels.knows(id.event) {
@@ -103,8 +103,9 @@ package final class Notifier {
     if status.isTerminal { return false }
     if let known, status.state != known { return false }
     return switch status.state {
-    case .queued: Double(status.ahead) <= max(Self.nearHead, document.grantedPerSecond * Double(wait))
-    case .lobby, .standby, .confirming: true
+    case .queued, .standby:
+      Double(status.ahead) <= max(Self.nearHead, document.grantedPerSecond * Double(wait))
+    case .lobby, .confirming: true
     default: known != nil
     }
   }
@@ -165,18 +166,25 @@ package final class Notifier {
 
   /// Where the place stands, whosever it is now.
   private func placeStatus(_ id: RequestID, _ event: EventWatch) async throws -> RequestStatus? {
-    if let status = event.status(id.position) { return status }
+    if let status = event.status(id.position, id.wish) { return status }
     let record = try await watch.record(event, id.position)
     guard let document = event.document, document.generation == id.generation else { return nil }
     if let record { return RequestStatus(position: id.position, document: document, record: record) }
     // A closed queue may be leaving Redis right now, records before the rest: PostgreSQL has them since before.
     if document.state == EventState.closed.rawValue,
-      let past = try await past.status(Self.key(id), owner: id.owner), !past.isLostPlace
+      let past = try await past.status(Self.key(id), owner: id.owner, wish: id.wish), !past.isLostPlace
     {
       return past
     }
-    // It ended with everyone in line; or there should be a record, and nothing can be said.
-    return RequestStatus(position: id.position, document: document)
+    var wish = id.wish
+    if wish == nil, id.position <= document.head,
+      let line = try await watch.line(event, id.position, userKey: id.owner)
+    {
+      // Ids of the version before do not know their lines.
+      wish = WishPlace(line: line, ordinal: 0)
+    }
+    // It waits, or ended with its line or with everyone's; or there should be a record, and nothing can be said.
+    return event.statusWithoutRecord(id.position, wish)
   }
 
   private func respondNow(_ text: String, _ id: RequestID, _ event: EventWatch) async throws -> HTTPResponse {
@@ -188,7 +196,7 @@ package final class Notifier {
   }
 
   private func respondFromPast(_ text: String, _ id: RequestID) async throws -> HTTPResponse {
-    guard let status = try await past.status(Self.key(id), owner: id.owner) else {
+    guard let status = try await past.status(Self.key(id), owner: id.owner, wish: id.wish) else {
       // Enqueued a moment ago and not seen yet, or lost with Redis: both are for the client to ask again.
       return .problem(
         503, code: "unavailable", detail: "This request cannot be looked up at the moment.",
@@ -200,7 +208,9 @@ package final class Notifier {
 
   /// Redis is away: PostgreSQL knows what was sold, and nothing else can be said.
   private func respondWithout(_ error: any Error, _ text: String, _ id: RequestID) async -> HTTPResponse {
-    if let status = try? await past.status(Self.key(id), owner: id.owner), status.state == .purchased {
+    if let status = try? await past.status(Self.key(id), owner: id.owner, wish: id.wish),
+      status.state == .purchased
+    {
       await labels.load(id.event)
       return respond(text, id, status, nil)
     }
@@ -255,6 +265,14 @@ package final class Notifier {
       json.append(#","reason":"#)
       json.append(escaping: reason)
     }
+    if let left = status.left {
+      json.append(#","left":"#)
+      json.append(left)
+    }
+    if let until = status.answerUntil, until / 1000 > Time.now {
+      json.append(#","answer_within_seconds":"#)
+      json.append(until / 1000 - Time.now)
+    }
     json.append(#","poll_after_ms":"#)
     json.append(
       policy.pollAfterMilliseconds(
@@ -304,4 +322,9 @@ package final class Notifier {
     }
     return event.sharedAnswer.map { QueueAnswer.response($0.bytes) }
   }
+}
+
+extension RequestID {
+  /// The place among those who wish for the same; `nil` where the id does not know it.
+  fileprivate var wish: WishPlace? { line > 0 ? WishPlace(line: line, ordinal: ordinal) : nil }
 }

@@ -14,7 +14,6 @@ package final class QueueWatch {
   private static let freshMilliseconds: UInt64 = 1_000
   /// Events watched at once; the least recently asked for are forgotten beyond it.
   private static let eventLimit = 10_000
-  private static let cancelledLimit = 100_000
   /// A process that has not run for so long (stopped, or its machine was) may have missed what others told meanwhile.
   private static let standstillMilliseconds: UInt64 = 2_000
   private static let beatMilliseconds: UInt64 = 500
@@ -139,11 +138,14 @@ package final class QueueWatch {
       defer { watch.reading = nil }
       let doubts = watch.doubts
       let document = try await queue.document(event: watch.event)
-      let cancelled =
-        document == nil
-        ? [] : try await queue.cancelledInLine(event: watch.event, atMost: Self.cancelledLimit)
+      var marks: [Int: LineMark]?, apart: [UInt8]?
+      if let document {
+        // After the document: so they are not behind it.
+        if watch.needsMarks(document) { marks = try await queue.marks(event: watch.event) }
+        if watch.needsPlacesApart(document) { apart = try await queue.placesApart(event: watch.event) }
+      }
       watch.readAt = EventLoop.shared.now
-      watch.replace(document, cancelled: cancelled, doubts: doubts)
+      watch.replace(document, marks: marks, apart: apart, doubts: doubts)
     }
     watch.reading = task
     try await task.value
@@ -157,6 +159,11 @@ package final class QueueWatch {
     // A change that was published while the read was under way may be newer than what was read.
     if let record, watch.trust == trust { watch.remember(record, at: position) }
     return record
+  }
+
+  /// The line in which a user waits with this place, where its id does not know.
+  func line(_ watch: EventWatch, _ position: Int, userKey: String) async throws -> Int? {
+    try await queue.line(event: watch.event, position: position, userKey: userKey)
   }
 
   /// The life of the queue, and the record of a request, as Redis has them now, whatever is remembered; `nil`
@@ -186,8 +193,12 @@ package final class EventWatch {
   package let event: Int
   package private(set) var document: QueueDocument?
   fileprivate(set) var records: [Int: RequestRecord] = [:]
-  /// Places beyond the head whose buyers have left.
-  private var cancelled: Set<Int> = []
+  /// Where lines stand, by their numbers.
+  private var marks: [Int: LineMark] = [:]
+  /// Places that have a record or wait alone although their line says otherwise, as a bitmap; and which of them are in it:
+  /// as many as `QueueDocument.apart` says.
+  private var apart: [UInt8] = []
+  private var apartKnown = 0
   /// Grows whenever something that was read before may be outdated.
   fileprivate var trust = 0
   fileprivate var readAt: UInt64 = 0
@@ -206,30 +217,54 @@ package final class EventWatch {
   fileprivate var isReading: Bool { reading != nil }
 
   /// The status of a request that can be told from memory; `nil` if its record must be read.
-  package func status(_ position: Int) -> RequestStatus? {
+  package func status(_ position: Int, _ wish: WishPlace?) -> RequestStatus? {
     guard let document else { return nil }
     if let record = records[position] {
       return RequestStatus(position: position, document: document, record: record)
     }
-    if cancelled.contains(position) { return nil }
-    // Still in line, or ended together with everyone in line: neither has a record.
-    let ended = max(document.soldOutUpTo, document.closedUpTo)
-    guard position > document.head || position > document.decidedUpTo && position <= ended else { return nil }
-    return RequestStatus(position: position, document: document)
+    // Without its line nothing is certain but that it was not its turn yet.
+    guard wish != nil || position > document.head, !Bitmap.contains(apart, position) else { return nil }
+    return RequestStatus(unread: position, wish: wish, document: document, mark: mark(wish))
   }
+
+  /// The status of a request that has no record; `nil` when there should be one.
+  package func statusWithoutRecord(_ position: Int, _ wish: WishPlace?) -> RequestStatus? {
+    document.flatMap { RequestStatus(position: position, wish: wish, document: $0, mark: mark(wish)) }
+  }
+
+  private func mark(_ wish: WishPlace?) -> LineMark? { wish.flatMap { marks[$0.line] } }
 
   fileprivate func apply(_ change: QueueChange) {
     trust += 1
-    for position in change.positions {
-      records[position] = nil
-      if position > change.document.head { cancelled.insert(position) }
-    }
-    adopt(change.document)
+    for position in change.positions { records[position] = nil }
+    for position in change.apart { setApart(position) }
+    if change.document.apart == apartKnown + change.apart.count { apartKnown = change.document.apart }
+    let isOfThisLife = adopt(change.document)
+    if isOfThisLife { adopt(change.marks) }
     for position in change.positions { wake(position) }
   }
 
-  /// - Parameter doubts: as they were when the read began.
-  fileprivate func replace(_ document: QueueDocument?, cancelled: [Int], doubts: Int) {
+  private func setApart(_ position: Int) {
+    guard position > 0, position <= Limits.queueLimit * 2 else { return }
+    let byte = position >> 3
+    if byte >= apart.count { apart += Array(repeating: 0, count: byte + 1 - apart.count) }
+    apart[byte] |= 0x80 >> UInt8(position & 7)
+  }
+
+  fileprivate func needsMarks(_ read: QueueDocument) -> Bool {
+    isDistrusted || document.map { $0.generation != read.generation || $0.version != read.version } ?? true
+  }
+
+  fileprivate func needsPlacesApart(_ read: QueueDocument) -> Bool {
+    isDistrusted || document.map { $0.generation != read.generation } ?? true || read.apart != apartKnown
+  }
+
+  /// - Parameters:
+  ///   - marks: read after the document; `nil` where they were not read, as are places apart.
+  ///   - doubts: as they were when the read began.
+  fileprivate func replace(
+    _ document: QueueDocument?, marks: [Int: LineMark]?, apart: [UInt8]?, doubts: Int
+  ) {
     guard let document else {
       self.document = nil
       forget()
@@ -238,35 +273,56 @@ package final class EventWatch {
     // After a new connection what Redis says counts, even if it says less than before.
     if isDistrusted, doubts == self.doubts {
       self.document = nil
+      self.marks = [:]
       isDistrusted = false
     }
-    adopt(document)
-    self.cancelled.formUnion(cancelled)
+    guard adopt(document) else { return }
+    if let marks { adopt(marks) }
+    if let apart {
+      // What was heard since the read began stays.
+      if apart.count > self.apart.count {
+        self.apart += Array(repeating: 0, count: apart.count - self.apart.count)
+      }
+      for (index, byte) in apart.enumerated() { self.apart[index] |= byte }
+      apartKnown = max(apartKnown, document.apart)
+    }
+  }
+
+  private func adopt(_ new: [Int: LineMark]) {
+    for (line, mark) in new where mark.version >= marks[line]?.version ?? 0 {
+      let hasEnded = mark.ends.last != marks[line]?.ends.last
+      marks[line] = mark
+      // Nobody is told by name.
+      if hasEnded { wakeAll() }
+    }
   }
 
   /// The queue is gone, or another one: what was known of its places says nothing about those of the next.
   private func forget() {
     trust += 1
     records = [:]
-    cancelled = []
+    marks = [:]
+    apart = []
+    apartKnown = 0
     wakeAll()
   }
 
-  private func adopt(_ new: QueueDocument) {
+  /// - Returns: whether it is of the life of the queue that is known now.
+  @discardableResult
+  private func adopt(_ new: QueueDocument) -> Bool {
     if new.isLost {
       document = nil
-      return forget()
+      forget()
+      return false
     }
+    let isSameLife = document?.generation == new.generation
     // Published documents and read ones come over different connections: never go back.
-    if let document, document.generation == new.generation, new.version < document.version { return }
+    if let document, isSameLife, new.version < document.version { return true }
     let old = document
     document = new
-    if let old, old.generation != new.generation { return forget() }
-    // Those who left a line that has ended since keep their own answer.
-    if cancelled.count > 1_000, new.soldOutUpTo < new.head, new.closedUpTo < new.head {
-      cancelled = cancelled.filter { $0 > new.head }
-    }
+    if old != nil, !isSameLife { forget() }
     if new.soldOutUpTo > old?.soldOutUpTo ?? 0 || new.closedUpTo > old?.closedUpTo ?? 0 { wakeAll() }
+    return true
   }
 
   fileprivate func remember(_ record: RequestRecord, at position: Int) {

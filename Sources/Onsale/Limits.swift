@@ -14,6 +14,13 @@ package enum Limits {
   package static let ticketPrice = 20_000_000
   /// How often one user may leave a place of one event without buying: each leaves something behind in Redis.
   package static let placesLeft = 100
+  /// Kinds of wishes that may be in line for one event; each has a line of its own. More than any event has sections,
+  /// numbers of seats, and both ways of sitting, but for a few.
+  package static let wishesPerEvent = 10_000
+  /// How long whose wish ended for want of seats may answer with a smaller or looser one and keep the place, in seconds.
+  package static let endAnswerSeconds = 60
+  /// Places that were kept so and wait by themselves, at once.
+  package static let waitingAlone = 1_000
   /// Payments that may be tried for one hold.
   package static let paymentAttempts = 10
   /// Highest depth an event's queue may be configured to.

@@ -39,12 +39,14 @@ package struct PollPolicy: Sendable {
     switch state {
     case .purchased, .expired, .soldOut, .cancelled, .rejected: return 0
     case .confirming: return jittered(confirming, position)
-    case .reserved, .declined, .standby: return jittered(settled, position)
-    case .lobby, .queued: break
+    case .reserved, .declined: return jittered(settled, position)
+    case .lobby, .queued, .standby: break
     }
     let pace = Self.isMoving(grantsPerSecond) ? grantsPerSecond : Double(aheadPerSecond) / 4
     let pause = Double(max(0, ahead)) / pace * 250
-    return jittered(Int(min(max(pause, Double(shortest)), Double(longest))), position)
+    // Who waits for what others hold hears of it by a long poll, if it may be soon.
+    let least = state == .standby ? settled : shortest
+    return jittered(Int(min(max(pause, Double(least)), Double(longest))), position)
   }
 
   /// Milliseconds until an event without a queue is worth asking for again: when it opens, so that those who

@@ -3,60 +3,59 @@ extension SeatMap {
   private static let rowsCompared = 8
 
   /// Gives the best seats there are, and holds them.
-  /// - Parameter excluding: sections that nothing may be taken from now, since somebody earlier waits for them.
-  ///   What only they could give is worth waiting for: `standby`.
-  package mutating func allocate(_ seats: RequestedSeats, excluding: Set<Int> = []) -> Allocation {
-    if !seats.tickets.isEmpty { return allocateExactly(seats.tickets, excluding) }
-    guard seats.quantity > 0 else { return .rejected(reason: "invalid_quantity") }
+  package mutating func allocate(_ seats: RequestedSeats) -> Allocation {
+    if !seats.tickets.isEmpty { return allocateExactly(seats.tickets) }
     let quantity = seats.quantity
-
-    if let section = seats.section {
-      guard let area = areaOfSection[section] else { return .rejected(reason: "unknown_section") }
-      if !excluding.contains(section), areas[area].counts.free >= quantity {
-        if let row = freeRuns.first(in: areas[area].rows, atLeast: quantity) {
-          return granted(quantity) { $0.takeBlock(quantity, firstRow: row, into: &$1) }
-        }
-        if !seats.adjacent { return granted(quantity) { $0.takeSplit(quantity, area, into: &$1) } }
-      }
-    } else if counts.free >= quantity {
-      if let row = firstRow(with: quantity, excluding) {
+    guard canGrant(seats) else { return refusal(of: seats).map { .never($0) } ?? .notNow }
+    if let section = seats.section.flatMap({ areaOfSection[$0] }) {
+      if let row = freeRuns.first(in: areas[section].rows, atLeast: quantity) {
         return granted(quantity) { $0.takeBlock(quantity, firstRow: row, into: &$1) }
       }
-      if !seats.adjacent {
-        if let area = areas.firstIndex(where: { $0.counts.free >= quantity && !excluding.contains($0.id) }) {
-          return granted(quantity) { $0.takeSplit(quantity, area, into: &$1) }
-        }
-        if freeOutside(excluding) >= quantity {
-          return granted(quantity) { $0.takeAnywhere(quantity, excluding, into: &$1) }
-        }
-      }
+      return granted(quantity) { $0.takeSplit(quantity, section, into: &$1) }
     }
-    return couldSatisfy(seats) ? .standby : .soldOut
+    if let row = freeRuns.first(in: 0..<rows.count, atLeast: quantity) {
+      return granted(quantity) { $0.takeBlock(quantity, firstRow: row, into: &$1) }
+    }
+    if let area = areas.firstIndex(where: { $0.counts.free >= quantity }) {
+      return granted(quantity) { $0.takeSplit(quantity, area, into: &$1) }
+    }
+    return granted(quantity) { $0.takeAnywhere(quantity, into: &$1) }
   }
 
-  /// Whether free and held tickets together could satisfy it; changes nothing.
-  package func couldSatisfy(_ seats: RequestedSeats) -> Bool {
-    if !seats.tickets.isEmpty {
-      return seats.tickets.allSatisfy { ticket in slot(of: ticket).map { status[$0] != .sold } ?? false }
-    }
+  /// Whether free seats satisfy it, which are not exact ones; changes nothing.
+  package func canGrant(_ seats: RequestedSeats) -> Bool {
+    guard seats.quantity > 0 else { return false }
     if let section = seats.section {
-      guard let area = areaOfSection[section] else { return false }
-      if seats.adjacent { return unsoldRuns.maximum(in: areas[area].rows) >= seats.quantity }
-      return areas[area].counts.free + areas[area].counts.held >= seats.quantity
+      guard let area = areaOfSection[section], areas[area].counts.free >= seats.quantity else { return false }
+      return !seats.adjacent || freeRuns.first(in: areas[area].rows, atLeast: seats.quantity) != nil
     }
-    if seats.adjacent { return unsoldRuns.maximum(in: 0..<rows.count) >= seats.quantity }
-    return counts.free + counts.held >= seats.quantity
+    guard counts.free >= seats.quantity else { return false }
+    return !seats.adjacent || freeRuns.first(in: 0..<rows.count, atLeast: seats.quantity) != nil
   }
 
-  private mutating func allocateExactly(_ tickets: [Int], _ excluding: Set<Int>) -> Allocation {
+  /// Why free and held seats together can never satisfy it; `nil` while they could. Not for exact seats.
+  package func refusal(of seats: RequestedSeats) -> Refusal? {
+    guard seats.quantity > 0 else { return .invalidQuantity }
+    var there = counts
+    var within = 0..<rows.count
+    if let section = seats.section {
+      guard let area = areaOfSection[section] else { return .unknownSection }
+      there = areas[area].counts
+      within = areas[area].rows
+    }
+    let unsold = there.free + there.held
+    if unsold == 0, seats.section != nil { return .sectionSoldOut }
+    if unsold < seats.quantity { return .onlyLeft(unsold) }
+    if seats.adjacent, unsoldRuns.maximum(in: within) < seats.quantity { return .notTogether }
+    return nil
+  }
+
+  private mutating func allocateExactly(_ tickets: [Int]) -> Allocation {
     var amount = 0
     for ticket in tickets {
-      guard let slot = slot(of: ticket) else { return .rejected(reason: "unknown_seats") }
-      if status[slot] != .free { return .rejected(reason: "seats_taken") }
+      guard let slot = slot(of: ticket) else { return .never(.unknownSeats) }
+      if status[slot] != .free { return .never(.seatsTaken) }
       amount += prices[slot]
-    }
-    if !excluding.isEmpty, tickets.contains(where: { section(of: $0).map(excluding.contains) ?? false }) {
-      return .standby
     }
     hold(tickets)
     return .granted(tickets: tickets, amount: amount)
@@ -72,23 +71,6 @@ extension SeatMap {
       slots[index] = Int(ids[slots[index]])
     }
     return .granted(tickets: slots, amount: amount)
-  }
-
-  /// The first row, best section first, that has them side by side.
-  private func firstRow(with quantity: Int, _ excluding: Set<Int>) -> Int? {
-    var start = 0
-    while let row = freeRuns.first(in: start..<rows.count, atLeast: quantity) {
-      let area = areas[rows[row].area]
-      if excluding.isEmpty || !excluding.contains(area.id) { return row }
-      start = area.rows.upperBound
-    }
-    return nil
-  }
-
-  private func freeOutside(_ excluding: Set<Int>) -> Int {
-    var free = counts.free
-    for section in excluding { free -= counts(section: section)?.free ?? 0 }
-    return free
   }
 
   // MARK: Taking
@@ -169,9 +151,9 @@ extension SeatMap {
   }
 
   /// Takes seats of several sections, best section first.
-  private mutating func takeAnywhere(_ quantity: Int, _ excluding: Set<Int>, into slots: inout [Int]) {
+  private mutating func takeAnywhere(_ quantity: Int, into slots: inout [Int]) {
     var missing = quantity
-    for area in areas.indices where missing > 0 && !excluding.contains(areas[area].id) {
+    for area in areas.indices where missing > 0 {
       let share = min(missing, areas[area].counts.free)
       takeSplit(share, area, into: &slots)
       missing -= share

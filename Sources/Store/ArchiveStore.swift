@@ -16,11 +16,23 @@ package final class ArchiveStore {
 
   // MARK: Reading
 
-  /// The last head document of a queue, or `nil` if it was never archived, or not completely yet.
-  package func outcome(event: Int, generation: Int) async throws -> QueueDocument? {
-    try await document(
-      postgres.query(
-        "SELECT * FROM queue_outcome WHERE event_id = \(event) AND generation = \(generation)"))
+  /// The last head document of a queue, and how its lines ended, or `nil` if it was never archived, or not completely yet.
+  package func outcome(
+    event: Int, generation: Int
+  ) async throws -> (document: QueueDocument, marks: [Int: LineMark])? {
+    let rows = try await postgres.query(
+      "SELECT * FROM queue_outcome WHERE event_id = \(event) AND generation = \(generation)")
+    guard let document = try document(rows) else { return nil }
+    return (document, Self.marks(rows.first?["line_marks"].string ?? ""))
+  }
+
+  private static func marks(_ text: String) -> [Int: LineMark] {
+    var marks: [Int: LineMark] = [:]
+    for entry in text.split(separator: "\n") {
+      let parts = entry.split(separator: "=", maxSplits: 1)
+      if parts.count == 2, let line = Int(parts[0]) { marks[line] = LineMark(String(parts[1])) }
+    }
+    return marks
   }
 
   /// The last document of the event's latest queue that has left Redis. Not by the event's own generation: that may be
@@ -79,14 +91,16 @@ package final class ArchiveStore {
 
   /// Notes how the queue ended, after all its buckets were written. What was sold is counted here, where the truth
   /// about it is. Repeating it changes nothing.
-  package func close(event: Int, _ document: QueueDocument) async throws {
+  /// - Parameter marks: where lines stood, as they are stored.
+  package func close(event: Int, _ document: QueueDocument, marks: [Int: String]) async throws {
+    let lines = marks.map { "\($0.key)=\($0.value)" }.joined(separator: "\n")
     _ = try await postgres.query(
       """
       INSERT INTO queue_outcome
-        (event_id, generation, head, tail, sold_out_up_to, closed_up_to, free, sold, message)
+        (event_id, generation, head, tail, sold_out_up_to, closed_up_to, free, sold, message, line_marks)
       SELECT \(event)::bigint, \(document.generation)::int, \(document.head)::bigint, \(document.tail)::bigint,
         \(document.soldOutUpTo)::bigint, \(document.closedUpTo)::bigint, count(*) FILTER (WHERE NOT purchased),
-        count(*) FILTER (WHERE purchased), \(document.message)::text
+        count(*) FILTER (WHERE purchased), \(document.message)::text, \(lines)::text
       FROM ticket WHERE event_id = \(event)
       ON CONFLICT DO NOTHING
       """)

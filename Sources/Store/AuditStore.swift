@@ -38,7 +38,7 @@ package final class AuditStore {
     let rows = try await postgres.query(
       "SELECT max(generation) AS generation FROM queue_outcome WHERE event_id = \(event)")
     guard let generation = rows.first?["generation"].int else { return nil }
-    return try await ArchiveStore(postgres).outcome(event: event, generation: generation)
+    return try await ArchiveStore(postgres).outcome(event: event, generation: generation)?.document
   }
 
   /// Archived records in buckets of a hundred positions, from the first above `bucket`.

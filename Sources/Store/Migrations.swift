@@ -239,5 +239,9 @@ package struct Migrations {
     );
     COMMENT ON TABLE lost_place IS 'who was told that Redis gave their place to somebody else: they buy nothing with it';
     """,
+    """
+    ALTER TABLE queue_outcome ADD line_marks text NOT NULL DEFAULT '';
+    COMMENT ON COLUMN queue_outcome.line_marks IS 'lines of <number of a line>=<where it stood, and how it ended>';
+    """,
   ]
 }

@@ -44,7 +44,11 @@ struct EventKeys {
   var meta: String { prefix + "m" }
   var queue: String { prefix + "q" }
   var bitmap: String { prefix + "b" }
-  var gone: String { prefix + "gone" }
+  var away: String { prefix + "away" }
+  var marks: String { prefix + "km" }
+  var wishes: String { prefix + "kn" }
+  var alone: String { prefix + "y" }
+  func line(_ number: Int) -> String { prefix + "q:\(number)" }
   var holds: String { prefix + "x" }
   var restored: String { prefix + "w" }
   func user(_ key: String) -> String { prefix + "u:" + key.prefix(2) }

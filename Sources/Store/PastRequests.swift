@@ -18,16 +18,20 @@ package final class PastRequests {
 
   /// Where a request ended. `nil` when nothing is known: it may have joined a moment ago.
   /// - Parameter owner: the key of the user who was given the place.
-  package func status(_ key: PurchaseStore.Key, owner: String) async throws -> RequestStatus? {
+  /// - Parameter wish: its place among those who wish for the same, if that is known.
+  package func status(
+    _ key: PurchaseStore.Key, owner: String, wish: WishPlace? = nil
+  ) async throws -> RequestStatus? {
     if let status = try await payment(key, owner: owner) { return status }
-    if let document = try await archive.outcome(event: key.event, generation: key.generation) {
+    if let (document, marks) = try await archive.outcome(event: key.event, generation: key.generation) {
       if let record = try await archive.record(
         event: key.event, generation: key.generation, position: key.position)
       {
         if record.userKey != owner { return try await forfeit(key, owner: owner) }
         return RequestStatus(position: key.position, document: document, record: record)
       }
-      return RequestStatus(position: key.position, document: document)
+      return RequestStatus(
+        position: key.position, wish: wish, document: document, mark: wish.flatMap { marks[$0.line] })
     }
     return try await ending(key)
   }

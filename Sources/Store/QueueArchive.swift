@@ -39,7 +39,7 @@ package final class QueueArchive {
       try await archive.write(event: event, generation: document.generation, records)
       next = buckets.upperBound
     }
-    try await archive.close(event: event, document)
+    try await archive.close(event: event, document, marks: try await queue.markTexts(event: event))
     try await queue.remove(event: event, epoch: epoch, generation: document.generation, tail: document.tail)
     return true
   }

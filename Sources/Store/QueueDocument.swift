@@ -20,6 +20,10 @@ package struct QueueDocument: Sendable, Equatable {
   /// Grows with every change but a join.
   package var version: Int
   package var message: String
+  /// Grows with every place that gets a record or waits alone although its line says otherwise.
+  package var apart = 0
+  /// How many are in line.
+  package var waiting = 0
 
   /// An older copy of itself, which Redis came back with: as good as none.
   package var isLost: Bool { state == "lost" }
@@ -29,7 +33,10 @@ package struct QueueDocument: Sendable, Equatable {
     "closed_up_to", "sold_out", "version", "decided_up_to", "message",
   ]
 
-  /// - Parameter values: in the order of `fields`.
+  /// What is stored; published, the last ones stand by themselves, since the version before reads the message to the end.
+  static let storedFields = fields + ["apart", "waiting"]
+
+  /// - Parameter values: in the order of `storedFields`; the last ones may be missing.
   init?(values: [String]) {
     guard values.count >= Self.fields.count, let generation = Int(values[0]) else { return nil }
     self.generation = generation
@@ -48,6 +55,10 @@ package struct QueueDocument: Sendable, Equatable {
     decidedUpTo = integer(12)
     // The message comes last because it may contain the separator.
     message = values[13]
+    if values.count >= Self.storedFields.count {
+      apart = integer(14)
+      waiting = integer(15)
+    }
   }
 }
 
@@ -75,11 +86,14 @@ extension QueueDocument {
   }
 }
 
-/// What a notifier hears: an event's new head document and the positions whose state changed.
+/// What a notifier hears: an event's new head document, the positions whose state changed, and where lines stand now.
 package struct QueueChange: Sendable {
   package let event: Int
-  package let positions: [Int]
-  package let document: QueueDocument
+  package private(set) var positions: [Int] = []
+  /// Of those, the ones that have a record or wait alone although their line says otherwise.
+  package private(set) var apart: [Int] = []
+  package private(set) var marks: [Int: LineMark] = [:]
+  package private(set) var document: QueueDocument
 
   package init?(_ message: [UInt8]) {
     // Bytes, not characters: a separator followed by a combining character is another character.
@@ -92,8 +106,29 @@ package struct QueueChange: Sendable {
         ).map { String(decoding: $0, as: UTF8.self) })
     else { return nil }
     self.event = event
-    positions = String(decoding: lines[1], as: UTF8.self).split(separator: ",").compactMap { Int($0) }
     self.document = document
+    for part in lines[1].split(separator: UInt8(ascii: ",")) {
+      let text = String(decoding: part, as: UTF8.self)
+      switch text.first {
+      case "=": add(mark: text.dropFirst())
+      case "#":
+        let numbers = text.dropFirst().split(separator: ":").compactMap { Int($0) }
+        if numbers.count == 2 { (self.document.apart, self.document.waiting) = (numbers[0], numbers[1]) }
+      default:
+        guard let number = Int(text) else { continue }
+        positions.append(abs(number))
+        if number < 0 { apart.append(-number) }
+      }
+    }
+  }
+
+  /// - Parameter mark: `<number of the line>:<mark>`.
+  private mutating func add(mark: Substring) {
+    let number = mark.prefix { $0 != ":" }
+    guard let line = Int(number), let mark = LineMark(String(mark.dropFirst(number.count + 1))) else {
+      return
+    }
+    marks[line] = mark
   }
 }
 
@@ -117,10 +152,14 @@ package struct RequestRecord: Sendable, Equatable {
   package let attempt: Int
   /// Milliseconds since 1970 on Redis's clock.
   package let deadline: Int
+  /// In minor units; of a refusal with `only_n_left`, how many are left.
   package let amount: Int
   package let tickets: [Int]
   package let reason: String
   package let userKey: String
+
+  /// Whether its tickets are nobody else's, though not sold.
+  package var holdsTickets: Bool { [.reserved, .confirming, .declined].contains(state) }
 
   init?(_ text: String) {
     let parts = text.utf8.split(separator: UInt8(ascii: "|"), maxSplits: 6, omittingEmptySubsequences: false)

@@ -7,18 +7,28 @@ import Onsale
 /// event's prefix `{p3}:42:`):
 ///
 ///     E m        hash    state (`lost`: an older copy of itself, to be removed), generation, head, tail, counts and settings of the event
-///     E q        stream  who waits; an entry's id is its position; it leaves when it is decided
-///     E u:<xx>   hashes  user key → "<live position>:<tickets owned>:<places left behind>", in small buckets; zeros
+///     E q:<n>    streams who waits, a line for each kind of wish; an entry's id is "<position>-<ordinal in the line>";
+///                        it leaves when it is decided
+///     E k        hash    wish, such as `2s7a` (`t`: exact seats) → number of its line · 2³² + how many ever stood in it
+///     E kn       hash    number of a line → its wish
+///     E km       hash    number of a line → its mark (`LineMark`): "<version>:<position>:<ordinal>:<ends>", the last one
+///                        served while some wait whom the head has passed, and how the line ended, if it did
+///     E ka       set     numbers of lines with somebody whom the owner has not looked at, and of some without
+///     E y        zset    who waits alone: "<payload>\n<user>" by position, after an answer to the end of their line
+///     E away     bitmap  positions that have a record or wait alone although their line says otherwise
+///     E q        stream  who waits, all in one line: what the version before wrote; the owner splits it
+///     E u:<xx>   hashes  user key → "<live position>.<line>:<tickets owned>:<places left behind>", in small buckets; zeros
 ///                        at the end are left out
 ///     E r:<n>    hashes  position → its record, for requests that were decided one by one
 ///     E x        zset    holds by deadline in ms; infinite while a payment is under way
 ///     E l:<t>    string  the lock of one ticket, with the hold's deadline as its TTL
 ///     E b        bitmap  tickets that are not free
-///     E gone     zset    positions beyond the head whose buyers have left
+///     E gone     zset    what the version before has for `away`
 ///     E w        zset    places of an earlier life, "<payload>\n<user>" by position: they come first in this one (`restoring_until`)
 ///     E i:<g>:<key>  string  what an Idempotency-Key first came with in generation g; kept for a day
 ///     E s:<place>  string  who writes the event to the search index at that place, or what was written; with a TTL
-///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), standbys left (c)
+///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), who waits alone
+///                        (y) or does no more (c)
 ///     P events   set     events alive in the partition
 ///     P settings hash    event → version of the settings that its queue has
 ///     P c        stream  confirmations, for the consumer group of all workers
@@ -34,9 +44,12 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 12
+  package static let version = 13
 
   package static let lock = "{workers}:library"
+
+  /// News to the owner that one call of `tick` hands over at most.
+  static let newsAtOnce = 2_000
 
   package static let source = #"""
     #!lua name=onsale
@@ -93,31 +106,33 @@ package enum QueueLibrary {
 
     local function bucket(p, user) return p .. 'u:' .. string.sub(user, 1, 2) end
 
-    -- The user's live position, or 0; how many tickets they own; how often they left a place without buying.
+    -- The user's live position, or 0; how many tickets they own; how often they left a place without buying; the number
+    -- of the line that they stand in, '' where it is not known.
     local function get_user(p, user)
       local text = redis.call('HGET', bucket(p, user), user)
-      if not text then return 0, 0, 0 end
-      local live, owned, left = string.match(text, '^(%d+):?(%d*):?(%d*)$')
-      return tonumber(live), tonumber(owned) or 0, tonumber(left) or 0
+      if not text then return 0, 0, 0, '' end
+      local live, line, owned, left = string.match(text, '^(%d+)%.?(%d*):?(%d*):?(%d*)$')
+      return tonumber(live), tonumber(owned) or 0, tonumber(left) or 0, line
     end
 
-    local function put_user(p, user, live, owned, left)
+    local function put_user(p, user, live, owned, left, line)
+      local place = line and line ~= '' and live ~= 0 and live .. '.' .. line or live
       if live == 0 and owned == 0 and left == 0 then
         redis.call('HDEL', bucket(p, user), user)
       elseif left > 0 then
-        redis.call('HSET', bucket(p, user), user, live .. ':' .. owned .. ':' .. left)
+        redis.call('HSET', bucket(p, user), user, place .. ':' .. owned .. ':' .. left)
       elseif owned > 0 then
-        redis.call('HSET', bucket(p, user), user, live .. ':' .. owned)
+        redis.call('HSET', bucket(p, user), user, place .. ':' .. owned)
       else
-        redis.call('HSET', bucket(p, user), user, live)
+        redis.call('HSET', bucket(p, user), user, place)
       end
     end
 
     -- The user's request `pos` has ended: they may ask again. A newer request of theirs is left alone.
     local function let_user_go(p, user, pos, bought)
-      local live, owned, left = get_user(p, user)
+      local live, owned, left, line = get_user(p, user)
       if live == tonumber(pos) then live = 0 end
-      put_user(p, user, live, owned + bought, bought == 0 and left + 1 or left)
+      put_user(p, user, live, owned + bought, bought == 0 and left + 1 or left, line)
     end
 
     local function each_ticket(tickets) return string.gmatch(tickets, '%d+') end
@@ -141,10 +156,13 @@ package enum QueueLibrary {
     local FIELDS = {'generation', 'state', 'head', 'tail', 'free', 'held', 'sold', 'granted_per_second',
       'sold_out_up_to', 'closed_up_to', 'sold_out', 'version', 'decided_up_to', 'message'}
 
-    -- Tells notifiers: the event's head document, and the positions whose state changed.
+    -- Tells notifiers: the event's head document, and the positions whose state changed; one that is now in `away` with a
+    -- minus; marks of lines, as "=<number>:<mark>"; and how many places are in `away`, and wait, as "#<places>:<waiting>".
     local function announce(m, positions)
       local v = redis.call('HMGET', m, unpack(FIELDS))
       for i = 1, #FIELDS do v[i] = v[i] or '' end
+      local more = redis.call('HMGET', m, 'apart', 'waiting')
+      positions[#positions + 1] = '#' .. (more[1] or '0') .. ':' .. (more[2] or '0')
       redis.call('PUBLISH', partition(m) .. 'n',
         event(m) .. '\n' .. table.concat(positions, ',') .. '\n' .. table.concat(v, '|'))
     end
@@ -174,6 +192,153 @@ package enum QueueLibrary {
     -- How often one user may leave a place of one event without buying: each leaves a record until the event ends.
     local MAX_LEFT = LEAVES
 
+    -- A line for each kind of wish: whoever cannot be served keeps nobody waiting but those who want the same.
+    local ORDINALS = 4294967296
+    local MAX_LINES = $LINES
+
+    -- What the wishes of one line have in common: everything but a payment method; exact seats share one.
+    local function wish_of(payload)
+      local wish = string.match(payload, '^[^ ]*')
+      return string.sub(wish, 1, 1) == 't' and 't' or wish
+    end
+
+    -- The number of the wish's line and how many have stood in it, with those who come now; nothing if there are too many
+    -- lines.
+    local function stand_in_line(m, p, wish, newcomers, whatever)
+      local value = redis.call('HINCRBY', p .. 'k', wish, newcomers)
+      if value >= ORDINALS then return math.floor(value / ORDINALS), value % ORDINALS end
+      if redis.call('HLEN', p .. 'k') > MAX_LINES and not whatever then
+        redis.call('HDEL', p .. 'k', wish)
+        return nil
+      end
+      local line = redis.call('HINCRBY', m, 'lines', 1)
+      redis.call('HINCRBY', p .. 'k', wish, string.format('%.0f', line * ORDINALS))
+      redis.call('HSET', p .. 'kn', line, wish)
+      return line, newcomers
+    end
+
+    local function add_to_line(p, line, position, ordinal, wish, payload, user)
+      local id = position .. '-' .. ordinal
+      if payload == wish then
+        redis.call('XADD', p .. 'q:' .. line, id, 'u', user)
+      else
+        redis.call('XADD', p .. 'q:' .. line, id, 'r', payload, 'u', user)
+      end
+      redis.call('SADD', p .. 'ka', line)
+    end
+
+    -- The entry of a place in its line, if it waits there.
+    local function find_in_line(p, line, pos)
+      return line ~= '' and redis.call('XRANGE', p .. 'q:' .. line, pos, pos)[1] or nil
+    end
+
+    -- Takes a place out of its line, or from those who wait alone. False if it is in neither.
+    local function leave_line(m, p, pos, line)
+      local entry = find_in_line(p, line, pos)
+      if entry then
+        redis.call('XDEL', p .. 'q:' .. line, entry[1])
+        redis.call('HINCRBY', m, 'waiting', -1)
+        return true
+      end
+      if redis.call('ZREMRANGEBYSCORE', p .. 'y', pos, pos) == 1 then return true end
+      return redis.call('XDEL', p .. 'q', pos .. '-0') == 1
+    end
+
+    -- Nobody waits any more.
+    local function clear_lines(m)
+      local p = prefix(m)
+      local keys = {p .. 'q', p .. 'ka', p .. 'y'}
+      for _, line in ipairs(redis.call('HKEYS', p .. 'kn')) do keys[#keys + 1] = p .. 'q:' .. line end
+      for start = 1, #keys, AT_ONCE do
+        redis.call('UNLINK', unpack(keys, start, math.min(start + AT_ONCE - 1, #keys)))
+      end
+      redis.call('HSET', m, 'waiting', 0)
+    end
+
+    -- Everyone in line ends, told by what is said of the line as a whole. The audit counts whom nothing else is known of.
+    local function end_lines(m)
+      local v = redis.call('HMGET', m, 'waiting', 'split')
+      if v[2] then
+        redis.call('HINCRBY', m, 'ended_in_mass', (tonumber(v[1]) or 0) + redis.call('ZCARD', prefix(m) .. 'w'))
+      end
+      clear_lines(m)
+      redis.call('UNLINK', prefix(m) .. 'w')
+      redis.call('HDEL', m, 'restoring_until')
+    end
+
+    -- A mark of a line: version, position, ordinal, ends.
+    local function get_mark(p, line)
+      local text = redis.call('HGET', p .. 'km', line)
+      if not text then return '', '', '' end
+      local _, position, ordinal, ends = string.match(text, '^(%d*):(%d*):(%d*):(.*)$')
+      return position, ordinal, ends
+    end
+
+    -- How a place's line ended for it, if it did: until when its user may answer, reason, how many are left.
+    local function end_of_line(p, line, position)
+      if line == '' then return nil end
+      local _, _, ends = get_mark(p, line)
+      for up_to, till, left, reason in string.gmatch(ends, '%d+/(%d+)/(%d+)/(%d+)/([%l_]+)') do
+        if position <= tonumber(up_to) then return tonumber(till), reason, left end
+      end
+      return nil
+    end
+
+    -- For how long the end of a line may be answered with a smaller or looser wish.
+    local ANSWER_MS = $ANSWERED
+
+    -- Ends are kept one by one for as long as they may be answered, those of some seconds as one, and no more than this.
+    local ENDS_AS_ONE_MS = 5000
+    local MAX_ENDS = 20
+
+    -- The line's ends with one more: of everyone in it after `from` and up to `up_to`; where `from` is 0, nobody was served
+    -- since the last.
+    local function with_end(ends, from, up_to, reason, left, now)
+      local list = {}
+      for one in string.gmatch(ends, '[^+]+') do list[#list + 1] = one end
+      local first, last, till, same = string.match(list[#list] or '', '^(%d+)/(%d+)/(%d+)/(.*)$')
+      local words = left .. '/' .. reason
+      if from == '0' and same == words and tonumber(till) >= now + ANSWER_MS - ENDS_AS_ONE_MS then
+        list[#list] = first .. '/' .. up_to .. '/' .. till .. '/' .. words
+      else
+        if from == '0' then from = last or '0' end
+        list[#list + 1] = from .. '/' .. up_to .. '/' .. string.format('%.0f', now + ANSWER_MS) .. '/' .. words
+      end
+      -- The oldest can be answered no more, and are told as the one behind them.
+      while #list > MAX_ENDS do table.remove(list, 1) end
+      return table.concat(list, '+')
+    end
+
+    -- Whether who wanted `old` takes less, or is less particular, with `new`.
+    local function is_looser(new, old)
+      local n, n_section, n_side = string.match(new, '^(%d+)s?(%d*)(a?)$')
+      local o, o_section, o_side = string.match(old, '^(%d+)s?(%d*)(a?)$')
+      return n and o and new ~= old and tonumber(n) <= tonumber(o) and (n_section == o_section or n_section == '')
+        and (n_side == o_side or n_side == '')
+    end
+
+    -- How many of an event may wait alone at once: their owner looks at each of them.
+    local MAX_ALONE = $ALONE
+
+    -- The user's line has ended, a moment ago, since what it wished for cannot be had; who then wishes for less keeps the
+    -- place, once, and waits there alone.
+    local function answer_end(m, p, args, live, line)
+      local till = end_of_line(p, line, live)
+      local old = redis.call('HGET', p .. 'kn', line)
+      if not till or now_ms() > till or not old or not is_looser(wish_of(args[3]), old) then return false end
+      if redis.call('ZCARD', p .. 'y') >= MAX_ALONE then return false end
+      redis.call('ZADD', p .. 'y', live, args[3] .. '\n' .. args[4])
+      put_record(p, live, {state = 'B', try = 0, deadline = 0, amount = '0', tickets = '', reason = '', user = args[1]})
+      redis.call('SETBIT', p .. 'away', live, 1)
+      redis.call('HINCRBY', m, 'apart', 1)
+      redis.call('HINCRBY', m, 'ended_with_line', -1)
+      redis.call('RPUSH', p .. 'f', 'y' .. live)
+      wake_owner(m)
+      redis.call('HINCRBY', m, 'version', 1)
+      announce(m, {'-' .. live})
+      return true
+    end
+
     -- Redis lost the line before this one. Until `restoring_until` only those come in who were in it; they keep their
     -- positions, wait in `w`, and then come before everyone else. Places of those who do not come stay empty.
     local function restore_place(m, args, place, tail, left_until, queue_limit)
@@ -184,18 +349,20 @@ package enum QueueLibrary {
         return {'restoring', math.max(0, milliseconds)}
       end
       if redis.call('ZCARD', p .. 'w') >= queue_limit then return {'full'} end
+      local line = stand_in_line(m, p, wish_of(args[3]), 0)
+      if not line then return {'full'} end
       redis.call('ZADD', p .. 'w', place, args[3] .. '\n' .. args[4])
       tail = math.max(tail, place)
       redis.call('HSET', m, 'tail', tail, 'rejoined_up_to', tail)
       -- They come in any order, so the tail does not tell whether a replica knows of all of them.
       redis.call('HINCRBY', m, 'rejoined', 1)
-      return {'rejoined', place}
+      return {'rejoined', place, line}
     end
 
-    -- When that is over: brings those who came into the line, in order, at most so many. Returns whether there are more.
+    -- When that is over: brings those who came into their lines, in order, at most so many. Returns whether there are more.
     local function restore_line(m, limit)
       local p = prefix(m)
-      local left_until = redis.call('HGET', m, 'restoring_until')
+      local left_until, is_split = unpack(redis.call('HMGET', m, 'restoring_until', 'split'))
       if not left_until or now_ms() < tonumber(left_until) then return false end
       local places = redis.call('ZRANGE', p .. 'w', 0, limit - 1, 'WITHSCORES')
       if left_until ~= '0' then
@@ -207,17 +374,32 @@ package enum QueueLibrary {
       for i = 1, #places, 2 do
         local position = tonumber(places[i + 1])
         local payload, user = string.match(places[i], '^([^\n]*)\n(.*)$')
-        redis.call('XADD', p .. 'q', string.format('%.0f-0', position), 'r', payload, 'u', user)
+        if is_split then
+          -- They came in any order: nobody knows how many of the same wish stand before them, but not more than in all.
+          local wish = wish_of(payload)
+          local line, count = stand_in_line(m, p, wish, 0)
+          redis.call('HINCRBY', p .. 'k', wish, string.format('%.0f', math.max(0, position - count)))
+          local text = string.format('%.0f', position)
+          add_to_line(p, line, text, text, wish, payload, user)
+        else
+          redis.call('XADD', p .. 'q', string.format('%.0f-0', position), 'r', payload, 'u', user)
+        end
       end
-      if #places > 0 then redis.call('ZREMRANGEBYRANK', p .. 'w', 0, #places / 2 - 1) end
+      if #places > 0 then
+        redis.call('ZREMRANGEBYRANK', p .. 'w', 0, #places / 2 - 1)
+        if is_split then redis.call('HINCRBY', m, 'waiting', #places / 2) end
+      end
       if redis.call('EXISTS', p .. 'w') == 1 then return true end
       redis.call('HDEL', m, 'restoring_until')
       return false
     end
 
-    local function forget_places(m)
-      redis.call('UNLINK', prefix(m) .. 'w')
-      redis.call('HDEL', m, 'restoring_until')
+    -- What somebody is told who has a place: it, and how many of the same wish stand before them.
+    local function again(p, user, position, head, generation)
+      local live, _, _, line = get_user(p, user)
+      local entry = live == position and find_in_line(p, line, position)
+      return {'again', position, head, generation, entry and line or 0,
+        entry and string.match(entry[1], '-(%d+)$') or 0}
     end
 
     -- KEYS m; ARGV user key, quantity, payload, user, idempotency key or '', place in a life that was lost or ''
@@ -226,7 +408,7 @@ package enum QueueLibrary {
       local p = prefix(m)
       local user, quantity = args[1], tonumber(args[2])
       local v = redis.call('HMGET', m, 'state', 'generation', 'tail', 'head', 'queue_limit', 'per_user_limit',
-        'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle', 'restoring_until')
+        'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle', 'restoring_until', 'split', 'waiting')
       local state, generation, tail, head = v[1], v[2], tonumber(v[3]), tonumber(v[4])
       if not state or state == 'lost' then return {'missing'} end
       local named = name(p, generation, args[5])
@@ -235,44 +417,65 @@ package enum QueueLibrary {
         if seen then
           local pos, payload = string.match(seen, '^(%d+) (.*)$')
           if payload ~= args[3] then return {'mismatch'} end
-          return {'again', tonumber(pos), head, generation}
+          return again(p, user, tonumber(pos), head, generation)
         end
       end
-      local live, owned, left = get_user(p, user)
-      if live > 0 and (live <= tonumber(v[8]) or live <= tonumber(v[9])) then
-        -- Ended together with everyone in line, without a write of its own.
-        local r = get_record(p, live)
-        if not r or r.state == 'B' then live = 0 end
+      local live, owned, left, line = get_user(p, user)
+      if live > 0 then
+        local in_mass = live <= tonumber(v[8]) or live <= tonumber(v[9])
+        if in_mass or end_of_line(p, line, live) then
+          -- Ended together with everyone in line, without a write of its own.
+          local r = get_record(p, live)
+          if in_mass and (not r or r.state == 'B') then
+            live = 0
+          elseif not in_mass and not r then
+            if (state ~= 'open' and state ~= 'paused') or owned + quantity > tonumber(v[6])
+              or not answer_end(m, p, args, live, line)
+            then
+              live = 0
+            end
+          end
+        end
       end
       if live > 0 then
         if named then redis.call('SET', named, live .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
-        return {'again', live, head, generation}
+        return again(p, user, live, head, generation)
       end
       if state ~= 'open' and state ~= 'paused' then return {state == 'closed' and 'closed' or 'not_open'} end
       if v[7] == '1' then return {'sold_out'} end
       if owned + quantity > tonumber(v[6]) then return {'limit', owned, v[6]} end
       if left >= MAX_LEFT then return {'too_often'} end
-      local word, position = 'queued', tail + 1
+      local word, position, ordinal = 'queued', tail + 1, 0
+      line = ''
       if v[11] then
         -- A server of the version before, which does not know of it, sends no place at all, not even an empty one.
         if not args[6] then return {'full'} end
         local answer = restore_place(m, args, tonumber(args[6]), tail, v[11], tonumber(v[5]))
         if answer[1] ~= 'rejoined' then return answer end
-        word, position = 'rejoined', answer[2]
+        word, position, line, ordinal = 'rejoined', answer[2], answer[3], answer[2]
       else
         -- Not tail - head: those who have left keep their positions, but wait no longer.
-        if redis.call('XLEN', p .. 'q') >= tonumber(v[5]) then return {'full'} end
-        redis.call('XADD', p .. 'q', position .. '-0', 'r', args[3], 'u', args[4])
+        local waiting = v[12] and tonumber(v[13]) or redis.call('XLEN', p .. 'q')
+        if waiting >= tonumber(v[5]) then return {'full'} end
+        if v[12] then
+          local wish = wish_of(args[3])
+          line, ordinal = stand_in_line(m, p, wish, 1)
+          if not line then return {'full'} end
+          add_to_line(p, line, position, ordinal, wish, args[3], args[4])
+          waiting = waiting + 1
+        else
+          redis.call('XADD', p .. 'q', position .. '-0', 'r', args[3], 'u', args[4])
+        end
         if v[10] == '1' then
-          redis.call('HSET', m, 'tail', position, 'idle', '0')
+          redis.call('HSET', m, 'tail', position, 'waiting', waiting, 'idle', '0')
           wake_owner(m)
         else
-          redis.call('HSET', m, 'tail', position)
+          redis.call('HSET', m, 'tail', position, 'waiting', waiting)
         end
       end
-      put_user(p, user, position, owned, left)
+      put_user(p, user, position, owned, left, line)
       if named then redis.call('SET', named, position .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
-      return {word, position, head, generation}
+      return {word, position, head, generation, line ~= '' and line or 0, ordinal}
     end
 
     local function append(list, a, b)
@@ -295,12 +498,13 @@ package enum QueueLibrary {
       if key then redis.call('HSET', key, unpack(fields)) end
     end
 
-    -- The tickets granted by these arguments of `commit` that are locked.
-    local function find_locks(p, args)
+    -- The tickets granted by these arguments that are locked: decisions from `first` on, each `width` long, with its tickets
+    -- `at` behind its beginning.
+    local function find_locks(p, args, first, width, at)
       local tickets, locks = {}, {}
-      for i = 9, #args, 7 do
+      for i = first, #args, width do
         if args[i] == 'G' then
-          for t in each_ticket(args[i + 4]) do
+          for t in each_ticket(args[i + at]) do
             tickets[#tickets + 1] = t
             locks[#locks + 1] = p .. 'l:' .. t
           end
@@ -319,64 +523,263 @@ package enum QueueLibrary {
       return locked
     end
 
+    -- What a batch of decisions writes, gathered so that it takes few calls.
+    local function gather()
+      return {changed = {}, holds = {}, bits = {}, records = {}, buys = false}
+    end
+
+    -- Tickets are held for a place from now on, or paid for at once.
+    local function grant(m, p, to, hold, deadline, pos, key, user, tickets, amount, method)
+      for t in each_ticket(tickets) do
+        if method == '' then
+          redis.call('SET', p .. 'l:' .. t, pos, 'PX', hold)
+        else
+          redis.call('SET', p .. 'l:' .. t, pos)
+        end
+        append(to.bits, 'SET', 'u1')
+        append(to.bits, t, '1')
+      end
+      if method == '' then
+        append(to.holds, deadline, pos)
+        append(to.records, pos, record_text('R', '0', deadline, amount, tickets, '', key))
+      else
+        to.buys = true
+        append(to.holds, '+inf', pos)
+        append(to.records, pos, record_text('C', '1', deadline, amount, tickets, '', key))
+        add_confirmation(m, pos, {try = 1, tickets = tickets, amount = amount}, method, user)
+      end
+    end
+
+    local function write_down(p, from)
+      all_at_once('BITFIELD', p .. 'b', from.bits, 4)
+      all_at_once('ZADD', p .. 'x', from.holds, 2)
+      put_records(p, from.records)
+    end
+
+    -- KEYS m; ARGV fence, head, the tail as the owner saw it, sold out (1/0), free, held, sold, granted per second, idle
+    -- (1/0), marks of lines ("<line>:<position>:<ordinal>", both empty where nobody waits whom the head has passed; by
+    -- commas), lines that end ("<line>/<from>/<left>/<reason>"), then 9 for each decision: kind (G granted, J rejected),
+    -- position, ordinal, line (0: waits alone), user key, tickets, amount or how many are left, payment method or reason,
+    -- user
+    local function decide(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      if not is_owner(m, args[1]) then return {'stale'} end
+      local conflicts = find_locks(p, args, 12, 9, 5)
+      if #conflicts > 0 then return {'conflict', table.concat(conflicts, ',')} end
+      local v = redis.call('HMGET', m, 'hold_ms', 'state', 'tail', 'head', 'sold_out', 'restoring_until')
+      if v[2] == 'lost' then return {'missing'} end
+      local hold, state, tail, is_restoring = v[1], v[2], v[3], v[6]
+      local now = now_ms()
+      local deadline = string.format('%.0f', now + tonumber(hold))
+      local to, skipped, gone = gather(), {}, 0
+      for i = 12, #args, 9 do
+        local pos, line, key = args[i + 1], args[i + 3], args[i + 4]
+        local is_there
+        if line == '0' then
+          is_there = redis.call('ZREMRANGEBYSCORE', p .. 'y', pos, pos) == 1
+        else
+          is_there = redis.call('XDEL', p .. 'q:' .. line, pos .. '-' .. args[i + 2]) == 1
+          if is_there then gone = gone + 1 end
+        end
+        if not is_there then
+          append(skipped, pos)  -- cancelled since the owner read it
+        else
+          append(to.changed, pos)
+          if args[i] == 'G' then
+            grant(m, p, to, hold, deadline, pos, key, args[i + 8], args[i + 5], args[i + 6], args[i + 7])
+          else
+            append(to.records, pos, record_text('J', '0', '0', args[i + 6], '', args[i + 7], key))
+            let_user_go(p, key, pos, 0)
+          end
+        end
+      end
+      write_down(p, to)
+      local version = redis.call('HINCRBY', m, 'version', 1)
+      local function mark(line, position, ordinal, ends)
+        local text = version .. ':' .. position .. ':' .. ordinal .. ':' .. ends
+        redis.call('HSET', p .. 'km', line, text)
+        append(to.changed, '=' .. line .. ':' .. text)
+      end
+      for line, position, ordinal in string.gmatch(args[10], '(%d+):(%d*):(%d*)') do
+        local _, _, ends = get_mark(p, line)
+        mark(line, position, ordinal, ends)
+      end
+      for line, from, left, reason in string.gmatch(args[11], '(%d+)/(%d+)/(%d+)/([%l_]+)') do
+        -- Also those whom the head has not come to: whatever is before them, it is the same for them.
+        local _, _, ends = get_mark(p, line)
+        local count = redis.call('XLEN', p .. 'q:' .. line)
+        gone = gone + count
+        redis.call('HINCRBY', m, 'ended_with_line', count)
+        redis.call('UNLINK', p .. 'q:' .. line)
+        mark(line, '', '', with_end(ends, from, tail, reason, left, now))
+      end
+      -- A close that came since the owner read has moved the head past everyone: it never goes back.
+      local head = math.max(tonumber(args[2]), tonumber(v[4]))
+      redis.call('HSET', m, 'head', head, 'free', args[5], 'held', args[6], 'sold', args[7],
+        'granted_per_second', args[8], 'idle', args[9])
+      if gone > 0 then redis.call('HINCRBY', m, 'waiting', -gone) end
+      -- Whoever was told that the sale is closed is not told anything else any more.
+      if args[4] == '1' and state ~= 'closed' then
+        -- Told twice, as after a lost answer, the head is the tail already and says nothing of who was decided.
+        if v[5] ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
+        redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
+        end_lines(m)
+      elseif args[9] == '1' and not is_restoring and tonumber(tail) > tonumber(args[3]) then
+        -- Somebody has joined between the owner's read and this call, and has found it not idle.
+        redis.call('HSET', m, 'idle', '0')
+        wake_owner(m)
+      end
+      if to.buys then wake_confirm(m) end
+      announce(m, to.changed)
+      return {'ok', table.concat(skipped, ',')}
+    end
+
+    -- KEYS m; ARGV position, at most, numbers of lines that are left out (by commas). The next in line after the position,
+    -- over all lines in the order of their positions: the tail, whether nobody is behind them, and id, line, payload or
+    -- '', user of each.
+    local function read(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      local limit, left_out = tonumber(args[2]), {}
+      for line in string.gmatch(args[3], '%d+') do left_out[line] = true end
+      local tail, is_restoring = unpack(redis.call('HMGET', m, 'tail', 'restoring_until'))
+      if not tail then return {'missing'} end
+      local from = string.format('%.0f-0', tonumber(args[1]) + 1)
+      local lines = {}
+      for _, line in ipairs(redis.call('SMEMBERS', p .. 'ka')) do
+        if not left_out[line] then lines[#lines + 1] = {line = line, from = from} end
+      end
+      -- Of each as much as may be needed, were they equally long.
+      local share = math.max(1, math.min(limit, math.floor(2 * limit / math.max(1, #lines))))
+      local function fill(of)
+        of.entries = redis.call('XRANGE', p .. 'q:' .. of.line, of.from, '+', 'COUNT', share)
+        of.next = 1
+        local last = of.entries[#of.entries]
+        if not last then return false end
+        of.from = '(' .. last[1]
+        of.position = tonumber(string.match(of.entries[1][1], '^%d+'))
+        return true
+      end
+      -- A heap by position, the first at the top.
+      local heap = {}
+      local function sink(i)
+        local of = heap[i]
+        while true do
+          local child = 2 * i
+          if child > #heap then break end
+          if child < #heap and heap[child + 1].position < heap[child].position then child = child + 1 end
+          if of.position <= heap[child].position then break end
+          heap[i] = heap[child]
+          i = child
+        end
+        heap[i] = of
+      end
+      for _, of in ipairs(lines) do
+        if fill(of) then
+          heap[#heap + 1] = of
+        elseif redis.call('EXISTS', p .. 'q:' .. of.line) == 0 or redis.call('XLEN', p .. 'q:' .. of.line) == 0 then
+          redis.call('SREM', p .. 'ka', of.line)
+        end
+      end
+      for i = math.floor(#heap / 2), 1, -1 do sink(i) end
+      local found = {}
+      while #heap > 0 and #found < 4 * limit do
+        local of = heap[1]
+        local id, fields = of.entries[of.next][1], of.entries[of.next][2]
+        local payload, user = '', fields[2]
+        if fields[3] then payload, user = fields[2], fields[4] end
+        local n = #found
+        found[n + 1], found[n + 2], found[n + 3], found[n + 4] = id, of.line, payload, user
+        of.next = of.next + 1
+        local following = of.entries[of.next]
+        if following then
+          of.position = tonumber(string.match(following[1], '^%d+'))
+        elseif #of.entries < share or not fill(of) then
+          heap[1] = heap[#heap]
+          heap[#heap] = nil
+        end
+        if heap[1] then sink(1) end
+      end
+      -- Who comes back to a line that was lost is not in it yet, and has a place before the tail.
+      return {'ok', tail, #heap == 0 and not is_restoring and 1 or 0, found}
+    end
+
+    -- KEYS m; ARGV fence, then position, payload, user, user key of each. Brings those who stand in the one line of the
+    -- version before into the lines of their wishes, in order, and forgets who of them stood by. Once nobody is left there,
+    -- whoever comes goes to those lines, and the version before serves this event no more. How many are left.
+    local function split(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      if not is_owner(m, args[1]) then return {'stale'} end
+      local v = redis.call('HMGET', m, 'split', 'head', 'state')
+      if v[1] or not v[3] or v[3] == 'lost' then return {'ok', 0} end
+      for i = 2, #args, 4 do
+        local pos, payload, user, key = args[i], args[i + 1], args[i + 2], args[i + 3]
+        if redis.call('XDEL', p .. 'q', pos .. '-0') == 1 then
+          local wish = wish_of(payload)
+          local line, ordinal = stand_in_line(m, p, wish, 1, true)
+          add_to_line(p, line, pos, ordinal, wish, payload, user)
+          local live, owned, left = get_user(p, key)
+          if live == tonumber(pos) then put_user(p, key, live, owned, left, line) end
+          local r = get_record(p, pos)
+          if r and r.state == 'B' then redis.call('HDEL', record_key(p, pos)) end
+          if tonumber(pos) <= tonumber(v[2]) and get_mark(p, line) == '' then
+            redis.call('HSET', p .. 'km', line, '0:' .. string.format('%.0f', tonumber(pos) - 1) .. ':' .. ordinal - 1 .. ':')
+          end
+        end
+      end
+      for _, pos in ipairs(redis.call('ZRANGE', p .. 'gone', 0, 999)) do
+        redis.call('SETBIT', p .. 'away', pos, 1)
+        redis.call('ZREM', p .. 'gone', pos)
+      end
+      local rest = redis.call('XLEN', p .. 'q') + redis.call('ZCARD', p .. 'gone')
+      if rest == 0 then
+        local waiting = 0
+        for _, line in ipairs(redis.call('HKEYS', p .. 'kn')) do waiting = waiting + redis.call('XLEN', p .. 'q:' .. line) end
+        redis.call('HSET', m, 'split', '1', 'waiting', waiting)
+        redis.call('HINCRBY', m, 'apart', 1)
+      end
+      return {'ok', rest}
+    end
+
     -- KEYS m; ARGV fence, new head, sold out (1/0), free, held, sold, granted per second, idle (1/0), then 7 for
     -- each decision: kind (G granted, B standby, S sold out, J rejected), position, user key, user, tickets,
-    -- amount, payment method or reason
+    -- amount, payment method or reason. Of the version before, for lines that are not split yet.
     local function commit(keys, args)
       local m = keys[1]
       local p = prefix(m)
       if not is_owner(m, args[1]) then return {'stale'} end
-      local conflicts = find_locks(p, args)
+      local conflicts = find_locks(p, args, 9, 7, 4)
       if #conflicts > 0 then return {'conflict', table.concat(conflicts, ',')} end
       local v = redis.call('HMGET', m, 'hold_ms', 'state')
       if v[2] == 'lost' then return {'missing'} end
       local hold, queue = v[1], p .. 'q'
       local deadline = string.format('%.0f', now_ms() + tonumber(hold))
-      local skipped, changed, buys = {}, {}, false
-      local holds, bits, records = {}, {}, {}
+      local to, skipped = gather(), {}
       for i = 9, #args, 7 do
         local kind, pos, user = args[i], args[i + 1], args[i + 2]
         if kind == 'B' then
           -- Its entry stays in the stream until it is decided, for the next owner to find.
           if redis.call('XLEN', queue) > 0 and #redis.call('XRANGE', queue, pos .. '-0', pos .. '-0') == 1 then
-            append(records, pos, record_text('B', '0', '0', '0', '', '', user))
-            append(changed, pos)
+            append(to.records, pos, record_text('B', '0', '0', '0', '', '', user))
+            append(to.changed, pos)
           else
             append(skipped, pos)
           end
         elseif redis.call('XDEL', queue, pos .. '-0') == 0 then
           append(skipped, pos)  -- cancelled since the owner read it
         else
-          append(changed, pos)
+          append(to.changed, pos)
           if kind == 'G' then
-            local tickets, amount, method = args[i + 4], args[i + 5], args[i + 6]
-            for t in each_ticket(tickets) do
-              if method == '' then
-                redis.call('SET', p .. 'l:' .. t, pos, 'PX', hold)
-              else
-                redis.call('SET', p .. 'l:' .. t, pos)
-              end
-              append(bits, 'SET', 'u1')
-              append(bits, t, '1')
-            end
-            if method == '' then
-              append(holds, deadline, pos)
-              append(records, pos, record_text('R', '0', deadline, amount, tickets, '', user))
-            else
-              buys = true
-              append(holds, '+inf', pos)
-              append(records, pos, record_text('C', '1', deadline, amount, tickets, '', user))
-              add_confirmation(m, pos, {try = 1, tickets = tickets, amount = amount}, method, args[i + 3])
-            end
+            grant(m, p, to, hold, deadline, pos, user, args[i + 3], args[i + 4], args[i + 5], args[i + 6])
           else
-            append(records, pos, record_text(kind, '0', '0', '0', '', kind == 'J' and args[i + 6] or '', user))
+            append(to.records, pos, record_text(kind, '0', '0', '0', '', kind == 'J' and args[i + 6] or '', user))
             let_user_go(p, user, pos, 0)
           end
         end
       end
-      all_at_once('BITFIELD', p .. 'b', bits, 4)
-      all_at_once('ZADD', p .. 'x', holds, 2)
-      put_records(p, records)
+      write_down(p, to)
       local ends = redis.call('HMGET', m, 'tail', 'head', 'state', 'sold_out', 'restoring_until')
       local tail, state, is_restoring = ends[1], ends[3], ends[5]
       -- A close that came since the owner read has moved the head past everyone: it never goes back.
@@ -392,8 +795,7 @@ package enum QueueLibrary {
         -- Told twice, as after a lost answer, the head is the tail already and says nothing of who was decided.
         if ends[4] ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
         redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
-        redis.call('DEL', p .. 'q')
-        forget_places(m)
+        end_lines(m)
       end
       -- Somebody may have joined between the owner's read and this call, and have found it not idle.
       if args[8] == '1' and args[3] ~= '1' and not is_restoring and tonumber(tail) > head then
@@ -401,13 +803,14 @@ package enum QueueLibrary {
         wake_owner(m)
       end
       redis.call('HINCRBY', m, 'version', 1)
-      if buys then wake_confirm(m) end
-      announce(m, changed)
+      if to.buys then wake_confirm(m) end
+      announce(m, to.changed)
       return {'ok', table.concat(skipped, ',')}
     end
 
-    -- Places that one call brings back into the line: some milliseconds.
+    -- Places that one call brings back into the line, and news that one call hands over: some milliseconds.
     local PLACES_AT_ONCE = 1000
+    local NEWS_AT_ONCE = $NEWS
 
     -- KEYS m; ARGV fence, at most. Expires holds and hands over what happened to tickets since the last call.
     local function tick(keys, args)
@@ -429,8 +832,8 @@ package enum QueueLibrary {
           put_record(p, pos, r)
         end
       end
-      local feedback = redis.call('LRANGE', p .. 'f', 0, 4999)
-      if #feedback > 0 then redis.call('LTRIM', p .. 'f', 5000, -1) end
+      local feedback = redis.call('LRANGE', p .. 'f', 0, NEWS_AT_ONCE - 1)
+      if #feedback > 0 then redis.call('LTRIM', p .. 'f', NEWS_AT_ONCE, -1) end
       for _, news in ipairs(feedback) do
         -- Marked free when it was given back, but a new owner may have written its own bitmap since.
         if string.sub(news, 1, 1) == 'r' then mark(p, string.sub(news, 2), 0) end
@@ -440,9 +843,9 @@ package enum QueueLibrary {
         announce(m, due)
       end
       local has_more_places = restore_line(m, PLACES_AT_ONCE)
-      local v = redis.call('HMGET', m, 'state', 'rate', 'tail', 'rejoined')
+      local v = redis.call('HMGET', m, 'state', 'rate', 'tail', 'rejoined', 'waiting')
       return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3],
-        redis.call('HGET', partition(m) .. 'settings', event(m)), has_more_places and 1 or 0, v[4] or 0}
+        redis.call('HGET', partition(m) .. 'settings', event(m)), has_more_places and 1 or 0, v[4] or 0, v[5] or 0}
     end
 
     -- KEYS m; ARGV epoch, name of this load. What a new owner must know; forgets feedback older than this moment.
@@ -450,6 +853,8 @@ package enum QueueLibrary {
       local m = keys[1]
       local p = prefix(m)
       if not is_owner(m, args[1]) then return {'stale'} end
+      -- Of the version before, which finds nobody in lines that are split: whoever owns the event then is another.
+      if redis.call('HGET', m, 'split') then return {'stale'} end
       redis.call('DEL', p .. 'f')
       local v = redis.call('HMGET', m, 'state', 'generation', 'head', 'tail', 'rate', 'sold_out', 'rejoined')
       if not v[1] then return {'missing'} end
@@ -460,6 +865,28 @@ package enum QueueLibrary {
         if r and r.tickets ~= '' then held[#held + 1] = r.tickets end
       end
       return {'ok', v[1], v[2], v[3], v[4], v[5], v[6], table.concat(held, ','), v[7] or 0}
+    end
+
+    -- KEYS m; ARGV epoch, name of this load. What a new owner must know but for the holds, which it reads in steps: what
+    -- becomes of them from now on is in the feedback; the lines with somebody whom the head has passed, as number,
+    -- position, ordinal of the last one served.
+    local function take_over(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      if not is_owner(m, args[1]) then return {'stale'} end
+      redis.call('UNLINK', p .. 'f')
+      local v = redis.call('HMGET', m, 'state', 'generation', 'head', 'tail', 'rate', 'sold_out', 'rejoined', 'split')
+      if not v[1] then return {'missing'} end
+      redis.call('HSET', m, 'load', args[2])
+      local lagging, marks = {}, redis.call('HGETALL', p .. 'km')
+      for i = 1, #marks, 2 do
+        local position, ordinal = string.match(marks[i + 1], '^%d*:(%d+):(%d+):')
+        if position then
+          append(lagging, marks[i], position)
+          append(lagging, ordinal)
+        end
+      end
+      return {'ok', v[1], v[2], v[3], v[4], v[5], v[6], v[7] or 0, v[8] or '', lagging}
     end
 
     -- After a load the versions go on beyond those that Redis may have lost, of which the search index has seen some: it
@@ -571,28 +998,33 @@ package enum QueueLibrary {
       local m = keys[1]
       local p = prefix(m)
       local pos, user = args[1], args[2]
-      local v = redis.call('HMGET', m, 'head', 'sold_out_up_to', 'closed_up_to')
+      local v = redis.call('HMGET', m, 'head', 'sold_out_up_to', 'closed_up_to', 'tail', 'split')
       if not v[1] or not is_generation(m, args[3]) then return {'missing'} end
       local r = get_record(p, pos)
       if not r or r.state == 'B' then
         if r and r.user ~= user then return {'forbidden'} end
         if tonumber(pos) <= math.max(tonumber(v[2]), tonumber(v[3])) then return {'ended'} end
         -- Whose place it is says the user's own entry: nobody is in line twice.
-        if not r and get_user(p, user) ~= tonumber(pos) then
-          return {#redis.call('XRANGE', p .. 'q', pos .. '-0', pos .. '-0') == 1 and 'forbidden' or 'unknown'}
+        local live, _, _, line = get_user(p, user)
+        if not r and live ~= tonumber(pos) then
+          return {tonumber(pos) <= tonumber(v[4]) and 'forbidden' or 'unknown'}
         end
-        if redis.call('XDEL', p .. 'q', pos .. '-0') == 0 and redis.call('ZREMRANGEBYSCORE', p .. 'w', pos, pos) == 0 then
-          return {'unknown'}
+        if not leave_line(m, p, pos, line) and redis.call('ZREMRANGEBYSCORE', p .. 'w', pos, pos) == 0 then
+          return {end_of_line(p, line, live) and 'ended' or 'unknown'}
         end
         put_record(p, pos, {state = 'L', try = 0, deadline = 0, amount = '0', tickets = '', reason = '', user = user})
         let_user_go(p, user, pos, 0)
         if r then
-          redis.call('RPUSH', p .. 'f', 'c' .. pos)  -- whom a standby blocked may go on now
+          redis.call('RPUSH', p .. 'f', 'c' .. pos)
           wake_owner(m)
         end
-        if tonumber(pos) > tonumber(v[1]) then redis.call('ZADD', p .. 'gone', pos, pos) end
-        redis.call('ZREMRANGEBYSCORE', p .. 'gone', '-inf', v[1])
-        announce(m, {pos})
+        redis.call('SETBIT', p .. 'away', pos, 1)
+        redis.call('HINCRBY', m, 'apart', 1)
+        if not v[5] then
+          if tonumber(pos) > tonumber(v[1]) then redis.call('ZADD', p .. 'gone', pos, pos) end
+          redis.call('ZREMRANGEBYSCORE', p .. 'gone', '-inf', v[1])
+        end
+        announce(m, {pos, '-' .. pos})
         return {'ok'}
       end
       if r.user ~= user then return {'forbidden'} end
@@ -624,7 +1056,8 @@ package enum QueueLibrary {
           return {'missing'}
         end
         redis.call('HSET', m, 'generation', args[1], 'head', 0, 'tail', 0, 'free', 0, 'held', 0, 'sold', 0,
-          'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'decided_up_to', 0, 'version', 0, 'idle', 0)
+          'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'decided_up_to', 0, 'version', 0, 'idle', 0,
+          'split', 1, 'counts_ends', 1)
         local milliseconds = tonumber(args[10] or '') or 0
         if milliseconds > 0 then
           redis.call('HSET', m, 'restoring_until', string.format('%.0f', now_ms() + milliseconds))
@@ -648,8 +1081,7 @@ package enum QueueLibrary {
         if tonumber(head) < tonumber(tail) or redis.call('HGET', m, 'sold_out') ~= '1' then
           redis.call('HSET', m, 'decided_up_to', head)
         end
-        redis.call('DEL', prefix(m) .. 'q')
-        forget_places(m)
+        end_lines(m)
       end
       redis.call('HINCRBY', m, 'version', 1)
       wake_owner(m)
@@ -674,11 +1106,11 @@ package enum QueueLibrary {
       end
       local bought = outcome == 'P' and count_tickets(tickets) or 0
       if r and r.state == 'P' then bought = bought - count_tickets(r.tickets) end
-      local _, owned = get_user(p, r and r.user or args[9])
+      local live, owned, _, line = get_user(p, r and r.user or args[9])
       bought = math.max(bought, -owned)
       r = {state = outcome, try = tonumber(args[4]), deadline = r and r.deadline or 0, amount = args[5],
            tickets = tickets, reason = args[8], user = r and r.user or args[9]}
-      redis.call('XDEL', p .. 'q', pos .. '-0')
+      leave_line(m, p, pos, live == tonumber(pos) and line or '')
       put_record(p, pos, r)
       if outcome == 'D' then
         -- The hold goes on until its deadline: the next tick ends it if that has passed.
@@ -745,7 +1177,8 @@ package enum QueueLibrary {
         local r = get_record(p, pos)
         if r then unlock(p, pos, r.tickets) end
       end
-      redis.call('UNLINK', p .. 'q', p .. 'x', p .. 'w')
+      clear_lines(m)
+      redis.call('UNLINK', p .. 'x', p .. 'w')
       redis.call('HINCRBY', m, 'version', 1)
       wake_owner(m)
       announce(m, {})
@@ -771,7 +1204,8 @@ package enum QueueLibrary {
       local m = keys[1]
       if not is_removable(m, args[1], args[2]) then return {'stale'} end
       local p = prefix(m)
-      redis.call('UNLINK', m, p .. 'q', p .. 'b', p .. 'f', p .. 'x', p .. 'gone', p .. 'w')
+      clear_lines(m)
+      redis.call('UNLINK', m, p .. 'b', p .. 'f', p .. 'x', p .. 'gone', p .. 'w', p .. 'k', p .. 'kn', p .. 'km', p .. 'away')
       redis.call('SREM', partition(m) .. 'events', event(m))
       redis.call('HDEL', partition(m) .. 'settings', event(m))
       return {'ok'}
@@ -862,6 +1296,10 @@ package enum QueueLibrary {
     keeps_going('onsale_announce_worker', announce_worker)
     keeps_going('onsale_forget_consumers', forget_consumers)
     keeps_going('onsale_commit', commit)
+    keeps_going('onsale_decide', decide)
+    keeps_going('onsale_read', read)
+    keeps_going('onsale_split', split)
+    keeps_going('onsale_take_over', take_over)
     keeps_going('onsale_tick', tick)
     keeps_going('onsale_load', load)
     keeps_going('onsale_publish_map', publish_map)
@@ -886,4 +1324,7 @@ package enum QueueLibrary {
       callback=function() return VERSION end}
     """#.replacing("VERSION", with: "\(version)").replacing("LEAVES", with: "\(Limits.placesLeft)")
     .replacing("ATTEMPTS", with: "\(Limits.paymentAttempts)")
+    .replacing("$NEWS", with: "\(newsAtOnce)").replacing("$LINES", with: "\(Limits.wishesPerEvent)")
+    .replacing("$ALONE", with: "\(Limits.waitingAlone)")
+    .replacing("$ANSWERED", with: "\(Limits.endAnswerSeconds * 1000)")
 }

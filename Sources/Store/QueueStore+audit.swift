@@ -13,7 +13,7 @@ extension QueueStore {
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
   /// An event's settings and counts as Redis has them.
-  package struct QueueFacts: Sendable, Equatable {
+  package struct QueueFacts: Sendable {
     package var document: QueueDocument
     package var queueLimit: Int
     package var perUserLimit: Int
@@ -23,6 +23,13 @@ extension QueueStore {
     package var reopenedUpTo: Int
     /// Places up to this one may be nobody's: the line was lost, and not all who were in it came back.
     package var rejoinedUpTo: Int
+    /// How many places have no record, and are in no line, since theirs ended, and since all did; `nil` where that was not
+    /// counted from the beginning.
+    package var ended: (withLine: Int, inMass: Int)?
+    /// Where lines stand, by their numbers.
+    package var marks: [Int: LineMark] = [:]
+    /// Places that may have ended with their lines.
+    package var lineEnds: [ClosedRange<Int>] = []
 
     package init(
       document: QueueDocument, queueLimit: Int, perUserLimit: Int, holdMilliseconds: Int, rate: Int?,
@@ -43,6 +50,7 @@ extension QueueStore {
     let names =
       QueueDocument.fields + [
         "queue_limit", "per_user_limit", "hold_ms", "rate", "reopened_up_to", "rejoined_up_to",
+        "counts_ends", "ended_with_line", "ended_in_mass",
       ]
     let answer = try await redis.command(["HMGET", .text(EventKeys(event).meta)] + names.map { .text($0) })
     let values = (answer.array ?? []).map { $0.text ?? "" }
@@ -51,9 +59,25 @@ extension QueueStore {
       return nil
     }
     func integer(_ index: Int) -> Int { Int(values[own + index]) ?? 0 }
-    return QueueFacts(
+    var facts = QueueFacts(
       document: document, queueLimit: integer(0), perUserLimit: integer(1), holdMilliseconds: integer(2),
       rate: Int(values[own + 3]), reopenedUpTo: integer(4), rejoinedUpTo: integer(5))
+    if integer(6) == 1 { facts.ended = (withLine: integer(7), inMass: integer(8)) }
+    facts.marks = try await marks(event: event)
+    facts.lineEnds = Self.merged(facts.marks.values.flatMap(\.ends))
+    return facts
+  }
+
+  private static func merged(_ ends: [LineMark.End]) -> [ClosedRange<Int>] {
+    var merged: [ClosedRange<Int>] = []
+    for end in ends.sorted(by: { $0.after < $1.after }) where end.through > end.after {
+      if let last = merged.last, end.after <= last.upperBound {
+        merged[merged.count - 1] = last.lowerBound...max(last.upperBound, end.through)
+      } else {
+        merged.append(end.after + 1...end.through)
+      }
+    }
+    return merged
   }
 
   /// Redis's own time, in milliseconds since 1970.
@@ -64,23 +88,25 @@ extension QueueStore {
     return seconds * 1000 + micros / 1000
   }
 
-  /// Those in line after `position`, in order, at most `limit`.
-  package func waiting(event: Int, after position: Int, limit: Int) async throws -> [(
-    position: Int, user: String
-  )] {
+  /// Those in line after `position`, in order, at most `limit`, and whether there are more.
+  package func waiting(
+    event: Int, after position: Int, limit: Int
+  ) async throws -> (page: [(position: Int, user: String, line: Int?)], hasMore: Bool) {
+    let isSplit = try await redis.command(["HGET", .text(EventKeys(event).meta), "split"]) != .null
+    if isSplit {
+      let next = try await next(event: event, after: position, limit: limit)
+      return (next.entries.map { ($0.position, $0.user, $0.line) }, !next.isAll)
+    }
     let answer = try await redis.command([
       "XRANGE", .text(EventKeys(event).queue), .text("\(position + 1)-0"), "+", "COUNT", .integer(limit),
     ])
-    return (answer.array ?? []).compactMap { value in
+    let page = (answer.array ?? []).compactMap { value -> (position: Int, user: String, line: Int?)? in
       guard let parts = value.array, parts.count == 2, let id = parts[0].text, let fields = parts[1].array,
         let position = Int(id.prefix { $0 != "-" })
       else { return nil }
-      var user = ""
-      for index in stride(from: 0, to: fields.count - 1, by: 2) where fields[index].text == "u" {
-        user = fields[index + 1].text ?? ""
-      }
-      return (position, user)
+      return (position, Self.fields(fields)["u"] ?? "", nil)
     }
+    return (page, page.count == limit)
   }
 
   /// Those who came back to a line that is being restored, by rank in the order of their positions.
@@ -165,9 +191,10 @@ extension QueueStore {
       let fields = answer.array ?? []
       return stride(from: 0, to: fields.count - 1, by: 2).compactMap { index in
         guard let key = fields[index].text, let value = fields[index + 1].text else { return nil }
-        let parts = value.split(separator: ":").map { Int($0) ?? 0 }
+        let parts = value.split(separator: ":")
         return UserStanding(
-          key: key, live: parts.first ?? 0, ticketsOwned: parts.count > 1 ? parts[1] : 0)
+          key: key, live: parts.first.flatMap { Int($0.prefix { $0 != "." }) } ?? 0,
+          ticketsOwned: parts.count > 1 ? Int(parts[1]) ?? 0 : 0)
       }
     }
   }

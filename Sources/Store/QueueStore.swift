@@ -93,9 +93,24 @@ package final class QueueStore {
 
   // MARK: Intake
 
+  /// A place in an event's queue.
+  package struct Place: Sendable, Equatable {
+    package let position: Int
+    package let generation: Int
+    /// The line of those who wish for the same, and how many came to it before and with this one; `nil` where that is not
+    /// known, as for places that are decided.
+    package let wish: WishPlace?
+
+    package init(position: Int, generation: Int, wish: WishPlace? = nil) {
+      self.position = position
+      self.generation = generation
+      self.wish = wish
+    }
+  }
+
   package enum EnqueueAnswer: Sendable, Equatable {
     /// In line. `isNew` is false when this user was in line already.
-    case inLine(position: Int, head: Int, generation: Int, isNew: Bool)
+    case inLine(Place, head: Int, isNew: Bool)
     case notOpen
     case closed
     case soldOut
@@ -130,6 +145,11 @@ package final class QueueStore {
         .text(Self.name(idempotencyKey, of: user)), lostPlace.map { .integer($0) } ?? "",
       ])
     func integer(_ index: Int) -> Int { values.indices.contains(index) ? Self.number(values[index]) : 0 }
+    func inLine(isNew: Bool) -> EnqueueAnswer {
+      let wish = integer(4) > 0 ? WishPlace(line: integer(4), ordinal: integer(5)) : nil
+      return .inLine(
+        Place(position: integer(1), generation: integer(3), wish: wish), head: integer(2), isNew: isNew)
+    }
     switch values[0].text {
     case "queued":
       let position = integer(1), generation = integer(3)
@@ -141,12 +161,12 @@ package final class QueueStore {
         try await forsake(event: event, generation: generation)
         throw StoreError(.noQueue, "event \(event)")
       }
-      return .inLine(position: position, head: integer(2), generation: generation, isNew: true)
+      return inLine(isNew: true)
     // Not as one that was given out just now: they come in any order.
     case "rejoined":
-      return .inLine(position: integer(1), head: integer(2), generation: integer(3), isNew: true)
+      return inLine(isNew: true)
     case "restoring": return .restoring(milliseconds: integer(1))
-    case "again": return .inLine(position: integer(1), head: integer(2), generation: integer(3), isNew: false)
+    case "again": return inLine(isNew: false)
     case "not_open": return .notOpen
     case "closed": return .closed
     case "sold_out":
@@ -217,7 +237,7 @@ package final class QueueStore {
   /// The head document, or `nil` where Redis has no queue for the event.
   package func document(event: Int) async throws -> QueueDocument? {
     let answer = try await redis.command(
-      ["HMGET", .text(EventKeys(event).meta)] + QueueDocument.fields.map { .text($0) })
+      ["HMGET", .text(EventKeys(event).meta)] + QueueDocument.storedFields.map { .text($0) })
     let document = QueueDocument(values: (answer.array ?? []).map { $0.text ?? "" })
     return document?.isLost == true ? nil : document
   }
@@ -228,10 +248,41 @@ package final class QueueStore {
     return try await redis.command(["HGET", .text(key), .text(field)]).text.flatMap(RequestRecord.init)
   }
 
-  /// Positions beyond the head whose buyers have left.
-  package func cancelledInLine(event: Int, atMost limit: Int) async throws -> [Int] {
-    let answer = try await redis.command(["ZRANGE", .text(EventKeys(event).gone), "0", .integer(limit - 1)])
-    return (answer.array ?? []).map(Self.number)
+  /// Where the event's lines stand, by their numbers, but for those that never kept anybody waiting.
+  package func marks(event: Int) async throws -> [Int: LineMark] {
+    try await markTexts(event: event).compactMapValues(LineMark.init)
+  }
+
+  /// The same, as they are stored.
+  func markTexts(event: Int) async throws -> [Int: String] {
+    try await byLine(EventKeys(event).marks)
+  }
+
+  private func byLine(_ key: String) async throws -> [Int: String] {
+    let answer = try await redis.command(["HGETALL", .text(key)])
+    var values: [Int: String] = [:]
+    for (line, text) in Self.fields(answer.array ?? []) {
+      if let line = Int(line) { values[line] = text }
+    }
+    return values
+  }
+
+  /// Bit i, most significant first, is set when position i has a record or waits alone, whatever its line says.
+  package func placesApart(event: Int) async throws -> [UInt8] {
+    if case .string(let bytes) = try await redis.command(["GET", .text(EventKeys(event).away)]) {
+      bytes
+    } else {
+      []
+    }
+  }
+
+  /// The line in which a user waits with this place; `nil` where they have another by now, or none is known.
+  package func line(event: Int, position: Int, userKey: String) async throws -> Int? {
+    let key = EventKeys(event).user(userKey)
+    let entry = try await redis.command(["HGET", .text(key), .text(userKey)]).text
+    let place = (entry ?? "").prefix { $0 != ":" }.split(separator: ".")
+    guard place.count == 2, Int(place[0]) == position else { return nil }
+    return Int(place[1])
   }
 
   /// Bit i, most significant first, is set when ticket i is not free. `nil` before the first owner loaded it.
@@ -330,22 +381,89 @@ package final class QueueStore {
     package let tail: Int
     package let rate: Int?
     package let isSoldOut: Bool
-    package let heldTickets: [Int]
     /// How many places of an earlier life were taken up again in this one.
     package let rejoined: Int
+    /// Whether there is a line for each wish, and not one for all, as the version before has it: see `split`.
+    package let isSplit: Bool
+    /// Lines with somebody whom the head has passed, and the last one served of each.
+    package let waiting: [Int: LinePlace]
   }
 
-  /// What a new owner starts from. Read it before the sold tickets are read from PostgreSQL: a ticket sold in
-  /// between is then held or sold, never free.
+  /// What a new owner starts from. Read it, and then the holds, before the sold tickets are read from PostgreSQL: a ticket
+  /// sold in between is then held or sold, never free.
   /// - Parameter load: names this load; calls with another one's name are refused from now on.
-  package func load(event: Int, epoch: Int, load: Int = 0) async throws -> LoadedQueue {
-    let values = try await call("onsale_load", event, [.integer(epoch), .integer(load)])
+  package func takeOver(event: Int, epoch: Int, load: Int = 0) async throws -> LoadedQueue {
+    let values = try await call("onsale_take_over", event, [.integer(epoch), .integer(load)])
     let text = values.map { $0.text ?? "" }
-    guard text.count >= 9 else { throw StoreError(.unexpectedAnswer, "onsale_load") }
+    guard text.count >= 10 else { throw StoreError(.unexpectedAnswer, "onsale_take_over") }
+    let marks = (values[9].array ?? []).map(Self.number)
+    var waiting: [Int: LinePlace] = [:]
+    for index in stride(from: 0, to: marks.count - 2, by: 3) {
+      waiting[marks[index]] = LinePlace(position: marks[index + 1], ordinal: marks[index + 2])
+    }
     return LoadedQueue(
       state: text[1], generation: Int(text[2]) ?? 0, head: Int(text[3]) ?? 0, tail: Int(text[4]) ?? 0,
-      rate: Int(text[5]), isSoldOut: text[6] == "1", heldTickets: Self.tickets(text[7]),
-      rejoined: Self.number(values[8]))
+      rate: Int(text[5]), isSoldOut: text[6] == "1", rejoined: Self.number(values[7]),
+      isSplit: text[8] == "1", waiting: waiting)
+  }
+
+  /// Brings those who stand in the one line of the version before into those of their wishes, in steps, until nobody is
+  /// left there. From then on that version serves the event no more.
+  package func split(event: Int, epoch: Int, load: Int) async throws {
+    while true {
+      let answer = try await redis.command([
+        "XRANGE", .text(EventKeys(event).queue), "-", "+", "COUNT", .integer(Self.splitAtOnce),
+      ])
+      var arguments: [RedisArgument] = [Self.fence(epoch, load)]
+      for value in answer.array ?? [] {
+        guard let parts = value.array, parts.count == 2, let id = parts[0].text, let fields = parts[1].array
+        else { continue }
+        let values = Self.fields(fields), user = values["u"] ?? ""
+        arguments += [
+          .text(String(id.prefix { $0 != "-" })), .text(values["r"] ?? ""), .text(user),
+          .text(UserKey(user).text),
+        ]
+      }
+      let left = try await call("onsale_split", event, arguments)
+      if left.count > 1, Self.number(left[1]) == 0 { return }
+      try Task.checkCancellation()
+    }
+  }
+
+  private static let splitAtOnce = 500
+  private static let holdsAtOnce = 1_000
+
+  /// The tickets of all holds, read in steps. What changes meanwhile is in the feedback.
+  package func heldTickets(event: Int) async throws -> [Int] {
+    let keys = EventKeys(event)
+    var held: [Int] = []
+    var cursor = "0"
+    repeat {
+      let answer = try await redis.command([
+        "ZSCAN", .text(keys.holds), .text(cursor), "COUNT", .integer(Self.holdsAtOnce),
+      ])
+      guard let parts = answer.array, parts.count == 2, let next = parts[0].text,
+        let members = parts[1].array
+      else { throw StoreError(.unexpectedAnswer, "ZSCAN") }
+      cursor = next
+      var buckets: [String: [RedisArgument]] = [:]
+      for index in stride(from: 0, to: members.count - 1, by: 2) {
+        guard let position = members[index].text.flatMap({ Int($0) }) else { continue }
+        let (key, field) = keys.record(position)
+        buckets[key, default: []].append(.text(field))
+      }
+      let answers = try await pipelined(buckets.map { ["HMGET", .text($0.key)] + $0.value })
+      for value in answers.flatMap({ $0.array ?? [] }) {
+        guard let record = value.text.flatMap(RequestRecord.init), record.holdsTickets else { continue }
+        held += record.tickets
+      }
+    } while cursor != "0"
+    return held
+  }
+
+  /// What is wished for in each line, by its number.
+  package func wishes(event: Int) async throws -> [Int: String] {
+    try await byLine(EventKeys(event).wishes)
   }
 
   private static func fence(_ epoch: Int, _ load: Int?) -> RedisArgument {
@@ -383,31 +501,110 @@ package final class QueueStore {
       ])
   }
 
-  /// Those in line from `first` to `last`, in order, at most `limit` of them.
-  /// An entry that this version cannot read has no `seats`.
-  package func entries(event: Int, from first: Int, through last: Int?, limit: Int) async throws -> [Arrival]
-  {
-    let answer = try await redis.command([
-      "XRANGE", .text(EventKeys(event).queue), .text("\(first)-0"), last.map { .text("\($0)-0") } ?? "+",
-      "COUNT",
-      .integer(limit),
-    ])
-    return (answer.array ?? []).compactMap { value in
-      guard let parts = value.array, parts.count == 2, let id = parts[0].text, let fields = parts[1].array,
-        let position = Int(id.prefix { $0 != "-" })
-      else { return nil }
-      let values = Self.fields(fields)
-      let payload = (values["r"] ?? "").split(separator: " ", maxSplits: 1)
+  /// Someone in line, as the stream has them.
+  package struct Entry: Sendable, Equatable {
+    package let position: Int
+    package let ordinal: Int
+    package let line: Int
+    /// What the line's wish does not say: exact seats, a payment method; empty for nothing.
+    package let payload: String
+    package let user: String
+
+    /// - Parameter id: `<position>-<ordinal>`.
+    init?(id: String?, line: Int, payload: String, user: String) {
+      let parts = (id ?? "").split(separator: "-").compactMap { Int($0) }
+      guard parts.count == 2 else { return nil }
+      position = parts[0]
+      ordinal = parts[1]
+      self.line = line
+      self.payload = payload
+      self.user = user
+    }
+
+    /// - Parameter wish: the line's.
+    package func arrival(wish: String) -> Arrival {
+      let parts = (payload.isEmpty ? wish : payload).split(separator: " ", maxSplits: 1)
       return Arrival(
-        position: position, user: values["u"] ?? "",
-        seats: payload.first.flatMap { RequestedSeats(encoded: String($0)) },
-        method: payload.count == 2 ? String(payload[1]) : nil)
+        position: position, ordinal: ordinal, line: line, user: user,
+        seats: parts.first.flatMap { RequestedSeats(encoded: String($0)) },
+        method: parts.count == 2 ? String(parts[1]) : nil)
+    }
+  }
+
+  package struct NextInLine: Sendable {
+    package let entries: [Entry]
+    package let tail: Int
+    /// Whether nobody else is between the last of them and the tail.
+    package let isAll: Bool
+  }
+
+  /// Those behind `position`, over all lines but some, in the order of their positions, at most `limit`.
+  package func next(
+    event: Int, after position: Int, without lines: some Sequence<Int> = [], limit: Int
+  ) async throws -> NextInLine {
+    let left = lines.map(String.init).joined(separator: ",")
+    let values = try await call("onsale_read", event, [.integer(position), .integer(limit), .text(left)])
+    guard values.count >= 4, let list = values[3].array else {
+      throw StoreError(.unexpectedAnswer, "onsale_read")
+    }
+    var entries: [Entry] = []
+    entries.reserveCapacity(list.count / 4)
+    for index in stride(from: 0, to: list.count - 3, by: 4) {
+      guard
+        let entry = Entry(
+          id: list[index].text, line: Self.number(list[index + 1]), payload: list[index + 2].text ?? "",
+          user: list[index + 3].text ?? "")
+      else { continue }
+      entries.append(entry)
+    }
+    return NextInLine(entries: entries, tail: Self.number(values[1]), isAll: values[2].integer == 1)
+  }
+
+  /// Those in each of these lines behind a place, in order, at most so many of each.
+  package func entries(
+    event: Int, of lines: [(line: Int, after: LinePlace, atMost: Int)]
+  ) async throws -> [[Entry]] {
+    let keys = EventKeys(event)
+    let answers = try await pipelined(
+      lines.map { line in
+        [
+          "XRANGE", .text(keys.line(line.line)), .text("\(line.after.position + 1)-0"), "+", "COUNT",
+          .integer(line.atMost),
+        ]
+      })
+    return zip(lines, answers).map { line, answer in
+      (answer.array ?? []).compactMap { value in
+        guard let parts = value.array, parts.count == 2, let fields = parts[1].array else { return nil }
+        let values = Self.fields(fields)
+        return Entry(
+          id: parts[0].text, line: line.line, payload: values["r"] ?? "", user: values["u"] ?? "")
+      }
+    }
+  }
+
+  /// Those who kept a place after the end of their line, and wait alone.
+  package func alone(event: Int) async throws -> [Arrival] {
+    let answer = try await redis.command([
+      "ZRANGE", .text(EventKeys(event).alone), "0", .integer(Limits.waitingAlone), "WITHSCORES",
+    ])
+    let values = answer.array ?? []
+    return stride(from: 0, to: values.count - 1, by: 2).compactMap { index in
+      let parts = (values[index].text ?? "").split(
+        separator: "\n", maxSplits: 1, omittingEmptySubsequences: false)
+      guard parts.count == 2, let score = values[index + 1].text, let position = Int(score) else {
+        return nil
+      }
+      return Entry(
+        id: "\(position)-0", line: Arrival.alone, payload: String(parts[0]), user: String(parts[1]))?
+        .arrival(wish: "")
     }
   }
 
   /// Where the event stands after a batch.
   package struct Standing: Sendable {
     package var head: Int
+    /// As the owner saw it: whoever came since has not been looked at.
+    package var tail: Int
     package var isSoldOut: Bool
     package var free: Int
     package var held: Int
@@ -417,9 +614,11 @@ package final class QueueStore {
     package var isIdle: Bool
 
     package init(
-      head: Int, isSoldOut: Bool, free: Int, held: Int, sold: Int, grantedPerSecond: Double, isIdle: Bool
+      head: Int, tail: Int, isSoldOut: Bool, free: Int, held: Int, sold: Int, grantedPerSecond: Double,
+      isIdle: Bool
     ) {
       self.head = head
+      self.tail = tail
       self.isSoldOut = isSoldOut
       self.free = free
       self.held = held
@@ -436,32 +635,38 @@ package final class QueueStore {
     case conflict(tickets: [Int])
   }
 
+  /// Writes a plan down: decisions, ends of lines and where they stand, all at once.
   package func commit(
-    event: Int, epoch: Int, load: Int? = nil, standing: Standing, decisions: [Decision]
+    event: Int, epoch: Int, load: Int? = nil, standing: Standing, plan: ReservePlanner.Plan
   ) async throws -> CommitAnswer {
+    let marks = plan.marks.map { line, served in
+      served.map { "\(line):\($0.position):\($0.ordinal)" } ?? "\(line)::"
+    }
+    let ends = plan.ends.map { end in
+      "\(end.line)/\(end.after ?? 0)/\(end.refusal.left ?? 0)/\(end.refusal.reason)"
+    }
     var arguments: [RedisArgument] = [
-      Self.fence(epoch, load), .integer(standing.head), standing.isSoldOut ? "1" : "0",
-      .integer(standing.free),
-      .integer(standing.held), .integer(standing.sold), .text("\(standing.grantedPerSecond)"),
-      standing.isIdle ? "1" : "0",
+      Self.fence(epoch, load), .integer(standing.head), .integer(standing.tail),
+      standing.isSoldOut ? "1" : "0", .integer(standing.free), .integer(standing.held),
+      .integer(standing.sold), .text("\(standing.grantedPerSecond)"), standing.isIdle ? "1" : "0",
+      .text(marks.joined(separator: ",")), .text(ends.joined(separator: ",")),
     ]
-    arguments.reserveCapacity(8 + decisions.count * 7)
-    for decision in decisions {
+    arguments.reserveCapacity(11 + plan.decisions.count * 9)
+    for decision in plan.decisions {
       var kind: RedisArgument, tickets = "", amount = 0, last = ""
       switch decision.outcome {
       case .granted(let ids, let price):
-        (kind, tickets, amount, last) = ("G", Self.text(ids), price, decision.method ?? "")
-      case .standby: kind = "B"
-      case .soldOut: kind = "S"
-      case .rejected(let reason): (kind, last) = ("J", Self.field(reason))
+        (kind, tickets, amount, last) = ("G", Self.text(ids), price, decision.arrival.method ?? "")
+      case .refused(let refusal):
+        (kind, amount, last) = ("J", refusal.left ?? 0, Self.field(refusal.reason))
       }
+      let arrival = decision.arrival
       arguments += [
-        kind, .integer(decision.position), .text(UserKey(decision.user).text), .text(decision.user),
-        .text(tickets),
-        .integer(amount), .text(last),
+        kind, .integer(arrival.position), .integer(arrival.ordinal), .integer(arrival.line),
+        .text(UserKey(arrival.user).text), .text(tickets), .integer(amount), .text(last), .text(arrival.user),
       ]
     }
-    let values = try await call("onsale_commit", event, arguments)
+    let values = try await call("onsale_decide", event, arguments)
     let ids = values.count > 1 ? Self.tickets(values[1].text ?? "") : []
     return values[0].text == "conflict" ? .conflict(tickets: ids) : .written(skipped: ids)
   }
@@ -471,7 +676,9 @@ package final class QueueStore {
     case sold([Int])
     /// PostgreSQL says these belong to somebody else: the owner's map is wrong.
     case lost([Int])
-    /// Somebody on standby gave up.
+    /// Somebody kept a place after the end of their line, and waits alone: see `alone`.
+    case kept(position: Int)
+    /// And gave it up.
     case left(position: Int)
   }
 
@@ -487,27 +694,33 @@ package final class QueueStore {
     package let isRestoring: Bool
     /// As in `LoadedQueue`.
     package let rejoined: Int
+    package let waiting: Int
+    /// Whether there was more feedback than one call hands over.
+    package let hasMoreFeedback: Bool
   }
 
   /// Ends holds whose deadline has passed, at most `limit`, returns what happened to tickets meanwhile, and brings back
   /// a line that was lost, once those who were in it had time to come.
   package func tick(event: Int, epoch: Int, load: Int? = nil, limit: Int) async throws -> Tick {
     let values = try await call("onsale_tick", event, [Self.fence(epoch, load), .integer(limit)])
-    guard values.count >= 9 else { throw StoreError(.unexpectedAnswer, "onsale_tick") }
-    let feedback = (values[2].array ?? []).compactMap { value -> Feedback? in
+    guard values.count >= 10 else { throw StoreError(.unexpectedAnswer, "onsale_tick") }
+    let news = values[2].array ?? []
+    let feedback = news.compactMap { value -> Feedback? in
       guard let text = value.text, let kind = text.first else { return nil }
       let ids = Self.tickets(String(text.dropFirst()))
       switch kind {
       case "r": return .released(ids)
       case "s": return .sold(ids)
       case "c": return ids.first.map { .left(position: $0) }
+      case "y": return ids.first.map { .kept(position: $0) }
       default: return .lost(ids)
       }
     }
     return Tick(
       expired: Self.tickets(values[1].text ?? ""), feedback: feedback, state: values[3].text ?? "",
       rate: values[4].text.flatMap { Int($0) }, tail: Self.number(values[5]),
-      version: Self.number(values[6]), isRestoring: values[7].integer == 1, rejoined: Self.number(values[8]))
+      version: Self.number(values[6]), isRestoring: values[7].integer == 1, rejoined: Self.number(values[8]),
+      waiting: Self.number(values[9]), hasMoreFeedback: news.count >= QueueLibrary.newsAtOnce)
   }
 
   /// Which of these tickets are locked now.
@@ -768,7 +981,7 @@ package final class QueueStore {
     ]
   }
 
-  private static func fields(_ list: [RedisValue]) -> [String: String] {
+  static func fields(_ list: [RedisValue]) -> [String: String] {
     var fields: [String: String] = [:]
     for index in stride(from: 0, to: list.count - 1, by: 2) {
       if let name = list[index].text { fields[name] = list[index + 1].text ?? "" }
@@ -776,11 +989,11 @@ package final class QueueStore {
     return fields
   }
 
-  private static func number(_ value: RedisValue) -> Int {
+  static func number(_ value: RedisValue) -> Int {
     value.integer ?? value.text.flatMap { Int($0) } ?? 0
   }
 
-  private static func tickets(_ text: String) -> [Int] {
+  static func tickets(_ text: String) -> [Int] {
     text.split(separator: ",").compactMap { Int($0) }
   }
 

@@ -12,6 +12,10 @@ package struct RequestStatus: Sendable, Equatable {
   /// When the hold ends, in milliseconds since 1970 on Redis's clock; `nil` without a hold that ends.
   package var deadline: Int?
   package var reason: String?
+  /// With the reason `only_n_left`: how many.
+  package var left: Int?
+  /// Until when the place may be kept by a smaller or looser wish, in milliseconds since 1970 on Redis's clock.
+  package var answerUntil: Int?
   /// The key of the user whose request it is; `nil` when it was told from the line as a whole.
   package var owner: String?
 
@@ -20,21 +24,61 @@ package struct RequestStatus: Sendable, Equatable {
     self.reason = reason
   }
 
-  /// The status of a request without a record.
+  /// The status of a request whose record nobody has looked at; `nil` if it may have one.
   ///
-  /// Being decided without a record of one's own is how a whole line learns that everything is sold, or that the
-  /// event has closed. - Returns: `nil` when there should be a record.
-  package init?(position: Int, document: QueueDocument) {
-    if position <= document.soldOutUpTo {
-      self.init(state: .soldOut)
-    } else if position <= document.closedUpTo {
-      self.init(state: .rejected, reason: "closed")
-    } else if position > document.head {
-      self.init(state: .queued)
-      ahead = position - document.head - 1
+  /// A line says it for all who are in it, and nothing is written for each: they wait before the head or behind it, their
+  /// line has ended since nothing satisfies its wish any more, or all lines have, sold out or closed.
+  /// - Parameters:
+  ///   - wish: `nil` where it is not known.
+  ///   - mark: of its line.
+  package init?(unread position: Int, wish: WishPlace?, document: QueueDocument, mark: LineMark?) {
+    let passed = mark?.served.flatMap { position > $0.position ? $0 : nil }
+    if let end = mark?.certainEnd(of: position) {
+      self.init(end)
+    } else if position > document.head
+      || passed != nil && position > max(document.soldOutUpTo, document.closedUpTo)
+    {
+      self.init(waiting: position, wish, document, passed)
+    } else if passed != nil || position > document.decidedUpTo, let all = Self.ended(position, document) {
+      self = all
     } else {
       return nil
     }
+  }
+
+  /// The status of a request that has no record. - Returns: `nil` when there should be one.
+  package init?(position: Int, wish: WishPlace?, document: QueueDocument, mark: LineMark?) {
+    let passed = mark?.served.flatMap { position > $0.position ? $0 : nil }
+    if let end = mark?.end(of: position) {
+      self.init(end)
+    } else if let all = Self.ended(position, document) {
+      self = all
+    } else if position > document.head || passed != nil {
+      self.init(waiting: position, wish, document, passed)
+    } else {
+      return nil
+    }
+  }
+
+  /// - Parameter passed: the last one served of the line, if the head has passed some behind.
+  private init(waiting position: Int, _ wish: WishPlace?, _ document: QueueDocument, _ passed: LinePlace?) {
+    self.init(state: position > document.head ? .queued : .standby)
+    if position > document.head { ahead = position - document.head - 1 }
+    // Nobody comes to the head before those who want the same.
+    if let passed, let wish { ahead = max(ahead, wish.ordinal - passed.ordinal - 1) }
+  }
+
+  private init(_ end: LineMark.End) {
+    self.init(state: .rejected, reason: end.refusal.reason)
+    left = end.refusal.left
+    if end.refusal.mayBeAnswered { answerUntil = end.answerUntil }
+  }
+
+  /// How everybody's line ended for the place, if it did.
+  private static func ended(_ position: Int, _ document: QueueDocument) -> RequestStatus? {
+    if position <= document.soldOutUpTo { return RequestStatus(state: .soldOut) }
+    if position <= document.closedUpTo { return RequestStatus(state: .rejected, reason: "closed") }
+    return nil
   }
 
   /// The status of a request with a record; a standby may have ended together with everyone in line since.
@@ -54,7 +98,9 @@ package struct RequestStatus: Sendable, Equatable {
     case .expired: self.init(state: .expired, reason: record.reason.isEmpty ? nil : record.reason)
     case .soldOut: self.init(state: .soldOut)
     case .cancelled: self.init(state: .cancelled)
-    case .rejected: self.init(state: .rejected, reason: record.reason)
+    case .rejected:
+      self.init(state: .rejected, reason: record.reason)
+      if record.reason == Refusal.onlyLeft(0).reason { left = record.amount }
     }
     owner = record.userKey
     switch state {
@@ -69,9 +115,7 @@ package struct RequestStatus: Sendable, Equatable {
   }
 
   private static func ofStandby(_ position: Int, _ document: QueueDocument) -> RequestStatus {
-    if position <= document.soldOutUpTo { return RequestStatus(state: .soldOut) }
-    if position <= document.closedUpTo { return RequestStatus(state: .rejected, reason: "closed") }
-    return RequestStatus(state: .standby)
+    ended(position, document) ?? RequestStatus(state: .standby)
   }
 
   /// Whether this may be told to the user with this key.

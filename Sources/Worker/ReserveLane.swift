@@ -23,7 +23,9 @@ final class ReserveLane {
   }
 
   private static let batchLimit = 512
-  private static let expiryLimit = 1_000
+  private static let expiryLimit = 500
+  /// Where nothing is free, those who come are looked at no more often: the head only passes over them.
+  private static let passingMilliseconds: UInt64 = 20
   private static let tickMilliseconds: UInt64 = 250
   /// How often an event without holds is looked at; wake-ups make this a safety net.
   private static let idleMilliseconds: UInt64 = 1_000
@@ -55,7 +57,7 @@ final class ReserveLane {
 
   private let bell = Bell()
   private var planner = ReservePlanner(
-    map: SeatMap(sections: [], tickets: [], held: [], sold: []), standbys: [], head: 0)
+    map: SeatMap(sections: [], tickets: [], held: [], sold: []), head: 0)
   private var state = ""
   private var pace = GrantPace(rate: nil)
   private var speed = GrantSpeed()
@@ -63,7 +65,10 @@ final class ReserveLane {
   private var tail = 0
   private var isSoldOut = false
   private var isIdle = false
-  private var isBlocked = false
+  /// What is wished for in each line.
+  private var wishes: [Int: String] = [:]
+  /// Somebody kept a place after the end of their line.
+  private var mustReadAlone = false
   /// Tickets that Redis says are locked by somebody the lane knows nothing of; outlives a reload.
   private var foreignLocks: Set<Int> = []
   /// Tickets claimed in PostgreSQL by payments that Redis knows nothing of (it lost them): held until they end.
@@ -144,21 +149,30 @@ final class ReserveLane {
     loadNumber += 1
     try await queue.redis.waitUntilReady(milliseconds: Self.patienceMilliseconds)
     connection = queue.redis.readySince
-    let loaded = try await Faults.crossing(.reserveLoad) {
-      try await queue.load(event: event, epoch: epoch, load: loadNumber)
+    var loaded = try await takeOver()
+    if !loaded.isSplit, loaded.state != "lost" {
+      try await Faults.crossing(.reserveLoad) {
+        try await queue.split(event: event, epoch: epoch, load: loadNumber)
+      }
+      loaded = try await takeOver()
     }
     if try await isOlderCopy(loaded) {
       try await remove(loaded)
       throw StoreError(.noQueue, "event \(event)")
     }
     generation = loaded.generation
+    // What is released or sold from here on is in the feedback.
+    let held = try await Faults.crossing(.reserveLoad) {
+      try mustBeSameRedis()
+      return try await queue.heldTickets(event: event)
+    }
     // After the holds were read: a ticket sold in between is then held or sold here, never free. And after the life was
     // noted: what earlier ones have claimed is there, and they claim nothing more.
     let inventory = try await Faults.crossing(.reserveSeats) { try await seats.inventory(event: event) }
-    orphanedClaims = Set(inventory.claimed).subtracting(loaded.heldTickets)
+    orphanedClaims = Set(inventory.claimed).subtracting(held)
     var map = SeatMap(
       sections: inventory.sections, tickets: inventory.tickets,
-      held: loaded.heldTickets + inventory.claimed + foreignLocks, sold: inventory.sold)
+      held: held + inventory.claimed + foreignLocks, sold: inventory.sold)
     // Idempotent, and PostgreSQL is the truth: a ticket both held in Redis and sold there is sold.
     map.sell(inventory.sold)
     seatVersion = inventory.version
@@ -168,15 +182,18 @@ final class ReserveLane {
     pace = GrantPace(rate: loaded.rate)
     let reopened = loaded.isSoldOut && !(map.counts.free == 0 && map.counts.held == 0)
     isSoldOut = loaded.isSoldOut && !reopened
-    var standbys: [Arrival] = []
-    if loaded.head > 0 && !isSoldOut {
-      standbys = try await Faults.crossing(.reserveRead) {
-        try await queue.entries(
-          event: event, from: 1, through: loaded.head, limit: ReservePlanner.standbyLimit * 2)
-      }
+    let (wishes, alone) = try await Faults.crossing(.reserveRead) {
+      try mustBeSameRedis()
+      return (try await queue.wishes(event: event), try await queue.alone(event: event))
     }
-    planner = ReservePlanner(map: map, standbys: standbys, head: loaded.head)
-    isBlocked = false
+    self.wishes = wishes
+    mustReadAlone = false
+    var waiting: [Int: ReservePlanner.WaitingLine] = [:]
+    for (line, served) in loaded.waiting {
+      waiting[line] = ReservePlanner.WaitingLine(
+        seats: wishes[line].flatMap(RequestedSeats.init(encoded:)), served: served)
+    }
+    planner = ReservePlanner(map: map, head: loaded.head, waiting: waiting, alone: alone)
     isIdle = false
     published = nil
     try await Faults.crossing(.reservePublish) {
@@ -196,6 +213,12 @@ final class ReserveLane {
         "seats.free": map.counts.free, "seats.held": map.counts.held, "seats.sold": map.counts.sold,
         "queue.head": loaded.head,
       ])
+  }
+
+  private func takeOver() async throws -> QueueStore.LoadedQueue {
+    try await Faults.crossing(.reserveLoad) {
+      try await queue.takeOver(event: event, epoch: epoch, load: loadNumber)
+    }
   }
 
   /// Whether Redis has lost what it had said before, about this queue at least.
@@ -242,21 +265,21 @@ final class ReserveLane {
       }
       try await checkSeats()
       if state == "closed" {
-        if published != counts { try await write([], plan: nil) }
+        if published != counts { try await write() }
         if planner.map.counts.held == 0, try await archiveQueue() { return }
         await bell.wait(milliseconds: Self.tickMilliseconds)
         continue
       }
       let goesOn = state == "open" && !isSoldOut ? try await advance() : false
       if goesOn { continue }
-      if published != counts { try await write([], plan: nil, idle: isIdle) }
+      if published != counts { try await write(idle: isIdle) }
       await bell.wait(milliseconds: waitMilliseconds())
     }
   }
 
   private func waitMilliseconds() -> UInt64 {
     let interval = planner.map.counts.held > 0 ? Self.tickMilliseconds : Self.idleMilliseconds
-    if pace.isLimited && !isBlocked && tail > planner.head { return min(interval, 50) }
+    if pace.isLimited && (tail > planner.head || planner.isUnfinished) { return min(interval, 50) }
     return interval
   }
 
@@ -269,43 +292,76 @@ final class ReserveLane {
   /// Reads and decides one batch. - Returns: whether it is worth coming back at once.
   private func advance() async throws -> Bool {
     if planner.isSoldOut {
-      try await write([], plan: nil)
+      try await write()
       return false
     }
-    if isBlocked { return false }
     let allowed = pace.allowance(now: EventLoop.shared.now)
     if allowed == 0 { return false }
-    let arrivals = try await Faults.crossing(.reserveRead) {
+    let head = planner.head
+    try await readWaiting()
+    let next = try await Faults.crossing(.reserveRead) {
       try mustBeSameRedis()
-      return try await queue.entries(
-        event: event, from: planner.head + 1, through: nil, limit: Self.batchLimit)
+      return try await queue.next(
+        event: event, after: head, without: planner.waiting.keys, limit: Self.batchLimit)
     }
-    let plan = planner.plan(arrivals, grants: allowed)
-    isBlocked = plan.isBlocked
-    if plan.decisions.isEmpty && plan.consumed == 0 {
-      if arrivals.isEmpty && !isIdle {
-        try await write([], plan: nil, idle: true)
-      }
-      return false
+    tail = max(tail, next.tail)
+    let plan = planner.plan(
+      try await arrivals(next.entries), tail: next.isAll ? next.tail : nil, grants: allowed)
+    if plan.isEmpty && planner.head == head {
+      if next.isAll && !isIdle { try await write(idle: true, tail: next.tail) }
+      return plan.goesOn
     }
-    try await write(plan.decisions, plan: plan)
+    try await write(plan, tail: next.tail)
+    if plan.decisions.isEmpty && plan.ends.isEmpty && !plan.goesOn && next.isAll {
+      try await sleep(milliseconds: Self.passingMilliseconds)
+    }
     return true
   }
 
-  private func write(_ decisions: [Decision], plan: ReservePlanner.Plan?, idle: Bool = false) async throws {
-    let granted = decisions.count { if case .granted = $0.outcome { true } else { false } }
+  /// Reads those who come next in lines that wait, where free seats may satisfy them.
+  private func readWaiting() async throws {
+    if mustReadAlone {
+      let alone = try await Faults.crossing(.reserveRead) {
+        try mustBeSameRedis()
+        return try await queue.alone(event: event)
+      }
+      mustReadAlone = false
+      for arrival in alone where planner.alone[arrival.position] == nil { planner.add(alone: arrival) }
+    }
+    let lines = planner.unread.map { ($0.line, $0.after, min($0.atMost, Self.batchLimit)) }
+    if lines.isEmpty { return }
+    let entries = try await Faults.crossing(.reserveRead) {
+      try mustBeSameRedis()
+      return try await queue.entries(event: event, of: lines)
+    }
+    for (line, entries) in zip(lines, entries) { planner.add(try await arrivals(entries), to: line.0) }
+  }
+
+  private func arrivals(_ entries: [QueueStore.Entry]) async throws -> [Arrival] {
+    // Lines are made by whoever is the first in them.
+    if entries.contains(where: { wishes[$0.line] == nil }) {
+      wishes = try await Faults.crossing(.reserveRead) { try await queue.wishes(event: event) }
+    }
+    return entries.map { $0.arrival(wish: wishes[$0.line] ?? "") }
+  }
+
+  /// - Parameter tail: as it was seen; whoever came since has not been looked at.
+  private func write(
+    _ plan: ReservePlanner.Plan = ReservePlanner.Plan(), idle: Bool = false, tail: Int? = nil
+  ) async throws {
+    let granted = plan.granted
     let now = EventLoop.shared.now
     speed.record(granted, now: now)
     let soldOut = planner.isSoldOut && state == "open"
     let map = planner.map
     let standing = QueueStore.Standing(
-      head: planner.head, isSoldOut: soldOut, free: map.counts.free, held: map.counts.held,
-      sold: map.counts.sold,
+      head: planner.head, tail: tail ?? self.tail, isSoldOut: soldOut, free: map.counts.free,
+      held: map.counts.held, sold: map.counts.sold,
       grantedPerSecond: speed.perSecond(now: now), isIdle: idle)
     let answer = try await Faults.crossing(.reserveCommit) {
       try mustBeSameRedis()
       return try await queue.commit(
-        event: event, epoch: epoch, load: loadNumber, standing: standing, decisions: decisions)
+        event: event, epoch: epoch, load: loadNumber, standing: standing, plan: plan)
     }
     switch answer {
     case .conflict(let tickets):
@@ -316,16 +372,12 @@ final class ReserveLane {
       backoff = Self.firstBackoffMilliseconds
       pace.spend(granted)
       grants.increment(by: granted)
-      decided.increment(by: decisions.count)
-      if !decisions.isEmpty { batches.record(Double(decisions.count)) }
-      if let plan, !skipped.isEmpty {
-        planner.settle(plan, skipped: Set(skipped))
-        isBlocked = false
-      }
+      decided.increment(by: plan.decisions.count)
+      if !plan.decisions.isEmpty { batches.record(Double(plan.decisions.count)) }
+      planner.settle(plan, skipped: Set(skipped))
     }
     isIdle = idle
     published = Counts(head: standing.head, free: standing.free, held: standing.held, sold: standing.sold)
-    waiting.value = Double(max(0, tail - planner.head))
     if soldOut {
       isSoldOut = true
       logger.info("sold out", ["seats.sold": map.counts.sold, "queue.head": planner.head])
@@ -339,25 +391,17 @@ final class ReserveLane {
         try mustBeSameRedis()
         return try await queue.tick(event: event, epoch: epoch, load: loadNumber, limit: Self.expiryLimit)
       }
-      if !tick.expired.isEmpty {
-        planner.release(tick.expired)
-        isBlocked = false
-      }
+      if !tick.expired.isEmpty { planner.release(tick.expired) }
       for feedback in tick.feedback {
         switch feedback {
-        case .released(let tickets):
-          planner.release(tickets)
-          isBlocked = false
-        case .sold(let tickets):
-          planner.sell(tickets)
-          // Who waited for these gets nothing any more, and those behind may want what is free.
-          if planner.map.counts.free > 0 { isBlocked = false }
-        case .left(let position):
-          planner.leave(position)
-          isBlocked = false
+        case .released(let tickets): planner.release(tickets)
+        case .sold(let tickets): planner.sell(tickets)
+        case .kept: mustReadAlone = true
+        case .left(let position): planner.leave(position)
         case .lost: throw Reload()
         }
       }
+      waiting.value = Double(tick.waiting)
       if state != tick.state { logger.info("event state", ["event.state": tick.state]) }
       if tick.tail > tail || tick.state != state { isIdle = isIdle && tick.tail <= planner.head }
       // An operator's change may have brought tickets, which those who ask for them must find.
@@ -368,7 +412,7 @@ final class ReserveLane {
       let isKnown = memory.note(event: event, generation: generation, reach: tail + tick.rejoined)
       if state == "lost" || !isKnown { throw Reload() }
       pace.setRate(tick.rate)
-      more = tick.expired.count >= Self.expiryLimit || tick.isRestoring
+      more = tick.expired.count >= Self.expiryLimit || tick.isRestoring || tick.hasMoreFeedback
     }
     tickedAt = EventLoop.shared.now
     // One right after a load says little: it may have been woken for what fails next.

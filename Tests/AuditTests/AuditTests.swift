@@ -17,8 +17,8 @@ struct AuditTests {
     _ = try await hall.hold("bob", [3])
     let waiting = try await hall.join("cid")
     let rejected = try await hall.join("dan")
-    try await hall.decide(waiting, "cid", .standby)
-    try await hall.decide(rejected, "dan", .rejected(reason: "seats_taken"))
+    try await hall.decide(waiting, "cid", nil)
+    try await hall.decide(rejected, "dan", .refused(.seatsTaken))
     _ = try await hall.join("eve")
     let left = try await hall.join("flo")
     _ = try await hall.queue.cancel(event: Hall.event, generation: 1, position: left, user: "flo")
@@ -28,7 +28,7 @@ struct AuditTests {
     #expect(report.isClean)
     let figures = try #require(report.events[Hall.event])
     #expect(figures.accepted == 6)
-    #expect(figures.pending == 3, "a hold, a standby and one in line")
+    #expect(figures.pending == 3, "a hold, one whom the head has passed, and one behind it")
     #expect(figures.terminal == ["purchased": 1, "rejected": 1, "cancelled": 1])
     #expect(figures.accepted == figures.pending + figures.ended)
     #expect(figures.ticketsSold == 2)
@@ -37,6 +37,24 @@ struct AuditTests {
     #expect(report.payments == [.succeeded: 1])
     #expect(sold.position == 1)
     #expect(try JSON(parsing: report.json.serialized())["clean"]?.bool == true)
+    await hall.end()
+  }
+
+  @Test("Places that ended with their line are counted, and one that is lost beside them is found")
+  func lineEnds() async throws {
+    let hall = try await Hall()
+    let first = try await hall.join("ann")
+    for user in ["bob", "cid", "dan"] { _ = try await hall.join(user) }
+    try await hall.end(lineOf: first, .onlyLeft(1))
+    _ = try await hall.queue.enqueue(
+      event: Hall.event, user: "eve", seats: RequestedSeats(quantity: 2), method: nil)
+    var report = try await hall.audit()
+    #expect(report.isClean, "\(report.text)")
+    #expect(report.events[Hall.event]?.terminal == ["rejected": 4])
+    #expect(report.events[Hall.event]?.pending == 1)
+    try await hall.redis("HINCRBY", "\(hall.prefix)m", "ended_with_line", "-1")
+    report = try await hall.audit()
+    #expect(report.findings.counts == [.requestLost: 1], "\(report.text)")
     await hall.end()
   }
 
@@ -82,9 +100,9 @@ struct AuditTests {
       _ = try await hall.queue.commit(
         event: Hall.event, epoch: 1,
         standing: QueueStore.Standing(
-          head: 1, isSoldOut: true, free: Hall.tickets - 1, held: 0, sold: 1, grantedPerSecond: 0,
+          head: 1, tail: 4, isSoldOut: true, free: Hall.tickets - 1, held: 0, sold: 1, grantedPerSecond: 0,
           isIdle: true),
-        decisions: [])
+        plan: ReservePlanner.Plan())
     }
     let report = try await hall.audit()
     #expect(report.findings.counts == [:], "\(report.text)")

@@ -179,10 +179,11 @@ struct Damage: CustomTestStringConvertible, Sendable {
       let position = sold.position, ann = UserKey("ann").text, bob = UserKey("bob").text
       try await $0.redis("HDEL", "\($0.prefix)r:\(position / 100)", "\(position % 100)")
       try await $0.redis("HDEL", "\($0.prefix)u:\(ann.prefix(2))", ann)
-      try await $0.redis("HSET", "\($0.prefix)u:\(bob.prefix(2))", bob, "\(position)")
+      try await $0.redis("HSET", "\($0.prefix)u:\(bob.prefix(2))", bob, "\(position).1")
       try await $0.redis("HSET", "\($0.prefix)m", "head", "\(position - 1)")
-      try await $0.redis("DEL", "\($0.prefix)q")
-      try await $0.redis("XADD", "\($0.prefix)q", "\(position)-0", "r", "1", "u", "bob")
+      try await $0.redis("DEL", "\($0.prefix)q:1")
+      try await $0.redis("XADD", "\($0.prefix)q:1", "\(position)-\(position)", "u", "bob")
+      try await $0.redis("SADD", "\($0.prefix)ka", "1")
     },
     Damage("told other tickets than were sold", finds: [.toldOtherwise], repairable: true) {
       let sold = try await $0.sell("ann", [1])
@@ -221,14 +222,14 @@ struct Damage: CustomTestStringConvertible, Sendable {
   private static let places: [Damage] = [
     Damage("an accepted request is gone", finds: [.requestLost, .placeStale], repairable: false) {
       let position = try await $0.join("ann")
-      try await $0.redis("XDEL", "\($0.prefix)q", "\(position)-0")
+      try await $0.redis("XDEL", "\($0.prefix)q:1", "\(position)-\(position)")
     },
     Damage(
       "the record of one that was decided before the line was sold out is gone", finds: [.requestLost],
       repairable: false
     ) {
       let position = try await $0.join("ann")
-      try await $0.decide(position, "ann", .rejected(reason: "x"))
+      try await $0.decide(position, "ann", .refused(Refusal(reason: "x")))
       try await $0.redis(
         "HSET", "\($0.prefix)m", "sold_out_up_to", "\(position)", "decided_up_to", "\(position)")
       try await $0.redis("HDEL", "\($0.prefix)r:\(position / 100)", "\(position % 100)")
@@ -241,10 +242,10 @@ struct Damage: CustomTestStringConvertible, Sendable {
       try await $0.setRecord(position, "J|0|0|0||x|\(UserKey("ann").text)")
     },
     Damage("the head has passed somebody", finds: [.passedOver], repairable: false) {
-      let first = try await $0.join("ann")
+      // Nobody is told so: the line has no mark.
+      _ = try await $0.join("ann")
       let second = try await $0.join("bob")
       try await $0.decide(second, "bob", .granted(tickets: [1], amount: Hall.price))
-      _ = first
     },
     Damage("somebody got seats beyond the head", finds: [.decidedBeyondHead], repairable: false) {
       _ = try await $0.hold("ann", [1])
@@ -259,9 +260,9 @@ struct Damage: CustomTestStringConvertible, Sendable {
       repairable: false
     ) {
       let position = try await $0.join("ann")
-      try await $0.decide(position, "ann", .rejected(reason: "x"))
+      try await $0.decide(position, "ann", .refused(Refusal(reason: "x")))
       let other = try await $0.join("bob")
-      try await $0.redis("XDEL", "\($0.prefix)q", "\(other)-0")
+      try await $0.redis("XDEL", "\($0.prefix)q:1", "\(other)-\(other)")
       try await $0.setRecord(other, "what is this")
     },
     Damage("a user could take a second place", finds: [.placeNotLinked], repairable: false) {
@@ -270,7 +271,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
     },
     Damage("a user is kept by a request that has ended", finds: [.placeStale], repairable: false) {
       let position = try await $0.join("ann")
-      try await $0.decide(position, "ann", .rejected(reason: "x"))
+      try await $0.decide(position, "ann", .refused(Refusal(reason: "x")))
       try await $0.redis(
         "HSET", "\($0.prefix)u:\(UserKey("ann").text.prefix(2))", UserKey("ann").text, "\(position):0")
     },

@@ -99,6 +99,8 @@ final class Hall {
         perUserLimit: perUserLimit, holdSeconds: holdSeconds, rate: nil, message: "", version: 1),
       create: true)
     _ = try await queue.own(partition, epoch: 1)
+    _ = try await queue.takeOver(event: Self.event, epoch: 1)
+    try await queue.split(event: Self.event, epoch: 1, load: 0)
     _ = try await queue.acquireLease(partition, worker: "test", milliseconds: 3_600_000)
     try await publish()
     index.events = [IndexedEvent(id: Self.event, version: 1)]
@@ -135,11 +137,11 @@ final class Hall {
   func join(_ user: String) async throws -> Int {
     let answer = try await queue.enqueue(
       event: Self.event, user: user, seats: RequestedSeats(quantity: 1), method: nil)
-    guard case .inLine(let position, _, _, _) = answer else {
+    guard case .inLine(let place, _, _) = answer else {
       Issue.record("\(user) did not get into the line: \(answer)")
       return 0
     }
-    return position
+    return place.position
   }
 
   /// Joins and gets these tickets.
@@ -149,13 +151,39 @@ final class Hall {
     return position
   }
 
-  func decide(_ position: Int, _ user: String, _ outcome: Decision.Outcome) async throws {
+  /// - Parameter outcome: `nil` when the head passes over the place.
+  func decide(_ position: Int, _ user: String, _ outcome: Decision.Outcome?) async throws {
+    let next = try await queue.next(event: Self.event, after: position - 1, limit: 1)
+    let entry = try #require(next.entries.first)
+    var plan = ReservePlanner.Plan()
+    if let outcome {
+      let arrival = Arrival(
+        position: position, ordinal: entry.ordinal, line: entry.line, user: user, seats: nil, method: nil)
+      plan.decisions = [Decision(arrival, outcome)]
+    } else {
+      plan.marks[entry.line] = LinePlace(position: position - 1, ordinal: entry.ordinal - 1)
+    }
+    try await write(plan, head: position)
+  }
+
+  /// Ends the line of a place for everyone in it.
+  func end(lineOf position: Int, _ refusal: Refusal) async throws {
+    let next = try await queue.next(event: Self.event, after: position - 1, limit: 1)
+    let entry = try #require(next.entries.first)
+    var plan = ReservePlanner.Plan()
+    plan.ends = [LineEnd(line: entry.line, after: position - 1, refusal: refusal)]
+    try await write(plan, head: position)
+  }
+
+  private func write(_ plan: ReservePlanner.Plan, head position: Int) async throws {
     head = max(head, position)
+    let tail = try await queue.document(event: Self.event)?.tail ?? 0
     _ = try await queue.commit(
       event: Self.event, epoch: 1,
       standing: QueueStore.Standing(
-        head: head, isSoldOut: false, free: 0, held: 0, sold: 0, grantedPerSecond: 0, isIdle: true),
-      decisions: [Decision(position: position, user: user, method: nil, outcome: outcome)])
+        head: head, tail: tail, isSoldOut: false, free: 0, held: 0, sold: 0, grantedPerSecond: 0,
+        isIdle: true),
+      plan: plan)
     try await publish()
   }
 

@@ -137,25 +137,24 @@ struct SeatMapModelTests {
         naive.set(tickets, .held) { $0 == .free }
         grants.append(tickets)
       } else {
-        #expect(answer == .rejected(reason: "seats_taken"))
+        #expect(answer == .never(.seatsTaken))
       }
       return
     }
     let seats = RequestedSeats(
       quantity: quantity, section: Bool.random(using: &random) ? all.randomElement(using: &random) : nil,
       adjacent: Bool.random(using: &random))
-    let excluding = Set(all.filter { _ in Int.random(in: 0..<5, using: &random) == 0 })
-    let asked = seats.section.map { [$0] } ?? all
-    let allowed = asked.subtracting(excluding)
+    let allowed = seats.section.map { [$0] } ?? all
     let best = naive.firstRow(quantity, allowed) { $0 == .free }
     let hasFree = naive.count(.free, allowed) >= quantity && !seats.adjacent
     let couldHave =
       seats.adjacent
-      ? naive.firstRow(quantity, asked, { $0 != .sold }) != nil
-      : naive.count(.free, asked) + naive.count(.held, asked) >= quantity
-    #expect(map.couldSatisfy(seats) == couldHave)
+      ? naive.firstRow(quantity, allowed, { $0 != .sold }) != nil
+      : naive.count(.free, allowed) + naive.count(.held, allowed) >= quantity
+    #expect((map.refusal(of: seats) == nil) == couldHave)
+    #expect(map.canGrant(seats) == (best != nil || hasFree))
 
-    switch map.allocate(seats, excluding: excluding) {
+    switch map.allocate(seats) {
     case .granted(let tickets, let amount):
       #expect(best != nil || hasFree)
       #expect(Set(tickets).count == quantity && tickets.count == quantity)
@@ -174,9 +173,12 @@ struct SeatMapModelTests {
       }
       naive.set(tickets, .held) { $0 == .free }
       grants.append(tickets)
-    case .standby: #expect(best == nil && !hasFree && couldHave)
-    case .soldOut: #expect(best == nil && !hasFree && !couldHave)
-    case .rejected(let reason): Issue.record("rejected: \(reason)")
+    case .notNow: #expect(best == nil && !hasFree && couldHave)
+    case .never(let refusal):
+      #expect(best == nil && !hasFree && !couldHave)
+      let unsold = naive.count(.free, allowed) + naive.count(.held, allowed)
+      #expect(refusal.left ?? unsold == unsold)
+      #expect((refusal == .notTogether) == (unsold >= quantity))
     }
   }
 

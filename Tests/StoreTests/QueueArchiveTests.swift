@@ -15,7 +15,7 @@ struct QueueArchiveTests {
     let it = try await QueueFixture(event: event)
     for index in 1...250 { try await it.join("user \(index)") }
     let rejections = stride(from: 3, through: 249, by: 3).map {
-      it.decide("user \($0)", $0, .rejected(reason: "seats_taken"))
+      it.decide("user \($0)", $0, .refused(Refusal(reason: "seats_taken")))
     }
     try await it.commit(
       rejections + [it.grant("user 1", 1, [1], method: "m"), it.grant("user 2", 2, [2])], head: 249)
@@ -36,7 +36,7 @@ struct QueueArchiveTests {
   /// What the archive must tell after any run that said it is done.
   func check(_ it: QueueFixture, _ database: DatabaseFixture) async throws {
     let store = ArchiveStore(database.postgres)
-    let outcome = try #require(try await store.outcome(event: it.event, generation: 1))
+    let outcome = try #require(try await store.outcome(event: it.event, generation: 1)).document
     #expect(outcome.state == "closed")
     #expect(outcome.head == 250)
     #expect(outcome.tail == 250)
@@ -129,7 +129,7 @@ struct QueueArchiveTests {
       #expect(buckets.map(\.number) == [1, 2])
       try await store.write(event: it.event, generation: 1, buckets)
     }
-    if step >= 3 { try await store.close(event: it.event, document) }
+    if step >= 3 { try await store.close(event: it.event, document, marks: [:]) }
     if step >= 4 {
       _ = try await it.redis.call(
         "onsale_remove", keys: [it.keys.meta], [.integer(it.epoch), "1", "r:0", "r:1", "u:AA"])

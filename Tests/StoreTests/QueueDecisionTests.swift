@@ -27,7 +27,7 @@ struct QueueDecisionTests {
     let document = try await it.document()
     #expect(document.head == 1)
     #expect(document.grantedPerSecond == 1.5)
-    #expect(try await it.queue.entries(event: it.event, from: 1, through: nil, limit: 10).isEmpty)
+    #expect(try await it.line.isEmpty)
   }
 
   @Test("A grant with a card is a confirmation at once")
@@ -108,7 +108,7 @@ struct QueueDecisionTests {
     for user in ["a", "b", "c"] { try await it.join(user) }
     #expect(try await it.cancel("b", 2) == .ok)
     let answer = try await it.commit(
-      [it.grant("a", 1, [1]), it.grant("b", 2, [2]), it.decide("c", 3, .standby)])
+      [it.grant("a", 1, [1]), it.grant("b", 2, [2]), it.decide("c", 3, .passed)])
     guard case .written(let skipped) = answer else {
       Issue.record("not written")
       return
@@ -116,17 +116,26 @@ struct QueueDecisionTests {
     #expect(skipped == [2])
     #expect(try await !it.isLocked(2))
     #expect(try await it.state(2) == .cancelled)
-    #expect(try await it.state(3) == .standby)
+    #expect(try await it.state(3) == nil)
+    #expect(try await it.line == [3])
   }
 
-  @Test("A standby stays readable for the next owner, and can be granted later")
-  func standby() async throws {
+  @Test("Whom the head has passed is in line without a record, and can be granted later")
+  func passed() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
-    try await it.join("a")
-    try await it.commit([it.decide("a", 1, .standby)])
-    #expect(try await it.queue.entries(event: it.event, from: 1, through: 1, limit: 10).map(\.user) == ["a"])
-    #expect(try await it.enqueue("a") == .inLine(position: 1, head: 1, generation: 1, isNew: false))
+    let place = try #require(try await it.ask("a"))
+    try await it.commit([it.decide("a", 1, .passed)])
+    #expect(try await it.line == [1])
+    #expect(try await it.state(1) == nil)
+    let again = QueueStore.Place(position: 1, generation: 1)
+    #expect(try await it.enqueue("a") == .inLine(again, head: 1, isNew: false))
+    #expect(try await it.ask("a") == place)
+    let mark = try #require(try await it.queue.marks(event: it.event)[place.wish?.line ?? 0])
+    let document = try await it.document()
+    let status = RequestStatus(unread: 1, wish: place.wish, document: document, mark: mark)
+    #expect(status?.state == .standby)
+    #expect(status?.ahead == 0)
     try await it.commit([it.grant("a", 1, [1])])
     #expect(try await it.state(1) == .reserved)
   }
@@ -136,15 +145,18 @@ struct QueueDecisionTests {
     let it = try await QueueFixture()
     defer { it.close() }
     for user in ["a", "b", "c"] { try await it.join(user) }
-    try await it.commit([it.decide("a", 1, .standby)])
+    let place = try await it.ask("a")
+    try await it.commit([it.decide("a", 1, .passed)])
     try await it.commit([], head: 1, soldOut: true)
     let document = try await it.document()
     #expect(document.isSoldOut)
     #expect(document.head == 3)
     #expect(document.soldOutUpTo == 3)
-    #expect(RequestStatus(position: 3, document: document)?.state == .soldOut)
-    let standby = try #require(try await it.queue.record(event: it.event, position: 1))
-    #expect(RequestStatus(position: 1, document: document, record: standby).state == .soldOut)
+    let mark = try await it.queue.marks(event: it.event)[place?.wish?.line ?? 0]
+    for position in [1, 3] {
+      let status = RequestStatus(unread: position, wish: place?.wish, document: document, mark: mark)
+      #expect(status?.state == .soldOut)
+    }
     #expect(try await it.enqueue("d") == .soldOut)
     #expect(try await it.enqueue("a") == .soldOut)
     #expect(try await it.cancel("a", 1) == .ended)
@@ -171,13 +183,17 @@ struct QueueDecisionTests {
     try await it.commit([], head: 2, soldOut: true)
     // The first of them makes it known; the others are refused without the function.
     for user in ["a", "b", "owner"] { #expect(try await it.enqueue(user) == .soldOut) }
-    #expect(try await it.enqueue("holder") == .inLine(position: held, head: 2, generation: 1, isNew: false))
+    #expect(
+      try await it.enqueue("holder")
+        == .inLine(QueueStore.Place(position: held, generation: 1), head: 2, isNew: false))
     #expect(try await it.enqueue("c", idempotencyKey: "k") == .soldOut)
 
     try await it.queue.publishMap(
       event: it.event, epoch: it.epoch, bitmap: [0], free: 5, held: 0, sold: 1, reopened: true)
     #expect(try await it.join("a") == 3)
-    #expect(try await it.enqueue("a") == .inLine(position: 3, head: 2, generation: 1, isNew: false))
+    #expect(
+      try await it.enqueue("a")
+        == .inLine(QueueStore.Place(position: 3, generation: 1), head: 2, isNew: false))
     try await it.configure { $0.state = "closed" }
     #expect(try await it.enqueue("b") == .closed)
   }
@@ -197,17 +213,17 @@ struct QueueDecisionTests {
     let document = try await it.document()
     #expect(document.head == 2)
     #expect(document.soldOutUpTo == 0)
-    #expect(RequestStatus(position: 1, document: document)?.state == .rejected)
+    #expect(RequestStatus(position: 1, wish: nil, document: document, mark: nil)?.state == .rejected)
     #expect(try await !it.isLocked(1))
     #expect(try await it.cancel("a", 1) == .ended)
   }
 
-  @Test("A standby whose sale has closed has ended")
-  func closedStandby() async throws {
+  @Test("Whom the head had passed has ended when the sale has closed")
+  func closedPassed() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
     try await it.join("a")
-    try await it.commit([it.decide("a", 1, .standby)])
+    try await it.commit([it.decide("a", 1, .passed)])
     try await it.configure { $0.state = "closed" }
     #expect(try await it.cancel("a", 1) == .ended)
     #expect(try await it.enqueue("a") == .closed)
@@ -223,7 +239,7 @@ struct QueueDecisionTests {
     let calls: [@LoopActor () async throws -> Void] = [
       { try await it.commit([it.grant("a", 1, [1])]) },
       { _ = try await it.tick() },
-      { _ = try await it.queue.load(event: it.event, epoch: it.epoch) },
+      { _ = try await it.queue.takeOver(event: it.event, epoch: it.epoch) },
       {
         try await it.queue.publishMap(
           event: it.event, epoch: it.epoch, bitmap: [], free: 0, held: 0, sold: 0, reopened: false)
@@ -243,9 +259,9 @@ struct QueueDecisionTests {
   func lateCalls() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
-    _ = try await it.queue.load(event: it.event, epoch: it.epoch, load: 1)
+    try await it.takeOver(load: 1)
     _ = try await it.queue.tick(event: it.event, epoch: it.epoch, load: 1, limit: 10)
-    _ = try await it.queue.load(event: it.event, epoch: it.epoch, load: 2)
+    try await it.takeOver(load: 2)
     await #expect(throws: StoreError.self) {
       _ = try await it.queue.tick(event: it.event, epoch: it.epoch, load: 1, limit: 10)
     }
@@ -274,12 +290,12 @@ struct QueueDecisionTests {
     defer { subscriber.close() }
     try await eventually { isSubscribed }
     try await it.join("a")
-    try await it.commit([it.decide("a", 1, .soldOut)], idle: true)
+    try await it.commit([it.grant("a", 1, [1])], idle: true)
     try await it.join("b")
     try await it.join("c")
     try await eventually { woken == 1 }
     // Somebody had joined before it fell asleep.
-    try await it.commit([it.decide("b", 2, .soldOut)], idle: true)
+    try await it.commit([it.grant("b", 2, [2])], tail: 2, idle: true)
     try await eventually { woken == 2 }
   }
 
@@ -299,7 +315,7 @@ struct QueueDecisionTests {
     try await eventually { isSubscribed }
     try await it.join("a")
     try await it.join("b")
-    try await it.commit([it.grant("a", 1, [1]), it.decide("b", 2, .standby)])
+    try await it.commit([it.grant("a", 1, [1]), it.decide("b", 2, .refused(.onlyLeft(1)))])
     try await eventually { changes.count == 1 }
     #expect(changes[0].event == it.event)
     #expect(changes[0].positions == [1, 2])
@@ -315,8 +331,8 @@ struct QueueDecisionTests {
     let second = try await it.hold("b", [3])
     #expect(try await it.cancel("b", second) == .ok)
     _ = try await it.confirm("a", first)
-    let loaded = try await it.queue.load(event: it.event, epoch: it.epoch)
-    #expect(loaded.heldTickets.sorted() == [1, 2])
+    let loaded = try await it.takeOver()
+    #expect(try await it.queue.heldTickets(event: it.event).sorted() == [1, 2])
     #expect(loaded.head == 2)
     #expect(loaded.tail == 2)
     #expect(loaded.state == "open")
@@ -331,7 +347,7 @@ struct QueueDecisionTests {
     let it = try await QueueFixture()
     defer { it.close() }
     let position = try await it.hold("a", [1])
-    _ = try await it.queue.load(event: it.event, epoch: it.epoch)
+    try await it.takeOver()
     #expect(try await it.cancel("a", position) == .ok)
     try await it.queue.publishMap(
       event: it.event, epoch: it.epoch, bitmap: [0b0100_0000], free: 0, held: 1, sold: 0, reopened: false)

@@ -35,6 +35,16 @@ final class QueueFixture {
       message: "")
     try await queue.configure(settings)
     #expect(try await queue.own(partition, epoch: epoch))
+    try await takeOver()
+  }
+
+  /// What an owner begins with: from then on there is a line for each wish.
+  @discardableResult
+  func takeOver(load: Int = 0) async throws -> QueueStore.LoadedQueue {
+    let loaded = try await queue.takeOver(event: event, epoch: epoch, load: load)
+    if loaded.isSplit { return loaded }
+    try await queue.split(event: event, epoch: epoch, load: load)
+    return try await queue.takeOver(event: event, epoch: epoch, load: load)
   }
 
   func configure(_ change: (inout EventSettings) -> Void) async throws {
@@ -49,20 +59,36 @@ final class QueueFixture {
   @discardableResult
   func join(_ user: String, quantity: Int = 1, method: String? = nil) async throws -> Int {
     let answer = try await enqueue(user, quantity: quantity, method: method)
-    guard case .inLine(let position, _, _, true) = answer else {
+    guard case .inLine(let place, _, true) = answer else {
       Issue.record("\(user) is not newly in line: \(answer)")
       return 0
     }
-    return position
+    return place.position
   }
 
+  /// The answer but for the place among those of the same wish, which `ask` tells.
   func enqueue(
     _ user: String, quantity: Int = 1, method: String? = nil, idempotencyKey: String? = nil,
     lostPlace: Int? = nil
   ) async throws -> QueueStore.EnqueueAnswer {
-    try await queue.enqueue(
+    let answer = try await queue.enqueue(
       event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method,
       idempotencyKey: idempotencyKey, lostPlace: lostPlace)
+    guard case .inLine(let place, let head, let isNew) = answer else { return answer }
+    return .inLine(
+      QueueStore.Place(position: place.position, generation: place.generation), head: head, isNew: isNew)
+  }
+
+  /// The place of a user who asks for these seats.
+  func ask(
+    _ user: String, _ quantity: Int = 1, section: Int? = nil, adjacent: Bool = false
+  ) async throws -> QueueStore.Place? {
+    let seats = RequestedSeats(quantity: quantity, section: section, adjacent: adjacent)
+    guard
+      case .inLine(let place, _, _) = try await queue.enqueue(
+        event: event, user: user, seats: seats, method: nil)
+    else { return nil }
+    return place
   }
 
   /// The same event after Redis has lost its line, which is being restored for so long.
@@ -71,6 +97,7 @@ final class QueueFixture {
     settings.generation += 1
     try await queue.configure(settings, restoreMilliseconds: milliseconds)
     #expect(try await queue.own(partition, epoch: epoch))
+    try await takeOver()
   }
 
   /// Ends the time for those who were in a lost line.
@@ -80,30 +107,63 @@ final class QueueFixture {
 
   var line: [Int] {
     get async throws {
-      try await queue.entries(event: event, from: 1, through: nil, limit: 10_000).map(\.position)
+      try await queue.next(event: event, after: 0, limit: 10_000).entries.map(\.position)
     }
+  }
+
+  /// What an owner decides about one place, whatever line it is in.
+  struct Choice {
+    enum Outcome {
+      case granted(tickets: [Int]), refused(Refusal)
+      /// The head passes over it.
+      case passed
+    }
+    let position: Int
+    let user: String
+    var method: String?
+    let outcome: Outcome
   }
 
   @discardableResult
   func commit(
-    _ decisions: [Decision], head: Int? = nil, soldOut: Bool = false, idle: Bool = false, epoch: Int? = nil
+    _ choices: [Choice] = [], ends: [LineEnd] = [], head: Int? = nil, tail: Int? = nil,
+    soldOut: Bool = false, idle: Bool = false, epoch: Int? = nil
   ) async throws -> QueueStore.CommitAnswer {
-    try await queue.commit(
+    let next = try await queue.next(event: event, after: 0, limit: 10_000)
+    let entries = Dictionary(uniqueKeysWithValues: next.entries.map { ($0.position, $0) })
+    var plan = ReservePlanner.Plan()
+    plan.ends = ends
+    for choice in choices {
+      let entry = entries[choice.position]
+      // One who has left is written down like those who are there.
+      let line = entry?.line ?? 1, ordinal = entry?.ordinal ?? 1
+      let arrival = Arrival(
+        position: choice.position, ordinal: ordinal, line: line, user: choice.user, seats: nil,
+        method: choice.method)
+      switch choice.outcome {
+      case .granted(let tickets):
+        plan.decisions.append(
+          Decision(arrival, .granted(tickets: tickets, amount: 100 * tickets.count)))
+      case .refused(let refusal): plan.decisions.append(Decision(arrival, .refused(refusal)))
+      case .passed where plan.marks[line] == nil:
+        plan.marks[line] = LinePlace(position: choice.position - 1, ordinal: ordinal - 1)
+      case .passed: break
+      }
+    }
+    return try await queue.commit(
       event: event, epoch: epoch ?? self.epoch,
       standing: QueueStore.Standing(
-        head: head ?? decisions.map(\.position).max() ?? 0, isSoldOut: soldOut, free: 10, held: 1, sold: 0,
-        grantedPerSecond: 1.5, isIdle: idle),
-      decisions: decisions)
+        head: head ?? choices.map(\.position).max() ?? 0, tail: tail ?? next.tail, isSoldOut: soldOut,
+        free: 10, held: 1, sold: 0, grantedPerSecond: 1.5, isIdle: idle),
+      plan: plan)
   }
 
-  func grant(_ user: String, _ position: Int, _ tickets: [Int], method: String? = nil) -> Decision {
-    Decision(
-      position: position, user: user, method: method,
-      outcome: .granted(tickets: tickets, amount: 100 * tickets.count))
+  func grant(_ user: String, _ position: Int, _ tickets: [Int], method: String? = nil) -> Choice {
+    Choice(position: position, user: user, method: method, outcome: .granted(tickets: tickets))
   }
 
-  func decide(_ user: String, _ position: Int, _ outcome: Decision.Outcome) -> Decision {
-    Decision(position: position, user: user, method: nil, outcome: outcome)
+  func decide(_ user: String, _ position: Int, _ outcome: Choice.Outcome) -> Choice {
+    Choice(position: position, user: user, outcome: outcome)
   }
 
   /// A request that holds tickets.

@@ -13,14 +13,19 @@ struct QueueJoinTests {
   func positions() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
-    #expect(try await it.enqueue("a") == .inLine(position: 1, head: 0, generation: 1, isNew: true))
-    #expect(try await it.enqueue("b") == .inLine(position: 2, head: 0, generation: 1, isNew: true))
     #expect(
-      try await it.enqueue("a", quantity: 3) == .inLine(position: 1, head: 0, generation: 1, isNew: false))
+      try await it.enqueue("a") == .inLine(QueueStore.Place(position: 1, generation: 1), head: 0, isNew: true)
+    )
+    #expect(
+      try await it.enqueue("b") == .inLine(QueueStore.Place(position: 2, generation: 1), head: 0, isNew: true)
+    )
+    #expect(
+      try await it.enqueue("a", quantity: 3)
+        == .inLine(QueueStore.Place(position: 1, generation: 1), head: 0, isNew: false))
     #expect(try await it.document().tail == 2)
-    let arrivals = try await it.queue.entries(event: it.event, from: 1, through: nil, limit: 10)
-    #expect(arrivals.map(\.user) == ["a", "b"])
-    #expect(arrivals.map { $0.seats?.quantity } == [1, 1])
+    let entries = try await it.queue.next(event: it.event, after: 0, limit: 10).entries
+    #expect(entries.map(\.user) == ["a", "b"])
+    #expect(entries.map { $0.arrival(wish: "1").seats?.quantity } == [1, 1])
   }
 
   @Test("A line that is restored takes in those who were in it, and then everybody behind them")
@@ -34,7 +39,7 @@ struct QueueJoinTests {
     }
     #expect((50_000...60_000).contains(milliseconds))
     func place(_ position: Int, isNew: Bool = true, head: Int = 0) -> QueueStore.EnqueueAnswer {
-      .inLine(position: position, head: head, generation: 2, isNew: isNew)
+      .inLine(QueueStore.Place(position: position, generation: 2), head: head, isNew: isNew)
     }
     for position in [900, 7, 30, 8] {
       #expect(try await it.enqueue("user \(position)", lostPlace: position) == place(position))
@@ -46,7 +51,7 @@ struct QueueJoinTests {
       Issue.record("two have one place")
       return
     }
-    #expect(try await it.cancel("other", 8, generation: 2) == .unknown)
+    #expect(try await it.cancel("other", 8, generation: 2) == .forbidden)
     #expect(try await it.cancel("user 8", 8, generation: 2) == .ok)
     // Told that it is given up, neither its owner nor a twin of theirs has it again.
     for name in ["user 8", "twin"] {
@@ -127,7 +132,8 @@ struct QueueJoinTests {
     var positions: Set<Int> = []
     var new = 0
     for task in tasks {
-      guard case .inLine(let position, _, _, let isNew) = try await task.value else { continue }
+      guard case .inLine(let place, _, let isNew) = try await task.value else { continue }
+      let position = place.position
       positions.insert(position)
       new += isNew ? 1 : 0
     }
@@ -170,8 +176,10 @@ struct QueueJoinTests {
     try await it.join("b")
     #expect(try await it.enqueue("c") == .queueFull)
     // Whoever is in line keeps their place, however full it is.
-    #expect(try await it.enqueue("b") == .inLine(position: 2, head: 0, generation: 1, isNew: false))
-    try await it.commit([it.decide("a", 1, .rejected(reason: "no"))])
+    #expect(
+      try await it.enqueue("b")
+        == .inLine(QueueStore.Place(position: 2, generation: 1), head: 0, isNew: false))
+    try await it.commit([it.decide("a", 1, .refused(Refusal(reason: "no")))])
     #expect(try await it.join("c") == 3)
   }
 
@@ -186,8 +194,8 @@ struct QueueJoinTests {
         try await it.queue.cancel(event: it.event, generation: 1, position: position, user: "ann") == .ok)
     }
     // The owner finds nobody: whoever comes next is the first in line.
-    try await it.commit([], head: 0, idle: true)
-    #expect(try await it.queue.document(event: it.event)?.head == 5)
+    let next = try await it.queue.next(event: it.event, after: 0, limit: 10)
+    #expect(next.entries.isEmpty && next.isAll && next.tail == 5)
     #expect(try await it.join("bob") == 6)
     #expect(try await it.join("eve") == 7)
     #expect(try await it.enqueue("joe") == .queueFull)
@@ -249,7 +257,7 @@ struct QueueJoinTests {
     #expect(try await it.enqueue("a", quantity: 2) == .limitExceeded(owned: 3, limit: 4))
     #expect(try await it.join("a", quantity: 1) == 2)
     // Ended without tickets: the count stays.
-    try await it.commit([it.decide("a", 2, .soldOut)])
+    try await it.commit([it.decide("a", 2, .refused(.onlyLeft(0)))])
     #expect(try await it.enqueue("a", quantity: 2) == .limitExceeded(owned: 3, limit: 4))
     #expect(try await it.join("a", quantity: 1) == 3)
   }
@@ -260,16 +268,16 @@ struct QueueJoinTests {
     defer { it.close() }
     #expect(
       try await it.enqueue("a", idempotencyKey: "k")
-        == .inLine(position: 1, head: 0, generation: 1, isNew: true))
-    try await it.commit([it.decide("a", 1, .rejected(reason: "no"))])
+        == .inLine(QueueStore.Place(position: 1, generation: 1), head: 0, isNew: true))
+    try await it.commit([it.decide("a", 1, .refused(Refusal(reason: "no")))])
     #expect(
       try await it.enqueue("a", idempotencyKey: "k")
-        == .inLine(position: 1, head: 1, generation: 1, isNew: false))
+        == .inLine(QueueStore.Place(position: 1, generation: 1), head: 1, isNew: false))
     #expect(try await it.enqueue("a", quantity: 2, idempotencyKey: "k") == .idempotencyMismatch)
     // Another user's key of the same name is another key.
     #expect(
       try await it.enqueue("b", idempotencyKey: "k")
-        == .inLine(position: 2, head: 1, generation: 1, isNew: true))
+        == .inLine(QueueStore.Place(position: 2, generation: 1), head: 1, isNew: true))
   }
 
   @Test("A line that is shorter than it was ends as soon as somebody looks, and the others go on")
@@ -304,7 +312,7 @@ struct QueueJoinTests {
       #expect(error?.code == .staleEpoch)
     }
     // Nor does one that has loaded the line anew since.
-    _ = try await it.queue.load(event: it.event, epoch: newer, load: 2)
+    _ = try await it.queue.takeOver(event: it.event, epoch: newer, load: 2)
     await #expect(throws: StoreError.self) {
       try await it.queue.forsake(event: it.event, generation: 1, epoch: newer, load: 1)
     }
@@ -339,13 +347,13 @@ struct QueueJoinTests {
     try await it.join("a")
     #expect(
       try await it.enqueue("b", idempotencyKey: "k")
-        == .inLine(position: 2, head: 0, generation: 1, isNew: true))
+        == .inLine(QueueStore.Place(position: 2, generation: 1), head: 0, isNew: true))
     try await it.queue.forsake(event: it.event, generation: 1)
     try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 2)
     try await it.configure { $0.generation = 2 }
     #expect(
       try await it.enqueue("b", idempotencyKey: "k")
-        == .inLine(position: 1, head: 0, generation: 2, isNew: true))
+        == .inLine(QueueStore.Place(position: 1, generation: 2), head: 0, isNew: true))
   }
 
   @Test("Hostile texts stay texts")
@@ -359,11 +367,11 @@ struct QueueJoinTests {
     for (index, text) in texts.enumerated() {
       let position = try await it.join(text, method: "pm " + text)
       #expect(position == index + 1)
-      let arrival = try await it.queue.entries(event: it.event, from: position, through: position, limit: 1)
-        .first
+      let entry = try await it.queue.next(event: it.event, after: position - 1, limit: 1).entries.first
+      let arrival = entry?.arrival(wish: "1")
       #expect(arrival?.user == text)
       #expect(arrival?.method == "pm " + text)
-      try await it.commit([it.decide(text, position, .rejected(reason: text))])
+      try await it.commit([it.decide(text, position, .refused(Refusal(reason: text)))])
       #expect(try await it.state(position) == .rejected)
       // Let go, so that they may come again.
       #expect(try await it.queue.record(event: it.event, position: position)?.userKey == UserKey(text).text)

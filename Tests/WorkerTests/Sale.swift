@@ -97,17 +97,20 @@ final class Sale {
     postgres.close()
   }
 
+  private var wishes: [Int: WishPlace] = [:]
+
   func join(_ user: String, _ quantity: Int = 1, method: String? = nil, lostPlace: Int? = nil) async throws
     -> Int
   {
     let answer = try await queue.enqueue(
       event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method,
       lostPlace: lostPlace)
-    guard case .inLine(let position, _, _, _) = answer else {
+    guard case .inLine(let place, _, _) = answer else {
       Issue.record("\(user) did not get into the line: \(answer)")
       return 0
     }
-    return position
+    wishes[place.position] = place.wish
+    return place.position
   }
 
   func status(_ position: Int) async throws -> RequestStatus? {
@@ -115,7 +118,9 @@ final class Sale {
     if let record = try await queue.record(event: event, position: position) {
       return RequestStatus(position: position, document: document, record: record)
     }
-    return RequestStatus(position: position, document: document)
+    let wish = wishes[position]
+    let mark = try await queue.marks(event: event)[wish?.line ?? 0]
+    return RequestStatus(position: position, wish: wish, document: document, mark: mark)
   }
 
   /// Waits until the request is in `state`, and returns its status then.
@@ -159,7 +164,7 @@ final class Sale {
       "HSET", .text(EventKeys(event).meta), "tail", .integer(tail), "head", .integer(tail),
     ])
     // A stream never takes an id below its last one: a copy's last one is lower, too.
-    _ = try await redis.command(["DEL", .text(EventKeys(event).queue)])
+    _ = try await redis.command(["DEL", .text(EventKeys(event).line(1))])
   }
 
   /// Redis comes back, over another connection, as it was before the last in line got their ticket.
@@ -168,8 +173,9 @@ final class Sale {
     for command: [RedisArgument] in [
       ["HSET", .text(keys.meta), "head", .integer(position - 1), "idle", "0"],
       ["HDEL", .text(key), .text(field)], ["ZREM", .text(keys.holds), .integer(position)],
-      ["DEL", .text(keys.prefix + "l:\(ticket)"), .text(keys.queue)],
-      ["XADD", .text(keys.queue), .text("\(position)-0"), "r", "1", "u", .text(user)],
+      ["DEL", .text(keys.prefix + "l:\(ticket)"), .text(keys.line(1))],
+      ["XADD", .text(keys.line(1)), .text("\(position)-\(position)"), "u", .text(user)],
+      ["SADD", .text(keys.prefix + "ka"), "1"],
     ] { _ = try await redis.command(command) }
     let id = try await redis.command(["CLIENT", "ID"]).integer ?? 0
     let connection = redis.readySince
@@ -179,7 +185,7 @@ final class Sale {
 
   /// Makes the line unreadable, or empty again.
   func breakLine(_ isBroken: Bool) async throws {
-    let line = RedisArgument.text(EventKeys(event).queue)
+    let line = RedisArgument.text(EventKeys(event).prefix + "ka")
     _ = try await redis.command(isBroken ? ["SET", line, "x"] : ["DEL", line])
   }
 

@@ -85,7 +85,9 @@ struct WorkerTests {
     await sale.end()
   }
 
-  @Test("When what somebody waited for is paid by others, those behind who want less get what is left")
+  @Test(
+    "Those behind who want less wait for nobody, and who waited hears how many are left when others have paid"
+  )
   func unblocked() async throws {
     let sale = try await Sale(tickets: 3)
     try await sale.startWorker()
@@ -94,9 +96,19 @@ struct WorkerTests {
     let greedy = try await sale.join("bob", 2)
     try await sale.wait(for: .standby, greedy)
     let modest = try await sale.join("cid", 1)
-    #expect(try await sale.confirm(first, "ann") == .ok)
-    try await sale.wait(for: .soldOut, greedy)
     try await sale.wait(for: .reserved, modest)
+    #expect(try await sale.confirm(first, "ann") == .ok)
+    let status = try await sale.wait(for: .rejected, greedy)
+    #expect(status?.reason == "only_n_left")
+    #expect(status?.left == 1)
+    // The answer keeps the place: it is served before who came later.
+    let late = try await sale.join("dan", 1)
+    #expect(try await sale.join("bob", 1) == greedy)
+    try await sale.wait(for: .standby, greedy)
+    try await sale.wait(for: .standby, late)
+    #expect(
+      try await sale.queue.cancel(event: sale.event, generation: 1, position: modest, user: "cid") == .ok)
+    try await sale.wait(for: .reserved, greedy)
     await sale.end()
   }
 
@@ -586,7 +598,9 @@ struct WorkerTests {
     let old = try await epochs.next(partition)
     #expect(try await sale.queue.own(partition, epoch: old + 1))
     #expect(try await !sale.queue.own(partition, epoch: old))
-    await #expect(throws: StoreError.self) { _ = try await sale.queue.load(event: sale.event, epoch: old) }
+    await #expect(throws: StoreError.self) {
+      _ = try await sale.queue.takeOver(event: sale.event, epoch: old)
+    }
     await sale.end()
   }
 }
