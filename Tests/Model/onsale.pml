@@ -1,6 +1,7 @@
 /* The protocol by which requests become purchases, small enough to be checked whole. README.md says what is in it.
  *
- * One ticket, REQUESTS buyers. A step is one call to one server; between any two steps every other process may act,
+ * One ticket, REQUESTS buyers, who all want the same: one class of wishes. What becomes of several classes in one line
+ * is in line.pml. A step is one call to one server; between any two steps every other process may act,
  * so a process that is stopped (SIGSTOP, a slow network) needs no modelling of its own. Each kind of mishap has a
  * budget; with all of them spent the rest must come to an end, which is how P3 is checked: no execution is infinite
  * (`pan -l` without any progress label), and in every last state every request has ended.
@@ -241,7 +242,7 @@ inline give(r) {
   :: else
   fi;
   if :: r > head -> head = r :: else fi;
-  /* P4: nobody who came earlier is still waiting; P6: not while somebody pays; and never what is sold. */
+  /* P4: nobody of the class who came earlier is still waiting; P6: not while somebody pays; and never what is sold. */
   earlierWaits(r, yes); check(4, !yes);
   if
   :: !hadLoss -> paidByOthers(r, yes); check(6, !yes); check(6, sales == 0)
@@ -299,7 +300,7 @@ end_serving:
   :: atomic { (head < tail || nempty(feedback) || someDue()) && crashes > 0 -> crashes--; goto crashed }
   :: atomic { !(isOwner()) -> goto replaced }
 
-  /* Standbys first, then the next in line. */
+  /* Those who were passed over first, then the next in line. */
   :: atomic { isOwner() && memory == FREE && state[1] == STANDBY -> give(1) }
   :: atomic { isOwner() && memory == FREE && state[1] != STANDBY && state[2] == STANDBY -> give(2) }
 #if REQUESTS > 2
@@ -313,6 +314,7 @@ end_serving:
        n = 0
      }
   :: atomic { isOwner() && memory == HELD && head < tail ->
+       /* Passed over. In Redis head and stream say so, and no record; here it is a state. */
        head++;
        if :: state[head] == QUEUED -> become(head, STANDBY) :: else fi
      }
