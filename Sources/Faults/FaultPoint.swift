@@ -19,6 +19,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case leaseWithdraw = "lease.withdraw"
 
   case reserveLoad = "reserve.load"
+  case reserveCompare = "reserve.compare"
   case reserveSeats = "reserve.seats"
   case reservePublish = "reserve.publish"
   case reserveRead = "reserve.read"

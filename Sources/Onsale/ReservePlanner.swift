@@ -62,6 +62,8 @@ package struct ReservePlanner: Sendable {
     package var consumed = 0
     /// Whether it stopped before the end: at a limit, or at a line that must be read first.
     package var goesOn = false
+    /// Out of turn: what lines say of the positions does not hold.
+    package var isOutOfTurn = false
 
     package init() {}
 
@@ -307,6 +309,20 @@ package struct ReservePlanner: Sendable {
     ended.insert(line)
     waiting[line] = nil
     marks[line] = nil
+  }
+
+  /// Gives exactly these tickets again to those who had them before the store forgot it, as far as they are free.
+  package mutating func grantAgain(_ decisions: [Decision]) -> Plan {
+    var plan = Plan()
+    plan.isOutOfTurn = true
+    for decision in decisions {
+      guard case .granted(let tickets, let amount) = decision.outcome,
+        case .granted = map.allocate(RequestedSeats(quantity: tickets.count, tickets: tickets))
+      else { continue }
+      alone[decision.position] = nil
+      plan.decisions.append(Decision(decision.arrival, .granted(tickets: tickets, amount: amount)))
+    }
+    return plan
   }
 
   // MARK: What happened

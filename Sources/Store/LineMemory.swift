@@ -15,6 +15,8 @@ package final class LineMemory {
   }
 
   package private(set) var lines: [Int: Line] = [:]
+  /// The Redis server whose records of an event were last compared with PostgreSQL, by this process.
+  package var compared: [Int: String] = [:]
 
   package nonisolated init() {}
 
@@ -50,7 +52,10 @@ package final class LineMemory {
   /// it learns of it.
   package func lose(event: Int) { lines[event]?.isLost = true }
 
-  package func forget(event: Int) { lines[event] = nil }
+  package func forget(event: Int) {
+    lines[event] = nil
+    compared[event] = nil
+  }
 
   private func keep(_ line: Line, _ event: Int) {
     if lines.count >= Self.limit { lines = [:] }

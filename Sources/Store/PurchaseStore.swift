@@ -43,7 +43,7 @@ package final class PurchaseStore {
     package init() {}
   }
 
-  private let postgres: PostgresClient
+  let postgres: PostgresClient
   private let patience: Patience
 
   package init(_ postgres: PostgresClient, patience: Patience = Patience()) {

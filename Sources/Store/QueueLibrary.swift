@@ -503,7 +503,7 @@ package enum QueueLibrary {
     local function find_locks(p, args, first, width, at)
       local tickets, locks = {}, {}
       for i = first, #args, width do
-        if args[i] == 'G' then
+        if args[i] == 'G' or args[i] == 'A' then
           for t in each_ticket(args[i + at]) do
             tickets[#tickets + 1] = t
             locks[#locks + 1] = p .. 'l:' .. t
@@ -521,6 +521,13 @@ package enum QueueLibrary {
         end
       end
       return locked
+    end
+
+    -- The place has a record, whatever its line says.
+    local function set_apart(m, p, pos, changed)
+      redis.call('SETBIT', p .. 'away', pos, 1)
+      redis.call('HINCRBY', m, 'apart', 1)
+      changed[#changed + 1] = '-' .. pos
     end
 
     -- What a batch of decisions writes, gathered so that it takes few calls.
@@ -558,8 +565,8 @@ package enum QueueLibrary {
 
     -- KEYS m; ARGV fence, head, the tail as the owner saw it, sold out (1/0), free, held, sold, granted per second, idle
     -- (1/0), marks of lines ("<line>:<position>:<ordinal>", both empty where nobody waits whom the head has passed; by
-    -- commas), lines that end ("<line>/<from>/<left>/<reason>"), then 9 for each decision: kind (G granted, J rejected),
-    -- position, ordinal, line (0: waits alone), user key, tickets, amount or how many are left, payment method or reason,
+    -- commas), lines that end ("<line>/<from>/<left>/<reason>"), then 9 for each decision: kind (G granted, A granted out of
+    -- turn, J rejected), position, ordinal, line (0: waits alone), user key, tickets, amount or how many are left, payment method or reason,
     -- user
     local function decide(keys, args)
       local m = keys[1]
@@ -586,7 +593,8 @@ package enum QueueLibrary {
           append(skipped, pos)  -- cancelled since the owner read it
         else
           append(to.changed, pos)
-          if args[i] == 'G' then
+          if args[i] == 'A' then set_apart(m, p, pos, to.changed) end
+          if args[i] ~= 'J' then
             grant(m, p, to, hold, deadline, pos, key, args[i + 8], args[i + 5], args[i + 6], args[i + 7])
           else
             append(to.records, pos, record_text('J', '0', '0', args[i + 6], '', args[i + 7], key))
@@ -953,7 +961,7 @@ package enum QueueLibrary {
     end
 
     -- KEYS m; ARGV 6 for each: outcome (P purchased, D declined, X lost), position, try, reason, entry id or '',
-    -- "<generation>" or "<generation>:<user key>". Whoever else has the place by now is not told how it ended.
+    -- "<generation>", "<generation>:<user key>" or "<generation>:<user key>:<tickets>". Whoever else has the place by now is not told how it ended.
     local function finish(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -964,11 +972,17 @@ package enum QueueLibrary {
       local generation = v[2] ~= 'lost' and v[1]
       for i = 1, #args, 6 do
         local outcome, pos, try, reason, id = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 3], args[i + 4]
-        local life, user = string.match(args[i + 5], '^(%d+):?(.*)$')
+        local life, user, bought = string.match(args[i + 5], '^(%d+):?([^:]*):?(.*)$')
         local r = life == generation and get_record(p, pos)
         if r and r.state == 'C' and r.try == try and (user == '' or r.user == user) then
           changed[#changed + 1] = pos
           r.state, r.reason = outcome, reason
+          if outcome == 'P' and bought ~= '' and bought ~= r.tickets then
+            -- What was bought counts, whatever Redis had forgotten and promised since.
+            unlock(p, pos, r.tickets)
+            redis.call('RPUSH', p .. 'f', 'l' .. r.tickets)
+            r.tickets = bought
+          end
           if outcome == 'D' then
             redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
             for t in each_ticket(r.tickets) do
@@ -1018,13 +1032,13 @@ package enum QueueLibrary {
           redis.call('RPUSH', p .. 'f', 'c' .. pos)
           wake_owner(m)
         end
-        redis.call('SETBIT', p .. 'away', pos, 1)
-        redis.call('HINCRBY', m, 'apart', 1)
+        local changed = {pos}
+        set_apart(m, p, pos, changed)
         if not v[5] then
           if tonumber(pos) > tonumber(v[1]) then redis.call('ZADD', p .. 'gone', pos, pos) end
           redis.call('ZREMRANGEBYSCORE', p .. 'gone', '-inf', v[1])
         end
-        announce(m, {pos, '-' .. pos})
+        announce(m, changed)
         return {'ok'}
       end
       if r.user ~= user then return {'forbidden'} end
@@ -1089,8 +1103,9 @@ package enum QueueLibrary {
       return {'ok', redis.call('HGET', m, 'generation')}
     end
 
-    -- KEYS m; ARGV position, state that the caller saw or '', outcome (P, D, X, I index the hold again), try, amount,
-    -- tickets, those of them to be sold again, reason, user key. For the audit: a record says what PostgreSQL says.
+    -- KEYS m; ARGV position, state that the caller saw or '', outcome (P, C, D, X, I index the hold again), try, amount,
+    -- tickets, those of them to be sold again, reason (of C the payment method), user key, of C the user. A record says what
+    -- PostgreSQL says: for the audit, and for an owner that Redis came back to.
     local function repair(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -1102,6 +1117,28 @@ package enum QueueLibrary {
       if outcome == 'I' then
         if not r then return {'moved'} end
         redis.call('ZADD', p .. 'x', r.state == 'C' and '+inf' or string.format('%.0f', r.deadline), pos)
+        return {'ok'}
+      end
+      if outcome == 'C' then
+        if r and r.user ~= args[9] then return {'moved'} end
+        local live, owned, left, line = get_user(p, args[9])
+        leave_line(m, p, pos, live == tonumber(pos) and line or '')
+        local deadline = r and r.deadline or 0
+        if deadline == 0 then deadline = now_ms() + tonumber(redis.call('HGET', m, 'hold_ms')) end
+        if r then unlock(p, pos, r.tickets) end
+        r = {state = 'C', try = tonumber(args[4]), deadline = deadline, amount = args[5], tickets = tickets, reason = '',
+             user = args[9]}
+        put_record(p, pos, r)
+        put_user(p, args[9], tonumber(pos), owned, left)
+        redis.call('ZADD', p .. 'x', '+inf', pos)
+        for t in each_ticket(tickets) do redis.call('SET', p .. 'l:' .. t, pos) end
+        mark(p, tickets, 1)
+        add_confirmation(m, pos, r, args[8], args[10])
+        wake_confirm(m)
+        redis.call('HINCRBY', m, 'version', 1)
+        local changed = {pos}
+        set_apart(m, p, pos, changed)
+        announce(m, changed)
         return {'ok'}
       end
       local bought = outcome == 'P' and count_tickets(tickets) or 0
@@ -1135,7 +1172,9 @@ package enum QueueLibrary {
       end
       redis.call('HINCRBY', m, 'version', 1)
       wake_owner(m)
-      announce(m, {pos})
+      local changed = {pos}
+      set_apart(m, p, pos, changed)
+      announce(m, changed)
       return {'ok'}
     end
 

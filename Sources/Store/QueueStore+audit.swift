@@ -143,6 +143,26 @@ extension QueueStore {
     return records
   }
 
+  /// The records of these positions, in their order.
+  package func records(event: Int, positions: [Int]) async throws -> [RequestRecord?] {
+    let keys = EventKeys(event)
+    let answers = try await pipelined(
+      positions.map { position in
+        let (key, field) = keys.record(position)
+        return ["HGET", .text(key), .text(field)]
+      })
+    return answers.map { $0.text.flatMap(RequestRecord.init) }
+  }
+
+  /// What tells this life of the Redis server from another server, and from itself after a restart.
+  package func serverIdentity() async throws -> String {
+    let text = try await redis.command(["INFO", "server"]).text ?? ""
+    for line in text.split(whereSeparator: \.isNewline) where line.hasPrefix("run_id:") {
+      return String(line.dropFirst("run_id:".count))
+    }
+    throw StoreError(.unexpectedAnswer, "INFO server")
+  }
+
   /// Holds by rank in the order of their deadlines; the deadline, in milliseconds since 1970, is `nil` while a
   /// payment is under way.
   package func holds(event: Int, ranks: Range<Int>) async throws -> [(position: Int, deadline: Int?)] {
@@ -247,6 +267,8 @@ extension QueueStore {
 
   package enum Repair: String, Sendable {
     case purchased = "P"
+    /// The payment is under way; `reason` is its method.
+    case confirming = "C"
     /// The hold goes on until its deadline.
     case declined = "D"
     case expired = "X"
@@ -271,7 +293,7 @@ extension QueueStore {
         .integer(position), .text(expected.map { String($0.rawValue) } ?? ""), .text(repair.rawValue),
         .integer(attempt), .integer(amount), .text(tickets.map(String.init).joined(separator: ",")),
         .text(free.map(String.init).joined(separator: ",")), .text(Self.field(reason)),
-        .text(UserKey(user).text),
+        .text(UserKey(user).text), .text(user),
       ])
     return answer.array?.first?.text == "ok"
   }

@@ -656,7 +656,9 @@ package final class QueueStore {
       var kind: RedisArgument, tickets = "", amount = 0, last = ""
       switch decision.outcome {
       case .granted(let ids, let price):
-        (kind, tickets, amount, last) = ("G", Self.text(ids), price, decision.arrival.method ?? "")
+        (kind, tickets, amount, last) = (
+          plan.isOutOfTurn ? "A" : "G", Self.text(ids), price, decision.arrival.method ?? ""
+        )
       case .refused(let refusal):
         (kind, amount, last) = ("J", refusal.left ?? 0, Self.field(refusal.reason))
       }
@@ -928,7 +930,9 @@ package final class QueueStore {
         .text(ending.outcome.rawValue), .integer(ending.confirmation.position),
         .integer(ending.confirmation.attempt), .text(Self.field(ending.reason)),
         .text(ending.confirmation.entryID ?? ""),
-        .text("\(ending.confirmation.generation):\(UserKey(ending.confirmation.user).text)"),
+        .text(
+          "\(ending.confirmation.generation):\(UserKey(ending.confirmation.user).text):"
+            + Self.text(ending.confirmation.tickets)),
       ]
     }
     _ = try await call("onsale_finish", event, arguments)

@@ -10,6 +10,7 @@ final class PartitionOwner {
   let epoch: Int
   private let queue: QueueStore
   private let seats: SeatStore
+  private let purchases: PurchaseStore
   private let archive: QueueArchive
   private let memory: LineMemory
   private let logger: Logger
@@ -19,14 +20,15 @@ final class PartitionOwner {
   private let onReplaced: @LoopActor () -> Void
 
   init(
-    partition: Partition, epoch: Int, queue: QueueStore, seats: SeatStore, archive: QueueArchive,
-    memory: LineMemory, logger: Logger,
+    partition: Partition, epoch: Int, queue: QueueStore, seats: SeatStore, purchases: PurchaseStore,
+    archive: QueueArchive, memory: LineMemory, logger: Logger,
     onReplaced: @escaping @LoopActor () -> Void
   ) {
     self.partition = partition
     self.epoch = epoch
     self.queue = queue
     self.seats = seats
+    self.purchases = purchases
     self.archive = archive
     self.memory = memory
     self.logger = logger
@@ -41,8 +43,8 @@ final class PartitionOwner {
 
   private func start(_ event: Int) {
     let lane = ReserveLane(
-      event: event, epoch: epoch, queue: queue, seats: seats, archive: archive, memory: memory,
-      logger: logger)
+      event: event, epoch: epoch, queue: queue, seats: seats, purchases: purchases, archive: archive,
+      memory: memory, logger: logger)
     // Owned by this object: `stop` cancels and awaits it.
     let task = Task { @LoopActor [weak self] in
       let end = await lane.run()

@@ -40,6 +40,7 @@ final class ReserveLane {
   private let epoch: Int
   private let queue: QueueStore
   private let seats: SeatStore
+  private let purchases: PurchaseStore
   private let archive: QueueArchive
   private let memory: LineMemory
   private let logger: Logger
@@ -49,6 +50,10 @@ final class ReserveLane {
     "onsale_decisions_total", "Requests decided by the reserve lane")
   private let batches = MetricsRegistry.shared.histogram(
     "onsale_reserve_batch_size", "Decisions written down by one call", buckets: Histogram.sizes)
+  private let recordsMended = MetricsRegistry.shared.counter(
+    "onsale_records_mended_total", "Requests of which Redis had forgotten what PostgreSQL knows")
+  private let holdsRestored = MetricsRegistry.shared.counter(
+    "onsale_holds_restored_total", "Holds that Redis had forgotten and their owner remembered")
   private let lost = MetricsRegistry.shared.counter(
     "onsale_queues_lost_total", "Queues that Redis came back with an older state of")
   private static let waitingName = "onsale_waiting"
@@ -90,17 +95,20 @@ final class ReserveLane {
   private var seatsCheckedAt: UInt64 = 0
   private var tickedAt: UInt64 = 0
   private var published: Counts?
+  /// What was granted of late, should Redis come back without it.
+  private var recent = RecentGrants()
 
   private struct Counts: Equatable { let head, free, held, sold: Int }
 
   init(
-    event: Int, epoch: Int, queue: QueueStore, seats: SeatStore, archive: QueueArchive, memory: LineMemory,
-    logger: Logger
+    event: Int, epoch: Int, queue: QueueStore, seats: SeatStore, purchases: PurchaseStore,
+    archive: QueueArchive, memory: LineMemory, logger: Logger
   ) {
     self.event = event
     self.epoch = epoch
     self.queue = queue
     self.seats = seats
+    self.purchases = purchases
     self.archive = archive
     self.memory = memory
     self.logger = logger.with(["event.id": event, "partition.epoch": epoch])
@@ -161,6 +169,7 @@ final class ReserveLane {
       throw StoreError(.noQueue, "event \(event)")
     }
     generation = loaded.generation
+    let isAnotherRedis = try await compareRecords()
     // What is released or sold from here on is in the feedback.
     let held = try await Faults.crossing(.reserveLoad) {
       try mustBeSameRedis()
@@ -204,6 +213,7 @@ final class ReserveLane {
         sold: map.counts.sold,
         reopened: reopened)
     }
+    if isAnotherRedis { try await grantAgain() }
     tickedAt = EventLoop.shared.now
     loadedAt = tickedAt
     seatsCheckedAt = tickedAt
@@ -213,6 +223,42 @@ final class ReserveLane {
         "seats.free": map.counts.free, "seats.held": map.counts.held, "seats.sold": map.counts.sold,
         "queue.head": loaded.head,
       ])
+  }
+
+  /// What PostgreSQL says of this life's purchases is put right in Redis before anybody is decided: once for each Redis
+  /// that this process speaks to, since another one, or itself after a restart, may have lost its last writes.
+  /// - Returns: whether it is another one.
+  private func compareRecords() async throws -> Bool {
+    let identity = try await Faults.crossing(.reserveCompare) { try await queue.serverIdentity() }
+    if memory.compared[event] == identity { return false }
+    let mended = try await LedgerComparison(queue: queue, purchases: purchases).run(
+      event: event, generation: generation)
+    try mustBeSameRedis()
+    memory.compared[event] = identity
+    if mended > 0 {
+      recordsMended.increment(by: mended)
+      logger.warning("Redis had forgotten what became of requests", ["requests": mended])
+    }
+    return true
+  }
+
+  /// Gives those their seats again who had them of late, and whom Redis has back in line, if nobody else has them.
+  private func grantAgain() async throws {
+    let lost = recent.take(generation: generation, now: EventLoop.shared.now)
+    for start in stride(from: 0, to: lost.count, by: Self.batchLimit) {
+      let batch = Array(lost[start..<min(start + Self.batchLimit, lost.count)])
+      let records = try await Faults.crossing(.reserveCompare) {
+        try mustBeSameRedis()
+        return try await queue.records(event: event, positions: batch.map(\.position))
+      }
+      // Who has no record has left the line only by a decision, and that is lost.
+      let forgotten = zip(batch, records).filter { $1 == nil }.map(\.0)
+      let plan = planner.grantAgain(forgotten)
+      if plan.decisions.isEmpty { continue }
+      logger.warning("holds that Redis had forgotten are there again", ["requests": plan.decisions.count])
+      holdsRestored.increment(by: plan.decisions.count)
+      try await write(plan)
+    }
   }
 
   private func takeOver() async throws -> QueueStore.LoadedQueue {
@@ -375,6 +421,7 @@ final class ReserveLane {
       decided.increment(by: plan.decisions.count)
       if !plan.decisions.isEmpty { batches.record(Double(plan.decisions.count)) }
       planner.settle(plan, skipped: Set(skipped))
+      recent.add(plan, skipped: Set(skipped), generation: generation, now: now)
     }
     isIdle = idle
     published = Counts(head: standing.head, free: standing.free, held: standing.held, sold: standing.sold)

@@ -84,7 +84,8 @@ package final class Worker: Service {
     ) {
       partition, epoch, onReplaced in
       PartitionOwner(
-        partition: partition, epoch: epoch, queue: stores.queue, seats: stores.seats, archive: stores.archive,
+        partition: partition, epoch: epoch, queue: stores.queue, seats: stores.seats,
+        purchases: stores.purchases, archive: stores.archive,
         memory: memory, logger: logger.with(["partition": partition.number]), onReplaced: onReplaced)
     }
     let leases = leases
