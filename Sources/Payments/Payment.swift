@@ -49,10 +49,12 @@ package struct Payment: Sendable, Equatable {
   package var reference: String?
   /// Unix seconds.
   package var created: Int
+  /// What it says of its purchase; `nil` if it says nothing, or not all.
+  package var purchase: PurchaseMetadata?
 
   package init(
     id: String, status: Status, amount: Int, amountCaptured: Int, currency: String, reference: String?,
-    created: Int
+    created: Int, purchase: PurchaseMetadata? = nil
   ) {
     self.id = id
     self.status = status
@@ -61,6 +63,7 @@ package struct Payment: Sendable, Equatable {
     self.currency = currency
     self.reference = reference
     self.created = created
+    self.purchase = purchase
   }
 }
 

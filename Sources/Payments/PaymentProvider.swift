@@ -16,6 +16,8 @@ package protocol PaymentProvider: AnyObject {
   func find(reference: String) async throws -> Payment?
   /// - Throws: `PaymentError` with code `invalid` if there is no such payment.
   func retrieve(_ id: String) async throws -> Payment
+  /// How much of a captured payment was given back.
+  func refunded(_ id: String) async throws -> Int
   /// Payments from the newest to the oldest, those after the payment named `after`.
   func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool)
 }

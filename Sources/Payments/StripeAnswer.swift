@@ -22,6 +22,9 @@ struct StripeAnswer {
     return status == 400 && error?["type"]?.string == "invalid_request_error"
   }
 
+  /// Whether the idempotency key came with other parameters before.
+  var isOtherOrder: Bool { status == 400 && json?["error"]?["type"]?.string == "idempotency_error" }
+
   var decline: PaymentOutcome {
     let error = json?["error"]
     return .declined(

@@ -257,8 +257,9 @@ package final class PurchaseStore {
           \(authorised.map(\.key.position))::bigint[], \(authorised.map(\.attempt))::int[],
           \(authorised.map(\.paymentID))::text[]) AS i (event, generation, position, try, payment_id)
         LEFT JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
-        WHERE p.state IS NULL OR (NOT (p.state = (SELECT 'sold') AND p.payment_id = i.payment_id)
-          AND NOT (p.state = (SELECT 'paying') AND p.try = i.try))
+        -- Without a row PostgreSQL has lost the intent, which is written again before anything else is decided.
+        WHERE p.state IS NOT NULL AND NOT (p.state = (SELECT 'sold') AND p.payment_id = i.payment_id)
+          AND NOT (p.state = (SELECT 'paying') AND p.try = i.try)
         ON CONFLICT DO NOTHING
         """)
     }
@@ -337,6 +338,17 @@ package final class PurchaseStore {
       self.paymentID = paymentID
       self.attempts = attempts
     }
+  }
+
+  /// Notes something that is to be done at the provider; once, however often it is said.
+  package func add(_ chore: Chore) async throws {
+    _ = try await postgres.query(
+      """
+      INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
+      VALUES (\(chore.key.event), \(chore.key.generation), \(chore.key.position), \(chore.kind.rawValue),
+        \(chore.paymentID), now())
+      ON CONFLICT DO NOTHING
+      """)
   }
 
   /// Notes chores that were done, and forgets them.

@@ -503,7 +503,7 @@ final class ConfirmLane {
     // The parameters are those frozen with the intent: a repetition must not differ.
     let order = PaymentOrder(
       reference: confirmation.reference, amount: standing.amount, currency: standing.currency,
-      method: standing.method, metadata: ["onsale_event": String(confirmation.event)])
+      method: standing.method, metadata: confirmation.metadata(amount: standing.amount).fields)
     let outcome: PaymentOutcome
     let askedAt = EventLoop.shared.now
     do {
@@ -545,11 +545,26 @@ final class ConfirmLane {
     let authorised = outcome == .sold ? paymentID : nil
     let next = ConfirmStep.afterSettlement(
       standing: standing, attempt: confirmation.attempt)
+    if standing == nil, let authorised { try await renew(confirmation, authorised) }
     if next.isUndecided { throw StoreError(.unexpectedAnswer, "settlement") }
     if let authorised, standing?.state == .sold, standing?.paymentID == authorised {
       capture(PurchaseStore.Chore(key: key, kind: .capture, paymentID: authorised), confirmation.reference)
     }
     try await finish(confirmation, next.ending?.0, reason: next.ending?.reason ?? "")
+  }
+
+  /// PostgreSQL has lost the intent of a payment that is authorised. Where it cannot be written again, the money is let go
+  /// of; what else becomes of the attempt is found out by repeating it.
+  private func renew(_ confirmation: QueueStore.Confirmation, _ paymentID: String) async throws {
+    let standing = try await intents.submit(confirmation)
+    if ConfirmStep(attempt: confirmation.attempt, standing: standing) == .pay { return }
+    if standing?.state == .sold, standing?.paymentID == paymentID || PurchaseStore.isFree(paymentID) {
+      return
+    }
+    try await Faults.crossing(.confirmIntent) {
+      try await purchases.add(
+        PurchaseStore.Chore(key: .init(confirmation), kind: .cancel, paymentID: paymentID))
+    }
   }
 
   /// Captures right after the commit. What fails here is in the outbox, for the relay.

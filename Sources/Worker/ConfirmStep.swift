@@ -36,7 +36,8 @@ enum ConfirmStep: Equatable {
   static func afterSettlement(
     standing: PurchaseStore.Standing?, attempt: Int
   ) -> (ending: (QueueStore.Ending.Outcome, reason: String)?, isUndecided: Bool) {
-    guard let standing else { return ((.lost, "unknown_event"), false) }
+    // PostgreSQL came back without the intent: it is written again.
+    guard let standing else { return (nil, true) }
     switch standing.state {
     case .sold: return ((.purchased, ""), false)
     case .declined: return (standing.attempt == attempt ? (.declined, standing.reason) : nil, false)
@@ -51,4 +52,10 @@ extension QueueStore.Confirmation {
   var reference: String { "\(event)-\(generation)-\(position)-\(attempt)" }
 
   var partition: Partition { Partition(of: event) }
+
+  /// What the provider keeps of the purchase.
+  func metadata(amount: Int) -> PurchaseMetadata {
+    PurchaseMetadata(
+      event: event, generation: generation, position: position, tickets: tickets, user: user, amount: amount)
+  }
 }

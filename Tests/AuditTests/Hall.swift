@@ -200,7 +200,11 @@ final class Hall {
   func authorise(_ confirmation: QueueStore.Confirmation) async throws -> String {
     let order = PaymentOrder(
       reference: "\(Self.event)-\(Self.generation)-\(confirmation.position)-\(confirmation.attempt)",
-      amount: confirmation.amount, currency: "EUR", method: confirmation.method)
+      amount: confirmation.amount, currency: "EUR", method: confirmation.method,
+      metadata: PurchaseMetadata(
+        event: Self.event, generation: Self.generation, position: confirmation.position,
+        tickets: confirmation.tickets, user: confirmation.user, amount: confirmation.amount
+      ).fields)
     guard case .authorised(let payment) = try await provider.authorise(order) else { return "" }
     return payment.id
   }
@@ -261,6 +265,8 @@ final class Hall {
 @LoopActor
 final class LedgerInMemory: PaymentProvider {
   var payments: [String: Payment] = [:]
+  /// What was given back of each.
+  var refunds: [String: Int] = [:]
 
   func add(
     _ id: String, _ status: Payment.Status, amount: Int = Hall.price, captured: Int = 0, reference: String?
@@ -273,6 +279,7 @@ final class LedgerInMemory: PaymentProvider {
   func authorise(_ order: PaymentOrder) async throws -> PaymentOutcome {
     let id = "pi_" + order.reference
     add(id, .requiresCapture, amount: order.amount, reference: order.reference)
+    payments[id]?.purchase = PurchaseMetadata(order.metadata)
     return .authorised(try await retrieve(id))
   }
 
@@ -299,6 +306,8 @@ final class LedgerInMemory: PaymentProvider {
     guard let payment = payments[id] else { throw PaymentError(code: .invalid, message: "no such payment") }
     return payment
   }
+
+  func refunded(_ id: String) async throws -> Int { refunds[id] ?? 0 }
 
   func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool) {
     let rest = payments.values.sorted { $0.id > $1.id }.filter { after == nil || $0.id < after ?? "" }

@@ -212,6 +212,19 @@ struct PurchaseStoreTests {
     #expect(try await store.find(.init(open))?.standing.state == .sold)
   }
 
+  @Test("An authorisation whose intent PostgreSQL has lost is not voided: the intent is written again")
+  func lostIntent() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    let request = confirmation(event, 1, [1])
+    #expect(try await store.settle([settlement(request, .sold)]) == [nil])
+    #expect(try await it.count("outbox WHERE event_id = \(event)") == 0)
+    _ = try await store.claim([request])
+    #expect(try await store.settle([settlement(request, .sold)])[0]?.state == .sold)
+  }
+
   @Test("A payment that never ends is taken up a limited number of times")
   func stalls() async throws {
     let it = try await DatabaseFixture()
@@ -234,8 +247,8 @@ struct PurchaseStoreTests {
     defer { it.close() }
     let store = PurchaseStore(it.postgres)
     let event = try await it.makeEvent(tickets: 5)
-    // Authorised, and nothing is known of a purchase: what was reserved must be let go.
-    for _ in 1...2 { _ = try await store.settle([settlement(confirmation(event, 1, [1]), .sold)]) }
+    let key = PurchaseStore.Key(event: event, generation: 1, position: 1)
+    for _ in 1...2 { try await store.add(.init(key: key, kind: .cancel, paymentID: "pi_1")) }
     func due() async throws -> [PurchaseStore.Chore] {
       try await store.dueChores(limit: 1000).filter { $0.key.event == event }
     }

@@ -24,7 +24,7 @@ final class Sale {
   private let redis: RedisClient
   private let configuration: RedisConfiguration
   private let stores: Worker.Stores
-  private var workers: [Worker] = []
+  var workers: [Worker] = []
 
   /// - Parameter tickets: places of general admission in one section, 1000 each.
   init(tickets: Int, holdSeconds: Int = 60, perUserLimit: Int = 4, rejoinSeconds: Int = 0) async throws {
@@ -91,8 +91,7 @@ final class Sale {
   }
 
   func end() async {
-    for worker in workers.reversed() { await worker.stop() }
-    workers = []
+    await stopWorkers()
     redis.close()
     postgres.close()
   }
@@ -245,7 +244,7 @@ final class ScriptedProvider: PaymentProvider {
       if payments[id] == nil {
         payments[id] = Payment(
           id: id, status: .requiresCapture, amount: order.amount, amountCaptured: 0, currency: order.currency,
-          reference: order.reference, created: 0)
+          reference: order.reference, created: 0, purchase: PurchaseMetadata(order.metadata))
       }
       guard let payment = payments[id] else { throw PaymentError(code: .invalid, message: "lost") }
       outcome = .authorised(payment)
@@ -279,6 +278,8 @@ final class ScriptedProvider: PaymentProvider {
     guard let payment = payments[id] else { throw PaymentError(code: .invalid, message: "no such payment") }
     return payment
   }
+
+  func refunded(_ id: String) async throws -> Int { 0 }
 
   func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool) {
     (payments.values.sorted { $0.id < $1.id }, false)
