@@ -87,8 +87,9 @@ package final class Admin {
     router.on(.post, pattern) { [self] request in
       checked {
         let who = try authenticator.organizer(request).user
+        let despite = state == .open ? try EventInput.despite(request) : false
         return try change(request) { events, id in
-          try await events.move(event: id, to: state, from: from, by: who)
+          try await events.move(event: id, to: state, from: from, despite: despite, by: who)
         }
       }
     }

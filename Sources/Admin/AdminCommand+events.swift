@@ -95,10 +95,11 @@ extension AdminCommand {
   // MARK: Steering
 
   func move(_ arguments: inout Arguments, to state: EventState, from: Set<EventState>? = nil) async throws {
+    let despite = state == .open && arguments.flag("despite")
     let id = try arguments.event()
     try arguments.finish()
     try await change { events in
-      try await events.move(event: id, to: state, from: from, by: who)
+      try await events.move(event: id, to: state, from: from, despite: despite, by: who)
     }
   }
 

@@ -54,11 +54,13 @@ extension AdminCommand {
   }
 
   private func line(_ event: Event, _ servers: Servers) async throws -> String {
+    // A sale that was stopped by itself says why.
+    let state = event.halt.map { "\(event.state) (stopped: \($0.reason.rawValue))" } ?? event.state
     guard let document = try await servers.queue.document(event: event.id) else {
-      return Self.row([String(event.id), event.state, "-", "-", "-", "-", "-", event.name])
+      return Self.row([String(event.id), state, "-", "-", "-", "-", "-", event.name])
     }
     return Self.row([
-      String(event.id), event.state, String(max(0, document.tail - document.head)), String(document.free),
+      String(event.id), state, String(max(0, document.tail - document.head)), String(document.free),
       String(document.held), String(document.sold), String(Int(document.grantedPerSecond.rounded())),
       event.name,
     ])

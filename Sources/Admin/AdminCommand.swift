@@ -22,6 +22,7 @@ package struct AdminCommand {
       import --tickets ID FILE [--price CATEGORY:PRICE …]
                                    adds tickets from a .csv file, a seating plan or a list of sections
       open ID, pause ID, resume ID, close ID
+      resume ID --despite          a sale that was stopped by itself goes on before its cause is gone
       message ID TEXT              shown to everyone in line; an empty text takes it away
       rate ID N|unlimited          grants per second
       list                         all events

@@ -1,4 +1,6 @@
 import API
+import EventLoop
+import HTTPServer
 import Onsale
 import Store
 
@@ -88,6 +90,13 @@ enum EventInput {
     changes.perUserLimit = try fields.optionalInt("per_user_limit", in: 1...Limits.ticketsPerRequest)
     changes.queueLimit = try fields.optionalInt("queue_limit", in: 1...Limits.queueLimit)
     return changes
+  }
+
+  /// Whether a sale that was stopped by itself is to go on before its cause is gone. The body may be left out.
+  @LoopActor
+  static func despite(_ request: HTTPRequest) throws(Problem) -> Bool {
+    if request.body.isEmpty { return false }
+    return try Fields(body: request).optionalBool("despite") ?? false
   }
 
   /// - Returns: grants per second; `nil` for as fast as possible, which must be said as `null`.

@@ -32,8 +32,16 @@ struct EventReport {
             "sold": .integer(section.sold),
           ]
         }),
+      "halt": event.halt.map(Self.json) ?? .null,
       "queue": document.map(Self.json) ?? .null,
       "sales": Self.json(sales),
+    ]
+  }
+
+  private static func json(_ halt: SaleHalt) -> JSON {
+    [
+      "reason": .string(halt.reason.rawValue), "detail": .string(halt.reason.text),
+      "tickets": .integer(halt.tickets.count),
     ]
   }
 

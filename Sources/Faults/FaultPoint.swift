@@ -29,6 +29,11 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case reserveForsake = "reserve.forsake"
   case reserveArchive = "reserve.archive"
 
+  case forgottenLook = "forgotten.look"
+  case forgottenHalt = "forgotten.halt"
+  case databaseLook = "database.look"
+  case databaseCompare = "database.compare"
+
   case confirmNext = "confirm.next"
   case confirmTake = "confirm.take"
   case confirmTakeOver = "confirm.take_over"

@@ -4,7 +4,7 @@ package import Postgres
 /// What the audit reads of PostgreSQL, page by page, and the few statements with which it repairs.
 @LoopActor
 package final class AuditStore {
-  private let postgres: PostgresClient
+  let postgres: PostgresClient
 
   package init(_ postgres: PostgresClient) { self.postgres = postgres }
 
@@ -228,12 +228,13 @@ package final class AuditStore {
   }
 
   /// Takes the partition away from its owner, who then reads the tickets anew, or whoever comes next.
+  /// - Parameter accepted: the fencing number that Redis accepts.
   /// - Returns: the new fencing number.
-  package func fence(_ partition: Partition) async throws -> Int {
+  package func fence(_ partition: Partition, above accepted: Int) async throws -> Int {
     let rows = try await postgres.query(
       """
-      INSERT INTO partition (id, epoch) VALUES (\(partition.number), 1)
-      ON CONFLICT (id) DO UPDATE SET epoch = partition.epoch + 1 RETURNING epoch
+      INSERT INTO partition (id, epoch) VALUES (\(partition.number), \(accepted + 1))
+      ON CONFLICT (id) DO UPDATE SET epoch = greatest(partition.epoch, \(accepted)) + 1 RETURNING epoch
       """)
     guard let row = rows.first else { throw StoreError(.unexpectedAnswer, "partition") }
     return try row.int("epoch")

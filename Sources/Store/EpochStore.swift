@@ -9,11 +9,13 @@ package final class EpochStore {
   package init(_ postgres: PostgresClient) { self.postgres = postgres }
 
   /// A number that is higher than any given out before for this partition.
-  package func next(_ partition: Partition) async throws -> Int {
+  /// - Parameter accepted: what Redis accepts now: PostgreSQL may have come back without the last ones that it gave out,
+  ///   and two owners of one number would both be believed.
+  package func next(_ partition: Partition, above accepted: Int = 0) async throws -> Int {
     let rows = try await postgres.query(
       """
-      INSERT INTO partition (id, epoch) VALUES (\(partition.number), 1)
-      ON CONFLICT (id) DO UPDATE SET epoch = partition.epoch + 1
+      INSERT INTO partition (id, epoch) VALUES (\(partition.number), \(accepted + 1))
+      ON CONFLICT (id) DO UPDATE SET epoch = greatest(partition.epoch, \(accepted)) + 1
       RETURNING epoch
       """)
     guard let row = rows.first else { throw StoreError(.unexpectedAnswer, "partition epoch") }

@@ -17,6 +17,8 @@ package struct Event: Sendable, Equatable {
   package let onsaleAt: Int?
   package let createdAt: Int
   package let settings: EventSettings
+  /// Why the sale was stopped by itself; `nil` if it was not.
+  package let halt: SaleHalt?
   /// Best first.
   package var sections: [Section]
 

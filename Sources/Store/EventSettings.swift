@@ -31,9 +31,11 @@ package struct EventSettings: Sendable, Equatable {
 }
 
 extension EventSettings {
-  /// The columns that `init(_:)` reads, of the table `event` or its alias `e`.
+  /// The columns that `init(_:)` reads, of the table `event` or its alias `e`. A sale that was stopped by itself is paused
+  /// for its queue, and for everybody who asks, whatever its operator said before.
   static let columns = """
-    e.id, e.generation, e.state, e.queue_limit, e.per_user_limit, e.hold_seconds, e.rate, e.message, e.version
+    e.id, e.generation, CASE WHEN e.state = 'open' AND e.halt IS NOT NULL THEN 'paused' ELSE e.state END AS state,
+    e.queue_limit, e.per_user_limit, e.hold_seconds, e.rate, e.message, e.version
     """
 
   init(_ row: PostgresRow) throws {

@@ -47,7 +47,7 @@ extension EventStore {
   private static let descriptive = """
     e.name, e.location, e.description, e.currency, extract(epoch FROM e.date)::bigint AS date,
     extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
-    extract(epoch FROM e.created_at)::bigint AS created_at
+    extract(epoch FROM e.created_at)::bigint AS created_at, e.halt, e.halt_tickets
     """
 
   private static func event(_ row: PostgresRow) throws -> Event {
@@ -55,7 +55,7 @@ extension EventStore {
       name: try row.string("name"), location: try row.string("location"), date: try row.int("date"),
       description: try row.string("description"), currency: try row.string("currency"),
       onsaleAt: row["onsale_at"].int, createdAt: try row.int("created_at"), settings: try EventSettings(row),
-      sections: [])
+      halt: SaleHalt(row), sections: [])
   }
 
   /// Tickets by ascending id, from the first above `id`: what never changes about them.

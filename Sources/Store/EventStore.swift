@@ -252,13 +252,18 @@ package final class EventStore {
   /// Takes the sale to another state. The same state again changes nothing.
   ///
   /// Opening a draft takes a new generation in the same step, with which `publish` creates the queue.
-  /// - Parameter from: the only states to do it from; `nil` for all that allow it.
+  /// - Parameters:
+  ///   - from: the only states to do it from; `nil` for all that allow it.
+  ///   - despite: whether to sell on although the sale was stopped by itself, and its cause is still there.
   /// - Throws: `StoreError.conflict` where that is not possible.
   package func move(
-    event: Int, to next: EventState, from: Set<EventState>? = nil, by who: String
+    event: Int, to next: EventState, from: Set<EventState>? = nil, despite: Bool = false, by who: String
   ) async throws -> EventSettings {
     try await postgres.withTransaction { transaction in
       let state = try await Self.lock(event, transaction)
+      if next == .open {
+        try await Self.endHalt(event, despite: despite, by: who, transaction)
+      }
       guard state.allows(next), from?.contains(state) != false else {
         throw StoreError(.conflict, "The sale is \(state.rawValue); it cannot become \(next.rawValue).")
       }
@@ -318,7 +323,7 @@ package final class EventStore {
     return try EventSettings(row)
   }
 
-  private static func note(
+  static func note(
     _ who: String, _ action: String, event: Int, detail: String, _ transaction: PostgresTransaction
   ) async throws {
     _ = try await transaction.query(

@@ -243,5 +243,10 @@ package struct Migrations {
     ALTER TABLE queue_outcome ADD line_marks text NOT NULL DEFAULT '';
     COMMENT ON COLUMN queue_outcome.line_marks IS 'lines of <number of a line>=<where it stood, and how it ended>';
     """,
+    """
+    ALTER TABLE event ADD halt text, ADD halt_tickets int[] NOT NULL DEFAULT '{}';
+    COMMENT ON COLUMN event.halt IS 'why the sale was stopped by itself; its queue is paused meanwhile';
+    COMMENT ON COLUMN event.halt_tickets IS 'that were sold once, and of whose sale nothing is known here';
+    """,
   ]
 }

@@ -6,6 +6,11 @@ package struct Partition: Hashable, Sendable {
 
   /// Who is alive among the workers, by the time their word runs out.
   static let workers = "{workers}"
+  /// What PostgreSQL was when its purchases were last compared with the provider's books, and how far its log had come.
+  static let database = "{workers}:database"
+  static let databasePosition = "{workers}:database:position"
+  /// Who compares them now.
+  static let bookkeeper = "{workers}:bookkeeper"
 
   package let number: Int
 
@@ -49,6 +54,7 @@ struct EventKeys {
   var wishes: String { prefix + "kn" }
   var alone: String { prefix + "y" }
   func line(_ number: Int) -> String { prefix + "q:\(number)" }
+  var sold: String { prefix + "o" }
   var holds: String { prefix + "x" }
   var restored: String { prefix + "w" }
   func user(_ key: String) -> String { prefix + "u:" + key.prefix(2) }

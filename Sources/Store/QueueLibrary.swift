@@ -23,6 +23,7 @@ import Onsale
 ///     E x        zset    holds by deadline in ms; infinite while a payment is under way
 ///     E l:<t>    string  the lock of one ticket, with the hold's deadline as its TTL
 ///     E b        bitmap  tickets that are not free
+///     E o        bitmap  tickets that were sold, in whatever life of the queue: what PostgreSQL must know
 ///     E gone     zset    what the version before has for `away`
 ///     E w        zset    places of an earlier life, "<payload>\n<user>" by position: they come first in this one (`restoring_until`)
 ///     E i:<g>:<key>  string  what an Idempotency-Key first came with in generation g; kept for a day
@@ -960,13 +961,20 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
+    local function add_bits(list, tickets, bit)
+      for t in each_ticket(tickets) do
+        append(list, 'SET', 'u1')
+        append(list, t, bit)
+      end
+    end
+
     -- KEYS m; ARGV 6 for each: outcome (P purchased, D declined, X lost), position, try, reason, entry id or '',
     -- "<generation>", "<generation>:<user key>" or "<generation>:<user key>:<tickets>". Whoever else has the place by now is not told how it ended.
     local function finish(keys, args)
       local m = keys[1]
       local p = prefix(m)
       local stream = partition(m) .. 'c'
-      local changed, ids = {}, {}
+      local changed, ids, sold = {}, {}, {}
       local v = redis.call('HMGET', m, 'generation', 'state')
       -- In a line that is lost nothing is held any more: there an entry only leaves its lane.
       local generation = v[2] ~= 'lost' and v[1]
@@ -994,10 +1002,12 @@ package enum QueueLibrary {
             let_user_go(p, r.user, pos, outcome == 'P' and count_tickets(r.tickets) or 0)
             redis.call('RPUSH', p .. 'f', (outcome == 'P' and 's' or 'l') .. r.tickets)
           end
+          if outcome == 'P' then add_bits(sold, r.tickets, '1') end
           put_record(p, pos, r)
         end
         if id ~= '' then ids[#ids + 1] = id end
       end
+      all_at_once('BITFIELD', p .. 'o', sold, 4)
       -- A group is bounded by what the worker has under way.
       if #ids > 0 then
         redis.call('XACK', stream, 'workers', unpack(ids))
@@ -1103,6 +1113,29 @@ package enum QueueLibrary {
       return {'ok', redis.call('HGET', m, 'generation')}
     end
 
+    local function set_sold(p, tickets, bit)
+      local bits = {}
+      add_bits(bits, tickets, bit)
+      all_at_once('BITFIELD', p .. 'o', bits, 4)
+    end
+
+    -- KEYS m; ARGV bitmap of tickets that are sold. What was known as sold stays so.
+    local function note_sold(keys, args)
+      local m = keys[1]
+      if redis.call('EXISTS', m) == 0 then return {'missing'} end
+      local o = prefix(m) .. 'o'
+      redis.call('SET', o .. ':new', args[1])
+      redis.call('BITOP', 'OR', o, o, o .. ':new')
+      redis.call('DEL', o .. ':new')
+      return {'ok'}
+    end
+
+    -- KEYS m; ARGV tickets that are not sold any more, by commas.
+    local function drop_sold(keys, args)
+      set_sold(prefix(keys[1]), args[1], '0')
+      return {'ok'}
+    end
+
     -- KEYS m; ARGV position, state that the caller saw or '', outcome (P, C, D, X, I index the hold again), try, amount,
     -- tickets, those of them to be sold again, reason (of C the payment method), user key, of C the user. A record says what
     -- PostgreSQL says: for the audit, and for an owner that Redis came back to.
@@ -1164,9 +1197,11 @@ package enum QueueLibrary {
         let_user_go(p, r.user, pos, bought)
         if outcome == 'P' then
           mark(p, tickets, 1)
+          set_sold(p, tickets, '1')
           redis.call('RPUSH', p .. 'f', 's' .. tickets)
         elseif free ~= '' then
           mark(p, free, 0)
+          set_sold(p, free, '0')
           redis.call('RPUSH', p .. 'f', 'r' .. free)
         end
       end
@@ -1243,6 +1278,8 @@ package enum QueueLibrary {
       local m = keys[1]
       if not is_removable(m, args[1], args[2]) then return {'stale'} end
       local p = prefix(m)
+      -- What was sold is asked for in the next life of a line that is lost, too.
+      if redis.call('HGET', m, 'state') == 'closed' then redis.call('UNLINK', p .. 'o') end
       clear_lines(m)
       redis.call('UNLINK', m, p .. 'b', p .. 'f', p .. 'x', p .. 'gone', p .. 'w', p .. 'k', p .. 'kn', p .. 'km', p .. 'away')
       redis.call('SREM', partition(m) .. 'events', event(m))
@@ -1352,6 +1389,8 @@ package enum QueueLibrary {
     keeps_going('onsale_leave', leave)
     keeps_going('onsale_repair', repair)
     keeps_going('onsale_drop_lock', drop_lock)
+    keeps_going('onsale_note_sold', note_sold)
+    keeps_going('onsale_drop_sold', drop_sold)
     keeps_going('onsale_lease', lease)
     keeps_going('onsale_release_lease', release_lease)
     keeps_going('onsale_own', own)

@@ -5,7 +5,7 @@ package import Postgres
 /// An event's tickets in PostgreSQL, as the owner of its seat map needs them.
 @LoopActor
 package final class SeatStore {
-  fileprivate let postgres: PostgresClient
+  let postgres: PostgresClient
 
   package init(_ postgres: PostgresClient) { self.postgres = postgres }
 

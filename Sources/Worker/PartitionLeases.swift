@@ -137,7 +137,9 @@ final class PartitionLeases {
         holders[partition.number] == nil || holders[partition.number] == worker
       else { continue }
       // Before the lease: nobody holds one who cannot reach PostgreSQL. An epoch that is not used does no harm.
-      let epoch = try await Faults.crossing(.leaseEpoch) { try await epochs.next(partition) }
+      let epoch = try await Faults.crossing(.leaseEpoch) {
+        try await epochs.next(partition, above: try await queue.epoch(partition))
+      }
       let acquired = try await Faults.crossing(.leaseAcquire) {
         try await queue.acquireLease(partition, worker: worker, milliseconds: leaseMilliseconds)
       }

@@ -13,6 +13,7 @@ final class PartitionOwner {
   private let purchases: PurchaseStore
   private let archive: QueueArchive
   private let memory: LineMemory
+  private let database: DatabaseWatch
   private let logger: Logger
   private var lanes: [Int: (lane: ReserveLane, task: Task<Void, Never>)] = [:]
   /// A newer owner was met: this one must go.
@@ -21,7 +22,7 @@ final class PartitionOwner {
 
   init(
     partition: Partition, epoch: Int, queue: QueueStore, seats: SeatStore, purchases: PurchaseStore,
-    archive: QueueArchive, memory: LineMemory, logger: Logger,
+    archive: QueueArchive, memory: LineMemory, database: DatabaseWatch, logger: Logger,
     onReplaced: @escaping @LoopActor () -> Void
   ) {
     self.partition = partition
@@ -31,6 +32,7 @@ final class PartitionOwner {
     self.purchases = purchases
     self.archive = archive
     self.memory = memory
+    self.database = database
     self.logger = logger
     self.onReplaced = onReplaced
   }
@@ -44,7 +46,7 @@ final class PartitionOwner {
   private func start(_ event: Int) {
     let lane = ReserveLane(
       event: event, epoch: epoch, queue: queue, seats: seats, purchases: purchases, archive: archive,
-      memory: memory, logger: logger)
+      memory: memory, witness: database.witness(event: event, logger: logger), logger: logger)
     // Owned by this object: `stop` cancels and awaits it.
     let task = Task { @LoopActor [weak self] in
       let end = await lane.run()

@@ -43,6 +43,7 @@ final class ReserveLane {
   private let purchases: PurchaseStore
   private let archive: QueueArchive
   private let memory: LineMemory
+  private let witness: SaleWitness
   private let logger: Logger
   private let grants = MetricsRegistry.shared.counter(
     "onsale_grants_total", "Requests that were granted seats")
@@ -102,7 +103,7 @@ final class ReserveLane {
 
   init(
     event: Int, epoch: Int, queue: QueueStore, seats: SeatStore, purchases: PurchaseStore,
-    archive: QueueArchive, memory: LineMemory, logger: Logger
+    archive: QueueArchive, memory: LineMemory, witness: SaleWitness, logger: Logger
   ) {
     self.event = event
     self.epoch = epoch
@@ -111,6 +112,7 @@ final class ReserveLane {
     self.purchases = purchases
     self.archive = archive
     self.memory = memory
+    self.witness = witness
     self.logger = logger.with(["event.id": event, "partition.epoch": epoch])
     waitingLabels = [("event", String(event))]
     waiting = MetricsRegistry.shared.gauge(Self.waitingName, "Requests in line", labels: waitingLabels)
@@ -122,6 +124,7 @@ final class ReserveLane {
   /// Serves the event until the task is cancelled, between two batches, or the lane has nothing to do any more.
   func run() async -> End {
     defer { MetricsRegistry.shared.remove(Self.waitingName, labels: waitingLabels) }
+    defer { witness.stop() }
     while !Task.isCancelled {
       do {
         try await load()
@@ -179,9 +182,10 @@ final class ReserveLane {
     // noted: what earlier ones have claimed is there, and they claim nothing more.
     let inventory = try await Faults.crossing(.reserveSeats) { try await seats.inventory(event: event) }
     orphanedClaims = Set(inventory.claimed).subtracting(held)
+    let forgotten = try await witness.withheld(loaded, inventory)
     var map = SeatMap(
       sections: inventory.sections, tickets: inventory.tickets,
-      held: held + inventory.claimed + foreignLocks, sold: inventory.sold)
+      held: held + inventory.claimed + foreignLocks + forgotten, sold: inventory.sold)
     // Idempotent, and PostgreSQL is the truth: a ticket both held in Redis and sold there is sold.
     map.sell(inventory.sold)
     seatVersion = inventory.version
@@ -310,6 +314,7 @@ final class ReserveLane {
         try await tick()
       }
       try await checkSeats()
+      if witness.mustLoadAnew { throw Reload() }
       if state == "closed" {
         if published != counts { try await write() }
         if planner.map.counts.held == 0, try await archiveQueue() { return }

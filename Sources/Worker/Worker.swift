@@ -58,12 +58,13 @@ package final class Worker: Service {
   private let lane: ConfirmLane
   private let relay: PaymentRelay
   private let calendar: EventCalendar
+  private let database: DatabaseWatch
   private let subscriber: RedisSubscriber
   /// What runs until `stop`: the lanes' outer loops.
   private var running: Loops?
 
   private struct Loops {
-    let leasing, relaying, scheduling, taking, helping, watching: Task<Void, Never>
+    let leasing, relaying, scheduling, comparing, taking, helping, watching: Task<Void, Never>
   }
 
   /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
@@ -79,14 +80,16 @@ package final class Worker: Service {
     calendar = EventCalendar(events: stores.events, queue: stores.queue, logger: logger)
     // The worker's, not an owner's: a Redis that went back has other owners, too.
     let memory = LineMemory()
+    database = DatabaseWatch(worker: identity, stores: stores, provider: provider, logger: logger)
+    let database = database
     leases = PartitionLeases(
       worker: identity, queue: stores.queue, epochs: stores.epochs, patience: patience, logger: logger
     ) {
       partition, epoch, onReplaced in
       PartitionOwner(
         partition: partition, epoch: epoch, queue: stores.queue, seats: stores.seats,
-        purchases: stores.purchases, archive: stores.archive,
-        memory: memory, logger: logger.with(["partition": partition.number]), onReplaced: onReplaced)
+        purchases: stores.purchases, archive: stores.archive, memory: memory, database: database,
+        logger: logger.with(["partition": partition.number]), onReplaced: onReplaced)
     }
     let leases = leases
     lane = ConfirmLane(
@@ -117,11 +120,12 @@ package final class Worker: Service {
 
   package func start() async throws {
     subscriber.start()
-    let leases = leases, lane = lane, relay = relay, calendar = calendar
+    let leases = leases, lane = lane, relay = relay, calendar = calendar, database = database
     running = Loops(
       leasing: Task { @LoopActor in await leases.run() },
       relaying: Task { @LoopActor in await relay.run() },
       scheduling: Task { @LoopActor in await calendar.run() },
+      comparing: Task { @LoopActor in await database.run() },
       taking: Task { @LoopActor in await lane.run() },
       helping: Task { @LoopActor in await lane.help() },
       watching: Task { @LoopActor in await lane.watch() })
@@ -129,7 +133,7 @@ package final class Worker: Service {
 
   package func stop() async {
     guard let running else { return subscriber.close() }
-    let deciding = [running.leasing, running.relaying, running.scheduling]
+    let deciding = [running.leasing, running.relaying, running.scheduling, running.comparing]
     for task in deciding { task.cancel() }
     await running.leasing.value
     await leases.stop()
