@@ -9,14 +9,19 @@ extension Audit {
   func repair(_ findings: Findings) async -> [RepairNote] {
     var notes: [RepairNote] = []
     var reload: Set<Partition> = []
-    // Sales first, then money, then what buyers are told, then the owner's view: each relies on the one before.
+    // What PostgreSQL has lost comes back before anything is judged by it. Then sales, money, what buyers are told, and
+    // the owner's view: each relies on the one before.
+    let (tried, unresolved) = await restore(findings, &reload)
+    notes += tried
     let order: [FindingKind] = [
       .ticketNotDelivered, .claimWithoutPurchase, .saleNotCaptured, .captureNotNoted, .authorisationOpen,
       .saleNotTold, .toldOtherwise, .toldWithoutSale, .confirmationLost, .holdNotIndexed, .lockWithoutHold,
-      .settingsDiffer, .bitmapWrong, .countsWrong,
+      .settingsDiffer, .epochAhead, .saleForgotten, .bitmapWrong, .countsWrong,
     ]
     for kind in order {
       for finding in findings.kept where finding.kind == kind {
+        // Somebody may have bought it who is not known: it stays held back.
+        if kind == .saleForgotten, unresolved.contains(finding.event) { continue }
         do {
           if let note = try await repair(finding, &reload) { notes.append(note) }
         } catch {
@@ -26,7 +31,7 @@ extension Audit {
     }
     for partition in reload.sorted(by: { $0.number < $1.number }) {
       do {
-        let epoch = try await sales.fence(partition)
+        let epoch = try await sales.fence(partition, above: try await queues.epoch(partition))
         _ = try await queues.own(partition, epoch: epoch)
         notes.append(
           RepairNote(
@@ -37,7 +42,7 @@ extension Audit {
           RepairNote("partition \(partition.number) was not taken from its owner: \(error)", isDone: false))
       }
     }
-    let settled = Set(order)
+    let settled = Set(order + (unresolved.isEmpty ? Self.restorable : []))
     for (kind, count) in findings.counts where kind.isViolation && !settled.contains(kind) {
       notes.append(RepairNote("\(kind.rawValue) (\(count)): \(Self.advice(kind))", isDone: false))
     }
@@ -79,6 +84,8 @@ extension Audit {
       else { return nil }
       try await queues.configure(event.settings, create: false)
       return RepairNote("event \(finding.event): settings sent to Redis again", isDone: true)
+    case (.saleForgotten, _, let ticket?): return try await giveUp(finding, ticket, &reload)
+    case (.epochAhead, _, _): return try await raiseEpochs()
     case (.bitmapWrong, _, _), (.countsWrong, _, _):
       reload.insert(partition)
       return nil
@@ -95,6 +102,10 @@ extension Audit {
     let isSoldByIt = purchase?.state == .sold && purchase?.paymentID == id
     if finding.kind == .authorisationOpen {
       if isSoldByIt || purchase?.state == .paying && purchase?.attempt == entry.attempt { return nil }
+      // Its buyer is told that the tickets are bought, and what became of the sale is not known.
+      if purchase?.state != .sold, try await isToldPurchased(key) {
+        return RepairNote("\(reference): told purchased, its authorisation \(id) is left open", isDone: false)
+      }
       let payment = try await provider.cancel(id, reference: reference)
       return RepairNote("\(reference): authorisation \(id) voided", isDone: payment.status == .canceled)
     }
@@ -123,6 +134,11 @@ extension Audit {
       }
       purchase = nil
     }
+    if record?.state == .purchased, purchase?.state != .sold, let money = try await paid(key) {
+      return RepairNote(
+        "\(Sales.name(key)): told purchased and \(money), so it is not told anything else; its purchase is "
+          + "\(purchase?.state.rawValue ?? "missing")", isDone: false)
+    }
     let outcome: QueueStore.Repair
     switch purchase?.state {
     case .sold: outcome = .purchased
@@ -140,6 +156,28 @@ extension Audit {
       tickets: tickets, free: free, reason: outcome == .declined ? purchase?.reason ?? "payment_lost" : "",
       user: purchase?.user ?? "")
     return RepairNote("\(Sales.name(key)): now told \(outcome)", isDone: isDone)
+  }
+
+  private func isToldPurchased(_ key: PurchaseStore.Key) async throws -> Bool {
+    guard let facts = try await queues.queueFacts(event: key.event),
+      facts.document.generation == key.generation
+    else { return false }
+    return try await queues.record(event: key.event, position: key.position)?.state == .purchased
+  }
+
+  /// PostgreSQL has lost fencing numbers that it gave out: with the next ones two owners would be believed.
+  private func raiseEpochs() async throws -> RepairNote? {
+    let given = try await sales.epochs()
+    var raised = 0
+    for partition in Partition.all {
+      let accepted = try await queues.epoch(partition)
+      guard accepted > given[partition.number] ?? 0 else { continue }
+      try await sales.raise(partition, to: accepted)
+      raised += 1
+    }
+    if raised == 0 { return nil }
+    return RepairNote(
+      "fencing numbers of \(raised) partitions brought up to what Redis accepts", isDone: true)
   }
 
   /// The key of the user whose place it is now, decided or in line.
@@ -161,7 +199,6 @@ extension Audit {
     case .queueUnknown: "delete the event's keys when nobody needs them"
     case .holdOverdue, .partitionUnowned: "workers end these; see that one runs"
     case .indexBehind, .indexWentBack, .indexUnknown: "rebuild the search index"
-    case .epochAhead: "PostgreSQL was restored from an older state: raise partition.epoch above Redis's"
     default: "look at the request, and at the logs of its time"
     }
   }

@@ -84,7 +84,7 @@ package final class Audit {
     }
   }
 
-  private static var now: Int { Int(Date().timeIntervalSince1970) }
+  static var now: Int { Int(Date().timeIntervalSince1970) }
 
   func report(_ what: String) { progress(what) }
 
@@ -231,6 +231,7 @@ package final class Audit {
     if let queue {
       found.add(queue.checkRequests(event, sold, graceSeconds: options.graceSeconds))
       found.add(queue.checkSeats(event, sold))
+      found.add(queue.checkForgotten(event, sold))
       figures.count(queue)
     } else if event.settings.state == "closed", let archived = try await readArchive(event) {
       found.add(archived.checkRequests(event, sold, graceSeconds: options.graceSeconds))

@@ -8,6 +8,8 @@ package enum FindingKind: String, Sendable, CaseIterable {
   case ticketNotDelivered = "ticket_not_delivered"
   /// A ticket is marked as purchased, and no sold purchase has it.
   case ticketWithoutSale = "ticket_without_sale"
+  /// A ticket was sold by Redis' account, and PostgreSQL, which came back with an older state, knows nothing of it.
+  case saleForgotten = "sale_forgotten"
   /// A ticket is claimed for a request that has no live purchase of it.
   case claimWithoutPurchase = "claim_without_purchase"
   /// A purchase's amount is not the sum of its tickets' prices, or it has none.
@@ -129,7 +131,7 @@ package enum FindingKind: String, Sendable, CaseIterable {
   package var breaks: String {
     switch self {
     case .ticketSoldTwice, .ticketNotDelivered, .ticketWithoutSale, .claimWithoutPurchase, .ticketHeldTwice,
-      .ticketHeldAndSold:
+      .ticketHeldAndSold, .saleForgotten:
       "I1"
     case .wrongPrice, .capturedTwice, .capturedWrongAmount, .saleWithoutPayment, .saleNotCaptured,
       .captureNotNoted:

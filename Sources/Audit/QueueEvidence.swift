@@ -37,6 +37,8 @@ package struct QueueEvidence: Sendable {
   /// The position that locks each ticket.
   package var locks: [Int: Int] = [:]
   package var bitmap: [UInt8]?
+  /// Tickets that were sold by Redis' account, in this life of the line or an earlier one.
+  package var sold: [UInt8] = []
   /// Entries of the confirm lane for this event, by position.
   package var confirmations: [Int: QueueStore.LaneEntry] = [:]
   package var deadLetters: Set<Int> = []

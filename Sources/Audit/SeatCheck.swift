@@ -1,6 +1,23 @@
+import Onsale
 package import Store
 
 extension QueueEvidence {
+  /// What was sold is known to PostgreSQL, whatever became of it there: I1. Whoever is told so is checked by name.
+  package func checkForgotten(_ event: AuditedEvent, _ sales: Sales) -> Findings {
+    var found = Findings()
+    let told = Bitmap.of(self.told.values.flatMap(\.tickets))
+    for ticket in sales.tickets
+    where !ticket.isPurchased && ticket.claim == nil && Bitmap.contains(sold, ticket.id)
+      && !Bitmap.contains(told, ticket.id)
+    {
+      found.add(
+        Finding(
+          .saleForgotten, event: event.settings.id, ticket: ticket.id,
+          "sold by Redis' account, and PostgreSQL knows nothing of it: held back"))
+    }
+    return found
+  }
+
   /// How long past its deadline a hold may last, in milliseconds: it is expired by a tick every 250.
   static let holdGraceMilliseconds = 1_000
 

@@ -26,7 +26,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
 
   var testDescription: String { name }
 
-  static let all: [Damage] = sales + money + told + places + seats + owners
+  static let all: [Damage] = sales + money + told + forgotten + places + seats + owners
 
   private static let sales: [Damage] = [
     Damage(
@@ -219,6 +219,38 @@ struct Damage: CustomTestStringConvertible, Sendable {
     },
   ]
 
+  private static let forgotten: [Damage] = [
+    Damage(
+      "PostgreSQL has lost a purchase",
+      finds: [.toldWithoutSale, .captureWithoutPurchase, .bitmapWrong, .countsWrong], repairable: true
+    ) {
+      try await $0.sell("ann", [1, 2])
+      try await $0.losePurchase([1, 2])
+    },
+    Damage(
+      "PostgreSQL has lost a purchase, whose money is only reserved",
+      finds: [.toldWithoutSale, .authorisationOpen, .bitmapWrong, .countsWrong], repairable: true
+    ) {
+      let sold = try await $0.sell("ann", [1])
+      try await $0.losePurchase([1])
+      $0.provider.payments[sold.payment]?.status = .requiresCapture
+      $0.provider.payments[sold.payment]?.amountCaptured = 0
+    },
+    Damage(
+      "PostgreSQL has lost a purchase, and Redis its record",
+      finds: [
+        .captureWithoutPurchase, .saleForgotten, .requestLost, .ownedMiscounted, .bitmapWrong, .countsWrong,
+      ], repairable: false
+    ) {
+      let sold = try await $0.sell("ann", [1])
+      try await $0.losePurchase([1])
+      try await $0.redis("HDEL", "\($0.prefix)r:\(sold.position / 100)", "\(sold.position % 100)")
+    },
+    Damage("a ticket was sold once, and nobody knows to whom", finds: [.saleForgotten], repairable: true) {
+      try await $0.redis("SETBIT", "\($0.prefix)o", "8", "1")
+    },
+  ]
+
   private static let places: [Damage] = [
     Damage("an accepted request is gone", finds: [.requestLost, .placeStale], repairable: false) {
       let position = try await $0.join("ann")
@@ -329,7 +361,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
   ]
 
   private static let owners: [Damage] = [
-    Damage("Redis accepts an epoch from nowhere", finds: [.epochAhead], repairable: false) {
+    Damage("Redis accepts an epoch from nowhere", finds: [.epochAhead], repairable: true) {
       try await $0.redis("SET", "{p\($0.partition.number)}:epoch", "7")
     },
     Damage("no worker is alive", finds: [.partitionUnowned], repairable: false) {

@@ -92,6 +92,13 @@ struct DamageTests {
 }
 
 extension Hall {
+  /// PostgreSQL as it was before these tickets were sold.
+  func losePurchase(_ tickets: [Int]) async throws {
+    try await sql("DELETE FROM purchase WHERE tickets = \(tickets)::int[]")
+    try await sql("DELETE FROM claim WHERE ticket_id = ANY (\(tickets)::int[])")
+    try await sql("UPDATE ticket SET purchased = false, payment_id = NULL WHERE id = ANY (\(tickets)::int[])")
+  }
+
   /// Acknowledges and deletes every entry of the confirm lane, as if it had been dealt with.
   func loseEntries() async throws {
     let lane = "{p\(partition.number)}:c"
