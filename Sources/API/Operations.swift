@@ -16,12 +16,19 @@ package final class Operations {
   /// are.
   private static let freshMilliseconds: UInt64 = 1_000
 
+  /// Something that operators should know and that readiness does not depend on; `nil` while it is not known.
+  package typealias Detail = (name: String, text: @LoopActor () -> String?)
+
   private let checks: [Check]
+  private let details: [Detail]
   private var last: (response: HTTPResponse, at: UInt64)?
   private var running: Task<HTTPResponse, Never>?
   private let process = ProcessMetrics()
 
-  package init(checks: [Check]) { self.checks = checks }
+  package init(checks: [Check], details: [Detail] = []) {
+    self.checks = checks
+    self.details = details
+  }
 
   package func addRoutes(to router: inout Router) {
     router.on(.get, "/healthz") { _ in .now(.json(200, ["status": "ok"], headers: Self.uncached)) }
@@ -65,7 +72,12 @@ package final class Operations {
       }
     }
     if missing.isEmpty {
-      return .json(200, ["status": "ready", "checks": .object(results)], headers: Self.uncached)
+      let details = details.compactMap { detail in
+        detail.text().map { (name: detail.name, value: JSON.string($0)) }
+      }
+      return .json(
+        200, ["status": "ready", "checks": .object(results), "details": .object(details)],
+        headers: Self.uncached)
     }
     return Problem(
       503, "not_ready", "Not available: \(missing.joined(separator: ", ")).", retryAfter: 1

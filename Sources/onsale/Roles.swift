@@ -180,7 +180,9 @@ enum Roles {
     if roles.contains("admin") {
       Admin(events: events, queue: queue, authenticator: authenticator, logger: logger).addRoutes(to: &router)
     }
-    operations(postgres, redis).addRoutes(to: &router)
+    let replication = ReplicationWatch(postgres)
+    services.append(replication)
+    operations(postgres, redis, replication).addRoutes(to: &router)
     if roles.contains("web") {
       Web(describe: { [catalog] event in
         await catalog?.description(of: event).map { Web.Description(name: $0.name, json: $0.json) }
@@ -215,11 +217,14 @@ enum Roles {
     }
   }
 
-  private static func operations(_ postgres: PostgresClient, _ redis: RedisClient) -> Operations {
-    Operations(checks: [
-      ("postgres", { _ = try await postgres.query("SELECT 1") }),
-      ("redis", { _ = try await redis.command(["PING"]) }),
-    ])
+  private static func operations(
+    _ postgres: PostgresClient, _ redis: RedisClient, _ replication: ReplicationWatch
+  ) -> Operations {
+    Operations(
+      checks: [
+        ("postgres", { _ = try await postgres.query("SELECT 1") }),
+        ("redis", { _ = try await redis.command(["PING"]) }),
+      ], details: [("postgres_replication", { replication.text })])
   }
 
   /// Where a process that serves no clients answers for its operators; nothing unless the settings ask for it.
@@ -228,11 +233,12 @@ enum Roles {
   ) -> [any Service] {
     guard let port = settings.metricsPort else { return [] }
     var router = Router()
-    operations(postgres, redis).addRoutes(to: &router)
+    let replication = ReplicationWatch(postgres)
+    operations(postgres, redis, replication).addRoutes(to: &router)
     var configuration = HTTPServerConfiguration(host: settings.host, port: port)
     // Whoever watches, and not what a worker needs for its payments.
     configuration.connectionLimit = 64
-    return [HTTPServer(configuration, router: router, logger: logger)]
+    return [replication, HTTPServer(configuration, router: router, logger: logger)]
   }
 
   private static func rolesToServe(_ arguments: [String]) throws -> Set<String> {
