@@ -242,6 +242,13 @@ class OlderCopy(Course):
         )  # fmt: skip
 
 
+class OtherDatabase(Course):
+    """Nobody knows any more which server PostgreSQL was when its purchases were compared with the provider's books."""
+
+    def again(self, sale):
+        sale.stack.redis.client.delete("{workers}:database")
+
+
 class Closing(Course):
     plans = ("buy", "pay")
     buyers = 8
@@ -442,6 +449,10 @@ COURSES = {
     "reserve.locks": StrayLock,
     "reserve.forsake": OlderCopy,
     "reserve.archive": Closing,
+    "forgotten.look": Course,
+    "forgotten.halt": Course,
+    "database.look": Lease,
+    "database.compare": OtherDatabase,
     "confirm.next": Helped,
     "confirm.take": Confirm,
     "confirm.take_over": Confirm,
@@ -482,7 +493,7 @@ COURSES = {
     "index.written": Index,
 }
 
-ROW_OF = {"lease": 2, "reserve": 2, "events": 2, "confirm": 3, "relay": 3, "intake": 1, "index": 19}
+ROW_OF = {"lease": 2, "reserve": 2, "events": 2, "forgotten": 2, "database": 2, "confirm": 3, "relay": 3, "intake": 1, "index": 19}
 
 
 def untested(bench, rng):

@@ -5,9 +5,11 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.request
 
 import psycopg
 
+from buyers import Caller
 from cases import row
 from proxy import DOWN, UP, Proxy, breaking
 from scenes import expect, expect_alive, troubled_sale
@@ -108,6 +110,7 @@ def postgres_fails_over_to_a_replica(bench, rng):
     stack.environment = lambda **changes: plain(**{"database_url": both, **changes})
     try:
         stack.up()
+        until(lambda: replication(stack) == "synchronous", 20, "the word that it is synchronous")
 
         def trouble(sale):
             time.sleep(rng.uniform(0.3, 1.0))
@@ -124,8 +127,18 @@ def postgres_fails_over_to_a_replica(bench, rng):
         stack.postgres = primary
 
 
-def replica_of(stack, primary):
-    """A streaming replica that has every commit before its client knows of it."""
+def replication(stack):
+    """What a server says of it in the details of its readiness, and in its metrics."""
+    status, answer = Caller([stack.url]).until_answered("GET", "/readyz", deadline=time.monotonic() + 20)
+    expect(status == 200, f"readyz: {status} {answer}")
+    word = answer["details"].get("postgres_replication")
+    with urllib.request.urlopen(f"{stack.url}/metrics", timeout=10) as page:
+        gauge = f"onsale_postgres_replication_synchronous {float(word == 'synchronous')}\n"
+        return word if gauge in page.read().decode() else None
+
+
+def replica_of(stack, primary, port_of_primary=None, synchronous=True):
+    """A streaming replica; one that is synchronous has every commit before its client knows of it."""
     directory = stack.directory / "postgres-replica"
     port = stack.ports.take()
     user = postgres_user()
@@ -135,13 +148,15 @@ def replica_of(stack, primary):
         shutil.chown(directory, user, user)
     who = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"] if user else []
     subprocess.run(
-        [*who, POSTGRES_BIN / "pg_basebackup", "-D", directory, "-h", "127.0.0.1", "-p", str(primary.port),
-         "-U", "postgres", "-R", "-c", "fast", "-X", "stream"],
+        [*who, POSTGRES_BIN / "pg_basebackup", "-D", directory, "-h", "127.0.0.1", "-p",
+         str(port_of_primary or primary.port), "-U", "postgres", "-R", "-c", "fast", "-X", "stream"],
         env={**os.environ, "PGPASSWORD": primary.passwords["postgres"]}, check=True, cwd="/",
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
     replica = Postgres(directory, port, primary.logs, primary.passwords)
     replica.start(hot_standby="on")
+    if not synchronous:
+        return replica
     primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'", database="postgres")
     primary.execute("SELECT pg_reload_conf()", database="postgres")
     until(

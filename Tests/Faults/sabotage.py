@@ -10,7 +10,8 @@ import uuid
 from buyers import Sale
 from cases import sabotage
 from judge import judge
-from proxy import UP, Proxy
+from proxy import DOWN, UP, Proxy
+from rows_older import Standby, sold_again
 from rows_redis import authorised_and_forgotten, forget_lives, seat_sold_again
 from rows_workers import library_code, zombie_scene
 from scenes import expect, troubled_sale
@@ -112,3 +113,31 @@ def without_the_intent(bench, rng):
     verdict, _ = authorised_and_forgotten(stack, rng)
     return verdict
 
+
+@sabotage("without the memory of what was sold", cost=60)
+def without_the_memory_of_what_was_sold(bench, rng):
+    """Redis notes no ticket as sold, and the provider's list says that nothing was captured.
+
+    So nobody notices that PostgreSQL has lost purchases: their seats are sold again.
+    """
+    stack = bench.new_stack(own_postgres=True)
+    older = Standby(stack)
+    stack.up(workers=())
+    client = stack.redis.client
+    broken, functions = re.subn(
+        r"(local function (?:note_sold|set_sold)\([^)]*\))", r"\1 if true then return {'ok'} end", library_code(client)
+    )
+    broken, calls = re.subn(r"all_at_once\('BITFIELD', p \.\. 'o', sold, 4\)", "", broken)
+    expect((functions, calls) == (2, 1), "what notes sold tickets was not found")
+    client.execute_command("FUNCTION", "LOAD", "REPLACE", broken)
+    proxy = Proxy(stack.payment_port)
+
+    def watch(way, data):
+        # Of the same length.
+        return data.replace(b'"succeeded"', b'"cancelled"') if way == DOWN and b'"object":"list"' in data else data
+
+    proxy.watch = watch
+    try:
+        return sold_again(stack, rng, older, payment_url=f"http://127.0.0.1:{proxy.port}")
+    finally:
+        proxy.close()
