@@ -129,6 +129,8 @@ package final class Intake {
         422, "limit_exceeded", "At most \(limit) tickets a person; this account has \(owned) already.")
     case .tooOften:
       throw Problem(409, "too_often", "You have left this line too often.")
+    case .refusedTooOften:
+      throw Problem(409, "too_often", "Too many of your wishes for this event came to nothing.")
     case .queueFull:
       throw Problem(503, "queue_full", "The line is full at the moment.", retryAfter: 10)
     case .idempotencyMismatch:

@@ -12,8 +12,12 @@ package enum Limits {
   package static let rowsPerSection = 2_000
   /// Highest price of one ticket, in minor units: a whole request still fits 32 bits. A provider may take less.
   package static let ticketPrice = 20_000_000
-  /// How often one user may leave a place of one event without buying: each leaves something behind in Redis.
+  /// How often one user may give up a place of one event, by cancelling or by letting a hold expire: each leaves a record
+  /// in Redis, and keeps seats from others meanwhile.
   package static let placesLeft = 100
+  /// How often places of one user at one event may come to nothing without their doing, as when the seats asked for are
+  /// taken: each leaves a record in Redis. More than anybody's patience.
+  package static let placesRefused = 1_000
   /// Kinds of wishes that may be in line for one event; each has a line of its own. More than any event has sections,
   /// numbers of seats, and both ways of sitting, but for a few.
   package static let wishesPerEvent = 10_000

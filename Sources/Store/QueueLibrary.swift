@@ -17,8 +17,8 @@ import Onsale
 ///     E y        zset    who waits alone: "<payload>\n<user>" by position, after an answer to the end of their line
 ///     E away     bitmap  positions that have a record or wait alone although their line says otherwise
 ///     E q        stream  who waits, all in one line: what the version before wrote; the owner splits it
-///     E u:<xx>   hashes  user key → "<live position>.<line>:<tickets owned>:<places left behind>", in small buckets; zeros
-///                        at the end are left out
+///     E u:<xx>   hashes  user key → "<live position>.<line>:<tickets owned>:<places left behind>:<places that came to
+///                        nothing>", in small buckets; zeros at the end are left out
 ///     E r:<n>    hashes  position → its record, for requests that were decided one by one
 ///     E x        zset    holds by deadline in ms; infinite while a payment is under way
 ///     E l:<t>    string  the lock of one ticket, with the hold's deadline as its TTL
@@ -26,7 +26,8 @@ import Onsale
 ///     E o        bitmap  tickets that were sold, in whatever life of the queue: what PostgreSQL must know
 ///     E gone     zset    what the version before has for `away`
 ///     E w        zset    places of an earlier life, "<payload>\n<user>" by position: they come first in this one (`restoring_until`)
-///     E i:<g>:<key>  string  what an Idempotency-Key first came with in generation g; kept for a day
+///     E i:<xx>   hashes  user key → the Idempotency-Key that the user's last place was given out for, user key and try →
+///                        that of a payment; "<position> <generation> <key> <digest of what it came with>"
 ///     E s:<place>  string  who writes the event to the search index at that place, or what was written; with a TTL
 ///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), who waits alone
 ///                        (y) or does no more (c)
@@ -107,19 +108,22 @@ package enum QueueLibrary {
 
     local function bucket(p, user) return p .. 'u:' .. string.sub(user, 1, 2) end
 
-    -- The user's live position, or 0; how many tickets they own; how often they left a place without buying; the number
-    -- of the line that they stand in, '' where it is not known.
+    -- The user's live position, or 0; how many tickets they own; how often they gave a place up, by a cancellation or
+    -- by letting a hold expire; the number of the line that they stand in, '' where it is not known; how often a place came
+    -- to nothing without their doing.
     local function get_user(p, user)
       local text = redis.call('HGET', bucket(p, user), user)
-      if not text then return 0, 0, 0, '' end
-      local live, line, owned, left = string.match(text, '^(%d+)%.?(%d*):?(%d*):?(%d*)$')
-      return tonumber(live), tonumber(owned) or 0, tonumber(left) or 0, line
+      if not text then return 0, 0, 0, '', 0 end
+      local live, line, owned, left, refused = string.match(text, '^(%d+)%.?(%d*):?(%d*):?(%d*):?(%d*)$')
+      return tonumber(live), tonumber(owned) or 0, tonumber(left) or 0, line, tonumber(refused) or 0
     end
 
-    local function put_user(p, user, live, owned, left, line)
+    local function put_user(p, user, live, owned, left, line, refused)
       local place = line and line ~= '' and live ~= 0 and live .. '.' .. line or live
-      if live == 0 and owned == 0 and left == 0 then
+      if live == 0 and owned == 0 and left == 0 and refused == 0 then
         redis.call('HDEL', bucket(p, user), user)
+      elseif refused > 0 then
+        redis.call('HSET', bucket(p, user), user, place .. ':' .. owned .. ':' .. left .. ':' .. refused)
       elseif left > 0 then
         redis.call('HSET', bucket(p, user), user, place .. ':' .. owned .. ':' .. left)
       elseif owned > 0 then
@@ -129,11 +133,17 @@ package enum QueueLibrary {
       end
     end
 
-    -- The user's request `pos` has ended: they may ask again. A newer request of theirs is left alone.
-    local function let_user_go(p, user, pos, bought)
-      local live, owned, left, line = get_user(p, user)
+    -- The user's request `pos` has ended: they may ask again. A newer request of theirs is left alone. `gave_up` where it
+    -- was their doing.
+    local function let_user_go(p, user, pos, bought, gave_up)
+      local live, owned, left, line, refused = get_user(p, user)
       if live == tonumber(pos) then live = 0 end
-      put_user(p, user, live, owned + bought, bought == 0 and left + 1 or left, line)
+      if gave_up then
+        left = left + 1
+      elseif bought == 0 then
+        refused = refused + 1
+      end
+      put_user(p, user, live, owned + bought, left, line, refused)
     end
 
     local function each_ticket(tickets) return string.gmatch(tickets, '%d+') end
@@ -184,14 +194,33 @@ package enum QueueLibrary {
         'p', pos, 't', r.try, 'k', r.tickets, 'a', r.amount, 'm', method, 'u', user)
     end
 
-    -- An idempotency key names the call it first came with, for a day, in one life of the queue: a position says nothing
-    -- in another.
+    -- An idempotency key names the call it first came with, for a day at least, in one life of the queue: a position says
+    -- nothing in another. By user, so that whatever keys somebody makes up take no more than what one has: remembered are
+    -- that of the last place, under which it was given out, and those of the payments tried for one.
     local IDEMPOTENCY_MS = 86400000
 
-    local function name(p, generation, key) return key ~= '' and p .. 'i:' .. generation .. ':' .. key end
+    local function digest(content) return string.sub(redis.sha1hex(content), 1, 16) end
+    local function key_bucket(p, user) return p .. 'i:' .. string.sub(user, 1, 2) end
 
-    -- How often one user may leave a place of one event without buying: each leaves a record until the event ends.
-    local MAX_LEFT = LEAVES
+    local function remember_call(p, user, field, generation, key, content, pos)
+      if key == '' then return end
+      local hash = key_bucket(p, user)
+      redis.call('HSET', hash, field, pos .. ' ' .. generation .. ' ' .. key .. ' ' .. digest(content))
+      redis.call('PEXPIRE', hash, IDEMPOTENCY_MS)
+    end
+
+    -- The position that the key came with before, and whether what else came with it was the same; nil for a new one.
+    local function recall(p, user, field, generation, key, content)
+      local seen = key ~= '' and redis.call('HGET', key_bucket(p, user), field)
+      if not seen then return nil end
+      local pos, call, came_with = string.match(seen, '^(%d+) (.*) (%x+)$')
+      if call ~= generation .. ' ' .. key then return nil end
+      return tonumber(pos), came_with == digest(content)
+    end
+
+    -- How often one user may give up a place of one event, and how often one may come to nothing: each leaves a record
+    -- until the event ends.
+    local MAX_LEFT, MAX_REFUSED = LEAVES, REFUSALS
 
     -- A line for each kind of wish: whoever cannot be served keeps nobody waiting but those who want the same.
     local ORDINALS = 4294967296
@@ -412,16 +441,12 @@ package enum QueueLibrary {
         'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle', 'restoring_until', 'split', 'waiting')
       local state, generation, tail, head = v[1], v[2], tonumber(v[3]), tonumber(v[4])
       if not state or state == 'lost' then return {'missing'} end
-      local named = name(p, generation, args[5])
+      local named, is_same = recall(p, user, user, generation, args[5], args[3])
       if named then
-        local seen = redis.call('GET', named)
-        if seen then
-          local pos, payload = string.match(seen, '^(%d+) (.*)$')
-          if payload ~= args[3] then return {'mismatch'} end
-          return again(p, user, tonumber(pos), head, generation)
-        end
+        if not is_same then return {'mismatch'} end
+        return again(p, user, named, head, generation)
       end
-      local live, owned, left, line = get_user(p, user)
+      local live, owned, left, line, refused = get_user(p, user)
       if live > 0 then
         local in_mass = live <= tonumber(v[8]) or live <= tonumber(v[9])
         if in_mass or end_of_line(p, line, live) then
@@ -438,14 +463,12 @@ package enum QueueLibrary {
           end
         end
       end
-      if live > 0 then
-        if named then redis.call('SET', named, live .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
-        return again(p, user, live, head, generation)
-      end
+      if live > 0 then return again(p, user, live, head, generation) end
       if state ~= 'open' and state ~= 'paused' then return {state == 'closed' and 'closed' or 'not_open'} end
       if v[7] == '1' then return {'sold_out'} end
       if owned + quantity > tonumber(v[6]) then return {'limit', owned, v[6]} end
       if left >= MAX_LEFT then return {'too_often'} end
+      if refused >= MAX_REFUSED then return {'too_often', 'refused'} end
       local word, position, ordinal = 'queued', tail + 1, 0
       line = ''
       if v[11] then
@@ -474,8 +497,8 @@ package enum QueueLibrary {
           redis.call('HSET', m, 'tail', position, 'waiting', waiting)
         end
       end
-      put_user(p, user, position, owned, left, line)
-      if named then redis.call('SET', named, position .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
+      put_user(p, user, position, owned, left, line, refused)
+      remember_call(p, user, user, generation, args[5], args[3], position)
       return {word, position, head, generation, line ~= '' and line or 0, ordinal}
     end
 
@@ -729,8 +752,8 @@ package enum QueueLibrary {
           local wish = wish_of(payload)
           local line, ordinal = stand_in_line(m, p, wish, 1, true)
           add_to_line(p, line, pos, ordinal, wish, payload, user)
-          local live, owned, left = get_user(p, key)
-          if live == tonumber(pos) then put_user(p, key, live, owned, left, line) end
+          local live, owned, left, _, refused = get_user(p, key)
+          if live == tonumber(pos) then put_user(p, key, live, owned, left, line, refused) end
           local r = get_record(p, pos)
           if r and r.state == 'B' then redis.call('HDEL', record_key(p, pos)) end
           if tonumber(pos) <= tonumber(v[2]) and get_mark(p, line) == '' then
@@ -836,7 +859,7 @@ package enum QueueLibrary {
           r.state = r.state == 'R' and 'X' or 'd'
           unlock(p, pos, r.tickets)
           mark(p, r.tickets, 0)
-          let_user_go(p, r.user, pos, 0)
+          let_user_go(p, r.user, pos, 0, true)
           released[#released + 1] = r.tickets
           put_record(p, pos, r)
         end
@@ -936,11 +959,10 @@ package enum QueueLibrary {
       if not r then return {'not_reserved'} end
       if r.user ~= args[2] then return {'forbidden'} end
       if r.state == 'C' or r.state == 'P' then return {'ok'} end
-      local named = name(p, args[6], args[5])
-      if named then
-        -- A repetition of a call whose card was declined since is not a wish to try again.
-        local seen = redis.call('GET', named)
-        if seen then return {seen == pos .. ' ' .. args[3] and 'ok' or 'mismatch'} end
+      -- A repetition of a call whose card was declined since is not a wish to try again.
+      for try = 1, args[5] ~= '' and math.max(1, r.try) or 0 do
+        local named, is_same = recall(p, r.user, r.user .. try, args[6], args[5], args[3])
+        if named then return {is_same and named == tonumber(pos) and 'ok' or 'mismatch'} end
       end
       if r.state == 'X' or r.state == 'd' then return {'expired'} end
       if r.state ~= 'R' and r.state ~= 'D' then return {'not_reserved'} end
@@ -951,8 +973,8 @@ package enum QueueLibrary {
         if holder and holder ~= pos then return {'expired'} end
       end
       for t in each_ticket(r.tickets) do redis.call('SET', p .. 'l:' .. t, pos) end
-      if named then redis.call('SET', named, pos .. ' ' .. args[3], 'PX', IDEMPOTENCY_MS) end
       r.state, r.try, r.reason = 'C', r.try + 1, ''
+      remember_call(p, r.user, r.user .. r.try, args[6], args[5], args[3], pos)
       put_record(p, pos, r)
       redis.call('ZADD', p .. 'x', '+inf', pos)
       add_confirmation(m, pos, r, args[3], args[4])
@@ -968,8 +990,9 @@ package enum QueueLibrary {
       end
     end
 
-    -- KEYS m; ARGV 6 for each: outcome (P purchased, D declined, X lost), position, try, reason, entry id or '',
-    -- "<generation>", "<generation>:<user key>" or "<generation>:<user key>:<tickets>". Whoever else has the place by now is not told how it ended.
+    -- KEYS m; ARGV 6 for each: outcome (P purchased, D declined, X lost, J refused), position, try, reason, entry id or '',
+    -- "<generation>", "<generation>:<user key>" or "<generation>:<user key>:<tickets>". Whoever else has the place by now is
+    -- not told how it ended.
     local function finish(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -1000,7 +1023,14 @@ package enum QueueLibrary {
             redis.call('ZREM', p .. 'x', pos)
             unlock(p, pos, r.tickets)
             let_user_go(p, r.user, pos, outcome == 'P' and count_tickets(r.tickets) or 0)
-            redis.call('RPUSH', p .. 'f', (outcome == 'P' and 's' or 'l') .. r.tickets)
+            if outcome == 'J' then
+              -- Nobody else's: they go back to the line.
+              mark(p, r.tickets, 0)
+              redis.call('RPUSH', p .. 'f', 'r' .. r.tickets)
+              wake_owner(m)
+            else
+              redis.call('RPUSH', p .. 'f', (outcome == 'P' and 's' or 'l') .. r.tickets)
+            end
           end
           if outcome == 'P' then add_bits(sold, r.tickets, '1') end
           put_record(p, pos, r)
@@ -1037,7 +1067,7 @@ package enum QueueLibrary {
           return {end_of_line(p, line, live) and 'ended' or 'unknown'}
         end
         put_record(p, pos, {state = 'L', try = 0, deadline = 0, amount = '0', tickets = '', reason = '', user = user})
-        let_user_go(p, user, pos, 0)
+        let_user_go(p, user, pos, 0, true)
         if r then
           redis.call('RPUSH', p .. 'f', 'c' .. pos)
           wake_owner(m)
@@ -1060,7 +1090,7 @@ package enum QueueLibrary {
       redis.call('ZREM', p .. 'x', pos)
       unlock(p, pos, r.tickets)
       mark(p, r.tickets, 0)
-      let_user_go(p, user, pos, 0)
+      let_user_go(p, user, pos, 0, true)
       put_record(p, pos, r)
       redis.call('RPUSH', p .. 'f', 'r' .. r.tickets)
       wake_owner(m)
@@ -1337,7 +1367,7 @@ package enum QueueLibrary {
     local function remember(keys, args)
       if redis.call('EXISTS', keys[1]) == 1 then return {'exists'} end
       local p = prefix(keys[1])
-      for i = 1, #args, 2 do put_user(p, args[i], 0, tonumber(args[i + 1]), 0) end
+      for i = 1, #args, 2 do put_user(p, args[i], 0, tonumber(args[i + 1]), 0, '', 0) end
       return {'ok'}
     end
 
@@ -1401,6 +1431,7 @@ package enum QueueLibrary {
     redis.register_function{function_name='onsale_version', flags={'no-writes'},
       callback=function() return VERSION end}
     """#.replacing("VERSION", with: "\(version)").replacing("LEAVES", with: "\(Limits.placesLeft)")
+    .replacing("REFUSALS", with: "\(Limits.placesRefused)")
     .replacing("ATTEMPTS", with: "\(Limits.paymentAttempts)")
     .replacing("$NEWS", with: "\(newsAtOnce)").replacing("$LINES", with: "\(Limits.wishesPerEvent)")
     .replacing("$ALONE", with: "\(Limits.waitingAlone)")

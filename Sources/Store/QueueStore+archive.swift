@@ -32,11 +32,11 @@ extension QueueStore {
   }
 
   /// Deletes everything of the event's queue; last of all, and all at once, what says that it is there. Killed in
-  /// between, it is called again. Idempotency keys end by themselves.
+  /// between, it is called again.
   package func remove(event: Int, epoch: Int, generation: Int, tail: Int) async throws {
     let records = (0...tail / Self.recordsPerBucket).map { "r:\($0)" }
-    let users = Self.userAlphabet.flatMap { first in Self.userAlphabet.map { "u:\(first)\($0)" } }
-    let names = records + users
+    let users = Self.userAlphabet.flatMap { first in Self.userAlphabet.map { "\(first)\($0)" } }
+    let names = records + users.map { "u:\($0)" } + users.map { "i:\($0)" }
     let fence: [RedisArgument] = [.integer(epoch), .integer(generation)]
     for start in stride(from: 0, to: names.count, by: Self.removedAtOnce) {
       try Task.checkCancellation()

@@ -118,13 +118,18 @@ package final class QueueStore {
     case queueFull
     /// Left a place of this event too often.
     case tooOften
+    /// Places of theirs came to nothing too often.
+    case refusedTooOften
     /// The idempotency key came with another request before.
     case idempotencyMismatch
     /// Redis lost the line: for so long only those come in who were in it.
     case restoring(milliseconds: Int)
   }
 
-  /// Gives a user a place in line, or the one they have, or had when they first sent `idempotencyKey`.
+  /// Gives a user a place in line, or the one they have, or the one that they were given for `idempotencyKey`.
+  ///
+  /// The key of the last place that was given out is remembered, and no other: a new one for a place that the user has
+  /// leaves nothing behind.
   /// - Parameter lostPlace: the user's position in a life of the queue that was lost. While the line is restored they
   ///   keep it.
   /// - Throws: `StoreError.noQueue` if Redis does not know the event.
@@ -174,7 +179,7 @@ package final class QueueStore {
       return .soldOut
     case "limit": return .limitExceeded(owned: integer(1), limit: integer(2))
     case "full": return .queueFull
-    case "too_often": return .tooOften
+    case "too_often": return values.count > 1 ? .refusedTooOften : .tooOften
     case "mismatch": return .idempotencyMismatch
     default: throw StoreError(.unexpectedAnswer, "onsale_enqueue")
     }
@@ -911,6 +916,8 @@ package final class QueueStore {
       case declined = "D"
       /// PostgreSQL gave the tickets to somebody else; nothing was charged.
       case lost = "X"
+      /// Not to be sold to this user; the tickets are nobody's, and nothing was charged.
+      case refused = "J"
     }
     package let confirmation: Confirmation
     package let outcome: Outcome

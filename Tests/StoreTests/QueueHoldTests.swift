@@ -176,23 +176,61 @@ struct QueueHoldTests {
     #expect(try await it.state(position) == .purchased)
   }
 
-  @Test("A limited number of cards can be tried for one hold")
+  @Test("A limited number of cards can be tried for one hold, and as many keys of them are remembered")
   func cardTesting() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
-    let position = try await it.join("ann")
-    try await it.commit([it.grant("ann", position, [7])])
-    func confirm() async throws -> QueueStore.ConfirmAnswer {
-      try await it.queue.confirm(
-        event: it.event, generation: 1, position: position, user: "ann", method: "pm")
+    func confirm(_ position: Int, _ key: String, method: String = "pm") async throws
+      -> QueueStore.ConfirmAnswer
+    {
+      try await it.confirm("ann", position, method: method, idempotencyKey: key)
     }
-    for attempt in 1...Limits.paymentAttempts {
-      #expect(try await confirm() == .ok)
-      let taken = try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 10)
-      #expect(taken.map(\.attempt) == [attempt])
-      try await it.queue.finish(event: it.event, taken.map { .init($0, .declined, reason: "card_declined") })
+    for position in 1...2 {
+      #expect(try await it.join("ann") == position)
+      try await it.commit([it.grant("ann", position, [7])])
+      for attempt in 1...Limits.paymentAttempts {
+        #expect(try await confirm(position, "\(position) \(attempt)") == .ok)
+        // Under way, whatever keys come leave nothing.
+        #expect(try await confirm(position, "other \(attempt)") == .ok)
+        let taken = try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 10)
+        #expect(taken.map(\.attempt) == [attempt])
+        try await it.queue.finish(
+          event: it.event, taken.map { .init($0, .declined, reason: "card_declined") })
+      }
+      #expect(try await confirm(position, "one more") == .tooOften)
+      for attempt in 1...Limits.paymentAttempts {
+        #expect(try await confirm(position, "\(position) \(attempt)") == .ok)
+        #expect(try await confirm(position, "\(position) \(attempt)", method: "x") == .idempotencyMismatch)
+      }
+      #expect(try await it.take().isEmpty)
+      let keys = try await it.redis.command([
+        "HLEN", .text("\(it.keys.prefix)i:\(UserKey("ann").text.prefix(2))"),
+      ])
+      #expect(keys.integer == Limits.paymentAttempts)
+      #expect(try await it.cancel("ann", position) == .ok)
     }
-    #expect(try await confirm() == .tooOften)
+  }
+
+  @Test("A payment that may not be begun ends the request with its reason, and its tickets are free again")
+  func refused() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.hold("a", [1, 2])
+    _ = try await it.confirm("a", position)
+    let confirmation = try #require(try await it.take().first)
+    try await it.queue.finish(event: it.event, [.init(confirmation, .refused, reason: "limit_exceeded")])
+    let record = try #require(try await it.queue.record(event: it.event, position: position))
+    let status = RequestStatus(position: position, document: try await it.document(), record: record)
+    #expect(status.state == .rejected && status.reason == "limit_exceeded" && status.tickets.isEmpty)
+    for ticket in [1, 2] {
+      #expect(try await !it.isMarked(ticket))
+      #expect(try await !it.isLocked(ticket))
+    }
+    guard case .released([1, 2])? = try await it.tick().feedback.first else {
+      Issue.record("the owner is not told")
+      return
+    }
+    #expect(try await it.join("a") == 2)
   }
 
   @Test("A Redis without memory takes no request, and goes on with all that it took")

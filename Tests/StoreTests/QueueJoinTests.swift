@@ -213,6 +213,42 @@ struct QueueJoinTests {
     try await it.join("bob")
   }
 
+  @Test("Only what a user gives up counts as that, by cancelling or by letting a hold expire")
+  func whatCountsAsLeft() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    func ends() async throws -> String? {
+      try await it.redis.command([
+        "HGET", .text(it.keys.user(UserKey("ann").text)), .text(UserKey("ann").text),
+      ]).text
+    }
+    for _ in 0...Limits.placesLeft {
+      try await it.commit([it.decide("ann", try await it.join("ann"), .refused(.seatsTaken))])
+    }
+    try await it.commit([it.decide("ann", try await it.join("ann"), .refused(.sectionSoldOut))])
+    #expect(try await ends() == "0:0:0:\(Limits.placesLeft + 2)")
+    _ = try await it.cancel("ann", try await it.join("ann"))
+    #expect(try await ends() == "0:0:1:\(Limits.placesLeft + 2)")
+    try await it.setHold(milliseconds: 1)
+    _ = try await it.hold("ann", [1])
+    try await eventually { try await it.tick().expired == [1] }
+    #expect(try await ends() == "0:0:2:\(Limits.placesLeft + 2)")
+    try await it.join("ann")
+  }
+
+  @Test("What comes to nothing leaves a record each time, and so has a limit too")
+  func refusalsAreLimited() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let key = UserKey("ann").text
+    _ = try await it.redis.command([
+      "HSET", .text(it.keys.user(key)), .text(key), .text("0:0:0:\(Limits.placesRefused - 1)"),
+    ])
+    try await it.commit([it.decide("ann", try await it.join("ann"), .refused(.seatsTaken))])
+    #expect(try await it.enqueue("ann") == .refusedTooOften)
+    try await it.join("bob")
+  }
+
   @Test("What buyers own is remembered when the queue is made anew")
   func ownedInAnEarlierLife() async throws {
     let it = try await QueueFixture()
@@ -278,6 +314,49 @@ struct QueueJoinTests {
     #expect(
       try await it.enqueue("b", idempotencyKey: "k")
         == .inLine(QueueStore.Place(position: 2, generation: 1), head: 1, isNew: true))
+  }
+
+  @Test("Whatever keys a user makes up for a place that they have, nothing of them stays")
+  func madeUpKeys() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    func used() async throws -> [Int?] {
+      let hash = "\(it.keys.prefix)i:\(UserKey("a").text.prefix(2))"
+      return [
+        try await it.redis.command(["DBSIZE"]).integer,
+        try await it.redis.command(["HLEN", .text(hash)]).integer,
+        try await it.redis.command(["MEMORY", "USAGE", .text(hash)]).integer,
+      ]
+    }
+    let place = QueueStore.EnqueueAnswer.inLine(
+      QueueStore.Place(position: 1, generation: 1), head: 0, isNew: false)
+    _ = try await it.enqueue("a", idempotencyKey: "first")
+    let before = try await used()
+    #expect(before[1] == 1)
+    for number in 0..<200 {
+      let key = String(repeating: "x", count: 250) + "\(number)"
+      let answer = try await it.queue.enqueue(
+        event: it.event, user: "a", seats: RequestedSeats(quantity: 50, tickets: Array(999_000...999_049)),
+        method: String(repeating: "m", count: 200), idempotencyKey: key)
+      guard case .inLine(let same, _, false) = answer, same.position == 1 else {
+        Issue.record("another answer: \(answer)")
+        return
+      }
+    }
+    #expect(try await used() == before)
+    // The one under which the place was given out is still its own.
+    #expect(try await it.enqueue("a", idempotencyKey: "first") == place)
+    #expect(try await it.enqueue("a", quantity: 2, idempotencyKey: "first") == .idempotencyMismatch)
+    // Another place has another one: one is remembered at a time.
+    _ = try await it.cancel("a", 1)
+    _ = try await it.enqueue("a", idempotencyKey: "second")
+    #expect(try await used()[1] == 1)
+    let ttl = try await it.redis.command(["TTL", .text("\(it.keys.prefix)i:\(UserKey("a").text.prefix(2))")])
+    #expect((86_000...86_400).contains(ttl.integer ?? 0))
+    // They go with the queue.
+    try await it.queue.forsake(event: it.event, generation: 1)
+    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 2)
+    #expect(try await used()[1] == 0)
   }
 
   @Test("A line that is shorter than it was ends as soon as somebody looks, and the others go on")
