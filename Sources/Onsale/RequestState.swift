@@ -46,7 +46,8 @@ package enum RequestState: String, Sendable, CaseIterable {
   /// Terminal. The buyer left; what was held is grantable again.
   case cancelled
 
-  /// Terminal. Refused with a reason: its exact seats were taken, it can never be satisfied, or the sale closed.
+  /// Terminal. Refused with a reason: its exact seats were taken, it can never be satisfied, the sale closed, or, found
+  /// when its payment was to begin, its user has as many tickets as one person may buy.
   case rejected
 
   /// Whether nothing can happen to the request any more.

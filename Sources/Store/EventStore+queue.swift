@@ -36,10 +36,7 @@ extension EventStore {
 
   private func owned(event: Int) async throws -> [(user: String, tickets: Int)] {
     try await postgres.query(
-      """
-      SELECT user_id, sum(cardinality(tickets)) AS tickets FROM purchase
-      WHERE event_id = \(event) AND state IN ('sold', 'paying') GROUP BY user_id
-      """
+      "SELECT user_id, tickets FROM buyer WHERE event_id = \(event) AND tickets > 0"
     ).map { (try $0.string("user_id"), try $0.int("tickets")) }
   }
 

@@ -58,6 +58,8 @@ package final class PastRequests {
     switch found.standing.state {
     case .sold: status = RequestStatus(state: .purchased)
     case .paying: status = RequestStatus(state: .confirming)
+    case .void where found.standing.reason == PurchaseStore.limitExceeded:
+      return RequestStatus(state: .rejected, reason: found.standing.reason)
     case .declined, .void: return nil
     }
     status.tickets = found.tickets

@@ -95,12 +95,19 @@ package final class PurchaseStore {
     package let user: String
   }
 
+  /// Why a purchase is void whose user would have had more tickets than one person may buy.
+  package nonisolated static let limitExceeded = "limit_exceeded"
+
   /// Inserts the payment intents and claims their tickets.
   ///
   /// A request that has an intent keeps it, unless that was declined and this is a later attempt. A ticket
   /// that another live purchase claimed stays there: the answer then has `ownsItsTickets` false.
   /// Of a life of the queue that has ended (`SeatStore.begin`), and of a place whose owner was told that it is lost
   /// (`PastRequests.forfeit`), no purchase begins, and no further attempt.
+  ///
+  /// One with which its user would have more tickets, sold or under payment, than one person may buy of the event ends
+  /// here, void for `limitExceeded`: `buyer` counts them, whatever Redis knows, and its rows are locked until the commit.
+  /// What was begun before stays.
   /// - Returns: the standing after the call, in order; `nil` where nothing was bought before and nothing can be now:
   ///   the event is unknown, or its queue or the place was lost.
   package func claim(_ group: [QueueStore.Confirmation]) async throws -> [Standing?] {
@@ -130,6 +137,7 @@ package final class PurchaseStore {
         updated_at = now()
       WHERE purchase.state = 'declined' AND purchase.try < excluded.try AND purchase.user_id = excluded.user_id
       """,
+      endOverLimit(events, generations, positions, attempts, users: group.map(\.user)),
       """
       INSERT INTO claim (event_id, ticket_id, generation, position)
       SELECT s.event_id, t.id, s.generation, s.position
@@ -151,7 +159,46 @@ package final class PurchaseStore {
       """,
       standings(events, generations, positions),
     ])
-    return try decode(results[3], count: group.count)
+    return try decode(results.last ?? [], count: group.count)
+  }
+
+  /// Ends what this transaction has begun over the limit per user. Of several that one user begins at once those behind
+  /// end, be it that one of them alone would fit. A limit that was lowered is not that of who held tickets before.
+  ///
+  /// As next to nobody is over a limit, one look at each user's count is all that it does for most, by its whole key, which
+  /// `LIMIT` keeps so. Events are looked up in the same way: joined, the planner would walk them, which is so dear by its
+  /// reckoning that it compiles the statement first.
+  private func endOverLimit(
+    _ events: [Int], _ generations: [Int], _ positions: [Int], _ attempts: [Int], users: [String]
+  ) -> SQL {
+    """
+    UPDATE purchase p SET state = 'void', reason = \(Self.limitExceeded), updated_at = now()
+    FROM (
+      SELECT n.event_id, n.generation, n.position, n.user_limit, n.user_tickets - coalesce(sum(n.own) OVER (
+        PARTITION BY n.event_id, n.user_id ORDER BY n.generation, n.position
+        ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING), 0) AS user_tickets
+      FROM (
+        -- A request may be in the group twice. What was begun before this transaction stays.
+        SELECT DISTINCT p.event_id, p.generation, p.position, p.user_id, cardinality(p.tickets) AS own, s.user_tickets,
+          (SELECT greatest(e.per_user_limit, e.highest_per_user_limit) FROM event e WHERE e.id = s.event LIMIT 1)
+            AS user_limit
+        FROM (
+          SELECT i.event, i.generation, i.position, i.try, i.user_id, (SELECT b.tickets FROM buyer b
+            WHERE b.event_id = i.event AND b.user_id = i.user_id LIMIT 1) AS user_tickets
+          FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(attempts)::int[],
+            \(users)::text[]) AS i (event, generation, position, try, user_id)
+          OFFSET 0
+        ) s
+        JOIN purchase p ON p.event_id = s.event AND p.generation = s.generation AND p.position = s.position
+          AND p.try = s.try AND p.user_id = s.user_id AND p.state = (SELECT 'paying')
+          AND p.xmin = pg_current_xact_id()::xid
+        WHERE s.user_tickets > (SELECT min(greatest(per_user_limit, highest_per_user_limit)) FROM event
+          WHERE id = ANY (\(events)::bigint[]))
+      ) n
+    ) o
+    WHERE p.event_id = o.event_id AND p.generation = o.generation AND p.position = o.position
+      AND o.user_tickets > o.user_limit
+    """
   }
 
   /// A purchase as its buyer sees it.

@@ -161,7 +161,7 @@ final class ConfirmLane {
       }
     }
     finished = Dictionary(
-      uniqueKeysWithValues: [QueueStore.Ending.Outcome.purchased, .declined, .lost].map { outcome in
+      uniqueKeysWithValues: [QueueStore.Ending.Outcome.purchased, .declined, .lost, .refused].map { outcome in
         (
           outcome,
           MetricsRegistry.shared.counter(

@@ -20,7 +20,7 @@ enum ConfirmStep: Equatable {
     }
     switch standing.state {
     case .sold: self = .tell(.purchased, reason: "")
-    case .void: self = .tell(.lost, reason: standing.reason)
+    case .void: self = .tell(Self.end(of: standing), reason: standing.reason)
     case .declined: self = standing.attempt >= attempt ? .tell(.declined, reason: standing.reason) : .forget
     case .paying:
       if standing.attempt != attempt {
@@ -41,9 +41,16 @@ enum ConfirmStep: Equatable {
     switch standing.state {
     case .sold: return ((.purchased, ""), false)
     case .declined: return (standing.attempt == attempt ? (.declined, standing.reason) : nil, false)
-    case .void: return ((.lost, standing.reason), false)
+    case .void: return ((end(of: standing), standing.reason), false)
     case .paying: return (nil, standing.attempt == attempt)
     }
+  }
+}
+
+extension ConfirmStep {
+  /// How a void purchase ended: its user may not buy so many tickets, which are nobody else's, or somebody else has them.
+  private static func end(of standing: PurchaseStore.Standing) -> QueueStore.Ending.Outcome {
+    standing.reason == PurchaseStore.limitExceeded ? .refused : .lost
   }
 }
 

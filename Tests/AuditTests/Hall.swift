@@ -63,7 +63,8 @@ final class Hall {
     _ = try await Migrations(postgres, searchSchema: "SELECT 1", logger: logger).run()
     try await postgres.script(
       """
-      TRUNCATE event, section, ticket, purchase, claim, outbox, partition, request_archive, queue_outcome CASCADE
+      TRUNCATE event, section, ticket, purchase, claim, outbox, partition, request_archive, queue_outcome,
+        buyer CASCADE
       """)
     _ = try await postgres.transaction([
       """

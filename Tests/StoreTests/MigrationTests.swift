@@ -27,4 +27,44 @@ struct MigrationTests {
     #expect(try await Migrations(clients[0], searchSchema: schema, logger: DatabaseFixture.logger).run() == 0)
     #expect(try await clients[0].query("SELECT 1 FROM search_thing").isEmpty)
   }
+
+  @Test("Whoever bought before tickets were counted by user counts with what they have")
+  func countsWhatWasBought() async throws {
+    let client = try await DatabaseFixture.connect(try await DatabaseFixture.createDatabase(), connections: 1)
+    defer { client.close() }
+    let migrations = Migrations(client, searchSchema: "", logger: DatabaseFixture.logger)
+    _ = try await migrations.run()
+    // As the version before left it.
+    let counting = Migrations.steps.indices.filter { Migrations.steps[$0].contains("INTO buyer") }.map {
+      $0 + 1
+    }
+    #expect(counting.count == 2)
+    try await client.script(
+      """
+      DROP FUNCTION count_begun_purchases, count_changed_purchase CASCADE;
+      DROP TABLE buyer;
+      DELETE FROM schema_step WHERE id IN (\(counting.map(String.init).joined(separator: ", ")));
+      """)
+    var events: [Int] = []
+    for state in ["open", "paused", "closed"] {
+      let event = try await DatabaseFixture.makeEvent(tickets: 9, in: client)
+      events.append(event)
+      _ = try await client.query("UPDATE event SET state = \(state) WHERE id = \(event)")
+      _ = try await client.query(
+        """
+        INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
+        VALUES (\(event), 1, 1, 'ann', 'sold', 1, '{1,2}', 200, 'EUR', 'pm'),
+          (\(event), 2, 1, 'ann', 'paying', 1, '{3}', 100, 'EUR', 'pm'),
+          (\(event), 2, 2, 'ann', 'declined', 1, '{4}', 100, 'EUR', 'pm'),
+          (\(event), 2, 3, 'bob', 'void', 1, '{5}', 100, 'EUR', 'pm')
+        """)
+    }
+    #expect(try await migrations.run() == 2)
+    let rows = try await client.query("SELECT event_id, user_id, tickets FROM buyer ORDER BY event_id")
+    #expect(try rows.map { try $0.int("event_id") } == events)
+    #expect(try rows.allSatisfy { try $0.string("user_id") == "ann" && $0.int("tickets") == 3 })
+    // And the count goes on from there.
+    _ = try await client.query("UPDATE purchase SET state = 'declined' WHERE state = 'paying'")
+    #expect(try await client.query("SELECT 1 FROM buyer WHERE tickets = 2").count == 3)
+  }
 }

@@ -467,6 +467,148 @@ struct PurchaseStoreTests {
     #expect(try await told(4) == nil)
   }
 
+  private func confirmation(of user: String, _ key: PurchaseStore.Key, _ tickets: [Int], attempt: Int = 1)
+    -> QueueStore.Confirmation
+  {
+    QueueStore.Confirmation(
+      entryID: nil, event: key.event, generation: key.generation, position: key.position, attempt: attempt,
+      tickets: tickets, amount: 100 * tickets.count, method: "pm", user: user)
+  }
+
+  private func tickets(_ it: DatabaseFixture, _ event: Int, of user: String) async throws -> Int? {
+    try await it.postgres.query("SELECT tickets FROM buyer WHERE event_id = \(event) AND user_id = \(user)")
+      .first?
+      .int("tickets")
+  }
+
+  @Test(
+    "The limit per user holds over all lives of the line: what is over it ends before anything is charged")
+  func limitPerUser() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres), event = try await it.makeEvent(tickets: 20)
+    func place(_ generation: Int, _ position: Int, _ tickets: [Int], attempt: Int = 1)
+      -> QueueStore.Confirmation
+    {
+      confirmation(
+        of: "ann", .init(event: event, generation: generation, position: position), tickets, attempt: attempt)
+    }
+    let first = place(1, 1, [1, 2, 3])
+    #expect(try await store.claim([first])[0]?.state == .paying)
+    // One payment under way counts as well as one that is sold.
+    let over = place(2, 1, [4, 5]), other = confirmation(event, 7, [6], generation: 2)
+    let refused = try await store.claim([over, other])
+    #expect(refused.map { $0?.state } == [.void, .paying])
+    #expect(refused[0]?.reason == "limit_exceeded")
+    #expect(try await it.count("claim WHERE event_id = \(event) AND ticket_id IN (4, 5)") == 0)
+    #expect(try await tickets(it, event, of: "ann") == 3)
+    // Told again alike, whatever was sold or let go since; and it is what the buyer is told without Redis.
+    _ = try await store.settle([settlement(first, .declined, payment: nil)])
+    #expect(try await tickets(it, event, of: "ann") == 0)
+    #expect(try await store.claim([over])[0] == refused[0])
+    let told = try await PastRequests(it.postgres).status(
+      .init(event: event, generation: 2, position: 1), owner: UserKey("ann").text)
+    #expect(told == RequestStatus(state: .rejected, reason: "limit_exceeded"))
+
+    // Another place has the room that the decline left, and another card of the first one then has none.
+    let second = place(2, 2, [4, 5])
+    #expect(try await store.claim([second])[0]?.state == .paying)
+    #expect(try await store.settle([settlement(second, .sold)])[0]?.state == .sold)
+    #expect(try await tickets(it, event, of: "ann") == 2)
+    #expect(try await store.claim([place(1, 1, [1, 2, 3], attempt: 2)])[0]?.reason == "limit_exceeded")
+    #expect(try await tickets(it, event, of: "ann") == 2)
+    // What is over another user's tickets gives its room back.
+    let taken = place(3, 1, [4, 8])
+    #expect(try await store.claim([taken])[0]?.ownsItsTickets == false)
+    #expect(try await store.settle([settlement(taken, .void, payment: nil)])[0]?.state == .void)
+    #expect(try await tickets(it, event, of: "ann") == 2)
+    // Two that one user begins at once: what fits in order, and nobody else's end.
+    let group = [place(4, 1, [9]), place(4, 2, [10]), place(4, 3, [11]), place(4, 1, [9])]
+    #expect(
+      try await store.claim(group + [confirmation(event, 8, [12], generation: 4)]).map { $0?.state }
+        == [.paying, .paying, .void, .paying, .paying])
+    #expect(try await tickets(it, event, of: "ann") == 4)
+    // What was begun goes on, also where the limit is lower by now.
+    _ = try await it.postgres.query("UPDATE event SET per_user_limit = 1 WHERE id = \(event)")
+    #expect(try await store.claim([group[0]])[0]?.state == .paying)
+    #expect(try await store.settle([settlement(group[0], .sold)])[0]?.state == .sold)
+  }
+
+  @Test("A limit that was lowered is that of who comes then, and not of who held tickets before")
+  func limitLowered() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let event = try await it.makeEvent(tickets: 9)
+    _ = try await it.postgres.query(
+      "UPDATE event SET per_user_limit = 1, highest_per_user_limit = 4 WHERE id = \(event)")
+    let claimed = try await PurchaseStore(it.postgres).claim([
+      confirmation(event, 1, [1, 2, 3]), confirmation(event, 2, [4, 5, 6, 7, 8]),
+    ])
+    #expect(claimed.map { $0?.state } == [.paying, .void])
+  }
+
+  @Test("Of all places that a user has in many lives of the line, as many are sold as one person may buy")
+  func limitRace() async throws {
+    let it = try await DatabaseFixture(connections: 8)
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres), event = try await it.makeEvent(tickets: 400)
+    let workers = (0..<16).map { worker in
+      Task {
+        // Each life of the line is carried out by two workers, in an order of their own.
+        let life = worker / 2 + 1
+        var begun: [PurchaseStore.Key: Int] = [:]
+        for start in stride(from: 0, to: 20, by: 5) {
+          let group = (start..<start + 5).map { user in
+            confirmation(
+              of: "racer \(user)",
+              .init(event: event, generation: life, position: (user * 7 + life) % 20 + 1),
+              [(life - 1) * 40 + user * 2 + 1, (life - 1) * 40 + user * 2 + 2])
+          }
+          let order = worker % 2 == 0 ? group : group.reversed()
+          for (confirmation, standing) in zip(order, try await store.claim(order))
+          where standing?.state == .paying {
+            begun[.init(confirmation)] = 2
+          }
+        }
+        return begun
+      }
+    }
+    var begun: [PurchaseStore.Key: Int] = [:]
+    for worker in workers { begun.merge(try await worker.value) { first, _ in first } }
+    // Of eight places with two tickets each, two of every user.
+    #expect(begun.count == 40)
+    #expect(
+      try await it.count(
+        "buyer WHERE event_id = \(event) AND tickets = 4 AND user_id LIKE 'racer %'") == 20)
+    #expect(
+      try await it.count("claim WHERE event_id = \(event)") == 80)
+  }
+
+  @Test("What a version before sells, which knows nothing of the count, is counted all the same")
+  func limitBesideTheVersionBefore() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let event = try await it.makeEvent(tickets: 9)
+    func set(_ state: String) async throws {
+      _ = try await it.postgres.query(
+        "UPDATE purchase SET state = \(state) WHERE event_id = \(event) AND generation = 1")
+    }
+    _ = try await it.postgres.query(
+      """
+      INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
+      VALUES (\(event), 1, 1, 'ann', 'paying', 1, '{1,2,3}', 300, 'EUR', 'pm')
+      """)
+    #expect(try await tickets(it, event, of: "ann") == 3)
+    try await set("sold")
+    #expect(try await tickets(it, event, of: "ann") == 3)
+    let more = confirmation(of: "ann", .init(event: event, generation: 2, position: 1), [4, 5])
+    #expect(try await PurchaseStore(it.postgres).claim([more])[0]?.reason == "limit_exceeded")
+    for (state, count) in [("declined", 0), ("paying", 3), ("void", 0)] {
+      try await set(state)
+      #expect(try await tickets(it, event, of: "ann") == count)
+    }
+  }
+
   @Test("Epochs of a partition only grow, whoever asks")
   func epochs() async throws {
     let it = try await DatabaseFixture()

@@ -188,6 +188,12 @@ final class Sale {
     _ = try await redis.command(isBroken ? ["SET", line, "x"] : ["DEL", line])
   }
 
+  /// Redis forgets what a user has bought.
+  func forgetOwned(_ user: String) async throws {
+    let key = UserKey(user).text
+    _ = try await redis.command(["HDEL", .text(EventKeys(event).user(key)), .text(key)])
+  }
+
   /// Redis comes back empty, except for its functions.
   func loseRedis() async throws { _ = try await redis.command(["FLUSHALL"]) }
 

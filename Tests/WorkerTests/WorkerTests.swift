@@ -312,6 +312,30 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test(
+    "Whoever has as many tickets as one person may buy is told so when they pay, and the seats are free again"
+  )
+  func limitThatRedisForgot() async throws {
+    let sale = try await Sale(tickets: 5)
+    try await sale.startWorker()
+    try await sale.wait(for: .purchased, try await sale.join("ann", 3, method: "pm_card_visa"))
+    try await sale.forgetOwned("ann")
+    for method in ["pm_card_visa", nil] {
+      let position = try await sale.join("ann", 2, method: method)
+      if method == nil {
+        try await sale.wait(for: .reserved, position)
+        #expect(try await sale.confirm(position, "ann") == .ok)
+      }
+      let ended = try await sale.wait(for: .rejected, position)
+      #expect(ended?.reason == "limit_exceeded")
+    }
+    // The last two are there for somebody else, and ann was charged for three.
+    try await sale.wait(for: .purchased, try await sale.join("bob", 2, method: "pm_card_visa"))
+    #expect(try await sale.soldTickets().count == 5)
+    #expect(sale.provider.payments.values.map(\.amount).sorted() == [2_000, 3_000])
+    await sale.end()
+  }
+
   @Test("Those who were in a line that was lost come first, in their order, in whatever order they come back")
   func rejoin() async throws {
     let sale = try await Sale(tickets: 3, rejoinSeconds: 3)
