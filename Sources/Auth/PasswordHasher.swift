@@ -4,21 +4,35 @@ import Foundation
 import Synchronization
 
 /// Hashes passwords with argon2id at libsodium's interactive limits (64 MiB, some 50 ms each), one at a time
-/// on a thread of its own: neither the loop nor more than one core is ever busy with it.
+/// on a thread of its own: neither the loop nor more than one core is ever busy with it. The thread is nice: a sale that
+/// needs the processors has them, and whoever signs in waits.
 ///
-/// Bounded: with `capacity` waiting, `AuthError.busy` is thrown at once.
+/// Bounded: with `capacity` waiting, `AuthError.busy` is thrown at once, and after `longestWaitMilliseconds` to those who
+/// have waited so long.
 @LoopActor
 package final class PasswordHasher {
   /// At some 20 hashes a second the last one waits about three seconds.
   package static let defaultCapacity = 64
+  /// Beside a thread of the usual priority it gets a tenth of a processor: some two hashes a second, however busy the
+  /// machine, and no more than the sale can spare.
+  package nonisolated static let niceness: Int32 = 10
+  /// Whoever waits longer has given up, or will.
+  package nonisolated static let defaultLongestWaitMilliseconds: UInt64 = 10_000
 
   private let capacity: Int
-  private var waiting = 0
+  private let longestWaitMilliseconds: UInt64
+  package private(set) var waiting = 0
   private let worker = PasswordThread()
   /// Lets a login of an unknown user take as long as one of a known user.
   private var dummy: String?
 
-  package init(capacity: Int = PasswordHasher.defaultCapacity) { self.capacity = capacity }
+  package init(
+    capacity: Int = PasswordHasher.defaultCapacity,
+    longestWaitMilliseconds: UInt64 = PasswordHasher.defaultLongestWaitMilliseconds
+  ) {
+    self.capacity = capacity
+    self.longestWaitMilliseconds = longestWaitMilliseconds
+  }
 
   /// The hash to store, with its salt and parameters.
   /// - Parameter places: how many may wait before `AuthError.busy`; `nil` for all places. Less than all of them
@@ -47,10 +61,16 @@ package final class PasswordHasher {
     }
     waiting += 1
     defer { waiting -= 1 }
-    return await withUnsafeContinuation { continuation in
-      worker.submit { continuation.resume(returning: work()) }
+    let deadline = Self.now + longestWaitMilliseconds
+    let result: R? = await withUnsafeContinuation { continuation in
+      worker.submit { continuation.resume(returning: Self.now < deadline ? work() : nil) }
     }
+    guard let result else { throw AuthError(.busy, "the password waited too long to be hashed") }
+    return result
   }
+
+  /// Milliseconds; the loop's own clock is for its thread alone.
+  private nonisolated static var now: UInt64 { DispatchTime.now().uptimeNanoseconds / 1_000_000 }
 
   // Swift hands a String to C as its UTF-8 text, and the length says where it ends, so a zero inside is no
   // end.
@@ -87,6 +107,9 @@ private final class PasswordThread: Sendable {
   init() {
     let inbox = inbox
     let thread = Thread {
+      Thread.current.name = "passwords"
+      // Of this thread alone. Refused it changes nothing that matters to anybody's answer.
+      _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, PasswordHasher.niceness)
       while true {
         inbox.signal.wait()
         let (job, isStopped) = inbox.state.withLock { state in
@@ -95,7 +118,6 @@ private final class PasswordThread: Sendable {
         if let job { job() } else if isStopped { return }
       }
     }
-    thread.name = "passwords"
     thread.start()
   }
 

@@ -13,11 +13,21 @@ final class Accounts {
   /// Passwords that may wait to be hashed when somebody signs up: a quarter of all places, so that those who have an
   /// account get in however many ask for one.
   private static let signUpPlaces = PasswordHasher.defaultCapacity / 4
+  /// Passwords of one client that may wait at once: a quarter of all places, so that nobody takes them all.
+  static let clientPlaces = PasswordHasher.defaultCapacity / 4
+  /// Accounts that one client may make in `signUpSeconds`: each is a row for good. As many as a school behind one address.
+  static let signUpLimit = 500
+  private static let signUpSeconds = 3_600
+  /// Clients whose accounts are counted.
+  private static let clientsKept = 50_000
 
   private let users: UserStore
   private let hasher: PasswordHasher
   private let issuer: TokenIssuer
   private var attempts = SignInAttempts()
+  var signUps = RecentCounts<String>(seconds: Accounts.signUpSeconds, capacity: Accounts.clientsKept)
+  /// How many passwords of each client wait.
+  private var waiting: [String: Int] = [:]
 
   init(users: UserStore, hasher: PasswordHasher, issuer: TokenIssuer) {
     self.users = users
@@ -33,14 +43,45 @@ final class Accounts {
     guard password.utf8.count >= Limits.passwordBytes.lowerBound else {
       throw Problem.invalidField("password", "must have at least \(Limits.passwordBytes.lowerBound) bytes")
     }
+    let client = Self.client(request)
     return answer { [self] in
       let taken = Problem(409, "email_taken", "There is an account with this address.")
       // Asked before, so that a taken address does not cost a hash.
       if try await users.isKnown(email: email) { throw taken }
-      let hash = try await hasher.hash(password, places: Self.signUpPlaces)
-      guard let id = try await users.create(name: name, email: email, password: hash) else { throw taken }
-      return .json(201, ["user_id": .string(id)])
+      signUps.age(now: Int(EventLoop.shared.now / 1_000))
+      guard signUps[client] < Self.signUpLimit else {
+        throw Problem(
+          429, "too_many_accounts", "Too many accounts were made from this place.",
+          retryAfter: Self.signUpSeconds)
+      }
+      signUps.add(client)
+      do {
+        let hash = try await inPlace(of: client) {
+          try await hasher.hash(password, places: Self.signUpPlaces)
+        }
+        guard let id = try await users.create(name: name, email: email, password: hash) else { throw taken }
+        return .json(201, ["user_id": .string(id)])
+      } catch {
+        signUps.remove(client)
+        throw error
+      }
     }
+  }
+
+  /// Does something with a password in one of its client's places.
+  private func inPlace<R: Sendable>(of client: String, _ work: @LoopActor () async throws -> R) async throws
+    -> R
+  {
+    guard waiting[client, default: 0] < Self.clientPlaces else {
+      throw Problem(
+        429, "too_many_attempts", "Too many passwords from this place wait to be checked.", retryAfter: 2)
+    }
+    waiting[client, default: 0] += 1
+    defer {
+      let others = waiting[client, default: 1] - 1
+      waiting[client] = others > 0 ? others : nil
+    }
+    return try await work()
   }
 
   func signIn(_ request: HTTPRequest) throws -> HTTPAnswer {
@@ -76,7 +117,10 @@ final class Accounts {
     do {
       let user = try await users.credentials(email: attempt.email)
       // Also without a user a password is verified, so that the time does not tell who has an account.
-      guard try await hasher.verify(password, against: user?.password), let user else { return nil }
+      let isRight = try await inPlace(of: attempt.client) {
+        try await hasher.verify(password, against: user?.password)
+      }
+      guard isRight, let user else { return nil }
       attempts.succeeded(attempt)
       return user
     } catch {
@@ -108,8 +152,7 @@ final class Accounts {
 /// How often each address was tried lately, so that guessing a password takes longer than it is worth.
 ///
 /// Counted for each client that tries, so that nobody can keep the owner of an address out by guessing, and, with a
-/// higher limit, for the address alone, so that many clients do not get many times as far. Of each process; bounded by
-/// dropping what is a window old, or the older half of a flood.
+/// higher limit, for the address alone, so that many clients do not get many times as far. Of each process.
 struct SignInAttempts {
   static let seconds = 60
   static let limit = 10
@@ -128,21 +171,15 @@ struct SignInAttempts {
     var client: String?
   }
 
-  private var young: [Key: Int] = [:]
-  private var old: [Key: Int] = [:]
-  private var youngSince = 0
+  private var counts = RecentCounts<Key>(seconds: Self.seconds, capacity: Self.capacity)
 
   /// Counts an attempt, if there may be one more.
   /// - Parameter now: seconds, on any clock that only goes forward.
   mutating func take(_ attempt: Attempt, now: Int) -> Bool {
-    if now - youngSince >= Self.seconds || young.count >= Self.capacity {
-      old = now - youngSince >= 2 * Self.seconds ? [:] : young
-      young = [:]
-      youngSince = now
-    }
+    counts.age(now: now)
     let (own, all) = Self.keys(attempt)
-    guard count(own) < Self.limit, count(all) < Self.addressLimit else { return false }
-    for key in [own, all] { young[key, default: 0] += 1 }
+    guard counts[own] < Self.limit, counts[all] < Self.addressLimit else { return false }
+    for key in [own, all] { counts.add(key) }
     return true
   }
 
@@ -150,18 +187,14 @@ struct SignInAttempts {
     (Key(email: attempt.email, client: attempt.client), Key(email: attempt.email))
   }
 
-  private func count(_ key: Key) -> Int { (young[key] ?? 0) + (old[key] ?? 0) }
-
   /// The attempt did not come to an answer, through no fault of the client's.
   mutating func giveBack(_ attempt: Attempt) {
     let (own, all) = Self.keys(attempt)
-    for key in [own, all] { if let count = young[key] { young[key] = count > 1 ? count - 1 : nil } }
+    for key in [own, all] { counts.remove(key) }
   }
 
   mutating func succeeded(_ attempt: Attempt) {
     giveBack(attempt)
-    let own = Self.keys(attempt).own
-    young[own] = nil
-    old[own] = nil
+    counts.forget(Self.keys(attempt).own)
   }
 }

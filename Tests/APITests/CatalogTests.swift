@@ -81,6 +81,114 @@ struct CatalogTests {
     #expect(taken(1, at: 1 + 2 * SignInAttempts.seconds))
   }
 
+  @Test("While 200 sign-ins wait for their passwords, places are given out and told as ever")
+  func signInsDuringASale() async throws {
+    let service = try await Service.shared()
+    let event = try await service.makeEvent(opens: true)
+    var answered = 0
+    let signIns = (0..<200).map { number in
+      Task { @LoopActor in
+        let answer = await service.call(
+          .post, "/api/sessions", ["email": .string("crowd\(number)@example.com"), "password": "a password"],
+          headers: [("X-Forwarded-For", "198.51.100.\(number)")])
+        answered += 1
+        return answer
+      }
+    }
+    // Nobody waits for those whom there is no place for.
+    while service.hasher.waiting < PasswordHasher.defaultCapacity
+      || answered < 200 - PasswordHasher.defaultCapacity
+    {
+      try await sleep(milliseconds: 1)
+    }
+    for number in 0..<20 {
+      let joined = await service.call(
+        .post, "/api/ticket/reserve", ["event_id": .integer(event), "quantity": 1],
+        as: .user("sale \(number)"))
+      let request = try #require(joined.json["request_id"]?.string, "\(joined.text)")
+      #expect(await service.call(.get, "/api/request/\(request)").json["state"] == "queued")
+    }
+    // Forty calls, one after another, were answered before the passwords were through.
+    #expect(service.hasher.waiting > 0)
+    var statuses: [Int: Int] = [:]
+    for signIn in signIns {
+      let answer = await signIn.value
+      statuses[answer.status, default: 0] += 1
+      if answer.status == 503 { #expect(answer.response.header("Retry-After") != nil) }
+    }
+    #expect(statuses[503] ?? 0 >= 200 - PasswordHasher.defaultCapacity)
+    #expect((statuses[503] ?? 0) + (statuses[401] ?? 0) == 200, "\(statuses)")
+  }
+
+  @Test("One client takes a part of the places for passwords, and the others have the rest")
+  func passwordsOfOneClient() async throws {
+    let service = try await Service.shared()
+    func signIn(_ number: Int, from client: String) -> Task<Service.Answer, Never> {
+      Task { @LoopActor in
+        await service.call(
+          .post, "/api/sessions",
+          ["email": .string("greedy\(number)@example.com"), "password": "a password"],
+          headers: [("X-Forwarded-For", client)])
+      }
+    }
+    let greedy = (0..<100).map { signIn($0, from: "203.0.113.9") }
+    while service.hasher.waiting < Accounts.clientPlaces { try await sleep(milliseconds: 1) }
+    #expect(await signIn(1_000, from: "203.0.113.10").value.status == 401)
+    var statuses: [Int: Int] = [:]
+    for task in greedy {
+      let answer = await task.value
+      statuses[answer.status, default: 0] += 1
+      if answer.status == 429 { #expect(answer.response.header("Retry-After") != nil) }
+    }
+    #expect(statuses[401] ?? 0 >= Accounts.clientPlaces)
+    #expect((statuses[401] ?? 0) + (statuses[429] ?? 0) == 100 && statuses[429] ?? 0 > 0, "\(statuses)")
+  }
+
+  @Test("What came in the last windows is counted, in so much memory and no more")
+  func recentCounts() {
+    var counts = RecentCounts<Int>(seconds: 60, capacity: 10)
+    for _ in 1...3 { counts.add(1) }
+    counts.remove(1)
+    #expect(counts[1] == 2)
+    counts.age(now: 60)
+    counts.add(1)
+    #expect(counts[1] == 3)
+    counts.age(now: 120)
+    #expect(counts[1] == 1)
+    counts.age(now: 400)
+    #expect(counts[1] == 0)
+    for key in 0..<1_000 {
+      counts.age(now: 401)
+      counts.add(key)
+    }
+    #expect((0..<1_000).count { counts[$0] > 0 } <= 20)
+  }
+
+  @Test("One client makes a limited number of accounts an hour")
+  func accountsOfOneClient() async throws {
+    let service = try await Service.shared()
+    let accounts = Accounts(
+      users: UserStore(service.postgres), hasher: service.hasher, issuer: try service.makeIssuer())
+    func signUp(_ number: Int, from client: String) async throws -> Service.Answer {
+      let body: JSON = ["name": "N", "email": .string("many\(number)@example.com"), "password": "12345678"]
+      let request = HTTPRequest(
+        .post, "/api/users", headers: [("X-Forwarded-For", client)], body: body.serialized())
+      switch try accounts.signUp(request) {
+      case .now(let response): return Service.Answer(response: response)
+      case .later(let body): return Service.Answer(response: await body())
+      }
+    }
+    accounts.signUps.age(now: Int(EventLoop.shared.now / 1_000))
+    for _ in 1..<Accounts.signUpLimit { accounts.signUps.add("203.0.113.1") }
+    #expect(try await signUp(1, from: "203.0.113.1").status == 201)
+    // One that failed is none.
+    #expect(try await signUp(1, from: "203.0.113.1").code == "email_taken")
+    let refused = try await signUp(2, from: "203.0.113.1")
+    #expect(refused.status == 429 && refused.code == "too_many_accounts")
+    #expect(refused.response.header("Retry-After") != nil)
+    #expect(try await signUp(2, from: "203.0.113.2").status == 201)
+  }
+
   @Test("What failed for another reason, or succeeded, is no attempt")
   func givenBack() {
     var attempts = SignInAttempts()

@@ -26,6 +26,7 @@ final class Service {
   let redis: RedisClient
   let events: EventStore
   let queue: QueueStore
+  let hasher = PasswordHasher()
   let ids = RequestIDCoder(secret: Service.secret)
   let router: Router
   private let issuer: TokenIssuer
@@ -49,7 +50,7 @@ final class Service {
     Catalog(
       events: events, users: UserStore(postgres), queue: queue,
       search: CachedSearch(PostgresSearchIndex(postgres), render: Catalog.body), authenticator: authenticator,
-      issuer: issuer, hasher: PasswordHasher(), ids: ids
+      issuer: issuer, hasher: hasher, ids: ids
     ).addRoutes(to: &router)
     Admin(events: events, queue: queue, authenticator: authenticator, logger: logger).addRoutes(to: &router)
     Intake(
@@ -106,6 +107,8 @@ final class Service {
     parts.path = "/" + database
     return parts.string ?? url
   }
+
+  func makeIssuer() throws -> TokenIssuer { try TokenIssuer(secret: Self.secret) }
 
   // MARK: Calls
 
