@@ -16,6 +16,8 @@ package import Store
 package final class Notifier {
   /// Long polls at once for one place in line: a few pages of its buyer.
   private static let longPollsPerPlace = 4
+  /// And for all places of one buyer, at however many events: so many waits one account may keep open here.
+  static let longPollsPerUser = 16
   /// How many places from the head a long poll makes sense at whatever pace.
   private static let nearHead = 200.0
   /// Events without a queue that are kept in memory.
@@ -32,6 +34,7 @@ package final class Notifier {
   private let policy = PollPolicy()
   private var longPolls = 0
   private(set) var longPollsByRequest: [String: Int] = [:]
+  private(set) var longPollsByUser: [String: Int] = [:]
   /// Events without a queue, `nil` where there is no such event: asked for by crowds, before a sale and after.
   private lazy var summaries = FreshCache<Int, PastRequests.Summary?>(capacity: Self.summariesKept) {
     [past] event, _ in .some(try await past.summary(event: event))
@@ -121,15 +124,19 @@ package final class Notifier {
       else { return try await respondFromPast(text, id) }
       if wait == 0 || isStopping || longPolls >= longPollLimit
         || longPollsByRequest[text, default: 0] >= Self.longPollsPerPlace
+        || longPollsByUser[id.owner, default: 0] >= Self.longPollsPerUser
       {
         return try await respondNow(text, id, event)
       }
       longPolls += 1
       longPollsByRequest[text, default: 0] += 1
+      longPollsByUser[id.owner, default: 0] += 1
       defer {
         longPolls -= 1
         let others = longPollsByRequest[text, default: 1] - 1
         longPollsByRequest[text] = others > 0 ? others : nil
+        let ofUser = longPollsByUser[id.owner, default: 1] - 1
+        longPollsByUser[id.owner] = ofUser > 0 ? ofUser : nil
       }
       let waiter = event.listen(to: id.position)
       defer { event.stopListening(waiter, to: id.position) }

@@ -100,6 +100,33 @@ struct PollTests {
     for task in waiting { #expect(await task.value == 200) }
   }
 
+  @Test("One buyer has a few long polls, at however many events they wait")
+  func limitOfOneBuyer() async throws {
+    let poller = try await Poller()
+    var waiting: [Task<Int, Never>] = [], requests: [String] = []
+    let each = 4, events = Notifier.longPollsPerUser / each
+    for _ in 0..<events {
+      requests.append(try await poller.join(try await poller.service.makeEvent(opens: true), "everywhere"))
+    }
+    for request in requests {
+      for _ in 0..<each {
+        waiting.append(Task { @LoopActor in await poller.get("/api/request/\(request)?wait=25").status })
+      }
+    }
+    let user = UserKey("everywhere").text
+    #expect(await eventually { poller.notifier.longPollsByUser[user] == Notifier.longPollsPerUser })
+    let event = try await poller.service.makeEvent(opens: true)
+    let one = try await poller.join(event, "everywhere"), other = try await poller.join(event, "another")
+    #expect(await poller.get("/api/request/\(one)?wait=25").json["state"] == "queued")
+    #expect(
+      poller.notifier.longPollsByUser[user] == Notifier.longPollsPerUser, "answered while the others wait")
+    waiting.append(Task { @LoopActor in await poller.get("/api/request/\(other)?wait=25").status })
+    #expect(await eventually { poller.waiting(other) == 1 })
+    poller.notifier.stop()
+    for task in waiting { #expect(await task.value == 200) }
+    #expect(poller.notifier.longPollsByUser.isEmpty)
+  }
+
   @Test("Whoever had a place before Redis gave it to somebody else sees nothing of theirs")
   func givenTwice() async throws {
     let poller = try await Poller()
