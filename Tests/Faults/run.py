@@ -20,6 +20,7 @@ import traceback
 import rows_crowd
 import rows_network
 import rows_older
+import rows_person
 import rows_postgres
 import rows_provider
 import rows_redis
@@ -32,7 +33,8 @@ from points import generated
 from servers import ROOT, Machinery, Stack, end_all
 
 # Imported for the cases that they register.
-THEMES = (rows_crowd, rows_network, rows_older, rows_postgres, rows_provider, rows_redis, rows_workers, sabotage)
+THEMES = (
+    rows_crowd, rows_network, rows_older, rows_person, rows_postgres, rows_provider, rows_redis, rows_workers, sabotage)
 # Seconds; what takes longer is for the whole run.
 LONGEST_SELECTED = 40
 RESULTS = ROOT / "test-results" / "faults"

@@ -10,8 +10,9 @@ import uuid
 from buyers import Sale
 from cases import sabotage
 from judge import judge
-from proxy import DOWN, UP, Proxy
+from proxy import DOWN, Proxy, UP
 from rows_older import Standby, sold_again
+from rows_person import buy_again
 from rows_redis import authorised_and_forgotten, forget_lives, seat_sold_again
 from rows_workers import library_code, zombie_scene
 from scenes import expect, troubled_sale
@@ -28,6 +29,15 @@ def without_the_unique_constraint(bench, rng):
     forget_lives(stack)
     stack.sql("ALTER TABLE claim DROP CONSTRAINT claim_pkey")
     verdict, _ = seat_sold_again(stack, rng, while_paying=True)
+    return verdict
+
+
+@sabotage("without the count of tickets by user")
+def without_the_count_by_user(bench, rng):
+    """Nothing counts in PostgreSQL what one user has bought, and Redis has forgotten it."""
+    stack = bench.new_stack().up()
+    stack.sql("DROP TRIGGER purchase_begun ON purchase")
+    verdict, _ = buy_again(stack, rng)
     return verdict
 
 
