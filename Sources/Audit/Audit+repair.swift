@@ -14,7 +14,8 @@ extension Audit {
     let (tried, unresolved) = await restore(findings, &reload)
     notes += tried
     let order: [FindingKind] = [
-      .ticketNotDelivered, .claimWithoutPurchase, .saleNotCaptured, .captureNotNoted, .authorisationOpen,
+      .ticketNotDelivered, .claimWithoutPurchase, .buyerMiscounted, .saleNotCaptured, .captureNotNoted,
+      .authorisationOpen,
       .saleNotTold, .toldOtherwise, .toldWithoutSale, .confirmationLost, .holdNotIndexed, .lockWithoutHold,
       .settingsDiffer, .epochAhead, .saleForgotten, .bitmapWrong, .countsWrong,
     ]
@@ -60,6 +61,13 @@ extension Audit {
       let released = try await sales.releaseClaims(event: finding.event, tickets: [ticket])
       reload.insert(partition)
       return RepairNote("event \(finding.event): claim of ticket \(ticket) released", isDone: released > 0)
+    case (.buyerMiscounted, _, _):
+      // All of the event's at once; their findings name nobody.
+      let buyers = try await sales.miscountedBuyers(event: finding.event, limit: Findings.keptPerKind)
+      for buyer in buyers { try await sales.recount(event: finding.event, user: buyer.user) }
+      if buyers.isEmpty { return nil }
+      return RepairNote(
+        "event \(finding.event): tickets of \(buyers.count) users counted anew", isDone: true)
     case (.saleNotCaptured, let key?, _), (.captureNotNoted, let key?, _), (.authorisationOpen, let key?, _):
       return try await settlePayment(finding, key)
     case (.saleNotTold, let key?, _), (.toldOtherwise, let key?, _), (.toldWithoutSale, let key?, _),

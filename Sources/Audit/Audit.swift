@@ -226,6 +226,12 @@ package final class Audit {
       queue = nil
     }
     found.add(sold.check(event, graceSeconds: options.graceSeconds))
+    for buyer in try await sales.miscountedBuyers(event: id, limit: Findings.keptPerKind) {
+      found.add(
+        Finding(
+          .buyerMiscounted, event: id,
+          "a user is counted \(buyer.counted) tickets, and \(buyer.bought) are sold or under payment"))
+    }
     found.add(
       ledger.check(sold, event: id, graceSeconds: options.graceSeconds, now: Self.now))
     if let queue {

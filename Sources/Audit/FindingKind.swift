@@ -16,6 +16,8 @@ package enum FindingKind: String, Sendable, CaseIterable {
   case wrongPrice = "wrong_price"
   /// A user has bought more tickets than the event allows.
   case overUserLimit = "over_user_limit"
+  /// What PostgreSQL counts of a user's tickets, which a claim is refused by, is not what they have.
+  case buyerMiscounted = "buyer_miscounted"
   /// A payment was begun and has not ended within the grace.
   case paymentStalled = "payment_stalled"
   /// A capture or cancellation is due for longer than the grace.
@@ -146,7 +148,7 @@ package enum FindingKind: String, Sendable, CaseIterable {
     case .confirmationLost, .confirmationStuck: "I9"
     case .holdOverdue, .holdNotIndexed, .holdIndexStale, .lockMissing, .lockWithoutHold, .partitionUnowned:
       "I10"
-    case .overUserLimit, .placeNotLinked, .placeStale, .ownedMiscounted: "P5"
+    case .overUserLimit, .buyerMiscounted, .placeNotLinked, .placeStale, .ownedMiscounted: "P5"
     case .bitmapWrong, .countsWrong: "P6"
     case .queueUnknown, .settingsDiffer: "P7"
     }

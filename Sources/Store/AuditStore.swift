@@ -175,7 +175,36 @@ package final class AuditStore {
     }
   }
 
+  /// Users whose count of tickets is not that of their purchases, as of one moment, by their ids and at most `limit`.
+  package func miscountedBuyers(event: Int, limit: Int) async throws -> [(
+    user: String, counted: Int, bought: Int
+  )] {
+    let rows = try await postgres.query(
+      """
+      SELECT user_id, coalesce(b.tickets, 0) AS counted, coalesce(p.tickets, 0) AS bought
+      FROM (SELECT user_id, tickets FROM buyer WHERE event_id = \(event)) b
+      FULL JOIN (SELECT user_id, sum(cardinality(tickets)) AS tickets FROM purchase
+        WHERE event_id = \(event) AND state IN ('paying', 'sold') GROUP BY user_id) p USING (user_id)
+      WHERE coalesce(b.tickets, 0) <> coalesce(p.tickets, 0)
+      ORDER BY user_id LIMIT \(limit)
+      """)
+    return try rows.map { (try $0.string("user_id"), try $0.int("counted"), try $0.int("bought")) }
+  }
+
   // MARK: Repair
+
+  /// Counts the tickets of a user anew. Whoever begins a purchase of theirs meanwhile waits, and is added.
+  package func recount(event: Int, user: String) async throws {
+    _ = try await postgres.transaction([
+      "SELECT FROM buyer WHERE event_id = \(event) AND user_id = \(user) FOR UPDATE",
+      """
+      INSERT INTO buyer (event_id, user_id, tickets)
+      SELECT \(event)::bigint, \(user)::text, coalesce(sum(cardinality(tickets)), 0) FROM purchase
+      WHERE event_id = \(event) AND user_id = \(user) AND state IN ('paying', 'sold')
+      ON CONFLICT (event_id, user_id) DO UPDATE SET tickets = excluded.tickets
+      """,
+    ])
+  }
 
   /// Those of `tickets` that nobody has bought or claimed.
   package func free(event: Int, of tickets: [Int]) async throws -> [Int] {

@@ -69,7 +69,17 @@ struct Damage: CustomTestStringConvertible, Sendable {
       let sold = try await $0.sell("ann", [1])
       try await $0.sql("UPDATE purchase SET amount = 5 WHERE position = \(sold.position)")
     },
-    Damage("a user has more than the limit", finds: [.overUserLimit, .ownedMiscounted], repairable: false) {
+    Damage("a user's tickets are counted wrongly in PostgreSQL", finds: [.buyerMiscounted], repairable: true)
+    {
+      try await $0.sell("ann", [1, 2])
+      try await $0.sell("bob", [3])
+      try await $0.sql("UPDATE buyer SET tickets = 1 WHERE user_id = 'ann'")
+      try await $0.sql("DELETE FROM buyer WHERE user_id = 'bob'")
+    },
+    Damage(
+      "a user has more than the limit", finds: [.overUserLimit, .ownedMiscounted, .buyerMiscounted],
+      repairable: false
+    ) {
       try await $0.sell("ann", [1, 2, 3])
       let more = try await $0.sell("bob", [4, 5])
       try await $0.sql("UPDATE purchase SET user_id = 'ann' WHERE position = \(more.position)")
