@@ -62,8 +62,7 @@ package func problem(for error: any Error) -> Problem {
 
 private let logger = Logger(label: "api")
 // Any request may meet one of these, and during an outage each does.
-private let unexpectedErrors = LogLimit(perSecond: 20), redisRefusals = LogLimit(),
-  postgresRefusals = LogLimit()
+private let unexpectedErrors = LogLimit(perSecond: 20)
 
 private func unexpected(_ error: any Error) -> Problem {
   if let count = unexpectedErrors.next() {
@@ -78,9 +77,7 @@ private func problem(for error: RedisError) -> Problem {
   // These mean that our own call was wrong; all others are a state that Redis is in.
   case .server("ERR"), .server("WRONGTYPE"), .server("NOSCRIPT"): return unexpected(error)
   case .server(let word):
-    if let count = redisRefusals.next() {
-      logger.warning("Redis refuses work", ["redis.error": word, "log.count": count])
-    }
+    logger.retrying("Redis refuses work", ["redis.error": word])
     return .unavailable
   }
 }
@@ -93,10 +90,7 @@ private func problem(for error: PostgresError) -> Problem {
   case "22": return Problem(400, "invalid_value", "A value cannot be stored.")
   // Out of resources, told to shut down, starting up, or a replica that takes no writes.
   case "53", "57", "58", "08", "25":
-    if let count = postgresRefusals.next() {
-      logger.warning(
-        "PostgreSQL refuses work", ["postgres.sqlstate": error.sqlState ?? "", "log.count": count])
-    }
+    logger.retrying("PostgreSQL refuses work", ["postgres.sqlstate": error.sqlState ?? ""])
     return .unavailable
   default: return unexpected(error)
   }

@@ -132,7 +132,7 @@ package final class Admin {
       try await events.publish(settings, to: queue)
       return true
     } catch {
-      logger.warning("settings wait for the queue", ["event": settings.id, "error": "\(error)"])
+      logger.retrying("settings wait for the queue", ["event": settings.id, "error": "\(error)"])
       return false
     }
   }

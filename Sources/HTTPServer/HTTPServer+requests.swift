@@ -182,8 +182,9 @@ extension HTTPServer {
     guard let response = Self.response(for: answer) else { return .NO }
     defer { MHD_destroy_response(response) }
     for (name, value) in answer.headers where MHD_add_response_header(response, name, value) == .NO {
-      logger.error(
-        "a header is not valid", ["http.header": name, "http.route": exchange.route?.pattern ?? ""])
+      logger.retrying(
+        "a header is not valid", level: .error,
+        ["http.header": name, "http.route": exchange.route?.pattern ?? ""])
     }
     if isStopping { MHD_add_response_header(response, "Connection", "close") }
     enter(.sending, exchange.peer, deadline: deadline(seconds: configuration.sendSeconds))

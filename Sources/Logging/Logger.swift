@@ -1,7 +1,8 @@
 import Foundation
 import Synchronization
 
-/// Writes structured log lines to standard error: JSON lines, or readable text on a terminal.
+/// Writes structured log lines to standard error: JSON lines, or readable text on a terminal and from commands that people
+/// type.
 ///
 /// Messages are constant; values go into metadata under dotted keys. Never log secrets or payloads.
 /// Each line is one `write` of at most 4,096 bytes, so lines of several processes in one file or pipe do not tear.
@@ -22,8 +23,16 @@ package struct Logger: Sendable {
   /// Characters that each value of a line beyond that limit is cut to.
   private static let cutValue = 200
 
-  /// The lowest level written by this process, which is set once at start, and whether a person reads along.
-  private static let settings = Mutex<(level: Level, isTerminal: Bool)>((.info, isatty(2) == 1))
+  /// Who reads what this process logs.
+  package enum Readers: Sendable {
+    /// Programs, and people only where standard error is a terminal.
+    case programs
+    /// Whoever typed the command, wherever its standard error goes.
+    case people
+  }
+
+  /// The lowest level written by this process and whether people read along, both of which are set once at start.
+  private static let settings = Mutex<(level: Level, areReadByPeople: Bool)>((.info, isatty(2) == 1))
   /// Lines dropped since the last one that was written. Held while writing.
   private static let dropped = Mutex(0)
 
@@ -38,6 +47,11 @@ package struct Logger: Sendable {
   /// Sets the lowest level that this process writes.
   package static func configure(level: Level) {
     settings.withLock { $0.level = level }
+  }
+
+  /// Sets who reads what this process writes.
+  package static func configure(readers: Readers) {
+    settings.withLock { $0.areReadByPeople = readers == .people || isatty(2) == 1 }
   }
 
   /// A logger that adds `metadata` to every line.
@@ -61,20 +75,21 @@ package struct Logger: Sendable {
     log(.error, message, metadata())
   }
 
-  private func log(_ level: Level, _ message: StaticString, _ extra: @autoclosure () -> Metadata) {
+  func log(_ level: Level, _ message: StaticString, _ extra: @autoclosure () -> Metadata) {
     let settings = Self.settings.withLock { $0 }
     guard level >= settings.level else { return }
     let metadata = self.metadata.merging(extra()) { $1 }
-    var line = self.line(level, message, metadata, forTerminal: settings.isTerminal)
+    var line = self.line(level, message, metadata, forPeople: settings.areReadByPeople)
     if line.utf8.count > Self.lineLimit {
       let cut: Metadata = metadata.mapValues { String("\($0)".prefix(Self.cutValue)) + "…" }
-      line = self.line(level, message, cut, forTerminal: settings.isTerminal)
+      line = self.line(level, message, cut, forPeople: settings.areReadByPeople)
     }
     Self.dropped.withLock { dropped in
       if dropped > 0, Self.hasRoom {
         Self.write(
           self.line(
-            .warning, "log lines were dropped", ["log.dropped": dropped], forTerminal: settings.isTerminal))
+            .warning, "log lines were dropped", ["log.dropped": dropped], forPeople: settings.areReadByPeople)
+        )
         dropped = 0
       }
       if Self.hasRoom { Self.write(line) } else { dropped += 1 }
@@ -92,11 +107,11 @@ package struct Logger: Sendable {
   }
 
   private func line(
-    _ level: Level, _ message: StaticString, _ metadata: Metadata, forTerminal: Bool
+    _ level: Level, _ message: StaticString, _ metadata: Metadata, forPeople: Bool
   ) -> String {
     let metadata = metadata.sorted { $0.key < $1.key }
     var line = ""
-    if forTerminal {
+    if forPeople {
       line += "\(Self.timestamp()) \(level.rawValue) \(label): \(message)"
       for (key, value) in metadata { line += " \(key)=\(value)" }
     } else {

@@ -118,7 +118,7 @@ extension PaymentStub {
     } catch let failure as StripeFailure {
       return failure.response
     } catch {
-      logger.error("the ledger failed", ["error": String(describing: error)])
+      logger.retrying("the ledger failed", level: .error, ["error": String(describing: error)])
       return StripeFailure.internalError.response
     }
   }

@@ -198,7 +198,7 @@ package final class RedisClient {
         try await connection.greet()
         try await Self.$preparing.withValue(ObjectIdentifier(self)) { try await prepare(self) }
       } catch {
-        logger.warning("redis: preparing a connection failed", ["error": "\(error)"])
+        logger.retrying("redis: preparing a connection failed", ["error": "\(error)"])
         connection.discard(RedisError(.connectionLost, "preparing failed"))
         return
       }
@@ -211,6 +211,9 @@ package final class RedisClient {
     state = .ready
     readySince = EventLoop.shared.now
     logger.info("redis: connected")
+    for problem: StaticString in [
+      "redis: connection lost", "redis: cannot connect", "redis: preparing a connection failed",
+    ] { logger.worksAgain(problem) }
     sendWaiting()
     for entry in awaitingReady { entry.answer.resume(returning: true) }
     awaitingReady = []
@@ -222,9 +225,9 @@ package final class RedisClient {
     if state == .ready {
       awaySince = EventLoop.shared.now
       backoff.ended(afterMilliseconds: awaySince - readySince)
-      logger.warning("redis: connection lost", ["error": "\(error)"])
-    } else if backoff.attempts == 0 {
-      logger.warning("redis: cannot connect", ["error": "\(error)"])
+      logger.retrying("redis: connection lost", ["error": "\(error)"])
+    } else {
+      logger.retrying("redis: cannot connect", ["error": "\(error)"])
     }
     lastFailure = error.message
     state = .away
@@ -238,7 +241,7 @@ package final class RedisClient {
       repreparation
       ?? Task { @LoopActor in
         defer { repreparation = nil }
-        logger.notice("redis: a function is missing, preparing again")
+        logger.retrying("redis: a function is missing, preparing again", level: .notice)
         do {
           try await Self.$preparing.withValue(ObjectIdentifier(self)) { try await prepare(self) }
           return nil

@@ -97,15 +97,14 @@ package final class RedisSubscriber {
     isReady = true
     readySince = EventLoop.shared.now
     logger.info("redis: subscribed", ["redis.channels": channels.count])
+    logger.worksAgain("redis: subscription lost")
     onSubscribed()
   }
 
   private func ended(_ connection: RedisConnection?, _ error: RedisError) {
     guard !isClosed, connection === self.connection else { return }
     if isReady { backoff.ended(afterMilliseconds: EventLoop.shared.now - readySince) }
-    if isReady || backoff.attempts == 0 {
-      logger.warning("redis: subscription lost", ["error": "\(error)"])
-    }
+    logger.retrying("redis: subscription lost", ["error": "\(error)"])
     isReady = false
     self.connection = nil
     reconnectTimer.schedule(afterMilliseconds: backoff.next()) { [weak self] in self?.connect() }

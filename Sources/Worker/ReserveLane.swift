@@ -138,9 +138,9 @@ final class ReserveLane {
       } catch let error as StoreError where error.code == .noQueue {
         return .queueGone
       } catch is Reload {
-        logger.notice("seat map loaded anew")
+        logger.retrying("seat map loaded anew", level: .notice)
       } catch {
-        logger.warning("reserve lane starts over", ["error": "\(error)"])
+        logger.retrying("reserve lane starts over", ["error": "\(error)"])
         do { try await sleep(milliseconds: backoff) } catch { break }
         backoff = min(backoff * 2, Self.longestBackoffMilliseconds)
       }
@@ -417,7 +417,7 @@ final class ReserveLane {
     switch answer {
     case .conflict(let tickets):
       foreignLocks.formUnion(tickets)
-      logger.warning("tickets are locked by a hold that is not known", ["tickets": tickets.count])
+      logger.retrying("tickets are locked by a hold that is not known", ["tickets": tickets.count])
       throw Reload()
     case .written(let skipped):
       backoff = Self.firstBackoffMilliseconds
@@ -469,6 +469,7 @@ final class ReserveLane {
     tickedAt = EventLoop.shared.now
     // One right after a load says little: it may have been woken for what fails next.
     if tickedAt >= loadedAt + Self.longestBackoffMilliseconds { backoff = Self.firstBackoffMilliseconds }
+    logger.worksAgain("reserve lane starts over")
   }
 
   /// Notices tickets that were added, claims that have ended, and locks that are gone.

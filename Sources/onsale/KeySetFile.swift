@@ -37,9 +37,10 @@ final class KeySetFile: Service {
   private func check() {
     // A few kilobytes of a local file: no need to leave the loop for it.
     guard let current = try? String(contentsOfFile: path, encoding: .utf8) else {
-      logger.warning("the key set cannot be read", ["jwks.file": path])
+      logger.retrying("the key set cannot be read", ["jwks.file": path])
       return
     }
+    logger.worksAgain("the key set cannot be read")
     if current == text { return }
     do throws(AuthError) {
       try verifier.replaceKeys(jwks: current)

@@ -68,6 +68,51 @@ struct LoggingTests {
     #expect(texts[2].contains(String(repeating: "a", count: 3_000)))
   }
 
+  @Test("What fails again and again is logged at once, then ever more rarely with a count, and its end once")
+  func repetition() {
+    var repetition = Repetition()
+    let second: UInt64 = 1_000_000_000
+    var counts: [Int] = []
+    // Ten times a second, for an hour.
+    for tick in 0..<36_000 {
+      if let count = repetition.failed(now: 5 * second + UInt64(tick) * second / 10) { counts.append(count) }
+    }
+    #expect(counts[0] == 1)
+    #expect(counts.count <= 20)
+    #expect(counts.prefix(4) == [1, 20, 40, 80])
+    let end = repetition.succeeded(now: 3_605 * second)
+    #expect(end?.failures == 36_000)
+    #expect(end?.milliseconds == 3_600_000)
+    #expect(repetition.succeeded(now: 3_606 * second) == nil)
+    #expect(repetition.failed(now: 3_607 * second) == nil, "it was no end")
+    #expect(repetition.failed(now: 4_000 * second) == 1, "long after that it is another one")
+  }
+
+  @Test("What fails and works in turn is bounded, too")
+  func flapping() {
+    var repetition = Repetition()
+    var lines = 0
+    for tick in 0..<7_200 {
+      let now = (UInt64(tick) + 1) * 500_000_000
+      if repetition.failed(now: now) != nil { lines += 1 }
+      if repetition.succeeded(now: now + 1_000) != nil { lines += 1 }
+    }
+    #expect(lines <= 40)
+  }
+
+  @Test("Loops that meet the same outage share its lines")
+  func shared() {
+    var text = ""
+    withPipe { reader, _ in
+      for number in 0..<100 { Logger(label: "test").retrying("nobody is there", ["number": number]) }
+      Logger(label: "test").worksAgain("something else")
+      for _ in 0..<100 { Logger(label: "test").worksAgain("nobody is there") }
+      text = drain(reader)
+    }
+    #expect(text.split(separator: "\n").count == 2)
+    #expect(text.contains(#/log\.failures\W+100/#))
+  }
+
   @Test("A limit lets so many lines a second through, and tells how many each stands for")
   func limit() {
     let limit = LogLimit(perSecond: 2)
