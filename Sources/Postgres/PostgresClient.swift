@@ -146,9 +146,11 @@ package final class PostgresClient {
 
   /// Runs several statements in one text, without parameters and without a limit of the statements' time: for
   /// schemas. It is one transaction unless it says otherwise.
-  package func script(_ text: String) async throws(PostgresError) {
+  /// - Parameter lockMilliseconds: how long each may wait for a lock, and so keep those waiting who want it after them;
+  ///   0 for ever.
+  package func script(_ text: String, lockMilliseconds: Int = 0) async throws(PostgresError) {
     let connection = try await acquire()
-    let outcome = await connection.runScript(text)
+    let outcome = await connection.runScript(text, lockMilliseconds: lockMilliseconds)
     // Its settings were changed; a new one takes its place.
     connection.retire()
     switch outcome {
@@ -273,6 +275,8 @@ package final class PostgresClient {
 
   private func opened(_ connection: PostgresConnection, _ index: Int) {
     openCount += 1
+    logger.worksAgain("postgres: cannot connect")
+    logger.worksAgain("postgres: connection lost")
     if openCount == 1 {
       logger.info("postgres: connected")
       for entry in awaitingReady { entry.answer.resume(returning: true) }
@@ -295,9 +299,9 @@ package final class PostgresClient {
     lastFailure = error.message
     lost.increment()
     if connection.wasOpen {
-      logger.warning("postgres: connection lost", ["error": error.message])
-    } else if index == 0, slots[0].backoff.attempts == 0 {
-      logger.warning("postgres: cannot connect", ["error": error.message])
+      logger.retrying("postgres: connection lost", ["error": error.message])
+    } else {
+      logger.retrying("postgres: cannot connect", ["error": error.message])
     }
     if !connection.wasOpen, error.code == .timeout { slots[index].timeouts += 1 }
     slots[index].connectAt = now + slots[index].backoff.next()

@@ -237,10 +237,12 @@ final class PostgresConnection {
 
   /// Runs several statements in one text, without parameters, on the connection outside of pipeline mode.
   /// The connection's settings are changed for it: it must not be used for anything else afterwards.
-  func runScript(_ text: String) async -> Outcome {
+  /// - Parameter lockMilliseconds: how long each of them may wait for a lock; 0 for ever.
+  func runScript(_ text: String, lockMilliseconds: Int) async -> Outcome {
     guard state == .open, PQexitPipelineMode(handle) == 1 else { return .unsent }
     let limits =
-      "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0"
+      "SET statement_timeout = 0; SET lock_timeout = \(lockMilliseconds);"
+      + " SET idle_in_transaction_session_timeout = 0"
     guard case .done = await runSimple(limits, milliseconds: configuration.statementTimeoutMilliseconds)
     else {
       return .unsent

@@ -15,18 +15,40 @@ package struct Migrations {
   /// Statements of the search backend, run after the last step; idempotent.
   let searchSchema: String
 
-  package init(_ postgres: PostgresClient, searchSchema: String, logger: Logger) {
+  private let patience: Patience
+
+  package init(
+    _ postgres: PostgresClient, searchSchema: String, patience: Patience = Patience(), logger: Logger
+  ) {
     self.postgres = postgres
+    self.patience = patience
     self.searchSchema = searchSchema
     self.logger = logger
   }
 
+  /// How long a step waits for tables that somebody else uses, such as a dump. While it waits for one, whoever wants that
+  /// table after it waits behind it, sales too: so never for long, and again after a pause.
+  package struct Patience: Sendable {
+    /// For each lock.
+    package var lockMilliseconds = 500
+    package var firstPauseMilliseconds: UInt64 = 1_000
+    package var longestPauseMilliseconds: UInt64 = 10_000
+    /// After so long a step is given up. Nothing of it was done then.
+    package var seconds = Self.defaultSeconds
+
+    package static let defaultSeconds = 600
+    package static let allowedSeconds = 0...86_400
+
+    package init() {}
+  }
+
   /// Applies what is missing. Running it again, or from two processes at once, changes nothing.
   /// - Returns: how many steps were applied.
+  /// - Throws: `StoreError` `conflict` if a table cannot be had; running it again goes on where it was.
   package func run() async throws -> Int {
-    try await postgres.script(
+    try await script(
+      "the list of steps",
       """
-      SELECT pg_advisory_xact_lock(\(Self.lockKey));
       CREATE TABLE IF NOT EXISTS schema_step (id int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
       """)
     var applied = 0
@@ -36,28 +58,71 @@ package struct Migrations {
       applied += 1
       logger.info("schema step applied", ["schema.step": id])
     }
-    if !searchSchema.isEmpty {
-      try await postgres.script("SELECT pg_advisory_xact_lock(\(Self.lockKey)); \(searchSchema)")
-    }
+    if !searchSchema.isEmpty { try await script("the search schema", searchSchema) }
     return applied
   }
+
+  /// Takes out what only versions before used.
+  package func clean(_ cleanup: String) async throws { try await script("the cleanup", cleanup) }
 
   /// - Returns: whether it was this call that applied the step.
   private func apply(_ id: Int, _ step: String) async throws -> Bool {
     if try await isApplied(id) { return false }
     do {
       // The step's number comes first: whoever was second to get the lock fails before doing anything.
-      try await postgres.script(
-        """
-        SELECT pg_advisory_xact_lock(\(Self.lockKey));
-        INSERT INTO schema_step (id) VALUES (\(id));
-        \(step)
-        """)
+      try await script("step \(id)", "INSERT INTO schema_step (id) VALUES (\(id));\n\(step)")
       return true
-    } catch {
+    } catch let error as PostgresError {
       guard error.isUniqueViolation, try await isApplied(id) else { throw error }
       return false
     }
+  }
+
+  /// Runs `text` as one transaction, as often as it takes to get the locks that it needs.
+  private func script(_ name: String, _ text: String) async throws {
+    var pause = patience.firstPauseMilliseconds, tries = 0
+    let end = EventLoop.shared.now + UInt64(patience.seconds) * 1_000
+    while true {
+      do throws(PostgresError) {
+        return try await postgres.script(
+          "SELECT pg_advisory_xact_lock(\(Self.lockKey));\n\(text)",
+          lockMilliseconds: patience.lockMilliseconds)
+      } catch {
+        guard error.isTransient else { throw error }
+        tries += 1
+        let holders = (try? await holders()) ?? ""
+        if EventLoop.shared.now + pause > end {
+          throw StoreError(
+            .conflict,
+            "\(name) did not get its tables within \(patience.seconds) s, in \(tries) tries: others use them"
+              + (holders.isEmpty ? "" : ", such as \(holders)")
+              + ". Nothing of it was done. Wait until they are through, or end them, and run it again.")
+        }
+        logger.notice(
+          "waiting for tables that others use, without keeping these from them",
+          ["schema.what": name, "schema.tries": tries, "schema.holders": holders])
+      }
+      try await sleep(milliseconds: pause)
+      pause = min(pause * 2, patience.longestPauseMilliseconds)
+    }
+  }
+
+  /// Some of those who use tables of ours now, in words for a person.
+  private func holders() async throws -> String {
+    let rows = try await postgres.query(
+      """
+      SELECT l.pid, coalesce(nullif(a.application_name, ''), 'a session') AS name,
+        string_agg(DISTINCT c.relname, ', ') AS tables
+      FROM pg_locks l
+      JOIN pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p')
+        AND c.relnamespace = current_schema()::regnamespace
+      JOIN pg_stat_activity a ON a.pid = l.pid AND a.datname = current_database()
+      WHERE l.granted AND l.pid <> pg_backend_pid()
+      GROUP BY 1, 2 ORDER BY count(*) DESC, 1 LIMIT 3
+      """)
+    return try rows.map { row in
+      "\(try row.string("name")) (process \(try row.int("pid")), on \(try row.string("tables")))"
+    }.joined(separator: "; ")
   }
 
   private func isApplied(_ id: Int) async throws -> Bool {

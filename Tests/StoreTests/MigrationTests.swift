@@ -67,4 +67,81 @@ struct MigrationTests {
     _ = try await client.query("UPDATE purchase SET state = 'declined' WHERE state = 'paying'")
     #expect(try await client.query("SELECT 1 FROM buyer WHERE tickets = 2").count == 3)
   }
+
+  /// Somebody who reads the sale's tables for so long, as a dump does.
+  private func dump(_ client: PostgresClient, seconds: Double) -> Task<Void, Never> {
+    Task {
+      try? await client.script(
+        "BEGIN; LOCK TABLE event, ticket, purchase IN ACCESS SHARE MODE; SELECT pg_sleep(\(seconds)); COMMIT")
+    }
+  }
+
+  private func waitForDump(_ client: PostgresClient) async throws {
+    try await eventually {
+      try await client.query(
+        """
+        SELECT FROM pg_locks WHERE relation = 'purchase'::regclass AND mode = 'AccessShareLock' AND granted
+          AND pid <> pg_backend_pid()
+        """
+      ).count == 1
+    }
+  }
+
+  /// A step that is not there yet, on a table that the dump reads.
+  private static let step = "ALTER TABLE purchase ADD COLUMN IF NOT EXISTS later int"
+
+  @Test("Behind a dump it waits without keeping sales from their tables, and is through when the dump is")
+  func behindADump() async throws {
+    let url = try await DatabaseFixture.createDatabase()
+    let client = try await DatabaseFixture.connect(url, connections: 4)
+    defer { client.close() }
+    _ = try await Migrations(client, searchSchema: "", logger: DatabaseFixture.logger).run()
+    let dump = dump(client, seconds: 6)
+    try await waitForDump(client)
+    let migrating = Task {
+      try await Migrations(client, searchSchema: Self.step, logger: DatabaseFixture.logger).run()
+    }
+    var longest: UInt64 = 0, asked = 0
+    var isThrough = false
+    let end = Task { @LoopActor in
+      let result = await migrating.result
+      isThrough = true
+      return result
+    }
+    while !isThrough {
+      let before = EventLoop.shared.now
+      _ = try await client.query("SELECT count(*) FROM purchase WHERE event_id = 1")
+      longest = max(longest, EventLoop.shared.now - before)
+      asked += 1
+      try await sleep(milliseconds: 20)
+    }
+    #expect(longest < 4_000, "a query waited \(longest) ms")
+    #expect(asked > 50)
+    #expect(try await end.value.get() == 0)
+    await dump.value
+    #expect(try await client.query("SELECT later FROM purchase").isEmpty)
+  }
+
+  @Test("It gives up with a sentence that says who is in the way, and has changed nothing")
+  func givesUp() async throws {
+    let url = try await DatabaseFixture.createDatabase()
+    let client = try await DatabaseFixture.connect(url, connections: 4)
+    defer { client.close() }
+    _ = try await Migrations(client, searchSchema: "", logger: DatabaseFixture.logger).run()
+    let dump = dump(client, seconds: 6)
+    try await waitForDump(client)
+    var patience = Migrations.Patience()
+    patience.seconds = 2
+    patience.firstPauseMilliseconds = 200
+    let migrations = Migrations(
+      client, searchSchema: "", patience: patience, logger: DatabaseFixture.logger)
+    let error = await #expect(throws: StoreError.self) {
+      try await migrations.clean("CREATE TABLE first (id int); " + Self.step)
+    }
+    #expect(error?.code == .conflict)
+    #expect(error?.message.contains("within 2 s") == true)
+    #expect(error?.message.contains("purchase") == true)
+    #expect(try await client.query("SELECT FROM pg_class WHERE relname = 'first'").isEmpty)
+    await dump.value
+  }
 }
