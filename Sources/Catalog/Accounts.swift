@@ -105,7 +105,7 @@ final class Accounts {
         200,
         [
           "token": .string(token), "expires_at": .string(Time.text(issuedAt + Self.tokenSeconds)),
-          "user_id": .string(user.id),
+          "expires_in_seconds": .integer(Self.tokenSeconds), "user_id": .string(user.id),
         ], headers: [("Cache-Control", "no-store")])
     }
   }

@@ -29,6 +29,7 @@ struct CatalogTests {
       .post, "/api/sessions", ["email": "mina.account@EXAMPLE.com", "password": "correct horse battery"])
     #expect(session.status == 200, "\(session.text)")
     #expect(session.json["user_id"]?.string == user)
+    #expect(session.json["expires_in_seconds"]?.integer ?? 0 > 3_600)
     #expect(session.json["expires_at"]?.string.flatMap { Time.parse($0) } ?? 0 > Time.now)
     let token = try #require(session.json["token"]?.string)
     #expect(await service.call(.get, "/api/me/tickets", as: .token(token)).json == ["purchases": []])

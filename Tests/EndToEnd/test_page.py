@@ -371,6 +371,30 @@ def test_a_hold_that_ran_out_goes_back_and_can_be_asked_for_again(visit, organiz
     expect(heading(page, "Your 2 tickets are held")).to_be_visible()
 
 
+@pytest.mark.parametrize("days", [-2, 2])
+def test_the_clock_of_a_phone_may_be_wrong(visit, organizer, days):
+    event = organizer.create_event([{"name": "Floor", "price": 2500, "capacity": 2}], hold_seconds=300)
+    visitor = visit()
+    # Set wrong, and set again while the page is open.
+    visitor.page.add_init_script(
+        f"{{ const now = Date.now; let off = {days} * 86400000; Date.now = () => now() + off;"
+        " window.setClock = (days) => { off = days * 86400000; }; }"
+    )
+    page = visitor.goto(f"/event/{event}")
+    page.get_by_role("link", name="Create an account").click()
+    page.get_by_label("Name").fill("Grace Hopper")
+    page.get_by_label("Email").fill(f"grace-{time.time_ns()}@example.com")
+    page.get_by_label("Password").fill("a long password")
+    page.get_by_role("button", name="Create account").click()
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    expect(page.locator(".hold")).to_contain_text(re.compile(r"4:[345]\d"))
+    page.evaluate(f"setClock({days} + 0.04)")
+    expect(page.locator(".hold")).to_contain_text(re.compile(r"4:[2345]\d"))
+    pay(page, "Visa")
+    expect(heading(page, "They are yours")).to_be_visible()
+
+
 def test_sold_out_is_said_with_a_way_on(visit, organizer, buyer):
     event = organizer.create_event([{"name": "Floor", "price": 2500, "capacity": 1}])
     buyer.buy(event)

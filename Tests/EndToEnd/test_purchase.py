@@ -55,6 +55,7 @@ def test_the_whole_way_of_a_buyer(stack, organizer, anyone, ledger):
     held = ada.await_state(request["request_id"], "reserved")
     assert held["amount"] == 4 * 4500 and held["currency"] == "USD" and len(held["tickets"]) == 4
     assert held["expires_at"].endswith("Z")
+    assert held["expires_in_seconds"] > 0
     until(
         lambda: not any(seat["available"] for seat in ok(ada.get(f"/api/event/{event}/tickets"))["tickets"]),
         what="the held seats as not available",

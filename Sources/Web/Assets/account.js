@@ -77,7 +77,9 @@ function signedOut(context) {
       await call("POST", "/api/users", { body: { name: name.input.value.trim(), ...credentials } });
     }
     const answer = await call("POST", "/api/sessions", { body: credentials });
-    begin({ token: answer.token, expires_at: answer.expires_at, user_id: answer.user_id,
+    // By this device's own clock, which need not be right to tell how much later it is.
+    const until = Date.now() + answer.expires_in_seconds * 1_000;
+    begin({ token: answer.token, until, user_id: answer.user_id,
       email: credentials.email, name: name ? name.input.value.trim() : undefined });
     context.go(next, { replace: true });
     announce("Signed in.");

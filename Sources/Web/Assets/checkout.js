@@ -1,7 +1,7 @@
 // Paying for held seats: which card, the clock on the hold, giving them back.
 
 import { call, freshKey, Problem } from "./api.js";
-import { everySecond, serverNow } from "./clock.js";
+import { everySecond } from "./clock.js";
 import { announce, confirm, freshID, h, icon, put, setText } from "./dom.js";
 import { formMessage, whileBusy } from "./form.js";
 import { countdown, counted, money, spokenDuration } from "./format.js";
@@ -73,8 +73,8 @@ export class Checkout {
   update(request) {
     const wasDeclined = this.request?.state === "declined";
     this.request = request;
-    this.deadline = Date.parse(request.expires_at ?? "");
-    this.whole ??= Math.max(1, this.deadline - serverNow());
+    this.expect(request.expires_in_seconds ?? NaN);
+    this.whole ??= Math.max(1, this.left);
     setText(this.amount, money(request.amount ?? 0, request.currency ?? "EUR"));
     if (request.state === "declined" && !wasDeclined) {
       this.key = undefined;
@@ -104,8 +104,16 @@ export class Checkout {
       ? "Your ticket is held" : `Your ${counted(tickets.length, "ticket")} are held`);
   }
 
+  /** Counts from what the server says is left, on a clock that nobody sets: this device's may be wrong. */
+  expect(seconds) {
+    const deadline = performance.now() + seconds * 1_000;
+    // Whole seconds: what differs by less is the same deadline.
+    if (Math.abs(deadline - this.deadline) < 1_500) return;
+    this.deadline = deadline;
+  }
+
   get left() {
-    return Math.max(0, this.deadline - serverNow());
+    return Math.max(0, this.deadline - performance.now());
   }
 
   tick() {

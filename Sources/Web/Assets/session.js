@@ -30,7 +30,7 @@ const memory = new Map();
 export function session() {
   const value = read(sessionKey, memory.get(sessionKey) ?? null);
   if (!value?.token) return null;
-  return Date.parse(value.expires_at) < Date.now() ? null : value;
+  return (value.until ?? Date.parse(value.expires_at)) < Date.now() ? null : value;
 }
 
 /** Keeps a new session and tells the page. */
