@@ -13,8 +13,9 @@ let usage = """
     worker                                              decides requests and carries out payments
     indexer                                             keeps the search index fresh
     payments                                            the payment stub
-    migrate [--clean]                                   brings the database's schema up to date; --clean drops what
-                                                        only versions before used
+    migrate [--clean] [--wait SECONDS]                  brings the database's schema up to date; --clean drops what
+                                                        only versions before used; tables that others use are waited
+                                                        for, at most so long a step (600 s)
     admin ...                                           the operator's commands; `onsale admin help` lists them
     audit ...                                           compares PostgreSQL, Redis and the payment ledger
     rush ...                                            plays buyers against a running system
@@ -37,6 +38,11 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
     return misuse
   }
   let rest = Array(arguments.dropFirst())
+  if ["admin", "audit", "rush"].contains(command) {
+    // They say on their own what they do: besides that only what goes wrong, whatever services are set to log.
+    Logger.configure(readers: .people)
+    Logger.configure(level: environment["ONSALE_LOG_LEVEL"] == "debug" ? .debug : .warning)
+  }
   do {
     switch command {
     case "serve": return try await Roles.serve(rest, environment)

@@ -1,6 +1,10 @@
 """What an operator does: events over HTTP and by `onsale admin`, and the controls during a sale."""
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
 import time
 import uuid
 
@@ -9,7 +13,7 @@ import pytest
 
 from client import VISA, Client, ok, problem
 from conftest import new_buyer
-from stack import ROOT, assert_books_agree, until
+from stack import BINARY, ROOT, assert_books_agree, free_port, until
 
 
 def test_the_command_line_issues_tokens(stack):
@@ -19,6 +23,46 @@ def test_the_command_line_issues_tokens(stack):
         assert claims["role"] == role and claims["sub"] and claims["exp"] > time.time()
     organizer = Client(stack.url, stack.admin("token", "--role", "organizer").strip())
     organizer.create_event()
+
+
+def on_a_terminal(stack, *arguments, **settings):
+    """What a command shows on a terminal, and how it ends."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, **stack.settings, **settings}
+    process = subprocess.Popen(
+        [BINARY, *arguments], env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    # Reading fails once nobody has the other end.
+    with contextlib.suppress(OSError):
+        while piece := os.read(ours, 65_536):
+            shown += piece
+    os.close(ours)
+    return process.wait(60), shown.decode()
+
+
+def json_lines(text):
+    return [line for line in text.splitlines() if line.lstrip().startswith('{"')]
+
+
+def test_commands_for_people_show_no_json_on_a_terminal(stack):
+    nobody = {"ONSALE_DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/nowhere"}
+    code, shown = on_a_terminal(stack, "migrate", "--wait", "5")
+    assert code == 0 and "schema is up to date" in shown and not json_lines(shown), shown
+    for command, expected in ((("audit",), (0, 1)), (("admin", "list"), (0,))):
+        code, shown = on_a_terminal(stack, *command)
+        assert code in expected and shown and not json_lines(shown), shown
+        assert "redis: connected" not in shown, shown
+    for command in (("audit",), ("admin", "list"), ("migrate",)):
+        code, shown = on_a_terminal(stack, *command, **nobody, ONSALE_MIGRATE_DATABASE_URL=nobody["ONSALE_DATABASE_URL"])
+        assert code != 0 and shown and not json_lines(shown), shown
+
+
+def test_commands_for_people_write_for_people_into_a_pipe_too(stack):
+    nobody = {"ONSALE_DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/nowhere"}
+    said = subprocess.run([BINARY, "audit"], env={**os.environ, **stack.settings, **nobody}, capture_output=True, text=True)
+    assert said.returncode == 2 and "cannot connect" in said.stderr and not json_lines(said.stderr), said.stderr
 
 
 def test_an_event_is_a_draft_until_opened(organizer, buyer):
