@@ -423,6 +423,10 @@ package final class PurchaseStore {
 
   /// Leases due chores to this caller: they become due again by themselves, later with every attempt.
   package func dueChores(limit: Int) async throws -> [Chore] {
+    // Later than any is put off: PostgreSQL's clock has gone back since.
+    let longest = patience.captureSeconds * 32
+    _ = try await postgres.query(
+      "UPDATE outbox SET available_at = now() WHERE available_at > now() + \(longest) * interval '1 s'")
     let rows = try await postgres.query(
       """
       UPDATE outbox o
@@ -447,8 +451,27 @@ package final class PurchaseStore {
   /// Payments that are taken up this often without an end are left to the audit: they may be what kills workers.
   private static let stallLimit = 10
 
+  /// Takes back that these were taken up once: they wait for somebody who is away, and whoever has them says so.
+  package func excuse(_ keys: [Key]) async throws {
+    if keys.isEmpty { return }
+    _ = try await postgres.query(
+      """
+      UPDATE purchase p SET stalls = greatest(p.stalls - 1, 0)
+      FROM unnest(\(keys.map(\.event))::bigint[], \(keys.map(\.generation))::int[],
+        \(keys.map(\.position))::bigint[]) AS i (event, generation, position)
+      WHERE p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+        AND p.state = (SELECT 'paying')
+      """)
+  }
+
   /// Leases payments that were begun and not ended for a minute, whatever became of their entry in Redis.
   package func stalledPayments(limit: Int) async throws -> [QueueStore.Confirmation] {
+    // Begun later than now: PostgreSQL's clock has gone back since. These count from here.
+    _ = try await postgres.query(
+      """
+      UPDATE purchase SET updated_at = now()
+      WHERE state = 'paying' AND updated_at > now() + \(patience.stalledSeconds) * interval '1 s'
+      """)
     let rows = try await postgres.query(
       """
       UPDATE purchase p SET updated_at = now(), stalls = p.stalls + 1

@@ -25,7 +25,8 @@ final class ConfirmLane {
     /// Rows in one transaction. Statements are set-based, so larger is cheaper up to about this. Of each kind of step one
     /// is under way at a time: with two, each would be half as large, and a purchase wait no less.
     var group = 256
-    /// An entry that was taken over more often than this is buried: it probably kills whoever holds it.
+    /// An entry that was taken over more often than this is buried: it probably kills whoever holds it. What ended because
+    /// somebody was away, or the worker was told to end, does not count.
     var deliveries = 5
     /// A confirmation that fails this often in ways that waiting does not cure is buried.
     var failures = 5
@@ -68,6 +69,8 @@ final class ConfirmLane {
   private static let lastCapturesMilliseconds: UInt64 = 2_000
   /// Of what a process may take to end, what all of that may take.
   private static let stopMilliseconds: UInt64 = 8_000
+  /// How long a worker that stops waits for what is under way before others may take it over, too.
+  private static let giveBackMilliseconds: UInt64 = 6_000
   private static let pollMilliseconds: UInt64 = 500
   private static let shortestBackoffMilliseconds: UInt64 = 50
   private static let longestBackoffMilliseconds: UInt64 = 5_000
@@ -88,6 +91,13 @@ final class ConfirmLane {
 
   /// Confirmations under way, by what they are about: a second delivery of one is ignored.
   private var underWay: [PurchaseStore.Key: QueueStore.Confirmation] = [:]
+  /// How often each entry under way counts as delivered.
+  private var deliveries = DeliveryCounts()
+  /// What a worker that stops leaves to the others.
+  private var leftBehind: [QueueStore.Confirmation] = []
+  private var hasGivenBack = false
+  /// Purchases that were taken up from PostgreSQL as stalled, and only waited for somebody who is away.
+  private var excused: Set<PurchaseStore.Key> = []
   /// Of those, the ones that wait for the provider.
   private var authorising: Set<PurchaseStore.Key> = []
   /// And the ones that wait for the provider's search, and ask nobody for anything meanwhile.
@@ -197,8 +207,9 @@ final class ConfirmLane {
       }
       do {
         try await takeFromReady()
+        logger.worksAgain("taking confirmations failed")
       } catch {
-        logger.warning("taking confirmations failed", ["error": "\(error)"])
+        logger.retrying("taking confirmations failed", ["error": "\(error)"])
         // All partitions are looked at anew: the one that failed may have been taken from `ready`.
         polledAt = 0
       }
@@ -236,8 +247,9 @@ final class ConfirmLane {
           // In any order, so that each has its turn.
           for partition in watched.shuffled() where !isStopping { try await look(partition, hasProcessor) }
         }
+        logger.worksAgain("looking at other workers' confirmations failed")
       } catch {
-        logger.warning("looking at other workers' confirmations failed", ["error": "\(error)"])
+        logger.retrying("looking at other workers' confirmations failed", ["error": "\(error)"])
         pause = Self.pollMilliseconds
       }
       // Spread, so that not all of them help with the same moment's delay.
@@ -324,10 +336,11 @@ final class ConfirmLane {
         try await sleep(milliseconds: UInt64(limits.visibilityMilliseconds / 4))
         try await keep()
         if !isStopping { try await takeOver() }
+        logger.worksAgain("watching confirmations failed")
       } catch is CancellationError {
         return
       } catch {
-        logger.warning("watching confirmations failed", ["error": "\(error)"])
+        logger.retrying("watching confirmations failed", ["error": "\(error)"])
       }
     }
   }
@@ -346,12 +359,43 @@ final class ConfirmLane {
   }
 
   private func keep() async throws {
+    // What was given back may be another worker's by now.
+    if hasGivenBack { return }
     let mine = Dictionary(grouping: underWay.values.filter { $0.entryID != nil }, by: \.partition)
     for (partition, confirmations) in mine {
-      try await Faults.crossing(.confirmKeep) {
-        try await queue.keepConfirmations(partition, worker: worker, ids: confirmations.compactMap(\.entryID))
+      for (count, ids) in deliveries.grouped(confirmations.compactMap(\.entryID)) {
+        try await Faults.crossing(.confirmKeep) {
+          try await queue.keepConfirmations(partition, worker: worker, ids: ids, deliveries: count)
+        }
       }
     }
+  }
+
+  /// Leaves what is not done to the other workers, at once, and as if this one had never had it.
+  private func giveBack() async {
+    hasGivenBack = true
+    let left = Dictionary(
+      grouping: (leftBehind + underWay.values).filter { $0.entryID != nil }, by: \.partition)
+    for (partition, confirmations) in left {
+      let ids = confirmations.compactMap(\.entryID)
+      for id in ids { deliveries.excuse(id) }
+      for (count, ids) in deliveries.grouped(ids) {
+        try? await Faults.crossing(.confirmRetire) {
+          try await queue.keepConfirmations(
+            partition, worker: worker, ids: ids, deliveries: count, silentMilliseconds: Self.forEver)
+        }
+      }
+    }
+    leftBehind = []
+  }
+
+  /// Longer than any worker waits before it takes over what another has left behind.
+  private static let forEver = 86_400_000
+
+  /// Purchases whose stall was not their own fault, once each.
+  func takeExcused() -> [PurchaseStore.Key] {
+    defer { excused = [] }
+    return Array(excused)
   }
 
   private func takeOver() async throws {
@@ -380,17 +424,25 @@ final class ConfirmLane {
       try await queue.deliveries(partition, worker: worker, limit: limits.inFlight)
     }
     for confirmation in left {
-      if deliveries[confirmation.entryID ?? "", default: 1] > limits.deliveries {
+      let count = deliveries[confirmation.entryID ?? "", default: 1]
+      if count > limits.deliveries {
         try await bury(confirmation, reason: "delivered too often")
       } else {
-        begin(confirmation)
+        begin(confirmation, deliveries: count)
       }
     }
   }
 
   /// Payments that PostgreSQL says were begun and never ended, whatever became of their entry.
   func begin(stalled: [QueueStore.Confirmation]) {
-    for confirmation in stalled.prefix(max(0, room)) { begin(confirmation) }
+    for confirmation in stalled {
+      // Not stalled at all, if it is under way here: it waits for somebody.
+      if underWay[.init(confirmation)] != nil {
+        excused.insert(.init(confirmation))
+      } else if room > 0 {
+        begin(confirmation)
+      }
+    }
   }
 
   /// Stops taking and waits for what is under way; what does not end is taken over by another worker.
@@ -400,9 +452,11 @@ final class ConfirmLane {
     bell.ring()
     watchBell.ring()
     while !underWay.isEmpty {
+      if !hasGivenBack, EventLoop.shared.now >= begunAt + Self.giveBackMilliseconds { await giveBack() }
       drained.reset()
       await drained.wait(milliseconds: 200)
     }
+    if !hasGivenBack { await giveBack() }
     let end = EventLoop.shared.now + Self.lastCapturesMilliseconds
     while capturing > 0, EventLoop.shared.now < min(end, begunAt + Self.stopMilliseconds) {
       captures.hurry()
@@ -416,14 +470,20 @@ final class ConfirmLane {
 
   // MARK: Carrying out
 
-  private func begin(_ confirmation: QueueStore.Confirmation) {
+  /// - Parameter deliveries: how often the entry was delivered, this time included.
+  private func begin(_ confirmation: QueueStore.Confirmation, deliveries count: Int = 1) {
     let key = PurchaseStore.Key(confirmation)
     if let known = underWay[key], known.attempt >= confirmation.attempt { return }
     underWay[key] = confirmation
+    if let id = confirmation.entryID { deliveries.note(id, count) }
     underWayGauge.value = Double(underWay.count)
     // Owned by this object through `underWay`, bounded by `inFlight`; `stop` waits for all of them.
     Task { @LoopActor in
-      await carryOut(confirmation)
+      if await carryOut(confirmation) {
+        if let id = confirmation.entryID { deliveries.forget(id) }
+      } else {
+        leftBehind.append(confirmation)
+      }
       if underWay[key]?.attempt == confirmation.attempt { underWay[key] = nil }
       underWayGauge.value = Double(underWay.count)
       if underWay.isEmpty { drained.ring() }
@@ -431,35 +491,56 @@ final class ConfirmLane {
     }
   }
 
-  private func carryOut(_ confirmation: QueueStore.Confirmation) async {
+  /// - Returns: false if the worker stops and leaves it undone.
+  private func carryOut(_ confirmation: QueueStore.Confirmation) async -> Bool {
     var failures = 0
     var backoff = Self.shortestBackoffMilliseconds
     var failedAt: UInt64?
     while true {
       do {
-        return try await attempt(confirmation, &failedAt)
+        try await attempt(confirmation, &failedAt)
+        logger.worksAgain("confirmations wait for somebody who is away")
+        return true
       } catch {
+        let isTransient = Self.isTransient(error)
+        judge(confirmation, isInnocent: isTransient)
         // A stopping worker leaves the entry pending: another one takes it over.
-        if isStopping { return }
+        if isStopping { return false }
         if let failedAt, (error as? PaymentError)?.code == .failed {
-          logger.warning(
+          logger.retrying(
             "the provider keeps failing an order, its search is waited for",
             ["confirm.reference": confirmation.reference, "error": "\(error)"])
           await rest(confirmation, until: failedAt + limits.searchMilliseconds)
-          if isStopping { return }
+          if isStopping { return false }
           continue
         }
-        if !Self.isTransient(error) { failures += 1 }
-        logger.warning(
-          "confirmation failed, trying again",
-          ["confirm.reference": confirmation.reference, "error": "\(error)", "confirm.failures": failures])
+        if isTransient {
+          // As many as there are, and each again and again: an outage is one thing to say.
+          logger.retrying(
+            "confirmations wait for somebody who is away",
+            ["confirm.reference": confirmation.reference, "error": "\(error)"])
+        } else {
+          failures += 1
+          logger.retrying(
+            "confirmation failed, trying again",
+            ["confirm.reference": confirmation.reference, "error": "\(error)", "confirm.failures": failures])
+        }
         if failures >= limits.failures {
-          if (try? await bury(confirmation, reason: "\(error)")) != nil { return }
+          if (try? await bury(confirmation, reason: "\(error)")) != nil { return true }
         }
         // Spread, so that thousands do not come back at the same moment after an outage.
         try? await sleep(milliseconds: backoff / 2 + UInt64.random(in: 0...backoff / 2))
         backoff = min(backoff * 2, Self.longestBackoffMilliseconds)
       }
+    }
+  }
+
+  /// Notes what an attempt that failed says of its entry. One that only met an outage has killed nobody.
+  private func judge(_ confirmation: QueueStore.Confirmation, isInnocent: Bool) {
+    if let id = confirmation.entryID {
+      if isInnocent { deliveries.excuse(id) } else { deliveries.accuse(id) }
+    } else if isInnocent {
+      excused.insert(.init(confirmation))
     }
   }
 
@@ -510,8 +591,9 @@ final class ConfirmLane {
       outcome = try await authorise(order, .init(confirmation))
     } catch let error as PaymentError where error.code == .refused {
       // The provider will never take this order: its buyer may try another card, or let the tickets go.
-      logger.error(
-        "order refused by the provider", ["confirm.reference": confirmation.reference, "error": "\(error)"])
+      logger.retrying(
+        "order refused by the provider", level: .error,
+        ["confirm.reference": confirmation.reference, "error": "\(error)"])
       outcome = .declined(id: nil, code: error.providerCode ?? "payment_refused", message: error.message)
     } catch let error as PaymentError where error.code == .failed {
       // Whatever was made of it was there before it was first said to have failed, and would have been found.
@@ -580,7 +662,8 @@ final class ConfirmLane {
         }
         try await captures.submit(chore)
       } catch {
-        logger.info("capture is left to the relay", ["confirm.reference": reference, "error": "\(error)"])
+        logger.retrying(
+          "capture is left to the relay", level: .info, ["confirm.reference": reference, "error": "\(error)"])
       }
     }
   }

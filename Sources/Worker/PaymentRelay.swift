@@ -33,10 +33,11 @@ final class PaymentRelay {
       var isBusy = false
       do {
         isBusy = try await round()
+        logger.worksAgain("relay round failed")
       } catch is CancellationError {
         return
       } catch {
-        logger.warning("relay round failed", ["error": "\(error)"])
+        logger.retrying("relay round failed", ["error": "\(error)"])
       }
       if !isBusy {
         do { try await sleep(milliseconds: Self.idleMilliseconds) } catch { return }
@@ -45,11 +46,13 @@ final class PaymentRelay {
   }
 
   private func round() async throws -> Bool {
+    let excused = lane.takeExcused()
     let stalled = try await Faults.crossing(.relayStalled) {
-      try await purchases.stalledPayments(limit: Self.stalledBatch)
+      try await purchases.excuse(excused)
+      return try await purchases.stalledPayments(limit: Self.stalledBatch)
     }
     if !stalled.isEmpty {
-      logger.notice("stalled payments taken up", ["count": stalled.count])
+      logger.retrying("stalled payments taken up", level: .notice, ["count": stalled.count])
       lane.begin(stalled: stalled)
     }
     let due = try await Faults.crossing(.relayDue) { try await purchases.dueChores(limit: Self.batch) }
@@ -80,7 +83,7 @@ final class PaymentRelay {
         return payment.status == .canceled
       }
     } catch {
-      logger.warning(
+      logger.retrying(
         "payment chore failed, trying again later",
         [
           "chore.kind": chore.kind.rawValue, "chore.attempts": chore.attempts, "payment.id": chore.paymentID,

@@ -289,6 +289,43 @@ struct PurchaseStoreTests {
     #expect(try await stalled().isEmpty)
   }
 
+  @Test("What a clock that has gone back put off for long is done soon all the same")
+  func clockWentBack() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    var patience = PurchaseStore.Patience()
+    patience.stalledSeconds = 0.05
+    let store = PurchaseStore(it.postgres, patience: patience)
+    let event = try await it.makeEvent(tickets: 5)
+    _ = try await store.settle([settlement(confirmation(event, 1, [1]), .sold)])
+    _ = try await store.claim([confirmation(event, 2, [2])])
+    _ = try await it.postgres.query(
+      "UPDATE outbox SET available_at = now() + interval '1 hour' WHERE event_id = \(event)")
+    _ = try await it.postgres.query(
+      "UPDATE purchase SET updated_at = now() + interval '1 hour' WHERE event_id = \(event)")
+    #expect(try await store.dueChores(limit: 1000).filter { $0.key.event == event }.count == 1)
+    try await eventually {
+      try await store.stalledPayments(limit: 1000).contains { $0.event == event }
+    }
+  }
+
+  @Test("A stall that was nobody's fault does not count")
+  func excused() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 5)
+    _ = try await store.claim([confirmation(event, 1, [1])])
+    let key = PurchaseStore.Key(event: event, generation: 1, position: 1)
+    for _ in 1...15 {
+      _ = try await it.postgres.query(
+        "UPDATE purchase SET updated_at = now() - interval '1 hour' WHERE event_id = \(event)")
+      #expect(try await store.stalledPayments(limit: 1_000).contains { $0.event == event })
+      try await store.excuse([key])
+    }
+    #expect(try await it.count("purchase WHERE event_id = \(event) AND stalls = 0") == 1)
+  }
+
   @Test("Of a life of the queue that has ended no purchase begins, and those that began are not told lost")
   func endedLife() async throws {
     let it = try await DatabaseFixture()

@@ -182,6 +182,26 @@ final class Sale {
     try await eventually("another connection") { redis.readySince != connection }
   }
 
+  /// Has every worker's connection to Redis made anew, so that lanes load again.
+  func reconnect() async throws {
+    let connection = redis.readySince
+    _ = try? await redis.command(["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no"])
+    try await eventually("another connection") { redis.readySince != connection }
+  }
+
+  /// What nobody carries out any more.
+  func deadLetters() async throws -> Int {
+    try await queue.deadLetters(Partition(of: event), limit: 100).count
+  }
+
+  /// How often the lane's only entry counts as delivered, once it has been given back.
+  func deliveriesLeft() async throws -> Int? {
+    let answer = try await redis.command([
+      "XPENDING", .text(Partition(of: event).confirmations), "workers", "-", "+", "1",
+    ])
+    return answer.array?.first?.array?.last?.integer
+  }
+
   /// Makes the line unreadable, or empty again.
   func breakLine(_ isBroken: Bool) async throws {
     let line = RedisArgument.text(EventKeys(event).prefix + "ka")
@@ -212,7 +232,8 @@ final class Sale {
 
   /// Gives the lease of the event's partition to an owner who is nobody. - Returns: whether it was free.
   func leaseToNobody() async throws -> Bool {
-    try await queue.acquireLease(Partition(of: event), worker: "owner", milliseconds: 600_000)
+    try await queue.acquireLease(
+      Partition(of: event), worker: "owner", milliseconds: QueueStore.longestLeaseMilliseconds)
   }
 
   /// Ends whatever lease of the event's partition there is, and tells nobody.

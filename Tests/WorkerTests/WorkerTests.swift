@@ -221,6 +221,74 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("A hold ends in time while PostgreSQL does not answer, and the lane waits for it")
+  func endsWithoutPostgres() async throws {
+    let sale = try await Sale(tickets: 2, holdSeconds: 2)
+    try await sale.startWorker()
+    let position = try await sale.join("ann")
+    let held = try await sale.wait(for: .reserved, position)
+    let locker = Task { @LoopActor in
+      // What lanes read first; ends when the test is over.
+      try? await sale.postgres.script(
+        "BEGIN; LOCK TABLE ticket, purchase IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(6)")
+    }
+    try await sale.eventually("the tables are locked") {
+      try await sale.postgres.query(
+        "SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'ticket'::regclass"
+      ).count == 1
+    }
+    try await sale.reconnect()
+    try await sale.wait(for: .expired, position)
+    let late = try await sale.queue.milliseconds(of: Partition(of: sale.event)) - (held?.deadline ?? 0)
+    #expect(late < 1_000, "\(late) ms late")
+    await locker.value
+    // And the seat map, loaded meanwhile or after, knows.
+    let next = try await sale.join("bob", 2)
+    try await sale.wait(for: .reserved, next)
+    await sale.end()
+  }
+
+  @Test("Workers that are restarted again and again during an outage of the provider bury nothing")
+  func restartsDuringOutage() async throws {
+    let sale = try await Sale(tickets: 1)
+    var patience = Worker.Patience()
+    patience.confirmationMilliseconds = 400
+    var isAway = true
+    var asked = 0
+    sale.provider.beforeAuthorising = { _ in
+      asked += 1
+      if isAway { throw PaymentError(code: .unavailable, message: "away") }
+    }
+    let position = try await sale.join("ann", method: "pm_card_visa")
+    for round in 1...7 {
+      let before = asked
+      let worker = try await sale.startWorker(patience: patience)
+      try await sale.eventually("the provider is asked in round \(round)") { asked > before }
+      await worker.stop()
+      #expect(try await sale.deadLetters() == 0, "round \(round)")
+      #expect(try await sale.deliveriesLeft() == 0, "none of them counts")
+    }
+    isAway = false
+    try await sale.startWorker(patience: patience)
+    try await sale.wait(for: .purchased, position)
+    await sale.end()
+  }
+
+  @Test("A delivery counts unless its worker met an outage or was told to end")
+  func deliveryCounts() {
+    var counts = DeliveryCounts()
+    counts.note("new", 1)
+    counts.note("known", 4)
+    #expect(counts.grouped(["new"]).map(\.deliveries) == [1])
+    counts.excuse("new")
+    counts.excuse("known")
+    #expect(counts.grouped(["new"]).map(\.deliveries) == [0])
+    #expect(counts.grouped(["known"]).map(\.deliveries) == [3])
+    counts.accuse("known")
+    #expect(counts.grouped(["known"]).map(\.deliveries) == [4])
+    #expect(counts.grouped(["new", "known", "unheard of"]).map(\.deliveries).sorted() == [0, 1, 4])
+  }
+
   @Test("An order that the provider refuses for good ends as declined, and the tickets come back")
   func refusedOrder() async throws {
     let sale = try await Sale(tickets: 1)
