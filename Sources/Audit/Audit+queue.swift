@@ -8,7 +8,8 @@ extension Audit {
   /// tail first, then those in line, then records, because a request leaves the line only with a record.
   func readQueue(_ event: Int, _ lanes: Lanes) async throws -> QueueEvidence? {
     guard let facts = try await queues.queueFacts(event: event) else { return nil }
-    var queue = QueueEvidence(facts: facts, now: try await queues.serverMilliseconds())
+    var queue = QueueEvidence(facts: facts, now: try await queues.milliseconds(of: Partition(of: event)))
+    queue.writtenNow = try await queues.serverMilliseconds()
     queue.leaseHolder = lanes.leases[Partition(of: event)]
     for entry in lanes.confirmations[event] ?? [] where entry.generation == facts.document.generation {
       queue.confirmations[entry.position] = entry

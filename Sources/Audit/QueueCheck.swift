@@ -149,7 +149,7 @@ extension QueueEvidence {
       }
     }
     for (position, entry) in confirmations {
-      let age = (now - entry.addedAt) / 1000
+      let age = (writtenNow - entry.addedAt) / 1000
       if age > graceSeconds {
         found.add(
           Finding(

@@ -16,8 +16,10 @@ package struct QueueEvidence: Sendable {
   private static let inStream: UInt8 = 0x80
 
   package let facts: QueueStore.QueueFacts
-  /// Redis's clock, in milliseconds since 1970, read before the records.
+  /// The clock that holds end by, in milliseconds since 1970, read before the records.
   package let now: Int
+  /// Redis's own, which says when entries were written.
+  package var writtenNow: Int
   private var standings: [UInt8]
   /// Hashes of the users' keys by position; 0 where none is known.
   private var users: [UInt64]
@@ -47,6 +49,7 @@ package struct QueueEvidence: Sendable {
   package init(facts: QueueStore.QueueFacts, now: Int) {
     self.facts = facts
     self.now = now
+    writtenNow = now
     standings = Array(repeating: 0, count: facts.document.tail + 1)
     users = Array(repeating: 0, count: standings.count)
     linked = Array(repeating: false, count: standings.count)

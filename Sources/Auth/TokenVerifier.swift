@@ -16,7 +16,7 @@ package final class TokenVerifier {
   /// Longer tokens are refused unread.
   package nonisolated static let maximumTokenBytes = 8_192
   /// How far clocks of issuers may be off.
-  package nonisolated static let leewaySeconds = 5
+  package nonisolated static let leewaySeconds = 60
   package nonisolated static let maximumUserCharacters = 128
 
   private let secret: Sodium.HMACKey?
@@ -38,7 +38,7 @@ package final class TokenVerifier {
   package init(
     secret: String?, jwks: String? = nil, issuer: String? = nil, audience: String? = nil,
     rememberAtMost capacity: Int = 100_000,
-    now: @escaping @LoopActor () -> Int = { Int(Date().timeIntervalSince1970) }
+    now: @escaping @LoopActor () -> Int = { WallClock.milliseconds / 1_000 }
   ) throws(AuthError) {
     if let secret { try Self.check(secret: secret) }
     if secret == nil, jwks == nil {

@@ -18,6 +18,9 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case leaseEvents = "lease.events"
   case leaseWithdraw = "lease.withdraw"
 
+  case holdsEnd = "holds.end"
+  case holdsClock = "holds.clock"
+
   case reserveLoad = "reserve.load"
   case reserveCompare = "reserve.compare"
   case reserveSeats = "reserve.seats"

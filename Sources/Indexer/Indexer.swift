@@ -157,11 +157,12 @@ package final class Indexer: Service {
   private func attempt(_ problem: StaticString, _ body: @LoopActor () async throws -> Void) async -> Bool {
     do {
       try await body()
+      logger.worksAgain(problem)
       return true
     } catch {
       if Task.isCancelled { return false }
       failures.increment()
-      logger.warning(problem, ["error": "\(error)"])
+      logger.retrying(problem, ["error": "\(error)"])
       return false
     }
   }
@@ -295,9 +296,12 @@ package final class Indexer: Service {
   /// itself, and then nothing changes but what organizers do.
   private func claim(_ taken: inout [Int: UInt64], _ token: String) async {
     let milliseconds = configuration.claimMilliseconds
+    let longest = max(
+      QueueStore.longestLeaseMilliseconds, 2 * Int(max(milliseconds, configuration.refreshMilliseconds)))
     let claims = await forEach(Array(taken.keys)) { [queue, place = index.place] id in
       try await Faults.crossing(.indexClaim) {
-        try await queue.claimRefresh(event: id, place: place, token: token, milliseconds: milliseconds)
+        try await queue.claimRefresh(
+          event: id, place: place, token: token, milliseconds: milliseconds, longest: longest)
       }
     }
     let until = EventLoop.shared.now + configuration.tickMilliseconds

@@ -90,7 +90,8 @@ package final class Notifier {
       let status = event.status(id.position, id.wish), status.concerns(id.owner),
       wait == 0 || !isWorthWaiting(wait, status, known, document)
     {
-      if !needsLabels(status) || labels.knows(id.event) {
+      let isKnown = !needsLabels(status) || labels.knows(id.event)
+      if isKnown, status.deadline == nil || watch.knowsTime(id.event) {
         fromMemory.increment()
         return .now(respond(text, id, status, document))
       }
@@ -199,6 +200,7 @@ package final class Notifier {
       return try await respondFromPast(text, id)
     }
     if needsLabels(status) { await labels.load(id.event) }
+    if status.deadline != nil { try? await watch.lookAtTime(id.event) }
     return respond(text, id, status, document)
   }
 
@@ -266,7 +268,8 @@ package final class Notifier {
     if let deadline = status.deadline {
       json.append(#","expires_at":""#)
       json.append(verbatim: Time.text(deadline / 1000))
-      json.append("\"")
+      json.append(#"","expires_in_seconds":"#)
+      json.append(watch.secondsLeft(id.event, deadline: deadline))
     }
     if let reason = status.reason, !reason.isEmpty {
       json.append(#","reason":"#)

@@ -60,8 +60,9 @@ package final class QueueWatch {
     Task { @LoopActor in
       do {
         try await queue.forsakeOlderCopies()
+        logger.worksAgain("lines were not compared with what they were")
       } catch {
-        logger.warning("lines were not compared with what they were", ["error": "\(error)"])
+        logger.retrying("lines were not compared with what they were", ["error": "\(error)"])
       }
     }
   }
@@ -75,7 +76,7 @@ package final class QueueWatch {
   private func noticeStandstill() {
     let now = EventLoop.shared.now
     if now >= ranAt + Self.standstillMilliseconds {
-      logger.notice("stood still", ["milliseconds": Int(now - ranAt)])
+      logger.retrying("stood still", level: .notice, ["milliseconds": Int(now - ranAt)])
       for event in events.values { event.distrust() }
     }
     ranAt = now
@@ -164,6 +165,26 @@ package final class QueueWatch {
   /// The line in which a user waits with this place, where its id does not know.
   func line(_ watch: EventWatch, _ position: Int, userKey: String) async throws -> Int? {
     try await queue.line(event: watch.event, position: position, userKey: userKey)
+  }
+
+  /// How old what is known of Redis's clock may be, in milliseconds: it may have been put right since.
+  private static let clockMilliseconds: (known: UInt64, read: UInt64) = (5_000, 1_000)
+
+  /// Whether it is known what time it is for the event's holds.
+  package func knowsTime(_ event: Int) -> Bool {
+    queue.knowsClock(Partition(of: event), within: Self.clockMilliseconds.known)
+  }
+
+  /// Looks what time it is for the event's holds, unless somebody did a moment ago.
+  package func lookAtTime(_ event: Int) async throws {
+    try await queue.lookAtClock(Partition(of: event), within: Self.clockMilliseconds.read)
+  }
+
+  /// For how many whole seconds a hold of the event lasts.
+  /// - Parameter deadline: milliseconds since 1970 on the clock of the event's partition.
+  package func secondsLeft(_ event: Int, deadline: Int) -> Int {
+    let now = queue.clock.now(Partition(of: event)) ?? WallClock.milliseconds
+    return max(0, deadline - now) / 1_000
   }
 
   /// The life of the queue, and the record of a request, as Redis has them now, whatever is remembered; `nil`

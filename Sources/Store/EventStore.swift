@@ -286,12 +286,18 @@ package final class EventStore {
 
   /// Opens the drafts whose time has come, and returns their settings, each with a new generation.
   /// Called by several processes at once, each event is returned to one of them.
-  package func openDue() async throws -> [EventSettings] {
+  /// - Parameter clocks: what two other clocks say, in milliseconds since 1970: it is time when two of three say so. One
+  ///   that has stepped opens nothing, and keeps nothing closed.
+  package func openDue(clocks: (Int, Int)) async throws -> [EventSettings] {
     let rows = try await postgres.query(
       """
       WITH opened AS (
         UPDATE event SET state = 'open', version = version + 1, generation = generation + 1
-        WHERE state = 'draft' AND onsale_at <= now()
+        WHERE state = 'draft'
+          AND onsale_at <= greatest(
+            least(now(), to_timestamp(\(clocks.0)::bigint / 1000.0)),
+            least(now(), to_timestamp(\(clocks.1)::bigint / 1000.0)),
+            least(to_timestamp(\(clocks.0)::bigint / 1000.0), to_timestamp(\(clocks.1)::bigint / 1000.0)))
           AND EXISTS (SELECT 1 FROM ticket t WHERE t.event_id = event.id)
         RETURNING *
       ), noted AS (

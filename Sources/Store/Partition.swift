@@ -20,6 +20,7 @@ package struct Partition: Hashable, Sendable {
   var prefix: String { "{p\(number)}:" }
   var lease: String { prefix + "lease" }
   var epoch: String { prefix + "epoch" }
+  var clock: String { prefix + "clock" }
   var events: String { prefix + "events" }
   var settings: String { prefix + "settings" }
   var confirmations: String { prefix + "c" }

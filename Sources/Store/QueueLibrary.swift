@@ -37,6 +37,7 @@ import Onsale
 ///     P dead     stream  confirmations that failed too often
 ///     P lease    string  the owner's name, with a TTL
 ///     P epoch    string  the owner's fencing number
+///     P clock    string  ms that the partition's clock is ahead of Redis's, since that has stepped (`set_clock`)
 ///     {workers}  zset    workers alive, by when that ends
 ///     {workers}:library  string  held by whoever loads this library, with a TTL
 ///
@@ -60,9 +61,14 @@ package enum QueueLibrary {
     local function partition(m) return string.match(m, '^({[^}]*}:)') end
     local function event(m) return string.match(m, '}:(%d+):m$') end
 
-    local function now_ms()
+    local function server_ms()
       local t = redis.call('TIME')
       return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+    end
+
+    -- The clock of the partition that the key belongs to: Redis's, but for the steps that its owner has noticed.
+    local function now_ms(key)
+      return server_ms() + tonumber(redis.call('GET', partition(key) .. 'clock') or '0')
     end
 
     -- A position is its text: 1234 is field 34 of r:12, 1205 field 5. By text, as formatting numbers is dear.
@@ -355,7 +361,7 @@ package enum QueueLibrary {
     local function answer_end(m, p, args, live, line)
       local till = end_of_line(p, line, live)
       local old = redis.call('HGET', p .. 'kn', line)
-      if not till or now_ms() > till or not old or not is_looser(wish_of(args[3]), old) then return false end
+      if not till or now_ms(m) > till or not old or not is_looser(wish_of(args[3]), old) then return false end
       if redis.call('ZCARD', p .. 'y') >= MAX_ALONE then return false end
       redis.call('ZADD', p .. 'y', live, args[3] .. '\n' .. args[4])
       put_record(p, live, {state = 'B', try = 0, deadline = 0, amount = '0', tickets = '', reason = '', user = args[1]})
@@ -373,7 +379,7 @@ package enum QueueLibrary {
     -- positions, wait in `w`, and then come before everyone else. Places of those who do not come stay empty.
     local function restore_place(m, args, place, tail, left_until, queue_limit)
       local p = prefix(m)
-      local milliseconds = tonumber(left_until) - now_ms()
+      local milliseconds = tonumber(left_until) - now_ms(m)
       -- Two had it, or it was given up since: the second of them starts anew.
       if not place or milliseconds <= 0 or redis.call('ZCOUNT', p .. 'w', place, place) > 0 or get_record(p, place) then
         return {'restoring', math.max(0, milliseconds)}
@@ -390,10 +396,10 @@ package enum QueueLibrary {
     end
 
     -- When that is over: brings those who came into their lines, in order, at most so many. Returns whether there are more.
-    local function restore_line(m, limit)
+    local function restore_line(m, now, limit)
       local p = prefix(m)
       local left_until, is_split = unpack(redis.call('HMGET', m, 'restoring_until', 'split'))
-      if not left_until or now_ms() < tonumber(left_until) then return false end
+      if not left_until or now < tonumber(left_until) then return false end
       local places = redis.call('ZRANGE', p .. 'w', 0, limit - 1, 'WITHSCORES')
       if left_until ~= '0' then
         -- Over for good, should the clock go back: whoever came now would stand before those who are in line.
@@ -601,7 +607,7 @@ package enum QueueLibrary {
       local v = redis.call('HMGET', m, 'hold_ms', 'state', 'tail', 'head', 'sold_out', 'restoring_until')
       if v[2] == 'lost' then return {'missing'} end
       local hold, state, tail, is_restoring = v[1], v[2], v[3], v[6]
-      local now = now_ms()
+      local now = now_ms(m)
       local deadline = string.format('%.0f', now + tonumber(hold))
       local to, skipped, gone = gather(), {}, 0
       for i = 12, #args, 9 do
@@ -787,7 +793,7 @@ package enum QueueLibrary {
       local v = redis.call('HMGET', m, 'hold_ms', 'state')
       if v[2] == 'lost' then return {'missing'} end
       local hold, queue = v[1], p .. 'q'
-      local deadline = string.format('%.0f', now_ms() + tonumber(hold))
+      local deadline = string.format('%.0f', now_ms(m) + tonumber(hold))
       local to, skipped = gather(), {}
       for i = 9, #args, 7 do
         local kind, pos, user = args[i], args[i + 1], args[i + 2]
@@ -844,15 +850,14 @@ package enum QueueLibrary {
     local PLACES_AT_ONCE = 1000
     local NEWS_AT_ONCE = $NEWS
 
-    -- KEYS m; ARGV fence, at most. Expires holds and hands over what happened to tickets since the last call.
-    local function tick(keys, args)
-      local m = keys[1]
+    -- Ends holds of the event whose time is over, at most so many tickets or one hold beyond them. Returns the tickets of
+    -- each, and how many that are.
+    local function end_holds(m, now, limit)
       local p = prefix(m)
-      if not is_owner(m, args[1]) then return {'stale'} end
-      local now = now_ms()
-      local due = redis.call('ZRANGEBYSCORE', p .. 'x', '-inf', string.format('%.0f', now), 'LIMIT', 0, args[2])
-      local released = {}
+      local due = redis.call('ZRANGEBYSCORE', p .. 'x', '-inf', string.format('%.0f', now), 'LIMIT', 0, limit)
+      local ended, released, count = {}, {}, 0
       for _, pos in ipairs(due) do
+        if count >= tonumber(limit) then break end
         redis.call('ZREM', p .. 'x', pos)
         local r = get_record(p, pos)
         if r and (r.state == 'R' or r.state == 'D') then
@@ -861,20 +866,39 @@ package enum QueueLibrary {
           mark(p, r.tickets, 0)
           let_user_go(p, r.user, pos, 0, true)
           released[#released + 1] = r.tickets
+          count = count + count_tickets(r.tickets)
           put_record(p, pos, r)
         end
+        ended[#ended + 1] = pos
       end
+      if #released > 0 then
+        redis.call('HINCRBY', m, 'version', 1)
+        announce(m, ended)
+      end
+      return released, count
+    end
+
+    -- A clock that is off by more than this has stepped; by less, it is followed.
+    local STEP_MS = CLOCK_STEP
+
+    -- KEYS m; ARGV fence, at most, what the caller takes the time to be or ''. Hands over what happened to tickets since
+    -- the last call. Who knows the time has holds ended by `end_holds_of`; for anyone else they are ended here.
+    local function tick(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      if not is_owner(m, args[1]) then return {'stale'} end
+      local now, expected = now_ms(m), tonumber(args[3] or '')
+      -- Of a clock that has stepped only what was true before is believed, until that is put right.
+      if expected and math.abs(now - expected) > STEP_MS then now = expected end
+      local released = {}
+      if not expected then released = end_holds(m, now, args[2]) end
       local feedback = redis.call('LRANGE', p .. 'f', 0, NEWS_AT_ONCE - 1)
       if #feedback > 0 then redis.call('LTRIM', p .. 'f', NEWS_AT_ONCE, -1) end
       for _, news in ipairs(feedback) do
         -- Marked free when it was given back, but a new owner may have written its own bitmap since.
         if string.sub(news, 1, 1) == 'r' then mark(p, string.sub(news, 2), 0) end
       end
-      if #released > 0 then
-        redis.call('HINCRBY', m, 'version', 1)
-        announce(m, due)
-      end
-      local has_more_places = restore_line(m, PLACES_AT_ONCE)
+      local has_more_places = restore_line(m, now, PLACES_AT_ONCE)
       local v = redis.call('HMGET', m, 'state', 'rate', 'tail', 'rejoined', 'waiting')
       return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3],
         redis.call('HGET', partition(m) .. 'settings', event(m)), has_more_places and 1 or 0, v[4] or 0, v[5] or 0}
@@ -966,7 +990,7 @@ package enum QueueLibrary {
       end
       if r.state == 'X' or r.state == 'd' then return {'expired'} end
       if r.state ~= 'R' and r.state ~= 'D' then return {'not_reserved'} end
-      if now_ms() >= r.deadline then return {'expired'} end
+      if now_ms(m) >= r.deadline then return {'expired'} end
       if r.try >= MAX_TRIES then return {'too_often'} end
       for t in each_ticket(r.tickets) do
         local holder = redis.call('GET', p .. 'l:' .. t)
@@ -1000,7 +1024,7 @@ package enum QueueLibrary {
       local changed, ids, sold = {}, {}, {}
       local v = redis.call('HMGET', m, 'generation', 'state')
       -- In a line that is lost nothing is held any more: there an entry only leaves its lane.
-      local generation = v[2] ~= 'lost' and v[1]
+      local generation, now = v[2] ~= 'lost' and v[1], now_ms(m)
       for i = 1, #args, 6 do
         local outcome, pos, try, reason, id = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 3], args[i + 4]
         local life, user, bought = string.match(args[i + 5], '^(%d+):?([^:]*):?(.*)$')
@@ -1017,7 +1041,7 @@ package enum QueueLibrary {
           if outcome == 'D' then
             redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
             for t in each_ticket(r.tickets) do
-              redis.call('PEXPIREAT', p .. 'l:' .. t, string.format('%.0f', r.deadline))
+              redis.call('PEXPIRE', p .. 'l:' .. t, string.format('%.0f', math.max(0, r.deadline - now)))
             end
           else
             redis.call('ZREM', p .. 'x', pos)
@@ -1114,7 +1138,7 @@ package enum QueueLibrary {
           'split', 1, 'counts_ends', 1)
         local milliseconds = tonumber(args[10] or '') or 0
         if milliseconds > 0 then
-          redis.call('HSET', m, 'restoring_until', string.format('%.0f', now_ms() + milliseconds))
+          redis.call('HSET', m, 'restoring_until', string.format('%.0f', now_ms(m) + milliseconds))
         end
         redis.call('HDEL', settings, event(m))
       elseif redis.call('HGET', m, 'state') == 'lost' then
@@ -1218,7 +1242,7 @@ package enum QueueLibrary {
         for t in each_ticket(tickets) do
           redis.call('SET', p .. 'l:' .. t, pos, 'NX')
           if redis.call('GET', p .. 'l:' .. t) == pos then
-            redis.call('PEXPIREAT', p .. 'l:' .. t, string.format('%.0f', r.deadline))
+            redis.call('PEXPIRE', p .. 'l:' .. t, string.format('%.0f', math.max(0, r.deadline - now_ms(m))))
           end
         end
       else
@@ -1317,10 +1341,13 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
+    -- No lease and no claim lasts longer. One that does is of a clock that has gone back since, and may be nobody's.
+    local LONGEST_LEASE_MS = LEASE_LIMIT
+
     -- KEYS lease; ARGV worker, ttl ms. 1 when the worker holds the lease afterwards.
     local function lease(keys, args)
       local holder = redis.call('GET', keys[1])
-      if holder and holder ~= args[1] then return 0 end
+      if holder and holder ~= args[1] and redis.call('PTTL', keys[1]) <= LONGEST_LEASE_MS then return 0 end
       redis.call('SET', keys[1], args[1], 'PX', args[2])
       return 1
     end
@@ -1356,8 +1383,9 @@ package enum QueueLibrary {
 
     -- KEYS workers; ARGV worker, ttl ms. The names of all that are alive.
     local function announce_worker(keys, args)
-      local now = now_ms()
+      local now = server_ms()
       redis.call('ZREMRANGEBYSCORE', keys[1], '-inf', string.format('%.0f', now))
+      redis.call('ZREMRANGEBYSCORE', keys[1], string.format('(%.0f', now + LONGEST_LEASE_MS), '+inf')
       redis.call('ZADD', keys[1], string.format('%.0f', now + tonumber(args[2])), args[1])
       return redis.call('ZRANGE', keys[1], 0, -1)
     end
@@ -1390,7 +1418,98 @@ package enum QueueLibrary {
         if of.name == 'workers' then last = of['last-delivered-id'] end
       end
       local entry = redis.call('XRANGE', keys[1], '(' .. last, '+', 'COUNT', 1)[1]
-      return entry and {entry[1], now_ms() - tonumber(string.match(entry[1], '^%d+'))} or false
+      return entry and {entry[1], server_ms() - tonumber(string.match(entry[1], '^%d+'))} or false
+    end
+
+    -- Events that one call looks at, about.
+    local EVENTS_AT_ONCE = 500
+
+    -- KEYS events of a partition; ARGV cursor, at most so many tickets, what the caller takes the time to be or ''. Ends
+    -- holds of all events whose time is over, whether or not anybody owns the partition: an owner learns of it from `f`.
+    -- Returns the time, and where to go on: '0' when all were looked at. Ends nothing while the clock has stepped.
+    local function end_holds_of(keys, args)
+      local now, expected, left = now_ms(keys[1]), tonumber(args[3]), tonumber(args[2])
+      if expected and math.abs(now - expected) > STEP_MS then return {'stepped', now} end
+      local page = redis.call('SSCAN', keys[1], args[1], 'COUNT', EVENTS_AT_ONCE)
+      for _, id in ipairs(page[2]) do
+        local m = partition(keys[1]) .. id .. ':m'
+        local released, count = end_holds(m, now, left)
+        for _, tickets in ipairs(released) do redis.call('RPUSH', prefix(m) .. 'f', 'r' .. tickets) end
+        if #released > 0 then wake_owner(m) end
+        left = left - count
+        if left <= 0 then return {'more', now, args[1]} end
+      end
+      return {'ok', now, page[1]}
+    end
+
+    -- Entries of the confirm lane that are looked at after a clock went back: more than workers have under way.
+    local PENDING_AT_ONCE = 10000
+
+    -- Since when a worker has had an entry is by Redis's clock too: of one that went back it would be long before others
+    -- take over what a dead worker has.
+    local function renew_pending(stream)
+      if redis.call('EXISTS', stream) == 0 or #redis.call('XINFO', 'GROUPS', stream) == 0 then return end
+      for _, entry in ipairs(redis.call('XPENDING', stream, 'workers', '-', '+', PENDING_AT_ONCE)) do
+        -- Said of one that is in the future, too.
+        if entry[3] == 0 then
+          redis.call('XCLAIM', stream, 'workers', entry[2], 0, entry[1], 'IDLE', 0, 'RETRYCOUNT', entry[4], 'JUSTID')
+        end
+      end
+    end
+
+    -- A step is noticed by the next tick, so what was granted in the last second may have a deadline of the stepped clock.
+    local UNNOTICED_MS = 1000
+
+    -- KEYS events of a partition; ARGV epoch, ms by which the partition's clock is to be put forward, the clock as it was
+    -- seen. Redis's clock has stepped the other way: what runs out goes on as if it had not.
+    local function set_clock(keys, args)
+      local p = partition(keys[1])
+      if redis.call('GET', p .. 'epoch') ~= args[1] then return {'stale'} end
+      local now, delta = now_ms(keys[1]), tonumber(args[2])
+      if math.abs(now - tonumber(args[3])) > STEP_MS then return {'moved', now} end
+      local ahead = tonumber(redis.call('GET', p .. 'clock') or '0') + delta
+      if math.abs(ahead) < STEP_MS then
+        redis.call('DEL', p .. 'clock')
+      else
+        redis.call('SET', p .. 'clock', string.format('%.0f', ahead))
+      end
+      for _, id in ipairs(redis.call('SMEMBERS', keys[1])) do
+        local e = p .. id .. ':'
+        local hold = tonumber(redis.call('HGET', e .. 'm', 'hold_ms') or '0')
+        local from, to = now + hold - UNNOTICED_MS, now + hold
+        for _, pos in ipairs(redis.call('ZRANGEBYSCORE', e .. 'x', string.format('%.0f', from), string.format('%.0f', to))) do
+          local r = get_record(e, pos)
+          if r then
+            r.deadline = r.deadline + delta
+            put_record(e, pos, r)
+            redis.call('ZADD', e .. 'x', string.format('%.0f', r.deadline), pos)
+          end
+        end
+      end
+      renew_pending(p .. 'c')
+      return {'ok', now_ms(keys[1])}
+    end
+
+    -- KEYS m; ARGV rank of the first hold, at most so many. Gives the locks of holds the time that is left of these, after
+    -- the clock has stepped. Returns how many holds there were.
+    local function renew_locks(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      local now, first = now_ms(m), tonumber(args[1])
+      local holds = redis.call('ZRANGE', p .. 'x', first, first + tonumber(args[2]) - 1, 'WITHSCORES')
+      for i = 1, #holds, 2 do
+        local r = get_record(p, holds[i])
+        if r and (r.state == 'R' or r.state == 'D') and r.deadline > now then
+          for t in each_ticket(r.tickets) do
+            local lock = p .. 'l:' .. t
+            local holder = redis.call('GET', lock)
+            if not holder or holder == holds[i] then
+              redis.call('SET', lock, holds[i], 'PX', string.format('%.0f', r.deadline - now))
+            end
+          end
+        end
+      end
+      return {'ok', #holds / 2}
     end
 
     redis.register_function('onsale_enqueue', enqueue)
@@ -1426,6 +1545,9 @@ package enum QueueLibrary {
     keeps_going('onsale_own', own)
     keeps_going('onsale_remember', remember)
     keeps_going('onsale_end_refresh', end_refresh)
+    keeps_going('onsale_end_holds_of', end_holds_of)
+    keeps_going('onsale_set_clock', set_clock)
+    keeps_going('onsale_renew_locks', renew_locks)
     redis.register_function{function_name='onsale_next_confirmation', flags={'no-writes'},
       callback=next_confirmation}
     redis.register_function{function_name='onsale_version', flags={'no-writes'},
@@ -1436,4 +1558,6 @@ package enum QueueLibrary {
     .replacing("$NEWS", with: "\(newsAtOnce)").replacing("$LINES", with: "\(Limits.wishesPerEvent)")
     .replacing("$ALONE", with: "\(Limits.waitingAlone)")
     .replacing("$ANSWERED", with: "\(Limits.endAnswerSeconds * 1000)")
+    .replacing("CLOCK_STEP", with: "\(QueueClock.stepMilliseconds)")
+    .replacing("LEASE_LIMIT", with: "\(QueueStore.longestLeaseMilliseconds)")
 }

@@ -80,14 +80,6 @@ extension QueueStore {
     return merged
   }
 
-  /// Redis's own time, in milliseconds since 1970.
-  package func serverMilliseconds() async throws -> Int {
-    guard let parts = try await redis.command(["TIME"]).array, parts.count == 2,
-      let seconds = parts[0].text.flatMap({ Int($0) }), let micros = parts[1].text.flatMap({ Int($0) })
-    else { throw StoreError(.unexpectedAnswer, "TIME") }
-    return seconds * 1000 + micros / 1000
-  }
-
   /// Those in line after `position`, in order, at most `limit`, and whether there are more.
   package func waiting(
     event: Int, after position: Int, limit: Int

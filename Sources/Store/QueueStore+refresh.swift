@@ -15,14 +15,23 @@ extension QueueStore {
   ///   - place: of the index, `SearchIndex.place`.
   ///   - token: the claim's own, unlike any other.
   ///   - milliseconds: how long the caller may take to write.
+  ///   - longest: how long anybody keeps the others from writing. Who does so for longer has a claim of a clock that went
+  ///     back since.
   package func claimRefresh(
-    event: Int, place: String, token: String, milliseconds: UInt64
+    event: Int, place: String, token: String, milliseconds: UInt64,
+    longest: Int = longestLeaseMilliseconds
   ) async throws -> RefreshClaim {
-    let answer = try await redis.command([
-      "SET", .text(EventKeys(event).refresh(place)), .text(Self.value(token)), "NX", "GET", "PX",
-      .integer(Int(milliseconds)),
-    ])
-    return answer == .null ? .granted : .taken(version: answer.text.flatMap { Int($0) })
+    let key = RedisArgument.text(EventKeys(event).refresh(place))
+    let claim: [RedisArgument] = [
+      "SET", key, .text(Self.value(token)), "NX", "GET", "PX", .integer(Int(milliseconds)),
+    ]
+    var values = try await redis.commands([claim, ["PTTL", key]])
+    if values[0] != .null, Self.number(values[1]) > longest {
+      // Redis's clock has gone back since: it would be in everybody's way for as long.
+      values = try await redis.commands([["DEL", key], claim])
+      values.removeFirst()
+    }
+    return values[0] == .null ? .granted : .taken(version: values[0].text.flatMap { Int($0) })
   }
 
   /// The event was written: nobody does so again for `milliseconds`. Changes nothing where the claim ended before

@@ -9,6 +9,8 @@ package import Redis
 @LoopActor
 package final class QueueStore {
   package let redis: RedisClient
+  /// What time it is for holds, as far as this process has looked.
+  package let clock = QueueClock()
   private let lines = LineMemory()
   private let soldOut = SoldOutMemory()
 
@@ -354,6 +356,9 @@ package final class QueueStore {
 
   // MARK: Owner of a partition
 
+  /// No lease and no claim in Redis lasts longer. One that does is of a clock that has gone back since.
+  package nonisolated static let longestLeaseMilliseconds = 60_000
+
   package func acquireLease(_ partition: Partition, worker: String, milliseconds: Int) async throws -> Bool {
     try await redis.call(
       "onsale_lease", keys: [partition.lease], [.text(worker), .integer(milliseconds)]
@@ -366,10 +371,14 @@ package final class QueueStore {
 
   /// Who holds each partition's lease, in the order of the partitions.
   package func leaseHolders() async throws -> [String?] {
-    // One call each: in a cluster partitions live on different nodes.
+    // A call for each: in a cluster partitions live on different nodes.
     var holders: [String?] = []
     for partition in Partition.all {
-      holders.append(try await redis.command(["GET", .text(partition.lease)]).text)
+      let values = try await redis.commands([
+        ["GET", .text(partition.lease)], ["PTTL", .text(partition.lease)],
+      ])
+      let isOfAnotherTime = Self.number(values[1]) > Self.longestLeaseMilliseconds
+      holders.append(isOfAnotherTime ? nil : values[0].text)
     }
     return holders
   }
@@ -706,10 +715,13 @@ package final class QueueStore {
     package let hasMoreFeedback: Bool
   }
 
-  /// Ends holds whose deadline has passed, at most `limit`, returns what happened to tickets meanwhile, and brings back
-  /// a line that was lost, once those who were in it had time to come.
+  /// Returns what happened to tickets since the last call, and brings back a line that was lost, once those who were in
+  /// it had time to come. In a process that calls `endHolds` that is all; in any other it also ends holds whose deadline
+  /// has passed, of at most `limit` tickets.
   package func tick(event: Int, epoch: Int, load: Int? = nil, limit: Int) async throws -> Tick {
-    let values = try await call("onsale_tick", event, [Self.fence(epoch, load), .integer(limit)])
+    let now = clock.now(Partition(of: event))
+    let values = try await call(
+      "onsale_tick", event, [Self.fence(epoch, load), .integer(limit), now.map { .integer($0) } ?? ""])
     guard values.count >= 10 else { throw StoreError(.unexpectedAnswer, "onsale_tick") }
     let news = values[2].array ?? []
     let feedback = news.compactMap { value -> Feedback? in
@@ -835,10 +847,16 @@ package final class QueueStore {
   }
 
   /// Says that `worker` is still at these entries, so that nobody takes them over.
-  package func keepConfirmations(_ partition: Partition, worker: String, ids: [String]) async throws {
+  /// - Parameters:
+  ///   - deliveries: how often they count as delivered.
+  ///   - silentMilliseconds: for how long the worker is taken to have said nothing: whoever waits no longer than that
+  ///     may take them over at once.
+  package func keepConfirmations(
+    _ partition: Partition, worker: String, ids: [String], deliveries: Int, silentMilliseconds: Int = 0
+  ) async throws {
     _ = try await redis.command(
       ["XCLAIM", .text(partition.confirmations), "workers", .text(worker), "0"] + ids.map { .text($0) } + [
-        "JUSTID"
+        "IDLE", .integer(silentMilliseconds), "RETRYCOUNT", .integer(deliveries), "JUSTID",
       ])
   }
 

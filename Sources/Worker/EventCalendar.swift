@@ -25,7 +25,10 @@ final class EventCalendar {
     var round = 0
     while !Task.isCancelled {
       do {
-        for settings in try await Faults.crossing(.openDue, { try await events.openDue() }) {
+        let due = try await Faults.crossing(.openDue) {
+          try await events.openDue(clocks: (WallClock.milliseconds, try await queue.serverMilliseconds()))
+        }
+        for settings in due {
           try await Faults.crossing(.openPublish) { try await events.publish(settings, to: queue) }
         }
         if round % Self.roundsPerReconciliation == 0 {
@@ -34,10 +37,11 @@ final class EventCalendar {
             logger.notice("queues brought in line with PostgreSQL", ["events": healed.count])
           }
         }
+        logger.worksAgain("calendar round failed")
       } catch is CancellationError {
         return
       } catch {
-        logger.warning("calendar round failed", ["error": "\(error)"])
+        logger.retrying("calendar round failed", ["error": "\(error)"])
       }
       round += 1
       do { try await sleep(milliseconds: Self.openMilliseconds) } catch { return }

@@ -47,10 +47,11 @@ final class PartitionLeases {
       bell.reset()
       do {
         try await round()
+        logger.worksAgain("lease round failed")
       } catch is CancellationError {
         break
       } catch {
-        logger.warning("lease round failed", ["error": "\(error)"])
+        logger.retrying("lease round failed", ["error": "\(error)"])
       }
       await bell.wait(milliseconds: UInt64(leaseMilliseconds / 4))
     }
@@ -73,16 +74,23 @@ final class PartitionLeases {
             end(partition, owner, handOver: false)
           }
         }
+        logger.worksAgain("leases could not be renewed")
       } catch is CancellationError {
         break
       } catch {
-        logger.warning("leases could not be renewed", ["error": "\(error)"])
+        logger.retrying("leases could not be renewed", ["error": "\(error)"])
       }
       do { try await sleep(milliseconds: UInt64(leaseMilliseconds / 4)) } catch { break }
     }
   }
 
   func owns(_ partition: Partition) -> Bool { owners[partition] != nil }
+
+  /// The owner's epoch, where that is this worker.
+  func epoch(of partition: Partition) -> Int? { owners[partition]?.epoch }
+
+  /// How many workers are alive, as last heard.
+  var aliveCount: Int { alive.count }
 
   /// An event of the partition wants its lane, or leases have become free.
   func wake(_ partition: Partition, event: Int?) {

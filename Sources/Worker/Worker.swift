@@ -59,12 +59,13 @@ package final class Worker: Service {
   private let relay: PaymentRelay
   private let calendar: EventCalendar
   private let database: DatabaseWatch
+  private let holds: HoldClock
   private let subscriber: RedisSubscriber
   /// What runs until `stop`: the lanes' outer loops.
   private var running: Loops?
 
   private struct Loops {
-    let leasing, relaying, scheduling, comparing, taking, helping, watching: Task<Void, Never>
+    let leasing, relaying, scheduling, comparing, ending, taking, helping, watching: Task<Void, Never>
   }
 
   /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
@@ -92,6 +93,7 @@ package final class Worker: Service {
         logger: logger.with(["partition": partition.number]), onReplaced: onReplaced)
     }
     let leases = leases
+    holds = HoldClock(queue: stores.queue, leases: leases, logger: logger)
     lane = ConfirmLane(
       worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
       limits: ConfirmLane.Limits(providerLimits, patience), spareProcessor: spareProcessor, logger: logger
@@ -121,11 +123,13 @@ package final class Worker: Service {
   package func start() async throws {
     subscriber.start()
     let leases = leases, lane = lane, relay = relay, calendar = calendar, database = database
+    let holds = holds
     running = Loops(
       leasing: Task { @LoopActor in await leases.run() },
       relaying: Task { @LoopActor in await relay.run() },
       scheduling: Task { @LoopActor in await calendar.run() },
       comparing: Task { @LoopActor in await database.run() },
+      ending: Task { @LoopActor in await holds.run() },
       taking: Task { @LoopActor in await lane.run() },
       helping: Task { @LoopActor in await lane.help() },
       watching: Task { @LoopActor in await lane.watch() })
@@ -133,7 +137,9 @@ package final class Worker: Service {
 
   package func stop() async {
     guard let running else { return subscriber.close() }
-    let deciding = [running.leasing, running.relaying, running.scheduling, running.comparing]
+    let deciding = [
+      running.leasing, running.relaying, running.scheduling, running.comparing, running.ending,
+    ]
     for task in deciding { task.cancel() }
     await running.leasing.value
     await leases.stop()

@@ -99,8 +99,7 @@ enum Roles {
   // MARK: migrate
 
   static func migrate(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
-    let cleans = arguments == ["--clean"]
-    if !cleans { try refuseArguments(arguments, of: "migrate") }
+    let (cleans, patience) = try migrateOptions(arguments)
     let settings = try Configuration(environment, needs: [.schemaOwner])
     Logger.configure(level: settings.logLevel)
     let logger = Logger(label: "migrate")
@@ -108,14 +107,36 @@ enum Roles {
     postgres.start()
     defer { postgres.close() }
     try await postgres.waitUntilReady(milliseconds: 30_000)
-    let applied = try await Migrations(postgres, searchSchema: PostgresSearchIndex.schema, logger: logger)
-      .run()
+    let migrations = Migrations(
+      postgres, searchSchema: PostgresSearchIndex.schema, patience: patience, logger: logger)
+    let applied = try await migrations.run()
     logger.info("schema is up to date", ["schema.applied": applied])
     if cleans {
-      try await postgres.script(PostgresSearchIndex.cleanup)
+      try await migrations.clean(PostgresSearchIndex.cleanup)
       logger.info("what only versions before used is gone")
     }
     return 0
+  }
+
+  private static func migrateOptions(_ arguments: [String]) throws -> (cleans: Bool, Migrations.Patience) {
+    var rest = arguments[...]
+    var cleans = false, patience = Migrations.Patience()
+    while let option = rest.popFirst() {
+      switch option {
+      case "--clean": cleans = true
+      case "--wait":
+        guard let seconds = rest.popFirst().flatMap({ Int($0) }),
+          Migrations.Patience.allowedSeconds.contains(seconds)
+        else {
+          throw Configuration.Invalid(problems: [
+            "--wait takes a number of seconds, at most \(Migrations.Patience.allowedSeconds.upperBound)"
+          ])
+        }
+        patience.seconds = seconds
+      default: throw Configuration.Invalid(problems: ["migrate takes --clean and --wait, not \"\(option)\""])
+      }
+    }
+    return (cleans, patience)
   }
 
   // MARK: serve
@@ -133,7 +154,8 @@ enum Roles {
     let queue = QueueStore(redis)
     let events = EventStore(postgres, rejoinSeconds: settings.rejoinSeconds)
     let seats = SeatStore(postgres), past = PastRequests(postgres)
-    let verifier = try tokenVerifier(settings)
+    let clock = TrustedClock(logger: logger)
+    let verifier = try tokenVerifier(settings, clock)
     let authenticator = Authenticator(verifier)
     let ids = RequestIDCoder(secret: settings.secret)
 
@@ -141,6 +163,7 @@ enum Roles {
     var services: [any Service] = [
       ClientService("redis", start: redis.start, stop: redis.close),
       ClientService("postgres", start: postgres.start, stop: postgres.close),
+      ClockWatch(clock) { try await queue.serverMilliseconds() },
     ]
     if let file = settings.keySet {
       services.append(KeySetFile(file.path, text: file.text, verifier: verifier, logger: logger))
@@ -207,11 +230,12 @@ enum Roles {
     return 0
   }
 
-  private static func tokenVerifier(_ settings: Configuration) throws -> TokenVerifier {
+  private static func tokenVerifier(_ settings: Configuration, _ clock: TrustedClock) throws -> TokenVerifier
+  {
     do throws(AuthError) {
       return try TokenVerifier(
         secret: settings.secret, jwks: settings.keySet?.text, issuer: settings.issuer,
-        audience: settings.audience)
+        audience: settings.audience, now: { clock.milliseconds / 1_000 })
     } catch {
       throw Configuration.Invalid(problems: ["ONSALE_JWKS_FILE: \(error.message)"])
     }

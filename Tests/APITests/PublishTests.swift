@@ -1,3 +1,4 @@
+import API
 import EventLoop
 import JSON
 import Redis
@@ -82,7 +83,8 @@ struct PublishTests {
     let service = try await Service.shared()
     let past = try await service.makeEvent(Service.event([("onsale_at", "2020-01-01T00:00:00Z")]))
     let future = try await service.makeEvent(Service.event([("onsale_at", "2035-01-01T00:00:00Z")]))
-    let tasks = (0..<4).map { _ in Task { @LoopActor in try await service.events.openDue() } }
+    let now = (WallClock.milliseconds, WallClock.milliseconds)
+    let tasks = (0..<4).map { _ in Task { @LoopActor in try await service.events.openDue(clocks: now) } }
     var opened: [Int] = []
     for task in tasks {
       for settings in try await task.value {
@@ -94,6 +96,20 @@ struct PublishTests {
     #expect(!opened.contains(future))
     #expect(try await service.queue.document(event: past)?.state == "open")
     #expect(try await service.events.log(event: past, limit: 1).first?.who == "schedule")
+  }
+
+  @Test("One clock of three that has stepped opens nothing, and keeps nothing closed")
+  func stepped() async throws {
+    let service = try await Service.shared()
+    let hour = 3_600_000
+    let now = WallClock.milliseconds
+    let soon = Time.text(now / 1_000 + 1_800), past = Time.text(now / 1_000 - 60)
+    let later = try await service.makeEvent(Service.event([("onsale_at", .string(soon))]))
+    let due = try await service.makeEvent(Service.event([("onsale_at", .string(past))]))
+    var opened = try await service.events.openDue(clocks: (now + hour, now)).map(\.id)
+    opened += try await service.events.openDue(clocks: (now, now - hour)).map(\.id)
+    #expect(opened.contains(due) && !opened.contains(later))
+    #expect(try await service.events.openDue(clocks: (now + hour, now + hour)).map(\.id).contains(later))
   }
 
   @Test("Two at once who open, pause and change a sale leave PostgreSQL and Redis the same")

@@ -326,7 +326,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
   private static let seats: [Damage] = [
     Damage("a hold does not end", finds: [.holdOverdue], repairable: false) {
       let position = try await $0.hold("ann", [1])
-      let past = try await $0.queue.serverMilliseconds() - 60_000
+      let past = try await $0.queue.milliseconds(of: Partition(of: Hall.event)) - 60_000
       try await $0.setRecord(position, "R|0|\(past)|1000|1||\(UserKey("ann").text)")
       try await $0.redis("ZADD", "\($0.prefix)x", "\(past)", "\(position)")
     },

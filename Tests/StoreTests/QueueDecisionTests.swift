@@ -18,7 +18,7 @@ struct QueueDecisionTests {
     #expect(record.state == .reserved)
     #expect(record.tickets == [3, 9])
     #expect(record.amount == 200)
-    let now = try await it.queue.serverMilliseconds()
+    let now = try await it.queue.milliseconds(of: it.partition)
     #expect(record.deadline > now && record.deadline <= now + 100_000)
     #expect(try await it.isLocked(3))
     #expect(try await it.isMarked(9))

@@ -377,7 +377,7 @@ struct QueueHoldTests {
     _ = try await it.redis.command(
       ["XCLAIM", .text(it.partition.confirmations), "workers", "dead", "0"] + ids.map { .text($0) }
         + ["IDLE", "100000", "JUSTID"])
-    try await it.queue.keepConfirmations(it.partition, worker: "dead", ids: [ids[0]])
+    try await it.queue.keepConfirmations(it.partition, worker: "dead", ids: [ids[0]], deliveries: 1)
     let claimed = try await it.queue.claimConfirmations(
       it.partition, worker: "new", idleMilliseconds: 60_000, limit: 10
     ).taken
