@@ -201,6 +201,21 @@ class Owner(Course):
     passages = 2
 
 
+class ClockStep(Course):
+    """Redis's clock seems to have stepped, as far as the partitions' owner can see."""
+
+    sells_on = True
+    plans = ("buy", "pay")
+
+    def again(self, sale):
+        client = sale.stack.redis.client
+        key = f"{{p{sale.event % 16}}}:clock"
+        # The owner has looked at it before, and puts it back.
+        if self.case.process.alive and not client.exists(key):
+            time.sleep(0.6)
+            client.set(key, self.case.rng.choice([-3_600_000, 3_600_000]))
+
+
 class Loading(Course):
     """Three times for each event of a partition; that of the sale is not the first where a stack is used again."""
 
@@ -458,6 +473,8 @@ COURSES = {
     "confirm.take_over": Confirm,
     "confirm.deliveries": LeftBehind,
     "confirm.keep": SlowProvider,
+    "holds.end": Owner,
+    "holds.clock": ClockStep,
     "confirm.intent": Confirm,
     "confirm.authorise": Confirm,
     "confirm.settle": Confirm,
@@ -493,7 +510,9 @@ COURSES = {
     "index.written": Index,
 }
 
-ROW_OF = {"lease": 2, "reserve": 2, "events": 2, "forgotten": 2, "database": 2, "confirm": 3, "relay": 3, "intake": 1, "index": 19}
+ROW_OF = {
+    "lease": 2, "reserve": 2, "holds": 2, "events": 2, "forgotten": 2, "database": 2, "confirm": 3, "relay": 3,
+    "intake": 1, "index": 19}
 
 
 def untested(bench, rng):

@@ -12,7 +12,18 @@ import psycopg
 from buyers import Caller
 from cases import row
 from proxy import DOWN, UP, Proxy, breaking
-from scenes import expect, expect_alive, troubled_sale
+from scenes import (
+    HOLD_SECONDS,
+    SLACK,
+    end_in_time,
+    ended,
+    expect,
+    expect_alive,
+    expect_short_logs,
+    hold_to_the_end,
+    sell_what_came_back,
+    troubled_sale,
+)
 from servers import POSTGRES_BIN, Postgres, postgres_user, until
 
 
@@ -94,6 +105,43 @@ def postgres_is_stopped_and_started(bench, rng):
     verdict = troubled_sale(stack, rng, trouble, spread=3.0)
     expect_alive(*stack.roles.values())
     return verdict
+
+
+@row(11, cost=20)
+def holds_run_out_while_postgres_stands_still(bench, rng):
+    """SIGSTOP: it answers nothing, and refuses nothing. Holds end all the same, also where a seat map must be loaded."""
+    stack = bench.new_stack(own_postgres=True).up()
+    sale = hold_to_the_end(stack, rng)
+    # Longer than a try to connect takes, so that the log is that of an outage.
+    with stack.postgres.process.standing_still():
+        if rng.random() < 0.5:
+            # Over another connection the owner begins anew, and gets no further than PostgreSQL.
+            stack.redis.client.client_kill_filter(_type="normal", skipme=True)
+        end_in_time(sale)
+        time.sleep(8)
+        expect_short_logs(stack)
+    verdict = sell_what_came_back(sale)
+    expect_alive(*stack.roles.values())
+    return verdict
+
+
+@row(11, cost=25)
+def holds_end_first_when_redis_is_back(bench, rng):
+    """Redis is killed, holds run out, and it is back while PostgreSQL stands still: they end before all else."""
+    stack = bench.new_stack(own_postgres=True).up()
+    sale = hold_to_the_end(stack, rng)
+    with stack.postgres.process.standing_still():
+        stack.redis.kill()
+        time.sleep(HOLD_SECONDS + rng.uniform(0, 1))
+        stack.redis.start()
+        worker = stack.roles["worker-b"]
+        connected = worker.log.count('"redis: connected"')
+        until(lambda: worker.log.count('"redis: connected"') > connected or ended(sale), 10, "the worker at Redis")
+        back = time.monotonic()
+        until(lambda: ended(sale), 10, "the end of the holds", pause=0.02)
+        late = time.monotonic() - back
+        expect(late < 1 + SLACK, f"holds ended {late:.2f} s after Redis was back")
+    return sell_what_came_back(sale)
 
 
 @row(12, cost=35)

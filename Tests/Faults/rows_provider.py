@@ -5,7 +5,15 @@ import time
 from buyers import Sale
 from cases import ROWS, Case, row
 from judge import judge
-from scenes import expect, troubled_sale
+from scenes import (
+    end_in_time,
+    expect,
+    expect_short_logs,
+    hold_to_the_end,
+    sell_what_came_back,
+    troubled_sale,
+)
+from servers import until
 
 TROUBLES = {
     "slow": {"latency": 4_000},
@@ -56,6 +64,50 @@ def the_provider_does_not_answer_at_all(bench, rng):
         return troubled_sale(stack, rng, lambda sale: None, buyers=8, seats=6, hold_seconds=3)
     finally:
         stack.set_provider()
+
+
+@row(14, cost=20)
+def holds_run_out_while_the_provider_stands_still(bench, rng):
+    """SIGSTOP: payments wait, and so do their seats; whoever does not pay loses theirs in time all the same."""
+    stack = bench.shared_stack()
+    sale = hold_to_the_end(stack, rng)
+    payer = sale.add("buy")
+    with stack.roles["payments"].standing_still():
+        sale.start()
+        until(lambda: "confirming" in payer.states, what="a payment under way")
+        end_in_time(sale)
+        expect(payer.final is None, f"a payment under way ended: {payer}")
+    verdict = sell_what_came_back(sale)
+    expect(payer.final == "purchased", f"what was paid for: {payer}")
+    return verdict
+
+
+@row(14, cost=30)
+def workers_are_restarted_again_and_again_while_the_provider_is_away(bench, rng):
+    """Each restart hands what is under way to the next worker: none of it looks as if it had killed them."""
+    stack = bench.shared_stack()
+    sale = Sale(stack, rng, seats=8, hold_seconds=4)
+    sale.await_open()
+    stack.end("payments", number=9)
+    try:
+        sale.crowd(8, ("buy", "pay"), (1,)).start()
+        until(lambda: all("confirming" in buyer.states for buyer in sale.buyers), what="payments under way")
+        for _ in range(7):
+            # Also one that died at once: what it had is taken over after a while.
+            worker = stack.roles["worker-b"]
+            until(lambda: "wait for somebody who is away" in worker.log, 30, "a payment that fails")
+            stack.end("worker-b")
+            stack.start("worker-b", "worker")
+        time.sleep(8)
+        expect_short_logs(stack)
+        letters = stack.onsale("admin", "dead-letters").stdout
+        expect(f'"{sale.event}"' not in letters and f"event {sale.event}" not in letters, f"buried: {letters}")
+    finally:
+        stack.start_payments()
+    sale.finish()
+    verdict = judge(sale)
+    expect(len(sale.purchases) == 8, f"{len(sale.purchases)} of 8 were sold")
+    return verdict
 
 
 @row(14)

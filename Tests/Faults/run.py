@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 
+import rows_clocks
 import rows_crowd
 import rows_network
 import rows_older
@@ -34,7 +35,7 @@ from servers import ROOT, Machinery, Stack, end_all
 
 # Imported for the cases that they register.
 THEMES = (
-    rows_crowd, rows_network, rows_older, rows_person, rows_postgres, rows_provider, rows_redis, rows_workers, sabotage)
+    rows_clocks, rows_crowd, rows_network, rows_older, rows_person, rows_postgres, rows_provider, rows_redis, rows_workers, sabotage)
 # Seconds; what takes longer is for the whole run.
 LONGEST_SELECTED = 40
 RESULTS = ROOT / "test-results" / "faults"

@@ -9,14 +9,14 @@ import uuid
 
 from buyers import Sale
 from cases import sabotage
-from judge import judge
+from judge import Verdict, judge
 from proxy import DOWN, Proxy, UP
 from rows_older import Standby, sold_again
 from rows_person import buy_again
 from rows_redis import authorised_and_forgotten, forget_lives, seat_sold_again
 from rows_workers import library_code, zombie_scene
-from scenes import expect, troubled_sale
-from servers import until
+from scenes import end_in_time, expect, hold_to_the_end, troubled_sale
+from servers import Failure, until
 
 
 @sabotage("without the unique constraint")
@@ -151,3 +151,45 @@ def without_the_memory_of_what_was_sold(bench, rng):
         return sold_again(stack, rng, older, payment_url=f"http://127.0.0.1:{proxy.port}")
     finally:
         proxy.close()
+
+
+def noticed(scene):
+    """What a scene that says itself what is wrong found."""
+    verdict = Verdict()
+    try:
+        scene()
+    except Failure as found:
+        verdict.violations.append(f"I10 {found}")
+    return verdict
+
+
+@sabotage("without the watch on Redis's clock")
+def without_the_watch_on_the_clock(bench, rng):
+    """No step is taken for one: holds end an hour early, or late."""
+    stack = bench.new_stack(has_clocks=True).up()
+    client = stack.redis.client
+    broken, count = re.subn(r"local STEP_MS = \d+", "local STEP_MS = 1e15", library_code(client))
+    expect(count == 1, "the length of a step was not found")
+    client.execute_command("FUNCTION", "LOAD", "REPLACE", broken)
+    sale = hold_to_the_end(stack, rng)
+    stack.clocks["redis"].set(rng.choice([-3_600, 3_600]))
+    return noticed(lambda: end_in_time(sale))
+
+
+@sabotage("without whoever ends holds beside the lanes")
+def without_the_end_of_holds(bench, rng):
+    """Lanes alone end holds, as they did once, and one of them waits for PostgreSQL."""
+    stack = bench.new_stack(own_postgres=True).up()
+    client = stack.redis.client
+    broken, count = re.subn(
+        r"(local function end_holds_of\(keys, args\))", r"\1 if true then return {'ok', now_ms(keys[1]), '0'} end",
+        library_code(client),
+    )  # fmt: skip
+    expect(count == 1, "what ends holds was not found")
+    broken, count = re.subn("if not expected then released", "if true then released", broken)
+    expect(count == 1, "the tick of the lanes was not found")
+    client.execute_command("FUNCTION", "LOAD", "REPLACE", broken)
+    sale = hold_to_the_end(stack, rng)
+    with stack.postgres.process.standing_still():
+        client.client_kill_filter(_type="normal", skipme=True)
+        return noticed(lambda: end_in_time(sale))

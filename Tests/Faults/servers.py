@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -118,6 +119,26 @@ class Process:
     def resume(self):
         self.send(signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def standing_still(self):
+        """Stopped with all of its children for as long as the block takes: asked, it says nothing, for ever."""
+        self.pause()
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for child in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGCONT)
+            self.resume()
+
+    def log_lines(self, level="warning"):
+        """How many lines of this level it has written since it was started."""
+        return self.log.count(f'"level":"{level}"')
+
     def kill(self):
         """Ends it without a chance to clean up, and waits until it is gone."""
         self.end(signal.SIGKILL, 20)
@@ -210,10 +231,46 @@ class Ports:
 # --- PostgreSQL ---
 
 
+class Clock:
+    """What processes that were started with it take the time of day to be, as the test sets it (`clock.c`)."""
+
+    _library = None
+    _lock = threading.Lock()
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.set()
+        # Read by servers that run as another user.
+        self.path.chmod(0o644)
+
+    def set(self, seconds=0, millionths=0):
+        """So many seconds ahead of the machine's clock from now on, and running fast by so many millionths."""
+        self.seconds = seconds
+        with open(self.path, "r+b" if self.path.exists() else "wb") as file:
+            file.write(struct.pack("<qqq", int(seconds * 1e9), millionths, time.time_ns()))
+
+    def environment(self, machinery):
+        return {"LD_PRELOAD": str(self.library(machinery)), "TEST_CLOCK": str(self.path)}
+
+    @classmethod
+    def library(cls, machinery):
+        with cls._lock:
+            if cls._library is None:
+                cls._library = machinery.directory / "clock.so"
+                source = Path(__file__).parent / "clock.c"
+                subprocess.run(
+                    ["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", cls._library, source],
+                    check=True,
+                )
+        return cls._library
+
+
 class Postgres:
     """A PostgreSQL server whose data is a copy of a cluster that has the schema."""
 
     database = "onsale"
+    # What it has in its environment besides ours.
+    surroundings = {}
 
     def __init__(self, directory, port, logs, passwords):
         self.directory, self.port, self.logs = Path(directory), port, Path(logs)
@@ -237,6 +294,7 @@ class Postgres:
             f"postgres-{self.port}",
             arguments,
             self.logs / f"postgres-{self.port}.log",
+            {**os.environ, **self.surroundings},
             ending=signal.SIGINT,
             user=postgres_user(),
         )
@@ -376,6 +434,8 @@ def clean_environment():
 
 
 class Redis:
+    surroundings = {}
+
     def __init__(self, directory, port, logs):
         self.directory, self.port, self.logs = Path(directory), port, Path(logs)
         self.process = None
@@ -398,7 +458,10 @@ class Redis:
         arguments = ["redis-server"]
         for name, value in options.items():
             arguments += [f"--{name}", *(str(value).split(" ") if value != "" else [""])]
-        self.process = Process(f"redis-{self.port}", arguments, self.logs / f"redis-{self.port}.log")
+        self.process = Process(
+            f"redis-{self.port}", arguments, self.logs / f"redis-{self.port}.log",
+            {**os.environ, **self.surroundings},
+        )  # fmt: skip
         if wait:
             self.await_ready()
 
@@ -438,7 +501,7 @@ class Stack:
 
     _count = 0
 
-    def __init__(self, machinery, own_postgres=False):
+    def __init__(self, machinery, own_postgres=False, has_clocks=False):
         Stack._count += 1
         self.machinery = machinery
         self.name = f"stack-{Stack._count}"
@@ -448,21 +511,36 @@ class Stack:
         self.ports = Ports()
         self.secret = secrets.token_hex(32)
         self.roles = {}
+        # One for each process, by its name.
+        self.clocks = {}
+        self._has_clocks = has_clocks
+        if has_clocks:
+            self.directory.chmod(0o711)
         self._own_postgres = own_postgres
         if own_postgres:
             self.postgres = machinery.new_postgres(self.name, self.ports.take())
+            self.postgres.surroundings = self.clock_of("postgres")
             self.postgres.start()
             self.database = Postgres.database
         else:
             self.postgres = machinery.shared
             self.database = machinery.new_database()
         self.redis = Redis(self.directory / "redis", self.ports.take(), self.logs)
+        self.redis.surroundings = self.clock_of("redis")
         self.redis.start()
         self.payment_port, self.serve_port, self.sick_port = (self.ports.take() for _ in range(3))
         # What looks into the database; a connection is as dear as a dozen statements, and most cases make that many.
         self._looking = None
         self._looking_lock = threading.Lock()
         self.start_payments()
+
+    def clock_of(self, name):
+        """What makes a process of this name have a clock that the test sets."""
+        if not self._has_clocks:
+            return {}
+        if name not in self.clocks:
+            self.clocks[name] = Clock(self.directory / f"clock-{name}")
+        return self.clocks[name].environment(self.machinery)
 
     # --- Addresses ---
 
@@ -501,7 +579,7 @@ class Stack:
     def start(self, name, role, ready=True, binary=BINARY, **changes):
         """Starts `role` as a process called `name`; `changes` are settings, without their ONSALE_."""
         process = Process(
-            name, [binary, role], self.logs / f"{name}.log", self.environment(**changes)
+            name, [binary, role], self.logs / f"{name}.log", {**self.environment(**changes), **self.clock_of(name)}
         )
         self.roles[name] = process
         if ready:
