@@ -30,6 +30,8 @@ final class HoldClock {
   private let queue: QueueStore
   private let leases: PartitionLeases
   private let logger: Logger
+  /// Under way, one for each partition at most.
+  private var turns: [Partition: Task<Void, Never>] = [:]
   private var lookedAt: [Partition: UInt64] = [:]
   private var steppedAt: [Partition: UInt64] = [:]
   private let steps = MetricsRegistry.shared.counter(
@@ -44,20 +46,32 @@ final class HoldClock {
   /// Runs until cancelled. Errors end a partition's turn, not the loop.
   func run() async {
     while !Task.isCancelled {
-      if queue.redis.isReady, EventLoop.shared.now >= queue.redis.readySince + Self.headStartMilliseconds {
-        for partition in Partition.all where isDue(partition) {
+      if queue.redis.isReady {
+        // All at once, so that they go out together: one after the other a busy Redis would be late for the last.
+        for partition in Partition.all where turns[partition] == nil && isDue(partition) {
           lookedAt[partition] = EventLoop.shared.now
-          do {
-            try await look(at: partition)
-            logger.worksAgain("holds could not be ended")
-          } catch is CancellationError {
-            return
-          } catch {
-            logger.retrying("holds could not be ended", ["error": "\(error)"])
+          turns[partition] = Task { @LoopActor in
+            await takeTurn(partition)
+            turns[partition] = nil
           }
         }
       }
-      do { try await sleep(milliseconds: Self.tickMilliseconds) } catch { return }
+      do { try await sleep(milliseconds: Self.tickMilliseconds) } catch { break }
+    }
+    for turn in turns.values { await turn.value }
+  }
+
+  private func takeTurn(_ partition: Partition) async {
+    do {
+      if queue.clock.now(partition) == nil {
+        // What time it is must be known before it can be seen that it is not.
+        try await Faults.crossing(.holdsEnd) { try await queue.lookAtClock(partition, within: 0) }
+      } else if EventLoop.shared.now >= queue.redis.readySince + Self.headStartMilliseconds {
+        try await look(at: partition)
+      }
+      logger.worksAgain("holds could not be ended")
+    } catch {
+      logger.retrying("holds could not be ended", ["error": "\(error)"])
     }
   }
 

@@ -4,6 +4,7 @@ What is tried is what the README says: nothing that runs out does so earlier or 
 that drifts is off.
 """
 
+import threading
 import time
 
 import jwt
@@ -33,6 +34,7 @@ def step_of(whose, seconds):
     def run(bench, rng):
         stack = bench.new_stack(own_postgres=whose == "postgres", has_clocks=True).up(("worker-b", "worker-a"))
         clock = stack.clocks[whose]
+        settle(stack)
         sale = hold_to_the_end(stack, rng)
         # Somebody who pays after the step what was held before, with a token that the stepped clock would refuse.
         payer = sale.add("hold")
@@ -43,8 +45,11 @@ def step_of(whose, seconds):
         clock.set(seconds)
         # Two of the ticks by which a step is noticed.
         time.sleep(0.6)
-        payer.confirm(VISA)
+        # Beside the look at the others.
+        paying = threading.Thread(target=payer.confirm, args=(VISA,), daemon=True)
+        paying.start()
         end_in_time(sale)
+        paying.join()
         until(lambda: payer.poll()["state"] == "purchased", what="what was paid for after the step")
         verdict = troubled_sale(stack, rng, lambda sale: None, buyers=16, seats=10)
         later = Sale(stack, rng, hold_seconds=HOLD_SECONDS)
@@ -67,6 +72,13 @@ def step_of(whose, seconds):
         return verdict
 
     return run
+
+
+def settle(stack):
+    """Waits until the partitions are divided, and whoever has one has seen what time it is."""
+    workers = [stack.roles["worker-a"], stack.roles["worker-b"]]
+    until(lambda: all(len(stack.partitions_of(worker)) == 8 for worker in workers), what="each worker's partitions")
+    time.sleep(1)
 
 
 def short_token(stack, user, seconds):
@@ -113,6 +125,8 @@ def all_clocks_drift(bench, rng):
 def the_clock_of_redis_goes_back_and_a_worker_dies(bench, rng):
     """Leases and payments of one that dies around the step are taken over as ever, and not an hour later."""
     stack = bench.new_stack(has_clocks=True).up(("worker-b", "worker-a"))
+
+    settle(stack)
 
     def trouble(sale):
         time.sleep(rng.uniform(0, 0.5))

@@ -551,7 +551,7 @@ struct WorkerTests {
     #expect(try await sale.leaseToNobody())
     // It does not look for free leases again in this test.
     var patience = Worker.Patience()
-    patience.leaseMilliseconds = 600_000
+    patience.leaseMilliseconds = QueueStore.longestLeaseMilliseconds
     try await sale.startWorker(patience: patience, spareProcessor: .test(false))
     try await sale.eventually("it has looked for leases") {
       try await sale.queue.leaseHolders().compactMap { $0 }.count == Partition.count
