@@ -182,7 +182,7 @@ struct QueueClockTests {
     defer { it.close() }
     _ = try await it.join("a")
     try await it.lose(restoring: 60_000)
-    guard case .inLine(let position, _, _, true) = try await it.enqueue("a", lostPlace: 1) else {
+    guard case .inLine(let place, _, true) = try await it.enqueue("a", lostPlace: 1) else {
       Issue.record("did not come back")
       return
     }
@@ -190,6 +190,6 @@ struct QueueClockTests {
     try await step(it, Self.hour)
     _ = try await it.tick()
     #expect(try await it.line.isEmpty)
-    #expect(position == 1)
+    #expect(place.position == 1)
   }
 }
