@@ -1211,7 +1211,7 @@ package enum QueueLibrary {
         local live, owned, left, line = get_user(p, args[9])
         leave_line(m, p, pos, live == tonumber(pos) and line or '')
         local deadline = r and r.deadline or 0
-        if deadline == 0 then deadline = now_ms() + tonumber(redis.call('HGET', m, 'hold_ms')) end
+        if deadline == 0 then deadline = now_ms(m) + tonumber(redis.call('HGET', m, 'hold_ms')) end
         if r then unlock(p, pos, r.tickets) end
         r = {state = 'C', try = tonumber(args[4]), deadline = deadline, amount = args[5], tickets = tickets, reason = '',
              user = args[9]}
