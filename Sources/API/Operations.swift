@@ -100,6 +100,7 @@ private final class ProcessMetrics {
     descriptors = registry.gauge("process_open_fds", "Open file descriptors")
     started = registry.gauge("process_start_time_seconds", "Start time since 1970 in seconds")
     started.value = Double(Time.now)
+    registry.addLoopTurns()
   }
 
   func update() {

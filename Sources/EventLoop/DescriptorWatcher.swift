@@ -37,6 +37,7 @@ package final class DescriptorWatcher {
     }
     uv_poll_start(handle, events.rawValue) { handle, status, events in
       guard let data = handle?.pointee.data else { return }
+      EventLoop.shared.beginTurn()
       LoopActor.assumeIsolated {
         // Retained for the call: the callback may drop the last reference to the watcher.
         let watcher = Unmanaged<DescriptorWatcher>.fromOpaque(data).takeUnretainedValue()

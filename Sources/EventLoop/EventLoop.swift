@@ -14,6 +14,11 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
 
   /// How often a drain may find new jobs before sockets get their turn again.
   private static let roundsPerDrain = 8
+  /// How long jobs may run in one turn, in nanoseconds, before sockets get theirs, and jobs between two looks at the
+  /// clock. Ten thousand long polls that one message ends are answered over several turns, and nobody else waits for
+  /// all of them.
+  private static let jobNanoseconds: UInt64 = 10_000_000
+  private static let jobsPerLook = 32
 
   private struct Pending {
     var jobs: [UnownedJob] = []
@@ -30,14 +35,25 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private let afterPoll = UnsafeMutablePointer<uv_check_t>.allocate(capacity: 1)
   /// The loop's thread, set before anything can be enqueued from it.
   private let thread = Atomic<UInt>(0)
-  /// Reused between drains so that a steady state allocates nothing. Loop thread only.
+  /// Reused between drains so that a steady state allocates nothing. Loop thread only, as what follows.
   private var running: [UnownedJob] = []
+  /// The first of `running` that has not run.
+  private var next = 0
+  /// Who waits for the next turn, and who is to go on in this one.
+  private var waitingForTurn: [UnsafeContinuation<Void, Never>] = []
+  private var goingOn: [UnsafeContinuation<Void, Never>] = []
+  /// How long jobs have run in this turn, in nanoseconds.
+  private var jobsTook: UInt64 = 0
+  private var figures = LoopTurns()
 
   private init() {
     // A peer that is gone is an error of the write, for whichever C library writes, and not the end of the process.
     signal(SIGPIPE, SIG_IGN)
     uv_loop_init(loop)
-    uv_async_init(loop, wake) { _ in EventLoop.shared.drain() }
+    uv_async_init(loop, wake) { _ in
+      EventLoop.shared.beginTurn()
+      EventLoop.shared.drain()
+    }
     uv_prepare_init(loop, beforePoll)
     uv_check_init(loop, afterPoll)
     let thread = Thread { EventLoop.shared.runForever() }
@@ -49,8 +65,15 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private func runForever() {
     thread.store(UInt(pthread_self()), ordering: .releasing)
     // Jobs enqueued by callbacks run right after the poll phase; those enqueued by timers right before it.
-    uv_prepare_start(beforePoll) { _ in EventLoop.shared.drain() }
-    uv_check_start(afterPoll) { _ in EventLoop.shared.drain() }
+    uv_prepare_start(beforePoll) { _ in
+      EventLoop.shared.drain()
+      EventLoop.shared.endTurn()
+    }
+    uv_check_start(afterPoll) { _ in
+      EventLoop.shared.beginTurn()
+      EventLoop.shared.goOn()
+      EventLoop.shared.drain()
+    }
     // The async handle stays active for the life of the process, so this returns only if it is closed.
     uv_run(loop, UV_RUN_DEFAULT)
   }
@@ -101,20 +124,61 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   }
 
   private func drain() {
+    var startedAt: UInt64 = 0
     for _ in 0..<Self.roundsPerDrain {
-      pending.withLock { pending in
-        pending.wakeSignalled = false
-        swap(&pending.jobs, &running)
+      if next == running.count {
+        running.removeAll(keepingCapacity: true)
+        next = 0
+        pending.withLock { pending in
+          pending.wakeSignalled = false
+          swap(&pending.jobs, &running)
+        }
+        if running.isEmpty { break }
       }
-      if running.isEmpty { return }
-      for job in running {
+      if startedAt == 0 { startedAt = uv_hrtime() }
+      while next < running.count {
+        let job = running[next]
+        next += 1
         job.runSynchronously(on: asUnownedSerialExecutor())
+        if next % Self.jobsPerLook == 0, jobsTook + (uv_hrtime() - startedAt) >= Self.jobNanoseconds {
+          jobsTook += uv_hrtime() - startedAt
+          uv_async_send(wake)
+          return
+        }
       }
-      running.removeAll(keepingCapacity: true)
     }
+    if startedAt != 0 { jobsTook += uv_hrtime() - startedAt }
     // Work keeps arriving: let sockets be polled, without blocking, before the next round.
+    if !running.isEmpty { uv_async_send(wake) }
+  }
+
+  /// Called by whatever the loop calls first after it has waited for sockets.
+  func beginTurn() { figures.begin() }
+
+  private func endTurn() {
+    figures.end()
+    jobsTook = 0
+    if waitingForTurn.isEmpty { return }
+    swap(&waitingForTurn, &goingOn)
+    // Sockets are looked at without waiting for them.
     uv_async_send(wake)
   }
+
+  private func goOn() {
+    if goingOn.isEmpty { return }
+    let waiting = goingOn
+    goingOn = []
+    for continuation in waiting { continuation.resume() }
+  }
+
+  /// Lets sockets and everybody else have their turn before the caller goes on with long work. A yield would not, nor a
+  /// timer: both may come before sockets are looked at.
+  @LoopActor package func nextTurn() async {
+    await withUnsafeContinuation { waitingForTurn.append($0) }
+  }
+
+  /// How long the loop's turns took.
+  @LoopActor package var turns: LoopTurns { figures }
 
   /// The libuv loop, for wrappers in this module. Only to be used on the loop's thread.
   var handle: UnsafeMutablePointer<uv_loop_t> { loop }

@@ -35,6 +35,21 @@ package final class MetricsRegistry {
     register(name, help, "histogram", labels) { Histogram(buckets: buckets) }
   }
 
+  /// How long the turns of this process's loop take, in each of which nobody else is served.
+  package func addLoopTurns() {
+    let name = "onsale_loop_turn_seconds"
+    _ = register(name, "Turns of the event loop, in which nobody else is served", "histogram", []) {
+      LoopTurnHistogram()
+    }
+    _ = register(name + "_max", "The longest turn of the event loop since the process began", "gauge", []) {
+      LongestTurn { $0.longestSeconds }
+    }
+    let processor = "onsale_loop_turn_processor_seconds_max"
+    _ = register(processor, "The most that one turn of the event loop took of the processor", "gauge", []) {
+      LongestTurn { $0.longestProcessorSeconds }
+    }
+  }
+
   private func register<M: Metric>(
     _ name: String, _ help: String, _ kind: String, _ labels: Labels, _ make: () -> M
   ) -> M {
@@ -133,6 +148,14 @@ package final class Histogram: Metric {
   }
 
   func write(name: String, labels: String, to out: inout String) {
+    Self.write(name: name, labels: labels, buckets, counts, sum: sum, count: count, to: &out)
+  }
+
+  /// - Parameter counts: how many values are in each bucket alone.
+  static func write(
+    name: String, labels: String, _ buckets: [Double], _ counts: [Int], sum: Double, count: Int,
+    to out: inout String
+  ) {
     let prefix = labels.isEmpty ? "" : labels + ","
     var cumulative = 0
     for (bound, bucket) in zip(buckets, counts) {
@@ -142,5 +165,28 @@ package final class Histogram: Metric {
     out += "\(name)_bucket{\(prefix)le=\"+Inf\"} \(count)\n"
     let own = labels.isEmpty ? "" : "{\(labels)}"
     out += "\(name)_sum\(own) \(sum)\n\(name)_count\(own) \(count)\n"
+  }
+}
+
+/// How long the loop's turns took, which the loop counts itself.
+@LoopActor
+final class LoopTurnHistogram: Metric {
+  func write(name: String, labels: String, to out: inout String) {
+    let turns = EventLoop.shared.turns
+    Histogram.write(
+      name: name, labels: labels, LoopTurns.bounds, turns.counts, sum: turns.seconds, count: turns.count,
+      to: &out)
+  }
+}
+
+/// One of the longest turns of the loop.
+@LoopActor
+final class LongestTurn: Metric {
+  private let read: @LoopActor (LoopTurns) -> Double
+
+  init(_ read: @escaping @LoopActor (LoopTurns) -> Double) { self.read = read }
+
+  func write(name: String, labels: String, to out: inout String) {
+    out += "\(name) \(read(EventLoop.shared.turns))\n"
   }
 }
