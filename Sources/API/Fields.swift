@@ -14,13 +14,19 @@ package struct Fields: Sendable {
   /// - Throws: 415 for a body of another type, 400 `invalid_json` for one that is not a JSON object.
   @LoopActor
   package init(body request: HTTPRequest) throws(Problem) {
+    try Self.checkType(request)
+    try self.init(text: request.body)
+  }
+
+  /// - Throws: 415 for a body that does not say that it is JSON.
+  @LoopActor
+  package static func checkType(_ request: HTTPRequest) throws(Problem) {
     if let type = request.header("Content-Type"), type != "application/json" {
       let type = type.prefix { $0 != ";" }.lowercased().filter { $0 != " " }
       guard type == "application/json" || type.hasSuffix("+json") || type.isEmpty else {
         throw Problem(415, "unsupported_media_type", "The body must be application/json.")
       }
     }
-    try self.init(text: request.body)
   }
 
   package init(text: [UInt8]) throws(Problem) {

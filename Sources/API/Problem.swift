@@ -54,7 +54,7 @@ package func problem(for error: any Error) -> Problem {
   case let error as PostgresError: return problem(for: error)
   case let error as StoreError: return problem(for: error)
   case let error as AuthError: return problem(for: error)
-  case is GroupCommitFull: return .overloaded
+  case is GroupCommitFull, is SideThreadFull: return .overloaded
   case is CancellationError: return .unavailable
   default: return unexpected(error)
   }

@@ -55,8 +55,9 @@ package final class Admin {
 
   private func create(_ request: HTTPRequest) throws -> HTTPAnswer {
     let who = try authenticator.organizer(request).user
-    let draft = try EventInput.draft(Fields(body: request))
+    let fields = try Fields(body: request)
     return answer { [events] in
+      let draft = try await SideThread.shared.run { try EventInput.draft(fields) }
       let (id, isNew) = try await events.create(draft, by: who)
       return .json(isNew ? 201 : 200, ["id": .integer(id)], headers: [("Location", "/api/event/\(id)")])
     }
@@ -65,8 +66,9 @@ package final class Admin {
   private func addTickets(_ request: HTTPRequest) throws -> HTTPAnswer {
     let who = try authenticator.organizer(request).user
     let id = try request.eventID()
-    let sections = try TicketUpload.sections(request)
+    let read = try TicketUpload.reading(request)
     return answer { [self] in
+      let sections = try await SideThread.shared.run(read)
       let added = try await events.addTickets(event: id, sections, by: who)
       // The queue learns of the event's new version, so that its owner looks for new tickets at once.
       var published = true

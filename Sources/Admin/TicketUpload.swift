@@ -9,11 +9,15 @@ enum TicketUpload {
   /// Bytes of an upload. A plan of 200,000 seats with their positions takes some 100 bytes each.
   static let maximumBody = 24 << 20
 
+  /// How to read the upload, which takes longer than a turn of the loop may.
   @LoopActor
-  static func sections(_ request: HTTPRequest) throws(Problem) -> [SectionDraft] {
+  static func reading(_ request: HTTPRequest) throws(Problem) -> @Sendable () throws -> [SectionDraft] {
     let type = (request.header("Content-Type") ?? "").prefix { $0 != ";" }.lowercased()
-    if type == "text/csv" { return try SeatTable.sections(request.body) }
-    return try sections(Fields(body: request), prices: prices(request))
+    let body = request.body
+    if type == "text/csv" { return { try SeatTable.sections(body) } }
+    try Fields.checkType(request)
+    let prices = try prices(request)
+    return { try sections(Fields(text: body), prices: prices) }
   }
 
   /// A seating plan, or sections as an event is made with.

@@ -203,7 +203,7 @@ package final class Catalog {
       throw Problem.overloaded
     }
     let list = try await lists.list(of: page.event)
-    let body = SeatLists.render(
+    let body = await SeatLists.render(
       list, sections: sections.map(\.id), unavailable: page.unavailable, holdsAreKnown: page.holdsAreKnown)
     let version = "\(query.section ?? "")/\(list.total)/\(page.holdsAreKnown)"
     let tag = EntityTag.of(page.unavailable + Array(version.utf8))

@@ -52,7 +52,7 @@ final class EventPages {
 
   private func load(_ id: Int, _ known: Page?) async throws -> Page? {
     let now = Int(EventLoop.shared.now)
-    let (event, age) = try await events.read { try await $0.event(id) }
+    let (event, age) = try await events.read { try await $0.event(id, known: known?.event) }
     guard let event else { return nil }
     let availability = try await availability(event, known, now: now)
     let ranges = try await ranges(event)
@@ -64,7 +64,10 @@ final class EventPages {
   /// nothing was, that is said.
   private func availability(_ event: Event, _ known: Page?, now: Int) async throws -> Availability {
     var holdsAreKnown = true
-    if event.state != EventState.draft.rawValue {
+    if event.state == EventState.draft.rawValue {
+      return Availability(
+        unavailable: [], version: IndexVersion(event: 0, generation: 0, queue: 0).saleNumber, asOf: now)
+    } else {
       do {
         if let document = try await queue.document(event: event.id),
           let bitmap = try await queue.unavailableTickets(event: event.id)

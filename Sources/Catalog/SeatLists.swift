@@ -84,23 +84,50 @@ final class SeatLists {
     change(&list.sections[id, default: Section()])
   }
 
+  /// Seats, and bytes, that are written in one turn of the loop: some milliseconds.
+  private static let seatsAtOnce = 20_000
+  private static let bytesAtOnce = 2 << 20
+
   /// - Parameter sections: ids, in the order they are listed.
   static func render(
     _ list: List, sections: [Int], unavailable: [UInt8], holdsAreKnown: Bool
-  ) -> [UInt8] {
+  ) async -> [UInt8] {
     var body = Array("{\"holds_known\":\(holdsAreKnown),\"tickets\":[".utf8)
     body.reserveCapacity(sections.reduce(64) { $0 + (list.sections[$1]?.json.count ?? 0) + 1 })
+    var seats = 0, bytes = 0
+    func rest() async {
+      guard seats >= seatsAtOnce || bytes >= bytesAtOnce else { return }
+      (seats, bytes) = (0, 0)
+      await EventLoop.shared.nextTurn()
+    }
     for id in sections {
       guard let section = list.sections[id], !section.json.isEmpty else { continue }
       if body.last == UInt8(ascii: "}") { body.append(UInt8(ascii: ",")) }
       let start = body.count
-      body += section.json
-      for index in section.slots.indices where Bitmap.contains(unavailable, Int(section.ids[index])) {
-        let slot = start + Int(section.slots[index])
-        body.replaceSubrange(slot..<slot + no.count, with: no)
+      for first in stride(from: 0, to: section.json.count, by: bytesAtOnce) {
+        let piece = section.json[first..<min(first + bytesAtOnce, section.json.count)]
+        body += piece
+        bytes += piece.count
+        await rest()
+      }
+      for first in stride(from: 0, to: section.slots.count, by: seatsAtOnce) {
+        let last = min(first + seatsAtOnce, section.slots.count)
+        write(section, first..<last, unavailable, into: &body, at: start)
+        seats += last - first
+        await rest()
       }
     }
     body += "]}".utf8
     return body
+  }
+
+  /// Says of some seats of a section, whose JSON begins at `start`, that they are not free.
+  private static func write(
+    _ section: Section, _ seats: Range<Int>, _ unavailable: [UInt8], into body: inout [UInt8], at start: Int
+  ) {
+    for index in seats where Bitmap.contains(unavailable, Int(section.ids[index])) {
+      let slot = start + Int(section.slots[index])
+      for offset in no.indices { body[slot + offset] = no[offset] }
+    }
   }
 }

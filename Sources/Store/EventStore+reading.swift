@@ -9,7 +9,23 @@ extension EventStore {
   }
 
   /// An event with what is sold of it; `nil` for an unknown one.
-  package func event(_ id: Int) async throws -> Event? {
+  /// - Parameter known: what was read before. Of a draft nothing is sold, and its version says whether tickets were added:
+  ///   they are not counted again.
+  package func event(_ id: Int, known: Event? = nil) async throws -> Event? {
+    if let known, known.state == EventState.draft.rawValue {
+      let row = try await postgres.query(
+        """
+        SELECT \(unsafeSQL: EventSettings.columns), \(unsafeSQL: Self.descriptive)
+        FROM event e WHERE e.id = \(id)
+        """
+      ).first
+      guard let row else { return nil }
+      var event = try Self.event(row)
+      if event.state == known.state, event.settings.version == known.settings.version {
+        event.sections = known.sections
+        return event
+      }
+    }
     let results = try await postgres.transaction([
       """
       SELECT \(unsafeSQL: EventSettings.columns), \(unsafeSQL: Self.descriptive)
@@ -73,21 +89,31 @@ extension EventStore {
     }
   }
 
+  /// Ids that one statement looks at: some milliseconds of the loop.
+  private static let idsAtOnce = 20_000
+
   /// Tickets that are sold or being paid, as a bitmap like `QueueStore.unavailableTickets`: what PostgreSQL
-  /// knows when Redis has no queue for the event.
+  /// knows when Redis has no queue for the event. Read in slices, each as of a moment of its own.
   package func unavailableTickets(event: Int) async throws -> [UInt8] {
     let rows = try await postgres.query(
-      """
-      SELECT coalesce(array_agg(id), '{}') AS ids FROM (
-        SELECT id FROM ticket WHERE event_id = \(event) AND purchased
-        UNION SELECT ticket_id FROM claim WHERE event_id = \(event)
-      ) t
-      """)
+      "SELECT coalesce(max(id), 0) AS last FROM ticket WHERE event_id = \(event)")
+    let last = min(try rows.first?.int("last") ?? 0, Limits.ticketID)
     var bitmap: [UInt8] = []
-    for id in rows.first?["ids"].ints ?? [] where id <= Limits.ticketID {
-      let byte = id >> 3
-      if byte >= bitmap.count { bitmap += [UInt8](repeating: 0, count: byte - bitmap.count + 1) }
-      bitmap[byte] |= 0x80 >> UInt8(id & 7)
+    for first in stride(from: 1, through: last, by: Self.idsAtOnce) {
+      let end = first + Self.idsAtOnce
+      let rows = try await postgres.query(
+        """
+        SELECT coalesce(array_agg(id), '{}') AS ids FROM (
+          SELECT id FROM ticket WHERE event_id = \(event) AND id >= \(first) AND id < \(end) AND purchased
+          UNION SELECT ticket_id FROM claim
+          WHERE event_id = \(event) AND ticket_id >= \(first) AND ticket_id < \(end)
+        ) t
+        """)
+      for id in rows.first?["ids"].ints ?? [] where id <= Limits.ticketID {
+        let byte = id >> 3
+        if byte >= bitmap.count { bitmap += [UInt8](repeating: 0, count: byte - bitmap.count + 1) }
+        bitmap[byte] |= 0x80 >> UInt8(id & 7)
+      }
     }
     return bitmap
   }

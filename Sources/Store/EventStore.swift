@@ -9,8 +9,11 @@ package import Postgres
 /// `reconcile` finds what a crash between both left undone.
 @LoopActor
 package final class EventStore {
-  /// Tickets inserted by one statement: it stays well below any statement timeout.
-  private static let ticketsPerStatement = 20_000
+  /// Tickets inserted by one statement: it stays well below any statement timeout, and writing it is some milliseconds of
+  /// the loop.
+  private static let ticketsPerStatement = 4_000
+  /// New seats that one statement looks for among those of a section, each time all of them.
+  private static let seatsCompared = 20_000
 
   let postgres: PostgresClient
   let rejoinSeconds: Int
@@ -33,7 +36,7 @@ package final class EventStore {
   /// - Throws: `StoreError.invalid` for sections that cannot be.
   package func create(_ draft: EventDraft, by who: String) async throws -> (id: Int, isNew: Bool) {
     if draft.sections.isEmpty { throw StoreError(.invalid, "The event has no sections.") }
-    if let problem = SectionDraft.problem(with: draft.sections) {
+    if let problem = try await Self.problem(with: draft.sections) {
       throw StoreError(.invalid, "The event has \(problem).")
     }
     return try await postgres.withTransaction { transaction in
@@ -59,10 +62,14 @@ package final class EventStore {
     }
   }
 
+  private static func problem(with sections: [SectionDraft]) async throws -> String? {
+    try await SideThread.shared.run { SectionDraft.problem(with: sections) }
+  }
+
   /// Adds tickets to sections that are there, by their names, and to new ones.
   /// - Returns: how many tickets were added.
   package func addTickets(event: Int, _ sections: [SectionDraft], by who: String) async throws -> Int {
-    if let problem = SectionDraft.problem(with: sections) {
+    if let problem = try await Self.problem(with: sections) {
       throw StoreError(.invalid, "There are \(problem).")
     }
     return try await postgres.withTransaction { transaction in
@@ -175,21 +182,24 @@ package final class EventStore {
   private static func refuseDuplicates(
     of section: SectionDraft, id: Int, event: Int, _ transaction: PostgresTransaction
   ) async throws {
-    let labelled = section.seats.filter { $0.seat != nil }
-    if labelled.isEmpty { return }
-    let taken = try await transaction.query(
-      """
-      SELECT t.row, t.seat
-      FROM unnest(\(labelled.map { $0.row ?? "" })::text[], \(labelled.map { $0.seat ?? "" })::text[])
-        AS i (row, seat)
-      JOIN ticket t ON t.seat = i.seat AND coalesce(t.row, '') = i.row
-      WHERE t.event_id = \(event) AND t.section_id = \(id) LIMIT 1
-      """)
-    if let row = taken.first {
-      throw StoreError(
-        .conflict,
-        "Row \(row["row"].string ?? "-") seat \(row["seat"].string ?? "-") of \"\(section.name)\" is there."
-      )
+    for start in stride(from: 0, to: section.seats.count, by: seatsCompared) {
+      let some = section.seats[start..<min(start + seatsCompared, section.seats.count)]
+      let labelled = some.filter { $0.seat != nil }
+      if labelled.isEmpty { continue }
+      let taken = try await transaction.query(
+        """
+        SELECT t.row, t.seat
+        FROM unnest(\(labelled.map { $0.row ?? "" })::text[], \(labelled.map { $0.seat ?? "" })::text[])
+          AS i (row, seat)
+        JOIN ticket t ON t.seat = i.seat AND coalesce(t.row, '') = i.row
+        WHERE t.event_id = \(event) AND t.section_id = \(id) LIMIT 1
+        """)
+      if let row = taken.first {
+        throw StoreError(
+          .conflict,
+          "Row \(row["row"].string ?? "-") seat \(row["seat"].string ?? "-") of \"\(section.name)\" is there."
+        )
+      }
     }
   }
 
