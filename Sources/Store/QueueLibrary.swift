@@ -850,39 +850,59 @@ package enum QueueLibrary {
     local PLACES_AT_ONCE = 1000
     local NEWS_AT_ONCE = $NEWS
 
-    -- Ends holds of the event whose time is over, at most so many tickets or one hold beyond them. Returns the tickets of
-    -- each, and how many that are.
+    -- News whose tickets one call marks as free: some milliseconds. What is beyond them is for the next call.
+    local MARKED_AT_ONCE = 2000
+
+    -- Ends holds of the event whose time is over, until so many tickets are free. What all of them need is asked and told
+    -- together: fifty thousand may end within a second. Returns the tickets of each, how many that are, and whether there
+    -- are more holds to end.
     local function end_holds(m, now, limit)
       local p = prefix(m)
+      limit = tonumber(limit)
       local due = redis.call('ZRANGEBYSCORE', p .. 'x', '-inf', string.format('%.0f', now), 'LIMIT', 0, limit)
-      local ended, released, count = {}, {}, 0
-      for _, pos in ipairs(due) do
-        if count >= tonumber(limit) then break end
-        redis.call('ZREM', p .. 'x', pos)
+      local ended, released, records = {}, {}, {}
+      local locks, holders, bits = {}, {}, {}
+      for i, pos in ipairs(due) do
+        if #locks >= limit then break end
+        ended[i] = pos
         local r = get_record(p, pos)
         if r and (r.state == 'R' or r.state == 'D') then
-          r.state = r.state == 'R' and 'X' or 'd'
-          unlock(p, pos, r.tickets)
-          mark(p, r.tickets, 0)
+          for t in each_ticket(r.tickets) do
+            locks[#locks + 1] = p .. 'l:' .. t
+            holders[#locks] = pos
+            append(bits, 'SET', 'u1')
+            append(bits, t, '0')
+          end
           let_user_go(p, r.user, pos, 0, true)
           released[#released + 1] = r.tickets
-          count = count + count_tickets(r.tickets)
-          put_record(p, pos, r)
+          append(records, pos, record_text(r.state == 'R' and 'X' or 'd', r.try, string.format('%.0f', r.deadline),
+            r.amount, r.tickets, r.reason, r.user))
         end
-        ended[#ended + 1] = pos
       end
+      local has_more = #ended < #due or #due == limit
+      if #ended > 0 then redis.call('ZREM', p .. 'x', unpack(ended)) end
+      if #locks > 0 then
+        local own = {}
+        for i, holder in ipairs(redis.call('MGET', unpack(locks))) do
+          if holder == holders[i] then own[#own + 1] = locks[i] end
+        end
+        if #own > 0 then redis.call('DEL', unpack(own)) end
+      end
+      all_at_once('BITFIELD', p .. 'b', bits, 4)
+      put_records(p, records)
       if #released > 0 then
         redis.call('HINCRBY', m, 'version', 1)
         announce(m, ended)
       end
-      return released, count
+      return released, #locks, has_more
     end
 
     -- A clock that is off by more than this has stepped; by less, it is followed.
     local STEP_MS = CLOCK_STEP
 
     -- KEYS m; ARGV fence, at most, what the caller takes the time to be or ''. Hands over what happened to tickets since
-    -- the last call. Who knows the time has holds ended by `end_holds_of`; for anyone else they are ended here.
+    -- the last call, and whether there is more to do by the next one. Who knows the time has holds ended by
+    -- `end_holds_of`; for anyone else they are ended here.
     local function tick(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -890,18 +910,25 @@ package enum QueueLibrary {
       local now, expected = now_ms(m), tonumber(args[3] or '')
       -- Of a clock that has stepped only what was true before is believed, until that is put right.
       if expected and math.abs(now - expected) > STEP_MS then now = expected end
-      local released = {}
-      if not expected then released = end_holds(m, now, args[2]) end
-      local feedback = redis.call('LRANGE', p .. 'f', 0, NEWS_AT_ONCE - 1)
-      if #feedback > 0 then redis.call('LTRIM', p .. 'f', NEWS_AT_ONCE, -1) end
-      for _, news in ipairs(feedback) do
+      local released, has_more, _ = {}, false, 0
+      if not expected then released, _, has_more = end_holds(m, now, args[2]) end
+      local waiting = redis.call('LRANGE', p .. 'f', 0, NEWS_AT_ONCE - 1)
+      local feedback, marked = {}, 0
+      for i, news in ipairs(waiting) do
+        if marked >= MARKED_AT_ONCE then break end
+        feedback[i] = news
         -- Marked free when it was given back, but a new owner may have written its own bitmap since.
-        if string.sub(news, 1, 1) == 'r' then mark(p, string.sub(news, 2), 0) end
+        if string.sub(news, 1, 1) == 'r' then
+          mark(p, string.sub(news, 2), 0)
+          marked = marked + count_tickets(news)
+        end
       end
-      local has_more_places = restore_line(m, now, PLACES_AT_ONCE)
+      if #feedback > 0 then redis.call('LTRIM', p .. 'f', #feedback, -1) end
+      has_more = has_more or #feedback < #waiting or #waiting == NEWS_AT_ONCE
+      if restore_line(m, now, PLACES_AT_ONCE) then has_more = true end
       local v = redis.call('HMGET', m, 'state', 'rate', 'tail', 'rejoined', 'waiting')
       return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3],
-        redis.call('HGET', partition(m) .. 'settings', event(m)), has_more_places and 1 or 0, v[4] or 0, v[5] or 0}
+        redis.call('HGET', partition(m) .. 'settings', event(m)), has_more and 1 or 0, v[4] or 0, v[5] or 0}
     end
 
     -- KEYS m; ARGV epoch, name of this load. What a new owner must know; forgets feedback older than this moment.
@@ -1291,26 +1318,41 @@ package enum QueueLibrary {
       return {'ok', unpack(v)}
     end
 
+    -- Holds that one call lets go of: up to fifty tickets each, some milliseconds.
+    local HOLDS_AT_ONCE = 100
+
+    -- Of a line that is lost: deletes the locks of some holds, earliest deadline first. Returns whether there are more.
+    local function let_go_of_holds(p)
+      local holds = redis.call('ZRANGE', p .. 'x', 0, HOLDS_AT_ONCE - 1)
+      for _, pos in ipairs(holds) do
+        local r = get_record(p, pos)
+        if r then unlock(p, pos, r.tickets) end
+      end
+      if #holds > 0 then redis.call('ZREM', p .. 'x', unpack(holds)) end
+      return redis.call('EXISTS', p .. 'x') == 1
+    end
+
     -- KEYS m; ARGV generation, fence of the owner or ''. Redis came back with an older state of this queue: positions that
     -- were given out would be given out again. It ends here; its owner removes it, and a new one begins. What is under
     -- payment stays claimed. An owner compares what it loaded with what was sold since, and may have been replaced
     -- between the two by one that sold.
+    -- The first call tells everybody. That one, and each that follows, lets go of some of its seats, and says whether there
+    -- are more: its owner goes on before it removes what is left.
     local function forsake(keys, args)
       local m = keys[1]
       if (args[2] or '') ~= '' and not is_owner(m, args[2]) then return {'stale'} end
-      if not is_generation(m, args[1]) then return {'moved'} end
+      local v = redis.call('HMGET', m, 'generation', 'state')
+      if v[1] ~= args[1] then return {'moved'} end
       local p = prefix(m)
-      redis.call('HSET', m, 'state', 'lost')
-      for _, pos in ipairs(redis.call('ZRANGE', p .. 'x', 0, -1)) do
-        local r = get_record(p, pos)
-        if r then unlock(p, pos, r.tickets) end
+      if v[2] ~= 'lost' then
+        redis.call('HSET', m, 'state', 'lost')
+        clear_lines(m)
+        redis.call('UNLINK', p .. 'w')
+        redis.call('HINCRBY', m, 'version', 1)
+        wake_owner(m)
+        announce(m, {})
       end
-      clear_lines(m)
-      redis.call('UNLINK', p .. 'x', p .. 'w')
-      redis.call('HINCRBY', m, 'version', 1)
-      wake_owner(m)
-      announce(m, {})
-      return {'ok'}
+      return {'ok', let_go_of_holds(p) and 1 or 0}
     end
 
     local function is_removable(m, epoch, generation)
@@ -1323,6 +1365,8 @@ package enum QueueLibrary {
     local function remove(keys, args)
       if not is_removable(keys[1], args[1], args[2]) then return {'stale'} end
       local p = prefix(keys[1])
+      -- An owner of the version before did not let go of all: no lock stays behind, however long that takes.
+      while let_go_of_holds(p) do end
       for i = 3, #args do redis.call('UNLINK', p .. args[i]) end
       return {'ok'}
     end

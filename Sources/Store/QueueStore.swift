@@ -484,12 +484,17 @@ package final class QueueStore {
     load.map { .text("\(epoch):\($0)") } ?? .integer(epoch)
   }
 
-  /// Ends a queue that is an older copy of itself. Harmless to repeat, and where it was made anew since.
+  /// Ends a queue that is an older copy of itself: at once for everybody, and then lets go of its seats in steps, one a
+  /// call. Harmless to repeat, and where it was made anew since.
   /// - Parameter epoch: the owner's who says so, and who may have been replaced: `StoreError` `staleEpoch`. `nil` for who
   ///   compares what Redis says with nothing but what it said before.
-  package func forsake(event: Int, generation: Int, epoch: Int? = nil, load: Int? = nil) async throws {
-    _ = try await call(
+  /// - Returns: whether it still has seats to let go of: its owner calls again before it removes what is left.
+  @discardableResult
+  package func forsake(event: Int, generation: Int, epoch: Int? = nil, load: Int? = nil) async throws -> Bool
+  {
+    let values = try await call(
       "onsale_forsake", event, [.integer(generation), epoch.map { Self.fence($0, load) } ?? ""])
+    return values.count > 1 && values[1].integer == 1
   }
 
   /// Ends the queues that are older copies of themselves, as far as this store has given out places of theirs. For when
@@ -706,13 +711,12 @@ package final class QueueStore {
     package let tail: Int
     /// The version of the settings that the queue has.
     package let version: Int
-    /// Whether more places of a line that was lost are to be brought back, by the next call.
-    package let isRestoring: Bool
+    /// Whether there is more to do by the next call: holds that have ended, tickets that came back, or places of a line that
+    /// was lost.
+    package let hasMore: Bool
     /// As in `LoadedQueue`.
     package let rejoined: Int
     package let waiting: Int
-    /// Whether there was more feedback than one call hands over.
-    package let hasMoreFeedback: Bool
   }
 
   /// Returns what happened to tickets since the last call, and brings back a line that was lost, once those who were in
@@ -738,16 +742,23 @@ package final class QueueStore {
     return Tick(
       expired: Self.tickets(values[1].text ?? ""), feedback: feedback, state: values[3].text ?? "",
       rate: values[4].text.flatMap { Int($0) }, tail: Self.number(values[5]),
-      version: Self.number(values[6]), isRestoring: values[7].integer == 1, rejoined: Self.number(values[8]),
-      waiting: Self.number(values[9]), hasMoreFeedback: news.count >= QueueLibrary.newsAtOnce)
+      version: Self.number(values[6]), hasMore: values[7].integer == 1, rejoined: Self.number(values[8]),
+      waiting: Self.number(values[9]))
   }
+
+  /// Keys that one `MGET` asks for: some tenths of a millisecond of Redis.
+  private static let locksAtOnce = 1_000
 
   /// Which of these tickets are locked now.
   package func lockedTickets(event: Int, _ tickets: [Int]) async throws -> [Int] {
-    if tickets.isEmpty { return [] }
     let prefix = EventKeys(event).prefix
-    let answer = try await redis.command(["MGET"] + tickets.map { .text("\(prefix)l:\($0)") })
-    return zip(tickets, answer.array ?? []).compactMap { $1 == .null ? nil : $0 }
+    var locked: [Int] = []
+    for start in stride(from: 0, to: tickets.count, by: Self.locksAtOnce) {
+      let some = tickets[start..<min(start + Self.locksAtOnce, tickets.count)]
+      let answer = try await redis.command(["MGET"] + some.map { .text("\(prefix)l:\($0)") })
+      locked += zip(some, answer.array ?? []).compactMap { $1 == .null ? nil : $0 }
+    }
+    return locked
   }
 
   /// Says that `worker` is alive for a while. - Returns: the names of all that are, sorted.

@@ -288,11 +288,11 @@ final class ReserveLane {
   /// Makes room for a new life of the queue, which the calendar begins. What was sold stays sold; whoever was in line is
   /// told that the place is lost.
   private func remove(_ loaded: QueueStore.LoadedQueue) async throws {
-    if loaded.state != "lost" {
-      try await Faults.crossing(.reserveForsake) {
-        try await queue.forsake(
-          event: event, generation: loaded.generation, epoch: epoch, load: loadNumber)
-      }
+    // Also where it is lost already: whoever said so may not have let go of all its seats.
+    try await Faults.crossing(.reserveForsake) {
+      while try await queue.forsake(
+        event: event, generation: loaded.generation, epoch: epoch, load: loadNumber)
+      {}
     }
     logger.error(
       "Redis came back with an older state of the queue: it begins anew", ["queue.tail": loaded.tail])
@@ -464,7 +464,7 @@ final class ReserveLane {
       let isKnown = memory.note(event: event, generation: generation, reach: tail + tick.rejoined)
       if state == "lost" || !isKnown { throw Reload() }
       pace.setRate(tick.rate)
-      more = tick.expired.count >= Self.expiryLimit || tick.isRestoring || tick.hasMoreFeedback
+      more = tick.hasMore
     }
     tickedAt = EventLoop.shared.now
     // One right after a load says little: it may have been woken for what fails next.

@@ -62,7 +62,7 @@ struct QueueJoinTests {
     }
     #expect(try await it.document().tail == 900)
     // Nobody is in line yet, and an owner that finds nothing to do does not pass anyone over.
-    #expect(try await it.tick().isRestoring == false)
+    #expect(try await it.tick().hasMore == false)
     try await it.commit([], idle: true)
     #expect(try await it.document().head == 0)
     #expect(try await it.line.isEmpty)
@@ -72,7 +72,7 @@ struct QueueJoinTests {
       Issue.record("somebody new came in before the line was there")
       return
     }
-    #expect(try await it.tick().isRestoring == false)
+    #expect(try await it.tick().hasMore == false)
     #expect(try await it.line == [7, 30, 900])
     #expect(try await it.document().head == 6)
     #expect(try await it.enqueue("late", lostPlace: 9) == place(901, head: 6))
@@ -92,7 +92,7 @@ struct QueueJoinTests {
     }
     try await it.endRestoring()
     for rest in [true, true, false] {
-      #expect(try await it.tick().isRestoring == rest)
+      #expect(try await it.tick().hasMore == rest)
       #expect(try await it.document().head == 0)
       if rest, case .inLine = try await it.enqueue("new") { Issue.record("somebody new came in between") }
     }
