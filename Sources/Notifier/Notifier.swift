@@ -11,7 +11,8 @@ package import Store
 /// The role that tells clients where they stand.
 ///
 /// A client in line is answered inside the server's callback, from memory. One that was decided costs one read of
-/// its record, until that is remembered. A queue that has left Redis is answered from PostgreSQL.
+/// its record, until that is remembered. A queue that has left Redis is answered from what PostgreSQL said of it, once
+/// for everybody who ended with their line.
 @LoopActor
 package final class Notifier {
   /// Long polls at once for one place in line: a few pages of its buyer.
@@ -90,11 +91,18 @@ package final class Notifier {
       let status = event.status(id.position, id.wish), status.concerns(id.owner),
       wait == 0 || !isWorthWaiting(wait, status, known, document)
     {
-      let isKnown = !needsLabels(status) || labels.knows(id.event)
-      if isKnown, status.deadline == nil || watch.knowsTime(id.event) {
+      if labels.suffice(status, of: id.event),
+        status.deadline == nil || watch.knowsTime(id.event)
+      {
         fromMemory.increment()
         return .now(respond(text, id, status, document))
       }
+    } else if let status = past.known(Self.key(id), owner: id.owner, wish: id.wish),
+      labels.suffice(status, of: id.event)
+    {
+      // The line has left Redis, and nothing of it changes any more.
+      fromMemory.increment()
+      return .now(respond(text, id, status, nil))
     }
     return .later { [self] in await pollSlowly(text, id, wait: wait, known: known) }
   }
@@ -113,8 +121,6 @@ package final class Notifier {
     default: known != nil
     }
   }
-
-  private func needsLabels(_ status: RequestStatus) -> Bool { !status.tickets.isEmpty }
 
   private func pollSlowly(_ text: String, _ id: RequestID, wait: Int, known: RequestState?) async
     -> HTTPResponse
@@ -199,7 +205,7 @@ package final class Notifier {
     guard let status = try await currentStatus(id, event), let document = event.document else {
       return try await respondFromPast(text, id)
     }
-    if needsLabels(status) { await labels.load(id.event) }
+    await labels.load(for: status, of: id.event)
     if status.deadline != nil { try? await watch.lookAtTime(id.event) }
     return respond(text, id, status, document)
   }
@@ -211,7 +217,7 @@ package final class Notifier {
         503, code: "unavailable", detail: "This request cannot be looked up at the moment.",
         headers: [("Retry-After", "1")])
     }
-    if needsLabels(status) { await labels.load(id.event) }
+    await labels.load(for: status, of: id.event)
     return respond(text, id, status, nil)
   }
 
@@ -220,7 +226,7 @@ package final class Notifier {
     if let status = try? await past.status(Self.key(id), owner: id.owner, wish: id.wish),
       status.state == .purchased
     {
-      await labels.load(id.event)
+      await labels.load(for: status, of: id.event)
       return respond(text, id, status, nil)
     }
     return problem(for: error).response

@@ -154,7 +154,7 @@ package final class QueueWatch {
 
   /// The record of a decided request: from memory, else one read.
   package func record(_ watch: EventWatch, _ position: Int) async throws -> RequestRecord? {
-    if let record = watch.records[position] { return record }
+    if let record = watch.records.value(of: position) { return record }
     let trust = watch.trust
     let record = try await queue.record(event: watch.event, position: position)
     // A change that was published while the read was under way may be newer than what was read.
@@ -196,7 +196,7 @@ package final class QueueWatch {
     guard let document = try await queue.document(event: watch.event) else { return nil }
     let trust = watch.trust
     let record = try await queue.record(event: watch.event, position: position)
-    watch.records[position] = nil
+    watch.records.remove(position)
     // Both of one Redis, and not of the one that was there before.
     guard queue.redis.readySince == connection else {
       throw RedisError(.connectionLost, "another connection meanwhile")
@@ -213,7 +213,7 @@ package final class EventWatch {
 
   package let event: Int
   package private(set) var document: QueueDocument?
-  fileprivate(set) var records: [Int: RequestRecord] = [:]
+  fileprivate var records = RecentValues<Int, RequestRecord>(capacity: EventWatch.recordLimit)
   /// Where lines stand, by their numbers.
   private var marks: [Int: LineMark] = [:]
   /// Places that have a record or wait alone although their line says otherwise, as a bitmap; and which of them are in it:
@@ -240,7 +240,7 @@ package final class EventWatch {
   /// The status of a request that can be told from memory; `nil` if its record must be read.
   package func status(_ position: Int, _ wish: WishPlace?) -> RequestStatus? {
     guard let document else { return nil }
-    if let record = records[position] {
+    if let record = records.value(of: position) {
       return RequestStatus(position: position, document: document, record: record)
     }
     // Without its line nothing is certain but that it was not its turn yet.
@@ -257,7 +257,7 @@ package final class EventWatch {
 
   fileprivate func apply(_ change: QueueChange) {
     trust += 1
-    for position in change.positions { records[position] = nil }
+    for position in change.positions { records.remove(position) }
     for position in change.apart { setApart(position) }
     if change.document.apart == apartKnown + change.apart.count { apartKnown = change.document.apart }
     let isOfThisLife = adopt(change.document)
@@ -321,7 +321,7 @@ package final class EventWatch {
   /// The queue is gone, or another one: what was known of its places says nothing about those of the next.
   private func forget() {
     trust += 1
-    records = [:]
+    records.removeAll()
     marks = [:]
     apart = []
     apartKnown = 0
@@ -347,15 +347,14 @@ package final class EventWatch {
   }
 
   fileprivate func remember(_ record: RequestRecord, at position: Int) {
-    if records.count >= Self.recordLimit { records = [:] }
-    records[position] = record
+    records.set(record, for: position)
   }
 
   /// Changes may have been missed: forget what only they would have corrected.
   fileprivate func distrust() {
     trust += 1
     readAt = 0
-    records = [:]
+    records.removeAll()
     isDistrusted = true
     doubts += 1
     wakeAll()

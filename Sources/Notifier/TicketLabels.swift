@@ -3,65 +3,108 @@ import JSON
 import Onsale
 package import Store
 
-/// What tickets are called: section, row and seat, for answers to buyers who have got some. They do not change, so
-/// they are read once per event.
+/// What tickets are called: section, row and seat, for answers to buyers who have got some.
+///
+/// What is told of a ticket never changes, so it is kept once it was read. Only tickets that were asked for are read, those
+/// of many buyers at once: an event may have 200,000, and more may be added while it is on sale.
 @LoopActor
 package final class TicketLabels {
-  /// Events kept; all are forgotten beyond it, and read again when asked for.
-  private static let eventLimit = 64
-  /// How long a failed or incomplete read is not repeated, in milliseconds.
+  /// Tickets and events that are kept, the last ones that were asked for: some 25 MB.
+  private static let ticketLimit = 100_000
+  private static let eventLimit = 10_000
+  /// Buyers whose tickets one statement reads, and buyers who wait for one at most.
+  private static let batchLimit = 64
+  private static let waitingLimit = 20_000
+  /// How long what could not be read, or was not there, is not asked for again, in milliseconds.
   private static let pauseMilliseconds: UInt64 = 1_000
 
-  private struct Labels {
-    var currency: String
-    var tickets: [Int: String]
+  private struct Ticket: Hashable {
+    let event: Int
+    let id: Int
+  }
+
+  private struct Wish: Sendable {
+    let event: Int
+    let tickets: [Int]
   }
 
   private let seats: SeatStore
-  private var known: [Int: Labels] = [:]
-  private var reading: [Int: Task<Void, Never>] = [:]
-  private var failedAt: [Int: UInt64] = [:]
+  private var known = RecentValues<Ticket, String>(capacity: TicketLabels.ticketLimit)
+  private var currencies = RecentValues<Int, String>(capacity: TicketLabels.eventLimit)
+  /// When a ticket, or anything of an event, was last asked for in vain.
+  private var missedAt = RecentValues<Ticket, UInt64>(capacity: TicketLabels.eventLimit)
+  private var failedAt = RecentValues<Int, UInt64>(capacity: TicketLabels.eventLimit)
+  private lazy var reads = GroupCommit<Wish, Void>(
+    maximumBatch: Self.batchLimit, capacity: Self.waitingLimit
+  ) { [unowned self] wishes in
+    await read(wishes)
+    return wishes.map { _ in .success(()) }
+  }
 
   package init(seats: SeatStore) { self.seats = seats }
 
-  func knows(_ event: Int) -> Bool { known[event] != nil }
-  func currency(of event: Int) -> String? { known[event]?.currency }
-
-  /// The JSON of one ticket; only its id where nothing is known of it.
-  func json(event: Int, ticket: Int) -> String { known[event]?.tickets[ticket] ?? "{\"id\":\(ticket)}" }
-
-  /// Reads an event's labels if they are not known. Never fails: an answer without labels is better than none.
-  func load(_ event: Int) async {
-    if knows(event) { return }
-    if let failed = failedAt[event], EventLoop.shared.now < failed + Self.pauseMilliseconds { return }
-    if let task = reading[event] { return await task.value }
-    let task = Task { @LoopActor in
-      defer { reading[event] = nil }
-      guard let currency = try? await seats.currency(event: event),
-        let inventory = try? await seats.inventory(event: event)
-      else {
-        if failedAt.count >= Self.eventLimit { failedAt = [:] }
-        failedAt[event] = EventLoop.shared.now
-        return
-      }
-      let sections = Dictionary(
-        inventory.sections.map { ($0.id, JSON.string($0.name).text) }, uniquingKeysWith: { first, _ in first }
-      )
-      var tickets: [Int: String] = [:]
-      tickets.reserveCapacity(inventory.tickets.count)
-      for ticket in inventory.tickets {
-        let row = JSON(ticket.row).text, seat = JSON(ticket.seat).text
-        tickets[ticket.id] =
-          "{\"id\":\(ticket.id),\"section\":\(sections[ticket.section] ?? "null"),\"row\":\(row),"
-          + "\"seat\":\(seat),\"price\":\(ticket.price)}"
-      }
-      if known.count >= Self.eventLimit { known = [:] }
-      known[event] = Labels(currency: currency, tickets: tickets)
-    }
-    reading[event] = task
-    await task.value
+  /// Whether all that can be said of these tickets now is in memory.
+  func knows(_ event: Int, _ tickets: [Int]) -> Bool {
+    if let failed = failedAt.value(of: event), isRecent(failed) { return true }
+    return currencies.value(of: event) != nil && tickets.allSatisfy { has(Ticket(event: event, id: $0)) }
   }
 
-  /// Tickets were added, so that some may be unknown.
-  func forget(_ event: Int) { known[event] = nil }
+  /// Whether what a buyer is told can be told without reading anything.
+  func suffice(_ status: RequestStatus, of event: Int) -> Bool {
+    status.tickets.isEmpty || knows(event, status.tickets)
+  }
+
+  /// Reads what is not known of the tickets of a buyer.
+  func load(for status: RequestStatus, of event: Int) async {
+    if !status.tickets.isEmpty { await load(event, status.tickets) }
+  }
+
+  private func has(_ ticket: Ticket) -> Bool {
+    known.value(of: ticket) != nil || missedAt.value(of: ticket).map(isRecent) == true
+  }
+
+  private func isRecent(_ moment: UInt64) -> Bool {
+    EventLoop.shared.now < moment + Self.pauseMilliseconds
+  }
+
+  func currency(of event: Int) -> String? { currencies.value(of: event) }
+
+  /// The JSON of one ticket; only its id where nothing is known of it.
+  func json(event: Int, ticket: Int) -> String {
+    known.value(of: Ticket(event: event, id: ticket)) ?? "{\"id\":\(ticket)}"
+  }
+
+  /// Reads what is not known of these tickets. Never fails: an answer without labels is better than none.
+  func load(_ event: Int, _ tickets: [Int]) async {
+    if knows(event, tickets) { return }
+    let unknown = tickets.filter { !has(Ticket(event: event, id: $0)) }
+    // All of them where only the currency has been forgotten.
+    try? await reads.submit(Wish(event: event, tickets: unknown.isEmpty ? tickets : unknown))
+  }
+
+  /// One statement an event: nearly always there is one event.
+  private func read(_ wishes: [Wish]) async {
+    let tickets = Dictionary(grouping: wishes, by: \.event).mapValues { Set($0.flatMap(\.tickets)) }
+    for (event, ids) in tickets {
+      do {
+        note(event, ids, try await seats.labels(event: event, tickets: ids.sorted()))
+      } catch {
+        failedAt.set(EventLoop.shared.now, for: event)
+      }
+    }
+  }
+
+  private func note(_ event: Int, _ asked: Set<Int>, _ labels: SeatStore.Labels?) {
+    var missing = asked
+    for label in labels?.tickets ?? [] {
+      missing.remove(label.ticket)
+      let json =
+        "{\"id\":\(label.ticket),\"section\":\(JSON.string(label.section).text),\"row\":\(JSON(label.row).text),"
+        + "\"seat\":\(JSON(label.seat).text),\"price\":\(label.price)}"
+      known.set(json, for: Ticket(event: event, id: label.ticket))
+    }
+    let now = EventLoop.shared.now
+    for id in missing { missedAt.set(now, for: Ticket(event: event, id: id)) }
+    if let labels { currencies.set(labels.currency, for: event) } else { failedAt.set(now, for: event) }
+  }
 }

@@ -52,17 +52,33 @@ package final class ArchiveStore {
       closedUpTo: try row.int("closed_up_to"), message: try row.string("message"))
   }
 
-  /// The record of a request that was decided by itself, or `nil`.
-  package func record(event: Int, generation: Int, position: Int) async throws -> RequestRecord? {
+  /// The records of a hundred positions.
+  @LoopActor
+  package struct Records: Sendable {
+    fileprivate let lines: String
+
+    /// The record of a request that was decided by itself, or `nil`.
+    package func record(_ position: Int) -> RequestRecord? {
+      let slot = "\(position % QueueStore.recordsPerBucket)="
+      return lines.split(separator: "\n").first { $0.hasPrefix(slot) }
+        .flatMap { RequestRecord(String($0.dropFirst(slot.count))) }
+    }
+  }
+
+  package func records(event: Int, generation: Int, bucket: Int) async throws -> Records {
     let rows = try await postgres.query(
       """
       SELECT records FROM request_archive
-      WHERE event_id = \(event) AND generation = \(generation) AND bucket = \(position / QueueStore.recordsPerBucket)
+      WHERE event_id = \(event) AND generation = \(generation) AND bucket = \(bucket)
       """)
-    guard let records = try rows.first?.string("records") else { return nil }
-    let slot = "\(position % QueueStore.recordsPerBucket)="
-    return records.split(separator: "\n").first { $0.hasPrefix(slot) }
-      .flatMap { RequestRecord(String($0.dropFirst(slot.count))) }
+    return Records(lines: try rows.first?.string("records") ?? "")
+  }
+
+  /// The record of a request that was decided by itself, or `nil`.
+  package func record(event: Int, generation: Int, position: Int) async throws -> RequestRecord? {
+    try await records(
+      event: event, generation: generation, bucket: position / QueueStore.recordsPerBucket
+    ).record(position)
   }
 
   // MARK: Writing

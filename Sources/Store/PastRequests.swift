@@ -9,11 +9,20 @@ package final class PastRequests {
   private let postgres: PostgresClient
   private let purchases: PurchaseStore
   private let archive: ArchiveStore
+  private let ended: EndedQueues
+  private let counts: TicketCounts
 
   package init(_ postgres: PostgresClient) {
     self.postgres = postgres
     purchases = PurchaseStore(postgres)
     archive = ArchiveStore(postgres)
+    ended = EndedQueues(postgres, archive: archive)
+    counts = TicketCounts(postgres)
+  }
+
+  /// Where a request of a line that has left Redis ended, as far as memory says.
+  package func known(_ key: PurchaseStore.Key, owner: String, wish: WishPlace?) -> RequestStatus? {
+    ended.known(key, owner: owner, wish: wish)
   }
 
   /// Where a request ended. `nil` when nothing is known: it may have joined a moment ago.
@@ -22,18 +31,24 @@ package final class PastRequests {
   package func status(
     _ key: PurchaseStore.Key, owner: String, wish: WishPlace? = nil
   ) async throws -> RequestStatus? {
-    if let status = try await payment(key, owner: owner) { return status }
-    if let (document, marks) = try await archive.outcome(event: key.event, generation: key.generation) {
-      if let record = try await archive.record(
-        event: key.event, generation: key.generation, position: key.position)
-      {
-        if record.userKey != owner { return try await forfeit(key, owner: owner) }
-        return RequestStatus(position: key.position, document: document, record: record)
-      }
-      return RequestStatus(
-        position: key.position, wish: wish, document: document, mark: wish.flatMap { marks[$0.line] })
+    if let status = ended.known(key, owner: owner, wish: wish) { return status }
+    let answer = try await ended.find(key, wish: wish)
+    if case .status(let status) = answer { return status }
+    let payment = try await payment(key, owner: owner)
+    guard case .record(let record, let document, let mark) = answer else {
+      if let payment { return payment }
+      return try await ending(key)
     }
-    return try await ending(key)
+    var status = payment
+    if status == nil, let record {
+      status =
+        record.userKey == owner
+        ? RequestStatus(position: key.position, document: document, record: record)
+        : try await forfeit(key, owner: owner)
+    }
+    status = status ?? RequestStatus(position: key.position, wish: wish, document: document, mark: mark)
+    if let status, status.isTerminal { ended.keep(status, key, owner: owner) }
+    return status
   }
 
   /// Whether this place of the user was lost with its line, and they bought nothing since: with the same place in a later
@@ -137,17 +152,17 @@ package final class PastRequests {
   package func summary(event: Int) async throws -> Summary? {
     let rows = try await postgres.query(
       """
-      SELECT e.state, e.message, extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
-        (SELECT count(*) FROM ticket t WHERE t.event_id = e.id AND NOT t.purchased) AS free,
-        (SELECT count(*) FROM ticket t WHERE t.event_id = e.id AND t.purchased) AS sold
+      SELECT e.state, e.version, e.message, extract(epoch FROM e.onsale_at)::bigint AS onsale_at
       FROM event e WHERE e.id = \(event)
       """)
     guard let row = rows.first else { return nil }
-    let outcome = try await archive.lastOutcome(event: event)
+    let state = try row.string("state")
+    let isDraft = state == EventState.draft.rawValue
+    let counted = try await counts.read(event: event, version: try row.int("version"), isDraft: isDraft)
+    // A draft never had a line.
+    let outcome = isDraft ? nil : try await archive.lastOutcome(event: event)
     return Summary(
-      state: try row.string("state"), head: outcome?.head ?? 0, tail: outcome?.tail ?? 0,
-      free: try row.int("free"),
-      sold: try row.int("sold"), message: try row.string("message"),
-      onsaleAt: row["onsale_at"].int)
+      state: state, head: outcome?.head ?? 0, tail: outcome?.tail ?? 0, free: counted.total - counted.sold,
+      sold: counted.sold, message: try row.string("message"), onsaleAt: row["onsale_at"].int)
   }
 }

@@ -19,34 +19,58 @@ package final class SeatStore {
     package let version: Int
   }
 
+  /// Rows that are read at once: some milliseconds of the loop.
+  private static let pageSize = 4_000
+
+  /// Everything, in pages, each of which is as of a moment of its own: tickets that are added or sold meanwhile may be in
+  /// it or not.
   package func inventory(event: Int) async throws -> Inventory {
-    let sections = try await sections(event: event)
     // Not joined: in a rush, claims grow faster than the planner's statistics, and a plan made for a handful takes
     // minutes for thousands. Claims first: one that is sold in between is then sold here.
-    let claims = try await postgres.query("SELECT ticket_id FROM claim WHERE event_id = \(event)")
-    var isClaimed: Set<Int> = []
-    for row in claims { isClaimed.insert(try row.int("ticket_id")) }
-    let rows = try await postgres.query(
-      """
-      SELECT id, section_id, row, seat, rank, price, purchased FROM ticket WHERE event_id = \(event) ORDER BY id
-      """)
+    let isClaimed = try await claimedTickets(event: event)
     var tickets: [SeatMap.Ticket] = []
-    tickets.reserveCapacity(rows.count)
     var sold: [Int] = [], claimed: [Int] = []
-    for row in rows {
-      let id = try row.int("id")
-      tickets.append(
-        SeatMap.Ticket(
-          id: id, section: try row.int("section_id"), row: row["row"].string, seat: row["seat"].string,
-          rank: try row.int("rank"), price: try row.int("price")))
-      if try row.bool("purchased") {
-        sold.append(id)
-      } else if isClaimed.contains(id) {
-        claimed.append(id)
+    while true {
+      let rows = try await postgres.query(
+        """
+        SELECT id, section_id, row, seat, rank, price, purchased FROM ticket
+        WHERE event_id = \(event) AND id > \(tickets.last?.id ?? 0) ORDER BY id LIMIT \(Self.pageSize)
+        """)
+      for row in rows {
+        let id = try row.int("id")
+        tickets.append(
+          SeatMap.Ticket(
+            id: id, section: try row.int("section_id"), row: row["row"].string, seat: row["seat"].string,
+            rank: try row.int("rank"), price: try row.int("price")))
+        if try row.bool("purchased") {
+          sold.append(id)
+        } else if isClaimed.contains(id) {
+          claimed.append(id)
+        }
       }
+      if rows.count < Self.pageSize { break }
     }
+    // Last: every section that a ticket is in is there.
+    let sections = try await sections(event: event)
     return Inventory(
       sections: sections, tickets: tickets, sold: sold, claimed: claimed, version: tickets.last?.id ?? 0)
+  }
+
+  private func claimedTickets(event: Int) async throws -> Set<Int> {
+    var claimed: Set<Int> = []
+    var last = 0
+    while true {
+      let rows = try await postgres.query(
+        """
+        SELECT ticket_id FROM claim WHERE event_id = \(event) AND ticket_id > \(last)
+        ORDER BY ticket_id LIMIT \(Self.pageSize)
+        """)
+      for row in rows {
+        last = try row.int("ticket_id")
+        claimed.insert(last)
+      }
+      if rows.count < Self.pageSize { return claimed }
+    }
   }
 
   /// Notes the life that the event's queue has, before anything of it is sold: of earlier ones no purchase begins from
@@ -110,12 +134,5 @@ extension SeatStore {
     SeatMap.Section(
       id: try row.int("id"), name: try row.string("name"), price: try row.int("price"),
       rank: try row.int("rank"))
-  }
-}
-
-extension SeatStore {
-  /// The currency of an event, or `nil` for an unknown one.
-  package func currency(event: Int) async throws -> String? {
-    try await postgres.query("SELECT currency FROM event WHERE id = \(event)").first?.string("currency")
   }
 }

@@ -15,7 +15,7 @@ import Testing
 
 /// A notifier of a test's own, over the shared stores.
 @LoopActor
-private final class Poller {
+final class Poller {
   let service: Service
   let notifier: Notifier
   private let router: Router
@@ -46,11 +46,26 @@ private final class Poller {
 
   /// Whoever has the first place, it is decided like this, in Redis alone: a record without its user.
   func setFirst(_ event: Int, _ record: String, of user: String) async throws {
-    let keys = EventKeys(event), (key, field) = keys.record(1)
+    try await set(1, event, record, of: user)
+  }
+
+  /// The same for another place, when all before it are decided.
+  func set(_ position: Int, _ event: Int, _ record: String, of user: String) async throws {
+    let keys = EventKeys(event), (key, field) = keys.record(position)
     _ = try await service.redis.command([
       "HSET", .text(key), .text(field), .text("\(record)|\(UserKey(user).text)"),
     ])
-    _ = try await service.redis.command(["HSET", .text(keys.meta), "head", "1"])
+    _ = try await service.redis.command(["HSET", .text(keys.meta), "head", .integer(position)])
+  }
+
+  /// The answer of a poll that says so; one whose line is not listened to hears of changes within a second or two.
+  func until(_ request: String, _ state: String) async throws -> Service.Answer {
+    for _ in 0..<2_000 {
+      let answer = await get("/api/request/\(request)")
+      if answer.json["state"]?.string == state { return answer }
+      try await sleep(milliseconds: 5)
+    }
+    return await get("/api/request/\(request)")
   }
 
   func waiting(_ request: String) -> Int { notifier.longPollsByRequest[request] ?? 0 }
