@@ -19,6 +19,7 @@ import traceback
 
 import rows_clocks
 import rows_crowd
+import rows_large
 import rows_network
 import rows_older
 import rows_person
@@ -35,7 +36,9 @@ from servers import ROOT, Machinery, Stack, end_all
 
 # Imported for the cases that they register.
 THEMES = (
-    rows_clocks, rows_crowd, rows_network, rows_older, rows_person, rows_postgres, rows_provider, rows_redis, rows_workers, sabotage)
+    rows_clocks, rows_crowd, rows_large, rows_network, rows_older, rows_person, rows_postgres, rows_provider,
+    rows_redis, rows_workers, sabotage,
+)
 # Seconds; what takes longer is for the whole run.
 LONGEST_SELECTED = 40
 RESULTS = ROOT / "test-results" / "faults"
