@@ -29,6 +29,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case reserveCommit = "reserve.commit"
   case reserveTick = "reserve.tick"
   case reserveLocks = "reserve.locks"
+  case reserveEnds = "reserve.ends"
   case reserveForsake = "reserve.forsake"
   case reserveArchive = "reserve.archive"
 

@@ -20,6 +20,12 @@ package final class Intake {
   private let ids: RequestIDCoder
   private let past: PastRequests
   private let policy = PollPolicy()
+  /// Events that were asked for without a queue, `nil` where there is no such event: when a line is lost, by a crowd.
+  private lazy var settingsKnown = FreshCache<Int, EventSettings?>(capacity: Self.settingsKept) {
+    [events] event, _ in
+    .some(try await Faults.crossing(.intakeSettings) { try await events.settings(event: event) })
+  }
+  private static let settingsKept = 10_000
   private let accepted = MetricsRegistry.shared.counter(
     "onsale_joins_total", "Requests that got a place in line")
 
@@ -52,7 +58,7 @@ package final class Intake {
     let adjacent: Bool
     let method: String?
     let idempotencyKey: String?
-    /// An earlier place of the caller's; whether it was lost with Redis, `lostPlace` looks.
+    /// An earlier place of the caller's; whether it was lost with Redis, `rejoin` looks.
     let rejoin: RequestID?
   }
 
@@ -108,12 +114,7 @@ package final class Intake {
     }
     let seats = RequestedSeats(
       quantity: wish.quantity, section: section, tickets: wish.tickets, adjacent: wish.adjacent)
-    var answer = try await enqueue(wish, seats)
-    // Only then does a lost place count, and is worth a look into PostgreSQL.
-    if case .restoring = answer, let place = try await lostPlace(wish) {
-      answer = try await enqueue(wish, seats, lostPlace: place)
-    }
-    switch answer {
+    switch try await rejoin(wish, seats) {
     case .inLine(let place, let head, let isNew):
       if isNew { accepted.increment() }
       let id = RequestID(
@@ -144,26 +145,45 @@ package final class Intake {
   }
 
   private func enqueue(
-    _ wish: Wish, _ seats: RequestedSeats, lostPlace: Int? = nil
+    _ wish: Wish, _ seats: RequestedSeats
   ) async throws -> QueueStore.EnqueueAnswer {
     do {
       return try await Faults.crossing(.intakeEnqueue) {
         try await queue.enqueue(
           event: wish.event, user: wish.user, seats: seats, method: wish.method,
-          idempotencyKey: wish.idempotencyKey, lostPlace: lostPlace)
+          idempotencyKey: wish.idempotencyKey)
       }
     } catch let error as StoreError where error.code == .noQueue {
       throw await refusalWithoutQueue(wish.event)
     }
   }
 
-  /// The position that the buyer keeps, should the line be restored: that of a place which was lost, and of no purchase.
-  private func lostPlace(_ wish: Wish) async throws -> Int? {
-    guard let place = wish.rejoin else { return nil }
-    let isLost = try await Faults.crossing(.intakePast) {
-      try await past.isLost(Self.key(place), user: wish.user)
+  /// Lets those who were in a line that Redis lost take their places up again, and everybody else join.
+  private func rejoin(_ wish: Wish, _ seats: RequestedSeats) async throws -> QueueStore.EnqueueAnswer {
+    guard let place = wish.rejoin else { return try await enqueue(wish, seats) }
+    let standing = try await Faults.crossing(.intakePast) {
+      try await past.lifeToReturn(Self.key(place), owner: place.owner, line: place.line)
     }
-    return isLost ? place.position : nil
+    if case .counts(let generation) = standing {
+      do {
+        let answer = try await Faults.crossing(.intakeEnqueue) {
+          try await queue.rejoin(
+            event: wish.event, generation: generation, place: place.position, user: wish.user, seats: seats,
+            method: wish.method)
+        }
+        if case .restoring = answer { past.lostLines.doubt(wish.event) }
+        if let answer { return answer }
+      } catch let error as StoreError where error.code == .noQueue {
+        throw await refusalWithoutQueue(wish.event)
+      }
+    }
+    let answer = try await enqueue(wish, seats)
+    // It may have been lost just now, and its owner not have begun the new life: to come when the time for those who
+    // were in it is over would be too late.
+    if case .restoring(let milliseconds) = answer, standing == .notLost {
+      return .restoring(milliseconds: min(milliseconds, QueueStore.soonMilliseconds))
+    }
+    return answer
   }
 
   /// Why an event has no queue, as PostgreSQL knows it.
@@ -183,7 +203,7 @@ package final class Intake {
   }
 
   private func settings(_ event: Int) async throws -> EventSettings? {
-    try await Faults.crossing(.intakeSettings) { try await events.settings(event: event) }
+    try await settingsKnown.answer(event)?.value
   }
 
   private func currentState(_ event: Int, _ place: QueueStore.Place) async throws -> RequestState {

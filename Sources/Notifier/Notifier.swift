@@ -104,6 +104,7 @@ package final class Notifier {
       fromMemory.increment()
       return .now(respond(text, id, status, nil))
     }
+    if let answer = answerToLost(text, id) { return .now(answer) }
     return .later { [self] in await pollSlowly(text, id, wait: wait, known: known) }
   }
 
@@ -211,14 +212,44 @@ package final class Notifier {
   }
 
   private func respondFromPast(_ text: String, _ id: RequestID) async throws -> HTTPResponse {
+    // Until a new one is begun nothing is known, and a crowd asks again and again.
+    if isLost(id), try await past.lostLines.isUnknownNow(Self.key(id)) { return Self.unknown(id) }
     guard let status = try await past.status(Self.key(id), owner: id.owner, wish: id.wish) else {
-      // Enqueued a moment ago and not seen yet, or lost with Redis: both are for the client to ask again.
-      return .problem(
-        503, code: "unavailable", detail: "This request cannot be looked up at the moment.",
-        headers: [("Retry-After", "1")])
+      return Self.unknown(id)
     }
     await labels.load(for: status, of: id.event)
     return respond(text, id, status, nil)
+  }
+
+  /// What those are told whose line is lost, from memory: it costs no more than waiting.
+  private func answerToLost(_ text: String, _ id: RequestID) -> HTTPResponse? {
+    guard isLost(id) else { return nil }
+    let answer: HTTPResponse
+    if let status = past.lostLines.known(Self.key(id), owner: id.owner, line: id.line) {
+      answer = respond(text, id, status, nil)
+    } else if past.lostLines.isUnknown(Self.key(id)) {
+      answer = Self.unknown(id)
+    } else {
+      return nil
+    }
+    fromMemory.increment()
+    return answer
+  }
+
+  /// Whether Redis has no line of that life, as it said a moment ago.
+  private func isLost(_ id: RequestID) -> Bool {
+    guard let document = watch.known(id.event)?.document else { return watch.isAbsent(id.event) }
+    return document.generation > id.generation
+  }
+
+  /// Seconds after which a crowd that cannot be told anything asks again, so that it does not come all at once.
+  private static let unknownSeconds = 2...7
+
+  /// Enqueued a moment ago and not seen yet, or lost with Redis: both are for the client to ask again.
+  private static func unknown(_ id: RequestID) -> HTTPResponse {
+    .problem(
+      503, code: "unavailable", detail: "This request cannot be looked up at the moment.",
+      headers: [("Retry-After", "\(unknownSeconds.lowerBound + id.position % unknownSeconds.count)")])
   }
 
   /// Redis is away: PostgreSQL knows what was sold, and nothing else can be said.

@@ -92,6 +92,14 @@ package final class QueueWatch {
     return watch
   }
 
+  /// Whether Redis had no queue for the event when it was asked a moment ago: of a new one we would have heard.
+  package func isAbsent(_ event: Int) -> Bool {
+    guard let watch = events[event], watch.document == nil, watch.absentSince == watch.trust else {
+      return false
+    }
+    return EventLoop.shared.now < watch.readAt + Self.freshMilliseconds
+  }
+
   /// The watch of an event with its document read, or `nil` where Redis has no queue for it.
   package func watch(_ event: Int) async throws -> EventWatch? {
     if let watch = known(event) { return watch }
@@ -223,6 +231,8 @@ package final class EventWatch {
   /// Grows whenever something that was read before may be outdated.
   fileprivate var trust = 0
   fileprivate var readAt: UInt64 = 0
+  /// `trust`, when Redis was last found to have no queue for the event.
+  fileprivate private(set) var absentSince: Int?
   /// Whether changes may have been missed since the document was read: it is read again before anybody is told from it.
   fileprivate private(set) var isDistrusted = false
   /// How often that was so.
@@ -289,6 +299,7 @@ package final class EventWatch {
     guard let document else {
       self.document = nil
       forget()
+      absentSince = doubts == self.doubts ? trust : nil
       return
     }
     // After a new connection what Redis says counts, even if it says less than before.

@@ -110,7 +110,7 @@ package final class ArchiveStore {
   /// - Parameter marks: where lines stood, as they are stored.
   package func close(event: Int, _ document: QueueDocument, marks: [Int: String]) async throws {
     let lines = marks.map { "\($0.key)=\($0.value)" }.joined(separator: "\n")
-    _ = try await postgres.query(
+    _ = try await postgres.transaction([
       """
       INSERT INTO queue_outcome
         (event_id, generation, head, tail, sold_out_up_to, closed_up_to, free, sold, message, line_marks)
@@ -119,6 +119,10 @@ package final class ArchiveStore {
         count(*) FILTER (WHERE purchased), \(document.message)::text, \(lines)::text
       FROM ticket WHERE event_id = \(event)
       ON CONFLICT DO NOTHING
-      """)
+      """,
+      // The records say it all; of lives that were lost nothing else is left.
+      "DELETE FROM request_end WHERE event_id = \(event) AND generation = \(document.generation)",
+      "DELETE FROM line_end WHERE event_id = \(event) AND generation = \(document.generation)",
+    ])
   }
 }

@@ -367,5 +367,38 @@ package struct Migrations {
     WHERE e.state NOT IN ('open', 'paused')
     ON CONFLICT DO NOTHING;
     """,
+    """
+    ALTER TABLE queue_life ADD is_restored boolean NOT NULL DEFAULT true, ADD restored_from int;
+    COMMENT ON COLUMN queue_life.is_restored IS 'the time for those who were in the line that was lost is over';
+    COMMENT ON COLUMN queue_life.restored_from IS
+      'the first of the lives whose places are taken up again in this one: if one is lost while it is restored, those '
+      'of the one before still count';
+
+    -- Requests that ended without a purchase, for when Redis is lost: a bit each. A row is rewritten when one of its
+    -- positions ends, and so small enough for that, and large enough for a line of millions to have hundreds of them.
+    CREATE TABLE request_end (
+      event_id bigint NOT NULL,
+      generation int NOT NULL,
+      state text NOT NULL,
+      bucket int NOT NULL,
+      ended bit(8192) NOT NULL,
+      PRIMARY KEY (event_id, generation, state, bucket)
+    ) WITH (fillfactor = 50);
+    COMMENT ON COLUMN request_end.state IS 'the letter of their records';
+    COMMENT ON COLUMN request_end.ended IS 'bit i is position 8192 * bucket + i';
+
+    CREATE TABLE line_end (
+      event_id bigint NOT NULL,
+      generation int NOT NULL,
+      line int NOT NULL,
+      after bigint NOT NULL,
+      up_to bigint NOT NULL,
+      reason text NOT NULL,
+      left_over int NOT NULL,
+      PRIMARY KEY (event_id, generation, line, after)
+    );
+    COMMENT ON TABLE line_end IS 'ends of lines for everyone in them, who have no record of their own';
+    COMMENT ON COLUMN line_end.line IS 'the number of the wish''s line; 0 for all, who were told that everything is sold';
+    """,
   ]
 }

@@ -11,9 +11,12 @@ package final class PastRequests {
   private let archive: ArchiveStore
   private let ended: EndedQueues
   private let counts: TicketCounts
+  /// What is lost of each line, in memory: most of a crowd is answered from there.
+  package let lostLines: LostLines
 
   package init(_ postgres: PostgresClient) {
     self.postgres = postgres
+    lostLines = LostLines(postgres)
     purchases = PurchaseStore(postgres)
     archive = ArchiveStore(postgres)
     ended = EndedQueues(postgres, archive: archive)
@@ -22,7 +25,7 @@ package final class PastRequests {
 
   /// Where a request of a line that has left Redis ended, as far as memory says.
   package func known(_ key: PurchaseStore.Key, owner: String, wish: WishPlace?) -> RequestStatus? {
-    ended.known(key, owner: owner, wish: wish)
+    ended.known(key, owner: owner, wish: wish) ?? lostLines.known(key, owner: owner, line: wish?.line)
   }
 
   /// Where a request ended. `nil` when nothing is known: it may have joined a moment ago.
@@ -31,7 +34,8 @@ package final class PastRequests {
   package func status(
     _ key: PurchaseStore.Key, owner: String, wish: WishPlace? = nil
   ) async throws -> RequestStatus? {
-    if let status = ended.known(key, owner: owner, wish: wish) { return status }
+    if let status = known(key, owner: owner, wish: wish) { return status }
+    if let status = try await lostLines.status(key, owner: owner, line: wish?.line) { return status }
     let answer = try await ended.find(key, wish: wish)
     if case .status(let status) = answer { return status }
     let payment = try await payment(key, owner: owner)
@@ -51,16 +55,16 @@ package final class PastRequests {
     return status
   }
 
-  /// Whether this place of the user was lost with its line, and they bought nothing since: with the same place in a later
-  /// life, say.
-  package func isLost(_ key: PurchaseStore.Key, user: String) async throws -> Bool {
-    guard try await status(key, owner: UserKey(user).text)?.isLostPlace == true else { return false }
-    return try await postgres.query(
-      """
-      SELECT 1 AS bought FROM purchase WHERE user_id = \(user) AND state = 'sold' AND event_id = \(key.event)
-        AND generation >= \(key.generation) LIMIT 1
-      """
-    ).isEmpty
+  /// Whether whoever had this place may take it up again. From memory, but for places that were paid for.
+  package func lifeToReturn(
+    _ key: PurchaseStore.Key, owner: String, line: Int? = nil
+  ) async throws -> LostLines.Return {
+    let standing = try await lostLines.standing(key, owner: owner, line: line)
+    guard case .paid(let generation) = standing else { return standing }
+    // A payment that was under way when the line was lost may have been declined since.
+    guard let found = try await purchases.find(key) else { return .countsNot }
+    let isOver = found.standing.state == .declined || found.standing.state == .void
+    return isOver && UserKey(found.user).text == owner ? .counts(generation: generation) : .countsNot
   }
 
   /// What PostgreSQL alone says; `nil` where no payment of this place has begun that counts.
@@ -109,13 +113,22 @@ package final class PastRequests {
   private func ending(_ key: PurchaseStore.Key) async throws -> RequestStatus? {
     let rows = try await postgres.query(
       """
-      SELECT coalesce(l.sold_out_since <= \(key.generation), false) AS sold_out FROM queue_life l
+      SELECT coalesce(l.sold_out_since <= \(key.generation), false) OR EXISTS (SELECT 1 FROM line_end e
+          WHERE e.event_id = \(key.event) AND e.generation = \(key.generation) AND e.line = 0 AND e.up_to >= \(key.position)) AS sold_out,
+        (SELECT min(e.state) FROM request_end e WHERE e.event_id = \(key.event) AND e.generation = \(key.generation)
+          AND e.bucket = \(key.position / PositionSet.width)
+          AND get_bit(e.ended, \(key.position % PositionSet.width)) = 1) AS ended
+      FROM queue_life l
       WHERE l.event_id = \(key.event) AND l.generation > \(key.generation)
         AND NOT EXISTS (SELECT 1 FROM purchase p WHERE p.event_id = \(key.event)
           AND p.generation = \(key.generation) AND p.position = \(key.position) AND p.state IN ('paying', 'sold'))
       """)
     // Whoever was told so is not told anything else now.
-    return try rows.first.map { try $0.bool("sold_out") ? RequestStatus(state: .soldOut) : .lostPlace }
+    guard let row = rows.first else { return nil }
+    if let state = row["ended"].string?.first.flatMap(RequestRecord.State.init(rawValue:)) {
+      return RequestStatus(lost: state)
+    }
+    return try row.bool("sold_out") ? RequestStatus(state: .soldOut) : .lostPlace
   }
 
   package func confirmAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.ConfirmAnswer

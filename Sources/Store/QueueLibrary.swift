@@ -25,6 +25,7 @@ import Onsale
 ///     E b        bitmap  tickets that are not free
 ///     E o        bitmap  tickets that were sold, in whatever life of the queue: what PostgreSQL must know
 ///     E gone     zset    what the version before has for `away`
+///     E ended    list    requests that ended without a purchase, for the owner to note in PostgreSQL (`ends`)
 ///     E w        zset    places of an earlier life, "<payload>\n<user>" by position: they come first in this one (`restoring_until`)
 ///     E i:<xx>   hashes  user key → the Idempotency-Key that the user's last place was given out for, user key and try →
 ///                        that of a payment; "<position> <generation> <key> <digest of what it came with>"
@@ -139,9 +140,19 @@ package enum QueueLibrary {
       end
     end
 
+    -- Ends without a purchase that wait to be noted in PostgreSQL. More than so many are forgotten, while no worker is
+    -- there: after a loss of Redis they look like places that were lost.
+    local MAX_NOTES = 1000000
+
+    -- A position, or `*` and the last one of all lines, or `=`, the number of a line, and its end as in its mark.
+    local function note_end(p, what)
+      if redis.call('RPUSH', p .. 'ended', what) > MAX_NOTES then redis.call('RPOP', p .. 'ended') end
+    end
+
     -- The user's request `pos` has ended: they may ask again. A newer request of theirs is left alone. `gave_up` where it
     -- was their doing.
     local function let_user_go(p, user, pos, bought, gave_up)
+      if bought == 0 then note_end(p, pos) end
       local live, owned, left, line, refused = get_user(p, user)
       if live == tonumber(pos) then live = 0 end
       if gave_up then
@@ -375,6 +386,13 @@ package enum QueueLibrary {
       return true
     end
 
+    -- Somebody came back: others may be on their way, so the line is theirs for a while longer, up to its longest.
+    local function stay_restoring(m, left_until)
+      local v = redis.call('HMGET', m, 'restoring_quiet', 'restoring_longest')
+      local later = math.min(now_ms(m) + (tonumber(v[1] or '') or 0), tonumber(v[2] or '') or 0)
+      if later > tonumber(left_until) then redis.call('HSET', m, 'restoring_until', string.format('%.0f', later)) end
+    end
+
     -- Redis lost the line before this one. Until `restoring_until` only those come in who were in it; they keep their
     -- positions, wait in `w`, and then come before everyone else. Places of those who do not come stay empty.
     local function restore_place(m, args, place, tail, left_until, queue_limit)
@@ -392,7 +410,61 @@ package enum QueueLibrary {
       redis.call('HSET', m, 'tail', tail, 'rejoined_up_to', tail)
       -- They come in any order, so the tail does not tell whether a replica knows of all of them.
       redis.call('HINCRBY', m, 'rejoined', 1)
+      stay_restoring(m, left_until)
       return {'rejoined', place, line}
+    end
+
+    -- KEYS m; ARGV generation, then 5 for each: user key, quantity, payload, user, place in the life that was lost. Takes
+    -- in many who were in the line that Redis lost, as `enqueue` does one of them: what is the same for all is done once.
+    -- Answers a word for each, or `over` where nobody comes in this way any more.
+    local function rejoin(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      local v = redis.call('HMGET', m, 'state', 'generation', 'tail', 'queue_limit', 'per_user_limit', 'sold_out',
+        'restoring_until')
+      if not v[1] or v[1] == 'lost' then return {'missing'} end
+      if v[2] ~= args[1] then return {'moved'} end
+      if v[1] ~= 'open' and v[1] ~= 'paused' or v[6] == '1' or not v[7] or now_ms(m) >= tonumber(v[7]) then
+        return {'over'}
+      end
+      local tail, most, limit = tonumber(v[3]), tonumber(v[4]), tonumber(v[5])
+      local waiting, came, answer, lines = redis.call('ZCARD', p .. 'w'), 0, {'ok'}, {}
+      for i = 2, #args, 5 do
+        local user, place, word = args[i], args[i + 4], 'rejoined'
+        local live, owned, left, line, refused = get_user(p, user)
+        local record, field = record_key(p, place)
+        if live > 0 then
+          word = 'again ' .. live .. ' ' .. (line ~= '' and line or 0)
+        elseif owned + tonumber(args[i + 1]) > limit then
+          word = 'limit ' .. owned .. ' ' .. v[5]
+        elseif left >= MAX_LEFT then
+          word = 'too_often'
+        elseif waiting + came >= most then
+          word = 'full'
+        -- Two had it, or it was given up since: the second of them starts anew.
+        elseif redis.call('ZCOUNT', p .. 'w', place, place) > 0 or redis.call('HEXISTS', record, field) == 1 then
+          word = 'taken'
+        else
+          local wish = wish_of(args[i + 2])
+          lines[wish] = lines[wish] or stand_in_line(m, p, wish, 0)
+          if lines[wish] then
+            word = 'rejoined ' .. lines[wish]
+            redis.call('ZADD', p .. 'w', place, args[i + 2] .. '\n' .. args[i + 3])
+            put_user(p, user, place, owned, left, lines[wish], refused)
+            came, tail = came + 1, math.max(tail, tonumber(place))
+          else
+            word = 'full'
+          end
+        end
+        answer[#answer + 1] = word
+      end
+      if came > 0 then
+        local last = string.format('%.0f', tail)
+        redis.call('HSET', m, 'tail', last, 'rejoined_up_to', last)
+        redis.call('HINCRBY', m, 'rejoined', came)
+        stay_restoring(m, v[7])
+      end
+      return answer
     end
 
     -- When that is over: brings those who came into their lines, in order, at most so many. Returns whether there are more.
@@ -650,7 +722,9 @@ package enum QueueLibrary {
         gone = gone + count
         redis.call('HINCRBY', m, 'ended_with_line', count)
         redis.call('UNLINK', p .. 'q:' .. line)
-        mark(line, '', '', with_end(ends, from, tail, reason, left, now))
+        local with = with_end(ends, from, tail, reason, left, now)
+        mark(line, '', '', with)
+        note_end(p, '=' .. line .. '/' .. string.match(with, '[^+]+$'))
       end
       -- A close that came since the owner read has moved the head past everyone: it never goes back.
       local head = math.max(tonumber(args[2]), tonumber(v[4]))
@@ -662,6 +736,7 @@ package enum QueueLibrary {
         -- Told twice, as after a lost answer, the head is the tail already and says nothing of who was decided.
         if v[5] ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
         redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
+        note_end(p, '*' .. tail)
         end_lines(m)
       elseif args[9] == '1' and not is_restoring and tonumber(tail) > tonumber(args[3]) then
         -- Somebody has joined between the owner's read and this call, and has found it not idle.
@@ -833,6 +908,7 @@ package enum QueueLibrary {
         -- Told twice, as after a lost answer, the head is the tail already and says nothing of who was decided.
         if ends[4] ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
         redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
+        note_end(p, '*' .. tail)
         end_lines(m)
       end
       -- Somebody may have joined between the owner's read and this call, and have found it not idle.
@@ -928,7 +1004,27 @@ package enum QueueLibrary {
       if restore_line(m, now, PLACES_AT_ONCE) then has_more = true end
       local v = redis.call('HMGET', m, 'state', 'rate', 'tail', 'rejoined', 'waiting')
       return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3],
-        redis.call('HGET', partition(m) .. 'settings', event(m)), has_more and 1 or 0, v[4] or 0, v[5] or 0}
+        redis.call('HGET', partition(m) .. 'settings', event(m)), has_more and 1 or 0, v[4] or 0, v[5] or 0,
+        redis.call('LLEN', p .. 'ended'), redis.call('HEXISTS', m, 'restoring_until')}
+    end
+
+    -- KEYS m; ARGV fence, how many of the last answer are noted by now, at most. The generation, and those that ended
+    -- without a purchase, each as the letter of its record and its position, `*` and the last one of all lines, or `=`, the
+    -- number of a line, and its end; `-` for what is no such end.
+    local function ends(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      if not is_owner(m, args[1]) then return {'stale'} end
+      local generation = redis.call('HGET', m, 'generation')
+      if not generation then return {'missing'} end
+      if args[2] ~= '0' then redis.call('LTRIM', p .. 'ended', args[2], -1) end
+      local answer = {'ok', generation}
+      for _, what in ipairs(redis.call('LRANGE', p .. 'ended', 0, tonumber(args[3]) - 1)) do
+        local r = string.match(what, '^%d') and get_record(p, what)
+        answer[#answer + 1] = r and string.find('XdSLJ', r.state, 1, true) and r.state .. what
+          or string.match(what, '^[*=].*$') or '-'
+      end
+      return answer
     end
 
     -- KEYS m; ARGV epoch, name of this load. What a new owner must know; forgets feedback older than this moment.
@@ -1150,8 +1246,8 @@ package enum QueueLibrary {
     end
 
     -- KEYS m; ARGV generation, state, queue limit, per-user limit, hold ms, rate or '', message, version of these
-    -- settings, create (1/0), for how many ms a line that was lost is restored or nothing. Older settings than those that
-    -- are there change nothing.
+    -- settings, create (1/0), for how many ms a line that was lost is restored at least or nothing, for how many after
+    -- the last one came back, for how many at most. Older settings than those that are there change nothing.
     local function configure(keys, args)
       local m = keys[1]
       local settings = partition(m) .. 'settings'
@@ -1165,7 +1261,9 @@ package enum QueueLibrary {
           'split', 1, 'counts_ends', 1)
         local milliseconds = tonumber(args[10] or '') or 0
         if milliseconds > 0 then
-          redis.call('HSET', m, 'restoring_until', string.format('%.0f', now_ms(m) + milliseconds))
+          redis.call('HSET', m, 'restoring_until', string.format('%.0f', now_ms(m) + milliseconds),
+            'restoring_quiet', args[11] or '0',
+            'restoring_longest', string.format('%.0f', now_ms(m) + (tonumber(args[12] or '') or milliseconds)))
         end
         redis.call('HDEL', settings, event(m))
       elseif redis.call('HGET', m, 'state') == 'lost' then
@@ -1235,7 +1333,7 @@ package enum QueueLibrary {
       end
       if outcome == 'C' then
         if r and r.user ~= args[9] then return {'moved'} end
-        local live, owned, left, line = get_user(p, args[9])
+        local live, owned, left, line, refused = get_user(p, args[9])
         leave_line(m, p, pos, live == tonumber(pos) and line or '')
         local deadline = r and r.deadline or 0
         if deadline == 0 then deadline = now_ms(m) + tonumber(redis.call('HGET', m, 'hold_ms')) end
@@ -1243,7 +1341,7 @@ package enum QueueLibrary {
         r = {state = 'C', try = tonumber(args[4]), deadline = deadline, amount = args[5], tickets = tickets, reason = '',
              user = args[9]}
         put_record(p, pos, r)
-        put_user(p, args[9], tonumber(pos), owned, left)
+        put_user(p, args[9], tonumber(pos), owned, left, '', refused)
         redis.call('ZADD', p .. 'x', '+inf', pos)
         for t in each_ticket(tickets) do redis.call('SET', p .. 'l:' .. t, pos) end
         mark(p, tickets, 1)
@@ -1379,7 +1477,8 @@ package enum QueueLibrary {
       -- What was sold is asked for in the next life of a line that is lost, too.
       if redis.call('HGET', m, 'state') == 'closed' then redis.call('UNLINK', p .. 'o') end
       clear_lines(m)
-      redis.call('UNLINK', m, p .. 'b', p .. 'f', p .. 'x', p .. 'gone', p .. 'w', p .. 'k', p .. 'kn', p .. 'km', p .. 'away')
+      redis.call('UNLINK', m, p .. 'b', p .. 'f', p .. 'x', p .. 'gone', p .. 'w', p .. 'k', p .. 'kn', p .. 'km', p .. 'away',
+        p .. 'ended')
       redis.call('SREM', partition(m) .. 'events', event(m))
       redis.call('HDEL', partition(m) .. 'settings', event(m))
       return {'ok'}
@@ -1557,6 +1656,7 @@ package enum QueueLibrary {
     end
 
     redis.register_function('onsale_enqueue', enqueue)
+    redis.register_function('onsale_rejoin', rejoin)
     -- All others go on when Redis is out of memory: what they add is bounded by the tickets, or was there in another
     -- form (a line that is restored), and only they end what takes memory.
     local function keeps_going(name, callback)
@@ -1570,6 +1670,7 @@ package enum QueueLibrary {
     keeps_going('onsale_split', split)
     keeps_going('onsale_take_over', take_over)
     keeps_going('onsale_tick', tick)
+    keeps_going('onsale_ends', ends)
     keeps_going('onsale_load', load)
     keeps_going('onsale_publish_map', publish_map)
     keeps_going('onsale_confirm', confirm)

@@ -13,6 +13,10 @@ package final class QueueStore {
   package let clock = QueueClock()
   private let lines = LineMemory()
   private let soldOut = SoldOutMemory()
+  /// Those who come back to a line that was lost, as many at a time as ask at once.
+  private(set) lazy var returns = GroupCommit<Returning, EnqueueAnswer?>(
+    maximumBatch: Self.returnsAtOnce, capacity: Self.returnsWaiting
+  ) { [unowned self] in await takeIn($0) }
 
   package init(_ redis: RedisClient) { self.redis = redis }
 
@@ -144,7 +148,7 @@ package final class QueueStore {
     if idempotencyKey == nil, soldOut.contains(event), try await isRefused(event: event, userKey: userKey) {
       return .soldOut
     }
-    let payload = seats.encoded + (method.map { " " + $0 } ?? "")
+    let payload = Self.payload(seats, method)
     let values = try await call(
       "onsale_enqueue", event,
       [
@@ -308,7 +312,7 @@ package final class QueueStore {
   /// A queue is created with a generation that was never used before: take a new one from PostgreSQL for every
   /// call that may create, and do not repeat such a call. `EventStore` does.
   /// - Parameter restoreMilliseconds: for how long a line that is created takes in only those who were in the one that
-  ///   was lost; 0 for one that takes everybody at once.
+  ///   was lost, at least (`RejoinWindow`); 0 for one that takes everybody at once.
   /// - Returns: the generation of the queue, or `nil` where there is none and `create` is false.
   @discardableResult
   package func configure(
@@ -321,8 +325,8 @@ package final class QueueStore {
           .integer(event.generation), .text(event.state), .integer(event.queueLimit),
           .integer(event.perUserLimit),
           .integer(event.holdSeconds * 1000), event.rate.map { .integer($0) } ?? "", .text(event.message),
-          .integer(event.version), create ? "1" : "0", .integer(restoreMilliseconds),
-        ])
+          .integer(event.version), create ? "1" : "0",
+        ] + RejoinWindow(shortestMilliseconds: restoreMilliseconds).arguments)
       return values.count > 1 ? Self.number(values[1]) : nil
     } catch let error as StoreError where error.code == .noQueue {
       return nil
@@ -480,7 +484,7 @@ package final class QueueStore {
     try await byLine(EventKeys(event).wishes)
   }
 
-  private static func fence(_ epoch: Int, _ load: Int?) -> RedisArgument {
+  static func fence(_ epoch: Int, _ load: Int?) -> RedisArgument {
     load.map { .text("\(epoch):\($0)") } ?? .integer(epoch)
   }
 
@@ -717,6 +721,10 @@ package final class QueueStore {
     /// As in `LoadedQueue`.
     package let rejoined: Int
     package let waiting: Int
+    /// How many ends wait to be noted: `ends`.
+    package let waitingEnds: Int
+    /// Whether only those come in who were in a line that was lost.
+    package let isForReturning: Bool
   }
 
   /// Returns what happened to tickets since the last call, and brings back a line that was lost, once those who were in
@@ -743,7 +751,8 @@ package final class QueueStore {
       expired: Self.tickets(values[1].text ?? ""), feedback: feedback, state: values[3].text ?? "",
       rate: values[4].text.flatMap { Int($0) }, tail: Self.number(values[5]),
       version: Self.number(values[6]), hasMore: values[7].integer == 1, rejoined: Self.number(values[8]),
-      waiting: Self.number(values[9]))
+      waiting: Self.number(values[9]), waitingEnds: values.count > 10 ? Self.number(values[10]) : 0,
+      isForReturning: values.count > 11 && values[11].integer == 1)
   }
 
   /// Keys that one `MGET` asks for: some tenths of a millisecond of Redis.
@@ -983,6 +992,10 @@ package final class QueueStore {
   }
 
   // MARK: Encoding
+
+  static func payload(_ seats: RequestedSeats, _ method: String?) -> String {
+    seats.encoded + (method.map { " " + $0 } ?? "")
+  }
 
   /// Short, and different for each user: a key is its sender's own.
   private static func name(_ idempotencyKey: String?, of user: String) -> String {

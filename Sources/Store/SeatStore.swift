@@ -83,8 +83,9 @@ package final class SeatStore {
     _ = try await postgres.query(
       """
       INSERT INTO queue_life AS l (event_id, generation) VALUES (\(event), \(generation))
-      ON CONFLICT (event_id) DO UPDATE SET generation = excluded.generation, sold_out_since =
-        CASE WHEN NOT EXISTS (SELECT FROM ticket WHERE event_id = \(event) AND NOT purchased)
+      ON CONFLICT (event_id) DO UPDATE SET generation = excluded.generation, is_restored = false,
+        restored_from = CASE WHEN l.is_restored THEN l.generation ELSE coalesce(l.restored_from, l.generation) END,
+        sold_out_since = CASE WHEN NOT EXISTS (SELECT FROM ticket WHERE event_id = \(event) AND NOT purchased)
         THEN coalesce(l.sold_out_since, l.generation) END
       WHERE l.generation < excluded.generation
       """)

@@ -62,6 +62,7 @@ final class ReserveLane {
   private let waiting: Gauge
 
   private let bell = Bell()
+  private let endNotes: EndNotes
   private var planner = ReservePlanner(
     map: SeatMap(sections: [], tickets: [], held: [], sold: []), head: 0)
   private var state = ""
@@ -114,6 +115,7 @@ final class ReserveLane {
     self.memory = memory
     self.witness = witness
     self.logger = logger.with(["event.id": event, "partition.epoch": epoch])
+    endNotes = EndNotes(event: event, epoch: epoch, queue: queue, seats: seats, logger: self.logger)
     waitingLabels = [("event", String(event))]
     waiting = MetricsRegistry.shared.gauge(Self.waitingName, "Requests in line", labels: waitingLabels)
   }
@@ -288,6 +290,8 @@ final class ReserveLane {
   /// Makes room for a new life of the queue, which the calendar begins. What was sold stays sold; whoever was in line is
   /// told that the place is lost.
   private func remove(_ loaded: QueueStore.LoadedQueue) async throws {
+    // What it says of ends is true, as far as it goes.
+    await endNotes.noteAll(load: loadNumber)
     // Also where it is lost already: whoever said so may not have let go of all its seats.
     try await Faults.crossing(.reserveForsake) {
       while try await queue.forsake(
@@ -463,6 +467,7 @@ final class ReserveLane {
       tail = tick.tail
       let isKnown = memory.note(event: event, generation: generation, reach: tail + tick.rejoined)
       if state == "lost" || !isKnown { throw Reload() }
+      endNotes.note(tick, generation: generation, load: loadNumber)
       pace.setRate(tick.rate)
       more = tick.hasMore
     }

@@ -228,6 +228,14 @@ class Batches(Course):
     sells_on = True
 
 
+class Ends(Course):
+    """Requests that end without a purchase, each second some."""
+
+    plans = ("buy", "cancel", "cancel", "leave")
+    passages = 3
+    sells_on = True
+
+
 class StrayLock(Course):
     """Somebody's lock on a ticket that the owner knows nothing of, for a while."""
 
@@ -462,6 +470,7 @@ COURSES = {
     "reserve.commit": Batches,
     "reserve.tick": Batches,
     "reserve.locks": StrayLock,
+    "reserve.ends": Ends,
     "reserve.forsake": OlderCopy,
     "reserve.archive": Closing,
     "forgotten.look": Course,

@@ -438,6 +438,37 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("Who had left, or whose hold had ended, is known when the line is lost, and counts no more")
+  func endsBeforeLoss() async throws {
+    let sale = try await Sale(tickets: 2, holdSeconds: 1, rejoinSeconds: 3)
+    try await sale.startWorker()
+    #expect(try await sale.join("gone") == 1)
+    try await sale.wait(for: .expired, 1)
+    try await sale.wait(for: .purchased, try await sale.join("served", 2, method: "pm"))
+    let past = PastRequests(sale.postgres)
+    func standing(_ position: Int, _ user: String) async throws -> LostLines.Return {
+      try await past.lifeToReturn(
+        .init(event: sale.event, generation: 1, position: position), owner: UserKey(user).text)
+    }
+    try await sale.eventually("the end in PostgreSQL") {
+      try await !sale.postgres.query(
+        "SELECT 1 FROM request_end WHERE event_id = \(sale.event) AND generation = 1 AND state = 'X'"
+      ).isEmpty
+    }
+    try await sale.loseRedis()
+    try await sale.eventually("an owner of the new life") {
+      try await standing(1, "gone") == .countsNot
+    }
+    #expect(try await standing(2, "served") == .countsNot)
+    #expect(try await standing(3, "other") == .counts(generation: 2))
+    try await sale.eventually("the end of the time for those who come back") {
+      try await !sale.postgres.query(
+        "SELECT 1 FROM queue_life WHERE event_id = \(sale.event) AND generation = 2 AND is_restored"
+      ).isEmpty
+    }
+    await sale.end()
+  }
+
   @Test("A worker notices that the line went back while it served it")
   func wentBack() async throws {
     let sale = try await Sale(tickets: 10)

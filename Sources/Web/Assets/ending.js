@@ -23,8 +23,8 @@ export function ending({ state, reason = "" }) {
   if (state === "rejected" && reason === "queue_lost") {
     return {
       title: "Your place in line was lost",
-      text: "The line had to be begun anew after a failure on our side. Nothing was charged. Those who ask again within "
-        + "half a minute keep their order.",
+      text: "The line had to be begun anew after a failure on our side. Nothing was charged. "
+        + "Those who were in it and ask again at once keep their order.",
       mayRepeat: true, elsewhere: "Back to the event",
     };
   }
