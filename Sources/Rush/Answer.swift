@@ -13,6 +13,8 @@ package struct Answer: Sendable, Equatable {
   package var currency: String?
   /// Unix milliseconds.
   package var expiresAt: Int?
+  /// Why a request was rejected.
+  package var reason: String?
   /// The stable code of an error.
   package var code: String?
   package var retryAfterSeconds: Int?
@@ -33,6 +35,7 @@ package struct Answer: Sendable, Equatable {
       case "amount": amount = value.integer
       case "currency": currency = value.string
       case "expires_at": expiresAt = value.string.flatMap(Self.milliseconds)
+      case "reason": reason = value.string
       case "code": code = value.string
       default: break
       }

@@ -36,6 +36,8 @@ package enum Step: UInt8, Sendable, CaseIterable {
   case joinAgain, confirmAgain
   /// Asks once more after the end.
   case verify
+  /// Asks for the place again that was lost with the line.
+  case rejoin
 
   package var name: String {
     switch self {
@@ -43,6 +45,7 @@ package enum Step: UInt8, Sendable, CaseIterable {
     case .poll, .verify: "poll"
     case .confirm, .confirmAgain: "confirm"
     case .cancel: "cancel"
+    case .rejoin: "rejoin"
     }
   }
 }

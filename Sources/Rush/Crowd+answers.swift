@@ -31,6 +31,7 @@ extension Crowd {
     case .confirmAgain: confirmedAgain(job.buyer, answer)
     case .cancel: cancelled(job.buyer, answer, now)
     case .verify: verified(job.buyer, answer)
+    case .rejoin: cameBack(job.buyer, answer, now)
     }
   }
 
@@ -110,6 +111,46 @@ extension Crowd {
     schedule(buyer, .poll, at: pollAt)
   }
 
+  // MARK: Coming back
+
+  /// What a buyer had is lost with the line, and nothing of it counts any more but the place.
+  private mutating func lose(_ buyer: Int, _ now: Int) {
+    buyers[buyer].phase = .inLine
+    buyers[buyer].flags.subtract([.granted, .secondCard])
+    buyers[buyer].confirmedAt = 0
+    buyers[buyer].holdEndsAt = Int32(clamping: now / 1000)
+    buyers[buyer].step = .rejoin
+    // At once, as the page does, and not behind all others whose time it is to ask where they stand.
+    hurry(Job(buyer: buyer, step: .rejoin, wantedAt: now))
+  }
+
+  private mutating func cameBack(_ buyer: Int, _ answer: Answer, _ now: Int) {
+    switch answer.status {
+    case 200, 202:
+      guard let position = answer.position, keep(answer.requestID, buyer) else {
+        violations.add(
+          .unexpected, "rejoin of \(user(buyer)): \(answer.status) without request_id and position")
+        return end(buyer, .rejected)
+      }
+      violations.look(.movedPlace)
+      if position != Int(buyers[buyer].position) {
+        violations.add(
+          .movedPlace, "\(user(buyer)) had position \(buyers[buyer].position) and came back at \(position)")
+        buyers[buyer].position = Int32(position)
+      }
+      figures.lostToBack.record(microseconds: now - Int(buyers[buyer].holdEndsAt) * 1000)
+      buyers[buyer].holdEndsAt = 0
+      RushFigures.count(&figures.returnsBySecond, at: now)
+      wait(buyer, answer, now)
+    case 429, 500...599: retry(buyer, .rejoin, answer, now)
+    // Sold out or closed while the line was away.
+    case 409, 410: end(buyer, .rejected)
+    default:
+      violations.add(.unexpected, "rejoin of \(user(buyer)): \(answer.status) \(answer.code ?? "")")
+      end(buyer, .rejected)
+    }
+  }
+
   // MARK: Poll
 
   private mutating func polled(_ buyer: Int, _ answer: Answer, _ now: Int, _ unix: Int) {
@@ -136,6 +177,7 @@ extension Crowd {
     case "confirming":
       begunToPay(buyer, answer, now)
       schedule(buyer, .poll, at: now / 1000 + max(answer.pollAfterMilliseconds ?? 500, 10))
+    case "rejected" where answer.reason == "queue_lost" && options.rejoins: lose(buyer, now)
     case "declined" where answer.pollAfterMilliseconds ?? 0 > 0: declined(buyer, answer, now, unix)
     default:
       guard let outcome = Outcome(state: state) else {

@@ -28,7 +28,7 @@ package struct Crowd {
   /// Due, in the order in which they came due; taken from `firstReady` on.
   private var ready: [Due] = []
   private var firstReady = 0
-  /// Second clicks, sent right after the first.
+  /// Second clicks, sent right after the first, and what else follows an answer at once.
   private var clicks: [Job] = []
   private var joinsBegun = 0
   private var takesJoin = false
@@ -104,6 +104,8 @@ package struct Crowd {
     }
     return Job(buyer: buyer, step: step, wantedAt: wantedAt)
   }
+
+  mutating func hurry(_ job: Job) { clicks.append(job) }
 
   /// Lets the buyer do `step` after a pause.
   mutating func schedule(_ buyer: Int, _ step: Step, at milliseconds: Int) {

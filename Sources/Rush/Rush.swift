@@ -125,13 +125,14 @@ final class Rush {
 
   private func request(_ job: Crowd.Job, waits: Int) -> BuyerRequest {
     switch job.step {
-    case .join, .joinAgain:
+    case .join, .joinAgain, .rejoin:
       let plan = crowd.plan(job.buyer)
       var body = "{\"event_id\":\(crowd.venue.event),\"quantity\":\(plan.quantity)"
       if let section = plan.section {
         body += ",\"section\":\(JSON.string(crowd.venue.sections[section]).text)"
       }
       if options.buys { body += ",\"payment_method\":\"\(crowd.paymentMethod(job.buyer))\"" }
+      if job.step == .rejoin { body += ",\"rejoin\":\"\(crowd.id(job.buyer))\"" }
       return BuyerRequest(
         method: "POST", path: "/api/ticket/reserve", token: token(job.buyer), body: body + "}")
     case .poll, .verify:

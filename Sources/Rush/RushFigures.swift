@@ -11,6 +11,8 @@ package struct RushFigures: Sendable {
   /// Errors by kind of request and code.
   package var errors: [String: Int] = [:]
   package var accepted = 0
+  /// From the moment somebody first hears that the line is lost to when they have their place again, pauses included.
+  package var lostToBack = Latencies()
   package var again = 0
   package var amount = 0
   package var ticketsBought = 0
@@ -19,6 +21,7 @@ package struct RushFigures: Sendable {
   /// What happened in each second.
   package var joinsBySecond: [Int] = []
   package var pollsBySecond: [Int] = []
+  package var returnsBySecond: [Int] = []
   package var purchasesBySecond: [Int] = []
 
   package init() {}

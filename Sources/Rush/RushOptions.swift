@@ -18,6 +18,7 @@ package struct RushOptions: Sendable, Equatable {
       --abandon SHARE        let their hold expire (0)
       --cancel SHARE         leave, half of them in line and half with a hold (0)
       --declined SHARE       pay with a card that is refused; half of them then with a good one (0)
+      --rejoin               ask again for a place that was lost with the line, which must be the same
       --double-click SHARE   send each join and confirm twice (0)
       --think MILLISECONDS   before they confirm, up to (0)
     how
@@ -56,6 +57,7 @@ package struct RushOptions: Sendable, Equatable {
   package var abandon = 0.0
   package var cancel = 0.0
   package var declined = 0.0
+  package var rejoins = false
   package var doubleClick = 0.0
   package var thinkMilliseconds = 0
   package var buys = false
@@ -83,7 +85,7 @@ package struct RushOptions: Sendable, Equatable {
         "cancel",
         "declined", "double-click", "think", "arrivals", "connections", "wait", "client", "seconds-limit",
         "settle", "chaos", "restart",
-      ], switches: ["buy", "no-audit", "no-freshness", "json"])
+      ], switches: ["buy", "rejoin", "no-audit", "no-freshness", "json"])
     sections = reader.integer("sections", in: 1...100) ?? sections
     holdSeconds = reader.integer("hold", in: 10...7_200) ?? holdSeconds
     let count = reader.integer("buyers", in: 1...Self.mostBuyers)
@@ -97,6 +99,7 @@ package struct RushOptions: Sendable, Equatable {
     doubleClick = reader.share("double-click") ?? doubleClick
     thinkMilliseconds = reader.integer("think", in: 0...600_000) ?? thinkMilliseconds
     buys = reader.has("buy")
+    rejoins = reader.has("rejoin")
     arrivalsPerSecond = reader.integer("arrivals", in: 1...1_000_000)
     connections = reader.integer("connections", in: 1...10_000) ?? connections
     waitSeconds = reader.integer("wait", in: 0...25) ?? waitSeconds

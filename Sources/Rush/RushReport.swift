@@ -38,6 +38,8 @@ struct RushReport {
       "\(figures.accepted) taken" + (figures.again > 0 ? ", \(figures.again) asked again" : "")
         + Self.speed(joins))
     row("polls", "\(polls.total)" + Self.speed(polls))
+    let returns = RushFigures.rate(figures.returnsBySecond)
+    if returns.total > 0 { row("came back to their place", "\(returns.total)" + Self.speed(returns)) }
     row("purchases", "\(purchases.total)" + Self.speed(purchases))
     for name in figures.latencies.keys.sorted() {
       if let latencies = figures.latencies[name] { row("  \(name) answered", Self.times(latencies)) }
@@ -100,6 +102,7 @@ struct RushReport {
       "seconds": .number(seconds), "began_unix_ms": .integer(beganUnixMilliseconds),
       "accepted": .integer(figures.accepted), "pending": .integer(pending),
       "joins": speed(figures.joinsBySecond), "polls": speed(figures.pollsBySecond),
+      "returns": speed(figures.returnsBySecond), "lost_to_back": times(figures.lostToBack),
       "purchases": speed(figures.purchasesBySecond),
       "latencies": .object(figures.latencies.sorted { $0.key < $1.key }.map { ($0.key, times($0.value)) }),
       "join_to_reserved": times(figures.joinToReserved),

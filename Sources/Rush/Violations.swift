@@ -10,6 +10,7 @@ package struct Violations: Sendable {
     case changed = "P3 a terminal state never changes"
     case overtaken = "P4 nobody is told sold out while a later one gets seats"
     case twoPlaces = "P5 one place in line a user"
+    case movedPlace = "P5 whoever was in a line that was lost keeps the place"
     case placeOfTwo = "P5 a place is one user's"
     case wrongSeats = "what was granted is what was asked for"
     case heldTooLong = "P6 a hold ends"

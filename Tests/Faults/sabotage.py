@@ -14,6 +14,7 @@ from proxy import DOWN, Proxy, UP
 from rows_older import Standby, sold_again
 from rows_person import buy_again
 from rows_redis import authorised_and_forgotten, forget_lives, seat_sold_again
+from rows_return import lost_twice, return_stack
 from rows_workers import library_code, zombie_scene
 from scenes import end_in_time, expect, hold_to_the_end, troubled_sale
 from servers import Failure, until
@@ -193,3 +194,14 @@ def without_the_end_of_holds(bench, rng):
     with stack.postgres.process.standing_still():
         client.client_kill_filter(_type="normal", skipme=True)
         return noticed(lambda: end_in_time(sale))
+
+
+@sabotage("without the notes of ends", cost=70)
+def without_the_notes_of_ends(bench, rng):
+    """PostgreSQL forgets at once who had left a line: when that is lost, they are in it again."""
+    stack = return_stack(bench)
+    stack.sql("CREATE FUNCTION forget_end() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
+    stack.sql(
+        "CREATE TRIGGER forget_end BEFORE INSERT OR UPDATE ON request_end FOR EACH ROW EXECUTE FUNCTION forget_end()"
+    )
+    return lost_twice(stack, rng, crowd=200)

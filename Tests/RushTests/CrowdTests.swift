@@ -83,6 +83,46 @@ struct CrowdTests {
   }
 
   @Test(
+    "Whoever is told that the line is lost asks for the same place again, and says so if it is another",
+    arguments: [1, 2])
+  func rejoin(place: Int) {
+    var crowd = crowd(1) { $0.rejoins = true }
+    var steps: [Step] = []
+    play(&crowd) { job, _ in
+      steps.append(job.step)
+      switch job.step {
+      case .join: return joined(1)
+      case .rejoin:
+        if steps.filter({ $0 == .rejoin }).count == 1 {
+          var busy = Answer(status: 503)
+          busy.retryAfterSeconds = 1
+          return busy
+        }
+        return joined(place)
+      case .poll:
+        switch steps.filter({ $0 == .poll }).count {
+        case 1: return state("reserved", tickets: [3], amount: 1_000)
+        case 2:
+          var lost = state("rejected", pollAfter: 0)
+          lost.reason = "queue_lost"
+          return lost
+        case 3: return state("queued")
+        case 4: return state("reserved", tickets: [4], amount: 1_000)
+        default: return state("purchased", tickets: [4], amount: 1_000)
+        }
+      default: return Answer(status: 202)
+      }
+    }
+    crowd.checkAtEnd()
+    #expect(
+      steps == [.join, .poll, .confirm, .poll, .rejoin, .rejoin, .poll, .poll, .confirm, .poll], "\(steps)")
+    #expect(crowd.figures.outcomes == [.purchased: 1] && crowd.figures.accepted == 1)
+    #expect(crowd.figures.returnsBySecond.reduce(0, +) == 1)
+    #expect(crowd.figures.lostToBack.count == 1 && crowd.figures.lostToBack.largest >= 1_000_000)
+    #expect(crowd.violations.counts == (place == 1 ? [:] : [.movedPlace: 1]), "\(crowd.violations)")
+  }
+
+  @Test(
     "A poll that came due while all connections were busy counts from then, and paying from the first press")
   func latencies() throws {
     var crowd = crowd(1)

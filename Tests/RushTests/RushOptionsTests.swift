@@ -10,7 +10,7 @@ struct RushOptionsTests {
     let options = try RushOptions([
       "--create", "70000", "--buyers=100000", "--quantity", "1..4", "--abandon", "5%", "--declined", "0.03",
       "--buy",
-      "--arrivals", "5000", "--client", "curl", "--no-audit",
+      "--rejoin", "--arrivals", "5000", "--client", "curl", "--no-audit",
     ])
     #expect(options.place == .create(seats: 70_000))
     #expect(options.buyers == 100_000)
@@ -18,6 +18,7 @@ struct RushOptionsTests {
     #expect(options.abandon == 0.05)
     #expect(options.declined == 0.03)
     #expect(options.buys)
+    #expect(options.rejoins)
     #expect(options.arrivalsPerSecond == 5_000)
     #expect(options.client == .curl)
     #expect(!options.audits)
