@@ -68,8 +68,12 @@ struct LedgerComparison {
       let isRight =
         record?.state == .confirming && record?.attempt == purchase.attempt
         && record?.tickets.sorted() == purchase.tickets.sorted()
-      // Paid with another card since: its own purchase row comes to it.
-      let isLater = record.map { $0.attempt > purchase.attempt } ?? false
+      // Paid with another card since: its own purchase row comes to it. Or told that it is bought, and PostgreSQL has lost
+      // the end of it: the payment is taken up again, and what was told stays.
+      let isLater =
+        record.map {
+          $0.attempt > purchase.attempt || $0.state == .purchased && $0.attempt == purchase.attempt
+        } ?? false
       return isRight || isLater ? nil : .confirming
     case .declined:
       guard let record, record.tickets.sorted() == purchase.tickets.sorted() else { return nil }

@@ -197,6 +197,25 @@ struct OlderDatabaseTests {
     await sale.end()
   }
 
+  @Test("A buyer who was told purchased stays so, when only the end of the payment is lost")
+  func lostEnd() async throws {
+    let sale = try await Sale(tickets: 2)
+    let first = try await sale.startWorker()
+    let ann = try await sale.buy("ann")
+    let told = try await sale.queue.record(event: 42, position: ann)
+    await first.stop()
+    _ = try await sale.postgres.transaction([
+      "UPDATE purchase SET state = 'paying', payment_id = NULL, sold_at = NULL, captured_at = NULL",
+      "UPDATE ticket SET purchased = false, payment_id = NULL",
+    ])
+    try await sale.startWorker()
+    let bob = try await sale.join("bob")
+    #expect(try await sale.wait(for: .reserved, bob)?.tickets == [2], "what is claimed is nobody else's")
+    #expect(try await sale.queue.record(event: 42, position: ann) == told)
+    #expect(try await sale.event().halt == nil)
+    await sale.end()
+  }
+
   @Test("A payment whose intent is lost on the way is carried out all the same")
   func lostIntent() async throws {
     let sale = try await Sale(tickets: 1)
