@@ -99,7 +99,7 @@ def metric(stack, wanted):
     return 0.0
 
 
-def waiting_sale(stack, rng, count, seats=4, hold_seconds=600):
+def waiting_sale(stack, rng, seats=4, hold_seconds=600):
     """An event on sale of which nobody gets anything yet, and a line."""
     sale = Sale(stack, rng, seats=seats, hold_seconds=hold_seconds, open=False, queue_limit=2_000_000)
     set_rate(sale, 0)
@@ -157,9 +157,9 @@ CHANGES = {"paused": pause, "sold out": sell_out, "closed": close_with_holds, "c
 def polls_cost_the_same(bench, rng, change):
     stack = bench.new_stack().up()
     verdict = Verdict()
-    still = waiting_sale(stack, rng, SAMPLE)
+    still = waiting_sale(stack, rng)
     fill(still, 0, SAMPLE)
-    sale = waiting_sale(stack, rng, WAITING, seats=1 if change == "sold out" else 4)
+    sale = waiting_sale(stack, rng, seats=1 if change == "sold out" else 4)
     first = 0
     if change == "sold out":
         fill(sale, 0, 1, f"1 {VISA}")
@@ -372,8 +372,9 @@ def a_line_with_200000_seats_held_is_lost(bench, rng):
     client.hset(sale.prefix + "m", "tail", parties - 5)
     client.publish(f"{{p{sale.event % 16}}}:w", str(sale.event))
     until(
-        lambda: client.hget(sale.prefix + "m", "generation") not in (None, generation), 60, "the line's next life", pause=0.1
-    )
+        lambda: client.hget(sale.prefix + "m", "generation") not in (None, generation),
+        60, "the line's next life", pause=0.1,
+    )  # fmt: skip
     until(lambda: not any(client.mget([f"{sale.prefix}l:{ticket}" for ticket in locked])), 60, "the locks' end")
     until(lambda: sale.queue().get("available", 0) >= SEATS - 1, 60, "the seats of the new line", pause=0.3)
     answer = get(sale, f"/api/request/{list(request.values())[0]}")
