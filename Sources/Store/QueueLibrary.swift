@@ -929,6 +929,16 @@ package enum QueueLibrary {
     -- News whose tickets one call marks as free: some milliseconds. What is beyond them is for the next call.
     local MARKED_AT_ONCE = 2000
 
+    -- Deletes those of these locks, some thousand at most, that are their holders': one of somebody else stays.
+    local function delete_own(locks, holders)
+      if #locks == 0 then return end
+      local own = {}
+      for i, holder in ipairs(redis.call('MGET', unpack(locks))) do
+        if holder == holders[i] then own[#own + 1] = locks[i] end
+      end
+      if #own > 0 then redis.call('DEL', unpack(own)) end
+    end
+
     -- Ends holds of the event whose time is over, until so many tickets are free. What all of them need is asked and told
     -- together: fifty thousand may end within a second. Returns the tickets of each, how many that are, and whether there
     -- are more holds to end.
@@ -957,13 +967,7 @@ package enum QueueLibrary {
       end
       local has_more = #ended < #due or #due == limit
       if #ended > 0 then redis.call('ZREM', p .. 'x', unpack(ended)) end
-      if #locks > 0 then
-        local own = {}
-        for i, holder in ipairs(redis.call('MGET', unpack(locks))) do
-          if holder == holders[i] then own[#own + 1] = locks[i] end
-        end
-        if #own > 0 then redis.call('DEL', unpack(own)) end
-      end
+      delete_own(locks, holders)
       all_at_once('BITFIELD', p .. 'b', bits, 4)
       put_records(p, records)
       if #released > 0 then
@@ -1416,17 +1420,26 @@ package enum QueueLibrary {
       return {'ok', unpack(v)}
     end
 
-    -- Holds that one call lets go of: up to fifty tickets each, some milliseconds.
+    -- Holds that one call lets go of, and about how many tickets of theirs: some milliseconds.
     local HOLDS_AT_ONCE = 100
+    local LOCKS_AT_ONCE = 500
 
     -- Of a line that is lost: deletes the locks of some holds, earliest deadline first. Returns whether there are more.
     local function let_go_of_holds(p)
-      local holds = redis.call('ZRANGE', p .. 'x', 0, HOLDS_AT_ONCE - 1)
-      for _, pos in ipairs(holds) do
+      local gone, locks, holders = {}, {}, {}
+      for i, pos in ipairs(redis.call('ZRANGE', p .. 'x', 0, HOLDS_AT_ONCE - 1)) do
+        if #locks >= LOCKS_AT_ONCE then break end
+        gone[i] = pos
         local r = get_record(p, pos)
-        if r then unlock(p, pos, r.tickets) end
+        if r then
+          for t in each_ticket(r.tickets) do
+            locks[#locks + 1] = p .. 'l:' .. t
+            holders[#locks] = pos
+          end
+        end
       end
-      if #holds > 0 then redis.call('ZREM', p .. 'x', unpack(holds)) end
+      delete_own(locks, holders)
+      if #gone > 0 then redis.call('ZREM', p .. 'x', unpack(gone)) end
       return redis.call('EXISTS', p .. 'x') == 1
     end
 
