@@ -114,8 +114,9 @@ package struct RequestStatus: Sendable, Equatable {
     }
   }
 
+  /// Who waits alone: passed over, or with a place that was kept after the end of its line and may be behind the head.
   private static func ofStandby(_ position: Int, _ document: QueueDocument) -> RequestStatus {
-    ended(position, document) ?? RequestStatus(state: .standby)
+    ended(position, document) ?? RequestStatus(waiting: position, nil, document, nil)
   }
 
   /// Whether this may be told to the user with this key.

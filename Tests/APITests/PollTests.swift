@@ -6,6 +6,7 @@ import HTTPServer
 import JSON
 import Logging
 import Metrics
+import Onsale
 import Postgres
 import Redis
 import Testing
@@ -18,11 +19,12 @@ import Testing
 final class Poller {
   let service: Service
   let notifier: Notifier
+  let watch: QueueWatch
   private let router: Router
 
   init() async throws {
     service = try await Service.shared()
-    let watch = QueueWatch(
+    watch = QueueWatch(
       queue: service.queue, redis: try RedisConfiguration(url: service.redisURL),
       logger: Logger(label: "test"))
     notifier = Notifier(
@@ -66,6 +68,20 @@ final class Poller {
       try await sleep(milliseconds: 5)
     }
     return await get("/api/request/\(request)")
+  }
+
+  /// What an owner writes down about the event's first places.
+  func decide(_ event: Int, head: Int, _ change: (inout ReservePlanner.Plan) -> Void) async throws {
+    let queue = service.queue, epoch = 1_000_000
+    _ = try await service.redis.command(["SET", .text(Partition(of: event).epoch), .integer(epoch)])
+    var plan = ReservePlanner.Plan()
+    change(&plan)
+    let standing = QueueStore.Standing(
+      head: head, tail: try #require(try await queue.document(event: event)).tail, isSoldOut: false, free: 50,
+      held: 1, sold: 1, grantedPerSecond: 0, isIdle: false)
+    let load = try await queue.takeOver(event: event, epoch: epoch, load: 1)
+    #expect(load.isSplit)
+    _ = try await queue.commit(event: event, epoch: epoch, load: 1, standing: standing, plan: plan)
   }
 
   func waiting(_ request: String) -> Int { notifier.longPollsByRequest[request] ?? 0 }
@@ -140,6 +156,106 @@ struct PollTests {
     poller.notifier.stop()
     for task in waiting { #expect(await task.value == 200) }
     #expect(poller.notifier.longPollsByUser.isEmpty)
+  }
+
+  @Test(
+    "Who answers the end of their line has the same place again, by either id, before the head and behind it",
+    arguments: [0, 2])
+  func answeredEnd(head: Int) async throws {
+    let poller = try await Poller()
+    let service = poller.service
+    poller.watch.start()
+    defer { poller.watch.stop() }
+    let event = try await service.makeEvent(opens: true)
+    func ask(_ user: String, _ wish: [(name: String, value: JSON)]) async -> Service.Answer {
+      await service.call(
+        .post, "/api/ticket/reserve", .object([("event_id", .integer(event))] + wish), as: .user(user))
+    }
+    /// Polls until the state is the one that is expected.
+    func state(_ id: String, _ expected: String) async throws -> JSON {
+      var answer = JSON.null
+      for _ in 0..<2_000 {
+        answer = await poller.get("/api/request/\(id)").json
+        if answer["state"]?.string == expected { break }
+        try await sleep(milliseconds: 5)
+      }
+      #expect(answer["state"]?.string == expected, "\(answer)")
+      return answer
+    }
+
+    _ = try await poller.join(event, "before")
+    let asked = await ask("answers", [("quantity", 3), ("adjacent", true)])
+    let first = try #require(asked.json["request_id"]?.string)
+    _ = try await state(first, "queued")
+    let line = try #require(service.ids.decode(first)).line
+    try await poller.decide(event, head: head) {
+      $0.ends = [LineEnd(line: line, after: 0, refusal: .onlyLeft(2))]
+    }
+    let end = try await state(first, "rejected")
+    #expect(end["reason"] == "only_n_left" && end["left"] == 2 && end["poll_after_ms"] == 0)
+    #expect((50...60).contains(end["answer_within_seconds"]?.integer ?? 0), "\(end)")
+
+    let answered = await ask("answers", [("quantity", 2)])
+    #expect(answered.status == 200 && answered.json["position"] == 2, "\(answered.text)")
+    let second = try #require(answered.json["request_id"]?.string)
+    // It is not their turn yet where the line ended before the head had come to them.
+    let ahead = head == 0 ? 1 : 0
+    for id in [first, second] {
+      for _ in 1...2 {
+        let place = try await state(id, head == 0 ? "queued" : "standby")
+        #expect(place["position"] == 2 && place["ahead"]?.integer == ahead, "\(place)")
+        #expect(place["reason"] == nil && place["left"] == nil && place["answer_within_seconds"] == nil)
+      }
+    }
+    #expect(answered.json["state"]?.string == (head == 0 ? "queued" : "standby"))
+    #expect(answered.json["ahead"]?.integer == ahead)
+
+    // A long poll by either hears of what becomes of it.
+    let polls = [first, second].map { id in
+      Task { @LoopActor in await poller.get("/api/request/\(id)?wait=25").json }
+    }
+    #expect(await eventually { poller.waiting(first) == 1 && poller.waiting(second) == 1 })
+    let seats = Arrival(position: 2, line: Arrival.alone, user: "answers", seats: nil, method: nil)
+    try await poller.decide(event, head: 2) {
+      $0.decisions = [Decision(seats, .granted(tickets: [7, 8], amount: 18_000))]
+    }
+    for poll in polls {
+      let held = await poll.value
+      #expect(held["state"] == "reserved" && held["amount"] == 18_000 && held["position"] == 2, "\(held)")
+    }
+  }
+
+  @Test("The end of a line may be answered once, by its own user, and by nothing that wants more")
+  func whatAnswersAnEnd() async throws {
+    let poller = try await Poller()
+    let service = poller.service
+    let event = try await service.makeEvent(opens: true)
+    func ask(_ user: String, _ quantity: Int) async -> Service.Answer {
+      await service.call(
+        .post, "/api/ticket/reserve", ["event_id": .integer(event), "quantity": .integer(quantity)],
+        as: .user(user))
+    }
+    var ids: [String] = []
+    for user in ["less", "the same", "more"] {
+      ids.append(try #require(await ask(user, 3).json["request_id"]?.string))
+    }
+    let line = try #require(service.ids.decode(ids[0])).line
+    func end(after position: Int) async throws {
+      try await poller.decide(event, head: 3) {
+        $0.ends = [LineEnd(line: line, after: position, refusal: .onlyLeft(2))]
+      }
+    }
+    try await end(after: 0)
+    // A wish that is not smaller is a new one, at the back.
+    #expect(await ask("the same", 3).json["position"] == 4)
+    #expect(await ask("more", 4).json["position"] == 5)
+    #expect(await ask("less", 2).json["position"] == 1)
+    let refused = Arrival(position: 1, line: Arrival.alone, user: "less", seats: nil, method: nil)
+    try await poller.decide(event, head: 3) { $0.decisions = [Decision(refused, .refused(.onlyLeft(1)))] }
+    let told = try await Poller().get("/api/request/\(ids[0])").json
+    #expect(told["state"] == "rejected" && told["left"] == 1, "\(told)")
+    #expect(told["answer_within_seconds"] == nil, "it was answered once")
+    #expect(await ask("less", 1).json["position"] == 6)
   }
 
   @Test("Whoever had a place before Redis gave it to somebody else sees nothing of theirs")
