@@ -333,6 +333,129 @@ def test_a_place_that_was_lost_is_asked_for_again_by_itself(visit, hall):
     assert asked[0]["quantity"] == 2
 
 
+def join_from_page(visitor, event, section=None, quantity=2, adjacent=False):
+    """Asks for tickets on the event's page."""
+    page = visitor.goto(f"/event/{event}")
+    if section:
+        page.get_by_role("radio", name=re.compile(f"^{section}")).check()
+    for _ in range(abs(quantity - 2)):
+        page.get_by_role("button", name="More tickets" if quantity > 2 else "Fewer tickets").click()
+    if adjacent:
+        page.get_by_role("checkbox", name=re.compile("^Side by side only")).check()
+    page.get_by_role("button", name=re.compile("^(Get tickets|Join the line)$")).click()
+    return page
+
+
+def position(visitor):
+    return visitor.client.poll(visitor.page.url.rsplit("/", 1)[1])["position"]
+
+
+def test_who_wants_more_than_is_left_is_told_how_many_and_may_take_them(visit, organizer, buyer):
+    event = organizer.create_event([{"name": "Floor", "price": 2500, "capacity": 2}])
+    buyer.buy(event, 1)
+    visitor = visit().register()
+    page = join_from_page(visitor, event)
+    expect(heading(page, "Only 1 left")).to_be_visible()
+    assert page.title().startswith("Only 1 left")
+    expect(page.get_by_text("You asked for 2. Nothing was charged.")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Your place in line is kept for 0:[45]\d"))).to_be_visible()
+    expect(page.get_by_role("button", name="Anywhere in the house")).to_be_hidden()
+    kept = position(visitor)
+    # While it is kept, it is found from everywhere, also after a reload.
+    page.goto(f"{visitor.site}/tickets")
+    page.get_by_role("link", name=re.compile("your place is kept for a moment")).click()
+    expect(heading(page, "Only 1 left")).to_be_visible()
+    page.reload()
+    page.get_by_role("button", name="Take 1").click()
+    expect(heading(page, "Your ticket is held")).to_be_visible()
+    assert position(visitor) == kept
+    # One place, however many names it has had, also after a look back.
+    page.go_back()
+    expect(heading(page, "Your ticket is held")).to_be_visible()
+    page.goto(f"{visitor.site}/tickets")
+    expect(page.get_by_role("region", name="In line now").get_by_role("link")).to_have_count(1)
+    page.get_by_role("link", name=re.compile("Seats held: pay now")).click()
+    pay(page)
+    expect(heading(page, "They are yours")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "offer, section, together", [("Take 3 seats apart", "Stalls", False), ("Anywhere in the house", "Circle", True)]
+)
+def test_who_wants_seats_side_by_side_is_told_when_there_are_none(visit, organizer, offer, section, together):
+    event = organizer.create_event(
+        [{"name": "Stalls", "price": 8000, "rows": [{"row": row, "seats": 2} for row in "AB"]},
+         {"name": "Circle", "price": 5500, "rows": [{"row": "A", "seats": 4}]}])  # fmt: skip
+    visitor = visit().register()
+    page = join_from_page(visitor, event, "Stalls", 3, adjacent=True)
+    expect(heading(page, "No 3 seats side by side are left")).to_be_visible()
+    expect(page.get_by_text("Stalls still has enough seats, but not next to each other.")).to_be_visible()
+    kept = position(visitor)
+    # By keyboard: from the heading, which has been read out, to what may be had instead.
+    expect(heading(page, "No 3 seats side by side are left")).to_be_focused()
+    button = page.get_by_role("button", name=offer)
+    for _ in range(3):
+        page.keyboard.press("Tab")
+        if button.evaluate("(e) => e === document.activeElement"):
+            break
+    expect(button).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(heading(page, "Your 3 tickets are held")).to_be_focused()
+    expect(page.get_by_role("region", name="Your seats")).to_contain_text(section)
+    assert position(visitor) == kept
+    tickets = visitor.client.poll(page.url.rsplit("/", 1)[1])["tickets"]
+    assert (len({ticket["row"] for ticket in tickets}) == 1) is together
+
+
+def test_who_wants_a_section_that_is_sold_out_may_go_anywhere(visit, organizer, buyer):
+    event = organizer.create_event(
+        [{"name": "Balcony", "price": 8000, "capacity": 1}, {"name": "Floor", "price": 2500, "capacity": 4}])  # fmt: skip
+    visitor = visit().register()
+    # Somebody else is first, and pays.
+    stop_the_line(organizer, event)
+    ok(buyer.reserve(event, 1, section="Balcony", payment_method="pm_card_visa"), 202)
+    page = join_from_page(visitor, event, "Balcony", 1)
+    expect(heading(page, "You are in line")).to_be_visible()
+    kept = position(visitor)
+    ok(organizer.post(f"/api/admin/events/{event}/resume"))
+    expect(heading(page, "Section Balcony is sold out")).to_be_visible()
+    page.get_by_role("button", name="Anywhere in the house").click()
+    expect(heading(page, "Your ticket is held")).to_be_visible()
+    expect(page.get_by_role("region", name="Your seats")).to_contain_text("Floor")
+    assert position(visitor) == kept
+
+
+def test_a_kept_place_is_counted_down_and_then_one_asks_at_the_back(visit, organizer, buyer):
+    event = organizer.create_event([{"name": "Floor", "price": 2500, "capacity": 2}])
+    buyer.buy(event, 1)
+    visitor = visit().register()
+
+    def almost_over(route):
+        answer = route.fetch().json()
+        if "answer_within_seconds" in answer:
+            answer["answer_within_seconds"] = 3
+        route.fulfill(json=answer)
+
+    visitor.page.route("**/api/request/*", almost_over)
+    page = join_from_page(visitor, event)
+    expect(page.get_by_text(re.compile(r"Your place in line is kept for 0:0\d"))).to_be_visible()
+    # In sight and aloud.
+    expect(page.locator(".scene-end-rejected-only_n_left").get_by_text("You start at the back")).to_be_visible()
+    expect(page.locator("#polite")).to_have_text(re.compile("no longer kept"))
+    expect(page.get_by_text("is kept for")).to_be_hidden()
+    page.get_by_role("button", name="Take 1").click()
+    expect(heading(page, "Your ticket is held")).to_be_visible()
+
+
+def test_a_place_in_line_for_returns_counts_those_who_want_the_same(visit, organizer, buyer, other_buyer):
+    event = organizer.create_event([{"name": "Floor", "price": 2500, "capacity": 2}])
+    buyer.hold(event, 2)
+    ok(other_buyer.reserve(event, 2, section="Floor"), 202)
+    page = join_from_page(visit().register(), event)
+    expect(heading(page, "You are in line for returns")).to_be_visible()
+    expect(page.locator(".queue-facts")).to_contain_text("Ahead, who want the same1")
+
+
 def test_two_buyers_want_the_same_seat(visit, hall):
     event = hall()
     first, second = visit().register(), visit().register()
@@ -453,7 +576,10 @@ def test_more_than_the_limit_cannot_be_chosen(visit, hall):
     expect(page.get_by_role("complementary")).to_contain_text("You can choose up to 2 seats")
     # Over all requests the server counts.
     visitor.client.buy(event.id, 2)
-    page.get_by_role("button", name="Get tickets").click()
+    with page.expect_response(f"**/api/event/{event.id}"):
+        page.get_by_role("button", name="Get tickets").click()
+    # It stays when the page has been drawn anew with what is left.
+    expect(page.get_by_role("region", name="Choose your tickets")).to_contain_text("58 available")
     expect(page.get_by_role("complementary").get_by_role("alert")).to_contain_text(re.compile("2 tickets"))
 
 
@@ -613,6 +739,10 @@ def test_every_view_is_accessible(visit, hall, organizer, scheme):
     page.get_by_role("link", name="See all my tickets").click()
     expect(page.get_by_text("No.").first).to_be_visible()
     check(page, "the tickets")
+    rows = organizer.create_event([{"name": "Stalls", "price": 8000, "rows": [{"row": row, "seats": 2} for row in "AB"]}])
+    join_from_page(visitor, rows, "Stalls", 3, adjacent=True)
+    expect(page.get_by_role("button", name="Take 3 seats apart")).to_be_visible()
+    check(page, "an end that may be answered")
 
 
 def check(page, what):

@@ -1,10 +1,17 @@
 // How requests end that did not become a purchase: what happened, that nothing was charged, and what to do now.
 
+import { count, counted } from "./format.js";
+
 /**
+ * @param ask what was asked for, where this browser knows it
+ * @param unsold how many tickets are free or held in the whole house, if that is known
  * @returns `{ title, text, mayRepeat, elsewhere }`: whether asking for the same again makes sense, and what the way
  *   to the event is called
  */
-export function ending({ state, reason = "" }) {
+export function ending({ state, reason = "", left }, ask, unsold) {
+  if (state === "rejected" && want[reason]) {
+    return { elsewhere: "Choose for yourself", ...want[reason](ask, left, unsold) };
+  }
   if (state === "rejected" && reason === "seats_taken") {
     return {
       title: "Those seats went to someone ahead of you",
@@ -42,8 +49,8 @@ export function ending({ state, reason = "" }) {
     },
     sold_out: {
       title: "Sold out before your turn",
-      text: "Everyone ahead of you took what there was. Nothing was charged. Other sections may still have tickets.",
-      elsewhere: "See what is left",
+      text: "Every ticket was bought by people ahead of you. Nothing was charged.",
+      elsewhere: "Back to the event",
     },
     cancelled: {
       title: "You gave up your place",
@@ -58,11 +65,54 @@ export function ending({ state, reason = "" }) {
   }[state];
 }
 
+/** What was asked for cannot be had any more, and something else may: in whose words, and with what number. */
+const want = {
+  only_n_left: (ask, left = 0, unsold) => ({
+    title: `Only ${count(left)} left${ask?.section && left !== unsold ? ` in ${ask.section}` : ""}`,
+    text: `${ask?.quantity ? `You asked for ${count(ask.quantity)}. ` : ""}Nothing was charged.`,
+  }),
+  not_together: (ask) => ({
+    title: `No ${ask?.quantity ? `${count(ask.quantity)} ` : ""}seats side by side are left`,
+    text: `${ask?.section ? `${ask.section} still has` : "There are still"} enough seats, but not next to each other. `
+      + "Nothing was charged.",
+  }),
+  section_sold_out: (ask) => ({
+    title: `${ask?.section ? `Section ${ask.section}` : "This section"} is sold out`,
+    text: "The people ahead of you bought what it had. Nothing was charged.",
+  }),
+};
+
+/**
+ * Smaller or looser wishes that may be had instead, the nearest first: `{ text, ask }`. None where nobody knows what was
+ * asked for.
+ * @param unsold how many tickets are free or held in the whole house, if that is known
+ */
+export function offers({ state, reason, left }, ask, unsold = Infinity) {
+  if (state !== "rejected" || !want[reason] || !ask?.quantity || ask.ticket_ids) return [];
+  const { quantity, section, adjacent } = ask;
+  const found = [];
+  if (reason === "only_n_left" && left > 0 && left < quantity) {
+    // Side by side is tried first in any case; insisting on it could cost the place.
+    found.push({ text: `Take ${count(left)}`, ask: { quantity: left, ...(section ? { section } : {}) } });
+  }
+  if (reason === "not_together") {
+    found.push({ text: `Take ${counted(quantity, "seat")} apart`, ask: { quantity, ...(section ? { section } : {}) } });
+  }
+  if (section && unsold >= quantity) {
+    found.push({ text: reason === "only_n_left" ? `${count(quantity)} anywhere in the house` : "Anywhere in the house",
+      ask: { quantity, ...(adjacent ? { adjacent } : {}) } });
+  } else if (section && unsold > 0 && reason === "section_sold_out") {
+    found.push({ text: `Take ${count(unsold)} anywhere in the house`, ask: { quantity: unsold } });
+  }
+  return found;
+}
+
 function explained(reason) {
   const known = {
     closed: "Sales ended before it was your turn.",
     limit_exceeded: "It would have been more tickets than one person may buy.",
-    not_adjacent: "There were no seats side by side any more.",
+    unknown_seats: "The event does not have these seats.",
+    unknown_section: "The event does not have this section.",
   };
   if (known[reason]) return known[reason];
   const words = reason.replaceAll("_", " ");

@@ -155,7 +155,7 @@ class EventPage {
         this.seatsAt = now;
         this.picker.loadPlan({ again: true });
       }
-      this.draw();
+      this.draw({ isReload: true });
     } catch {
       // What is shown stays; the next round tries again.
     }
@@ -180,7 +180,8 @@ class EventPage {
     if (change.full) {
       this.say(`You can choose up to ${counted(picker.limit, "seat")}. Let one go to take another.`);
     } else if (change.lost) this.say("A seat you chose was just taken. Choose another.");
-    else this.say();
+    // What was said of the last action stays until the next.
+    else if (!change.isReload) this.say();
     this.drawSale();
     this.drawButton();
   }

@@ -15,6 +15,11 @@ const stale = 4_000;
 /** States after which nothing happens any more. `declined` joins them when its hold has ended. */
 const ended = new Set(["purchased", "expired", "sold_out", "cancelled", "rejected"]);
 
+/** Whether the end can still be answered with a smaller or looser wish, which keeps the place. */
+export function isKept(request) {
+  return request.state === "rejected" && request.answer_within_seconds > 0;
+}
+
 export function hasEnded(request) {
   return ended.has(request.state) || (request.state === "declined" && !request.expires_at);
 }
@@ -24,8 +29,9 @@ export async function openPlaces(remembered, signal) {
   const open = await Promise.all(remembered.filter((each) => !each.ended && each.event_id).map(async (each) => {
     try {
       const request = await call("GET", `/api/request/${encodeURIComponent(each.id)}`, { signal });
-      remember(each.id, { state: request.state, ended: hasEnded(request) });
-      return hasEnded(request) ? [] : [{ ...each, state: request.state }];
+      const ended = hasEnded(request) && !isKept(request);
+      remember(each.id, { state: request.state, ended });
+      return ended ? [] : [{ ...each, state: request.state, position: request.position }];
     } catch (error) {
       // Nobody knows it any more, or nobody can tell right now: then what we remember stands.
       if (error.status !== 404) return [each];
@@ -33,7 +39,9 @@ export async function openPlaces(remembered, signal) {
       return [];
     }
   }));
-  return open.flat();
+  // A place may have been told with two ids.
+  return open.flat().filter(({ event_id: event, position }, index, all) => position === undefined
+    || all.findIndex((other) => other.event_id === event && other.position === position) === index);
 }
 
 export class Line {

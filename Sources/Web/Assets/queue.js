@@ -2,12 +2,13 @@
 
 import { Problem } from "./api.js";
 import { Checkout } from "./checkout.js";
-import { h, icon, put, setText } from "./dom.js";
-import { ending } from "./ending.js";
+import { everySecond } from "./clock.js";
+import { announce, h, icon, put, setText } from "./dom.js";
+import { ending, offers } from "./ending.js";
 import { formMessage, whileBusy } from "./form.js";
-import { count, counted, dayAndTime, money } from "./format.js";
+import { count, countdown, counted, dayAndTime, money, spokenDuration } from "./format.js";
 import { eventDetails } from "./known.js";
-import { hasEnded, Line } from "./line.js";
+import { hasEnded, isKept, Line } from "./line.js";
 import { explainReserve, reserve } from "./order.js";
 import { poster } from "./poster.js";
 import { followSale } from "./sale.js";
@@ -19,6 +20,10 @@ import { WaitingScene } from "./waiting.js";
 const hurryPause = 2_000;
 /** Milliseconds after a place was last seen alive in which its loss is answered by asking again. */
 const returnGrace = 120_000;
+
+/** Milliseconds before a kept place is gone at which that is read out. */
+const keptReminders = [30_000, 10_000];
+const noLongerKept = "Your place in line is no longer kept. You can still ask; you start at the back.";
 
 /** Milliseconds after paying for which an older answer is not shown. */
 const paymentGrace = 2_500;
@@ -51,11 +56,14 @@ class QueuePage {
 
   update(request) {
     this.request = request;
+    this.headThen = this.queue?.head;
+    // Counted from here: the server says how long, not until when.
+    this.keptUntil = isKept(request) ? Date.now() + request.answer_within_seconds * 1_000 : 0;
     // Who watched it happen goes back to their place without a click; an address of long ago asks for nothing.
     const isLost = request.state === "rejected" && request.reason === "queue_lost";
     this.comesBack = isLost && (this.comesBack || Date.now() - (place(this.id)?.seen ?? 0) < returnGrace);
-    remember(this.id, { event_id: request.event_id, state: request.state, ended: hasEnded(request),
-      ...(isLost ? {} : { seen: Date.now() }) });
+    remember(this.id, { event_id: request.event_id, position: request.position, state: request.state,
+      ended: hasEnded(request) && !isKept(request), ...(isLost ? { lost: true } : { seen: Date.now() }) });
     if (!this.isFollowing) {
       this.isFollowing = true;
       this.follow(request.event_id);
@@ -69,7 +77,11 @@ class QueuePage {
     const stop = new AbortController();
     followSale(eventID, { signal: AbortSignal.any([stop.signal, this.signal]), onUpdate: (queue) => {
       this.queue = queue;
-      if (hasEnded(this.request)) return stop.abort();
+      this.headThen ??= queue.head;
+      if (hasEnded(this.request)) {
+        stop.abort();
+        return this.show();
+      }
       // The crowd's document is newer than our last answer: it moves the count, and tells when our turn has come.
       const isDue = this.request.state === "queued" && queue.head >= this.request.position;
       if (isDue && Date.now() - (this.hurriedAt ?? 0) > hurryPause) {
@@ -141,7 +153,7 @@ class QueuePage {
       standby: "Waiting for returns", reserved: "Your turn: pay now",
       declined: request.expires_at ? "Declined: try another card" : "Declined", confirming: "Paying",
       purchased: "Bought", expired: request.reason ? "Not possible" : "Time ran out", sold_out: "Sold out", cancelled: "Cancelled",
-      rejected: "Not possible",
+      rejected: this.offers.length ? ending(request, this.ask, this.unsold).title : "Not possible",
     };
     this.context.title(`${titles[request.state] ?? request.state} · ${this.event.name ?? "your tickets"}`);
   }
@@ -151,7 +163,25 @@ class QueuePage {
     const { request, queue } = this;
     const told = request.ahead ?? 0;
     if (request.state !== "queued" || !queue) return told;
-    return Math.min(told, Math.max(0, request.position - queue.head - 1));
+    const between = Math.max(0, request.position - queue.head - 1);
+    // Where more are ahead than stand before the head, they are those who want the same: it moves no faster than all do.
+    const isOfTheSame = told > request.position - this.headThen - 1;
+    return Math.min(told, isOfTheSame ? Math.max(between, told - (queue.head - this.headThen)) : between);
+  }
+
+  /** What was asked for, where this browser knows it. */
+  get ask() {
+    return place(this.id)?.ask;
+  }
+
+  /** How many tickets are free or held in the whole house, if that is known. */
+  get unsold() {
+    return this.queue && this.queue.available + this.queue.held;
+  }
+
+  /** What may be had instead, to somebody who can ask for it. */
+  get offers() {
+    return session() ? offers(this.request, this.ask, this.unsold) : [];
   }
 
   /** Draws a scene when it is another one, and moves focus to its heading. */
@@ -257,10 +287,12 @@ class QueuePage {
 
   showEnd() {
     const { request } = this;
-    this.draw(`end-${request.state}`, () => {
-      const { title, text, mayRepeat, elsewhere } = ending(request);
-      const message = formMessage();
-      const ask = place(this.id)?.ask;
+    const { ask } = this;
+    this.draw(`end-${request.state}-${request.reason ?? ""}`, () => {
+      const { title, text, mayRepeat, elsewhere } = ending(request, ask, this.unsold);
+      const message = this.message = formMessage();
+      this.kept = h("div");
+      this.offered = h("div", { class: "actions" });
       // Exactly the same seats may be gone; those are chosen anew on the map, unless the old order counts.
       const again = mayRepeat && ask && (request.reason === "queue_lost" || !ask.ticket_ids) && session()
         && h("button", { class: "button primary", type: "button", onclick: (event) =>
@@ -268,14 +300,53 @@ class QueuePage {
       if (again && this.comesBack) this.askAgain(again, ask, message);
       return [
         h("div", { class: "seal" }, icon(request.state === "expired" ? "clock" : "info")),
-        h("h1", { tabindex: "-1" }, title), h("p", null, text), message.node,
+        h("h1", { tabindex: "-1" }, title), h("p", null, text), this.kept, message.node, this.offered,
         h("div", { class: "actions" },
           again,
-          h("a", { class: again ? "button" : "button primary",
+          h("a", { class: again || this.offers.length ? "button" : "button primary",
             href: `/event/${encodeURIComponent(request.event_id)}` }, elsewhere),
           h("a", { class: "button quiet-button", href: "/" }, "Find another event")),
       ];
     });
+    this.drawOffers();
+  }
+
+  /** Anew only when they are others: a button that has focus, or is busy, stays. */
+  drawOffers() {
+    const found = this.offers;
+    const key = JSON.stringify(found);
+    if (this.offered === this.offersIn && key === this.offersKey) return;
+    const isFirst = this.offered !== this.offersIn;
+    [this.offersIn, this.offersKey] = [this.offered, key];
+    put(this.offered, found.map(({ text, ask }, index) =>
+      h("button", { class: index ? "button" : "button primary", type: "button", onclick: (event) =>
+        this.askAgain(event.currentTarget, ask, this.message) }, text)));
+    if (isFirst && this.keptUntil) this.keepTime();
+    else if (isFirst && found.length) put(this.kept, h("p", null, noLongerKept));
+  }
+
+  /** Counts down for how long the place is kept, in sight and aloud. */
+  keepTime() {
+    const clock = h("strong", { class: "hold-time" });
+    put(this.kept, h("div", { class: "hold" }, icon("clock"),
+      h("p", null, "Your place in line is kept for ", clock)));
+    let reminded;
+    everySecond(() => {
+      const left = this.keptUntil - Date.now();
+      if (left > 0) {
+        setText(clock, countdown(left));
+        const reminder = keptReminders.find((each) => left <= each && left > each - 1_500);
+        if (reminder && reminder !== reminded) {
+          reminded = reminder;
+          announce(`Your place in line is kept for ${spokenDuration(left)} more.`);
+        }
+      } else if (this.keptUntil) {
+        this.keptUntil = 0;
+        remember(this.id, { ended: true });
+        put(this.kept, h("p", null, noLongerKept));
+        announce(noLongerKept);
+      }
+    }, this.sceneSignal);
   }
 
   async askAgain(button, ask, message) {

@@ -63,6 +63,24 @@ export function places() {
     .sort((a, b) => b.at - a.at);
 }
 
+/**
+ * Two ids may name one place, as after its end was answered with another wish: moves what is remembered to the one that it
+ * was told with last, and gives it back.
+ */
+export function samePlace(eventID, { request_id: requestID, position }) {
+  const all = read(placesKey, {});
+  const known = Object.keys(all).find((id) => id === requestID
+    || (all[id].event_id === eventID && all[id].position === position && !all[id].lost));
+  if (!known) return undefined;
+  const remembered = all[known];
+  if (known !== requestID) {
+    delete all[known];
+    all[requestID] = remembered;
+    write(placesKey, all);
+  }
+  return remembered;
+}
+
 /** Adds to what is remembered of a request. */
 export function remember(requestID, change) {
   const all = read(placesKey, {});

@@ -74,6 +74,7 @@ function waitingPlace(each) {
   const states = {
     reserved: "Seats held: pay now", declined: "Card declined: try another", confirming: "Paying",
     standby: "Waiting for returns", lobby: "In the waiting room",
+    rejected: "Not what you asked for: choose now, your place is kept for a moment",
   };
   return h("li", null, h("a", { class: "result compact", href: `/queue/${encodeURIComponent(each.id)}` },
     poster(each.name ?? "Onsale"),

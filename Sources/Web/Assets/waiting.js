@@ -24,8 +24,8 @@ const texts = {
   },
   standby: {
     title: "You are in line for returns",
-    text: "Everything you asked for is held by people who are paying right now. The moment someone does not pay, "
-      + "the seats are yours, before anyone behind you.",
+    text: "What you asked for is held by people who are paying right now. Whatever comes back goes to the first in line "
+      + "whom it suits: nobody behind you who wants the same comes before you.",
   },
 };
 
@@ -80,6 +80,7 @@ export class WaitingScene {
       request.position && ["Your place", count(request.position)],
       this.state === "queued"
         && ["Estimated wait", isPaused ? "when sales go on" : estimate(shrunk(request, ahead)) ?? "not known yet"],
+      this.state === "standby" && ahead > 0 && ["Ahead, who want the same", count(ahead)],
       this.state === "standby" && queue && ["Held by others", counted(queue.held, "ticket")],
     ].filter(Boolean));
     this.drawOperator(queue?.message
