@@ -18,6 +18,12 @@ package struct Answer: Sendable, Equatable {
   /// The stable code of an error.
   package var code: String?
   package var retryAfterSeconds: Int?
+  /// Why a request was rejected.
+  package var reason: String?
+  /// How many are left, where fewer are than were asked for.
+  package var left: Int?
+  /// For how long the place may be kept by asking for less.
+  package var answerWithinSeconds: Int?
 
   package init(status: Int) { self.status = status }
 
@@ -37,9 +43,18 @@ package struct Answer: Sendable, Equatable {
       case "expires_at": expiresAt = value.string.flatMap(Self.milliseconds)
       case "reason": reason = value.string
       case "code": code = value.string
+      case "reason": reason = value.string
+      case "left": left = value.integer
+      case "answer_within_seconds": answerWithinSeconds = value.integer
       default: break
       }
     }
+  }
+
+  /// Whether it says that what was asked for cannot be had any more, by anybody who asks for it.
+  var isEndOfWish: Bool {
+    state == "sold_out"
+      || state == "rejected" && ["not_together", "section_sold_out", "only_n_left"].contains(reason)
   }
 
   /// Reads an RFC 3339 time in UTC, such as `2030-01-02T03:04:05Z`, with or without a fraction.

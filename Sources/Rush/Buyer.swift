@@ -13,6 +13,8 @@ struct Buyer {
     static let secondCard = Flags(rawValue: 2)
     /// Tried to leave, and could not any more.
     static let stays = Flags(rawValue: 4)
+    /// Took what was left, and kept the place.
+    static let keptPlace = Flags(rawValue: 8)
   }
 
   var phase = Phase.away
@@ -20,6 +22,8 @@ struct Buyer {
   /// What to do when due.
   var step = Step.join
   var flags: Flags = []
+  /// How many are asked for in place of those that were planned; 0 for those.
+  var fewer: UInt8 = 0
   var position: Int32 = 0
   /// Milliseconds since the rush began.
   var joinedAt: Int32 = 0
@@ -32,6 +36,8 @@ struct Buyer {
 /// What a buyer asks the system.
 package enum Step: UInt8, Sendable, CaseIterable {
   case join, poll, confirm, cancel
+  /// Asks for what is left after an end, to keep the place.
+  case takeFewer
   /// The second click of a double click; it only has to have the same answer.
   case joinAgain, confirmAgain
   /// Asks once more after the end.
@@ -46,6 +52,7 @@ package enum Step: UInt8, Sendable, CaseIterable {
     case .confirm, .confirmAgain: "confirm"
     case .cancel: "cancel"
     case .rejoin: "rejoin"
+    case .takeFewer: "take fewer"
     }
   }
 }

@@ -21,10 +21,16 @@ package struct BuyerPlan: Sendable, Equatable {
   package var quantity: Int
   /// Index among the event's sections; `nil` for the best available.
   package var section: Int?
+  /// Side by side or not at all.
+  package var adjacent: Bool
   package var behaviour: Behaviour
   package var card: Card
   package var doubleClicks: Bool
   package var thinkMilliseconds: Int
+  /// Told that fewer are left than were asked for, takes what is left and keeps the place.
+  package var takesFewer: Bool
+
+  package var wish: Wish { Wish(quantity: quantity, section: section, adjacent: adjacent) }
 
   package init(buyer: Int, sections: Int, _ options: RushOptions) {
     var random = SplitMix64(
@@ -48,7 +54,17 @@ package struct BuyerPlan: Sendable, Equatable {
     card = refused ? (again ? .declinedThenGood : .declined) : .good
     doubleClicks = random.share(options.doubleClick)
     thinkMilliseconds = random.below(options.thinkMilliseconds + 1)
+    adjacent = random.share(options.adjacent) && quantity > 1
+    takesFewer = random.share(options.takeFewer)
   }
+}
+
+/// What those have in common who are served in the order in which they came.
+package struct Wish: Hashable, Sendable {
+  package var quantity: Int
+  /// Index among the event's sections; `nil` for anywhere.
+  package var section: Int?
+  package var adjacent = false
 }
 
 /// A small generator whose numbers are the same everywhere.

@@ -8,6 +8,8 @@ extension Crowd {
   }
   /// Between sending a confirm and the first look at how it ended.
   private static let confirmPollMilliseconds = 250
+  /// Longest pause before what is left is asked for; the place is kept for a minute.
+  private static let longestThought = 10_000
 
   /// Takes in the answer to a request.
   package mutating func answered(_ job: Job, _ answer: Answer, at now: Int, unixMilliseconds: Int) {
@@ -32,6 +34,7 @@ extension Crowd {
     case .cancel: cancelled(job.buyer, answer, now)
     case .verify: verified(job.buyer, answer)
     case .rejoin: cameBack(job.buyer, answer, now)
+    case .takeFewer: tookFewer(job.buyer, answer, now)
     }
   }
 
@@ -261,10 +264,57 @@ extension Crowd {
         }
         owners[ticket] = Int32(buyer)
       }
-    } else if outcome == .soldOut, buyers[buyer].flags.contains(.granted) {
-      violations.add(.changed, "\(user(buyer)) had seats, and then was told sold out")
+    } else if answer.isEndOfWish {
+      let told = answer.reason ?? outcome.name
+      if buyers[buyer].flags.contains(.granted) {
+        violations.add(.changed, "\(user(buyer)) had seats, and then was told \(told)")
+      }
+      noteEnd(of: buyer, told)
+      if takesFewer(buyer, answer, now) { return }
     }
     end(buyer, outcome)
+  }
+
+  // MARK: Fewer
+
+  /// Lets the buyer ask for what is left, if that is the plan and was not done before.
+  private mutating func takesFewer(_ buyer: Int, _ answer: Answer, _ now: Int) -> Bool {
+    let plan = plan(buyer)
+    guard plan.takesFewer, buyers[buyer].fewer == 0, answer.answerWithinSeconds ?? 0 > 0,
+      let left = answer.left, (1..<plan.quantity).contains(left)
+    else { return false }
+    buyers[buyer].fewer = UInt8(left)
+    schedule(buyer, .takeFewer, at: now / 1000 + min(plan.thinkMilliseconds, Self.longestThought))
+    return true
+  }
+
+  private mutating func tookFewer(_ buyer: Int, _ answer: Answer, _ now: Int) {
+    switch answer.status {
+    case 200 where answer.position == Int(buyers[buyer].position):
+      guard keep(answer.requestID, buyer) else {
+        violations.add(.unexpected, "answer of \(user(buyer)): 200 without a usable request_id")
+        return end(buyer, .rejected)
+      }
+      figures.placesKept += 1
+      buyers[buyer].flags.insert(.keptPlace)
+      wait(buyer, answer, now)
+    case 202:
+      // Too late: the place has ended for good, and this is another, at the back.
+      figures.placesNotKept += 1
+      secondPositions[Int32(buyer)] = nil
+      buyers[buyer].joinedAt = Int32(now / 1000)
+      accept(buyer, answer, now)
+    case 200:
+      violations.add(
+        .twoPlaces,
+        "\(user(buyer)) has the positions \(buyers[buyer].position) and \(answer.position ?? 0)")
+      end(buyer, .rejected)
+    case 429, 500...599: retry(buyer, .takeFewer, answer, now)
+    case 409, 410, 422: end(buyer, .rejected)  // all is sold or closed by now, and the place stays ended
+    default:
+      violations.add(.unexpected, "answer of \(user(buyer)): \(answer.status) \(answer.code ?? "")")
+      end(buyer, .rejected)
+    }
   }
 
   // MARK: Confirm, cancel

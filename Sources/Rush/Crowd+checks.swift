@@ -3,10 +3,10 @@ extension Crowd {
   mutating func check(seats answer: Answer, of buyer: Int) {
     violations.look(.wrongSeats)
     violations.look(.wrongCharge)
-    let plan = plan(buyer)
-    if Set(answer.tickets).count != plan.quantity || answer.tickets.count != plan.quantity {
+    let wish = wish(buyer)
+    if Set(answer.tickets).count != wish.quantity || answer.tickets.count != wish.quantity {
       violations.add(
-        .wrongSeats, "\(user(buyer)) asked for \(plan.quantity) tickets and has \(answer.tickets)")
+        .wrongSeats, "\(user(buyer)) asked for \(wish.quantity) tickets and has \(answer.tickets)")
     }
     var price = 0
     for ticket in answer.tickets {
@@ -15,7 +15,7 @@ extension Crowd {
         return
       }
       price += known.price
-      if let section = plan.section, section != known.section {
+      if let section = wish.section, section != known.section {
         violations.add(
           .wrongSeats, "\(user(buyer)) has ticket \(ticket), which is not in the section asked for")
       }
@@ -43,33 +43,29 @@ extension Crowd {
       ended += 1
     }
     violations.look(.figures)
-    let unaccounted = figures.accepted - ended - pending
+    let unaccounted = figures.accepted - ended - pending - figures.placesNotKept
     if unaccounted != 0 {
       violations.add(.figures, "\(figures.accepted) accepted, \(ended) terminal, \(pending) pending")
     }
   }
 
-  /// P4: among those who want the same, nobody is told sold out while a later one gets seats.
+  /// Somebody was told that what they want cannot be had any more.
+  mutating func noteEnd(of buyer: Int, _ told: String) {
+    violations.look(.overtaken)
+    // Who kept a place wants since then what others wanted before, some of whom may stand behind and have been served.
+    guard !buyers[buyer].flags.contains(.keptPlace) else { return }
+    let wish = wish(buyer), position = buyers[buyer].position
+    if position < firstEnds[wish]?.position ?? .max { firstEnds[wish] = (position, buyer, told) }
+  }
+
+  /// P4: nobody is told an end while a later one of the same wish gets seats.
   private mutating func checkOrder() {
-    struct Wish: Hashable {
-      let quantity: Int
-      let section: Int?
-    }
-    var firstSoldOut: [Wish: (position: Int32, buyer: Int)] = [:]
-    for buyer in buyers.indices where buyers[buyer].outcome == .soldOut {
-      let plan = plan(buyer), position = buyers[buyer].position
-      let wish = Wish(quantity: plan.quantity, section: plan.section)
-      violations.look(.overtaken)
-      if position < firstSoldOut[wish]?.position ?? .max { firstSoldOut[wish] = (position, buyer) }
-    }
     for buyer in buyers.indices where buyers[buyer].flags.contains(.granted) {
-      let plan = plan(buyer), position = buyers[buyer].position
-      guard let first = firstSoldOut[Wish(quantity: plan.quantity, section: plan.section)],
-        first.position < position
-      else { continue }
+      let position = buyers[buyer].position
+      guard let first = firstEnds[wish(buyer)], first.position < position else { continue }
       violations.add(
         .overtaken,
-        "\(user(first.buyer)) at \(first.position) was told sold out, \(user(buyer)) at \(position) got seats"
+        "\(user(first.buyer)) at \(first.position) was told \(first.told), \(user(buyer)) at \(position) got seats"
       )
     }
   }

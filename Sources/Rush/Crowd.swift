@@ -38,6 +38,8 @@ package struct Crowd {
   package var figures = RushFigures()
   package var violations = Violations()
   var placesTaken: [Bool] = []
+  /// Of each wish the first in line who was told an end.
+  var firstEnds: [Wish: (position: Int32, buyer: Int, told: String)] = [:]
   /// Which buyer bought each ticket, by ticket id; −1 for nobody.
   var owners: [Int32]
 
@@ -52,6 +54,16 @@ package struct Crowd {
 
   package func plan(_ buyer: Int) -> BuyerPlan {
     BuyerPlan(buyer: buyer, sections: venue.sections.count, options)
+  }
+
+  /// What the buyer wants by now.
+  package func wish(_ buyer: Int) -> Wish {
+    var wish = plan(buyer).wish
+    if buyers[buyer].fewer > 0 {
+      wish.quantity = Int(buyers[buyer].fewer)
+      wish.adjacent = false
+    }
+    return wish
   }
 
   /// The name that the buyer's token carries: the same seed is the same users.

@@ -125,12 +125,13 @@ final class Rush {
 
   private func request(_ job: Crowd.Job, waits: Int) -> BuyerRequest {
     switch job.step {
-    case .join, .joinAgain, .rejoin:
-      let plan = crowd.plan(job.buyer)
-      var body = "{\"event_id\":\(crowd.venue.event),\"quantity\":\(plan.quantity)"
-      if let section = plan.section {
+    case .join, .joinAgain, .takeFewer, .rejoin:
+      let wish = crowd.wish(job.buyer)
+      var body = "{\"event_id\":\(crowd.venue.event),\"quantity\":\(wish.quantity)"
+      if let section = wish.section {
         body += ",\"section\":\(JSON.string(crowd.venue.sections[section]).text)"
       }
+      if wish.adjacent { body += ",\"adjacent\":true" }
       if options.buys { body += ",\"payment_method\":\"\(crowd.paymentMethod(job.buyer))\"" }
       if job.step == .rejoin { body += ",\"rejoin\":\"\(crowd.id(job.buyer))\"" }
       return BuyerRequest(

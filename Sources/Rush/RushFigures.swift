@@ -14,6 +14,9 @@ package struct RushFigures: Sendable {
   /// From the moment somebody first hears that the line is lost to when they have their place again, pauses included.
   package var lostToBack = Latencies()
   package var again = 0
+  /// Ends that were answered by asking for what was left: in time, and too late.
+  package var placesKept = 0
+  package var placesNotKept = 0
   package var amount = 0
   package var ticketsBought = 0
   package var toVerify = 0

@@ -15,6 +15,8 @@ package struct RushOptions: Sendable, Equatable {
       --seed N               the same seed is the same crowd (1)
       --quantity A..B        tickets each asks for (1..2)
       --named-section SHARE  ask for one section; the others take the best available (0)
+      --adjacent SHARE       of those who ask for several: side by side or not at all (0)
+      --take-fewer SHARE     told that fewer are left than they asked for, take those and keep their place (0.1)
       --abandon SHARE        let their hold expire (0)
       --cancel SHARE         leave, half of them in line and half with a hold (0)
       --declined SHARE       pay with a card that is refused; half of them then with a good one (0)
@@ -54,6 +56,8 @@ package struct RushOptions: Sendable, Equatable {
   package var seed = 1
   package var quantity = 1...2
   package var namedSection = 0.0
+  package var adjacent = 0.0
+  package var takeFewer = 0.1
   package var abandon = 0.0
   package var cancel = 0.0
   package var declined = 0.0
@@ -81,8 +85,8 @@ package struct RushOptions: Sendable, Equatable {
     var reader = ArgumentReader(
       arguments,
       names: [
-        "event", "create", "sections", "hold", "buyers", "seed", "quantity", "named-section", "abandon",
-        "cancel",
+        "event", "create", "sections", "hold", "buyers", "seed", "quantity", "named-section", "adjacent",
+        "take-fewer", "abandon", "cancel",
         "declined", "double-click", "think", "arrivals", "connections", "wait", "client", "seconds-limit",
         "settle", "chaos", "restart",
       ], switches: ["buy", "rejoin", "no-audit", "no-freshness", "json"])
@@ -93,6 +97,8 @@ package struct RushOptions: Sendable, Equatable {
     seed = reader.integer("seed", in: 0...Int(Int32.max)) ?? seed
     quantity = reader.range("quantity", in: 1...50) ?? quantity
     namedSection = reader.share("named-section") ?? namedSection
+    adjacent = reader.share("adjacent") ?? adjacent
+    takeFewer = reader.share("take-fewer") ?? takeFewer
     abandon = reader.share("abandon") ?? abandon
     cancel = reader.share("cancel") ?? cancel
     declined = reader.share("declined") ?? declined

@@ -37,6 +37,12 @@ struct RushReport {
       "joins",
       "\(figures.accepted) taken" + (figures.again > 0 ? ", \(figures.again) asked again" : "")
         + Self.speed(joins))
+    if figures.placesKept + figures.placesNotKept > 0 {
+      row(
+        "took what was left",
+        "\(figures.placesKept) kept their place"
+          + (figures.placesNotKept > 0 ? ", \(figures.placesNotKept) came too late for that" : ""))
+    }
     row("polls", "\(polls.total)" + Self.speed(polls))
     let returns = RushFigures.rate(figures.returnsBySecond)
     if returns.total > 0 { row("came back to their place", "\(returns.total)" + Self.speed(returns)) }
@@ -109,6 +115,7 @@ struct RushReport {
       "confirm_to_purchased": times(figures.confirmToPurchased),
       "outcomes": counts(figures.outcomes.map { ($0.key.name, $0.value) }),
       "errors": counts(figures.errors.map { ($0.key, $0.value) }),
+      "places_kept": .integer(figures.placesKept), "places_not_kept": .integer(figures.placesNotKept),
       "tickets_bought": .integer(figures.ticketsBought), "amount": .integer(figures.amount),
       "generator_requests": .integer(requests), "generator_cpu_seconds": .number(ownSeconds),
       "generator_peak_bytes": .integer(peakMemory),

@@ -8,7 +8,7 @@ package struct Violations: Sendable {
     case wrongCharge = "P2 charged is exactly the price of the tickets"
     case lost = "P3 what was accepted is never lost"
     case changed = "P3 a terminal state never changes"
-    case overtaken = "P4 nobody is told sold out while a later one gets seats"
+    case overtaken = "P4 nobody is told an end while a later one of the same wish gets seats"
     case twoPlaces = "P5 one place in line a user"
     case movedPlace = "P5 whoever was in a line that was lost keeps the place"
     case placeOfTwo = "P5 a place is one user's"

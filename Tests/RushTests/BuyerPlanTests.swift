@@ -12,6 +12,8 @@ struct BuyerPlanTests {
     options.doubleClick = 0.4
     options.namedSection = 0.5
     options.quantity = 1...4
+    options.adjacent = 0.4
+    options.takeFewer = 0.2
     return options
   }
 
@@ -35,6 +37,8 @@ struct BuyerPlanTests {
     #expect(near(share { $0.card != .good }, 0.3))
     #expect(near(share { $0.card == .declined }, 0.15))
     #expect(near(share(\.doubleClicks), 0.4))
+    #expect(near(share(\.adjacent), 0.3), "of those who ask for several")
+    #expect(near(share(\.takesFewer), 0.2))
     #expect(near(share { $0.section != nil }, 0.5))
     for quantity in 1...4 { #expect(near(share { $0.quantity == quantity }, 0.25)) }
   }

@@ -276,6 +276,139 @@ struct CrowdTests {
     }
   }
 
+  private func ended(_ reason: String, left: Int? = nil, answer: Int? = nil) -> Answer {
+    var answered = state("rejected", pollAfter: 0)
+    answered.reason = reason
+    answered.left = left
+    answered.answerWithinSeconds = answer
+    return answered
+  }
+
+  @Test(
+    "Nobody may be told any end of a wish while a later one of the same wish gets seats",
+    arguments: ["not_together", "section_sold_out", "only_n_left"])
+  func orderOfEnds(reason: String) {
+    for first in [1, 3] {
+      var crowd = crowd(3)
+      var position = 0
+      play(&crowd) { job, _ in
+        if job.step == .join {
+          position += 1
+          return joined(position)
+        }
+        return job.buyer + 1 == first
+          ? ended(reason, left: 0) : state("purchased", tickets: [job.buyer + 1], amount: 1_000)
+      }
+      crowd.checkAtEnd()
+      #expect(crowd.violations.counts == (first == 1 ? [.overtaken: 2] : [:]))
+      #expect(crowd.violations.tried.contains(.overtaken))
+    }
+    // Seats that were chosen one by one are nobody else's wish.
+    var taken = crowd(2)
+    play(&taken) { job, _ in
+      guard job.step != .join else { return joined(job.buyer + 1) }
+      return job.buyer == 0 ? ended("seats_taken") : state("purchased", tickets: [1], amount: 1_000)
+    }
+    taken.checkAtEnd()
+    #expect(taken.violations.isEmpty)
+  }
+
+  @Test("Who wants seats side by side is not overtaken by who takes them apart")
+  func orderOfOtherWishes() {
+    var crowd = crowd(60, tickets: 120) {
+      $0.quantity = 2...2
+      $0.adjacent = 0.5
+    }
+    let plans = (0..<60).map { crowd.plan($0) }
+    play(&crowd) { job, _ in
+      guard job.step != .join else { return joined(job.buyer + 1) }
+      return plans[job.buyer].adjacent
+        ? ended("not_together")
+        : state("purchased", tickets: [2 * job.buyer + 1, 2 * job.buyer + 2], amount: 2_000)
+    }
+    #expect(Set(plans.map(\.adjacent)).count == 2)
+    crowd.checkAtEnd()
+    #expect(crowd.violations.counts[.overtaken] == nil)
+  }
+
+  @Test("Who is told that fewer are left takes those in the same place, as planned, and it is counted")
+  func fewer() {
+    for (status, position) in [(200, 1), (202, 3)] {
+      var crowd = crowd(2) {
+        $0.quantity = 3...3
+        $0.takeFewer = 1
+        $0.doubleClick = 1
+      }
+      var asked: Set<Int> = []
+      play(&crowd) { job, _ in
+        switch job.step {
+        case .join, .joinAgain: return joined(job.buyer + 1)
+        case .takeFewer:
+          asked.insert(job.buyer)
+          var answer = joined(
+            job.buyer == 0 ? position : job.buyer + 1, status: job.buyer == 0 ? status : 200)
+          answer.requestID = Array("again-\(job.buyer)".utf8)
+          return answer
+        default:
+          if !asked.contains(job.buyer) { return ended("only_n_left", left: 2, answer: 60) }
+          return job.buyer == 0
+            ? state("purchased", tickets: [1, 2], amount: 2_000) : ended("only_n_left", left: 0)
+        }
+      }
+      crowd.checkAtEnd()
+      #expect(crowd.isOver)
+      #expect((0..<2).map { crowd.wish($0) } == [Wish(quantity: 2), Wish(quantity: 2)])
+      #expect((0..<2).map { crowd.id($0) } == ["again-0", "again-1"])
+      #expect(crowd.figures.outcomes == [.purchased: 1, .rejected: 1])
+      #expect(crowd.figures.placesKept == (status == 200 ? 2 : 1))
+      #expect(crowd.figures.placesNotKept == (status == 200 ? 0 : 1))
+      #expect(crowd.violations.isEmpty, "\(crowd.violations)")
+    }
+  }
+
+  @Test("Another place for who took what was left is seen")
+  func fewerElsewhere() {
+    var crowd = crowd(1) {
+      $0.quantity = 3...3
+      $0.takeFewer = 1
+    }
+    play(&crowd) { job, _ in
+      switch job.step {
+      case .join: joined(1)
+      case .takeFewer: joined(7, status: 200)
+      default: ended("only_n_left", left: 2, answer: 60)
+      }
+    }
+    crowd.checkAtEnd()
+    #expect(crowd.violations.counts == [.twoPlaces: 1])
+  }
+
+  @Test("Who took what was left is from then on one of those who want so many")
+  func fewerOvertakes() throws {
+    var crowd = crowd(40) {
+      $0.quantity = 2...3
+      $0.takeFewer = 1
+    }
+    let two = try #require((0..<40).first { crowd.plan($0).quantity == 2 })
+    let three = try #require((two + 1..<40).first { crowd.plan($0).quantity == 3 })
+    var hasAsked = false
+    play(&crowd) { job, _ in
+      switch (job.step, job.buyer) {
+      case (.join, _): return joined(job.buyer + 1)
+      case (.takeFewer, three):
+        hasAsked = true
+        return joined(three + 1, status: 200)
+      case (_, two): return state("sold_out")
+      case (_, three):
+        return hasAsked
+          ? state("purchased", tickets: [1, 2], amount: 2_000) : ended("only_n_left", left: 2, answer: 60)
+      default: return state("expired")
+      }
+    }
+    crowd.checkAtEnd()
+    #expect(crowd.violations.counts == [.overtaken: 1])
+  }
+
   @Test("A state that changes after the end, a lost request and a refusal without Retry-After are seen")
   func afterwards() {
     var crowd = crowd(3)

@@ -10,7 +10,7 @@ struct RushOptionsTests {
     let options = try RushOptions([
       "--create", "70000", "--buyers=100000", "--quantity", "1..4", "--abandon", "5%", "--declined", "0.03",
       "--buy",
-      "--rejoin", "--arrivals", "5000", "--client", "curl", "--no-audit",
+      "--rejoin", "--arrivals", "5000", "--client", "curl", "--no-audit", "--adjacent", "0.2", "--take-fewer", "30%",
     ])
     #expect(options.place == .create(seats: 70_000))
     #expect(options.buyers == 100_000)
@@ -21,6 +21,7 @@ struct RushOptionsTests {
     #expect(options.rejoins)
     #expect(options.arrivalsPerSecond == 5_000)
     #expect(options.client == .curl)
+    #expect(options.adjacent == 0.2 && options.takeFewer == 0.3)
     #expect(!options.audits)
   }
 
