@@ -20,6 +20,8 @@ from servers import Failure, until
 VISA = "pm_card_visa"
 DECLINED = "pm_card_visa_chargeDeclined"
 TERMINAL = {"purchased", "expired", "sold_out", "cancelled", "rejected"}
+# Ends that say of a wish that it cannot be had any more, whoever has it.
+ENDS_OF_WISHES = {"not_together", "section_sold_out", "only_n_left"}
 PRICE = 2500
 CALL_TIMEOUT = 4.0
 
@@ -103,14 +105,20 @@ class Buyer(threading.Thread):
     `plan` is what they do: `buy` pays in the same call; `pay` pays once seats are held; `twice` does so after
     asking twice; `decline` pays with a bad card and then a good one; `refuse` only with a bad one; `cancel` gives
     held seats back; `leave` never pays; `hold` keeps the seats and does nothing.
+
+    Every other one who is told that fewer are left than they asked for takes those, and keeps the place.
     """
 
     PLANS = ("buy", "pay", "twice", "decline", "refuse", "cancel", "leave")
 
-    def __init__(self, sale, number, plan, quantity=1, section=None, urls=None):
+    def __init__(self, sale, number, plan, quantity=1, section=None, urls=None, adjacent=False):
         super().__init__(daemon=True)
         self.sale, self.number, self.plan = sale, number, plan
-        self.quantity, self.section = quantity, section
+        self.quantity, self.section, self.adjacent = quantity, section, adjacent
+        self.takes_fewer = number % 2 == 0
+        # Whether that kept the place, and the ends of wishes that they were told: position, wish, in which words.
+        self.kept_place = False
+        self.ends_of_wishes = []
         self.user = f"buyer-{sale.event}-{sale.salt}-{number}"
         self.caller = Caller(urls or sale.urls, token(sale.stack, self.user))
         self.request = None
@@ -141,6 +149,8 @@ class Buyer(threading.Thread):
         body = {"event_id": self.sale.event, "quantity": self.quantity}
         if self.section:
             body["section"] = self.section
+        if self.adjacent:
+            body["adjacent"] = True
         if self.rejoin:
             body["rejoin"] = self.rejoin
         if self.plan == "buy":
@@ -151,7 +161,9 @@ class Buyer(threading.Thread):
         self.asked_at = self.asked_at or time.monotonic()
         status, answer = self.call("POST", "/api/ticket/reserve", body)
         if status in (200, 202):
-            if self.request and answer["request_id"] != self.request:
+            # Two ids with one position name the same place.
+            is_another = status == 202 or answer["position"] != self.position
+            if self.request and answer["request_id"] != self.request and is_another:
                 # Theirs as long as it lives; when it has ended they may ask again, at the back.
                 old = self.poll()
                 if old["state"] not in TERMINAL:
@@ -182,6 +194,10 @@ class Buyer(threading.Thread):
             self.problems.append(f"was told {self.final}, and later {state}")
         if state in TERMINAL:
             self.final = state
+            told = answer.get("reason", state)
+            # Who kept a place wants since then what others wanted before, who may have been served.
+            if (state == "sold_out" or told in ENDS_OF_WISHES) and not self.kept_place:
+                self.ends_of_wishes.append((self.position, self.wish, told))
         if state in ("reserved", "confirming", "purchased"):
             tickets = tuple(sorted(ticket["id"] for ticket in answer["tickets"]))
             if self.tickets and tickets != self.tickets:
@@ -205,6 +221,20 @@ class Buyer(threading.Thread):
         if status not in (200, 409):
             self.problems.append(f"cancel was answered {status} {answer}")
 
+    def take_fewer(self, answer):
+        """Asks for what is left, if that is how this one is, and it keeps the place. Whether they are in line again."""
+        fewer = answer.get("left", 0)
+        if not self.takes_fewer or self.kept_place or not answer.get("answer_within_seconds") or fewer < 1:
+            return False
+        ended, ends, wish = self.position, list(self.ends_of_wishes), (self.quantity, self.adjacent)
+        self.quantity, self.adjacent, self.final = fewer, False, None
+        if not self.reserve():
+            # Everything is sold by now: it stays as it was told.
+            self.final, self.refusal, (self.quantity, self.adjacent) = "rejected", None, wish
+            return False
+        self.kept_place, self.ends_of_wishes = self.position == ended, ends
+        return True
+
     # --- A life ---
 
     def run(self):
@@ -223,7 +253,10 @@ class Buyer(threading.Thread):
             self.reserve()
         acted = set()
         while True:
-            state = self.poll()["state"]
+            answer = self.poll()
+            state = answer["state"]
+            if state in TERMINAL and self.take_fewer(answer):
+                continue
             if state in TERMINAL or state == "unknown":
                 return
             if state == "reserved" and "held" not in acted:
@@ -257,6 +290,10 @@ class Buyer(threading.Thread):
     @property
     def first_position(self):
         return self.earlier[0] if self.earlier else self.position
+
+    @property
+    def wish(self):
+        return self.section, self.quantity, self.adjacent
 
     @property
     def states(self):
@@ -353,7 +390,9 @@ class Sale:
         """Adds buyers with plans drawn by the seed."""
         for _ in range(count):
             plan = self.rng.choice(plans or ("buy", "buy", "buy", "pay", "pay", *Buyer.PLANS))
-            self.add(plan, self.rng.choice(quantities), section=self.rng.choice([None, "Floor"]))
+            quantity = self.rng.choice(quantities)
+            section, adjacent = self.rng.choice([None, "Floor"]), quantity > 1 and len(self.buyers) % 3 == 0
+            self.add(plan, quantity, section=section, adjacent=adjacent)
         return self
 
     def start(self, seconds=90, spread=0.0):

@@ -176,16 +176,17 @@ def check_places(accepted, violations):
 
 
 def check_order(accepted, violations):
-    """Nobody is told `sold_out` while somebody behind them with the same wish gets seats."""
+    """Nobody is told an end while somebody behind them with the same wish gets seats."""
     granted = collections.defaultdict(int)
     for buyer in accepted:
         if buyer.was_granted:
-            wish = (buyer.section, buyer.quantity)
-            granted[wish] = max(granted[wish], buyer.position)
+            granted[buyer.wish] = max(granted[buyer.wish], buyer.position)
     for buyer in accepted:
-        last = granted[(buyer.section, buyer.quantity)]
-        if buyer.final == "sold_out" and last > buyer.position:
-            violations.append(f"I5 {buyer} was told sold_out, and position {last} with the same wish got seats")
+        for position, wish, told in set(buyer.ends_of_wishes):
+            if granted[wish] > position:
+                violations.append(
+                    f"I5 {buyer} at {position} was told {told}, and position {granted[wish]} with the same wish got seats"
+                )
 
 
 def check_counts(sale, report, verdict, pending):
