@@ -1,3 +1,4 @@
+import CLibUV
 import Glibc
 
 /// The time of day, as this machine has it: an operator or a time server may set it at any moment.

@@ -10,7 +10,7 @@
 /// Pure: the caller writes the plan down and then calls `settle`, or throws the planner away and loads anew.
 package struct ReservePlanner: Sendable {
   /// Tickets that one plan grants, but for those of its last request: what is written at once takes time.
-  package static let ticketLimit = 2_000
+  package static let ticketLimit = 600
   /// Lines that are read before one plan; those whose next comes first.
   package static let linesRead = 64
 
