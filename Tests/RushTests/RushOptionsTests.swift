@@ -10,7 +10,8 @@ struct RushOptionsTests {
     let options = try RushOptions([
       "--create", "70000", "--buyers=100000", "--quantity", "1..4", "--abandon", "5%", "--declined", "0.03",
       "--buy",
-      "--rejoin", "--arrivals", "5000", "--client", "curl", "--no-audit", "--adjacent", "0.2", "--take-fewer", "30%",
+      "--rejoin", "--arrivals", "5000", "--client", "curl", "--no-audit", "--adjacent", "0.2", "--take-fewer",
+      "30%",
     ])
     #expect(options.place == .create(seats: 70_000))
     #expect(options.buyers == 100_000)

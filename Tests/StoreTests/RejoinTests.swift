@@ -45,7 +45,7 @@ struct RejoinTests {
     #expect(try await it.document().tail == 3_000)
     #expect(try await it.tick().rejoined == 3_000)
     try await it.endRestoring()
-    while try await it.tick().isRestoring {}
+    while try await it.tick().hasMore {}
     #expect(try await it.line == Array(1...3_000))
     #expect(try await it.join("new") == 3_001)
   }
