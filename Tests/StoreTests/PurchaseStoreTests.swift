@@ -297,8 +297,8 @@ struct PurchaseStoreTests {
     patience.stalledSeconds = 0.05
     let store = PurchaseStore(it.postgres, patience: patience)
     let event = try await it.makeEvent(tickets: 5)
+    _ = try await store.claim([confirmation(event, 1, [1]), confirmation(event, 2, [2])])
     _ = try await store.settle([settlement(confirmation(event, 1, [1]), .sold)])
-    _ = try await store.claim([confirmation(event, 2, [2])])
     _ = try await it.postgres.query(
       "UPDATE outbox SET available_at = now() + interval '1 hour' WHERE event_id = \(event)")
     _ = try await it.postgres.query(
