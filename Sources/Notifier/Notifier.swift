@@ -181,6 +181,11 @@ package final class Notifier {
 
   /// Where the place stands, whosever it is now.
   private func placeStatus(_ id: RequestID, _ event: EventWatch) async throws -> RequestStatus? {
+    if id.position <= event.doubtfulUpTo,
+      let status = try? await past.payment(Self.key(id), owner: id.owner)
+    {
+      return status
+    }
     if let status = event.status(id.position, id.wish) { return status }
     let record = try await watch.record(event, id.position)
     guard let document = event.document, document.generation == id.generation else { return nil }

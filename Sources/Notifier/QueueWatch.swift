@@ -20,15 +20,23 @@ package final class QueueWatch {
 
   private let queue: QueueStore
   private let logger: Logger
+  private let lastPaid: @LoopActor (_ event: Int, _ generation: Int) async throws -> Int
   private var events: [Int: EventWatch] = [:]
   private var subscriber: RedisSubscriber?
   private let beat = LoopTimer()
   /// When this process was certainly running.
   private var ranAt = EventLoop.shared.now
+  /// The connection to Redis that was there when that was noticed last.
+  private var connection: UInt64 = 0
 
-  package init(queue: QueueStore, redis: RedisConfiguration, logger: Logger) {
+  /// - Parameter lastPaid: the last position of this life of an event's queue for which a payment was begun.
+  package init(
+    queue: QueueStore, redis: RedisConfiguration, logger: Logger,
+    lastPaid: @escaping @LoopActor (_ event: Int, _ generation: Int) async throws -> Int = { _, _ in 0 }
+  ) {
     self.queue = queue
     self.logger = logger
+    self.lastPaid = lastPaid
     subscriber = RedisSubscriber(
       redis, channels: Partition.all.map(\.changes), logger: logger,
       onSubscribed: { [weak self] in self?.distrustEverything() },
@@ -78,7 +86,11 @@ package final class QueueWatch {
     if now >= ranAt + Self.standstillMilliseconds {
       logger.retrying("stood still", level: .notice, ["milliseconds": Int(now - ranAt)])
       for event in events.values { event.distrust() }
+    } else if connection != queue.redis.readySince {
+      // It may be another Redis, and be asked for records before the subscription is there.
+      for event in events.values { event.distrust() }
     }
+    connection = queue.redis.readySince
     ranAt = now
   }
 
@@ -148,16 +160,27 @@ package final class QueueWatch {
       let doubts = watch.doubts
       let document = try await queue.document(event: watch.event)
       var marks: [Int: LineMark]?, apart: [UInt8]?
+      var doubtfulUpTo = 0
       if let document {
+        if watch.needsComparison { doubtfulUpTo = try await lastDoubtful(document, of: watch.event) }
         // After the document: so they are not behind it.
         if watch.needsMarks(document) { marks = try await queue.marks(event: watch.event) }
         if watch.needsPlacesApart(document) { apart = try await queue.placesApart(event: watch.event) }
       }
       watch.readAt = EventLoop.shared.now
-      watch.replace(document, marks: marks, apart: apart, doubts: doubts)
+      watch.replace(
+        document, marks: marks, apart: apart, doubtfulUpTo: doubtfulUpTo, doubts: doubts)
     }
     watch.reading = task
     try await task.value
+  }
+
+  /// Up to which position Redis may have forgotten what PostgreSQL knows: nobody, once the event's owner has compared them
+  /// since Redis came back.
+  private func lastDoubtful(_ document: QueueDocument, of event: Int) async throws -> Int {
+    if try await queue.isCompared(event: event) { return 0 }
+    // Without PostgreSQL it may be any.
+    return (try? await lastPaid(event, document.generation)) ?? Int.max
   }
 
   /// The record of a decided request: from memory, else one read.
@@ -235,6 +258,9 @@ package final class EventWatch {
   fileprivate private(set) var absentSince: Int?
   /// Whether changes may have been missed since the document was read: it is read again before anybody is told from it.
   fileprivate private(set) var isDistrusted = false
+  /// Redis may have come back without what PostgreSQL knows of places up to this one, and nobody has compared them yet.
+  package private(set) var doubtfulUpTo = 0
+  private var wasCompared = false
   /// How often that was so.
   fileprivate private(set) var doubts = 0
   fileprivate var lastUse: UInt64 = 0
@@ -249,7 +275,7 @@ package final class EventWatch {
 
   /// The status of a request that can be told from memory; `nil` if its record must be read.
   package func status(_ position: Int, _ wish: WishPlace?) -> RequestStatus? {
-    guard let document else { return nil }
+    guard let document, position > doubtfulUpTo else { return nil }
     if let record = records.value(of: position) {
       return RequestStatus(position: position, document: document, record: record)
     }
@@ -282,6 +308,8 @@ package final class EventWatch {
     apart[byte] |= 0x80 >> UInt8(position & 7)
   }
 
+  fileprivate var needsComparison: Bool { isDistrusted || !wasCompared || doubtfulUpTo > 0 }
+
   fileprivate func needsMarks(_ read: QueueDocument) -> Bool {
     isDistrusted || document.map { $0.generation != read.generation || $0.version != read.version } ?? true
   }
@@ -294,8 +322,12 @@ package final class EventWatch {
   ///   - marks: read after the document; `nil` where they were not read, as are places apart.
   ///   - doubts: as they were when the read began.
   fileprivate func replace(
-    _ document: QueueDocument?, marks: [Int: LineMark]?, apart: [UInt8]?, doubts: Int
+    _ document: QueueDocument?, marks: [Int: LineMark]?, apart: [UInt8]?, doubtfulUpTo: Int, doubts: Int
   ) {
+    if needsComparison, doubts == self.doubts {
+      self.doubtfulUpTo = doubtfulUpTo
+      wasCompared = document != nil
+    }
     guard let document else {
       self.document = nil
       forget()

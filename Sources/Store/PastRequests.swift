@@ -68,7 +68,7 @@ package final class PastRequests {
   }
 
   /// What PostgreSQL alone says; `nil` where no payment of this place has begun that counts.
-  private func payment(_ key: PurchaseStore.Key, owner: String) async throws -> RequestStatus? {
+  package func payment(_ key: PurchaseStore.Key, owner: String) async throws -> RequestStatus? {
     guard let found = try await purchases.find(key) else { return nil }
     // Given out twice, and somebody else came to pay first: nothing else is ever bought under this key.
     if UserKey(found.user).text != owner { return .lostPlace }

@@ -155,6 +155,18 @@ extension QueueStore {
     throw StoreError(.unexpectedAnswer, "INFO server")
   }
 
+  /// Notes for servers that the event's records say what PostgreSQL knows, in this life of the Redis server.
+  package func noteCompared(event: Int, identity: String) async throws {
+    _ = try await redis.command(["HSET", .text(EventKeys(event).meta), "compared", .text(identity)])
+  }
+
+  /// Whether that is so: an older copy names another life.
+  package func isCompared(event: Int) async throws -> Bool {
+    async let compared = redis.command(["HGET", .text(EventKeys(event).meta), "compared"])
+    let identity = try await serverIdentity()
+    return try await compared.text == identity
+  }
+
   /// Holds by rank in the order of their deadlines; the deadline, in milliseconds since 1970, is `nil` while a
   /// payment is under way.
   package func holds(event: Int, ranks: Range<Int>) async throws -> [(position: Int, deadline: Int?)] {

@@ -177,7 +177,11 @@ enum Roles {
     var catalog: Catalog?
     var notifier: Notifier?
     if roles.contains("notifier") {
-      let watch = QueueWatch(queue: queue, redis: configuration, logger: logger)
+      let watch = QueueWatch(
+        queue: queue, redis: configuration, logger: logger,
+        lastPaid: { event, generation in
+          try await seats.lastPaidPosition(event: event, generation: generation)
+        })
       services.append(ClientService("queue-watch", start: watch.start, stop: watch.stop))
       notifier = Notifier(watch: watch, past: past, labels: TicketLabels(seats: seats), ids: ids)
       notifier?.addRoutes(to: &router)

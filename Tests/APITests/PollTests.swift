@@ -24,9 +24,11 @@ final class Poller {
 
   init() async throws {
     service = try await Service.shared()
+    let seats = SeatStore(service.postgres)
     watch = QueueWatch(
       queue: service.queue, redis: try RedisConfiguration(url: service.redisURL),
-      logger: Logger(label: "test"))
+      logger: Logger(label: "test"),
+      lastPaid: { try await seats.lastPaidPosition(event: $0, generation: $1) })
     notifier = Notifier(
       watch: watch, past: PastRequests(service.postgres),
       labels: TicketLabels(seats: SeatStore(service.postgres)),
@@ -97,6 +99,36 @@ private func eventually(_ condition: @LoopActor () -> Bool) async -> Bool {
 @Suite("Polls")
 @LoopActor
 struct PollTests {
+  @Test(
+    "Who has bought is told so by PostgreSQL as long as nobody has compared the Redis that came back with it")
+  func redisCameBack() async throws {
+    let poller = try await Poller(), service = poller.service
+    let event = try await service.makeEvent(opens: true)
+    let first = try await poller.join(event, "bought"), second = try await poller.join(event, "waits")
+    let id = try #require(service.ids.decode(first))
+    let claimed = try await PurchaseStore(service.postgres).claim([
+      QueueStore.Confirmation(
+        entryID: nil, event: event, generation: id.generation, position: id.position, attempt: 1,
+        tickets: [1],
+        amount: 2500, method: "pm_card_visa", user: "bought")
+    ])
+    #expect(claimed.first??.state == .paying)
+    // Redis has her in line: it is an older copy, and names the life of a server that is no more.
+    try await service.queue.noteCompared(event: event, identity: "before")
+    #expect(await poller.get("/api/request/\(first)").json["state"] == "confirming")
+    #expect(await poller.get("/api/request/\(second)").json["state"] == "queued")
+    _ = try await service.postgres.query("UPDATE purchase SET state = 'sold' WHERE event_id = \(event)")
+    #expect(await poller.get("/api/request/\(first)").json["state"] == "purchased")
+    // From now on Redis is believed.
+    try await service.queue.noteCompared(event: event, identity: try await service.queue.serverIdentity())
+    var state: JSON?
+    for _ in 0..<1_000 where state != "queued" {
+      try await sleep(milliseconds: 10)
+      state = await poller.get("/api/request/\(first)").json["state"]
+    }
+    #expect(state == "queued")
+  }
+
   @Test("Who is far from the head is answered at once, since nothing can change while they would wait")
   func farFromTheHead() async throws {
     let poller = try await Poller()
