@@ -1,4 +1,5 @@
 package import EventLoop
+package import Onsale
 
 /// How far each line was, as far as this process has seen: positions are given out once, so a line that is shorter than
 /// before is an older copy of itself, which Redis came back with after it had lost its last writes.
@@ -6,6 +7,8 @@ package import EventLoop
 package final class LineMemory {
   /// Events remembered; beyond it all are forgotten, which only delays what is noticed.
   private static let limit = 50_000
+  /// Events whose grants are remembered; beyond it all are forgotten, which only gives fewer holds back.
+  private static let grantsLimit = 1_000
 
   package struct Line: Sendable {
     package let generation: Int
@@ -17,6 +20,8 @@ package final class LineMemory {
   package private(set) var lines: [Int: Line] = [:]
   /// The Redis server whose records of an event were last compared with PostgreSQL, by this process.
   package var compared: [Int: String] = [:]
+  /// What was granted of late, should Redis come back without it. Outlives a lane: the lease may be lost with Redis.
+  private var grants: [Int: RecentGrants] = [:]
 
   package nonisolated init() {}
 
@@ -52,9 +57,25 @@ package final class LineMemory {
   /// it learns of it.
   package func lose(event: Int) { lines[event]?.isLost = true }
 
+  package func granted(
+    event: Int, _ plan: ReservePlanner.Plan, skipped: Set<Int>, generation: Int, now: UInt64
+  ) {
+    if plan.decisions.isEmpty { return }
+    if grants[event] == nil, grants.count >= Self.grantsLimit { grants = [:] }
+    grants[event, default: RecentGrants()].add(plan, skipped: skipped, generation: generation, now: now)
+  }
+
+  /// Nobody holds these tickets any more.
+  package func letGo(event: Int, _ tickets: [Int]) { grants[event]?.end(tickets) }
+
+  package func recentGrants(event: Int, generation: Int, now: UInt64) -> [Decision] {
+    grants[event]?.take(generation: generation, now: now) ?? []
+  }
+
   package func forget(event: Int) {
     lines[event] = nil
     compared[event] = nil
+    grants[event] = nil
   }
 
   private func keep(_ line: Line, _ event: Int) {

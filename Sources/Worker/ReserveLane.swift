@@ -97,8 +97,6 @@ final class ReserveLane {
   private var seatsCheckedAt: UInt64 = 0
   private var tickedAt: UInt64 = 0
   private var published: Counts?
-  /// What was granted of late, should Redis come back without it.
-  private var recent = RecentGrants()
 
   private struct Counts: Equatable { let head, free, held, sold: Int }
 
@@ -174,7 +172,7 @@ final class ReserveLane {
       throw StoreError(.noQueue, "event \(event)")
     }
     generation = loaded.generation
-    let isAnotherRedis = try await compareRecords()
+    let anotherRedis = try await compareRecords()
     // What is released or sold from here on is in the feedback.
     let held = try await Faults.crossing(.reserveLoad) {
       try mustBeSameRedis()
@@ -219,7 +217,13 @@ final class ReserveLane {
         sold: map.counts.sold,
         reopened: reopened)
     }
-    if isAnotherRedis { try await grantAgain() }
+    if let anotherRedis {
+      try await grantAgain()
+      memory.compared[event] = anotherRedis
+      try await Faults.crossing(.reserveCompare) {
+        try await queue.noteCompared(event: event, identity: anotherRedis)
+      }
+    }
     tickedAt = EventLoop.shared.now
     loadedAt = tickedAt
     seatsCheckedAt = tickedAt
@@ -233,24 +237,27 @@ final class ReserveLane {
 
   /// What PostgreSQL says of this life's purchases is put right in Redis before anybody is decided: once for each Redis
   /// that this process speaks to, since another one, or itself after a restart, may have lost its last writes.
-  /// - Returns: whether it is another one.
-  private func compareRecords() async throws -> Bool {
+  /// - Returns: which one it is, if it is another one.
+  private func compareRecords() async throws -> String? {
     let identity = try await Faults.crossing(.reserveCompare) { try await queue.serverIdentity() }
-    if memory.compared[event] == identity { return false }
+    if memory.compared[event] == identity { return nil }
+    try await mendRecords()
+    return identity
+  }
+
+  private func mendRecords() async throws {
     let mended = try await LedgerComparison(queue: queue, purchases: purchases).run(
       event: event, generation: generation)
     try mustBeSameRedis()
-    memory.compared[event] = identity
-    if mended > 0 {
-      recordsMended.increment(by: mended)
-      logger.warning("Redis had forgotten what became of requests", ["requests": mended])
-    }
-    return true
+    if mended == 0 { return }
+    recordsMended.increment(by: mended)
+    logger.warning("Redis had forgotten what became of requests", ["requests": mended])
   }
 
   /// Gives those their seats again who had them of late, and whom Redis has back in line, if nobody else has them.
   private func grantAgain() async throws {
-    let lost = recent.take(generation: generation, now: EventLoop.shared.now)
+    let lost = memory.recentGrants(event: event, generation: generation, now: EventLoop.shared.now)
+    var hasGranted = false
     for start in stride(from: 0, to: lost.count, by: Self.batchLimit) {
       let batch = Array(lost[start..<min(start + Self.batchLimit, lost.count)])
       let records = try await Faults.crossing(.reserveCompare) {
@@ -264,7 +271,10 @@ final class ReserveLane {
       logger.warning("holds that Redis had forgotten are there again", ["requests": plan.decisions.count])
       holdsRestored.increment(by: plan.decisions.count)
       try await write(plan)
+      hasGranted = true
     }
+    // What was declined of a hold that was not there before.
+    if hasGranted { try await mendRecords() }
   }
 
   private func takeOver() async throws -> QueueStore.LoadedQueue {
@@ -430,7 +440,7 @@ final class ReserveLane {
       decided.increment(by: plan.decisions.count)
       if !plan.decisions.isEmpty { batches.record(Double(plan.decisions.count)) }
       planner.settle(plan, skipped: Set(skipped))
-      recent.add(plan, skipped: Set(skipped), generation: generation, now: now)
+      memory.granted(event: event, plan, skipped: Set(skipped), generation: generation, now: now)
     }
     isIdle = idle
     published = Counts(head: standing.head, free: standing.free, held: standing.held, sold: standing.sold)
@@ -447,11 +457,18 @@ final class ReserveLane {
         try mustBeSameRedis()
         return try await queue.tick(event: event, epoch: epoch, load: loadNumber, limit: Self.expiryLimit)
       }
-      if !tick.expired.isEmpty { planner.release(tick.expired) }
+      if !tick.expired.isEmpty {
+        planner.release(tick.expired)
+        memory.letGo(event: event, tick.expired)
+      }
       for feedback in tick.feedback {
         switch feedback {
-        case .released(let tickets): planner.release(tickets)
-        case .sold(let tickets): planner.sell(tickets)
+        case .released(let tickets):
+          planner.release(tickets)
+          memory.letGo(event: event, tickets)
+        case .sold(let tickets):
+          planner.sell(tickets)
+          memory.letGo(event: event, tickets)
         case .kept: mustReadAlone = true
         case .left(let position): planner.leave(position)
         case .lost: throw Reload()
