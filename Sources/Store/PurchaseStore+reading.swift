@@ -14,6 +14,21 @@ extension PurchaseStore {
     package let reason: String
   }
 
+  /// Whose these tickets are, as far as somebody has bought them or is paying for them.
+  package func claims(event: Int, tickets: [Int]) async throws -> [Int: Key] {
+    let rows = try await postgres.query(
+      """
+      SELECT ticket_id, generation, position FROM claim
+      WHERE event_id = \(event) AND ticket_id = ANY (\(tickets)::int[])
+      """)
+    var owners: [Int: Key] = [:]
+    for row in rows {
+      owners[try row.int("ticket_id")] = Key(
+        event: event, generation: try row.int("generation"), position: try row.int("position"))
+    }
+    return owners
+  }
+
   /// The purchases of one life of an event's queue behind `position`, in order, at most `limit`.
   package func purchases(
     event: Int, generation: Int, after position: Int, limit: Int

@@ -1361,7 +1361,13 @@ package enum QueueLibrary {
       if r and r.state == 'P' then bought = bought - count_tickets(r.tickets) end
       local live, owned, _, line = get_user(p, r and r.user or args[9])
       bought = math.max(bought, -owned)
-      r = {state = outcome, try = tonumber(args[4]), deadline = r and r.deadline or 0, amount = args[5],
+      if r and r.tickets ~= tickets then
+        -- Promised after Redis had forgotten those that were bought.
+        unlock(p, pos, r.tickets)
+      end
+      -- Who was told that the card was declined is not told anything else.
+      local state = outcome == 'X' and r and r.state == 'D' and 'd' or outcome
+      r = {state = state, try = tonumber(args[4]), deadline = r and r.deadline or 0, amount = args[5],
            tickets = tickets, reason = args[8], user = r and r.user or args[9]}
       leave_line(m, p, pos, live == tonumber(pos) and line or '')
       put_record(p, pos, r)

@@ -30,8 +30,45 @@ struct LedgerComparison {
       for (purchase, record) in zip(page, records) {
         if try await mend(event, purchase, record) { mended += 1 }
       }
-      guard page.count == Self.pageSize, let end = page.last?.position else { return mended }
+      guard page.count == Self.pageSize, let end = page.last?.position else { break }
       last = end
+    }
+    return try await mended + endForgottenHolds(event: event, generation: generation)
+  }
+
+  /// Ends holds of seats that somebody else has bought since, or is paying for: they had ended, and Redis has forgotten
+  /// that. Their end in their time would call those seats free.
+  private func endForgottenHolds(event: Int, generation: Int) async throws -> Int {
+    var ended = 0, rank = 0
+    while true {
+      try Task.checkCancellation()
+      let page = try await Faults.crossing(.reserveCompare) {
+        try await queue.holds(event: event, ranks: rank..<rank + Self.pageSize).map(\.position)
+      }
+      let records = try await Faults.crossing(.reserveCompare) {
+        try await queue.records(event: event, positions: page)
+      }
+      let tickets = records.flatMap { $0?.tickets ?? [] }
+      let owners = try await Faults.crossing(.reserveCompare) {
+        try await purchases.claims(event: event, tickets: tickets)
+      }
+      rank += page.count
+      for (position, record) in zip(page, records) {
+        guard let record, record.state == .reserved || record.state == .declined else { continue }
+        let key = PurchaseStore.Key(event: event, generation: generation, position: position)
+        let free = record.tickets.filter { owners[$0] == nil || owners[$0] == key }
+        if free.count == record.tickets.count { continue }
+        let isDone = try await Faults.crossing(.reserveCompare) {
+          try await queue.repair(
+            event: event, position: position, expected: record.state, to: .expired, attempt: record.attempt,
+            amount: record.amount, tickets: record.tickets, free: free, reason: record.reason, user: "")
+        }
+        if isDone {
+          ended += 1
+          rank -= 1
+        }
+      }
+      if page.count < Self.pageSize { return ended }
     }
   }
 
