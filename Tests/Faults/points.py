@@ -223,6 +223,12 @@ class Loading(Course):
     sells_on = True
 
 
+class Comparison(Loading):
+    """Once in a process for each event."""
+
+    passages = 3
+
+
 class Batches(Course):
     passages = 3
     sells_on = True
@@ -464,6 +470,7 @@ COURSES = {
     "lease.events": Owner,
     "lease.withdraw": Handover,
     "reserve.load": Course,
+    "reserve.compare": Comparison,
     "reserve.seats": Loading,
     "reserve.publish": Course,
     "reserve.read": Batches,

@@ -11,6 +11,7 @@ from buyers import Sale
 from cases import sabotage
 from judge import Verdict, judge
 from proxy import DOWN, Proxy, UP
+from rows_forgotten import Copied, forgotten
 from rows_older import Standby, sold_again
 from rows_person import buy_again
 from rows_redis import authorised_and_forgotten, forget_lives, seat_sold_again
@@ -205,3 +206,32 @@ def without_the_notes_of_ends(bench, rng):
         "CREATE TRIGGER forget_end BEFORE INSERT OR UPDATE ON request_end FOR EACH ROW EXECUTE FUNCTION forget_end()"
     )
     return lost_twice(stack, rng, crowd=200)
+
+
+@sabotage("without the comparison of records and purchases", cost=60)
+def without_the_comparison(bench, rng):
+    """Redis comes back without its last seconds, and nobody puts right there what PostgreSQL knows."""
+    function = "local function repair(keys, args)"
+    return without_memory(bench, rng, "told", function, f"{function} if true then return {{'ok'}} end")
+
+
+@sabotage("without what the owner remembers", cost=60)
+def without_what_the_owner_remembers(bench, rng):
+    """Holds that only the owner knows of are not given back: those who let the seats go get them once more."""
+    removal = "is_there = redis.call('XDEL', p .. 'q:' .. line, pos .."
+    return without_memory(bench, rng, "cancelled", removal, removal.replace("= ", "= args[i] ~= 'A' and ", 1))
+
+
+def without_memory(bench, rng, state, words, others):
+    """The functions are changed and keep their version, so that the roles leave them alone."""
+    with Copied(bench) as redis:
+        client = redis.stack.redis.client
+        code = library_code(client)
+        expect(code.count(words) == 1, "what should be broken was not found")
+        client.execute_command("FUNCTION", "LOAD", "REPLACE", code.replace(words, others))
+        try:
+            return forgotten(redis, rng, state, together=False, before="line")
+        except Failure as finding:
+            # Nobody waits for ever for what was promised.
+            expect("records that say" in str(finding) or "not (" in str(finding), str(finding))
+            return Verdict(violations=[str(finding)])
