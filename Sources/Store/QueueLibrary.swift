@@ -1073,8 +1073,24 @@ package enum QueueLibrary {
     end
 
     -- After a load the versions go on beyond those that Redis may have lost, of which the search index has seen some: it
-    -- takes nothing that is older than what it has. More than any replica lags behind; they last for 200,000 loads.
+    -- takes nothing that is older than what it has. More than any replica lags behind, for each load that may be lost as
+    -- well; they last for 12,000 loads at least.
     local LOST_VERSIONS = 10000
+    local MAX_LOST_LOADS = 16
+
+    -- How many loads there were since the one that this queue knows of, as far as their epochs and numbers tell.
+    local function loads_since(m, fence)
+      local epoch, load = string.match(fence, '^(%d+):?(%d*)')
+      local known_epoch, known_load = string.match(redis.call('HGET', m, 'mapped') or '', '^(%d+):?(%d*)')
+      redis.call('HSET', m, 'mapped', fence)
+      local loads = 1
+      if known_epoch == epoch then
+        loads = (tonumber(load) or 0) - (tonumber(known_load) or 0)
+      elseif known_epoch then
+        loads = tonumber(epoch) - tonumber(known_epoch)
+      end
+      return math.max(1, math.min(loads, MAX_LOST_LOADS))
+    end
 
     -- KEYS m; ARGV fence, bitmap, free, held, sold, reopened (1/0)
     local function publish_map(keys, args)
@@ -1086,7 +1102,7 @@ package enum QueueLibrary {
         local tail = redis.call('HGET', m, 'tail')
         redis.call('HSET', m, 'sold_out', '0', 'decided_up_to', tail, 'reopened_up_to', tail)
       end
-      redis.call('HINCRBY', m, 'version', LOST_VERSIONS)
+      redis.call('HINCRBY', m, 'version', LOST_VERSIONS * loads_since(m, args[1]))
       announce(m, {})
       return {'ok'}
     end
