@@ -21,6 +21,7 @@ extension Audit {
     try await readRecords(event, &queue)
     try await readHolds(event, &queue)
     queue.bitmap = try await queues.unavailableTickets(event: event)
+    queue.apart = try await queues.placesApart(event: event)
     queue.sold = try await queues.soldTickets(event: event)
     try await readUsers(event, &queue)
     return queue

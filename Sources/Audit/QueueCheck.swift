@@ -86,6 +86,7 @@ extension QueueEvidence {
       if isInStream(position) { add(.requestTwice, "cancelled, and still in line") }
     case .some(let decided):
       if isInStream(position) { add(.requestTwice, "\(decided.name), and still in line") }
+      if isApart(position) { break }
       if position > document.head { add(.decidedBeyondHead, "\(decided.name); the head is \(document.head)") }
       if endedInMass(position), position > document.decidedUpTo {
         add(.requestTwice, "\(decided.name), and told that it ended together with the line")

@@ -39,6 +39,8 @@ package struct QueueEvidence: Sendable {
   /// The position that locks each ticket.
   package var locks: [Int: Int] = [:]
   package var bitmap: [UInt8]?
+  /// Places that were decided out of turn, as a bitmap: an owner gave back or put right what Redis had forgotten of them.
+  package var apart: [UInt8] = []
   /// Tickets that were sold by Redis' account, in this life of the line or an earlier one.
   package var sold: [UInt8] = []
   /// Entries of the confirm lane for this event, by position.
@@ -69,6 +71,11 @@ package struct QueueEvidence: Sendable {
 
   package var tail: Int { standings.count - 1 }
   var generation: Int { facts.document.generation }
+
+  /// Whether the head and the end of the line may say something else of the place than its record.
+  func isApart(_ position: Int) -> Bool {
+    isArchived || apart.count > position >> 3 && apart[position >> 3] & 0x80 >> UInt8(position & 7) != 0
+  }
 
   func isInStream(_ position: Int) -> Bool { standings[position] & Self.inStream != 0 }
 
