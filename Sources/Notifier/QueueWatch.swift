@@ -130,7 +130,10 @@ package final class QueueWatch {
   func assure(_ watch: EventWatch) async throws {
     noticeStandstill()
     // A read that began before is no answer; a third reason meanwhile is for the next to ask.
-    for _ in 0..<2 where watch.isDistrusted && watch.document != nil { try await read(watch) }
+    for _ in 0..<2 where watch.isDistrusted && watch.document != nil {
+      try await read(watch)
+      noticeStandstill()
+    }
   }
 
   private func makeRoom() {
@@ -186,8 +189,12 @@ package final class QueueWatch {
   /// The record of a decided request: from memory, else one read.
   package func record(_ watch: EventWatch, _ position: Int) async throws -> RequestRecord? {
     if let record = watch.records.value(of: position) { return record }
-    let trust = watch.trust
+    let trust = watch.trust, connection = queue.redis.readySince
     let record = try await queue.record(event: watch.event, position: position)
+    // It may be of another Redis than the one that was doubted last.
+    guard queue.redis.readySince == connection else {
+      throw RedisError(.connectionLost, "another connection meanwhile")
+    }
     // A change that was published while the read was under way may be newer than what was read.
     if let record, watch.trust == trust { watch.remember(record, at: position) }
     return record

@@ -1278,7 +1278,7 @@ package enum QueueLibrary {
         end
         redis.call('HSET', m, 'generation', args[1], 'head', 0, 'tail', 0, 'free', 0, 'held', 0, 'sold', 0,
           'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'decided_up_to', 0, 'version', 0, 'idle', 0,
-          'split', 1, 'counts_ends', 1)
+          'split', 1, 'counts_ends', 1, 'mapped', redis.call('GET', partition(m) .. 'epoch') or '0')
         local milliseconds = tonumber(args[10] or '') or 0
         if milliseconds > 0 then
           redis.call('HSET', m, 'restoring_until', string.format('%.0f', now_ms(m) + milliseconds),

@@ -341,6 +341,7 @@ def settle_unknown_ends(ours, end, before, together):
         forget_problems([buyer], "had tickets")
         # The first end is the one that they know of; whoever asks again is told another.
         buyer.final, buyer.is_patient = end, False
+        buyer.ends_of_wishes = []
     return problems
 
 
