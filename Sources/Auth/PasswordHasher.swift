@@ -1,7 +1,6 @@
 import CSodium
 package import EventLoop
 import Foundation
-import Synchronization
 
 /// Hashes passwords with argon2id at libsodium's interactive limits (64 MiB, some 50 ms each), one at a time
 /// on a thread of its own: neither the loop nor more than one core is ever busy with it. The thread is nice: a sale that
@@ -22,7 +21,7 @@ package final class PasswordHasher {
   private let capacity: Int
   private let longestWaitMilliseconds: UInt64
   package private(set) var waiting = 0
-  private let worker = PasswordThread()
+  private let worker = SerialThread(name: "passwords", niceness: PasswordHasher.niceness)
   /// Lets a login of an unknown user take as long as one of a known user.
   private var dummy: String?
 
@@ -86,48 +85,5 @@ package final class PasswordHasher {
 
   private nonisolated static func verify(_ password: String, _ hash: String) -> Bool {
     crypto_pwhash_str_verify(hash, password, UInt64(password.utf8.count)) == 0
-  }
-}
-
-/// A thread that runs what it is given, in order. Ends when it is released.
-private final class PasswordThread: Sendable {
-  private struct State {
-    var jobs: [@Sendable () -> Void] = []
-    var isStopped = false
-  }
-
-  /// Shared with the thread, which must not keep its owner alive.
-  private final class Inbox: Sendable {
-    let state = Mutex(State())
-    let signal = DispatchSemaphore(value: 0)
-  }
-
-  private let inbox = Inbox()
-
-  init() {
-    let inbox = inbox
-    let thread = Thread {
-      Thread.current.name = "passwords"
-      // Of this thread alone. Refused it changes nothing that matters to anybody's answer.
-      _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, PasswordHasher.niceness)
-      while true {
-        inbox.signal.wait()
-        let (job, isStopped) = inbox.state.withLock { state in
-          (state.jobs.isEmpty ? nil : state.jobs.removeFirst(), state.isStopped)
-        }
-        if let job { job() } else if isStopped { return }
-      }
-    }
-    thread.start()
-  }
-
-  func submit(_ job: @escaping @Sendable () -> Void) {
-    inbox.state.withLock { $0.jobs.append(job) }
-    inbox.signal.signal()
-  }
-
-  deinit {
-    inbox.state.withLock { $0.isStopped = true }
-    inbox.signal.signal()
   }
 }

@@ -1,5 +1,3 @@
-import Dispatch
-
 /// Too much waits for the side thread already; nothing was done with this.
 package struct SideThreadFull: Error {
   package init() {}
@@ -13,7 +11,7 @@ package final class SideThread {
 
   private static let capacity = 64
 
-  private let queue = DispatchQueue(label: "side-thread")
+  private let thread = SerialThread(name: "side")
   private var waiting = 0
 
   /// - Throws: `SideThreadFull` at once, or what `work` throws.
@@ -22,7 +20,7 @@ package final class SideThread {
     waiting += 1
     defer { waiting -= 1 }
     return try await withUnsafeContinuation { continuation in
-      queue.async {
+      thread.submit {
         let result: Result<Value, any Error> = Result { try work() }
         continuation.resume(returning: result)
       }
