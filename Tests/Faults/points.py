@@ -265,9 +265,12 @@ class OlderCopy(Course):
         # In one step: the line may be noticed to be old, and removed, at any moment. A stream takes no id below its
         # last one; that of an older copy is lower, too.
         client.eval(
-            "if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XLEN', KEYS[2]) == 0 then "
-            "redis.call('HSET', KEYS[1], 'tail', 0) redis.call('DEL', KEYS[2]) end",
-            2, f"{sale.prefix}m", f"{sale.prefix}q",
+            "local lines = redis.call('HKEYS', ARGV[1] .. 'kn') "
+            "for i, n in ipairs(lines) do lines[i] = ARGV[1] .. 'q:' .. n "
+            "if redis.call('XLEN', lines[i]) > 0 then return end end "
+            "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'tail', 0) "
+            "for _, line in ipairs(lines) do redis.call('DEL', line) end end",
+            1, f"{sale.prefix}m", sale.prefix,
         )  # fmt: skip
 
 

@@ -349,7 +349,7 @@ def an_event_of_200000_seats_from_draft_to_archive(bench, rng):
     return verdict
 
 
-@row(31, cost=40)
+@row(31, cost=45)
 def a_line_with_200000_seats_held_is_lost(bench, rng):
     """Redis comes back with an older copy of it: it ends at once, and its seats are let go of in steps."""
     stack = bench.new_stack().up()

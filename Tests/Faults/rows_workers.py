@@ -227,9 +227,14 @@ def a_place_in_line_that_cannot_be_read(bench, rng):
     sale.await_open()
     sale.add("pay")
     sale.start().finish()
-    # As a later version might write it.
-    tail = client.hincrby(f"{sale.prefix}m", "tail", 1)
-    client.xadd(f"{sale.prefix}q", {"r": "z9:unheard-of", "u": "from-the-future"}, id=f"{tail}-0")
+    # As a later version might write it: a wish that this one does not know has a line, too.
+    meta, wish = f"{sale.prefix}m", "z9:unheard-of"
+    tail, line = client.hincrby(meta, "tail", 1), client.hincrby(meta, "lines", 1)
+    client.hset(f"{sale.prefix}k", wish, line * 2**32 + 1)
+    client.hset(f"{sale.prefix}kn", line, wish)
+    client.xadd(f"{sale.prefix}q:{line}", {"u": "from-the-future"}, id=f"{tail}-1")
+    client.sadd(f"{sale.prefix}ka", line)
+    client.hincrby(meta, "waiting", 1)
     sale.crowd(5, ("buy", "pay"), (1,)).start()
     sale.finish()
     verdict = judge(sale)
