@@ -237,7 +237,7 @@ package final class Catalog {
       let list = purchases.map { purchase -> JSON in
         let id = RequestID(
           event: purchase.key.event, generation: purchase.key.generation, position: purchase.key.position,
-          owner: owner)
+          owner: owner, line: purchase.wish?.line ?? 0, ordinal: purchase.wish?.ordinal ?? 0)
         return [
           "request_id": .string(ids.encode(id)), "event_id": .integer(purchase.key.event),
           "event_name": .string(purchase.eventName), "tickets": .array(purchase.tickets.map(Self.json)),

@@ -11,6 +11,17 @@ package struct WishPlace: Hashable, Sendable {
     self.line = line
     self.ordinal = ordinal
   }
+
+  /// - Parameter text: `<line>.<ordinal>`. - Returns: `nil` for anything else, and where it was not known.
+  init?(_ text: some StringProtocol) {
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 2, let line = Int(parts[0]), let ordinal = Int(parts[1]), line > 0, ordinal > 0 else {
+      return nil
+    }
+    self.init(line: line, ordinal: ordinal)
+  }
+
+  var text: String { "\(line).\(ordinal)" }
 }
 
 /// Where one line stands, if it ever kept anybody waiting: written together with what it is about, so that it is never

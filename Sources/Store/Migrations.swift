@@ -400,5 +400,10 @@ package struct Migrations {
     COMMENT ON TABLE line_end IS 'ends of lines for everyone in them, who have no record of their own';
     COMMENT ON COLUMN line_end.line IS 'the number of the wish''s line; 0 for all, who were told that everything is sold';
     """,
+    """
+    ALTER TABLE purchase ADD line int NOT NULL DEFAULT 0, ADD ordinal bigint NOT NULL DEFAULT 0;
+    COMMENT ON COLUMN purchase.line IS
+      'with ordinal what the request''s id says besides its place, so that it has one text; 0 where it does not';
+    """,
   ]
 }

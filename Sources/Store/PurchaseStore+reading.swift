@@ -12,6 +12,8 @@ extension PurchaseStore {
     package let amount: Int
     package let method: String
     package let reason: String
+    /// As the request's id says it, where that is known.
+    package var wish: WishPlace?
   }
 
   /// Whose these tickets are, as far as somebody has bought them or is paying for them.
@@ -35,7 +37,7 @@ extension PurchaseStore {
   ) async throws -> [Frozen] {
     let rows = try await postgres.query(
       """
-      SELECT position, user_id, state, try, tickets, amount, method, reason FROM purchase
+      SELECT position, user_id, state, try, tickets, amount, method, reason, line, ordinal FROM purchase
       WHERE event_id = \(event) AND generation = \(generation) AND position > \(position)
       ORDER BY position LIMIT \(limit)
       """)
@@ -46,7 +48,7 @@ extension PurchaseStore {
       return Frozen(
         position: try row.int("position"), user: try row.string("user_id"), state: state,
         attempt: try row.int("try"), tickets: row["tickets"].ints ?? [], amount: try row.int("amount"),
-        method: try row.string("method"), reason: row["reason"].string ?? "")
+        method: try row.string("method"), reason: row["reason"].string ?? "", wish: WishPlace(row))
     }
   }
 }

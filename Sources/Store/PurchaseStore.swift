@@ -120,13 +120,14 @@ package final class PurchaseStore {
       "SELECT FROM queue_life WHERE event_id = ANY (\(events)::bigint[]) ORDER BY event_id FOR SHARE",
       """
       INSERT INTO purchase
-        (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
+        (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, line, ordinal)
       SELECT DISTINCT ON (i.event, i.generation, i.position) i.event, i.generation, i.position, i.user_id, 'paying',
-        i.try, i.tickets::int[], i.amount, e.currency, i.method
+        i.try, i.tickets::int[], i.amount, e.currency, i.method, i.line, i.ordinal
       FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(group.map(\.user))::text[],
         \(attempts)::int[], \(tickets)::text[], \(group.map(\.amount))::bigint[], \(group.map(\.method))::text[],
-        \(group.map { UserKey($0.user).text })::text[])
-        AS i (event, generation, position, user_id, try, tickets, amount, method, user_key)
+        \(group.map { UserKey($0.user).text })::text[], \(group.map { $0.wish?.line ?? 0 })::int[],
+        \(group.map { $0.wish?.ordinal ?? 0 })::bigint[])
+        AS i (event, generation, position, user_id, try, tickets, amount, method, user_key, line, ordinal)
       JOIN event e ON e.id = i.event
       WHERE NOT EXISTS (SELECT 1 FROM queue_life l WHERE l.event_id = i.event AND l.generation > i.generation)
         AND NOT EXISTS (SELECT 1 FROM lost_place l WHERE l.event_id = i.event AND l.generation = i.generation
@@ -479,13 +480,23 @@ package final class PurchaseStore {
         WHERE state = 'paying' AND updated_at < now() - \(patience.stalledSeconds) * interval '1 s' AND stalls < \(Self.stallLimit)
         ORDER BY updated_at LIMIT \(limit) FOR UPDATE SKIP LOCKED) d
       WHERE p.event_id = d.event_id AND p.generation = d.generation AND p.position = d.position
-      RETURNING p.event_id, p.generation, p.position, p.try, p.tickets, p.amount, p.method, p.user_id
+      RETURNING p.event_id, p.generation, p.position, p.try, p.tickets, p.amount, p.method, p.user_id,
+        p.line, p.ordinal
       """)
     return try rows.map { row in
       QueueStore.Confirmation(
         entryID: nil, event: try row.int("event_id"), generation: try row.int("generation"),
         position: try row.int("position"), attempt: try row.int("try"), tickets: row["tickets"].ints ?? [],
-        amount: try row.int("amount"), method: try row.string("method"), user: try row.string("user_id"))
+        amount: try row.int("amount"), method: try row.string("method"), user: try row.string("user_id"),
+        wish: WishPlace(row))
     }
+  }
+}
+
+extension WishPlace {
+  /// - Parameter row: with the columns `line` and `ordinal` of a purchase.
+  init?(_ row: PostgresRow) {
+    guard let line = row["line"].int, let ordinal = row["ordinal"].int, line > 0, ordinal > 0 else { return nil }
+    self.init(line: line, ordinal: ordinal)
   }
 }

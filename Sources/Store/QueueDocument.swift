@@ -157,6 +157,8 @@ package struct RequestRecord: Sendable, Equatable {
   package let tickets: [Int]
   package let reason: String
   package let userKey: String
+  /// As the request's id says it, where that is known.
+  package let wish: WishPlace?
 
   /// Whether its tickets are nobody else's, though not sold.
   package var holdsTickets: Bool { [.reserved, .confirming, .declined].contains(state) }
@@ -172,7 +174,9 @@ package struct RequestRecord: Sendable, Equatable {
     deadline = Int(parts[2]) ?? 0
     amount = Int(parts[3]) ?? 0
     tickets = parts[4].split(separator: ",").compactMap { Int($0) }
-    reason = parts[5]
+    let words = parts[5].split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false)
+    reason = String(words[0])
+    wish = words.count > 1 ? WishPlace(words[1]) : nil
     userKey = parts[6]
   }
 }

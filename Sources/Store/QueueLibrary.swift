@@ -28,7 +28,8 @@ import Onsale
 ///     E ended    list    requests that ended without a purchase, for the owner to note in PostgreSQL (`ends`)
 ///     E w        zset    places of an earlier life, "<payload>\n<user>" by position: they come first in this one (`restoring_until`)
 ///     E i:<xx>   hashes  user key → the Idempotency-Key that the user's last place was given out for, user key and try →
-///                        that of a payment; "<position> <generation> <key> <digest of what it came with>"
+///                        that of a payment; "<place> <generation> <key> <digest of what it came with>", where a place
+///                        is its position and, of a line, ".<line>.<ordinal>"
 ///     E s:<place>  string  who writes the event to the search index at that place, or what was written; with a TTL
 ///     E f        list    what the owner of the seat map must learn: tickets released (r), sold (s), lost (l), who waits alone
 ///                        (y) or does no more (c)
@@ -44,11 +45,12 @@ import Onsale
 ///
 /// Channels: `P n` what notifiers must learn, `P w` events whose owner has something to do, `P k` confirmations.
 ///
-/// A record is `state|try|deadline|amount|tickets|reason|user key`.
+/// A record is `state|try|deadline|amount|tickets|reason|user key`; behind the reason stands `@<line>.<ordinal>`, as the
+/// request's id says them, where they are known.
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 13
+  package static let version = 14
 
   package static let lock = "{workers}:library"
 
@@ -85,20 +87,24 @@ package enum QueueLibrary {
       local key, field = record_key(p, pos)
       local text = redis.call('HGET', key, field)
       if not text then return nil end
-      local state, try, deadline, amount, tickets, reason, user =
-        string.match(text, '^(.)|(%d+)|(%d+)|(%d+)|([%d,]*)|([^|]*)|(.*)$')
+      local state, try, deadline, amount, tickets, reason, place, user =
+        string.match(text, '^(.)|(%d+)|(%d+)|(%d+)|([%d,]*)|([^|@]*)@?([^|]*)|(.*)$')
       return {state = state, try = tonumber(try), deadline = tonumber(deadline), amount = amount,
-              tickets = tickets, reason = reason, user = user}
+              tickets = tickets, reason = reason, user = user, place = place}
     end
 
-    local function record_text(state, try, deadline, amount, tickets, reason, user)
+    -- `place`: number of the line and ordinal in it, as "<line>.<ordinal>", or ''. It stands behind the reason, where the
+    -- version before, which keeps the user's key to the end of the text, does not mind it.
+    local function record_text(state, try, deadline, amount, tickets, reason, user, place)
+      if place ~= '' then reason = reason .. '@' .. place end
       return state .. '|' .. try .. '|' .. deadline .. '|' .. amount .. '|' .. tickets .. '|' .. reason .. '|' .. user
     end
 
     local function put_record(p, pos, r)
       local key, field = record_key(p, pos)
       redis.call('HSET', key, field,
-        record_text(r.state, r.try, string.format('%.0f', r.deadline), r.amount, r.tickets, r.reason, r.user))
+        record_text(r.state, r.try, string.format('%.0f', r.deadline), r.amount, r.tickets, r.reason, r.user,
+          r.place or ''))
     end
 
     -- Arguments of one call: the interpreter's stack takes 8,000.
@@ -208,7 +214,7 @@ package enum QueueLibrary {
 
     local function add_confirmation(m, pos, r, method, user)
       redis.call('XADD', partition(m) .. 'c', '*', 'e', event(m), 'g', redis.call('HGET', m, 'generation'),
-        'p', pos, 't', r.try, 'k', r.tickets, 'a', r.amount, 'm', method, 'u', user)
+        'p', pos, 't', r.try, 'k', r.tickets, 'a', r.amount, 'm', method, 'u', user, 'l', r.place or '')
     end
 
     -- An idempotency key names the call it first came with, for a day at least, in one life of the queue: a position says
@@ -219,20 +225,22 @@ package enum QueueLibrary {
     local function digest(content) return string.sub(redis.sha1hex(content), 1, 16) end
     local function key_bucket(p, user) return p .. 'i:' .. string.sub(user, 1, 2) end
 
-    local function remember_call(p, user, field, generation, key, content, pos)
+    -- `place` is the position and, where it stands in a line, ".<line>.<ordinal>".
+    local function remember_call(p, user, field, generation, key, content, place)
       if key == '' then return end
       local hash = key_bucket(p, user)
-      redis.call('HSET', hash, field, pos .. ' ' .. generation .. ' ' .. key .. ' ' .. digest(content))
+      redis.call('HSET', hash, field, place .. ' ' .. generation .. ' ' .. key .. ' ' .. digest(content))
       redis.call('PEXPIRE', hash, IDEMPOTENCY_MS)
     end
 
-    -- The position that the key came with before, and whether what else came with it was the same; nil for a new one.
+    -- The position that the key came with before, whether what else came with it was the same, and its place in its line,
+    -- as a record has it; nil for a new one.
     local function recall(p, user, field, generation, key, content)
       local seen = key ~= '' and redis.call('HGET', key_bucket(p, user), field)
       if not seen then return nil end
-      local pos, call, came_with = string.match(seen, '^(%d+) (.*) (%x+)$')
+      local pos, place, call, came_with = string.match(seen, '^(%d+)%.?([%d.]*) (.*) (%x+)$')
       if call ~= generation .. ' ' .. key then return nil end
-      return tonumber(pos), came_with == digest(content)
+      return tonumber(pos), came_with == digest(content), place
     end
 
     -- How often one user may give up a place of one event, and how often one may come to nothing: each leaves a record
@@ -277,6 +285,21 @@ package enum QueueLibrary {
     -- The entry of a place in its line, if it waits there.
     local function find_in_line(p, line, pos)
       return line ~= '' and redis.call('XRANGE', p .. 'q:' .. line, pos, pos)[1] or nil
+    end
+
+    -- The line and ordinal of a user's live place, as its id says them; 0 and 0 where they are not known, as of a place that
+    -- was kept after the end of its line.
+    local function place_in_line(p, pos, line)
+      local entry = find_in_line(p, line, pos)
+      if entry then return line, string.match(entry[1], '-(%d+)$') end
+      local r = get_record(p, pos)
+      if r then
+        local number, ordinal = string.match(r.place, '^(%d+)%.(%d+)$')
+        return number or 0, ordinal or 0
+      end
+      -- Who comes back to a line that was lost has the place behind all who may be before them.
+      if line ~= '' and redis.call('ZCOUNT', p .. 'w', pos, pos) > 0 then return line, pos end
+      return 0, 0
     end
 
     -- Takes a place out of its line, or from those who wait alone. False if it is in neither.
@@ -434,7 +457,7 @@ package enum QueueLibrary {
         local live, owned, left, line, refused = get_user(p, user)
         local record, field = record_key(p, place)
         if live > 0 then
-          word = 'again ' .. live .. ' ' .. (line ~= '' and line or 0)
+          word = 'again ' .. live .. ' ' .. table.concat({place_in_line(p, live, line)}, ' ')
         elseif owned + tonumber(args[i + 1]) > limit then
           word = 'limit ' .. owned .. ' ' .. v[5]
         elseif left >= MAX_LEFT then
@@ -502,12 +525,14 @@ package enum QueueLibrary {
       return false
     end
 
-    -- What somebody is told who has a place: it, and how many of the same wish stand before them.
-    local function again(p, user, position, head, generation)
-      local live, _, _, line = get_user(p, user)
-      local entry = live == position and find_in_line(p, line, position)
-      return {'again', position, head, generation, entry and line or 0,
-        entry and string.match(entry[1], '-(%d+)$') or 0}
+    -- What somebody is told who has a place: it, as they were told before.
+    local function again(p, user, position, head, generation, known)
+      local line, ordinal = string.match(known or '', '^(%d+)%.(%d+)$')
+      if not line then
+        local live, _, _, of = get_user(p, user)
+        if live == position then line, ordinal = place_in_line(p, position, of) end
+      end
+      return {'again', position, head, generation, line or 0, ordinal or 0}
     end
 
     -- KEYS m; ARGV user key, quantity, payload, user, idempotency key or '', place in a life that was lost or ''
@@ -519,10 +544,10 @@ package enum QueueLibrary {
         'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle', 'restoring_until', 'split', 'waiting')
       local state, generation, tail, head = v[1], v[2], tonumber(v[3]), tonumber(v[4])
       if not state or state == 'lost' then return {'missing'} end
-      local named, is_same = recall(p, user, user, generation, args[5], args[3])
+      local named, is_same, known = recall(p, user, user, generation, args[5], args[3])
       if named then
         if not is_same then return {'mismatch'} end
-        return again(p, user, named, head, generation)
+        return again(p, user, named, head, generation, known)
       end
       local live, owned, left, line, refused = get_user(p, user)
       if live > 0 then
@@ -576,7 +601,8 @@ package enum QueueLibrary {
         end
       end
       put_user(p, user, position, owned, left, line, refused)
-      remember_call(p, user, user, generation, args[5], args[3], position)
+      local place = line ~= '' and position .. '.' .. line .. '.' .. ordinal or position
+      remember_call(p, user, user, generation, args[5], args[3], place)
       return {word, position, head, generation, line ~= '' and line or 0, ordinal}
     end
 
@@ -638,7 +664,7 @@ package enum QueueLibrary {
     end
 
     -- Tickets are held for a place from now on, or paid for at once.
-    local function grant(m, p, to, hold, deadline, pos, key, user, tickets, amount, method)
+    local function grant(m, p, to, hold, deadline, pos, key, user, tickets, amount, method, place)
       for t in each_ticket(tickets) do
         if method == '' then
           redis.call('SET', p .. 'l:' .. t, pos, 'PX', hold)
@@ -650,12 +676,12 @@ package enum QueueLibrary {
       end
       if method == '' then
         append(to.holds, deadline, pos)
-        append(to.records, pos, record_text('R', '0', deadline, amount, tickets, '', key))
+        append(to.records, pos, record_text('R', '0', deadline, amount, tickets, '', key, place))
       else
         to.buys = true
         append(to.holds, '+inf', pos)
-        append(to.records, pos, record_text('C', '1', deadline, amount, tickets, '', key))
-        add_confirmation(m, pos, {try = 1, tickets = tickets, amount = amount}, method, user)
+        append(to.records, pos, record_text('C', '1', deadline, amount, tickets, '', key, place))
+        add_confirmation(m, pos, {try = 1, tickets = tickets, amount = amount, place = place}, method, user)
       end
     end
 
@@ -696,10 +722,11 @@ package enum QueueLibrary {
         else
           append(to.changed, pos)
           if args[i] == 'A' then set_apart(m, p, pos, to.changed) end
+          local place = line ~= '0' and line .. '.' .. args[i + 2] or ''
           if args[i] ~= 'J' then
-            grant(m, p, to, hold, deadline, pos, key, args[i + 8], args[i + 5], args[i + 6], args[i + 7])
+            grant(m, p, to, hold, deadline, pos, key, args[i + 8], args[i + 5], args[i + 6], args[i + 7], place)
           else
-            append(to.records, pos, record_text('J', '0', '0', args[i + 6], '', args[i + 7], key))
+            append(to.records, pos, record_text('J', '0', '0', args[i + 6], '', args[i + 7], key, place))
             let_user_go(p, key, pos, 0)
           end
         end
@@ -875,7 +902,7 @@ package enum QueueLibrary {
         if kind == 'B' then
           -- Its entry stays in the stream until it is decided, for the next owner to find.
           if redis.call('XLEN', queue) > 0 and #redis.call('XRANGE', queue, pos .. '-0', pos .. '-0') == 1 then
-            append(to.records, pos, record_text('B', '0', '0', '0', '', '', user))
+            append(to.records, pos, record_text('B', '0', '0', '0', '', '', user, ''))
             append(to.changed, pos)
           else
             append(skipped, pos)
@@ -885,9 +912,9 @@ package enum QueueLibrary {
         else
           append(to.changed, pos)
           if kind == 'G' then
-            grant(m, p, to, hold, deadline, pos, user, args[i + 3], args[i + 4], args[i + 5], args[i + 6])
+            grant(m, p, to, hold, deadline, pos, user, args[i + 3], args[i + 4], args[i + 5], args[i + 6], '')
           else
-            append(to.records, pos, record_text(kind, '0', '0', '0', '', kind == 'J' and args[i + 6] or '', user))
+            append(to.records, pos, record_text(kind, '0', '0', '0', '', kind == 'J' and args[i + 6] or '', user, ''))
             let_user_go(p, user, pos, 0)
           end
         end
@@ -962,7 +989,7 @@ package enum QueueLibrary {
           let_user_go(p, r.user, pos, 0, true)
           released[#released + 1] = r.tickets
           append(records, pos, record_text(r.state == 'R' and 'X' or 'd', r.try, string.format('%.0f', r.deadline),
-            r.amount, r.tickets, r.reason, r.user))
+            r.amount, r.tickets, r.reason, r.user, r.place))
         end
       end
       local has_more = #ended < #due or #due == limit
@@ -1336,8 +1363,9 @@ package enum QueueLibrary {
     end
 
     -- KEYS m; ARGV position, state that the caller saw or '', outcome (P, C, D, X, I index the hold again), try, amount,
-    -- tickets, those of them to be sold again, reason (of C the payment method), user key, of C the user. A record says what
-    -- PostgreSQL says: for the audit, and for an owner that Redis came back to.
+    -- tickets, those of them to be sold again, reason (of C the payment method), user key, of C the user, "<line>.<ordinal>"
+    -- or '' where there was no record. A record says what PostgreSQL says: for the audit, and for an owner that Redis came
+    -- back to.
     local function repair(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -1359,7 +1387,7 @@ package enum QueueLibrary {
         if deadline == 0 then deadline = now_ms(m) + tonumber(redis.call('HGET', m, 'hold_ms')) end
         if r then unlock(p, pos, r.tickets) end
         r = {state = 'C', try = tonumber(args[4]), deadline = deadline, amount = args[5], tickets = tickets, reason = '',
-             user = args[9]}
+             user = args[9], place = r and r.place ~= '' and r.place or args[11]}
         put_record(p, pos, r)
         put_user(p, args[9], tonumber(pos), owned, left, '', refused)
         redis.call('ZADD', p .. 'x', '+inf', pos)
@@ -1384,7 +1412,8 @@ package enum QueueLibrary {
       -- Who was told that the card was declined is not told anything else.
       local state = outcome == 'X' and r and r.state == 'D' and 'd' or outcome
       r = {state = state, try = tonumber(args[4]), deadline = r and r.deadline or 0, amount = args[5],
-           tickets = tickets, reason = args[8], user = r and r.user or args[9]}
+           tickets = tickets, reason = args[8], user = r and r.user or args[9],
+           place = r and r.place ~= '' and r.place or args[11]}
       leave_line(m, p, pos, live == tonumber(pos) and line or '')
       put_record(p, pos, r)
       if outcome == 'D' then

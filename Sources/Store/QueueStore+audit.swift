@@ -286,10 +286,11 @@ extension QueueStore {
   ///   - expected: the state that the caller saw, `nil` for no record; nothing is done if it has changed since.
   ///   - free: those of its tickets that nobody else has, to be sold again.
   ///   - user: used where there was no record, and whom the record must be of to be told of a purchase.
+  ///   - wish: used where there was no record.
   /// - Returns: whether it was written.
   package func repair(
     event: Int, position: Int, expected: RequestRecord.State?, to repair: Repair, attempt: Int, amount: Int,
-    tickets: [Int], free: [Int], reason: String, user: String
+    tickets: [Int], free: [Int], reason: String, user: String, wish: WishPlace? = nil
   ) async throws -> Bool {
     let answer = try await redis.call(
       "onsale_repair", keys: [EventKeys(event).meta],
@@ -297,7 +298,7 @@ extension QueueStore {
         .integer(position), .text(expected.map { String($0.rawValue) } ?? ""), .text(repair.rawValue),
         .integer(attempt), .integer(amount), .text(tickets.map(String.init).joined(separator: ",")),
         .text(free.map(String.init).joined(separator: ",")), .text(Self.field(reason)),
-        .text(UserKey(user).text), .text(user),
+        .text(UserKey(user).text), .text(user), .text(wish?.text ?? ""),
       ])
     return answer.array?.first?.text == "ok"
   }

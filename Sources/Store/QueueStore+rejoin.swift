@@ -78,16 +78,19 @@ extension QueueStore {
     return try zip(all, values.dropFirst()).map { one, value in
       let words = (value.text ?? "").split(separator: " ")
       func integer(_ index: Int) -> Int { words.count > index ? Int(words[index]) ?? 0 : 0 }
-      // Nobody knows how many of the same wish stand before them, but not more than in all.
-      func returned(_ position: Int, line: Int) -> Place {
+      func returned(_ position: Int, line: Int, ordinal: Int) -> Place {
         Place(
           position: position, generation: generation,
-          wish: line > 0 ? WishPlace(line: line, ordinal: position) : nil)
+          wish: line > 0 ? WishPlace(line: line, ordinal: ordinal) : nil)
       }
       switch words.first {
-      // Nobody is decided before the line is there again.
-      case "rejoined": return .inLine(returned(one.place, line: integer(1)), head: 0, isNew: true)
-      case "again": return .inLine(returned(integer(1), line: integer(2)), head: 0, isNew: false)
+      // Nobody is decided before the line is there again. Nobody knows how many of the same wish stand before them, but
+      // not more than in all.
+      case "rejoined":
+        return .inLine(returned(one.place, line: integer(1), ordinal: one.place), head: 0, isNew: true)
+      case "again":
+        return .inLine(
+          returned(integer(1), line: integer(2), ordinal: integer(3)), head: 0, isNew: false)
       case "limit": return .limitExceeded(owned: integer(1), limit: integer(2))
       case "too_often": return .tooOften
       case "full": return .queueFull

@@ -103,8 +103,8 @@ package final class QueueStore {
   package struct Place: Sendable, Equatable {
     package let position: Int
     package let generation: Int
-    /// The line of those who wish for the same, and how many came to it before and with this one; `nil` where that is not
-    /// known, as for places that are decided.
+    /// The line of those who wish for the same, and how many came to it before and with this one, as the request's id says
+    /// them from the first answer on; `nil` where that is not known: of a place that was kept after the end of its line.
     package let wish: WishPlace?
 
     package init(position: Int, generation: Int, wish: WishPlace? = nil) {
@@ -796,10 +796,12 @@ package final class QueueStore {
     package let amount: Int
     package let method: String
     package let user: String
+    /// As the request's id says it, where that is known.
+    package let wish: WishPlace?
 
     package init(
       entryID: String?, event: Int, generation: Int, position: Int, attempt: Int, tickets: [Int], amount: Int,
-      method: String, user: String
+      method: String, user: String, wish: WishPlace? = nil
     ) {
       self.entryID = entryID
       self.event = event
@@ -810,6 +812,7 @@ package final class QueueStore {
       self.amount = amount
       self.method = method
       self.user = user
+      self.wish = wish
     }
   }
 
@@ -1002,8 +1005,10 @@ package final class QueueStore {
     idempotencyKey.map { UserKey("\(user)\n\($0)").text } ?? ""
   }
 
-  /// Text for a record: neither the records' own separator nor that of their archive.
-  static func field(_ text: String) -> String { text.replacing("|", with: " ").replacing("\n", with: " ") }
+  /// Text for a record: neither the records' own separators nor that of their archive.
+  static func field(_ text: String) -> String {
+    text.replacing("|", with: " ").replacing("\n", with: " ").replacing("@", with: " ")
+  }
 
   private static func confirmations(_ entries: RedisValue?) -> [Confirmation] {
     (entries?.array ?? []).compactMap { value in
@@ -1019,7 +1024,8 @@ package final class QueueStore {
       return Confirmation(
         entryID: id, event: event, generation: fields["g"].flatMap { Int($0) } ?? 0, position: position,
         attempt: fields["t"].flatMap { Int($0) } ?? 0, tickets: tickets(fields["k"] ?? ""),
-        amount: fields["a"].flatMap { Int($0) } ?? 0, method: fields["m"] ?? "", user: fields["u"] ?? "")
+        amount: fields["a"].flatMap { Int($0) } ?? 0, method: fields["m"] ?? "", user: fields["u"] ?? "",
+        wish: fields["l"].flatMap { WishPlace($0) })
     }
   }
 
@@ -1030,7 +1036,7 @@ package final class QueueStore {
       .integer(confirmation.position), "t", .integer(confirmation.attempt), "k",
       .text(text(confirmation.tickets)), "a", .integer(confirmation.amount), "m", .text(confirmation.method),
       "u",
-      .text(confirmation.user),
+      .text(confirmation.user), "l", .text(confirmation.wish?.text ?? ""),
     ]
   }
 

@@ -43,6 +43,8 @@ package final class UserStore {
       package let price: Int
     }
     package let key: PurchaseStore.Key
+    /// As the request's id says it, where that is known.
+    package let wish: WishPlace?
     package let eventName: String
     package var tickets: [Ticket]
     /// In minor units.
@@ -57,7 +59,7 @@ package final class UserStore {
   package func purchases(of user: String, limit: Int) async throws -> [Purchase] {
     let rows = try await postgres.query(
       """
-      SELECT p.event_id, p.generation, p.position, p.amount, p.currency, p.payment_id, e.name,
+      SELECT p.event_id, p.generation, p.position, p.line, p.ordinal, p.amount, p.currency, p.payment_id, e.name,
         extract(epoch FROM p.sold_at)::bigint AS sold_at, t.id AS ticket, s.name AS section, t.row,
         t.seat, t.price
       FROM (SELECT * FROM purchase WHERE user_id = \(user) AND state = 'sold'
@@ -75,7 +77,7 @@ package final class UserStore {
       if purchases.last?.key != key {
         purchases.append(
           Purchase(
-            key: key, eventName: try row.string("name"), tickets: [], amount: try row.int("amount"),
+            key: key, wish: WishPlace(row), eventName: try row.string("name"), tickets: [], amount: try row.int("amount"),
             currency: try row.string("currency"), paymentID: row["payment_id"].string,
             soldAt: try row.int("sold_at")))
       }

@@ -83,7 +83,8 @@ struct LedgerComparison {
         try await queue.repair(
           event: event, position: purchase.position, expected: expected, to: outcome,
           attempt: purchase.attempt, amount: purchase.amount, tickets: purchase.tickets, free: [],
-          reason: outcome == .confirming ? purchase.method : purchase.reason, user: purchase.user)
+          reason: outcome == .confirming ? purchase.method : purchase.reason, user: purchase.user,
+          wish: purchase.wish)
       }
       if isDone { return true }
       record = try await Faults.crossing(.reserveCompare) {

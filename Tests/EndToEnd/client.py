@@ -1,6 +1,5 @@
 """Calls to Onsale's HTTP API, as any client would make them."""
 
-import base64
 import itertools
 import uuid
 
@@ -96,11 +95,6 @@ class Client:
 
     def queue(self, event):
         return ok(self.get(f"/api/event/{event}/queue"))
-
-
-def place(request_id):
-    """What place an id names, and whose: one that knows its line says more of it, and reads differently."""
-    return base64.urlsafe_b64decode(request_id + "=" * (-len(request_id) % 4))[1:33]
 
 
 def ok(response, status=200):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from client import DECLINED, VISA, Client, ok, place, problem
+from client import DECLINED, VISA, Client, ok, problem
 from conftest import new_buyer, new_organizer
 from stack import until
 
@@ -66,7 +66,7 @@ def test_the_whole_way_of_a_buyer(stack, organizer, anyone, ledger):
 
     # Owns them; the provider has exactly this one payment, captured.
     purchases = ok(ada.get("/api/me/tickets"))["purchases"]
-    assert [place(p["request_id"]) for p in purchases] == [place(request["request_id"])]
+    assert [p["request_id"] for p in purchases] == [request["request_id"]]
     assert purchases[0]["amount"] == 18000 and len(purchases[0]["tickets"]) == 4
     captured = until(
         lambda: [p for p in ledger(event) if p["status"] == "succeeded"], what="the captured payment"
@@ -98,7 +98,35 @@ def test_asking_again_returns_the_same_place(buyer, other_buyer, organizer):
     first = ok(buyer.reserve(event, 1), 202)
     ok(other_buyer.reserve(event, 1), 202)
     again = ok(buyer.reserve(event, 1), 200)
-    assert (place(again["request_id"]), again["position"]) == (place(first["request_id"]), first["position"])
+    assert (again["request_id"], again["position"]) == (first["request_id"], first["position"])
+
+
+def test_a_request_has_one_id_in_every_state(buyer, organizer):
+    event = organizer.create_event()
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    request = ok(buyer.reserve(event, 2, headers=key), 202)["request_id"]
+
+    def ids():
+        answers = [buyer.reserve(event, 2), buyer.reserve(event, 2, headers=key)]
+        return {ok(answer)["request_id"] for answer in answers}
+
+    assert ids() == {request}
+    buyer.await_state(request, "reserved")
+    assert ids() == {request}
+    ok(buyer.confirm(request, DECLINED), 202)
+    buyer.await_state(request, "declined")
+    assert ids() == {request}
+    ok(buyer.confirm(request, VISA), 202)
+    buyer.await_state(request, "purchased")
+    assert buyer.reserve(event, 2, headers=key).json()["request_id"] == request
+    assert [p["request_id"] for p in ok(buyer.get("/api/me/tickets"))["purchases"]] == [request]
+
+
+def test_what_is_bought_in_one_call_has_one_id(buyer, organizer):
+    event = organizer.create_event()
+    request = ok(buyer.reserve(event, 1, payment_method=VISA), 202)["request_id"]
+    buyer.await_state(request, "purchased")
+    assert [p["request_id"] for p in ok(buyer.get("/api/me/tickets"))["purchases"]] == [request]
 
 
 def test_many_at_once_of_one_user_are_one_request(stack, organizer):
@@ -111,7 +139,7 @@ def test_many_at_once_of_one_user_are_one_request(stack, organizer):
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(ask, range(10)))
     assert sorted(a.status_code for a in answers) == [200] * 9 + [202]
-    assert len({place(a.json()["request_id"]) for a in answers}) == 1
+    assert len({a.json()["request_id"] for a in answers}) == 1
 
 
 def test_confirming_many_times_charges_once(stack, organizer, ledger):
@@ -137,7 +165,7 @@ def test_an_idempotency_key_repeats_the_answer(buyer, organizer):
     first = buyer.reserve(event, 1, headers=key)
     second = buyer.reserve(event, 1, headers=key)
     assert first.status_code == 202 and second.status_code in (200, 202)
-    assert place(first.json()["request_id"]) == place(second.json()["request_id"])
+    assert first.json()["request_id"] == second.json()["request_id"]
 
 
 def test_a_declined_card_leaves_the_hold_for_another_card(buyer, organizer, ledger):

@@ -28,6 +28,47 @@ struct QueueJoinTests {
     #expect(entries.map { $0.arrival(wish: "1").seats?.quantity } == [1, 1])
   }
 
+  @Test("Asking again tells the line and the place in it that were told first, whatever became of the request")
+  func placeInLine() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.takeOver()
+    let position = try await it.join("x") + 1
+    let told = try #require(try await it.ask("a"))
+    #expect(told.position == position && told.wish?.ordinal == 2)
+    #expect(try await it.ask("a") == told)
+    try await it.commit([it.grant("a", position, [7])])
+    #expect(try await it.ask("a") == told)
+    #expect(try await it.confirm("a", position) == .ok)
+    #expect(try await it.ask("a") == told)
+    let taken = try #require(try await it.take().first)
+    #expect(taken.wish == told.wish)
+    try await it.queue.finish(event: it.event, [QueueStore.Ending(taken, .declined, reason: "card_declined")])
+    #expect(try await it.ask("a") == told)
+    let record = try #require(try await it.queue.record(event: it.event, position: position))
+    #expect(record.reason == "card_declined" && record.wish == told.wish && record.userKey == UserKey("a").text)
+  }
+
+  @Test("An idempotency key names the place in a line that has ended, though its user has another one by now")
+  func keyOfAnEndedLine() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.takeOver()
+    func ask(_ quantity: Int, key: String?) async throws -> QueueStore.Place? {
+      let answer = try await it.queue.enqueue(
+        event: it.event, user: "a", seats: RequestedSeats(quantity: quantity), method: nil, idempotencyKey: key)
+      guard case .inLine(let place, _, _) = answer else { return nil }
+      return place
+    }
+    let told = try #require(try await ask(2, key: "first"))
+    let line = try #require(told.wish?.line)
+    try await it.commit(ends: [LineEnd(line: line, after: 0, refusal: .onlyLeft(1))])
+    // More is no answer to that: a place of its own.
+    let other = try #require(try await ask(3, key: nil))
+    #expect(other.position == told.position + 1)
+    #expect(try await ask(2, key: "first") == told)
+  }
+
   @Test("A line that is restored takes in those who were in it, and then everybody behind them")
   func restored() async throws {
     let it = try await QueueFixture()
