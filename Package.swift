@@ -76,7 +76,7 @@ let package = Package(
     module("Auth", ["EventLoop", "JSON", "CJWT", "CSodium"]),
     module("Store", foundations + ["Onsale", "Redis", "Postgres", "JSON", "CSodium"]),
     module("Search", foundations + ["Onsale", "Postgres", "HTTPClient", "JSON"]),
-    module("Payments", foundations + ["HTTPClient", "JSON"]),
+    module("Payments", foundations + ["HTTPClient", "JSON", "Onsale"]),
     module(
       "API", foundations + ["HTTPServer", "Auth", "JSON", "Onsale", "Store", "Redis", "Postgres"],
       resources: [.embedInCode("Resources")]),
@@ -88,10 +88,10 @@ let package = Package(
     module(
       "Worker", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Payments", "Postgres", "Redis"]),
     module("Indexer", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Search"]),
-    module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer"]),
+    module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer", "Onsale"]),
     module("Admin", shared),
     module(
-      "Web", ["EventLoop", "HTTPServer"],
+      "Web", ["EventLoop", "HTTPServer", "Onsale"],
       resources: [.embedInCode("Assets")]),
     module(
       "Audit", foundations + ["JSON", "HTTPClient", "Redis", "Postgres", "Onsale", "Store", "Payments"]),
@@ -115,8 +115,10 @@ let package = Package(
     tests("AuthTests", ["Auth", "EventLoop", "JSON", "CJWT"]),
     tests("HTTPServerTests", foundations + ["JSON", "HTTPServer"]),
     tests("HTTPClientTests", foundations + ["HTTPServer", "HTTPClient"]),
-    tests("PaymentsTests", foundations + ["JSON", "HTTPServer", "HTTPClient", "Payments", "PaymentStub"]),
-    tests("WebTests", ["Web", "EventLoop", "HTTPServer"]),
+    tests(
+      "PaymentsTests",
+      foundations + ["JSON", "HTTPServer", "HTTPClient", "Onsale", "Payments", "PaymentStub"]),
+    tests("WebTests", ["Web", "EventLoop", "HTTPServer", "Onsale"]),
 
     tests(
       "APITests",

@@ -22,6 +22,12 @@ enum EventInput {
     draft.queueLimit =
       try fields.optionalInt("queue_limit", in: 1...Limits.queueLimit) ?? Limits.defaultQueueLimit
     draft.sections = try sections(fields)
+    if let currency = Currency(code: draft.currency),
+      let problem = SectionDraft.problem(
+        withPricesOf: draft.sections, in: currency, perUserLimit: draft.perUserLimit)
+    {
+      throw .invalidField("sections", "has \(problem)")
+    }
     return draft
   }
 
@@ -29,6 +35,9 @@ enum EventInput {
     let text = try fields.string("currency", max: Limits.nameBytes).uppercased()
     guard text.utf8.count == 3, text.utf8.allSatisfy({ (65...90).contains($0) }) else {
       throw .invalidField("currency", "must be a code of three letters such as EUR")
+    }
+    guard Currency(code: text) != nil else {
+      throw .invalidField("currency", "is not one that the payment provider takes: \(text)")
     }
     return text
   }

@@ -28,7 +28,8 @@ struct EventReport {
       "sections": .array(
         event.sections.map { section in
           [
-            "name": .string(section.name), "price": .integer(section.price), "total": .integer(section.total),
+            "name": .string(section.name), "price": .integer(section.price),
+            "max_price": .integer(section.maxPrice), "total": .integer(section.total),
             "sold": .integer(section.sold),
           ]
         }),

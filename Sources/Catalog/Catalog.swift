@@ -103,6 +103,7 @@ package final class Catalog {
       from: try items.optionalTime("from"), to: try items.optionalTime("to"),
       location: try items.optionalString("location", max: Limits.locationBytes) ?? "",
       maxPrice: try items.optionalInt("max_price", in: 0...Limits.ticketPrice),
+      currency: try Self.currency(items),
       section: try items.optionalString("section", max: Limits.sectionNameBytes) ?? "",
       includeSoldOut: try items.optionalBool("include_sold_out") ?? false,
       limit: try items.optionalInt("limit", in: Limits.searchHits) ?? Limits.defaultSearchHits,
@@ -115,6 +116,14 @@ package final class Catalog {
         throw error.code == .overloaded ? Problem.overloaded : Problem.unavailable
       }
     }
+  }
+
+  private static func currency(_ items: QueryItems) throws(Problem) -> String? {
+    guard let text = try items.optionalString("currency", max: 3), !text.isEmpty else { return nil }
+    guard let currency = Currency(code: text.uppercased()) else {
+      throw .invalidField("currency", "is not one that tickets are sold in")
+    }
+    return currency.code
   }
 
   private static func respond(_ answer: CachedSearch.Answer) -> HTTPResponse {

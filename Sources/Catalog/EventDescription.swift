@@ -1,23 +1,13 @@
 import API
 import EventLoop
 import JSON
+import Onsale
 import Store
 
 /// An event for machines that read pages: schema.org's `Event` as JSON-LD.
 package struct EventDescription: Sendable {
   package let name: String
   package let json: [UInt8]
-
-  /// Digits behind the point, where a currency has not two (ISO 4217).
-  private static let digits: [String: Int] = {
-    var digits: [String: Int] = [:]
-    for code in [
-      "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF",
-      "XOF", "XPF",
-    ] { digits[code] = 0 }
-    for code in ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"] { digits[code] = 3 }
-    return digits
-  }()
 
   /// - Parameter url: of the event's page.
   init(_ page: EventPages.Page, url: String) {
@@ -32,8 +22,7 @@ package struct EventDescription: Sendable {
       ("url", .string(url)),
     ]
     if !event.description.isEmpty { members.append(("description", .string(event.description))) }
-    let prices = event.sections.map(\.price)
-    if let low = prices.min(), let high = prices.max() {
+    if let low = event.sections.map(\.price).min(), let high = event.sections.map(\.maxPrice).max() {
       var offer: [(name: String, value: JSON)] = [
         ("@type", "AggregateOffer"), ("url", .string(url)), ("priceCurrency", .string(event.currency)),
         ("lowPrice", .string(Self.price(low, event.currency))),
@@ -56,10 +45,7 @@ package struct EventDescription: Sendable {
 
   /// Minor units as a plain number of the currency's main unit.
   static func price(_ amount: Int, _ currency: String) -> String {
-    let digits = digits[currency] ?? 2
-    if digits == 0 { return String(amount) }
-    let text = String(amount)
-    let padded = String(repeating: "0", count: max(0, digits + 1 - text.count)) + text
-    return padded.dropLast(digits) + "." + padded.suffix(digits)
+    // An event of a version before may have another one.
+    Currency(code: currency)?.text(amount) ?? String(amount)
   }
 }

@@ -116,7 +116,8 @@ final class EventPages {
       available += section.total - taken
       held += taken - sold
       sections.append([
-        "name": .string(section.name), "price": .integer(section.price), "total": .integer(section.total),
+        "name": .string(section.name), "price": .integer(section.price),
+        "max_price": .integer(section.maxPrice), "total": .integer(section.total),
         "available": .integer(section.total - taken), "held": .integer(taken - sold), "sold": .integer(sold),
       ])
     }

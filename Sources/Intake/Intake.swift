@@ -57,6 +57,7 @@ package final class Intake {
     let tickets: [Int]
     let adjacent: Bool
     let method: String?
+    let maxAmount: Int?
     let idempotencyKey: String?
     /// An earlier place of the caller's; whether it was lost with Redis, `rejoin` looks.
     let rejoin: RequestID?
@@ -82,6 +83,7 @@ package final class Intake {
     let section = try fields.optionalString("section", max: Limits.sectionNameBytes)
     let adjacent = try fields.optionalBool("adjacent") ?? false
     let method = try fields.optionalString("payment_method", max: Limits.paymentMethodBytes)
+    let maxAmount = try fields.optionalInt("max_amount", in: 0...Limits.requestAmount)
     let quantity: Int
     if tickets.isEmpty {
       quantity = try fields.int("quantity", in: 1...Limits.ticketsPerRequest)
@@ -100,7 +102,7 @@ package final class Intake {
     return Wish(
       event: event, user: claims.user, quantity: quantity, section: section, tickets: tickets,
       adjacent: adjacent,
-      method: method, idempotencyKey: try Self.idempotencyKey(request), rejoin: rejoin)
+      method: method, maxAmount: maxAmount, idempotencyKey: try Self.idempotencyKey(request), rejoin: rejoin)
   }
 
   private func join(_ wish: Wish) async throws -> HTTPResponse {
@@ -151,7 +153,7 @@ package final class Intake {
       return try await Faults.crossing(.intakeEnqueue) {
         try await queue.enqueue(
           event: wish.event, user: wish.user, seats: seats, method: wish.method,
-          idempotencyKey: wish.idempotencyKey)
+          maxAmount: wish.maxAmount, idempotencyKey: wish.idempotencyKey)
       }
     } catch let error as StoreError where error.code == .noQueue {
       throw await refusalWithoutQueue(wish.event)
@@ -169,7 +171,7 @@ package final class Intake {
         let answer = try await Faults.crossing(.intakeEnqueue) {
           try await queue.rejoin(
             event: wish.event, generation: generation, place: place.position, user: wish.user, seats: seats,
-            method: wish.method)
+            method: wish.method, maxAmount: wish.maxAmount)
         }
         if case .restoring = answer { past.lostLines.doubt(wish.event) }
         if let answer { return answer }
@@ -345,6 +347,13 @@ package final class Intake {
   private static func check(_ method: String) throws(Problem) {
     guard !method.isEmpty, method.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
       throw Problem.invalidField("payment_method", "is not the name of a payment method")
+    }
+    // Neither kept nor logged: it must not get here at all.
+    if CardNumber.isIn(method) {
+      throw Problem.invalidField(
+        "payment_method",
+        "must be the provider's name of a payment method. "
+          + "Never send card numbers here: the provider's own form takes them")
     }
   }
 

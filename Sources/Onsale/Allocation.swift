@@ -25,6 +25,8 @@ package struct Refusal: Hashable, Sendable {
   package static let unknownSeats = Refusal(reason: "unknown_seats")
   package static let unknownSection = Refusal(reason: "unknown_section")
   package static let invalidQuantity = Refusal(reason: "invalid_quantity")
+  /// What it would be granted costs more than its buyer is ready to pay.
+  package static let maxAmountExceeded = Refusal(reason: "max_amount_exceeded")
   /// There are enough, and nowhere so many side by side.
   package static let notTogether = Refusal(reason: "not_together")
   package static let sectionSoldOut = Refusal(reason: "section_sold_out")

@@ -11,11 +11,14 @@ package struct Arrival: Sendable, Equatable {
   package let seats: RequestedSeats?
   /// Set when they asked to pay at once.
   package let method: String?
+  /// The most that they are ready to pay for all of it, in minor units; `nil` for whatever it costs.
+  package let maxAmount: Int?
 
   package static let alone = 0
 
   package init(
-    position: Int, ordinal: Int = 0, line: Int, user: String, seats: RequestedSeats?, method: String?
+    position: Int, ordinal: Int = 0, line: Int, user: String, seats: RequestedSeats?, method: String?,
+    maxAmount: Int? = nil
   ) {
     self.position = position
     self.ordinal = ordinal
@@ -23,6 +26,7 @@ package struct Arrival: Sendable, Equatable {
     self.user = user
     self.seats = seats
     self.method = method
+    self.maxAmount = maxAmount
   }
 }
 

@@ -10,8 +10,10 @@ package enum Limits {
   /// Ticket ids are bits of a bitmap.
   package static let ticketID = 1_000_000
   package static let rowsPerSection = 2_000
-  /// Highest price of one ticket, in minor units: a whole request still fits 32 bits. A provider may take less.
-  package static let ticketPrice = 20_000_000
+  /// Highest price of one ticket, in minor units, that is read at all; what a currency allows is less (`Currency`).
+  package static let ticketPrice = 999_999_999_999
+  /// Highest amount of one request, in minor units.
+  package static let requestAmount = ticketPrice * ticketsPerRequest
   /// How often one user may give up a place of one event, by cancelling or by letting a hold expire: each leaves a record
   /// in Redis, and keeps seats from others meanwhile.
   package static let placesLeft = 100

@@ -188,8 +188,7 @@ package struct ReservePlanner: Sendable {
         return false
       }
       guard case .granted(let tickets, let amount) = map.allocate(seats) else { continue }
-      plan.decisions.append(Decision(arrival, .granted(tickets: tickets, amount: amount)))
-      limit.spend(tickets.count)
+      grant(arrival, tickets, amount, &plan, &limit)
       if candidate.line == Arrival.alone {
         alone[candidate.position] = nil
         continue
@@ -258,8 +257,7 @@ package struct ReservePlanner: Sendable {
     switch map.allocate(seats) {
     case .granted(let tickets, let amount):
       alone[arrival.position] = nil
-      plan.decisions.append(Decision(arrival, .granted(tickets: tickets, amount: amount)))
-      limit.spend(tickets.count)
+      grant(arrival, tickets, amount, &plan, &limit)
     case .never(let refusal):
       alone[arrival.position] = nil
       plan.decisions.append(Decision(arrival, .refused(refusal)))
@@ -272,8 +270,7 @@ package struct ReservePlanner: Sendable {
     guard seats.tickets.isEmpty else {
       switch map.allocate(seats) {
       case .granted(let tickets, let amount):
-        plan.decisions.append(Decision(arrival, .granted(tickets: tickets, amount: amount)))
-        limit.spend(tickets.count)
+        grant(arrival, tickets, amount, &plan, &limit)
       case .never(let refusal): plan.decisions.append(Decision(arrival, .refused(refusal)))
       case .notNow: plan.decisions.append(Decision(arrival, .refused(.seatsTaken)))
       }
@@ -283,11 +280,23 @@ package struct ReservePlanner: Sendable {
     if plan.ends.contains(where: { $0.line == arrival.line }) { return }
     switch map.allocate(seats) {
     case .granted(let tickets, let amount):
-      plan.decisions.append(Decision(arrival, .granted(tickets: tickets, amount: amount)))
-      limit.spend(tickets.count)
+      grant(arrival, tickets, amount, &plan, &limit)
       ended.remove(arrival.line)
     case .notNow: wait(arrival)
     case .never(let refusal): end(arrival.line, after: arrival.position - 1, refusal, &plan)
+    }
+  }
+
+  /// Gives what was allocated, or refuses it where it costs more than its buyer is ready to pay: then it is free as before.
+  private mutating func grant(
+    _ arrival: Arrival, _ tickets: [Int], _ amount: Int, _ plan: inout Plan, _ limit: inout Limit
+  ) {
+    if let most = arrival.maxAmount, amount > most {
+      map.release(tickets)
+      plan.decisions.append(Decision(arrival, .refused(.maxAmountExceeded)))
+    } else {
+      plan.decisions.append(Decision(arrival, .granted(tickets: tickets, amount: amount)))
+      limit.spend(tickets.count)
     }
   }
 

@@ -1,26 +1,16 @@
 import EventLoop
 import Foundation
 import JSON
+import Onsale
 
 extension PaymentStub {
-  /// What Stripe takes at least and at most, in the minor unit.
-  private static let amounts = 50...99_999_999
-
   func create(_ form: Form, _ plan: FaultPlan) throws(StripeFailure) -> (LedgerRecord.Change, status: Int) {
     guard book.intents.count < configuration.paymentLimit else {
       throw StripeFailure(status: 503, type: "api_error", message: "The stub keeps no more payments.")
     }
     guard let amount = try form.integer("amount") else { throw missing("amount") }
     guard let currency = form["currency"]?.lowercased() else { throw missing("currency") }
-    guard currency.utf8.count == 3,
-      currency.utf8.allSatisfy({ (UInt8(ascii: "a")...UInt8(ascii: "z")) ~= $0 })
-    else { throw .invalid("Invalid currency: \(currency.prefix(10))", param: "currency") }
-    guard amount >= Self.amounts.lowerBound else {
-      throw .invalid("Amount must be at least 50.", code: "amount_too_small", param: "amount")
-    }
-    guard amount <= Self.amounts.upperBound else {
-      throw .invalid("Amount must be no more than 99999999.", code: "amount_too_large", param: "amount")
-    }
+    try check(amount, currency)
     let captureMethod = form["capture_method"] ?? "automatic"
     guard ["automatic", "automatic_async", "manual"].contains(captureMethod) else {
       throw .invalid("Invalid capture_method.", param: "capture_method")
@@ -40,6 +30,26 @@ extension PaymentStub {
     guard try form.bool("confirm") else { return (.created(intent), 200) }
     let status = try charge(intent, &intent.state, plan)
     return (.created(intent), status)
+  }
+
+  private func check(_ amount: Int, _ code: String) throws(StripeFailure) {
+    guard let currency = Currency(code: code.uppercased()) else {
+      throw .invalid("Invalid currency: \(code.prefix(10))", param: "currency")
+    }
+    let (least, most) = (currency.payment.lowerBound, currency.payment.upperBound)
+    if amount < currency.providerAmount(least) {
+      throw .invalid(
+        "Amount must be at least \(currency.text(least)) \(code).", code: "amount_too_small", param: "amount")
+    }
+    if amount > currency.providerAmount(most) {
+      throw .invalid(
+        "Amount must be no more than \(currency.text(most)) \(code).", code: "amount_too_large",
+        param: "amount")
+    }
+    if amount % currency.providerAmount(currency.step) != 0 {
+      throw .invalid(
+        "Invalid amount for the currency \(code).", code: "invalid_charge_amount", param: "amount")
+    }
   }
 
   func confirm(

@@ -1,6 +1,7 @@
 package import EventLoop
 package import HTTPClient
 import JSON
+import Onsale
 
 /// Speaks Stripe's PaymentIntents API, the part that manual capture needs.
 ///
@@ -31,7 +32,7 @@ package final class StripePaymentClient: PaymentProvider {
   /// returned. What it replays as failed, and does not find, is thrown as `PaymentError.failed`.
   package func authorise(_ order: PaymentOrder) async throws -> PaymentOutcome {
     var fields: [(name: String, value: String)] = [
-      ("amount", String(order.amount)), ("currency", order.currency.lowercased()),
+      ("amount", String(Self.providerAmount(order))), ("currency", order.currency.lowercased()),
       ("payment_method", order.method), ("payment_method_types[0]", "card"), ("confirm", "true"),
       ("capture_method", "manual"), ("metadata[\(Self.referenceField)]", order.reference),
     ]
@@ -68,6 +69,16 @@ package final class StripePaymentClient: PaymentProvider {
       throw answer.error
     default: throw answer.error
     }
+  }
+
+  /// In the provider's units. A currency that is not in the table is left to the provider to refuse.
+  private static func providerAmount(_ order: PaymentOrder) -> Int {
+    Currency(code: order.currency.uppercased())?.providerAmount(order.amount) ?? order.amount
+  }
+
+  /// What the provider counts, in minor units by ISO 4217.
+  private static func amount(_ amount: Int, _ currency: String) -> Int {
+    Currency(code: currency.uppercased())?.amount(ofProvider: amount) ?? amount
   }
 
   package func capture(_ id: String, reference: String) async throws -> Payment {
@@ -122,7 +133,8 @@ package final class StripePaymentClient: PaymentProvider {
     guard answer.status == 200, let data = answer.json?["data"]?.array else { throw answer.error }
     return data.reduce(0) { sum, refund in
       let failed = ["failed", "canceled"].contains(refund["status"]?.string)
-      return sum + (failed ? 0 : refund["amount"]?.integer ?? 0)
+      let amount = Self.amount(refund["amount"]?.integer ?? 0, refund["currency"]?.string ?? "")
+      return sum + (failed ? 0 : amount)
     }
   }
 
@@ -158,8 +170,9 @@ package final class StripePaymentClient: PaymentProvider {
       throw PaymentError(code: .outcomeUnknown, message: "the provider's answer is not a payment")
     }
     return Payment(
-      id: id, status: Payment.Status(rawValue: status), amount: amount,
-      amountCaptured: json["amount_received"]?.integer ?? 0, currency: currency.uppercased(),
+      id: id, status: Payment.Status(rawValue: status), amount: Self.amount(amount, currency),
+      amountCaptured: Self.amount(json["amount_received"]?.integer ?? 0, currency),
+      currency: currency.uppercased(),
       reference: json["metadata"]?[Self.referenceField]?.string, created: json["created"]?.integer ?? 0,
       purchase: PurchaseMetadata { json["metadata"]?[$0]?.string })
   }

@@ -17,7 +17,7 @@ package final class OpenSearchIndex: SpellingSearch {
   /// Documents in one bulk request.
   private static let batch = 500
   /// Part of the alias: another version of the mapping is another index, filled by the indexer.
-  private static let mappingVersion = 3
+  private static let mappingVersion = 4
   /// How long a search may take inside the cluster, in milliseconds; the call itself may take a little longer.
   private static let searchMilliseconds = 1_500
   /// How soon searches see what was written. Rarely enough that segments are not all tiny, often enough that a
@@ -86,7 +86,8 @@ package final class OpenSearchIndex: SpellingSearch {
             "id": ["type": "long"], "version": ["type": "long"], "date": ["type": "long"],
             "min_price": ["type": "long"], "max_price": ["type": "long"], "available": ["type": "integer"],
             "held": ["type": "integer"], "name_length": ["type": "integer"], "name": stored,
-            "location": stored, "currency": stored, "onsale_state": stored, "name_words": words(copied),
+            "location": stored, "currency": ["type": "keyword"], "onsale_state": stored,
+            "name_words": words(copied),
             "location_words": words(copied),
             "other_words": ["type": "text", "index": false, "copy_to": "all_words"], "all_words": words(),
             "description": ["type": "text", "index": false],

@@ -50,6 +50,7 @@ enum OpenSearchRequest {
       let bound: JSON = ["lte": .integer(price)]
       filter.append(["range": .object([(field, bound)])])
     }
+    if let currency = query.currency { filter.append(["term": ["currency": .string(currency)]]) }
     if let section = section(query) { filter.append(section) }
     for phrase in phrases {
       let words: JSON = ["query": .string(phrase.joined(separator: " ")), "analyzer": "whitespace"]

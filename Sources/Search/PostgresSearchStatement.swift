@@ -103,6 +103,7 @@ struct PostgresSearchStatement {
     if let price = query.maxPrice {
       filters.append(query.includeSoldOut ? "d.min_price <= \(price)" : "d.lowest_price <= \(price)")
     }
+    if let currency = query.currency { filters.append("d.currency = \(currency)") }
     if let section = section(query) { filters.append(section) }
     return filters
   }

@@ -13,6 +13,8 @@ package struct SearchQuery: Hashable, Sendable {
   package var location: String
   /// A ticket that is left costs at most this, in minor units; where none is left, some ticket does.
   package var maxPrice: Int?
+  /// What it costs that in, ISO 4217; `nil` for each event's own, whatever its unit is worth.
+  package var currency: String?
   /// Words that must all be in the name of a section that has tickets left, at no more than `maxPrice`; empty for
   /// any.
   package var section: String
@@ -25,7 +27,8 @@ package struct SearchQuery: Hashable, Sendable {
 
   package init(
     terms: String = "", from: Int? = nil, to: Int? = nil, location: String = "", maxPrice: Int? = nil,
-    section: String = "", includeSoldOut: Bool = false, limit: Int = Limits.defaultSearchHits,
+    currency: String? = nil, section: String = "", includeSoldOut: Bool = false,
+    limit: Int = Limits.defaultSearchHits,
     cursor: String? = nil
   ) {
     self.terms = terms
@@ -33,6 +36,7 @@ package struct SearchQuery: Hashable, Sendable {
     self.to = to
     self.location = location
     self.maxPrice = maxPrice
+    self.currency = currency
     self.section = section
     self.includeSoldOut = includeSoldOut
     self.limit = min(max(limit, Limits.searchHits.lowerBound), Limits.searchHits.upperBound)
@@ -124,6 +128,6 @@ package struct SearchPage: Equatable, Sendable {
 extension SearchQuery {
   /// Whether anything but the words narrows it.
   var hasFilters: Bool {
-    from != nil || to != nil || maxPrice != nil || !location.isEmpty || !section.isEmpty
+    from != nil || to != nil || maxPrice != nil || currency != nil || !location.isEmpty || !section.isEmpty
   }
 }

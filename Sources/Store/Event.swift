@@ -3,7 +3,10 @@ package struct Event: Sendable, Equatable {
   package struct Section: Sendable, Equatable {
     package let id: Int
     package let name: String
+    /// Of its cheapest ticket, of those that are not sold while there are any. In minor units.
     package let price: Int
+    /// Of its dearest one.
+    package let maxPrice: Int
     package let total: Int
     package let sold: Int
   }

@@ -1,4 +1,4 @@
-import Onsale
+package import Onsale
 
 /// An event that is to be made, with all its tickets.
 package struct EventDraft: Sendable {
@@ -63,6 +63,27 @@ package struct SectionDraft: Sendable {
     self.init(
       name: name, price: price,
       seats: rows.flatMap { row in (0..<row.seats).map { Seat(row: row.row, seat: String($0 + 1)) } })
+  }
+
+  /// Every price of one of its tickets.
+  package var prices: Set<Int> {
+    var prices: Set<Int> = []
+    for seat in seats { prices.insert(seat.price ?? price) }
+    return prices
+  }
+
+  /// What is wrong with the prices, to follow "has"; `nil` when nothing is.
+  /// - Parameter perUserLimit: so many tickets of the dearest may be one payment.
+  package static func problem(
+    withPricesOf sections: [SectionDraft], in currency: Currency, perUserLimit: Int
+  ) -> String? {
+    for section in sections {
+      for price in section.prices.sorted() {
+        guard let problem = currency.problem(withPrice: price, tickets: perUserLimit) else { continue }
+        return "a price in the section \"\(section.name)\" that cannot be charged: \(price) \(problem)"
+      }
+    }
+    return nil
   }
 
   /// What is wrong with the sections of one event taken together; `nil` when nothing is.

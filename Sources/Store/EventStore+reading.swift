@@ -32,9 +32,12 @@ extension EventStore {
       FROM event e WHERE e.id = \(id)
       """,
       """
-      SELECT s.id, s.name, s.price, coalesce(t.total, 0) AS total, coalesce(t.sold, 0) AS sold
+      SELECT s.id, s.name, coalesce(t.low_left, t.low, s.price) AS price,
+        coalesce(t.high_left, t.high, s.price) AS max_price, coalesce(t.total, 0) AS total, coalesce(t.sold, 0) AS sold
       FROM section s LEFT JOIN (
-        SELECT section_id, count(*) AS total, count(*) FILTER (WHERE purchased) AS sold
+        SELECT section_id, count(*) AS total, count(*) FILTER (WHERE purchased) AS sold, min(price) AS low,
+          max(price) AS high, min(price) FILTER (WHERE NOT purchased) AS low_left,
+          max(price) FILTER (WHERE NOT purchased) AS high_left
         FROM ticket WHERE event_id = \(id) GROUP BY section_id
       ) t ON t.section_id = s.id
       WHERE s.event_id = \(id) ORDER BY s.rank
@@ -45,7 +48,7 @@ extension EventStore {
     event.sections = try results[1].map { row in
       Event.Section(
         id: try row.int("id"), name: try row.string("name"), price: try row.int("price"),
-        total: try row.int("total"), sold: try row.int("sold"))
+        maxPrice: try row.int("max_price"), total: try row.int("total"), sold: try row.int("sold"))
     }
     return event
   }

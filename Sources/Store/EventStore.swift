@@ -39,6 +39,7 @@ package final class EventStore {
     if let problem = try await Self.problem(with: draft.sections) {
       throw StoreError(.invalid, "The event has \(problem).")
     }
+    try await Self.check(draft.sections, currency: draft.currency, perUserLimit: draft.perUserLimit)
     return try await postgres.withTransaction { transaction in
       let rows = try await transaction.query(
         """
@@ -66,6 +67,20 @@ package final class EventStore {
     try await SideThread.shared.run { SectionDraft.problem(with: sections) }
   }
 
+  /// That the payment provider takes what tickets cost.
+  private static func check(_ sections: [SectionDraft], currency code: String, perUserLimit: Int) async throws
+  {
+    guard let currency = Currency(code: code) else {
+      // One of a version before: nothing in it can be sold, but for what is free.
+      if sections.allSatisfy({ $0.prices == [0] }) { return }
+      throw StoreError(.invalid, "Nothing can be charged in the currency \(code).")
+    }
+    let problem = try await SideThread.shared.run {
+      SectionDraft.problem(withPricesOf: sections, in: currency, perUserLimit: perUserLimit)
+    }
+    if let problem { throw StoreError(.invalid, "There is \(problem).") }
+  }
+
   /// Adds tickets to sections that are there, by their names, and to new ones.
   /// - Returns: how many tickets were added.
   package func addTickets(event: Int, _ sections: [SectionDraft], by who: String) async throws -> Int {
@@ -75,6 +90,14 @@ package final class EventStore {
     return try await postgres.withTransaction { transaction in
       let state = try await Self.lock(event, transaction)
       if state == .closed { throw StoreError(.conflict, "The sale is closed.") }
+      let money = try await transaction.query(
+        """
+        SELECT currency, greatest(per_user_limit, highest_per_user_limit) AS most FROM event WHERE id = \(event)
+        """)
+      if let row = money.first {
+        try await Self.check(
+          sections, currency: try row.string("currency"), perUserLimit: try row.int("most"))
+      }
       let known = try await transaction.query(
         """
         SELECT s.id, s.name, s.rank, coalesce(max(t.rank), 0) AS last, count(t.id) AS tickets
@@ -218,6 +241,7 @@ package final class EventStore {
     if changes.holdSeconds != nil { names.append("hold_seconds") }
     if changes.perUserLimit != nil { names.append("per_user_limit") }
     if changes.queueLimit != nil { names.append("queue_limit") }
+    if let limit = changes.perUserLimit { try await check(perUserLimit: limit, event: event) }
     return try await change(
       event: event,
       """
@@ -230,6 +254,20 @@ package final class EventStore {
       highest_per_user_limit = greatest(e.highest_per_user_limit, e.per_user_limit),
       queue_limit = coalesce(\(changes.queueLimit), e.queue_limit)
       """, "update", detail: names.joined(separator: ", "), by: who)
+  }
+
+  /// That so many of the dearest tickets can be charged at once. Tickets that are added at the same moment are checked
+  /// against the limit that they find.
+  private func check(perUserLimit limit: Int, event: Int) async throws {
+    let rows = try await postgres.query(
+      """
+      SELECT e.currency, coalesce(max(t.price), 0) AS price
+      FROM event e LEFT JOIN ticket t ON t.event_id = e.id WHERE e.id = \(event) GROUP BY e.currency
+      """)
+    guard let row = rows.first, let currency = Currency(code: try row.string("currency")),
+      let problem = currency.problem(withPrice: try row.int("price"), tickets: limit)
+    else { return }
+    throw StoreError(.invalid, "The price of the dearest ticket \(problem).")
   }
 
   package func setMessage(event: Int, _ message: String, by who: String) async throws -> EventSettings {

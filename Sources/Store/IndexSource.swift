@@ -66,7 +66,7 @@ package final class IndexSource {
   package struct Section: Sendable, Equatable {
     package let id: Int
     package let name: String
-    /// In minor units.
+    /// Of its cheapest ticket, of those that are not sold while there are any. In minor units.
     package let price: Int
     package let tickets: Int
     package let taken: Int
@@ -87,7 +87,8 @@ package final class IndexSource {
       WHERE e.id = ANY(\(ids)::bigint[])
       """,
       """
-      SELECT k.event_id, s.id, s.name, min(k.price) AS price, count(*) AS tickets,
+      SELECT k.event_id, s.id, s.name, coalesce(min(k.price) FILTER (WHERE NOT k.purchased), min(k.price)) AS price,
+        count(*) AS tickets,
         count(*) FILTER (WHERE k.purchased OR c.ticket_id IS NOT NULL) AS taken
       FROM ticket k JOIN section s ON s.event_id = k.event_id AND s.id = k.section_id
         LEFT JOIN claim c ON c.event_id = k.event_id AND c.ticket_id = k.id

@@ -251,9 +251,10 @@ package enum QueueLibrary {
     local ORDINALS = 4294967296
     local MAX_LINES = $LINES
 
-    -- What the wishes of one line have in common: everything but a payment method; exact seats share one.
+    -- What the wishes of one line have in common: everything but the most that each may cost (`m` and a number) and a
+    -- payment method; exact seats share one.
     local function wish_of(payload)
-      local wish = string.match(payload, '^[^ ]*')
+      local wish = string.match(payload, '^[^ m]*')
       return string.sub(wish, 1, 1) == 't' and 't' or wish
     end
 

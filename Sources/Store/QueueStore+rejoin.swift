@@ -29,12 +29,13 @@ extension QueueStore {
   /// - Returns: `nil` where they do not come in this way: the line is restored, has ended, or the place is somebody's.
   ///   Then `enqueue` says what is to be said. `restoring` where Redis has another life than this.
   package func rejoin(
-    event: Int, generation: Int, place: Int, user: String, seats: RequestedSeats, method: String?
+    event: Int, generation: Int, place: Int, user: String, seats: RequestedSeats, method: String?,
+    maxAmount: Int? = nil
   ) async throws -> EnqueueAnswer? {
     try await returns.submit(
       Returning(
         event: event, generation: generation, place: place, userKey: UserKey(user).text, user: user,
-        quantity: seats.quantity, payload: Self.payload(seats, method)))
+        quantity: seats.quantity, payload: Self.payload(seats, method, maxAmount)))
   }
 
   func takeIn(_ batch: [Returning]) async -> [Result<EnqueueAnswer?, any Error>] {

@@ -136,19 +136,20 @@ package final class QueueStore {
   ///
   /// The key of the last place that was given out is remembered, and no other: a new one for a place that the user has
   /// leaves nothing behind.
-  /// - Parameter lostPlace: the user's position in a life of the queue that was lost. While the line is restored they
-  ///   keep it.
+  /// - Parameters:
+  ///   - maxAmount: in minor units; what costs more is refused when it would be granted.
+  ///   - lostPlace: the user's position in a life of the queue that was lost. While the line is restored they keep it.
   /// - Throws: `StoreError.noQueue` if Redis does not know the event.
   package func enqueue(
-    event: Int, user: String, seats: RequestedSeats, method: String?, idempotencyKey: String? = nil,
-    lostPlace: Int? = nil
+    event: Int, user: String, seats: RequestedSeats, method: String?, maxAmount: Int? = nil,
+    idempotencyKey: String? = nil, lostPlace: Int? = nil
   ) async throws -> EnqueueAnswer {
     let userKey = UserKey(user).text
     // An idempotency key may name a place that has ended: the function knows.
     if idempotencyKey == nil, soldOut.contains(event), try await isRefused(event: event, userKey: userKey) {
       return .soldOut
     }
-    let payload = Self.payload(seats, method)
+    let payload = Self.payload(seats, method, maxAmount)
     let values = try await call(
       "onsale_enqueue", event,
       [
@@ -547,10 +548,14 @@ package final class QueueStore {
     /// - Parameter wish: the line's.
     package func arrival(wish: String) -> Arrival {
       let parts = (payload.isEmpty ? wish : payload).split(separator: " ", maxSplits: 1)
+      let first = (parts.first ?? "").split(separator: "m", maxSplits: 1, omittingEmptySubsequences: false)
+      let maxAmount = first.count == 2 ? Int(first[1]) : nil
+      // A limit that cannot be read is somebody's limit all the same: for a version that can.
+      let isReadable = first.count < 2 || maxAmount != nil
       return Arrival(
         position: position, ordinal: ordinal, line: line, user: user,
-        seats: parts.first.flatMap { RequestedSeats(encoded: String($0)) },
-        method: parts.count == 2 ? String(parts[1]) : nil)
+        seats: isReadable ? first.first.flatMap { RequestedSeats(encoded: String($0)) } : nil,
+        method: parts.count == 2 ? String(parts[1]) : nil, maxAmount: maxAmount)
     }
   }
 
@@ -996,8 +1001,8 @@ package final class QueueStore {
 
   // MARK: Encoding
 
-  static func payload(_ seats: RequestedSeats, _ method: String?) -> String {
-    seats.encoded + (method.map { " " + $0 } ?? "")
+  static func payload(_ seats: RequestedSeats, _ method: String?, _ maxAmount: Int?) -> String {
+    seats.encoded + (maxAmount.map { "m\($0)" } ?? "") + (method.map { " " + $0 } ?? "")
   }
 
   /// Short, and different for each user: a key is its sender's own.

@@ -1,4 +1,5 @@
 import Foundation
+import Onsale
 
 extension Asset {
   /// The page itself. `VERSION` in it stands for the version of all other files.
@@ -33,6 +34,13 @@ extension Asset {
     return Asset(name: self.name, body: Array(made.utf8))
   }
 
+  /// The currencies of `Currency`, by their codes, with the digits behind the point: a browser's own are not ISO's.
+  private static let currencies = Asset(
+    name: "currencies.js",
+    body: Array(
+      ("// Digits behind the point of each currency, by ISO 4217.\n\nexport const currencyDigits = {\n"
+        + Currency.all.map { "  \($0.code): \($0.digits),\n" }.joined() + "};\n").utf8))
+
   /// Every other file. A new one in Assets is added here; a test compares the list with what the page asks for.
   static let others: [Asset] = [
     Asset(name: "account.js", body: PackageResources.account_js),
@@ -40,6 +48,7 @@ extension Asset {
     Asset(name: "app.js", body: PackageResources.app_js),
     Asset(name: "checkout.js", body: PackageResources.checkout_js),
     Asset(name: "clock.js", body: PackageResources.clock_js),
+    .currencies,
     Asset(name: "dom.js", body: PackageResources.dom_js),
     Asset(name: "ending.js", body: PackageResources.ending_js),
     Asset(name: "event.js", body: PackageResources.event_js),

@@ -142,7 +142,7 @@ struct EdgePollTests {
       _ = try await transaction.query("LOCK TABLE ticket IN ACCESS EXCLUSIVE MODE")
       for _ in 0..<3 { #expect(try await past.summary(event: draft)?.free == 52) }
     }
-    let more: JSON = ["sections": [["name": "Box", "price": 1, "capacity": 3]]]
+    let more: JSON = ["sections": [["name": "Box", "price": 100, "capacity": 3]]]
     let upload = "/api/admin/events/\(draft)/tickets"
     #expect(await service.call(.post, upload, more, as: .organizer).status == 201)
     #expect(try await past.summary(event: draft)?.free == 55)

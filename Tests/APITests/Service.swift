@@ -26,6 +26,7 @@ final class Service {
   let redis: RedisClient
   let events: EventStore
   let queue: QueueStore
+  let catalog: Catalog
   let hasher = PasswordHasher()
   let ids = RequestIDCoder(secret: Service.secret)
   let router: Router
@@ -47,11 +48,11 @@ final class Service {
     let authenticator = Authenticator(try TokenVerifier(secret: Self.secret))
     let seats = SeatStore(postgres), past = PastRequests(postgres)
     var router = Router()
-    Catalog(
+    catalog = Catalog(
       events: events, users: UserStore(postgres), queue: queue,
       search: CachedSearch(PostgresSearchIndex(postgres), render: Catalog.body), authenticator: authenticator,
-      issuer: issuer, hasher: hasher, ids: ids
-    ).addRoutes(to: &router)
+      issuer: issuer, hasher: hasher, ids: ids)
+    catalog.addRoutes(to: &router)
     Admin(events: events, queue: queue, authenticator: authenticator, logger: logger).addRoutes(to: &router)
     Intake(
       queue: queue, events: events, sections: SectionNames(seats: seats), past: past,

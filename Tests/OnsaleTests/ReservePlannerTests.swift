@@ -21,7 +21,7 @@ private struct Line {
   private(set) var tail = 0
 
   mutating func join(
-    _ quantity: Int = 1, section: Int? = nil, tickets: [Int] = [], adjacent: Bool = false
+    _ quantity: Int = 1, section: Int? = nil, tickets: [Int] = [], adjacent: Bool = false, atMost: Int? = nil
   ) -> Arrival {
     let seats = RequestedSeats(quantity: quantity, section: section, tickets: tickets, adjacent: adjacent)
     let wish = tickets.isEmpty ? seats.encoded : "t"
@@ -30,7 +30,8 @@ private struct Line {
     counts[line, default: 0] += 1
     tail += 1
     let arrival = Arrival(
-      position: tail, ordinal: counts[line] ?? 0, line: line, user: "u\(tail)", seats: seats, method: nil)
+      position: tail, ordinal: counts[line] ?? 0, line: line, user: "u\(tail)", seats: seats, method: nil,
+      maxAmount: atMost)
     waiting.append(arrival)
     return arrival
   }
@@ -51,10 +52,10 @@ private struct Lane {
   init(_ map: SeatMap) { planner = ReservePlanner(map: map, head: 0) }
 
   @discardableResult
-  mutating func join(_ quantity: Int = 1, section: Int? = nil, tickets: [Int] = [], adjacent: Bool = false)
-    -> Int
-  {
-    line.join(quantity, section: section, tickets: tickets, adjacent: adjacent).position
+  mutating func join(
+    _ quantity: Int = 1, section: Int? = nil, tickets: [Int] = [], adjacent: Bool = false, atMost: Int? = nil
+  ) -> Int {
+    line.join(quantity, section: section, tickets: tickets, adjacent: adjacent, atMost: atMost).position
   }
 
   /// One batch. - Returns: what was decided, in order.
@@ -118,6 +119,24 @@ struct ReservePlannerTests {
     #expect(lane.rest() == ["1 granted", "2 granted"])
     #expect(lane.planner.head == 3, "the head has passed over the third")
     #expect(lane.planner.waiting[1]?.served == LinePlace(position: 2, ordinal: 2))
+  }
+
+  @Test("What costs more than its buyer is ready to pay is refused, and free for the next")
+  func maximum() {
+    var lane = Lane(map(2))
+    lane.join(2, atMost: 1_999)
+    lane.join(2, atMost: 2_000)
+    #expect(lane.rest() == ["1 max_amount_exceeded", "2 granted"])
+    // Those who wait, alone or in a line, and those who want exactly these seats.
+    lane.join(atMost: 999)
+    lane.join()
+    lane.join(tickets: [2], atMost: 999)
+    #expect(lane.rest() == ["5 seats_taken"])
+    lane.release(2)
+    #expect(lane.rest() == ["3 max_amount_exceeded", "4 granted"])
+    lane.join(tickets: [2], atMost: 999)
+    #expect(lane.rest() == ["6 max_amount_exceeded"])
+    #expect(lane.planner.map.counts.free == 1)
   }
 
   @Test("Who waits for what others hold keeps those waiting who want the same, and nobody else")

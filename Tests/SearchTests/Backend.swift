@@ -65,11 +65,11 @@ enum Backend: String, CaseIterable, Sendable, CustomTestStringConvertible {
 func document(
   _ id: Int, _ name: String = "Event", at location: String = "Hall", _ description: String = "",
   date: Int = 0,
-  price: ClosedRange<Int> = 100...200, available: Int = 10, held: Int = 0,
+  price: ClosedRange<Int> = 100...200, currency: String = "USD", available: Int = 10, held: Int = 0,
   open: [(name: String, price: Int)] = [], version: Int = 1
 ) -> SearchDocument {
   SearchDocument(
-    id: id, name: name, location: location, date: date, description: description, currency: "USD",
+    id: id, name: name, location: location, date: date, description: description, currency: currency,
     minPrice: price.lowerBound, maxPrice: price.upperBound, available: available, held: held,
     openSections: open.map { .init(name: $0.name, price: $0.price) }, onsaleState: "open", version: version)
 }

@@ -247,6 +247,8 @@ struct ConformanceTests {
     #expect(try await ids(SearchQuery(location: "mahler")) == [], "only the place counts")
     #expect(try await ids(SearchQuery(maxPrice: 1_000)) == [1, 4])
     #expect(try await ids(SearchQuery(maxPrice: 999)) == [4])
+    #expect(try await ids(SearchQuery(maxPrice: 999, currency: "USD")) == [4])
+    #expect(try await ids(SearchQuery(maxPrice: 999, currency: "JPY")) == [])
     #expect(
       try await ids(
         SearchQuery(terms: "mahler", to: 300, location: "carnegie", maxPrice: 999, includeSoldOut: true)) == [

@@ -98,12 +98,12 @@ final class Sale {
 
   private var wishes: [Int: WishPlace] = [:]
 
-  func join(_ user: String, _ quantity: Int = 1, method: String? = nil, lostPlace: Int? = nil) async throws
-    -> Int
-  {
+  func join(
+    _ user: String, _ quantity: Int = 1, method: String? = nil, maxAmount: Int? = nil, lostPlace: Int? = nil
+  ) async throws -> Int {
     let answer = try await queue.enqueue(
       event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method,
-      lostPlace: lostPlace)
+      maxAmount: maxAmount, lostPlace: lostPlace)
     guard case .inLine(let place, _, _) = answer else {
       Issue.record("\(user) did not get into the line: \(answer)")
       return 0

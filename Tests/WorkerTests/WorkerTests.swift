@@ -53,6 +53,19 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("A buy that would cost more than its buyer allows is rejected, and nothing is charged")
+  func tooDear() async throws {
+    let sale = try await Sale(tickets: 2)
+    try await sale.startWorker()
+    let dear = try await sale.join("ann", 2, method: "pm_card_visa", maxAmount: 1_999)
+    #expect(try await sale.wait(for: .rejected, dear)?.reason == "max_amount_exceeded")
+    #expect(sale.provider.payments.isEmpty)
+    let exact = try await sale.join("bob", 2, method: "pm_card_visa", maxAmount: 2_000)
+    try await sale.wait(for: .purchased, exact)
+    #expect(sale.provider.payments.values.map(\.amount) == [2_000])
+    await sale.end()
+  }
+
   @Test("An expired hold goes to the next in line, and the payment for it comes too late")
   func expiry() async throws {
     let sale = try await Sale(tickets: 1, holdSeconds: 1)

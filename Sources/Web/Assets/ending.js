@@ -111,6 +111,7 @@ function explained(reason) {
   const known = {
     closed: "Sales ended before it was your turn.",
     limit_exceeded: "It would have been more tickets than one person may buy.",
+    max_amount_exceeded: "The tickets would have cost more than you allowed.",
     unknown_seats: "The event does not have these seats.",
     unknown_section: "The event does not have this section.",
   };

@@ -308,7 +308,7 @@ function sum(event, name) {
 
 /** schema.org's description, as data that search engines read and browsers do not run. */
 function describeForMachines(event, signal) {
-  const prices = event.sections.map((each) => each.price);
+  const prices = event.sections.flatMap((each) => [each.price, each.max_price]);
   const price = (amount) => majorUnits(amount, event.currency);
   const script = h("script", { type: "application/ld+json" }, JSON.stringify({
     "@context": "https://schema.org", "@type": "Event", name: event.name, startDate: event.date,

@@ -1,5 +1,7 @@
 // Numbers, money and dates in the reader's language.
 
+import { currencyDigits } from "./currencies.js";
+
 const number = new Intl.NumberFormat();
 
 export function count(value) {
@@ -13,28 +15,45 @@ export function counted(value, one, many = `${one}s`) {
 
 const moneyFormats = new Map();
 
-function moneyFormat(currency) {
-  let format = moneyFormats.get(currency);
+/** Digits behind the point by ISO 4217, which amounts count in; the browser's own differ for some twenty currencies. */
+function digitsOf(currency) {
+  return currencyDigits[currency] ?? 2;
+}
+
+/** With as many digits as the currency has; those that the browser leaves out are left out of whole amounts. */
+function moneyFormat(currency, isWhole) {
+  const key = `${currency} ${isWhole}`;
+  let format = moneyFormats.get(key);
   if (!format) {
+    const digits = digitsOf(currency);
     try {
-      format = new Intl.NumberFormat(undefined, { style: "currency", currency });
+      const usual = new Intl.NumberFormat(undefined, { style: "currency", currency })
+        .resolvedOptions().maximumFractionDigits;
+      format = new Intl.NumberFormat(undefined, { style: "currency", currency, maximumFractionDigits: digits,
+        minimumFractionDigits: isWhole ? Math.min(usual, digits) : digits });
     } catch {
-      // Not a currency code that Intl takes: plain hundredths, and the code beside it.
-      format = { format: (value) => `${value.toFixed(2)} ${currency}`, resolvedOptions: () => ({}) };
+      // Not a currency code that Intl takes: the plain number, and the code beside it.
+      format = { format: (value) => `${value.toFixed(digits)} ${currency}` };
     }
-    moneyFormats.set(currency, format);
+    moneyFormats.set(key, format);
   }
   return format;
 }
 
-/** Minor units as money. How many digits a currency has, Intl knows: 2 for EUR, 0 for JPY, 3 for KWD. */
+/** Minor units as money. */
 export function money(amount, currency) {
-  return amount === 0 ? "Free" : moneyFormat(currency).format(majorUnits(amount, currency));
+  if (amount === 0) return "Free";
+  return moneyFormat(currency, amount % 10 ** digitsOf(currency) === 0).format(majorUnits(amount, currency));
 }
 
 /** Minor units as a plain number of the currency's main unit. */
 export function majorUnits(amount, currency) {
-  return amount / 10 ** (moneyFormat(currency).resolvedOptions().maximumFractionDigits ?? 2);
+  return amount / 10 ** digitsOf(currency);
+}
+
+/** A plain number of the currency's main unit in minor units. */
+export function minorUnits(value, currency) {
+  return Math.round(value * 10 ** digitsOf(currency));
 }
 
 /** "€40.00" or "€40.00 – €80.00". */

@@ -27,7 +27,7 @@ export class Picker {
     this.section = null;
     this.adjacent = false;
     this.chosen = new Map();
-    this.prices = [...new Set(event.sections.map((each) => each.price))].sort((a, b) => b - a);
+    this.prices = [...new Set(event.sections.flatMap((each) => [each.price, each.max_price]))].sort((a, b) => b - a);
     this.bestNode = this.drawBest();
     this.seatsNode = h("div", { class: "pick-seats", hidden: true });
     this.node = h("div", { class: "picker" }, this.drawModes(), this.bestNode, this.seatsNode);
@@ -50,9 +50,9 @@ export class Picker {
       const sum = [...this.chosen.values()].reduce((total, ticket) => total + ticket.price, 0);
       return { low: sum, high: sum };
     }
-    const prices = this.section === null
-      ? this.event.sections.filter((each) => each.available + each.held > 0).map((each) => each.price)
-      : [this.sectionOf(this.section)?.price ?? 0];
+    const sections = this.section === null
+      ? this.event.sections.filter((each) => each.available + each.held > 0) : [this.sectionOf(this.section)];
+    const prices = sections.flatMap((each) => (each ? [each.price, each.max_price] : []));
     const among = prices.length ? prices : this.prices;
     return { low: Math.min(...among) * this.quantity, high: Math.max(...among) * this.quantity };
   }
@@ -134,17 +134,16 @@ export class Picker {
     const active = document.activeElement;
     const focused = this.sectionList.contains(active) ? active.value : undefined;
     const name = this.sectionGroup ??= freshID("section");
-    const choice = (value, text, detail, price, tone, disabled) => {
+    const choice = (value, text, detail, range, tone, disabled) => {
       const input = h("input", { type: "radio", name, value: String(value ?? ""), disabled, onchange: () => {
         this.section = value;
         this.onChange();
       } });
       input.checked = this.section === value;
       return h("label", { class: "section-choice" }, input,
-        h("span", { class: value === null ? "swatch any" : this.swatch(price) }),
+        h("span", { class: value === null ? "swatch any" : this.swatch(range[0]) }),
         h("span", { class: "section-name" }, h("strong", null, text), h("small", { class: tone }, detail)),
-        h("span", { class: "section-price" }, value === null
-          ? moneyRange(this.prices.at(-1), this.prices[0], event.currency) : money(price, event.currency)));
+        h("span", { class: "section-price" }, moneyRange(...range, event.currency)));
     };
     const choices = event.sections.map((each) => {
       const gone = each.available === 0 && each.held === 0;
@@ -152,10 +151,11 @@ export class Picker {
         : each.available === 0 ? `All held, ${count(each.held)} may come back`
           : each.available <= 20 ? `Only ${count(each.available)} left` : `${count(each.available)} available`;
       const tone = each.available > 0 || gone ? "" : "waiting";
-      return choice(each.name, each.name, detail, each.price, tone, gone);
+      return choice(each.name, each.name, detail, [each.price, each.max_price], tone, gone);
     });
     put(this.sectionList,
-      event.sections.length > 1 && choice(null, "Anywhere", "The best that is free", undefined, ""), choices);
+      event.sections.length > 1 && choice(null, "Anywhere", "The best that is free",
+        [this.prices.at(-1), this.prices[0]], ""), choices);
     if (event.sections.length === 1) {
       this.section = event.sections[0].name;
       this.sectionList.querySelector("input").checked = true;
@@ -182,7 +182,8 @@ export class Picker {
       this.loadPlan();
     } }, sections.map((each) => {
       const free = each.available ? `${count(each.available)} free` : "none free";
-      return h("option", { value: each.name }, `${each.name} · ${money(each.price, event.currency)} · ${free}`);
+      const price = moneyRange(each.price, each.max_price, event.currency);
+      return h("option", { value: each.name }, `${each.name} · ${price} · ${free}`);
     }));
     select.value = this.shownSection.name;
     const tiers = this.prices.length <= 5

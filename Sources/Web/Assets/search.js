@@ -2,9 +2,10 @@
 
 import { get } from "./api.js";
 import { pause } from "./clock.js";
-import { announce, h, icon, put } from "./dom.js";
+import { currencyDigits } from "./currencies.js";
+import { announce, freshID, h, icon, put } from "./dom.js";
 import { field } from "./form.js";
-import { availability, counted, moneyRange, shortDate, timeOfDay } from "./format.js";
+import { availability, counted, minorUnits, moneyRange, shortDate, timeOfDay } from "./format.js";
 import { poster } from "./poster.js";
 
 const pageSize = 20;
@@ -27,8 +28,11 @@ function apiQuery(form) {
   const to = form.get("to") && day(form.get("to"), 1);
   if (from) query.set("from", from);
   if (to) query.set("to", to);
-  const price = Math.round(Number(form.get("max_price")) * 100);
-  if (price > 0) query.set("max_price", price);
+  const price = minorUnits(Number(form.get("max_price")), form.get("currency"));
+  if (price > 0) {
+    query.set("max_price", price);
+    query.set("currency", form.get("currency"));
+  }
   if (form.get("section")) query.set("section", form.get("section"));
   if (form.get("include_sold_out")) query.set("include_sold_out", "true");
   return query;
@@ -47,6 +51,12 @@ export function searchView(context) {
     field("Section with tickets left", { name: "section", value: value("section"), autocomplete: "off",
       maxlength: 100 }),
   ];
+  // A price without a currency says nothing: one show costs 100 euros, another 100 yen.
+  const currency = h("select", { id: freshID("currency"), name: "currency" },
+    Object.keys(currencyDigits).map((code) => h("option", { value: code }, code)));
+  currency.value = value("currency") || "USD";
+  fields.splice(4, 0, { input: { value: "" }, node: h("div", { class: "field" },
+    h("label", { for: currency.id }, "in the currency"), currency) });
   const soldOut = h("input", { type: "checkbox", name: "include_sold_out", value: "1" });
   soldOut.checked = value("include_sold_out") === "1";
   const summary = h("p", { class: "result-count", "aria-live": "polite" });
@@ -86,6 +96,7 @@ export function searchView(context) {
     const signal = AbortSignal.any([running.signal, context.signal]);
     const data = new FormData(form);
     const shown = new URLSearchParams([...data].filter(([, text]) => text));
+    if (!shown.has("max_price")) shown.delete("currency");
     history.replaceState(history.state, "", shown.size ? `/?${shown}` : "/");
     const key = apiQuery(data).toString();
     if (restore && remembered.key === key) return draw(remembered);
