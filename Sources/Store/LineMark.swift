@@ -15,7 +15,8 @@ package struct WishPlace: Hashable, Sendable {
   /// - Parameter text: `<line>.<ordinal>`. - Returns: `nil` for anything else, and where it was not known.
   init?(_ text: some StringProtocol) {
     let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count == 2, let line = Int(parts[0]), let ordinal = Int(parts[1]), line > 0, ordinal > 0 else {
+    guard parts.count == 2, let line = Int(parts[0]), let ordinal = Int(parts[1]), line > 0, ordinal > 0
+    else {
       return nil
     }
     self.init(line: line, ordinal: ordinal)

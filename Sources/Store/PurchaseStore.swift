@@ -496,7 +496,9 @@ package final class PurchaseStore {
 extension WishPlace {
   /// - Parameter row: with the columns `line` and `ordinal` of a purchase.
   init?(_ row: PostgresRow) {
-    guard let line = row["line"].int, let ordinal = row["ordinal"].int, line > 0, ordinal > 0 else { return nil }
+    guard let line = row["line"].int, let ordinal = row["ordinal"].int, line > 0, ordinal > 0 else {
+      return nil
+    }
     self.init(line: line, ordinal: ordinal)
   }
 }

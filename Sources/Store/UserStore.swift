@@ -77,7 +77,8 @@ package final class UserStore {
       if purchases.last?.key != key {
         purchases.append(
           Purchase(
-            key: key, wish: WishPlace(row), eventName: try row.string("name"), tickets: [], amount: try row.int("amount"),
+            key: key, wish: WishPlace(row), eventName: try row.string("name"), tickets: [],
+            amount: try row.int("amount"),
             currency: try row.string("currency"), paymentID: row["payment_id"].string,
             soldAt: try row.int("sold_at")))
       }

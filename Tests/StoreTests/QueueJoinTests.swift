@@ -28,7 +28,8 @@ struct QueueJoinTests {
     #expect(entries.map { $0.arrival(wish: "1").seats?.quantity } == [1, 1])
   }
 
-  @Test("Asking again tells the line and the place in it that were told first, whatever became of the request")
+  @Test(
+    "Asking again tells the line and the place in it that were told first, whatever became of the request")
   func placeInLine() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
@@ -46,7 +47,8 @@ struct QueueJoinTests {
     try await it.queue.finish(event: it.event, [QueueStore.Ending(taken, .declined, reason: "card_declined")])
     #expect(try await it.ask("a") == told)
     let record = try #require(try await it.queue.record(event: it.event, position: position))
-    #expect(record.reason == "card_declined" && record.wish == told.wish && record.userKey == UserKey("a").text)
+    #expect(
+      record.reason == "card_declined" && record.wish == told.wish && record.userKey == UserKey("a").text)
   }
 
   @Test("An idempotency key names the place in a line that has ended, though its user has another one by now")
@@ -56,7 +58,8 @@ struct QueueJoinTests {
     try await it.takeOver()
     func ask(_ quantity: Int, key: String?) async throws -> QueueStore.Place? {
       let answer = try await it.queue.enqueue(
-        event: it.event, user: "a", seats: RequestedSeats(quantity: quantity), method: nil, idempotencyKey: key)
+        event: it.event, user: "a", seats: RequestedSeats(quantity: quantity), method: nil,
+        idempotencyKey: key)
       guard case .inLine(let place, _, _) = answer else { return nil }
       return place
     }
