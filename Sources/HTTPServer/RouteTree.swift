@@ -89,10 +89,9 @@ struct RouteTree {
     return nil
   }
 
+  /// Literally: a proxy in front has rules and limits for paths as they are written, and must see what we see.
   private static func equal(_ segment: UnsafeBufferPointer<UInt8>, _ bytes: [UInt8]) -> Bool {
-    if segment.count == bytes.count && segment.elementsEqual(bytes) { return true }
-    guard PercentEncoding.mayDecode(segment) else { return false }
-    return PercentEncoding.decode(segment, plusIsSpace: false).map { Array($0.utf8) } == bytes
+    segment.count == bytes.count && segment.elementsEqual(bytes)
   }
 
   /// What is answered where there is no handler.

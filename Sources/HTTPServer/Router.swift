@@ -3,7 +3,8 @@ package import EventLoop
 /// Which handler answers which request.
 ///
 /// Answers by itself, as problems: 400 for a target that is badly encoded, 404, 405 with `Allow`, 413. A HEAD
-/// request is answered by the GET route, OPTIONS by 204 with `Allow`. A static segment wins over `{name}`.
+/// request is answered by the GET route, OPTIONS by 204 with `Allow`. A static segment wins over `{name}`, and is
+/// matched as it is written, not what an escape in it stands for.
 @LoopActor
 package struct Router {
   /// The largest body a route takes unless it says otherwise, in bytes.

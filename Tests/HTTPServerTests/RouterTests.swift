@@ -21,7 +21,11 @@ struct RouterTests {
     Case(request: "GET /item/special/part/2", status: 200, body: "special|2|-"),
     Case(request: "GET /item/a%20b/part/%C3%A9?q=x+y%2B", status: 200, body: "a b|é|x y+"),
     Case(request: "GET /item/a%2Fb", status: 200, body: "item a/b"),
-    Case(request: "GET /%69tem/7", status: 200, body: "item 7"),
+    Case(request: "GET /%69tem/7", status: 404), Case(request: "GET /item%2F7", status: 404),
+    Case(request: "GET /%6eow", status: 404), Case(request: "GET /now%20", status: 404),
+    Case(request: "GET /./now", status: 404), Case(request: "GET /item/7/%70art/1", status: 404),
+    // It is the item of that name, not the page of its own.
+    Case(request: "GET /item/s%70ecial", status: 200, body: "item special"),
     Case(request: "GET /item/7/part/1?q", status: 200, body: "7|1|"),
     Case(request: "GET /item/7/part/1?q=1&q=2", status: 200, body: "7|1|1"),
     Case(request: "GET /nothing", status: 404), Case(request: "GET /item/", status: 404),
