@@ -33,10 +33,12 @@ package final class Catalog {
     let tag: String
     /// As of the event's page that it was made from.
     let asOf: Int
-    init(body: [UInt8], tag: String, asOf: Int) {
+    let isUnannounced: Bool
+    init(body: [UInt8], tag: String, page: EventPages.Page) {
       self.body = body
       self.tag = tag
-      self.asOf = asOf
+      asOf = page.asOf
+      isUnannounced = page.event.settings.isUnannounced
     }
   }
 
@@ -107,7 +109,7 @@ package final class Catalog {
       section: try items.optionalString("section", max: Limits.sectionNameBytes) ?? "",
       includeSoldOut: try items.optionalBool("include_sold_out") ?? false,
       limit: try items.optionalInt("limit", in: Limits.searchHits) ?? Limits.defaultSearchHits,
-      cursor: try items.optionalString("cursor", max: Limits.cursorBytes))
+      cursor: try Self.cursor(request))
     if let answer = search.cached(query) { return .now(Self.respond(answer)) }
     return answer { [search] in
       do {
@@ -124,6 +126,15 @@ package final class Catalog {
       throw .invalidField("currency", "is not one that tickets are sold in")
     }
     return currency.code
+  }
+
+  /// Whatever is no cursor of ours is refused: who follows pages must not begin again without noticing.
+  private static func cursor(_ request: HTTPRequest) throws(Problem) -> SearchCursor? {
+    guard let text = request.query("cursor") else { return nil }
+    guard text.utf8.count <= Limits.cursorBytes, let cursor = SearchCursor(text) else {
+      throw .invalidField("cursor", "must be `next_cursor` of the page before, as it is")
+    }
+    return cursor
   }
 
   private static func respond(_ answer: CachedSearch.Answer) -> HTTPResponse {
@@ -155,38 +166,51 @@ package final class Catalog {
 
   /// What an event's page tells machines, as JSON-LD; `nil` for what is not for the public or cannot be read now.
   package func description(of event: Int) async -> EventDescription? {
-    guard let page = try? await pages.cache.answer(event)?.value,
-      page.event.state != EventState.draft.rawValue || page.event.onsaleAt != nil
-    else { return nil }
+    guard let page = try? await pages.cache.answer(event)?.value, !page.event.settings.isUnannounced else {
+      return nil
+    }
     return EventDescription(page, url: "\(publicURL)/event/\(event)")
   }
 
   // MARK: Events
 
   private func event(_ request: HTTPRequest) throws -> HTTPAnswer {
-    _ = try authenticator.user(request)
+    let role = try authenticator.user(request).role
     let id = try request.eventID()
     let known = request.header("If-None-Match")
-    if let answer = pages.cache.immediate(id) {
-      return .now(Self.respond(answer.value.body, answer.value.tag, known, age: answer.value.ageMilliseconds))
-    }
+    if let page = pages.cache.immediate(id)?.value { return .now(try Self.respond(page, to: role, known)) }
     return answer { [pages] in
-      guard let answer = try await pages.cache.answer(id) else { throw Problem.unknownEvent }
-      return Self.respond(answer.value.body, answer.value.tag, known, age: answer.value.ageMilliseconds)
+      guard let page = try await pages.cache.answer(id)?.value else { throw Problem.unknownEvent }
+      return try Self.respond(page, to: role, known)
     }
   }
 
+  private static func respond(
+    _ page: EventPages.Page, to role: Role, _ known: String?
+  ) throws(Problem) -> HTTPResponse {
+    guard shows(page, to: role) else { throw Problem.unknownEvent }
+    return respond(page.body, page.tag, known, age: page.ageMilliseconds)
+  }
+
+  /// Whether somebody may know that there is this event.
+  private static func shows(_ page: EventPages.Page, to role: Role) -> Bool {
+    !page.event.settings.isUnannounced || role == .organizer
+  }
+
   private func tickets(_ request: HTTPRequest) throws -> HTTPAnswer {
-    _ = try authenticator.user(request)
+    let role = try authenticator.user(request).role
     let section = try QueryItems(request).optionalString("section", max: Limits.sectionNameBytes)
     let query = SeatQuery(event: try request.eventID(), section: section)
     let known = request.header("If-None-Match")
-    if let answer = seats.immediate(query) { return .now(Self.respond(answer, known)) }
+    if let answer = seats.immediate(query), !answer.value.isUnannounced {
+      return .now(Self.respond(answer, known))
+    }
     return answer { [self] in
+      guard let page = try await pages.cache.answer(query.event)?.value, Self.shows(page, to: role) else {
+        throw Problem.unknownEvent
+      }
       // A section that does not exist is not asked for: names made up would push lists out of memory.
-      if let section, let page = try await pages.cache.answer(query.event)?.value,
-        !page.event.sections.contains(where: { $0.name == section })
-      {
+      if let section, !page.event.sections.contains(where: { $0.name == section }) {
         throw Problem(404, "unknown_section", "The event has no section of this name.")
       }
       guard let answer = try await seats.answer(query) else { throw Problem.unknownEvent }
@@ -216,7 +240,7 @@ package final class Catalog {
       list, sections: sections.map(\.id), unavailable: page.unavailable, holdsAreKnown: page.holdsAreKnown)
     let version = "\(query.section ?? "")/\(list.total)/\(page.holdsAreKnown)"
     let tag = EntityTag.of(page.unavailable + Array(version.utf8))
-    let answer = SeatAnswer(body: body, tag: tag, asOf: page.asOf)
+    let answer = SeatAnswer(body: body, tag: tag, page: page)
     made.append(WeakSeatAnswer(answer: answer))
     return answer
   }

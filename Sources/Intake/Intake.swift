@@ -52,6 +52,7 @@ package final class Intake {
   private struct Wish {
     let event: Int
     let user: String
+    let role: Role
     let quantity: Int
     let section: String?
     let tickets: [Int]
@@ -100,7 +101,8 @@ package final class Intake {
       if rejoin?.event != event { throw Problem.invalidField("rejoin", "names a request for another event") }
     }
     return Wish(
-      event: event, user: claims.user, quantity: quantity, section: section, tickets: tickets,
+      event: event, user: claims.user, role: claims.role, quantity: quantity, section: section,
+      tickets: tickets,
       adjacent: adjacent,
       method: method, maxAmount: maxAmount, idempotencyKey: try Self.idempotencyKey(request), rejoin: rejoin)
   }
@@ -110,7 +112,9 @@ package final class Intake {
     if wish.tickets.isEmpty, let name = wish.section {
       section = try await sections.id(of: name, event: wish.event)
       if section == nil {
-        guard try await settings(wish.event) != nil else { throw Self.unknownEvent }
+        guard let settings = try await settings(wish.event), Self.shows(settings, to: wish) else {
+          throw Self.unknownEvent
+        }
         throw Problem(422, "unknown_section", "The event has no section \"\(name)\".")
       }
     }
@@ -156,7 +160,7 @@ package final class Intake {
           maxAmount: wish.maxAmount, idempotencyKey: wish.idempotencyKey)
       }
     } catch let error as StoreError where error.code == .noQueue {
-      throw await refusalWithoutQueue(wish.event)
+      throw await refusalWithoutQueue(wish)
     }
   }
 
@@ -176,7 +180,7 @@ package final class Intake {
         if case .restoring = answer { past.lostLines.doubt(wish.event) }
         if let answer { return answer }
       } catch let error as StoreError where error.code == .noQueue {
-        throw await refusalWithoutQueue(wish.event)
+        throw await refusalWithoutQueue(wish)
       }
     }
     let answer = try await enqueue(wish, seats)
@@ -188,10 +192,17 @@ package final class Intake {
     return answer
   }
 
+  /// Whether the caller may know that there is this event.
+  private static func shows(_ settings: EventSettings, to wish: Wish) -> Bool {
+    !settings.isUnannounced || wish.role == .organizer
+  }
+
   /// Why an event has no queue, as PostgreSQL knows it.
-  private func refusalWithoutQueue(_ event: Int) async -> any Error {
+  private func refusalWithoutQueue(_ wish: Wish) async -> any Error {
     do {
-      guard let settings = try await settings(event) else { return Self.unknownEvent }
+      guard let settings = try await settings(wish.event), Self.shows(settings, to: wish) else {
+        return Self.unknownEvent
+      }
       switch settings.state {
       case "draft": return Problem(409, "not_open", "The sale has not begun.")
       case "closed": return Problem(409, "closed", "The sale is over.")

@@ -1,4 +1,4 @@
-import API
+package import API
 package import Auth
 package import EventLoop
 package import HTTPServer
@@ -32,6 +32,7 @@ package final class Notifier {
   private let past: PastRequests
   private let labels: TicketLabels
   private let ids: RequestIDCoder
+  private let authenticator: Authenticator
   private let policy = PollPolicy()
   private var longPolls = 0
   private(set) var longPollsByRequest: [String: Int] = [:]
@@ -44,11 +45,15 @@ package final class Notifier {
   private let fromMemory = MetricsRegistry.shared.counter(
     "onsale_polls_from_memory_total", "Polls answered without asking anybody")
 
-  package init(watch: QueueWatch, past: PastRequests, labels: TicketLabels, ids: RequestIDCoder) {
+  package init(
+    watch: QueueWatch, past: PastRequests, labels: TicketLabels, ids: RequestIDCoder,
+    authenticator: Authenticator
+  ) {
     self.watch = watch
     self.past = past
     self.labels = labels
     self.ids = ids
+    self.authenticator = authenticator
   }
 
   package func addRoutes(to router: inout Router) {
@@ -348,17 +353,25 @@ package final class Notifier {
     if let known, let answer = shared(known) { return .now(answer) }
     // There was no queue less than a second ago, or none with its seats counted: of a change we would have heard.
     if let summary = summaries.immediate(event) {
-      return .now(summarized(summary.value, known))
+      return .now(summarized(summary.value, known, request))
     }
     return answer { [self] in
       let known = try await watch.watch(event)
       if let known, let answer = shared(known) { return answer }
-      return summarized(try await summaries.answer(event)?.value, known)
+      return summarized(try await summaries.answer(event)?.value, known, request)
     }
   }
 
-  private func summarized(_ summary: PastRequests.Summary?, _ event: EventWatch?) -> HTTPResponse {
+  private func summarized(
+    _ summary: PastRequests.Summary?, _ event: EventWatch?, _ request: HTTPRequest
+  ) -> HTTPResponse {
     guard let summary else { return Problem.unknownEvent.response }
+    if summary.isUnannounced {
+      // Like an event that is not there; and what organizers are told is not for a cache in front.
+      if authenticator.refusesAllButOrganizers(request) != nil { return Problem.unknownEvent.response }
+      let answer = QueueAnswer(summary, policy: policy, now: Time.now)
+      return .json(200, serialized: answer.bytes, headers: [("Cache-Control", "no-store")])
+    }
     let answer =
       event?.document.map { QueueAnswer($0, counted: summary, policy: policy) }
       ?? QueueAnswer(summary, policy: policy, now: Time.now)

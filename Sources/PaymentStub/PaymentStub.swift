@@ -79,7 +79,7 @@ package final class PaymentStub: Service {
     } else if header.hasPrefix("Basic "), let data = Data(base64Encoded: String(header.dropFirst(6))) {
       given = String(decoding: data.prefix { $0 != UInt8(ascii: ":") }, as: UTF8.self)
     }
-    return given.isEmpty || configuration.key.map { $0 != given } ?? false ? failure.response : nil
+    return given == configuration.key ? nil : failure.response
   }
 
   /// Applies a record and returns what it is answered, once it is on disk.
@@ -115,7 +115,8 @@ package final class PaymentStub: Service {
   }
 
   private func addControls(to router: inout Router) {
-    router.on(.post, "/stub/faults") { [unowned self] request in
+    let refuse: @LoopActor (HTTPRequest) -> HTTPResponse? = { [unowned self] in refusal(of: $0) }
+    router.on(.post, "/stub/faults", refuse: refuse) { [unowned self] request in
       do throws(StripeFailure) {
         guard let json = try? JSON(parsing: request.body) else { throw .invalid("The body is not JSON.") }
         faults.set(try FaultSettings(json))
@@ -125,8 +126,10 @@ package final class PaymentStub: Service {
         return .now(error.response)
       }
     }
-    router.on(.get, "/stub/faults") { [unowned self] _ in .now(.json(200, faults.settings.json)) }
-    router.on(.get, "/stub/ledger") { [unowned self] _ in .now(.json(200, summary())) }
+    router.on(.get, "/stub/faults", refuse: refuse) { [unowned self] _ in
+      .now(.json(200, faults.settings.json))
+    }
+    router.on(.get, "/stub/ledger", refuse: refuse) { [unowned self] _ in .now(.json(200, summary())) }
     router.on(.get, "/healthz") { _ in .now(.text(200, "ok\n")) }
     router.on(.get, "/readyz") { _ in .now(.text(200, "ok\n")) }
     router.on(.get, "/metrics") { _ in

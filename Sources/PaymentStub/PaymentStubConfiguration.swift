@@ -5,12 +5,12 @@ package struct PaymentStubConfiguration: Sendable {
   package var port: UInt16
   /// The ledger's file; created if it is not there. One process at a time uses it.
   package var ledger: String
-  /// The secret key that clients must send; `nil` takes any.
-  package var key: String?
+  /// The secret key that clients must send.
+  package var key: String
   /// Payments kept; past it new ones are answered 503.
   package var paymentLimit = 10_000_000
 
-  package init(host: String = "127.0.0.1", port: UInt16, ledger: String, key: String? = nil) {
+  package init(host: String = "127.0.0.1", port: UInt16, ledger: String, key: String) {
     self.host = host
     self.port = port
     self.ledger = ledger

@@ -1,7 +1,7 @@
 import Onsale
 
 /// The place of a hit in the order of all hits: score falling, then date and id rising.
-struct SearchCursor: Equatable, Sendable {
+package struct SearchCursor: Hashable, Sendable {
   /// What hits of a search with words are ordered by, on all of its pages.
   enum Order: Sendable {
     case score
@@ -39,13 +39,21 @@ struct SearchCursor: Equatable, Sendable {
     self.id = id
   }
 
-  /// `nil` for what is no cursor of this version.
-  init?(_ text: String) {
+  /// `nil` for what is no cursor of this version: anything but the very text of one, whose numbers a hit can have.
+  package init?(_ text: String) {
     guard let kind = Self.letters.first(where: { $0.letter == text.first }) else { return nil }
     let parts = text.dropFirst().split(separator: ".", omittingEmptySubsequences: false)
     let numbers = parts.compactMap { Int($0, radix: 36) }
     guard parts.count == 3, numbers.count == 3 else { return nil }
+    guard Self.scores.contains(numbers[0]), Self.dates.contains(numbers[1]), numbers[2] > 0 else {
+      return nil
+    }
     self.init(
       isCorrected: kind.isCorrected, order: kind.order, score: numbers[0], date: numbers[1], id: numbers[2])
+    guard self.text.utf8.elementsEqual(text.utf8) else { return nil }
   }
+
+  private static let scores = 0...Int(Int32.max)
+  /// Seconds since 1970: what can be written with a year of four digits.
+  private static let dates = -62_167_219_200...253_402_300_799
 }

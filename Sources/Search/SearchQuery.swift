@@ -22,14 +22,14 @@ package struct SearchQuery: Hashable, Sendable {
   package var includeSoldOut: Bool
   /// Hits a page, within `Limits.searchHits`; others are brought into it.
   package var limit: Int
-  /// `SearchPage.nextCursor` of the page before. One that is not understood starts from the first page.
-  package var cursor: String?
+  /// `SearchPage.nextCursor` of the page before; `nil` for the first page.
+  package var cursor: SearchCursor?
 
   package init(
     terms: String = "", from: Int? = nil, to: Int? = nil, location: String = "", maxPrice: Int? = nil,
     currency: String? = nil, section: String = "", includeSoldOut: Bool = false,
     limit: Int = Limits.defaultSearchHits,
-    cursor: String? = nil
+    cursor: SearchCursor? = nil
   ) {
     self.terms = terms
     self.from = from

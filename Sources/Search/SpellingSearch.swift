@@ -14,7 +14,7 @@ protocol SpellingSearch: SearchIndex {
 
 extension SpellingSearch {
   func find(_ query: SearchQuery) async throws -> SearchPage {
-    let cursor = query.cursor.flatMap(SearchCursor.init)
+    let cursor = query.cursor
     let terms = SearchText.terms(query.terms, atMost: Limits.searchWords)
     if cursor?.isCorrected != true {
       let page = try await page(query, terms, cursor, isCorrected: false)

@@ -13,10 +13,12 @@ package struct EventSettings: Sendable, Equatable {
   package var message: String
   /// Grows with every change; Redis keeps the settings of the highest one.
   package var version: Int
+  /// A draft without a time for its sale: nobody but organizers knows of it.
+  package var isUnannounced: Bool
 
   package init(
     id: Int, generation: Int, state: String, queueLimit: Int, perUserLimit: Int, holdSeconds: Int, rate: Int?,
-    message: String, version: Int = 0
+    message: String, version: Int = 0, isUnannounced: Bool = false
   ) {
     self.id = id
     self.generation = generation
@@ -27,6 +29,7 @@ package struct EventSettings: Sendable, Equatable {
     self.rate = rate
     self.message = message
     self.version = version
+    self.isUnannounced = isUnannounced
   }
 }
 
@@ -35,7 +38,8 @@ extension EventSettings {
   /// for its queue, and for everybody who asks, whatever its operator said before.
   static let columns = """
     e.id, e.generation, CASE WHEN e.state = 'open' AND e.halt IS NOT NULL THEN 'paused' ELSE e.state END AS state,
-    e.queue_limit, e.per_user_limit, e.hold_seconds, e.rate, e.message, e.version
+    e.queue_limit, e.per_user_limit, e.hold_seconds, e.rate, e.message, e.version,
+    e.state = 'draft' AND e.onsale_at IS NULL AS is_unannounced
     """
 
   init(_ row: PostgresRow) throws {
@@ -43,6 +47,6 @@ extension EventSettings {
       id: try row.int("id"), generation: try row.int("generation"), state: try row.string("state"),
       queueLimit: try row.int("queue_limit"), perUserLimit: try row.int("per_user_limit"),
       holdSeconds: try row.int("hold_seconds"), rate: row["rate"].int, message: try row.string("message"),
-      version: try row.int("version"))
+      version: try row.int("version"), isUnannounced: try row.bool("is_unannounced"))
   }
 }

@@ -159,6 +159,9 @@ package final class PastRequests {
     package let message: String
     /// Seconds since 1970; `nil` when it is opened by hand.
     package let onsaleAt: Int?
+
+    /// As `EventSettings.isUnannounced`.
+    package var isUnannounced: Bool { state == EventState.draft.rawValue && onsaleAt == nil }
   }
 
   /// - Returns: `nil` for an unknown event.

@@ -24,6 +24,7 @@ struct Configuration {
     static let payments = Needs(rawValue: 8)
     static let secret = Needs(rawValue: 16)
     static let ledger = Needs(rawValue: 32)
+    static let stub = Needs(rawValue: 64)
   }
 
   /// `ONSALE_DATABASE_URL`: libpq's URL; several hosts are tried in turn.
@@ -119,9 +120,12 @@ struct Configuration {
     }
     paymentURL = need("PAYMENT_URL", .payments, "the base URL of the payment provider's API")
     checkURL("PAYMENT_URL")
-    paymentKey = need("PAYMENT_KEY", .payments, "the payment provider's secret key")
+    paymentKey = need("PAYMENT_KEY", [.payments, .stub], "the payment provider's secret key")
     if !isVisible(paymentKey) {
       problems.append("ONSALE_PAYMENT_KEY must be visible ASCII, without blanks or line breaks")
+    }
+    if needs.contains(.stub), Self.isLive(paymentKey) {
+      problems.append("ONSALE_PAYMENT_KEY is a provider's live key: the payment stub takes nobody's money")
     }
     secret = need("JWT_SECRET", .secret, "at least 32 random bytes, such as from `openssl rand -hex 32`")
     if !secret.isEmpty && secret.utf8.count < 32 {
@@ -157,5 +161,10 @@ struct Configuration {
       }
     }
     if !problems.isEmpty { throw Invalid(problems: problems) }
+  }
+
+  /// Whether a key is one of Stripe's that moves money: secret, restricted or public.
+  private static func isLive(_ key: String) -> Bool {
+    ["sk_live", "rk_live", "pk_live"].contains { key.hasPrefix($0) }
   }
 }

@@ -84,13 +84,13 @@ enum Roles {
 
   static func payments(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
     try refuseArguments(arguments, of: "payments")
-    let settings = try Configuration(environment, needs: [.ledger])
+    let settings = try Configuration(environment, needs: [.ledger, .stub])
     Logger.configure(level: settings.logLevel)
     let logger = Logger(label: "payments")
     let stub = PaymentStub(
       PaymentStubConfiguration(
         host: settings.stubHost, port: settings.stubPort, ledger: settings.ledgerPath,
-        key: settings.paymentKey.isEmpty ? nil : settings.paymentKey),
+        key: settings.paymentKey),
       logger: logger)
     try await Lifecycle([stub], logger: logger).run()
     return 0
@@ -183,7 +183,8 @@ enum Roles {
           try await seats.lastPaidPosition(event: event, generation: generation)
         })
       services.append(ClientService("queue-watch", start: watch.start, stop: watch.stop))
-      notifier = Notifier(watch: watch, past: past, labels: TicketLabels(seats: seats), ids: ids)
+      notifier = Notifier(
+        watch: watch, past: past, labels: TicketLabels(seats: seats), ids: ids, authenticator: authenticator)
       notifier?.addRoutes(to: &router)
     }
     if roles.contains("catalog") {

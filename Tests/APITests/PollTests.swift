@@ -32,7 +32,7 @@ final class Poller {
     notifier = Notifier(
       watch: watch, past: PastRequests(service.postgres),
       labels: TicketLabels(seats: SeatStore(service.postgres)),
-      ids: service.ids)
+      ids: service.ids, authenticator: try service.makeAuthenticator())
     var router = Router()
     notifier.addRoutes(to: &router)
     self.router = router
@@ -385,7 +385,7 @@ struct PollTests {
   @Test("A crowd that waits for a sale asks PostgreSQL once, about events that do not exist too")
   func withoutQueue() async throws {
     let poller = try await Poller()
-    let draft = try await poller.service.makeEvent()
+    let draft = try await poller.service.makeEvent(Service.announced)
     let before = await poller.get("/api/event/\(draft)/queue")
     #expect(before.json["state"] == "draft" && before.json["available"] == 52, "\(before.text)")
     #expect(await poller.get("/api/event/999999/queue").status == 404)

@@ -30,8 +30,10 @@ private final class Loss {
     let watch = QueueWatch(
       queue: service.queue, redis: try RedisConfiguration(url: service.redisURL), logger: logger)
     var router = Router()
-    Notifier(watch: watch, past: past, labels: TicketLabels(seats: seats), ids: service.ids)
-      .addRoutes(to: &router)
+    Notifier(
+      watch: watch, past: past, labels: TicketLabels(seats: seats), ids: service.ids,
+      authenticator: try service.makeAuthenticator()
+    ).addRoutes(to: &router)
     Intake(
       queue: service.queue, events: service.events, sections: SectionNames(seats: seats), past: past,
       authenticator: Authenticator(try TokenVerifier(secret: Service.secret)), ids: service.ids

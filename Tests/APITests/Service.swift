@@ -61,7 +61,7 @@ final class Service {
     ).addRoutes(to: &router)
     Notifier(
       watch: QueueWatch(queue: queue, redis: configuration, logger: logger), past: past,
-      labels: TicketLabels(seats: seats), ids: ids
+      labels: TicketLabels(seats: seats), ids: ids, authenticator: authenticator
     ).addRoutes(to: &router)
     let checks: [Operations.Check] = [
       ("postgres", { [postgres] in _ = try await postgres.query("SELECT 1") }),
@@ -107,6 +107,10 @@ final class Service {
     guard var parts = URLComponents(string: url) else { return url }
     parts.path = "/" + database
     return parts.string ?? url
+  }
+
+  func makeAuthenticator() throws -> Authenticator {
+    Authenticator(try TokenVerifier(secret: Self.secret))
   }
 
   func makeIssuer() throws -> TokenIssuer { try TokenIssuer(secret: Self.secret) }
@@ -168,6 +172,9 @@ final class Service {
     ]
     return .object(members.filter { member in !more.contains { $0.name == member.name } } + more)
   }
+
+  /// An event whose sale has a time that is far off, so that everybody may know of it.
+  static let announced = event([("onsale_at", "2031-01-01T09:00:00Z")])
 
   /// Makes an event and returns its id.
   func makeEvent(_ body: JSON = Service.event(), opens: Bool = false) async throws -> Int {

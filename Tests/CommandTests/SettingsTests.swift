@@ -38,4 +38,18 @@ struct SettingsTests {
     }
     #expect(!text.contains("sk_live_1"))
   }
+
+  @Test(
+    "The payment stub does not start without a key, or with one that moves money",
+    arguments: ["", "sk_live_51abc", "rk_live_51abc", "pk_live_51abc"])
+  func stubKey(_ key: String) throws {
+    let (status, text) = try run(
+      ["payments"],
+      [
+        "ONSALE_PAYMENT_LEDGER": "/dev/null", "ONSALE_PAYMENT_PORT": "0", "ONSALE_PAYMENT_KEY": key,
+      ])
+    #expect(status == 64)
+    #expect(text.contains("onsale: ONSALE_PAYMENT_KEY is "), "\(text)")
+    #expect(!text.contains("51abc"))
+  }
 }

@@ -1,4 +1,5 @@
 import EventLoop
+import HTTPClient
 import JSON
 import Payments
 import Testing
@@ -189,6 +190,21 @@ struct FaultTests {
       #expect(summary["captured_amount"]?.integer == authorised.count * 4200)
       #expect(summary["captures"]?.integer == authorised.count)
       #expect(summary["open_amount"] == 0)
+    }
+  }
+
+  @Test(
+    "Nobody without the key sets faults or reads the ledger", arguments: ["", "Bearer ", "Bearer sk_test_2"])
+  func strangers(_ authorization: String) async throws {
+    try await Provider.with { provider in
+      for path in ["/stub/faults", "/stub/ledger"] {
+        let request = HTTPClientRequest(url: provider.url + path, headers: [("Authorization", authorization)])
+        #expect(try await provider.http.send(request).status == 401)
+      }
+      let answer = try await provider.post(
+        "/stub/faults", #"{"decline_rate":1}"#, authorization: authorization)
+      #expect(answer.status == 401)
+      #expect(try await provider.get("/stub/faults")["decline_rate"]?.double != 1)
     }
   }
 

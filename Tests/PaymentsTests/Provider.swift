@@ -67,14 +67,16 @@ final class Provider {
 
   func inject(_ faults: JSON) async throws {
     let response = try await http.send(
-      HTTPClientRequest(method: "POST", url: url + "/stub/faults", body: faults.serialized()))
+      HTTPClientRequest(
+        method: "POST", url: url + "/stub/faults", headers: [("Authorization", "Bearer sk_test_1")],
+        body: faults.serialized()))
     guard response.status == 200 else {
       throw HTTPClientError(code: .timeout, message: "faults", nothingWasSent: false)
     }
   }
 
   func summary() async throws -> JSON {
-    try JSON(parsing: try await http.send(HTTPClientRequest(url: url + "/stub/ledger")).body)
+    try await get("/stub/ledger")
   }
 
   /// Sends a form as it is and returns the status, the JSON and whether it was replayed.

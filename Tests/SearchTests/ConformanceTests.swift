@@ -273,7 +273,7 @@ struct ConformanceTests {
         let page = try await index.search(query)
         #expect(page.total >= 60)
         seen += page.hits.map(\.id).filter { $0 <= 60 }
-        query.cursor = page.nextCursor
+        query.cursor = page.nextCursor.flatMap { SearchCursor($0) }
         pages += 1
         // Each arrives somewhere in the order, before or behind where we are.
         try await index.apply([document(1_000 + pages, "Mahler", date: pages % 7, version: pages)])
@@ -303,7 +303,7 @@ struct ConformanceTests {
         let page = try await index.search(query)
         #expect(page.total == Limits.searchRanked && !page.isTotalExact)
         seen += page.hits.map(\.id)
-        query.cursor = page.nextCursor
+        query.cursor = page.nextCursor.flatMap { SearchCursor($0) }
       }
       #expect(seen == Array(inOrder.prefix(500)), "\(terms)")
     }
@@ -314,7 +314,7 @@ struct ConformanceTests {
     // Those that begin by score go on so, though more match by now.
     var query = SearchQuery(terms: "mahler", location: "wien", limit: 2)
     let page = try await index.search(query)
-    query.cursor = page.nextCursor
+    query.cursor = page.nextCursor.flatMap { SearchCursor($0) }
     try await index.apply(
       (1...count).map { document(100_000 + $0, "Songs", at: "Wien", "mahler", date: 5_000) })
     let next = try await index.search(query)
@@ -322,19 +322,15 @@ struct ConformanceTests {
     #expect(!next.isTotalExact)
   }
 
-  @Test("A cursor that is not understood starts from the first page", arguments: Backend.available)
-  func strangeCursors(backend: Backend) async throws {
+  @Test("Pages go on behind a cursor, also behind the last hit", arguments: Backend.available)
+  func behindCursors(backend: Backend) async throws {
     let index = try await backend.make()
     try await index.apply([document(1), document(2)])
-    for cursor in ["", "x", "a1.2", "a1.2.3.4", "a%00", "azzzzzzzzzzzzzzzzzzzz.1.1", "' OR 1=1 --"] {
-      let hits = try await index.search(SearchQuery(cursor: cursor)).hits
-      #expect(hits.map(\.id) == [1, 2], "\(cursor)")
-    }
-    let last = try await index.search(SearchQuery(cursor: "a0.0.1"))
+    let last = try await index.search(SearchQuery(cursor: SearchCursor("a0.0.1")))
     #expect(last.hits.map(\.id) == [2])
     #expect(last.total == 2)
     #expect(last.nextCursor == nil)
-    let behind = try await index.search(SearchQuery(cursor: "a0.0.2"))
+    let behind = try await index.search(SearchQuery(cursor: SearchCursor("a0.0.2")))
     #expect(behind.hits.isEmpty && behind.total == 2)
   }
 
