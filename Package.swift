@@ -34,7 +34,7 @@ func library(_ name: String, _ pkgConfig: String, debian: String) -> Target {
   .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([debian])])
 }
 
-let foundations = ["EventLoop", "Logging", "Metrics"]
+let foundations = ["EventLoop", "Logging", "Metrics", "Text"]
 let domain = ["Onsale"]
 let shared = foundations + ["JSON", "HTTPServer", "Auth", "API", "Onsale", "Store"]
 
@@ -57,7 +57,8 @@ let package = Package(
 
     // Foundations.
     module("EventLoop", ["CLibUV", "CSwiftJobs"]),
-    module("Logging", []),
+    module("Text", []),
+    module("Logging", ["Text"]),
     module("Metrics", ["EventLoop"]),
     module("Lifecycle", ["EventLoop", "Logging", "CLibUV"]),
     module("Faults", ["EventLoop", "Logging"]),
@@ -91,7 +92,7 @@ let package = Package(
     module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer", "Onsale"]),
     module("Admin", shared),
     module(
-      "Web", ["EventLoop", "HTTPServer", "Onsale"],
+      "Web", ["EventLoop", "HTTPServer", "Onsale", "Text"],
       resources: [.embedInCode("Assets")]),
     module(
       "Audit", foundations + ["JSON", "HTTPClient", "Redis", "Postgres", "Onsale", "Store", "Payments"]),
@@ -138,6 +139,7 @@ let package = Package(
       exclude: ["judgements.tsv"]),
     tests("EventLoopTests", ["EventLoop"]),
     tests("CommandTests", ["onsale"]),
+    tests("TextTests", ["Text"]),
     tests("LoggingTests", ["Logging"]),
     tests("JSONTests", ["JSON"]),
     tests("LifecycleTests", ["EventLoop", "Logging", "Lifecycle"]),

@@ -1,6 +1,7 @@
 package import EventLoop
 package import HTTPServer
 import JSON
+import Text
 
 /// The members of a request's JSON object, each asked for with its type and limits.
 ///
@@ -91,7 +92,7 @@ package struct Fields: Sendable {
 
   // MARK: Texts
 
-  /// A text that is not empty, of at most `max` UTF-8 bytes and without control characters.
+  /// A text that is not empty, of at most `max` UTF-8 bytes and without characters that steer how text is shown.
   /// - Parameter isMultiline: whether line breaks and tabs are allowed.
   package func string(_ name: String, max: Int, isMultiline: Bool = false) throws(Problem) -> String {
     let text = try required(try optionalString(name, max: max, isMultiline: isMultiline), name)
@@ -105,9 +106,10 @@ package struct Fields: Sendable {
     guard let value = value(name) else { return nil }
     guard let text = value.string else { throw wrong(name, "a string", value) }
     guard text.utf8.count <= max else { throw .invalidField(path + name, "must have at most \(max) bytes") }
-    for scalar in text.unicodeScalars where scalar.value < 0x20 || scalar.value == 0x7f {
+    for scalar in text.unicodeScalars where scalar.steersText {
       if isMultiline && (scalar == "\n" || scalar == "\r" || scalar == "\t") { continue }
-      throw .invalidField(path + name, "must not contain control characters")
+      throw .invalidField(
+        path + name, "must not contain control characters, or any that turn the direction of writing")
     }
     return text
   }

@@ -4,6 +4,7 @@ import Foundation
 import JSON
 import Onsale
 import Store
+import Text
 
 extension AdminCommand {
   func createEvent(_ arguments: inout Arguments) async throws {
@@ -108,7 +109,7 @@ extension AdminCommand {
     let message = try arguments.next("the message")
     try arguments.finish()
     guard message.utf8.count <= Limits.messageBytes,
-      message.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f })
+      !message.unicodeScalars.contains(where: \.steersText)
     else { throw Failure.usage("the message has over \(Limits.messageBytes) bytes, or control characters") }
     try await change { events in try await events.setMessage(event: id, message, by: who) }
   }

@@ -2,6 +2,7 @@ import API
 import Auth
 import JSON
 import Store
+import Text
 
 extension AdminCommand {
   func token(_ arguments: inout Arguments) throws {
@@ -72,7 +73,7 @@ extension AdminCommand {
     try await withServers { servers in
       let report = EventReport(events: servers.events, queue: servers.queue)
       guard let json = try await report.json(event: id) else { throw Self.noEvent }
-      print(json.text)
+      print(Escaping.terminalJSON(json.text))
     }
   }
 
@@ -158,7 +159,9 @@ extension AdminCommand {
   private static let noEvent = Failure.refused("there is no such event")
 
   /// Values with tabs between them: aligned enough for people, and easy to cut for scripts.
-  private static func row(_ values: [String]) -> String { values.joined(separator: "\t") }
+  private static func row(_ values: [String]) -> String {
+    values.map { Escaping.terminal($0) }.joined(separator: "\t")
+  }
 }
 
 extension String? {

@@ -4,6 +4,7 @@ import Logging
 import Postgres
 import Redis
 import Store
+import Text
 
 /// `onsale admin`: the operator's commands at a terminal and in scripts.
 ///
@@ -76,7 +77,7 @@ package struct AdminCommand {
       return 0
     } catch {
       let failure = failure(for: error)
-      report("onsale admin \(command): \(failure.message)\n")
+      report("onsale admin \(command): \(Escaping.terminal(failure.message, keepsLines: true))\n")
       return failure.code
     }
   }

@@ -1,6 +1,7 @@
 import API
 import Onsale
 import Store
+import Text
 
 /// Tickets as comma-separated values: `section,row,seat,price` with a line for each seat, or
 /// `section,capacity,price` with a line for each section.
@@ -67,8 +68,11 @@ enum SeatTable {
   private static func label(
     _ text: String, _ name: String, _ line: Int, atMost limit: Int
   ) throws(Problem) -> String {
-    guard !text.isEmpty, text.utf8.count <= limit, text.unicodeScalars.allSatisfy({ $0.value >= 0x20 }) else {
-      throw invalid(line, "needs a \(name) of 1 to \(limit) bytes")
+    guard !text.isEmpty, text.utf8.count <= limit, !text.unicodeScalars.contains(where: \.steersText) else {
+      throw invalid(
+        line,
+        "needs a \(name) of 1 to \(limit) bytes, without control characters or any that turn the direction of writing"
+      )
     }
     return text
   }

@@ -2,6 +2,7 @@ import EventLoop
 import Foundation
 import JSON
 import Logging
+import Text
 
 /// `onsale audit`: compares PostgreSQL, Redis and the payment provider's ledger, and says what does not fit.
 package enum AuditCommand {
@@ -79,7 +80,10 @@ package enum AuditCommand {
     repeat {
       let report = try await audit.run()
       progress.clear()
-      write(asJSON ? report.json.text + "\n" : report.text, to: 1)
+      write(
+        asJSON
+          ? Escaping.terminalJSON(report.json.text) + "\n" : Escaping.terminal(report.text, keepsLines: true),
+        to: 1)
       isClean = isClean && report.isClean
       var waited = 0
       while let pause, waited < pause * 10, !isInterrupted {

@@ -1,5 +1,6 @@
 import Foundation
 import Synchronization
+import Text
 
 /// Writes structured log lines to standard error: JSON lines, or readable text on a terminal and from commands that people
 /// type.
@@ -113,7 +114,7 @@ package struct Logger: Sendable {
     var line = ""
     if forPeople {
       line += "\(Self.timestamp()) \(level.rawValue) \(label): \(message)"
-      for (key, value) in metadata { line += " \(key)=\(value)" }
+      for (key, value) in metadata { line += " \(key)=\(Escaping.terminal("\(value)"))" }
     } else {
       line += #"{"time":"\#(Self.timestamp())","level":"\#(level.rawValue)","label":\#(Self.quoted(label)),"#
       line += #""message":\#(Self.quoted("\(message)")),"pid":\#(getpid())"#
@@ -146,7 +147,8 @@ package struct Logger: Sendable {
       case "\n": out += "\\n"
       case "\r": out += "\\r"
       case "\t": out += "\\t"
-      case let scalar where scalar.value < 0x20:
+      // A log is also read in terminals.
+      case let scalar where scalar.steersText && scalar.value <= 0xFFFF:
         let hex = String(scalar.value, radix: 16)
         out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
       default: out.unicodeScalars.append(scalar)

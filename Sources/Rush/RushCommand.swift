@@ -5,6 +5,7 @@ import Foundation
 import HTTPClient
 import JSON
 import Logging
+import Text
 
 /// `onsale rush`: plays many buyers against a running system and checks what they were told.
 package enum RushCommand {
@@ -22,7 +23,10 @@ package enum RushCommand {
     do {
       let options = try RushOptions(arguments)
       let report = try await play(options, environment, makeIndex)
-      write(options.asJSON ? report.json.text + "\n" : report.text, to: 1)
+      write(
+        options.asJSON
+          ? Escaping.terminalJSON(report.json.text) + "\n" : Escaping.terminal(report.text, keepsLines: true),
+        to: 1)
       return report.isGood ? 0 : 1
     } catch let problems as RushOptions.Problems {
       write(problems.list.map { "onsale rush: \($0)\n" }.joined() + RushOptions.usage, to: 2)

@@ -1,5 +1,6 @@
 import Foundation
 import Onsale
+import Text
 
 extension Asset {
   /// The page itself. `VERSION` in it stands for the version of all other files.
@@ -12,27 +13,19 @@ extension Asset {
   /// The page with an event's name as its title, and the event as data in its head: no browser runs that, and so
   /// no policy has to allow it.
   func describing(_ event: Web.Description) -> Asset {
-    let html = String(decoding: body, as: UTF8.self)
-    let title = "<title>Onsale</title>", end = "</head>"
-    let parts = html.components(separatedBy: title)
-    guard parts.count == 2 else { return self }
-    let rest = parts[1].components(separatedBy: end)
-    guard rest.count == 2 else { return self }
-    let name = event.name.map { character in
-      switch character {
-      case "&": "&amp;"
-      case "<": "&lt;"
-      case ">": "&gt;"
-      default: String(character)
-      }
-    }.joined()
-    // Nothing in the data may end the element. Between JSON's quotation marks this is the same character.
-    let json = String(decoding: event.json, as: UTF8.self).replacing("<", with: "\\u003c")
-    let made =
-      parts[0] + "<title>\(name) · Onsale</title>" + rest[0]
-      + "<script type=\"application/ld+json\">\(json)</script>\n" + end + rest[1]
-    return Asset(name: self.name, body: Array(made.utf8))
+    guard let title = body.firstRange(of: Self.title), let end = body.firstRange(of: Self.end) else {
+      return self
+    }
+    var made = Array(body[..<title.lowerBound])
+    made += Array("<title>".utf8) + Escaping.text(event.name) + Array(" · Onsale</title>".utf8)
+    made += body[title.upperBound..<end.lowerBound]
+    made += Array("<script type=\"application/ld+json\">".utf8) + Escaping.scriptJSON(event.json)
+    made += Array("</script>\n".utf8) + body[end.lowerBound...]
+    return Asset(name: name, body: made)
   }
+
+  private static let title = Array("<title>Onsale</title>".utf8)
+  private static let end = Array("</head>".utf8)
 
   /// The currencies of `Currency`, by their codes, with the digits behind the point: a browser's own are not ISO's.
   private static let currencies = Asset(

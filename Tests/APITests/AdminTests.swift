@@ -128,11 +128,16 @@ struct AdminTests {
     let service = try await Service.shared()
     let id = try await service.makeEvent(opens: true)
     let path = "/api/admin/events/\(id)"
-    let hostile = "Doors | open\u{2028} at 7 \"sharp\" '; DROP TABLE event; -- redis.call('FLUSHALL')"
+    let hostile = "Doors | open\u{A0} at 7 \"sharp\" '; DROP TABLE event; -- redis.call('FLUSHALL')"
     #expect(
       await service.call(.put, path + "/message", ["message": .string(hostile)], as: .organizer).status == 200
     )
     #expect(try await service.queue.document(event: id)?.message == hostile)
+    for steering in ["\u{2028}", "\u{202E}", "\u{1B}[2J", "\u{9B}", "\u{200F}", "\u{FEFF}"] {
+      let answer = await service.call(
+        .put, path + "/message", ["message": .string("Doors\(steering)")], as: .organizer)
+      #expect(answer.status == 400, "\(answer.text)")
+    }
     #expect(await service.call(.put, path + "/message", ["message": .null], as: .organizer).status == 200)
     #expect(try await service.queue.document(event: id)?.message == "")
     #expect(await service.call(.put, path + "/rate", ["rate": 250], as: .organizer).status == 200)

@@ -49,7 +49,7 @@ struct WebTests {
     #expect(page.contains("<title>Bach &amp; &lt;b&gt;Sons&lt;/b&gt; · Onsale</title>"))
     #expect(
       all(in: page, after: "<script type=\"application/ld+json\">", before: "<") == [
-        #"{"name":"\u003c/script>\u003cscript>alert(1)\u003c/script>"}"#
+        #"{"name":"\u003c/script\u003e\u003cscript\u003ealert(1)\u003c/script\u003e"}"#
       ])
     #expect(page.components(startingAfter: "<script").count == 2)
     let tag = await router.respond(to: HTTPRequest(.get, "/event/7")).header("ETag") ?? ""
@@ -58,6 +58,23 @@ struct WebTests {
     )
     #expect(await router.respond(to: HTTPRequest(.get, "/event/8")).body == (await get("/")).body)
     #expect(await router.respond(to: HTTPRequest(.get, "/event/x")).body == (await get("/")).body)
+  }
+
+  @Test(
+    "A name breaks out of nothing either where Unicode joins its characters to others",
+    arguments: ["\u{0600}", "\u{06DD}", "\u{110BD}", "\u{0301}", "\u{200D}", "\u{FE0F}", "\u{E0061}"])
+  func joined(scalar: String) async {
+    let evil =
+      "\(scalar)<\(scalar)meta http-equiv=refresh content='0;url=//example.org'>\(scalar)</\(scalar)script>"
+    var router = Router()
+    Web(describe: { _ in
+      Web.Description(name: evil, json: Array("{\"name\":\"\(evil)\"}".utf8))
+    }).addRoutes(to: &router)
+    let page = await router.respond(to: HTTPRequest(.get, "/event/7")).body
+    let plain = await get("/").body
+    let marks = [UInt8(ascii: "<"), UInt8(ascii: ">")]
+    // One element more than the page without an event, and nothing of the name's.
+    for mark in marks { #expect(page.count { $0 == mark } == plain.count { $0 == mark } + 2) }
   }
 
   @Test("The policy allows nothing from elsewhere and nothing inline")
