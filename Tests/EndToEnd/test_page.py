@@ -539,7 +539,7 @@ def test_a_sale_that_has_not_opened_counts_down_and_opens_by_itself(visit, hall)
 
 
 def test_nobody_is_late_when_a_sale_opens(visit, hall):
-    event = hall(open=False)
+    event = hall(open=False, onsale_at="2031-01-01T09:00:00Z")
     page = visit().register().page
 
     def opens_soon(route):

@@ -277,7 +277,7 @@ def test_first_come_first_served(stack, organizer):
 
 
 def test_no_sale_before_it_opens_or_after_it_closes(buyer, other_buyer, organizer):
-    event = organizer.create_event(open=False)
+    event = organizer.create_event(open=False, onsale_at="2031-01-01T09:00:00Z")
     problem(buyer.reserve(event, 1), 409, "not_open")
     organizer.open_event(event)
     ok(buyer.reserve(event, 1), 202)

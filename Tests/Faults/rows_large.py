@@ -268,7 +268,10 @@ def large_sale(stack, rng, hold_seconds):
         {"name": f"Block {number}", "price": 2500, "rows": [{"row": f"R{n}", "seats": 50} for n in range(100)]}
         for number in range(SEATS // 5_000)
     ]
-    return Sale(stack, rng, hold_seconds=hold_seconds, open=False, sections=sections, queue_limit=2_000_000)
+    announced = "2031-01-01T09:00:00Z"
+    return Sale(
+        stack, rng, hold_seconds=hold_seconds, open=False, sections=sections, queue_limit=2_000_000, onsale_at=announced
+    )
 
 
 def get(sale, path, user="visitor"):
