@@ -73,6 +73,16 @@ chaos: build ## Sell while parts are killed, stopped and cut off at random, then
 	@deploy/deps run build
 	@deploy/chaos
 
+.PHONY: sbom
+sbom: build ## Write .build/sbom.cdx.json: what Onsale runs with here, with versions (CycloneDX)
+	@deploy/sbom > .build/sbom.cdx.json
+	@echo ".build/sbom.cdx.json"
+
+.PHONY: advisories
+advisories: build ## Say which of that has a known vulnerability that an update fixes
+	@deploy/deps audit
+	@deploy/advisories
+
 .PHONY: lint
 lint: ## Check the format of Swift, and the scripts
 	@deploy/deps test build

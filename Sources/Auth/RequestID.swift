@@ -44,10 +44,19 @@ package struct RequestIDCoder: Sendable {
   package static let textLength = 66, textLengthWithLine = 74
 
   private let key: [UInt8]
+  /// Those of secrets that were replaced: what was signed with them is still read.
+  private let formerKeys: [[UInt8]]
 
-  /// - Parameter secret: the installation's secret; ids get a key of their own, derived from it.
-  package init(secret: String) {
-    key = Sodium.subkey(of: secret, label: "onsale request id 1")
+  /// - Parameters:
+  ///   - secret: the installation's secret; ids get a key of their own, derived from it.
+  ///   - former: secrets that `secret` has replaced, for as long as a queue has places that were given out under them.
+  package init(secret: String, former: [String] = []) {
+    key = Self.key(secret)
+    formerKeys = former.map(Self.key)
+  }
+
+  private static func key(_ secret: String) -> [UInt8] {
+    Sodium.subkey(of: secret, label: "onsale request id 1")
   }
 
   package func encode(_ id: RequestID) -> String {
@@ -68,12 +77,13 @@ package struct RequestIDCoder: Sendable {
     return Sodium.base64(bytes)
   }
 
-  /// `nil` for anything that `encode` did not write with the same secret.
+  /// `nil` for anything that `encode` did not write with the same secret or a former one.
   package func decode(_ text: String) -> RequestID? {
     var text = text
     let hasLine = text.utf8.count == Self.textLengthWithLine
     guard hasLine || text.utf8.count == Self.textLength, let bytes = text.withUTF8({ Base64URL.decode($0) }),
-      Sodium.endsInHash(bytes, key: key, length: Self.macLength),
+      Sodium.endsInHash(bytes, key: key, length: Self.macLength)
+        || formerKeys.contains(where: { Sodium.endsInHash(bytes, key: $0, length: Self.macLength) }),
       bytes[0] == (hasLine ? Self.versionWithLine : Self.version)
     else { return nil }
     return bytes.withUnsafeBytes { bytes in

@@ -19,7 +19,8 @@ package final class TokenVerifier {
   package nonisolated static let leewaySeconds = 60
   package nonisolated static let maximumUserCharacters = 128
 
-  private let secret: Sodium.HMACKey?
+  /// The first is the one that tokens are issued with.
+  private let secrets: [Sodium.HMACKey]
   private var keys: KeySet?
   private let issuer: String?
   private let audience: String?
@@ -30,21 +31,24 @@ package final class TokenVerifier {
 
   /// - Parameters:
   ///   - secret: for HS256; at least 32 bytes.
+  ///   - former: secrets that it has replaced, whose tokens are still good.
   ///   - jwks: the text of a JWK set.
   ///   - issuer: what `iss` of the JWK set's tokens must be; `nil` for any.
   ///   - audience: what `aud` of the JWK set's tokens must contain; `nil` for any.
   ///   - now: seconds since 1970.
   /// - Throws: `AuthError.configuration`.
   package init(
-    secret: String?, jwks: String? = nil, issuer: String? = nil, audience: String? = nil,
+    secret: String?, former: [String] = [], jwks: String? = nil, issuer: String? = nil,
+    audience: String? = nil,
     rememberAtMost capacity: Int = 100_000,
     now: @escaping @LoopActor () -> Int = { WallClock.milliseconds / 1_000 }
   ) throws(AuthError) {
-    if let secret { try Self.check(secret: secret) }
+    let secrets = (secret.map { [$0] } ?? []) + former
+    for secret in secrets { try Self.check(secret: secret) }
     if secret == nil, jwks == nil {
       throw AuthError(.configuration, "neither a secret nor a JWK set is configured")
     }
-    self.secret = secret.map { Sodium.HMACKey(Array($0.utf8)) }
+    self.secrets = secrets.map { Sodium.HMACKey(Array($0.utf8)) }
     var keys: KeySet?
     if let jwks { keys = try KeySet(jwks) }
     self.keys = keys
@@ -92,11 +96,11 @@ package final class TokenVerifier {
     guard let algorithm = header["alg"]?.string else { throw AuthError(.algorithm, "`alg` is missing") }
     switch algorithm {
     case "HS256":
-      guard let secret else { throw AuthError(.algorithm, "`alg` is not accepted") }
+      guard !secrets.isEmpty else { throw AuthError(.algorithm, "`alg` is not accepted") }
       guard let mac = Base64URL.decode(bytes[(second + 1)...]) else {
         throw AuthError(.malformed, "the signature is not base64url")
       }
-      guard Sodium.equal(mac, secret.mac(bytes[..<second])) else {
+      guard secrets.contains(where: { Sodium.equal(mac, $0.mac(bytes[..<second])) }) else {
         throw AuthError(.signature, "the signature does not match")
       }
     case "RS256", "ES256", "EdDSA":

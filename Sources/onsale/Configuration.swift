@@ -44,8 +44,15 @@ struct Configuration {
   var stubHost = "127.0.0.1"
   var stubPort: UInt16 = 8081
   var ledgerPath = ""
-  /// `ONSALE_JWT_SECRET`: at least 32 bytes; signs tokens and request ids.
+  /// `ONSALE_JWT_SECRET`: at least 32 bytes; signs tokens.
   var secret = ""
+  /// `ONSALE_JWT_SECRET_PREVIOUS`: secrets that it has replaced, by commas; their tokens are good until they end.
+  var formerSecrets: [String] = []
+  /// `ONSALE_REQUEST_SECRET`: at least 32 bytes; signs request ids; `ONSALE_JWT_SECRET` if not set.
+  var requestSecret = ""
+  /// `ONSALE_REQUEST_SECRET_PREVIOUS`: secrets that it has replaced, be it those of the tokens, by commas; their ids are
+  /// read as before.
+  var formerRequestSecrets: [String] = []
   /// `ONSALE_JWKS_FILE`: keys of an outside identity provider, read again when the file changes.
   var keySet: (path: String, text: String)?
   /// `ONSALE_JWT_ISSUER`, `ONSALE_JWT_AUDIENCE`: what `iss` and `aud` of that provider's tokens must say; not
@@ -128,8 +135,19 @@ struct Configuration {
       problems.append("ONSALE_PAYMENT_KEY is a provider's live key: the payment stub takes nobody's money")
     }
     secret = need("JWT_SECRET", .secret, "at least 32 random bytes, such as from `openssl rand -hex 32`")
-    if !secret.isEmpty && secret.utf8.count < 32 {
-      problems.append("ONSALE_JWT_SECRET is shorter than 32 bytes")
+    requestSecret = value("REQUEST_SECRET") ?? secret
+    func former(_ name: String) -> [String] {
+      value(name)?.split(separator: ",").map { String($0) } ?? []
+    }
+    formerSecrets = former("JWT_SECRET_PREVIOUS")
+    // Ids without a secret of their own change theirs with the tokens.
+    formerRequestSecrets =
+      former("REQUEST_SECRET_PREVIOUS") + (value("REQUEST_SECRET") == nil ? formerSecrets : [])
+    for (name, secrets) in [
+      ("JWT_SECRET", [secret]), ("REQUEST_SECRET", [requestSecret]), ("JWT_SECRET_PREVIOUS", formerSecrets),
+      ("REQUEST_SECRET_PREVIOUS", former("REQUEST_SECRET_PREVIOUS")),
+    ] where secrets.contains(where: { !$0.isEmpty && $0.utf8.count < 32 }) {
+      problems.append("ONSALE_\(name) is shorter than 32 bytes")
     }
     if let path = value("JWKS_FILE") {
       do { keySet = (path, try String(contentsOfFile: path, encoding: .utf8)) } catch {

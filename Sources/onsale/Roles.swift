@@ -157,7 +157,7 @@ enum Roles {
     let clock = TrustedClock(logger: logger)
     let verifier = try tokenVerifier(settings, clock)
     let authenticator = Authenticator(verifier)
-    let ids = RequestIDCoder(secret: settings.secret)
+    let ids = RequestIDCoder(secret: settings.requestSecret, former: settings.formerRequestSecrets)
 
     var router = Router()
     var services: [any Service] = [
@@ -239,7 +239,8 @@ enum Roles {
   {
     do throws(AuthError) {
       return try TokenVerifier(
-        secret: settings.secret, jwks: settings.keySet?.text, issuer: settings.issuer,
+        secret: settings.secret, former: settings.formerSecrets, jwks: settings.keySet?.text,
+        issuer: settings.issuer,
         audience: settings.audience, now: { clock.milliseconds / 1_000 })
     } catch {
       throw Configuration.Invalid(problems: ["ONSALE_JWKS_FILE: \(error.message)"])

@@ -37,6 +37,18 @@ struct RequestIDTests {
   }
 
   @Test(
+    "What a former secret signed is read for as long as that is kept, and nothing is signed with it any more")
+  func rotation() {
+    let former = "0123456789abcdef0123456789abcdef", secret = "another secret, also of 32 bytes"
+    let id = RequestID(event: 7, generation: 1, position: 9, owner: "a-Zz9_BcDe01", line: 3, ordinal: 4)
+    let text = RequestIDCoder(secret: former).encode(id)
+    let rotated = RequestIDCoder(secret: secret, former: ["one more secret that was replaced", former])
+    #expect(rotated.decode(text) == id)
+    #expect(rotated.encode(id) == RequestIDCoder(secret: secret).encode(id))
+    #expect(RequestIDCoder(secret: former).decode(rotated.encode(id)) == nil)
+  }
+
+  @Test(
     "Anything else is no id",
     arguments: [
       "", "a", String(repeating: "A", count: 66), String(repeating: "=", count: 66),

@@ -68,6 +68,18 @@ struct TokenVerifierTests {
     #expect(Base64URL.decode(Array(text.utf8)[...]) == bytes)
   }
 
+  @Test("Tokens of a secret that was replaced are good for as long as it is kept")
+  func formerSecret() throws {
+    let token = try TokenIssuer(secret: Self.secret).issue(user: "ann", role: .customer, lifetimeSeconds: 60)
+    let next = "another secret, also of 32 bytes"
+    let rotated = try TokenVerifier(secret: next, former: ["one more secret that was replaced", Self.secret])
+    #expect(try rotated.verify(token).user == "ann")
+    let own = try TokenIssuer(secret: next).issue(user: "bob", role: .customer, lifetimeSeconds: 60)
+    #expect(try rotated.verify(own).user == "bob")
+    #expect(try code(token, TokenVerifier(secret: next)) == .signature)
+    #expect(throws: AuthError.self) { try TokenVerifier(secret: next, former: ["short"]) }
+  }
+
   @Test("A short secret, and none at all, are refused")
   func badConfiguration() {
     #expect(throws: AuthError.self) { try verifier(secret: "short") }

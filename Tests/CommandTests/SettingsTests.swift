@@ -52,4 +52,20 @@ struct SettingsTests {
     #expect(text.contains("onsale: ONSALE_PAYMENT_KEY is "), "\(text)")
     #expect(!text.contains("51abc"))
   }
+
+  @Test("A secret that is too short is refused by its name, the former ones too, and is not told")
+  func shortSecrets() throws {
+    let names = ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "REQUEST_SECRET", "REQUEST_SECRET_PREVIOUS"]
+    for name in names {
+      var environment = [
+        "ONSALE_DATABASE_URL": "postgres://u@127.0.0.1/d", "ONSALE_REDIS_URL": "redis://127.0.0.1",
+        "ONSALE_JWT_SECRET": "0123456789abcdef0123456789abcdef",
+      ]
+      environment["ONSALE_\(name)"] =
+        name.hasSuffix("PREVIOUS") ? "0123456789abcdef0123456789abcdef,tiny" : "tiny"
+      let (status, text) = try run(["serve"], environment)
+      #expect(status == 64)
+      #expect(text.contains("ONSALE_\(name) is shorter than 32 bytes") && !text.contains("tiny"), "\(text)")
+    }
+  }
 }

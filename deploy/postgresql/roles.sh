@@ -4,8 +4,11 @@
 # onsale_owner owns the schema and is for `onsale migrate` alone; onsale_app, which everything else uses, reads
 # and writes rows and can do nothing else.
 set -eu
-psql -v ON_ERROR_STOP=1 -v owner="$OWNER_PASSWORD" -v app="$APP_PASSWORD" \
-  -U "${POSTGRES_USER:-postgres}" -d postgres <<'SQL'
+: "${OWNER_PASSWORD:?}" "${APP_PASSWORD:?}"
+# From the environment: everybody can read a process's arguments.
+psql -v ON_ERROR_STOP=1 -U "${POSTGRES_USER:-postgres}" -d postgres <<'SQL'
+\getenv owner OWNER_PASSWORD
+\getenv app APP_PASSWORD
 CREATE ROLE onsale_owner LOGIN PASSWORD :'owner';
 CREATE ROLE onsale_app LOGIN PASSWORD :'app';
 CREATE DATABASE onsale OWNER onsale_owner;
