@@ -6,13 +6,18 @@ package import HTTPServer
 @LoopActor
 package struct Authenticator {
   private let verifier: TokenVerifier
+  private let cookies: SessionCookies
 
-  package init(_ verifier: TokenVerifier) { self.verifier = verifier }
+  package init(_ verifier: TokenVerifier, cookies: SessionCookies = SessionCookies(isSecure: false)) {
+    self.verifier = verifier
+    self.cookies = cookies
+  }
 
-  /// Whoever the bearer token speaks for.
-  /// - Throws: 401 `unauthorized`, `invalid_token` or `token_expired`.
+  /// Whoever the bearer token speaks for, or the token in the cookie of this site's own page.
+  /// - Throws: 401 `unauthorized`, `invalid_token`, `token_expired` or `session_ended`.
   package func user(_ request: HTTPRequest) throws(Problem) -> Claims {
     guard let header = request.header("Authorization") else {
+      if let token = cookies.accessToken(request) { return try verify(token) }
       throw Problem(401, "unauthorized", "This needs a bearer token in the Authorization header.")
     }
     let space = UInt8(ascii: " ")
@@ -21,8 +26,12 @@ package struct Authenticator {
     guard Substring(scheme).lowercased() == "bearer", !token.isEmpty else {
       throw Problem(401, "unauthorized", "The Authorization header must be `Bearer` and a token.")
     }
+    return try verify(String(Substring(token)))
+  }
+
+  private func verify(_ token: String) throws(Problem) -> Claims {
     do throws(AuthError) {
-      return try verifier.verify(String(Substring(token)))
+      return try verifier.verify(token)
     } catch {
       throw problem(for: error)
     }

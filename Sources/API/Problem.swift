@@ -111,6 +111,7 @@ private func problem(for error: AuthError) -> Problem {
   switch error.code {
   case .busy: .overloaded
   case .configuration: unexpected(error)
+  case .ended: Problem(401, "session_ended", "You have signed out, or changed your password. Sign in again.")
   case .expired: Problem(401, "token_expired", "The bearer token has expired. Get a new one.")
   default: Problem(401, "invalid_token", "The bearer token is not accepted: \(error.message).")
   }

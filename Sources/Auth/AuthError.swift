@@ -10,6 +10,8 @@ package struct AuthError: Error, Sendable, CustomStringConvertible {
     package static let unknownKey = Code(name: "unknown_key")
     package static let signature = Code(name: "signature")
     package static let expired = Code(name: "expired")
+    /// Its user has signed out, or changed the password.
+    package static let ended = Code(name: "ended")
     package static let notYetValid = Code(name: "not_yet_valid")
     /// A claim is missing or of the wrong type.
     package static let claims = Code(name: "claims")

@@ -10,10 +10,13 @@ package struct Claims: Sendable, Equatable {
   package let role: Role
   /// Seconds since 1970.
   package let expiresAt: Int
+  /// What the token belongs to, of tokens that were issued here to somebody who signed in.
+  package let session: Session?
 
-  package init(user: String, role: Role, expiresAt: Int) {
+  package init(user: String, role: Role, expiresAt: Int, session: Session? = nil) {
     self.user = user
     self.role = role
     self.expiresAt = expiresAt
+    self.session = session
   }
 }

@@ -14,13 +14,19 @@ package struct TokenIssuer: Sendable {
   }
 
   /// A token that is valid from `now` (seconds since 1970, by default this moment) for `lifetimeSeconds`.
+  /// - Parameter session: what it ends with, if that is sooner.
   package func issue(
-    user: String, role: Role, lifetimeSeconds: Int, now: Int = Int(Date().timeIntervalSince1970)
+    user: String, role: Role, lifetimeSeconds: Int, now: Int = Int(Date().timeIntervalSince1970),
+    session: Session? = nil
   ) -> String {
-    let claims: JSON = [
-      "sub": .string(user), "role": .string(role.rawValue), "iat": .integer(now),
-      "exp": .integer(now + lifetimeSeconds),
+    var members: [(name: String, value: JSON)] = [
+      ("sub", .string(user)), ("role", .string(role.rawValue)), ("iat", .integer(now)),
+      ("exp", .integer(now + lifetimeSeconds)),
     ]
+    if let session {
+      members.append(("sid", .string("\(session.id).\(session.startedAt)")))
+    }
+    let claims = JSON.object(members)
     let signed = Self.header + "." + Sodium.base64(claims.serialized())
     let mac = key.mac(Array(signed.utf8)[...])
     return signed + "." + Sodium.base64(mac)

@@ -25,6 +25,7 @@ package final class TokenVerifier {
   private let issuer: String?
   private let audience: String?
   private let now: @LoopActor () -> Int
+  private let ended: EndedSessions
   private var remembered: RememberedTokens
   /// The last header that was read: an issuer writes the same one into all of its tokens.
   private var lastHeader: (text: [UInt8], header: JSON)?
@@ -35,12 +36,13 @@ package final class TokenVerifier {
   ///   - jwks: the text of a JWK set.
   ///   - issuer: what `iss` of the JWK set's tokens must be; `nil` for any.
   ///   - audience: what `aud` of the JWK set's tokens must contain; `nil` for any.
+  ///   - ended: sessions whose tokens are refused.
   ///   - now: seconds since 1970.
   /// - Throws: `AuthError.configuration`.
   package init(
     secret: String?, former: [String] = [], jwks: String? = nil, issuer: String? = nil,
     audience: String? = nil,
-    rememberAtMost capacity: Int = 100_000,
+    rememberAtMost capacity: Int = 100_000, ended: EndedSessions = EndedSessions(),
     now: @escaping @LoopActor () -> Int = { WallClock.milliseconds / 1_000 }
   ) throws(AuthError) {
     let secrets = (secret.map { [$0] } ?? []) + former
@@ -55,6 +57,7 @@ package final class TokenVerifier {
     self.issuer = issuer
     self.audience = audience
     self.now = now
+    self.ended = ended
     remembered = RememberedTokens(capacity: capacity)
   }
 
@@ -77,10 +80,17 @@ package final class TokenVerifier {
     }
     let now = now()
     let digest = RememberedTokens.Digest(token)
-    if let claims = remembered.claims(of: digest, now: now) { return claims }
-    let claims = try verifyAnew(token, now: now)
-    // Only what is valid without any leeway is remembered, so that it is never used past its end.
-    if claims.expiresAt > now { remembered.insert(claims, digest, now: now) }
+    var claims = remembered.claims(of: digest, now: now)
+    if claims == nil {
+      let verified = try verifyAnew(token, now: now)
+      // Only what is valid without any leeway is remembered, so that it is never used past its end.
+      if verified.expiresAt > now { remembered.insert(verified, digest, now: now) }
+      claims = verified
+    }
+    guard let claims else { throw AuthError(.malformed, "no claims") }
+    if let session = claims.session, ended.contains(session) {
+      throw AuthError(.ended, "its session has ended")
+    }
     return claims
   }
 
@@ -114,10 +124,10 @@ package final class TokenVerifier {
       throw AuthError(.malformed, "the payload is not a JSON object")
     }
     if algorithm != "HS256" { try checkOrigin(payload) }
-    return try Self.claims(payload, now: now)
+    return try Self.claims(payload, isOwn: algorithm == "HS256", now: now)
   }
 
-  private static func claims(_ payload: JSON, now: Int) throws(AuthError) -> Claims {
+  private static func claims(_ payload: JSON, isOwn: Bool, now: Int) throws(AuthError) -> Claims {
     guard let expiresAt = try seconds(payload, "exp") else { throw AuthError(.claims, "`exp` is missing") }
     if expiresAt + leewaySeconds <= now { throw AuthError(.expired, "the token has expired") }
     if let start = try seconds(payload, "nbf"), start > now + leewaySeconds {
@@ -142,7 +152,13 @@ package final class TokenVerifier {
     case .string(let name)?: role = Role(rawValue: name) ?? .customer
     default: throw AuthError(.claims, "`role` must be a string")
     }
-    return Claims(user: user, role: role, expiresAt: expiresAt)
+    var session: Session?
+    if isOwn, let words = payload["sid"]?.string?.split(separator: "."), words.count == 2,
+      let id = Int64(words[0]), let startedAt = Int(words[1])
+    {
+      session = Session(id: id, user: user, startedAt: startedAt)
+    }
+    return Claims(user: user, role: role, expiresAt: expiresAt, session: session)
   }
 
   private func checkOrigin(_ payload: JSON) throws(AuthError) {

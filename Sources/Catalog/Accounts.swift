@@ -9,7 +9,6 @@ import Store
 /// Signing up and signing in.
 @LoopActor
 final class Accounts {
-  private static let tokenSeconds = 12 * 3_600
   /// Passwords that may wait to be hashed when somebody signs up: a quarter of all places, so that those who have an
   /// account get in however many ask for one.
   private static let signUpPlaces = PasswordHasher.defaultCapacity / 4
@@ -23,26 +22,25 @@ final class Accounts {
 
   private let users: UserStore
   private let hasher: PasswordHasher
-  private let issuer: TokenIssuer
+  private let sessions: Sessions
+  private let authenticator: Authenticator
   private var attempts = SignInAttempts()
   var signUps = RecentCounts<String>(seconds: Accounts.signUpSeconds, capacity: Accounts.clientsKept)
   /// How many passwords of each client wait.
   private var waiting: [String: Int] = [:]
 
-  init(users: UserStore, hasher: PasswordHasher, issuer: TokenIssuer) {
+  init(users: UserStore, hasher: PasswordHasher, sessions: Sessions, authenticator: Authenticator) {
     self.users = users
     self.hasher = hasher
-    self.issuer = issuer
+    self.sessions = sessions
+    self.authenticator = authenticator
   }
 
   func signUp(_ request: HTTPRequest) throws -> HTTPAnswer {
     let fields = try Fields(body: request)
     let name = try fields.string("name", max: Limits.userNameBytes)
     let email = try Self.email(fields)
-    let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
-    guard password.utf8.count >= Limits.passwordBytes.lowerBound else {
-      throw Problem.invalidField("password", "must have at least \(Limits.passwordBytes.lowerBound) bytes")
-    }
+    let password = try Self.newPassword(fields)
     let client = Self.client(request)
     return answer { [self] in
       let taken = Problem(409, "email_taken", "There is an account with this address.")
@@ -68,6 +66,14 @@ final class Accounts {
     }
   }
 
+  private static func newPassword(_ fields: Fields) throws(Problem) -> String {
+    let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
+    guard password.utf8.count >= Limits.passwordBytes.lowerBound else {
+      throw Problem.invalidField("password", "must have at least \(Limits.passwordBytes.lowerBound) bytes")
+    }
+    return password
+  }
+
   /// Does something with a password in one of its client's places.
   private func inPlace<R: Sendable>(of client: String, _ work: @LoopActor () async throws -> R) async throws
     -> R
@@ -88,25 +94,88 @@ final class Accounts {
     let fields = try Fields(body: request)
     let email = try Self.email(fields)
     let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
+    let inCookies = try fields.optionalBool("cookies") ?? false
     let attempt = SignInAttempts.Attempt(email: email, client: Self.client(request))
-    guard attempts.take(attempt, now: Int(EventLoop.shared.now / 1_000)) else {
-      throw Problem(
-        429, "too_many_attempts", "Too many attempts to sign in with this address.",
-        retryAfter: SignInAttempts.seconds)
-    }
+    try take(attempt)
     return answer { [self] in
       guard let user = try await verified(attempt, password) else {
         throw Problem(401, "wrong_credentials", "The address or the password is wrong.")
       }
-      let issuedAt = Time.now
-      let token = issuer.issue(
-        user: user.id, role: .customer, lifetimeSeconds: Self.tokenSeconds, now: issuedAt)
-      return .json(
-        200,
-        [
-          "token": .string(token), "expires_at": .string(Time.text(issuedAt + Self.tokenSeconds)),
-          "expires_in_seconds": .integer(Self.tokenSeconds), "user_id": .string(user.id),
-        ], headers: [("Cache-Control", "no-store")])
+      return sessions.begin(user.id, inCookies: inCookies)
+    }
+  }
+
+  /// A new token for one that ends, by the refresh token in the body or in the page's cookie. Nothing is looked up.
+  func renew(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let cookie = sessions.cookies.refreshToken(request)
+    var text = cookie
+    // A page sends no token in the body; its browser may have forgotten the cookie.
+    if text == nil, !sessions.cookies.isOfPage(request) || !request.body.isEmpty {
+      text = try Fields(body: request).string("refresh_token", max: SessionCoder.longestText)
+    }
+    guard let text, let session = sessions.session(text) else {
+      throw Problem(401, "session_ended", "The session has ended. Sign in again.")
+    }
+    return .now(sessions.answer(session, inCookies: cookie != nil))
+  }
+
+  /// Ends the session of the request's token, or all of its user's, on every device.
+  func signOut(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let everywhere = try QueryItems(request).optionalBool("everywhere") ?? false
+    let session = try ownSession(request)
+    return answer { [sessions] in
+      if everywhere {
+        try await sessions.endAll(of: session.user, upTo: WallClock.milliseconds)
+      } else {
+        try await sessions.end(session)
+      }
+      return HTTPResponse(status: 204, headers: [("Cache-Control", "no-store")] + sessions.cookies.clear)
+    }
+  }
+
+  private func ownSession(_ request: HTTPRequest) throws(Problem) -> Session {
+    guard let session = try authenticator.user(request).session else {
+      throw Problem(409, "no_session", "This token does not belong to a session that began here.")
+    }
+    return session
+  }
+
+  /// Changes the password of who knows it, and ends all sessions but a new one, which is answered.
+  func changePassword(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let user = try ownSession(request).user
+    let fields = try Fields(body: request)
+    let current = try fields.string("current_password", max: Limits.passwordBytes.upperBound)
+    let password = try Self.newPassword(fields)
+    let inCookies = sessions.cookies.accessToken(request) != nil
+    // Counted like signing in: whoever has a token is not to find the password out by it.
+    let attempt = SignInAttempts.Attempt(email: "user " + user, client: Self.client(request))
+    try take(attempt)
+    return answer { [self] in
+      do {
+        let isRight = try await inPlace(of: attempt.client) {
+          try await hasher.verify(current, against: try await users.password(of: user))
+        }
+        guard isRight else { throw Problem(403, "wrong_credentials", "The current password is wrong.") }
+        let hash = try await inPlace(of: attempt.client) { try await hasher.hash(password) }
+        guard try await users.setPassword(hash, of: user) else { throw Problem.unavailable }
+      } catch let problem as Problem where problem.status == 403 {
+        throw problem
+      } catch {
+        attempts.giveBack(attempt)
+        throw error
+      }
+      attempts.succeeded(attempt)
+      let now = WallClock.milliseconds
+      try await sessions.endAll(of: user, upTo: now)
+      return sessions.begin(user, inCookies: inCookies, now: now + 1)
+    }
+  }
+
+  private func take(_ attempt: SignInAttempts.Attempt) throws(Problem) {
+    guard attempts.take(attempt, now: Int(EventLoop.shared.now / 1_000)) else {
+      throw Problem(
+        429, "too_many_attempts", "Too many attempts to sign in with this address.",
+        retryAfter: SignInAttempts.seconds)
     }
   }
 

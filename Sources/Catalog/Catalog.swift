@@ -67,7 +67,7 @@ package final class Catalog {
   ///   - publicURL: where people find the event pages, without a slash at its end.
   package init(
     events: EventStore, standby: Standby? = nil, users: UserStore, queue: QueueStore, search: CachedSearch,
-    authenticator: Authenticator, issuer: TokenIssuer, hasher: PasswordHasher, ids: RequestIDCoder,
+    authenticator: Authenticator, sessions: Sessions, hasher: PasswordHasher, ids: RequestIDCoder,
     publicURL: String = "", listBytes: Int = Catalog.listBytes
   ) {
     self.publicURL = publicURL
@@ -76,7 +76,7 @@ package final class Catalog {
     self.authenticator = authenticator
     self.ids = ids
     self.listBytes = listBytes
-    accounts = Accounts(users: users, hasher: hasher, issuer: issuer)
+    accounts = Accounts(users: users, hasher: hasher, sessions: sessions, authenticator: authenticator)
     let readable = ReadableEvents(events, standby: standby)
     pages = EventPages(events: readable, queue: queue)
     lists = SeatLists(events: readable)
@@ -88,6 +88,13 @@ package final class Catalog {
     }
     router.on(.post, "/api/sessions", maximumBody: 4_096) { [self] request in
       checked { try accounts.signIn(request) }
+    }
+    router.on(.delete, "/api/sessions") { [self] request in checked { try accounts.signOut(request) } }
+    router.on(.post, "/api/sessions/refresh", maximumBody: 4_096) { [self] request in
+      checked { try accounts.renew(request) }
+    }
+    router.on(.post, "/api/me/password", maximumBody: 4_096) { [self] request in
+      checked { try accounts.changePassword(request) }
     }
     router.on(.get, "/api/search") { [self] request in checked { try find(request) } }
     router.on(.get, "/api/event/{id}") { [self] request in checked { try event(request) } }

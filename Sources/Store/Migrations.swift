@@ -405,5 +405,15 @@ package struct Migrations {
     COMMENT ON COLUMN purchase.line IS
       'with ordinal what the request''s id says besides its place, so that it has one text; 0 where it does not';
     """,
+    """
+    CREATE TABLE session_end (
+      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      user_id text NOT NULL,
+      session bigint,
+      ended_at timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE INDEX session_end_by_age ON session_end (ended_at);
+    COMMENT ON COLUMN session_end.session IS 'NULL ends all of the user''s that began by ended_at';
+    """,
   ]
 }

@@ -29,6 +29,16 @@ package final class UserStore {
     return (try row.string("id"), try row.string("password"))
   }
 
+  /// The hash of a user's password; `nil` for a user of elsewhere.
+  package func password(of user: String) async throws -> String? {
+    try await postgres.query("SELECT password FROM users WHERE id = \(user)").first?.string("password")
+  }
+
+  /// - Returns: whether there is such a user.
+  package func setPassword(_ hash: String, of user: String) async throws -> Bool {
+    try await !postgres.query("UPDATE users SET password = \(hash) WHERE id = \(user) RETURNING id").isEmpty
+  }
+
   package func isKnown(email: String) async throws -> Bool {
     try await !postgres.query("SELECT 1 FROM users WHERE email = \(email)").isEmpty
   }

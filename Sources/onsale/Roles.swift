@@ -155,14 +155,21 @@ enum Roles {
     let events = EventStore(postgres, rejoinSeconds: settings.rejoinSeconds)
     let seats = SeatStore(postgres), past = PastRequests(postgres)
     let clock = TrustedClock(logger: logger)
-    let verifier = try tokenVerifier(settings, clock)
-    let authenticator = Authenticator(verifier)
+    let cookies = SessionCookies(isSecure: settings.publicURL.hasPrefix("https:"))
+    let sessions = Sessions(
+      issuer: try TokenIssuer(secret: settings.secret),
+      coder: SessionCoder(secret: settings.secret, former: settings.formerSecrets),
+      store: SessionStore(postgres), ended: EndedSessions(), cookies: cookies)
+    let verifier = try tokenVerifier(settings, clock, sessions.ended)
+    let authenticator = Authenticator(verifier, cookies: cookies)
+    let sessionWatch = SessionWatch(sessions, logger: logger)
     let ids = RequestIDCoder(secret: settings.requestSecret, former: settings.formerRequestSecrets)
 
     var router = Router()
     var services: [any Service] = [
       ClientService("redis", start: redis.start, stop: redis.close),
       ClientService("postgres", start: postgres.start, stop: postgres.close),
+      ClientService("session-watch", start: sessionWatch.start, stop: sessionWatch.stop),
       ClockWatch(clock) { try await queue.serverMilliseconds() },
     ]
     if let file = settings.keySet {
@@ -200,7 +207,7 @@ enum Roles {
       let made = Catalog(
         events: events, standby: standby, users: UserStore(postgres), queue: queue,
         search: CachedSearch(search.index, render: Catalog.body), authenticator: authenticator,
-        issuer: try TokenIssuer(secret: settings.secret), hasher: PasswordHasher(), ids: ids,
+        sessions: sessions, hasher: PasswordHasher(), ids: ids,
         publicURL: settings.publicURL)
       made.addRoutes(to: &router)
       catalog = made
@@ -235,13 +242,14 @@ enum Roles {
     return 0
   }
 
-  private static func tokenVerifier(_ settings: Configuration, _ clock: TrustedClock) throws -> TokenVerifier
-  {
+  private static func tokenVerifier(
+    _ settings: Configuration, _ clock: TrustedClock, _ ended: EndedSessions
+  ) throws -> TokenVerifier {
     do throws(AuthError) {
       return try TokenVerifier(
         secret: settings.secret, former: settings.formerSecrets, jwks: settings.keySet?.text,
         issuer: settings.issuer,
-        audience: settings.audience, now: { clock.milliseconds / 1_000 })
+        audience: settings.audience, ended: ended, now: { clock.milliseconds / 1_000 })
     } catch {
       throw Configuration.Invalid(problems: ["ONSALE_JWKS_FILE: \(error.message)"])
     }

@@ -31,6 +31,7 @@ final class Service {
   let ids = RequestIDCoder(secret: Service.secret)
   let router: Router
   private let issuer: TokenIssuer
+  let sessions: Sessions
 
   /// Routes only; nothing is connected.
   init(databaseURL: String, redisURL: String) throws {
@@ -45,13 +46,17 @@ final class Service {
     events = EventStore(postgres)
     queue = QueueStore(redis)
     issuer = try TokenIssuer(secret: Self.secret)
-    let authenticator = Authenticator(try TokenVerifier(secret: Self.secret))
+    let cookies = SessionCookies(isSecure: false), ended = EndedSessions()
+    sessions = Sessions(
+      issuer: issuer, coder: SessionCoder(secret: Self.secret), store: SessionStore(postgres), ended: ended,
+      cookies: cookies)
+    let authenticator = Authenticator(try TokenVerifier(secret: Self.secret, ended: ended), cookies: cookies)
     let seats = SeatStore(postgres), past = PastRequests(postgres)
     var router = Router()
     catalog = Catalog(
       events: events, users: UserStore(postgres), queue: queue,
       search: CachedSearch(PostgresSearchIndex(postgres), render: Catalog.body), authenticator: authenticator,
-      issuer: issuer, hasher: hasher, ids: ids)
+      sessions: sessions, hasher: hasher, ids: ids)
     catalog.addRoutes(to: &router)
     Admin(events: events, queue: queue, authenticator: authenticator, logger: logger).addRoutes(to: &router)
     Intake(

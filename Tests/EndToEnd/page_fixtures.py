@@ -1,6 +1,5 @@
 """A browser in front of the stack. Whatever the page complains about in its console fails the test."""
 
-import json
 import os
 import re
 import shutil
@@ -81,9 +80,18 @@ class Visitor:
         session = ok(anyone.post("/api/sessions", {"email": email, "password": "correct horse"}))
         self.token = session["token"]
         self.client = Client(self.site, session["token"], session["user_id"])
-        stored = json.dumps(json.dumps({**session, "email": email, "name": name}))
         self.page.goto(f"{self.site}/account")
-        self.page.evaluate(f"localStorage.setItem('onsale.session', {stored})")
+        self.page.evaluate(
+            """async ({ email, password, name }) => {
+              const answer = await (await fetch("/api/sessions", {
+                method: "POST", headers: { "Content-Type": "application/json" },
+                body: JSON.stringify({ email, password, cookies: true }) })).json();
+              const at = (seconds) => Date.now() + seconds * 1_000;
+              localStorage.setItem("onsale.session", JSON.stringify({ user_id: answer.user_id, email, name,
+                until: at(answer.session_expires_in_seconds), renewAt: at(answer.refresh_in_seconds) }));
+            }""",
+            {"email": email, "password": "correct horse", "name": name},
+        )
         return self
 
     def goto(self, path):

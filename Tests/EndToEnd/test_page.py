@@ -695,10 +695,7 @@ def test_signing_out_forgets_and_a_dead_token_asks_again(visit, hall):
     event = hall()
     visitor = visit().register()
     page = visitor.goto("/account")
-    page.evaluate(
-        "localStorage.setItem('onsale.session',"
-        " JSON.stringify({ ...JSON.parse(localStorage.getItem('onsale.session')), token: 'stale' }))"
-    )
+    visitor.context.clear_cookies()
     page.goto(visitor.site + event.path)
     expect(heading(page, "Sign in")).to_be_visible()
     visitor.register()
@@ -706,6 +703,29 @@ def test_signing_out_forgets_and_a_dead_token_asks_again(visit, hall):
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("navigation").get_by_role("link", name="Sign in")).to_be_visible()
     assert page.evaluate("localStorage.getItem('onsale.places')") == "{}"
+    assert visitor.context.cookies() == []
+
+
+def test_no_script_reads_the_tokens_and_one_that_ended_is_renewed(visit, hall):
+    event = hall()
+    visitor = visit().register()
+    page = visitor.goto("/account")
+    cookies = {each["name"]: each for each in visitor.context.cookies()}
+    assert set(cookies) == {"onsale_access", "onsale_refresh"}
+    assert all(each["httpOnly"] and each["sameSite"] == "Strict" for each in cookies.values())
+    kept = page.evaluate("JSON.stringify([document.cookie, { ...localStorage }, { ...sessionStorage }])")
+    assert not any(each["value"] in kept for each in cookies.values())
+    # The access token ends before the page has asked for a new one, as after a laptop was closed.
+    visitor.context.clear_cookies(name="onsale_access")
+    page.goto(visitor.site + event.path)
+    expect(heading(page, "Sign in")).to_have_count(0)
+    expect(page.get_by_role("navigation").get_by_role("link", name="My tickets")).to_be_visible()
+    until(
+        lambda: "onsale_access" in {each["name"] for each in visitor.context.cookies()}, what="another access token"
+    )
+    # Without the page's own header a cookie says nothing: so another site's form does nothing in its user's name.
+    status = page.evaluate("fetch('/api/me/tickets', { credentials: 'same-origin' }).then((answer) => answer.status)")
+    assert status == 401
 
 
 # --- What every view must be ---

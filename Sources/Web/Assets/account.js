@@ -19,10 +19,18 @@ export function accountView(context) {
 
 function signedIn(context) {
   const { email, name } = session();
-  const leaving = h("button", { class: "button", type: "button", onclick: () => {
+  const message = formMessage();
+  async function leave() {
+    await call("DELETE", "/api/sessions");
     end();
     context.go("/account");
     announce("Signed out.");
+  }
+  const leaving = h("button", { class: "button", type: "button", onclick: () => {
+    whileBusy(leaving, "Signing out…", leave).catch((error) => {
+      if (!(error instanceof Problem)) throw error;
+      message.show(error.message);
+    });
   } }, "Sign out");
   return {
     title: "Account",
@@ -34,6 +42,7 @@ function signedIn(context) {
       h("p", { class: "quiet" },
         "Signing out forgets your places in line on this device. They stay yours: sign in again and ask for ",
         "the same event, and you get the same place."),
+      message.node,
       h("div", { class: "actions" },
         leaving, h("a", { class: "button quiet-button", href: "/tickets" }, "My tickets"))),
   };
@@ -76,11 +85,8 @@ function signedOut(context) {
     if (isNew) {
       await call("POST", "/api/users", { body: { name: name.input.value.trim(), ...credentials } });
     }
-    const answer = await call("POST", "/api/sessions", { body: credentials });
-    // By this device's own clock, which need not be right to tell how much later it is.
-    const until = Date.now() + answer.expires_in_seconds * 1_000;
-    begin({ token: answer.token, until, user_id: answer.user_id,
-      email: credentials.email, name: name ? name.input.value.trim() : undefined });
+    const answer = await call("POST", "/api/sessions", { body: { ...credentials, cookies: true } });
+    begin(answer, { email: credentials.email, name: name ? name.input.value.trim() : undefined });
     context.go(next, { replace: true });
     announce("Signed in.");
   }

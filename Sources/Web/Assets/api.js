@@ -1,10 +1,13 @@
 // Calls to the server: one timeout, one kind of error, and patience where the server asks for it.
 
 import { learn, pause } from "./clock.js";
-import { end, session } from "./session.js";
+import { end, renewed, session } from "./session.js";
 
 /** Milliseconds after which a call without a long poll is given up. */
 const patience = 15_000;
+
+/** Says that a page of this site asks: without it the server takes no token from a cookie. */
+const pageHeader = { "X-Onsale-Page": "1" };
 
 /** What went wrong, in words that can be shown. `status` 0 means no answer: the outcome is unknown. */
 export class Problem extends Error {
@@ -33,11 +36,38 @@ export async function call(method, path, options) {
   return (await send(method, path, options)).answer;
 }
 
+let renewing = null;
+
+/** Gets a new token by the cookie. Gives whether the session goes on; `undefined` where nobody answered. */
+function renew() {
+  renewing ??= fetch("/api/sessions/refresh", {
+    method: "POST", headers: { Accept: "application/json", ...pageHeader }, credentials: "same-origin",
+    signal: AbortSignal.timeout(patience),
+  }).then(async (response) => {
+    if (response.ok) renewed(await response.json());
+    return response.ok || (response.status === 401 ? false : undefined);
+  }).catch(() => undefined).finally(() => { renewing = null; });
+  return renewing;
+}
+
 /** The same, with the status, for where 200 and 202 mean different things. */
-export async function send(method, path, { body, signal, timeout = patience, key } = {}) {
-  const headers = { Accept: "application/json" };
-  const token = session()?.token;
-  if (token) headers.Authorization = `Bearer ${token}`;
+export async function send(method, path, options = {}) {
+  const known = session();
+  if (known && Date.now() > known.renewAt) await renew();
+  try {
+    return await attempt(method, path, options);
+  } catch (error) {
+    // A token that was refused may just have ended; signing in is not such a case.
+    if (!known || !(error instanceof Problem) || error.status !== 401) throw error;
+    const goesOn = await renew();
+    if (goesOn) return await attempt(method, path, options);
+    if (goesOn === false) end({ keepPlaces: true });
+    throw error;
+  }
+}
+
+async function attempt(method, path, { body, signal, timeout = patience, key }) {
+  const headers = { Accept: "application/json", ...pageHeader };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   const limit = AbortSignal.timeout(timeout);
@@ -46,7 +76,7 @@ export async function send(method, path, { body, signal, timeout = patience, key
   try {
     response = await fetch(path, {
       method, headers, body: body === undefined ? undefined : JSON.stringify(body),
-      signal: signal ? AbortSignal.any([signal, limit]) : limit, credentials: "omit",
+      signal: signal ? AbortSignal.any([signal, limit]) : limit, credentials: "same-origin",
     });
     learn(response, sentAt);
     const text = await response.text();
@@ -61,8 +91,6 @@ export async function send(method, path, { body, signal, timeout = patience, key
   const problem = new Problem(response.status, answer.code ?? "",
     answer.detail ?? answer.title ?? plain(response.status),
     Number(response.headers.get("Retry-After")) || undefined);
-  // A token that was refused is worth nothing any more; signing in is not such a case.
-  if (problem.status === 401 && token) end({ keepPlaces: true });
   throw problem;
 }
 

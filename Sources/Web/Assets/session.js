@@ -1,5 +1,6 @@
 // Who is signed in, and the places in line this browser knows. Kept in localStorage, so that a reload, a
-// second tab or a laptop that was closed find them again. Signing out forgets both.
+// second tab or a laptop that was closed find them again. Signing out forgets both. The tokens themselves are in
+// cookies that no script can read.
 
 const sessionKey = "onsale.session";
 const placesKey = "onsale.places";
@@ -29,12 +30,25 @@ const memory = new Map();
 /** The session, or `null`. An expired one counts as none. */
 export function session() {
   const value = read(sessionKey, memory.get(sessionKey) ?? null);
-  if (!value?.token) return null;
-  return (value.until ?? Date.parse(value.expires_at)) < Date.now() ? null : value;
+  if (!value?.until) return null;
+  return value.until < Date.now() ? null : value;
 }
 
-/** Keeps a new session and tells the page. */
-export function begin(value) {
+/** What the answer to signing in, or to a renewal, says of the session's times, by this device's own clock. */
+function times(answer) {
+  return { until: Date.now() + answer.session_expires_in_seconds * 1_000,
+    renewAt: Date.now() + answer.refresh_in_seconds * 1_000 };
+}
+
+/** Notes that there is a new token. */
+export function renewed(answer) {
+  const value = session();
+  if (value?.user_id === answer.user_id) write(sessionKey, { ...value, ...times(answer) });
+}
+
+/** Keeps a new session, as the answer to signing in told it, and tells the page. */
+export function begin(answer, { email, name }) {
+  const value = { user_id: answer.user_id, email, name, ...times(answer) };
   const before = read(sessionKey, null);
   if (before && before.user_id !== value.user_id) write(placesKey, {});
   write(sessionKey, value);

@@ -1,0 +1,104 @@
+package import EventLoop
+
+/// A sign-in on one device: what its refresh token says.
+package struct Session: Hashable, Sendable {
+  /// Random; names the session in tokens and where it is ended.
+  package let id: Int64
+  package let user: String
+  /// Milliseconds since 1970.
+  package let startedAt: Int
+
+  package init(id: Int64, user: String, startedAt: Int) {
+    self.id = id
+    self.user = user
+    self.startedAt = startedAt
+  }
+
+  /// - Parameter now: milliseconds since 1970.
+  package static func begin(user: String, now: Int) -> Session {
+    let bytes = Sodium.randomBytes(8)
+    return Session(
+      id: bytes.withUnsafeBytes { $0.loadUnaligned(as: Int64.self) }, user: user, startedAt: now)
+  }
+}
+
+/// Writes and reads refresh tokens: a session, signed, so that nothing need be looked up when one is used.
+///
+/// A token is `version ‖ id ‖ start ‖ user ‖ MAC` in base64url. It is no access token and cannot be mistaken for one.
+package struct SessionCoder: Sendable {
+  private static let version: UInt8 = 1
+  private static let userOffset = 1 + 8 + 8
+  private static let macLength = 32
+  package static let longestText = 1_024
+
+  /// The first one signs; all are read.
+  private let keys: [[UInt8]]
+
+  /// - Parameters:
+  ///   - secret: the installation's; refresh tokens get a key of their own, derived from it.
+  ///   - former: secrets that it has replaced.
+  package init(secret: String, former: [String] = []) {
+    keys = ([secret] + former).map { Sodium.subkey(of: $0, label: "onsale session 1") }
+  }
+
+  package func encode(_ session: Session) -> String {
+    var bytes = [Self.version]
+    withUnsafeBytes(of: session.id.bigEndian) { bytes += $0 }
+    withUnsafeBytes(of: Int64(session.startedAt).bigEndian) { bytes += $0 }
+    bytes += session.user.utf8
+    bytes += Sodium.hash(bytes, key: keys[0], length: Self.macLength)
+    return Sodium.base64(bytes)
+  }
+
+  /// `nil` for anything that `encode` did not write with one of the secrets.
+  package func decode(_ text: String) -> Session? {
+    guard text.utf8.count <= Self.longestText, let bytes = Base64URL.decode(Array(text.utf8)[...]),
+      bytes.count > Self.userOffset + Self.macLength, bytes[0] == Self.version,
+      keys.contains(where: { Sodium.endsInHash(bytes, key: $0, length: Self.macLength) })
+    else { return nil }
+    return bytes.withUnsafeBytes { all in
+      Session(
+        id: Int64(bigEndian: all.loadUnaligned(fromByteOffset: 1, as: Int64.self)),
+        user: String(decoding: all[Self.userOffset..<all.count - Self.macLength], as: UTF8.self),
+        startedAt: Int(Int64(bigEndian: all.loadUnaligned(fromByteOffset: 9, as: Int64.self))))
+    }
+  }
+}
+
+/// Sessions that have ended before their time, in memory: tokens are checked against them without a look-up anywhere.
+@LoopActor
+package final class EndedSessions {
+  /// Beyond so many the oldest are forgotten; their refresh tokens then live to their end.
+  package nonisolated static let limit = 2_000_000
+
+  private var ids: Set<Int64> = []
+  private var order: [Int64] = []
+  private var users: [String: Int] = [:]
+
+  package init() {}
+
+  package func end(session id: Int64) {
+    guard ids.insert(id).inserted else { return }
+    order.append(id)
+    guard order.count > Self.limit else { return }
+    // Half of them at once: seldom, and each is looked at a bounded number of times.
+    for old in order.prefix(Self.limit / 2) { ids.remove(old) }
+    order.removeFirst(Self.limit / 2)
+  }
+
+  /// Ends all sessions of a user that began by then.
+  /// - Parameter time: milliseconds since 1970.
+  package func end(user: String, upTo time: Int) {
+    users[user] = max(time, users[user] ?? 0)
+  }
+
+  package func contains(_ session: Session) -> Bool {
+    hasEnded(id: session.id, user: session.user, startedAt: session.startedAt)
+  }
+
+  func hasEnded(id: Int64, user: String, startedAt: Int) -> Bool {
+    if ids.contains(id) { return true }
+    guard !users.isEmpty, let time = users[user] else { return false }
+    return startedAt <= time
+  }
+}
