@@ -14,6 +14,8 @@ package struct SessionCookies {
   private static let accessPath = "/api"
   /// Sent to where sessions are begun, renewed and ended, and to nobody else.
   private static let refreshPath = "/api/sessions"
+  private static let deviceName = "onsale_device"
+  private static let deviceSeconds = 365 * 86_400
 
   private let isSecure: Bool
 
@@ -23,6 +25,8 @@ package struct SessionCookies {
   /// The access token of the request's session.
   package func accessToken(_ request: HTTPRequest) -> String? { value(Self.accessName, request) }
   package func refreshToken(_ request: HTTPRequest) -> String? { value(Self.refreshName, request) }
+  /// Of a session that began in this browser, be it over by now.
+  package func deviceToken(_ request: HTTPRequest) -> String? { value(Self.deviceName, request) }
 
   /// Whether a page of this site says that it asks.
   package func isOfPage(_ request: HTTPRequest) -> Bool { request.header(Self.header) != nil }
@@ -51,6 +55,11 @@ package struct SessionCookies {
       cookie(Self.accessName, access.token, Self.accessPath, access.seconds),
       cookie(Self.refreshName, refresh.token, Self.refreshPath, refresh.seconds),
     ]
+  }
+
+  /// Stays when the session ends: whose device it is is known from then on.
+  package func keepDevice(_ token: String) -> HTTPResponse.Headers {
+    [cookie(Self.deviceName, token, Self.refreshPath, Self.deviceSeconds)]
   }
 
   package var clear: HTTPResponse.Headers { keep(access: ("", 0), refresh: ("", 0)) }

@@ -2,17 +2,19 @@ import CSodium
 package import EventLoop
 import Foundation
 
-/// Hashes passwords with argon2id at libsodium's interactive limits (64 MiB, some 50 ms each), one at a time
-/// on a thread of its own: neither the loop nor more than one core is ever busy with it. The thread is nice: a sale that
-/// needs the processors has them, and whoever signs in waits.
+/// Hashes passwords with argon2id at libsodium's interactive limits (64 MiB, some 50 ms each), one for each processor at a
+/// time, on threads of its own: the loop is never busy with it. The threads are nice: they take what processors have idle,
+/// a sale that needs them has them, and whoever signs in waits.
 ///
 /// Bounded: with `capacity` waiting, `AuthError.busy` is thrown at once, and after `longestWaitMilliseconds` to those who
-/// have waited so long.
+/// have waited so long. Those who are known here come before everyone else, and a quarter of all places is theirs.
 @LoopActor
 package final class PasswordHasher {
-  /// At some 20 hashes a second the last one waits about three seconds.
-  package static let defaultCapacity = 64
-  /// Beside a thread of the usual priority it gets a tenth of a processor: some two hashes a second, however busy the
+  /// At some 20 hashes a second and processor the last one waits some seconds.
+  package nonisolated static let defaultCapacity = 256
+  /// Each takes 64 MiB.
+  package nonisolated static let mostThreads = 4
+  /// Beside a thread of the usual priority one gets a tenth of a processor: some two hashes a second, however busy the
   /// machine, and no more than the sale can spare.
   package nonisolated static let niceness: Int32 = 10
   /// Whoever waits longer has given up, or will.
@@ -20,52 +22,86 @@ package final class PasswordHasher {
 
   private let capacity: Int
   private let longestWaitMilliseconds: UInt64
+  /// Those who wait, and those whose password is being hashed.
   package private(set) var waiting = 0
-  private let worker = SerialThread(name: "passwords", niceness: PasswordHasher.niceness)
+  private var idle: [SerialThread]
+  private var known: [UnsafeContinuation<SerialThread, Never>] = []
+  private var others: [UnsafeContinuation<SerialThread, Never>] = []
   /// Lets a login of an unknown user take as long as one of a known user.
   private var dummy: String?
 
   package init(
+    threads: Int = min(PasswordHasher.mostThreads, ProcessInfo.processInfo.activeProcessorCount),
     capacity: Int = PasswordHasher.defaultCapacity,
     longestWaitMilliseconds: UInt64 = PasswordHasher.defaultLongestWaitMilliseconds
   ) {
     self.capacity = capacity
     self.longestWaitMilliseconds = longestWaitMilliseconds
+    idle = (0..<max(1, threads)).map { _ in SerialThread(name: "passwords", niceness: Self.niceness) }
   }
 
+  /// Places for those who are not known here.
+  private var placesForAll: Int { capacity - capacity / 4 }
+
   /// The hash to store, with its salt and parameters.
-  /// - Parameter places: how many may wait before `AuthError.busy`; `nil` for all places. Less than all of them
-  ///   leaves the rest to others.
-  package func hash(_ password: String, places: Int? = nil) async throws(AuthError) -> String {
-    let hash = try await run(places: places) { Self.hash(password) }
+  /// - Parameters:
+  ///   - places: how many may wait before `AuthError.busy`; `nil` for all that are not kept for those who are known. Less
+  ///     than all of them leaves the rest to others.
+  ///   - isKnown: whether it is of somebody who is known here.
+  package func hash(
+    _ password: String, places: Int? = nil, isKnown: Bool = false
+  ) async throws(AuthError) -> String {
+    let hash = try await run(places: places, isKnown: isKnown) { Self.hash(password) }
     guard let hash else { throw AuthError(.busy, "no memory to hash a password") }
     return hash
   }
 
-  /// - Parameter hash: what `hash` returned; `nil` when there is none, which takes the same time and is
-  ///   false.
-  package func verify(_ password: String, against hash: String?) async throws(AuthError) -> Bool {
-    if let hash { return try await run { Self.verify(password, hash) } }
-    if dummy == nil { dummy = try await self.hash("nobody's password") }
+  /// - Parameters:
+  ///   - hash: what `hash` returned; `nil` when there is none, which takes the same time and is false.
+  ///   - isKnown: whether it is of somebody who is known here.
+  package func verify(
+    _ password: String, against hash: String?, isKnown: Bool = false
+  ) async throws(AuthError) -> Bool {
+    if let hash { return try await run(isKnown: isKnown) { Self.verify(password, hash) } }
+    if dummy == nil { dummy = try await self.hash("nobody's password", isKnown: isKnown) }
     let dummy = dummy ?? ""
-    _ = try await run { Self.verify(password, dummy) }
+    _ = try await run(isKnown: isKnown) { Self.verify(password, dummy) }
     return false
   }
 
   private func run<R: Sendable>(
-    places: Int? = nil, _ work: @escaping @Sendable () -> R
+    places: Int? = nil, isKnown: Bool, _ work: @escaping @Sendable () -> R
   ) async throws(AuthError) -> R {
-    guard waiting < min(capacity, places ?? capacity) else {
+    guard waiting < min(isKnown ? capacity : placesForAll, places ?? capacity) else {
       throw AuthError(.busy, "too many passwords wait to be hashed")
     }
     waiting += 1
     defer { waiting -= 1 }
     let deadline = Self.now + longestWaitMilliseconds
+    let thread: SerialThread
+    if let free = idle.popLast() {
+      thread = free
+    } else {
+      thread = await withUnsafeContinuation { continuation in
+        if isKnown { known.append(continuation) } else { others.append(continuation) }
+      }
+    }
+    defer { giveBack(thread) }
     let result: R? = await withUnsafeContinuation { continuation in
-      worker.submit { continuation.resume(returning: Self.now < deadline ? work() : nil) }
+      thread.submit { continuation.resume(returning: Self.now < deadline ? work() : nil) }
     }
     guard let result else { throw AuthError(.busy, "the password waited too long to be hashed") }
     return result
+  }
+
+  private func giveBack(_ thread: SerialThread) {
+    if !known.isEmpty {
+      known.removeFirst().resume(returning: thread)
+    } else if !others.isEmpty {
+      others.removeFirst().resume(returning: thread)
+    } else {
+      idle.append(thread)
+    }
   }
 
   /// Milliseconds; the loop's own clock is for its thread alone.

@@ -75,10 +75,11 @@ final class Accounts {
   }
 
   /// Does something with a password in one of its client's places.
-  private func inPlace<R: Sendable>(of client: String, _ work: @LoopActor () async throws -> R) async throws
-    -> R
-  {
-    guard waiting[client, default: 0] < Self.clientPlaces else {
+  /// - Parameter isKnown: whether it is of somebody who signed in there before.
+  private func inPlace<R: Sendable>(
+    of client: String, isKnown: Bool = false, _ work: @LoopActor () async throws -> R
+  ) async throws -> R {
+    guard isKnown || waiting[client, default: 0] < Self.clientPlaces else {
       throw Problem(
         429, "too_many_attempts", "Too many passwords from this place wait to be checked.", retryAfter: 2)
     }
@@ -95,10 +96,10 @@ final class Accounts {
     let email = try Self.email(fields)
     let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
     let inCookies = try fields.optionalBool("cookies") ?? false
-    let attempt = SignInAttempts.Attempt(email: email, client: Self.client(request))
-    try take(attempt)
+    let former = try fields.optionalString("refresh_token", max: SessionCoder.longestText)
+    let client = Self.client(request), owner = sessions.deviceOwner(request, token: former)
     return answer { [self] in
-      guard let user = try await verified(attempt, password) else {
+      guard let user = try await verified(email, password, client: client, deviceOwner: owner) else {
         throw Problem(401, "wrong_credentials", "The address or the password is wrong.")
       }
       return sessions.begin(user.id, inCookies: inCookies)
@@ -181,13 +182,17 @@ final class Accounts {
 
   /// - Returns: `nil` when the address or the password is wrong. What failed for another reason is no attempt.
   private func verified(
-    _ attempt: SignInAttempts.Attempt, _ password: String
+    _ email: String, _ password: String, client: String, deviceOwner: String?
   ) async throws -> (id: String, password: String)? {
+    let user = try await users.credentials(email: email)
+    // Of the device's own user alone: with their own device strangers are strangers.
+    let isKnown = user != nil && user?.id == deviceOwner
+    let attempt = SignInAttempts.Attempt(email: email, client: client, device: isKnown ? deviceOwner : nil)
+    try take(attempt)
     do {
-      let user = try await users.credentials(email: attempt.email)
       // Also without a user a password is verified, so that the time does not tell who has an account.
-      let isRight = try await inPlace(of: attempt.client) {
-        try await hasher.verify(password, against: user?.password)
+      let isRight = try await inPlace(of: attempt.client, isKnown: isKnown) {
+        try await hasher.verify(password, against: user?.password, isKnown: isKnown)
       }
       guard isRight, let user else { return nil }
       attempts.succeeded(attempt)
@@ -232,12 +237,16 @@ struct SignInAttempts {
   struct Attempt: Sendable {
     let email: String
     let client: String
+    /// Whose the address is, if they signed in before on the device that it comes from.
+    var device: String?
   }
 
   private struct Key: Hashable {
     let email: String
     /// `nil` for all clients together.
     var client: String?
+    /// A device on which somebody signed in before counts by itself.
+    var device: String?
   }
 
   private var counts = RecentCounts<Key>(seconds: Self.seconds, capacity: Self.capacity)
@@ -247,13 +256,19 @@ struct SignInAttempts {
   mutating func take(_ attempt: Attempt, now: Int) -> Bool {
     counts.age(now: now)
     let (own, all) = Self.keys(attempt)
-    guard counts[own] < Self.limit, counts[all] < Self.addressLimit else { return false }
+    // Strangers who guess keep nobody out who signed in here before.
+    guard counts[own] < Self.limit, attempt.device != nil || counts[all] < Self.addressLimit else {
+      return false
+    }
     for key in [own, all] { counts.add(key) }
     return true
   }
 
   private static func keys(_ attempt: Attempt) -> (own: Key, all: Key) {
-    (Key(email: attempt.email, client: attempt.client), Key(email: attempt.email))
+    let own =
+      attempt.device.map { Key(email: attempt.email, device: $0) }
+      ?? Key(email: attempt.email, client: attempt.client)
+    return (own, Key(email: attempt.email))
   }
 
   /// The attempt did not come to an answer, through no fault of the client's.

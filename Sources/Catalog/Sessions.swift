@@ -38,7 +38,15 @@ package struct Sessions {
 
   /// Begins one for a user. - Parameter now: milliseconds since 1970.
   func begin(_ user: String, inCookies: Bool, now: Int = WallClock.milliseconds) -> HTTPResponse {
-    answer(.begin(user: user, now: now), inCookies: inCookies)
+    let session = Session.begin(user: user, now: now)
+    var response = answer(session, inCookies: inCookies)
+    if inCookies { response.headers += cookies.keepDevice(coder.encode(session)) }
+    return response
+  }
+
+  /// Whose device a request comes from, if somebody signed in there before. Whether that session goes on does not matter.
+  func deviceOwner(_ request: HTTPRequest, token: String?) -> String? {
+    (token ?? cookies.deviceToken(request)).flatMap { coder.decode($0) }?.user
   }
 
   /// The tokens of a session, in the body or in cookies.

@@ -121,7 +121,8 @@ struct SessionTests {
     let answer = await signIn(cookies: true)
     #expect(answer.json["token"] == nil && answer.json["refresh_token"] == nil)
     let set = answer.response.headers.filter { $0.name == "Set-Cookie" }.map(\.value)
-    #expect(set.count == 2)
+    // Access, refresh, and whose device it is.
+    #expect(set.count == 3)
     #expect(set.allSatisfy { $0.contains("; HttpOnly; SameSite=Strict") && !$0.contains("Secure") })
     let cookie = set.map { String($0.prefix { $0 != ";" }) }.joined(separator: "; ")
     func call(
@@ -149,6 +150,30 @@ struct SessionTests {
     #expect(await call(.get, "/api/me/tickets", own).code == "session_ended")
     let secure = SessionCookies(isSecure: true).keep(access: ("a", 1), refresh: ("b", 2))
     #expect(secure.allSatisfy { $0.value.hasPrefix("__Secure-onsale_") && $0.value.hasSuffix("; Secure") })
+  }
+
+  @Test(
+    "Who signed in on a device before gets in there, however many strangers guess; another's device is a stranger's"
+  )
+  func device() async throws {
+    let before = await signIn().json, refresh = try #require(before["refresh_token"])
+    #expect(
+      await service.call(.delete, "/api/sessions", as: .token(before["token"]?.string ?? "")).status == 204)
+    let up: JSON = ["name": "E", "email": .string("eve" + email), "password": .string(Self.password)]
+    #expect(await service.call(.post, "/api/users", up).status == 201)
+    let stranger = await service.call(.post, "/api/sessions", up).json["refresh_token"] ?? .null
+    func attempt(_ password: String, _ token: JSON, from client: Int) async -> Int {
+      await service.call(
+        .post, "/api/sessions",
+        ["email": .string(email), "password": .string(password), "refresh_token": token],
+        headers: [("X-Forwarded-For", "192.0.2.\(client)")]
+      ).status
+    }
+    for guess in 0..<SignInAttempts.addressLimit {
+      _ = await attempt("guess \(guess)", stranger, from: guess / SignInAttempts.limit)
+    }
+    #expect(await attempt(Self.password, stranger, from: 100) == 429)
+    #expect(await attempt(Self.password, refresh, from: 100) == 200)
   }
 
   @Test("A token of elsewhere has no session here to be ended")

@@ -28,7 +28,7 @@ struct PasswordHasherTests {
 
   @Test("Past its limit it says so at once, and those before are answered")
   func bounded() async throws {
-    let hasher = PasswordHasher(capacity: 2)
+    let hasher = PasswordHasher(threads: 1, capacity: 2)
     let attempts = (0..<6).map { number in
       Task { @LoopActor in
         do throws(AuthError) {
@@ -48,7 +48,7 @@ struct PasswordHasherTests {
 
   @Test("Those who may have some of the places leave the others free")
   func places() async throws {
-    let hasher = PasswordHasher(capacity: 3)
+    let hasher = PasswordHasher(threads: 1, capacity: 3)
     let first = Task { @LoopActor in try await hasher.hash("the first", places: 1) }
     await Task.yield()
     let second = Task { @LoopActor in try await hasher.hash("the second", places: 1) }
@@ -74,20 +74,40 @@ struct PasswordHasherTests {
     return found
   }
 
-  @Test("Passwords are hashed one at a time, by a thread that gives way to a sale, and by no other")
-  func niceThread() async throws {
-    let before = try Self.niceness(ofThreads: "passwords")
-    let hasher = PasswordHasher()
-    let own = Task { @LoopActor in
-      for number in 0..<3 { _ = try await hasher.hash("\(number)") }
+  @Test("Those who are known come first, and have places that nobody else gets")
+  func known() async throws {
+    let hasher = PasswordHasher(threads: 1, capacity: 8)
+    var order: [String] = []
+    func start(_ name: String, isKnown: Bool) -> Task<Bool, Never> {
+      Task { @LoopActor in
+        do throws(AuthError) {
+          _ = try await hasher.hash(name, isKnown: isKnown)
+          order.append(name)
+          return true
+        } catch { return false }
+      }
     }
-    _ = try await hasher.hash("beside them")
+    let strangers = (0..<7).map { start("stranger \($0)", isKnown: false) }
+    while hasher.waiting < 6 { await Task.yield() }
+    let owners = (0..<3).map { start("owner \($0)", isKnown: true) }
+    var served: [Bool] = []
+    for task in strangers + owners { served.append(await task.value) }
+    #expect(served == [true, true, true, true, true, true, false, true, true, false])
+    // One was with the thread when they came.
+    #expect(Array(order[1...2]) == ["owner 0", "owner 1"] && order.count == 8, "\(order)")
+  }
+
+  @Test("Passwords are hashed by a thread for each processor, which give way to a sale, and by no other")
+  func niceThreads() async throws {
+    let before = try Self.niceness(ofThreads: "passwords")
+    let hasher = PasswordHasher(threads: 2)
+    let own = (0..<4).map { number in Task { @LoopActor in _ = try await hasher.hash("\(number)") } }
+    for task in own { try await task.value }
     let now = try Self.niceness(ofThreads: "passwords").filter { before[$0.key] == nil }
-    #expect(Array(now.values) == [Int(PasswordHasher.niceness)])
+    #expect(Array(now.values) == [Int](repeating: Int(PasswordHasher.niceness), count: 2))
     #expect(PasswordHasher.niceness > 0)
     let main = try String(contentsOfFile: "/proc/self/stat", encoding: .utf8)
     #expect(main.split(separator: ")").last?.split(separator: " ")[16] == "0", "the rest is as before")
-    try await own.value
   }
 
   @Test("Whoever has waited too long is told so, and costs no hash")

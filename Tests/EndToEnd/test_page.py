@@ -703,7 +703,8 @@ def test_signing_out_forgets_and_a_dead_token_asks_again(visit, hall):
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("navigation").get_by_role("link", name="Sign in")).to_be_visible()
     assert page.evaluate("localStorage.getItem('onsale.places')") == "{}"
-    assert visitor.context.cookies() == []
+    # Whose device it is stays known.
+    assert [each["name"] for each in visitor.context.cookies()] == ["onsale_device"]
 
 
 def test_no_script_reads_the_tokens_and_one_that_ended_is_renewed(visit, hall):
@@ -711,7 +712,7 @@ def test_no_script_reads_the_tokens_and_one_that_ended_is_renewed(visit, hall):
     visitor = visit().register()
     page = visitor.goto("/account")
     cookies = {each["name"]: each for each in visitor.context.cookies()}
-    assert set(cookies) == {"onsale_access", "onsale_refresh"}
+    assert set(cookies) == {"onsale_access", "onsale_refresh", "onsale_device"}
     assert all(each["httpOnly"] and each["sameSite"] == "Strict" for each in cookies.values())
     kept = page.evaluate("JSON.stringify([document.cookie, { ...localStorage }, { ...sessionStorage }])")
     assert not any(each["value"] in kept for each in cookies.values())

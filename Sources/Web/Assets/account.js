@@ -1,11 +1,14 @@
 // Registering, signing in and out.
 
-import { call, Problem } from "./api.js";
+import { call, Problem, waitAfter } from "./api.js";
+import { pause } from "./clock.js";
 import { announce, h, icon } from "./dom.js";
 import { field, formMessage, whileBusy } from "./form.js";
 import { begin, end, session } from "./session.js";
 
 const shortestPassword = 8;
+/** Milliseconds for which signing in is tried while the server has too much to do. */
+const patience = 300_000;
 
 /** Where to go after signing in: only ever a path of this page. */
 function destination(context) {
@@ -85,10 +88,26 @@ function signedOut(context) {
     if (isNew) {
       await call("POST", "/api/users", { body: { name: name.input.value.trim(), ...credentials } });
     }
-    const answer = await call("POST", "/api/sessions", { body: { ...credentials, cookies: true } });
+    const answer = await signIn({ ...credentials, cookies: true });
     begin(answer, { email: credentials.email, name: name ? name.input.value.trim() : undefined });
     context.go(next, { replace: true });
     announce("Signed in.");
+  }
+
+  /** Signs in; where many do at the same time, keeps asking for a while, and says so. */
+  async function signIn(body) {
+    const until = Date.now() + patience;
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await call("POST", "/api/sessions", { body });
+      } catch (error) {
+        const isCrowd = error instanceof Problem && (error.status === 503
+          || (error.status === 429 && (error.retryAfter ?? 0) <= 10));
+        if (!isCrowd || Date.now() > until) throw error;
+        message.show("Many people are signing in just now. Keep this page open: it goes on trying.");
+        await pause(waitAfter(error, attempt));
+      }
+    }
   }
 
   function explain(error) {
