@@ -49,6 +49,8 @@ let package = Package(
     library("CCurl", "libcurl", debian: "libcurl4-openssl-dev"),
     library("CJWT", "librhonabwy", debian: "librhonabwy-dev"),
     library("CSodium", "libsodium", debian: "libsodium-dev"),
+    library("CZlib", "zlib", debian: "zlib1g-dev"),
+    library("CBrotli", "libbrotlienc", debian: "libbrotli-dev"),
     // A library of C++ headers, from Debian's rapidjson-dev, behind functions of C.
     .target(name: "CRapidJSON", cxxSettings: [.unsafeFlags(["-O2", "-gdwarf-4"])]),
 
@@ -92,7 +94,7 @@ let package = Package(
     module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer", "Onsale"]),
     module("Admin", shared),
     module(
-      "Web", ["EventLoop", "HTTPServer", "Onsale", "Text"],
+      "Web", ["EventLoop", "HTTPServer", "Onsale", "Text", "CZlib", "CBrotli"],
       resources: [.embedInCode("Assets")]),
     module(
       "Audit", foundations + ["JSON", "HTTPClient", "Redis", "Postgres", "Onsale", "Store", "Payments"]),

@@ -1,6 +1,7 @@
 package import EventLoop
 package import HTTPServer
 import JSON
+package import Onsale
 import Text
 
 /// The members of a request's JSON object, each asked for with its type and limits.
@@ -173,6 +174,42 @@ package struct Fields: Sendable {
       throw .invalidField(path + name, "must be a time such as 2026-05-01T19:30:00Z")
     }
     return seconds
+  }
+
+  /// A zone of the IANA database; `nil` when missing.
+  package func optionalZone(_ name: String) throws(Problem) -> VenueZone? {
+    guard let text = try optionalString(name, max: Limits.timeZoneBytes) else { return nil }
+    guard let zone = VenueZone(text) else {
+      throw .invalidField(
+        path + name, "must be a zone of the IANA database such as Europe/Berlin, not \"\(text)\"")
+    }
+    return zone
+  }
+
+  package func time(_ name: String, at zone: VenueZone?) throws(Problem) -> Int {
+    try required(try optionalTime(name, at: zone), name)
+  }
+
+  /// A time, which may leave out its offset where it is known on whose clocks: at a place with a zone.
+  /// - Parameter zone: of the place; `nil` where that is not told in the same breath.
+  package func optionalTime(_ name: String, at zone: VenueZone?) throws(Problem) -> Int? {
+    guard let text = value(name)?.string, let wallClock = Time.parseWallClock(text) else {
+      return try optionalTime(name)
+    }
+    guard let zone else {
+      throw .invalidField(
+        path + name, "must end in Z or an offset such as +02:00, or `time_zone` must be told too")
+    }
+    let moments = zone.moments(of: wallClock)
+    guard let moment = moments.first else {
+      throw .invalidField(
+        path + name, "is a time that \(zone.name) does not have: clocks are put forward over it")
+    }
+    guard moments.count == 1 else {
+      let texts = moments.map { Time.text($0, in: zone) }.joined(separator: " or ")
+      throw .invalidField(path + name, "comes twice in \(zone.name): say \(texts)")
+    }
+    return moment
   }
 
   // MARK: Lists of objects

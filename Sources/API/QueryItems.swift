@@ -39,19 +39,27 @@ package struct QueryItems {
     }
   }
 
-  /// A time, or a date, which is its midnight in UTC.
-  package func optionalTime(_ name: String) throws(Problem) -> Int? {
+  /// A moment, or a day.
+  package enum Day: Equatable, Sendable {
+    /// Seconds since 1970.
+    case moment(Int)
+    /// Its beginning, counted as if it were in UTC: of whose clocks, is not said.
+    case date(Int)
+  }
+
+  package func optionalDay(_ name: String) throws(Problem) -> Day? {
     guard let text = value(name) else { return nil }
-    guard let seconds = Time.parse(text, allowsDate: true) ?? Self.timeWithPlus(text) else {
+    if let date = Time.parseDate(text) { return .date(date) }
+    guard let seconds = Time.parse(text) ?? Self.timeWithPlus(text) else {
       throw .invalidField(name, "must be a time such as 2026-05-01T19:30:00Z or a date such as 2026-05-01")
     }
-    return seconds
+    return .moment(seconds)
   }
 
   /// In a query a plus sign that was not encoded arrives as a blank.
   private static func timeWithPlus(_ text: String) -> Int? {
     guard let blank = text.lastIndex(of: " ") else { return nil }
-    return Time.parse("\(text[..<blank])+\(text[text.index(after: blank)...])", allowsDate: true)
+    return Time.parse("\(text[..<blank])+\(text[text.index(after: blank)...])")
   }
 }
 

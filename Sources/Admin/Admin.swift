@@ -151,7 +151,8 @@ package final class Admin {
       let list = page.map { event -> JSON in
         [
           "id": .integer(event.id), "name": .string(event.name), "location": .string(event.location),
-          "date": .string(Time.text(event.date)), "state": .string(event.state),
+          "date": .string(Time.text(event.date)), "time_zone": JSON(event.timeZone),
+          "state": .string(event.state),
           "onsale_at": JSON(event.onsaleAt.map(Time.text)), "currency": .string(event.currency),
         ]
       }

@@ -7,14 +7,17 @@ import Store
 /// Events as organizers write them, by HTTP or in a file.
 enum EventInput {
   static func draft(_ fields: Fields) throws(Problem) -> EventDraft {
+    let name = try fields.string("name", max: Limits.nameBytes)
+    let location = try fields.string("location", max: Limits.locationBytes)
+    let zone = try fields.optionalZone("time_zone")
+    let date = try fields.time("date", at: zone)
     var draft = EventDraft(
-      name: try fields.string("name", max: Limits.nameBytes),
-      location: try fields.string("location", max: Limits.locationBytes), date: try fields.time("date"),
-      currency: try currency(fields), sections: [])
-    draft.key = try fields.optionalString("key", max: Limits.nameBytes)
+      name: name, location: location, date: date, currency: try currency(fields), sections: [])
+    draft.key = try fields.optionalString("key", max: Limits.keyBytes)
     draft.description =
       try fields.optionalString("description", max: Limits.descriptionBytes, isMultiline: true) ?? ""
-    draft.onsaleAt = try fields.optionalTime("onsale_at")
+    draft.timeZone = zone?.name
+    draft.onsaleAt = try fields.optionalTime("onsale_at", at: zone)
     draft.holdSeconds =
       try fields.optionalInt("hold_seconds", in: Limits.holdSeconds) ?? Limits.defaultHoldSeconds
     draft.perUserLimit =
@@ -91,10 +94,14 @@ enum EventInput {
     var changes = EventChanges()
     if fields.has("name") { changes.name = try fields.string("name", max: Limits.nameBytes) }
     if fields.has("location") { changes.location = try fields.string("location", max: Limits.locationBytes) }
-    changes.date = try fields.optionalTime("date")
+    let zone = try fields.optionalZone("time_zone")
+    if fields.mentions("time_zone") { changes.timeZone = .some(zone?.name) }
+    changes.date = try fields.optionalTime("date", at: zone)
     changes.description =
       try fields.optionalString("description", max: Limits.descriptionBytes, isMultiline: true)
-    if fields.mentions("onsale_at") { changes.onsaleAt = .some(try fields.optionalTime("onsale_at")) }
+    if fields.mentions("onsale_at") {
+      changes.onsaleAt = .some(try fields.optionalTime("onsale_at", at: zone))
+    }
     changes.holdSeconds = try fields.optionalInt("hold_seconds", in: Limits.holdSeconds)
     changes.perUserLimit = try fields.optionalInt("per_user_limit", in: 1...Limits.ticketsPerRequest)
     changes.queueLimit = try fields.optionalInt("queue_limit", in: 1...Limits.queueLimit)

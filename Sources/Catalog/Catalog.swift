@@ -3,7 +3,7 @@ package import Auth
 package import EventLoop
 package import HTTPServer
 import JSON
-import Onsale
+package import Onsale
 package import Search
 package import Store
 
@@ -65,10 +65,11 @@ package final class Catalog {
   ///   - standby: where events are read while the primary does not answer.
   ///   - search: renders pages by `Catalog.body`.
   ///   - publicURL: where people find the event pages, without a slash at its end.
+  ///   - zone: of venues whose events name none.
   package init(
     events: EventStore, standby: Standby? = nil, users: UserStore, queue: QueueStore, search: CachedSearch,
     authenticator: Authenticator, sessions: Sessions, hasher: PasswordHasher, ids: RequestIDCoder,
-    publicURL: String = "", listBytes: Int = Catalog.listBytes
+    publicURL: String = "", zone: VenueZone = .utc, listBytes: Int = Catalog.listBytes
   ) {
     self.publicURL = publicURL
     self.users = users
@@ -78,7 +79,7 @@ package final class Catalog {
     self.listBytes = listBytes
     accounts = Accounts(users: users, hasher: hasher, sessions: sessions, authenticator: authenticator)
     let readable = ReadableEvents(events, standby: standby)
-    pages = EventPages(events: readable, queue: queue)
+    pages = EventPages(events: readable, queue: queue, zone: zone)
     lists = SeatLists(events: readable)
   }
 
@@ -107,9 +108,10 @@ package final class Catalog {
   private func find(_ request: HTTPRequest) throws -> HTTPAnswer {
     _ = try authenticator.user(request)
     let items = QueryItems(request)
+    let from = Self.parts(try items.optionalDay("from")), to = Self.parts(try items.optionalDay("to"))
     let query = SearchQuery(
       terms: try items.optionalString("terms", max: Limits.searchTermsBytes) ?? "",
-      from: try items.optionalTime("from"), to: try items.optionalTime("to"),
+      from: from.moment, to: to.moment, fromDay: from.date, toDay: to.date,
       location: try items.optionalString("location", max: Limits.locationBytes) ?? "",
       maxPrice: try items.optionalInt("max_price", in: 0...Limits.ticketPrice),
       currency: try Self.currency(items),
@@ -144,6 +146,14 @@ package final class Catalog {
     return cursor
   }
 
+  private static func parts(_ day: QueryItems.Day?) -> (moment: Int?, date: Int?) {
+    switch day {
+    case .moment(let seconds)?: (seconds, nil)
+    case .date(let beginning)?: (nil, beginning)
+    case nil: (nil, nil)
+    }
+  }
+
   private static func respond(_ answer: CachedSearch.Answer) -> HTTPResponse {
     .json(200, serialized: answer.body, headers: headers(ageMilliseconds: UInt64(answer.ageMilliseconds)))
   }
@@ -154,9 +164,12 @@ package final class Catalog {
       "total": .integer(page.total), "total_is_exact": .bool(page.isTotalExact),
       "events": .array(
         page.hits.map { hit in
-          [
+          let zone = VenueZone(hit.timeZone) ?? .utc
+          return [
             "id": .integer(hit.id), "name": .string(hit.name), "location": .string(hit.location),
-            "date": .string(Time.text(hit.date)), "available": .integer(hit.available),
+            "date": .string(Time.text(hit.date)), "date_local": .string(Time.text(hit.date, in: zone)),
+            "time_zone": .string(zone.name), "onsale_at": JSON(hit.onsaleAt.map(Time.text)),
+            "available": .integer(hit.available),
             "held": .integer(hit.held), "min_price": .integer(hit.minPrice),
             "max_price": .integer(hit.maxPrice), "currency": .string(hit.currency),
             "onsale_state": .string(hit.onsaleState),
@@ -171,9 +184,10 @@ package final class Catalog {
     return json.serialized()
   }
 
-  /// What an event's page tells machines, as JSON-LD; `nil` for what is not for the public or cannot be read now.
-  package func description(of event: Int) async -> EventDescription? {
-    guard let page = try? await pages.cache.answer(event)?.value, !page.event.settings.isUnannounced else {
+  /// What an event's page tells those who do not run it; `nil` for what there is not, or is not for the public.
+  /// - Throws: where it cannot be read now.
+  package func description(of event: Int) async throws -> EventDescription? {
+    guard let page = try await pages.cache.answer(event)?.value, !page.event.settings.isUnannounced else {
       return nil
     }
     return EventDescription(page, url: "\(publicURL)/event/\(event)")

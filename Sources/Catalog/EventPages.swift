@@ -1,5 +1,6 @@
 import API
 import EventLoop
+import HTTPServer
 import JSON
 import Onsale
 import Store
@@ -13,6 +14,8 @@ final class EventPages {
 
   struct Page: Sendable {
     let event: Event
+    /// Of the venue.
+    let zone: VenueZone
     /// Bit i, most significant first, is set when ticket i is not free.
     let unavailable: [UInt8]
     let body: [UInt8]
@@ -40,12 +43,15 @@ final class EventPages {
 
   private let events: ReadableEvents
   private let queue: QueueStore
+  private let zone: VenueZone
   private var ranges: [Int: (total: Int, ranges: [Int: [ClosedRange<Int>]])] = [:]
   private(set) lazy var cache = FreshCache<Int, Page>(capacity: Self.capacity) { [unowned self] id, known in
     try await load(id, known)
   }
 
-  init(events: ReadableEvents, queue: QueueStore) {
+  /// - Parameter zone: of venues whose events name none.
+  init(events: ReadableEvents, queue: QueueStore, zone: VenueZone) {
+    self.zone = zone
     self.events = events
     self.queue = queue
   }
@@ -125,10 +131,13 @@ final class EventPages {
     if state == EventState.open.rawValue, availability.isSoldOut || (available == 0 && held == 0) {
       state = "sold_out"
     }
+    let zone = event.timeZone.flatMap { VenueZone($0) } ?? zone
     let json: JSON = [
       "id": .integer(event.id), "name": .string(event.name), "location": .string(event.location),
-      "date": .string(Time.text(event.date)), "description": .string(event.description),
-      "onsale_at": JSON(event.onsaleAt.map(Time.text)), "onsale_state": .string(state),
+      "date": .string(Time.text(event.date)), "date_local": .string(Time.text(event.date, in: zone)),
+      "time_zone": .string(zone.name), "description": .string(event.description),
+      "onsale_at": JSON(event.onsaleAt.map(Time.text)),
+      "onsale_at_local": JSON(event.onsaleAt.map { Time.text($0, in: zone) }), "onsale_state": .string(state),
       "currency": .string(event.currency), "per_user_limit": .integer(event.settings.perUserLimit),
       "hold_seconds": .integer(event.settings.holdSeconds), "message": .string(event.settings.message),
       "total": .integer(event.total), "available": .integer(available), "held": .integer(held),
@@ -137,7 +146,7 @@ final class EventPages {
     ]
     let body = json.serialized()
     return Page(
-      event: event, unavailable: unavailable, body: body, tag: EntityTag.of(body),
+      event: event, zone: zone, unavailable: unavailable, body: body, tag: EntityTag.of(body),
       version: availability.version, asOf: asOf, state: state, available: available, held: held,
       holdsAreKnown: availability.holdsAreKnown)
   }

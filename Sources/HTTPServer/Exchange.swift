@@ -138,6 +138,27 @@ final class Exchange {
     return Int(collected) == queryItems.count
   }
 
+  /// The query as it was sent; empty without one.
+  var rawQuery: String {
+    if let own { return String(decoding: own.query, as: UTF8.self) }
+    guard let connection else { return "" }
+    var items: [String] = []
+    _ = withUnsafeMutablePointer(to: &items) { items in
+      MHD_get_connection_values_n(
+        connection, .GET_ARGUMENT_KIND,
+        { items, _, name, nameCount, value, valueCount in
+          func text(_ start: UnsafePointer<CChar>?, _ count: Int) -> String {
+            String(
+              decoding: UnsafeRawBufferPointer(start: start, count: start == nil ? 0 : count), as: UTF8.self)
+          }
+          let item = text(name, nameCount) + (value == nil ? "" : "=" + text(value, valueCount))
+          items?.assumingMemoryBound(to: [String].self).pointee.append(item)
+          return .YES
+        }, items)
+    }
+    return items.joined(separator: "&")
+  }
+
   private nonisolated static func decode(_ text: UnsafePointer<CChar>?, _ count: Int) -> String? {
     guard let text else { return "" }
     return text.withMemoryRebound(to: UInt8.self, capacity: count) {

@@ -9,5 +9,8 @@ package enum HTTPAnswer: Sendable {
   case later(@LoopActor () async -> HTTPResponse)
 }
 
+/// What to answer in place of a refusal; `nil` for the refusal itself.
+package typealias RefusalHandler = @LoopActor (HTTPRequest, HTTPResponse) -> HTTPResponse?
+
 /// Answers one request. Called on the loop once the whole request is there; must not block.
 package typealias HTTPHandler = @LoopActor (HTTPRequest) -> HTTPAnswer

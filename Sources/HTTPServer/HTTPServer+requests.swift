@@ -80,7 +80,7 @@ extension HTTPServer {
       if case .route(let route) = target {
         exchange.refusal = route.refuse?(HTTPRequest(exchange: exchange))
       } else {
-        exchange.refusal = tree.refusal(target)
+        exchange.refusal = tree.refusal(target, exchange)
       }
     }
     guard exchange.method != .get, let announced = exchange.header("Content-Length").flatMap({ Int($0) })
@@ -185,6 +185,13 @@ extension HTTPServer {
       logger.retrying(
         "a header is not valid", level: .error,
         ["http.header": name, "http.route": exchange.route?.pattern ?? ""])
+    }
+    if !crossOrigin.origins.isEmpty {
+      let isPreflight = exchange.method == .options && exchange.header("Access-Control-Request-Method") != nil
+      for (name, value) in crossOrigin.headers(
+        path: exchange.path, origin: exchange.header("Origin"),
+        preflight: isPreflight ? answer.header("Allow") : nil)
+      { MHD_add_response_header(response, name, value) }
     }
     if isStopping { MHD_add_response_header(response, "Connection", "close") }
     enter(.sending, exchange.peer, deadline: deadline(seconds: configuration.sendSeconds))

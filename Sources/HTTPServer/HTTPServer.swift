@@ -24,6 +24,7 @@ package final class HTTPServer: Service {
   let configuration: HTTPServerConfiguration
   let logger: Logger
   let tree: RouteTree
+  let crossOrigin: CrossOrigin
   let metrics = RouteMetrics()
 
   private var daemon: OpaquePointer?
@@ -58,6 +59,7 @@ package final class HTTPServer: Service {
     self.configuration = configuration
     self.logger = logger
     tree = router.tree
+    crossOrigin = CrossOrigin(origins: configuration.crossOrigins)
     port = configuration.port
   }
 

@@ -28,6 +28,8 @@ package struct HTTPServerConfiguration: Sendable {
   /// cannot keep them out.
   package var largeBodies = 64 << 20
   package var smallBody = 4_096
+  /// Sites whose pages may call what is under `/api/`, such as `https://tickets.example.com`; `*` is every one.
+  package var crossOrigins: Set<String> = []
   /// Milliseconds that `stop` waits for answers under way.
   package var stopMilliseconds: UInt64 = 5_000
   /// Milliseconds from a new connection in which `stop` still waits for its first request.

@@ -6,6 +6,8 @@ struct RouteTree {
   enum Target {
     case route(Route)
     case badEncoding
+    /// There is something at this path: the one asked for without the slashes at its end.
+    case moved(path: String)
     case notFound
     case methodNotAllowed(allow: String)
     case options(allow: String)
@@ -18,8 +20,10 @@ struct RouteTree {
   }
 
   private let root = Node()
+  private let onRefusal: RefusalHandler?
 
-  init(_ routes: [Route]) {
+  init(_ routes: [Route], onRefusal: RefusalHandler? = nil) {
+    self.onRefusal = onRefusal
     for route in routes {
       var node = root
       for segment in route.pattern.dropFirst().split(separator: "/", omittingEmptySubsequences: false) {
@@ -46,8 +50,11 @@ struct RouteTree {
 
   /// Finds what answers the exchange's target, and sets the exchange's route, values and query items.
   func find(_ exchange: Exchange) -> Target {
-    guard exchange.decodeQuery() else { return .badEncoding }
-    return exchange.withPath { find($0, exchange) }
+    let isDecoded = exchange.decodeQuery()
+    let target = exchange.withPath { find($0, exchange) }
+    // What others hang on to the address of a page is not for us to understand.
+    if !isDecoded, case .route(let route) = target, !route.ignoresQuery { return .badEncoding }
+    return target
   }
 
   private func find(_ path: UnsafeBufferPointer<UInt8>, _ exchange: Exchange) -> Target {
@@ -56,7 +63,7 @@ struct RouteTree {
       return .badEncoding
     }
     guard let node = walk(root, path.count == 1 ? nil : path.dropFirst(), exchange), !node.routes.isEmpty
-    else { return .notFound }
+    else { return withoutSlashes(path, exchange).map { .moved(path: $0) } ?? .notFound }
     let wanted = exchange.method == .head ? .get : exchange.method
     for route in node.routes where route.method == wanted {
       exchange.route = route
@@ -67,6 +74,15 @@ struct RouteTree {
     methods.append("OPTIONS")
     let allow = methods.joined(separator: ", ")
     return exchange.method == .options ? .options(allow: allow) : .methodNotAllowed(allow: allow)
+  }
+
+  /// The path without the slashes at its end, where there is something at that.
+  private func withoutSlashes(_ path: UnsafeBufferPointer<UInt8>, _ exchange: Exchange) -> String? {
+    let slash = UInt8(ascii: "/")
+    guard path.last == slash, let end = path.lastIndex(where: { $0 != slash }) else { return nil }
+    let found = walk(root, path[1...end], exchange)
+    exchange.values = []
+    return found == nil ? nil : String(decoding: path[...end], as: UTF8.self)
   }
 
   /// Follows `rest`, the path after a slash; `nil` when the path has ended. Falls back from a static segment to
@@ -95,12 +111,19 @@ struct RouteTree {
   }
 
   /// What is answered where there is no handler.
-  func refusal(_ target: Target) -> HTTPResponse {
+  func refusal(_ target: Target, _ exchange: Exchange) -> HTTPResponse {
+    let refusal = refusal(target, query: exchange.rawQuery)
+    return onRefusal?(HTTPRequest(exchange: exchange), refusal) ?? refusal
+  }
+
+  private func refusal(_ target: Target, query: String) -> HTTPResponse {
     switch target {
     case .route: preconditionFailure("a route answers itself")
     case .badEncoding:
       .problem(
         400, code: "bad_encoding", detail: "The path and query must be percent-encoded UTF-8 without NUL.")
+    case .moved(let path):
+      HTTPResponse(status: 308, headers: [("Location", query.isEmpty ? path : "\(path)?\(query)")])
     case .notFound: .problem(404, code: "not_found", detail: "There is nothing at this path.")
     case .methodNotAllowed(let allow):
       .problem(

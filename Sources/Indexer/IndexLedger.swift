@@ -5,6 +5,8 @@ import Store
 /// What the indexer knows: where events and their queues stand, what of that is in the index, and what is still
 /// to be written. Pure: it is told what was read and heard, and says what to do.
 struct IndexLedger {
+  /// Of venues whose events name none.
+  var zone = VenueZone.utc
   /// By event: when, on the caller's clock in milliseconds, its first change that is not in the index was seen.
   private(set) var pending: [Int: UInt64] = [:]
   private(set) var events: [Int: IndexSource.Standing] = [:]
@@ -173,7 +175,8 @@ struct IndexLedger {
     let queue = queues[facts.id]
     let isClosed = facts.state == EventState.closed.rawValue
     return SearchDocument(
-      facts, queue, queueIsOver: isClosed && knowsQueues && queue == nil, open: queue == nil ? nil : open)
+      facts, queue, queueIsOver: isClosed && knowsQueues && queue == nil, open: queue == nil ? nil : open,
+      zone: zone)
   }
 
   /// The batch is in the index.

@@ -3,6 +3,7 @@ import Faults
 import Lifecycle
 package import Logging
 package import Metrics
+package import Onsale
 package import Redis
 package import Search
 package import Store
@@ -67,15 +68,18 @@ package final class Indexer: Service {
   private let deferrals: Counter
   private let failures: Counter
 
-  /// - Parameter redis: where to listen for changes; `nil` only sweeps.
+  /// - Parameters:
+  ///   - redis: where to listen for changes; `nil` only sweeps.
+  ///   - zone: of venues whose events name none.
   package init(
     source: IndexSource, queue: QueueStore, redis: RedisConfiguration?, index: any SearchIndex,
-    logger: Logger,
+    zone: VenueZone = .utc, logger: Logger,
     configuration: Configuration = Configuration(), metrics: MetricsRegistry = .shared
   ) {
     self.source = source
     self.queue = queue
     self.index = index
+    ledger.zone = zone
     self.logger = logger
     self.configuration = configuration
     openSections = OpenSections(source: source, queue: queue, concurrency: configuration.queues)

@@ -16,10 +16,13 @@ extension IndexVersion {
 }
 
 extension SearchDocument {
-  /// - Parameter open: sections with tickets left, where the queue's bitmap was read.
+  /// - Parameters:
+  ///   - open: sections with tickets left, where the queue's bitmap was read.
+  ///   - zone: of venues whose events name none.
   /// - Returns: `nil` for what the public does not know of yet: a draft without a time for its sale.
   init?(
-    _ facts: IndexSource.Facts, _ document: QueueDocument?, queueIsOver: Bool, open: [Section]? = nil
+    _ facts: IndexSource.Facts, _ document: QueueDocument?, queueIsOver: Bool, open: [Section]? = nil,
+    zone: VenueZone = .utc
   ) {
     if facts.state == EventState.draft.rawValue && facts.onsaleAt == nil { return nil }
     var available = facts.tickets - facts.taken
@@ -36,6 +39,7 @@ extension SearchDocument {
       id: facts.id, name: facts.name, location: facts.location, date: facts.date,
       description: facts.description, currency: facts.currency, minPrice: facts.minPrice,
       maxPrice: facts.maxPrice, available: max(0, available), held: held,
+      zone: facts.timeZone.flatMap { VenueZone($0) } ?? zone, onsaleAt: facts.onsaleAt,
       openSections: available > 0 ? open ?? known : [], onsaleState: facts.state,
       version: IndexVersion(facts, document, queueIsOver: queueIsOver).number)
   }

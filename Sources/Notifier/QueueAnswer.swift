@@ -9,8 +9,8 @@ struct QueueAnswer {
 
   init(_ document: QueueDocument, policy: PollPolicy) {
     let waiting = max(0, document.tail - document.head)
-    let pause = policy.pollAfterMilliseconds(
-      .queued, position: document.tail, ahead: waiting, grantsPerSecond: document.grantedPerSecond)
+    let pause = policy.crowdPollAfterMilliseconds(
+      waiting: waiting, tail: document.tail, grantsPerSecond: document.grantedPerSecond)
     self.init(
       state: document.isSoldOut && document.state == "open" ? "sold_out" : document.state,
       head: document.head,

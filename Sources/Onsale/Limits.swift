@@ -41,8 +41,13 @@ package enum Limits {
 
   // MARK: Texts, in UTF-8 bytes
 
-  package static let nameBytes = 300
-  package static let locationBytes = 300
+  /// Of an event: 200 characters of any script.
+  package static let nameBytes = 800
+  /// Of an event at its source.
+  package static let keyBytes = 300
+  /// The longest name in the IANA database has 32.
+  package static let timeZoneBytes = 64
+  package static let locationBytes = 800
   package static let descriptionBytes = 20_000
   package static let sectionNameBytes = 100
   package static let seatLabelBytes = 20

@@ -21,6 +21,11 @@ package struct PollPolicy: Sendable {
   /// as long as can be, stay within what one server answers from memory: with `longest`, a million waiting
   /// ask 40,000 times a second.
   package var aheadPerSecond = 4_000
+  /// Longest pause of the crowd, who ask for what is the same for everybody: an operator's message, how far the line is.
+  /// In milliseconds; above that, as many as `crowdPerSecond` asks for.
+  package var crowdLongest = 8_000
+  /// How many of the crowd may ask in a second: what one server answers from memory.
+  package var crowdPerSecond = 40_000
   /// The jitter shortens or lengthens a pause by up to this share, in percent.
   package var jitterPercent = 20
 
@@ -47,6 +52,15 @@ package struct PollPolicy: Sendable {
     // Who waits for what others hold hears of it by a long poll, if it may be soon.
     let least = state == .standby ? settled : shortest
     return jittered(Int(min(max(pause, Double(least)), Double(longest))), position)
+  }
+
+  /// Milliseconds until the crowd should ask again for what is the same for everybody.
+  /// - Parameter waiting: how many are in line.
+  package func crowdPollAfterMilliseconds(waiting: Int, tail: Int, grantsPerSecond: Double) -> Int {
+    let most = min(longest, max(crowdLongest, max(0, waiting) / (crowdPerSecond / 1_000)))
+    let pause = pollAfterMilliseconds(
+      .queued, position: tail, ahead: waiting, grantsPerSecond: grantsPerSecond)
+    return min(pause, jittered(most, tail))
   }
 
   /// Milliseconds until an event without a queue is worth asking for again: when it opens, so that those who

@@ -17,7 +17,7 @@ package final class OpenSearchIndex: SpellingSearch {
   /// Documents in one bulk request.
   private static let batch = 500
   /// Part of the alias: another version of the mapping is another index, filled by the indexer.
-  private static let mappingVersion = 4
+  private static let mappingVersion = 5
   /// How long a search may take inside the cluster, in milliseconds; the call itself may take a little longer.
   private static let searchMilliseconds = 1_500
   /// How soon searches see what was written. Rarely enough that segments are not all tiny, often enough that a
@@ -84,6 +84,8 @@ package final class OpenSearchIndex: SpellingSearch {
           "dynamic": false,
           "properties": [
             "id": ["type": "long"], "version": ["type": "long"], "date": ["type": "long"],
+            "local_date": ["type": "long"], "standing": ["type": "byte"], "time_zone": stored,
+            "onsale_at": ["type": "long", "index": false],
             "min_price": ["type": "long"], "max_price": ["type": "long"], "available": ["type": "integer"],
             "held": ["type": "integer"], "name_length": ["type": "integer"], "name": stored,
             "location": stored, "currency": ["type": "keyword"], "onsale_state": stored,
@@ -138,10 +140,13 @@ package final class OpenSearchIndex: SpellingSearch {
         available: source["available"]?.integer ?? 0, held: source["held"]?.integer ?? 0,
         minPrice: source["min_price"]?.integer ?? 0, maxPrice: source["max_price"]?.integer ?? 0,
         currency: source["currency"]?.string ?? "", onsaleState: source["onsale_state"]?.string ?? "",
-        version: source["version"]?.integer ?? 0)
+        version: source["version"]?.integer ?? 0,
+        timeZone: source["time_zone"]?.string ?? VenueZone.utc.name, onsaleAt: source["onsale_at"]?.integer)
       hits.append(.init(hit: hit, description: source["description"]?.string ?? ""))
       let score = isRanked ? Int(item["sort"]?[0]?.double ?? 0) : 0
-      last = SearchCursor(isCorrected: isCorrected, order: order, score: score, date: date, id: id)
+      last = SearchCursor(
+        isCorrected: isCorrected, order: order, score: score,
+        standing: source["standing"]?.integer ?? 0, date: date, id: id)
     }
     return SearchPresentation.page(
       total: total, hits, nextCursor: found.count > query.limit ? last?.text : nil, terms: terms,

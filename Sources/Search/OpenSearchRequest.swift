@@ -10,6 +10,8 @@ enum OpenSearchRequest {
     return [
       "id": .integer(document.id), "version": .integer(document.version), "name": .string(document.name),
       "location": .string(document.location), "date": .integer(document.date),
+      "local_date": .integer(document.localDate), "standing": .integer(document.standing),
+      "time_zone": .string(document.zone.name), "onsale_at": JSON(document.onsaleAt),
       "currency": .string(document.currency), "min_price": .integer(document.minPrice),
       "max_price": .integer(document.maxPrice), "available": .integer(document.available),
       "held": .integer(document.held), "onsale_state": .string(document.onsaleState),
@@ -45,6 +47,8 @@ enum OpenSearchRequest {
     }
     if let from = query.from { filter.append(["range": ["date": ["gte": .integer(from)]]]) }
     if let to = query.to { filter.append(["range": ["date": ["lte": .integer(to)]]]) }
+    if let day = query.fromDay { filter.append(["range": ["local_date": ["gte": .integer(day)]]]) }
+    if let day = query.toDay { filter.append(["range": ["local_date": ["lt": .integer(day + 86_400)]]]) }
     if let price = query.maxPrice {
       let field = query.includeSoldOut ? "min_price" : "lowest_price"
       let bound: JSON = ["lte": .integer(price)]
@@ -60,8 +64,8 @@ enum OpenSearchRequest {
       filter.append(any(term, "location_words"))
     }
     var bool: [(name: String, value: JSON)] = []
-    var sort: [JSON] = [["date": "asc"], ["id": "asc"]]
-    var after = (cursor.map { [$0.date, $0.id] } ?? []).map { JSON.integer($0) }
+    var sort: [JSON] = [["standing": "asc"], ["date": "asc"], ["id": "asc"]]
+    var after = (cursor.map { [$0.standing, $0.date, $0.id] } ?? []).map { JSON.integer($0) }
     if isRanked {
       bool = [("must", .array(terms.map(word))), ("should", .array(extras(terms)))]
       sort.insert(["_score": "desc"], at: 0)

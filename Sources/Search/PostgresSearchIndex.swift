@@ -16,7 +16,7 @@ package final class PostgresSearchIndex: SpellingSearch {
 
   /// Part of the tables' names: a version of this program that needs other tables makes them beside those of the one
   /// before, whose servers go on with theirs. The first two versions had no number.
-  private nonisolated static let tableVersion = 3
+  private nonisolated static let tableVersion = 4
   private nonisolated static let table = "search_document_v\(tableVersion)"
   private nonisolated static let wordTable = "search_word_v\(tableVersion)"
   private nonisolated static let similarWordsFunction = "search_similar_words_v\(tableVersion)"
@@ -32,7 +32,7 @@ package final class PostgresSearchIndex: SpellingSearch {
   ]
 
   /// Texts prepared by another version of this program are prepared anew when they are written.
-  private static let textVersion = 2
+  private static let textVersion = 3
   /// Documents in one statement.
   private static let batch = 500
 
@@ -59,6 +59,8 @@ package final class PostgresSearchIndex: SpellingSearch {
       id bigint PRIMARY KEY,
       version bigint NOT NULL,
       date bigint NOT NULL,
+      local_date bigint NOT NULL,
+      standing int NOT NULL,
       min_price bigint NOT NULL,
       max_price bigint NOT NULL,
       lowest_price bigint NOT NULL,
@@ -68,22 +70,26 @@ package final class PostgresSearchIndex: SpellingSearch {
       name_words int NOT NULL,
       text_hash bigint NOT NULL,
       written_at timestamptz NOT NULL DEFAULT now(),
+      onsale_at bigint,
       words tsvector NOT NULL,
       name text NOT NULL,
       location text NOT NULL,
       description text NOT NULL,
       currency text NOT NULL,
+      time_zone text NOT NULL,
       onsale_state text NOT NULL,
       open_sections jsonb NOT NULL
     ) WITH (fillfactor = 70);
     COMMENT ON COLUMN \(table).date IS 'Unix seconds';
+    COMMENT ON COLUMN \(table).local_date IS 'what the venue''s clock shows, in seconds since 1970 as if it were UTC';
+    COMMENT ON COLUMN \(table).standing IS '0 on sale, 1 going to be, 2 over';
     COMMENT ON COLUMN \(table).is_left IS 'of its own so that counts that change touch no index';
     COMMENT ON COLUMN \(table).lowest_price IS 'of what is left';
     COMMENT ON COLUMN \(table).words IS 'weight A: name, B: location, C: description and date';
     COMMENT ON COLUMN \(table).open_sections IS
       'those with tickets left: words of the name between blanks, price';
-    CREATE INDEX IF NOT EXISTS \(table)_by_date ON \(table) (date, id);
-    CREATE INDEX IF NOT EXISTS \(table)_left_by_date ON \(table) (date, id) WHERE is_left;
+    CREATE INDEX IF NOT EXISTS \(table)_by_date ON \(table) (standing, date, id);
+    CREATE INDEX IF NOT EXISTS \(table)_left_by_date ON \(table) (standing, date, id) WHERE is_left;
     CREATE INDEX IF NOT EXISTS \(table)_words ON \(table) USING gin (words) WITH (fastupdate = off);
 
     CREATE TABLE IF NOT EXISTS \(wordTable) (word text COLLATE "C" PRIMARY KEY);
@@ -153,12 +159,12 @@ package final class PostgresSearchIndex: SpellingSearch {
         id: id, name: try row.string("name"), location: try row.string("location"), date: try row.int("date"),
         available: try row.int("available"), held: try row.int("held"), minPrice: try row.int("min_price"),
         maxPrice: try row.int("max_price"), currency: try row.string("currency"),
-        onsaleState: try row.string("onsale_state"), version: try row.int("version"))
+        onsaleState: try row.string("onsale_state"), version: try row.int("version"),
+        timeZone: try row.string("time_zone"), onsaleAt: row["onsale_at"].int)
       hits.append(.init(hit: hit, description: try row.string("description")))
       last = SearchCursor(
         isCorrected: isCorrected, order: .of(cursor, total: total), score: try row.int("score"),
-        date: hit.date,
-        id: id)
+        standing: try row.int("standing"), date: hit.date, id: id)
     }
     return SearchPresentation.page(
       total: total, hits, nextCursor: rows.count > query.limit ? last?.text : nil, terms: terms,
@@ -250,7 +256,10 @@ package final class PostgresSearchIndex: SpellingSearch {
       descriptions.append(texts[2].joined(separator: " "))
       dates.append(texts[3].joined(separator: " "))
       nameWords.append(texts[0].count)
-      for word in texts[..<3].joined() where !word.allSatisfy(\.isNumber) { vocabulary.insert(word) }
+      for word in texts[..<3].joined()
+      where !word.allSatisfy(\.isNumber) && !Script.isPiece(word) && !Signs.isWord(word) {
+        vocabulary.insert(word)
+      }
       // Of dates only the months' names: a day is not mistyped for another.
       for word in texts[3] where !word.contains(where: \.isNumber) { vocabulary.insert(word) }
     }
@@ -273,7 +282,8 @@ package final class PostgresSearchIndex: SpellingSearch {
   private static func updateOfCounts(_ documents: [SearchDocument]) -> SQL {
     """
     UPDATE \(Self.documents) d
-    SET version = u.version, date = u.date, currency = u.currency, min_price = u.min_price,
+    SET version = u.version, date = u.date, local_date = u.local_date, standing = u.standing,
+      time_zone = u.time_zone, onsale_at = u.onsale_at, currency = u.currency, min_price = u.min_price,
       max_price = u.max_price, available = u.available, held = u.held, onsale_state = u.onsale_state,
       lowest_price = u.lowest_price, open_sections = u.open_sections::jsonb, written_at = now()
     FROM unnest(\(documents.map(\.id))::bigint[], \(documents.map(\.version))::bigint[],
@@ -281,9 +291,11 @@ package final class PostgresSearchIndex: SpellingSearch {
       \(documents.map(\.minPrice))::bigint[], \(documents.map(\.maxPrice))::bigint[],
       \(documents.map(\.available))::int[], \(documents.map(\.held))::int[],
       \(documents.map(\.onsaleState))::text[], \(lowestPrices(documents))::bigint[],
-      \(openSections(documents))::text[], \(documents.map(hash))::bigint[])
+      \(openSections(documents))::text[], \(documents.map(hash))::bigint[],
+      \(documents.map(\.localDate))::bigint[], \(documents.map(\.standing))::int[],
+      \(documents.map(\.zone.name))::text[], \(documents.map { $0.onsaleAt.map(String.init) })::bigint[])
       AS u(id, version, date, currency, min_price, max_price, available, held, onsale_state, lowest_price,
-        open_sections, text_hash)
+        open_sections, text_hash, local_date, standing, time_zone, onsale_at)
     WHERE d.id = u.id AND d.version < u.version AND d.text_hash = u.text_hash
     RETURNING d.id
     """
@@ -293,7 +305,8 @@ package final class PostgresSearchIndex: SpellingSearch {
   private static func insertion(_ documents: [SearchDocument], _ texts: PreparedTexts, force: Bool) -> SQL {
     """
     INSERT INTO \(Self.documents) AS d (id, version, date, min_price, max_price, lowest_price, available, held,
-      name_words, text_hash, words, name, location, description, currency, onsale_state, open_sections)
+      name_words, text_hash, words, name, location, description, currency, onsale_state, open_sections,
+      local_date, standing, time_zone, onsale_at)
     SELECT u.id, u.version, u.date, u.min_price, u.max_price, u.lowest_price, u.available, u.held, u.name_words,
       u.text_hash,
       ts_delete(
@@ -301,7 +314,8 @@ package final class PostgresSearchIndex: SpellingSearch {
         || setweight(to_tsvector('simple', u.b), 'B') || \(gap)::tsvector
         || setweight(to_tsvector('simple', u.c), 'C') || \(gap)::tsvector
         || setweight(to_tsvector('simple', u.d), 'C'), '|'),
-      u.name, u.location, u.description, u.currency, u.onsale_state, u.open_sections::jsonb
+      u.name, u.location, u.description, u.currency, u.onsale_state, u.open_sections::jsonb,
+      u.local_date, u.standing, u.time_zone, u.onsale_at
     FROM unnest(\(documents.map(\.id))::bigint[], \(documents.map(\.version))::bigint[],
       \(documents.map(\.name))::text[], \(documents.map(\.location))::text[],
       \(documents.map(\.date))::bigint[], \(documents.map(\.currency))::text[],
@@ -310,9 +324,11 @@ package final class PostgresSearchIndex: SpellingSearch {
       \(documents.map(\.onsaleState))::text[], \(lowestPrices(documents))::bigint[],
       \(openSections(documents))::text[], \(documents.map(hash))::bigint[],
       \(documents.map(\.description))::text[], \(texts.names)::text[], \(texts.locations)::text[],
-      \(texts.descriptions)::text[], \(texts.dates)::text[], \(texts.nameWords)::int[])
+      \(texts.descriptions)::text[], \(texts.dates)::text[], \(texts.nameWords)::int[],
+      \(documents.map(\.localDate))::bigint[], \(documents.map(\.standing))::int[],
+      \(documents.map(\.zone.name))::text[], \(documents.map { $0.onsaleAt.map(String.init) })::bigint[])
       AS u(id, version, name, location, date, currency, min_price, max_price, available, held, onsale_state,
-        lowest_price, open_sections, text_hash, description, a, b, c, d, name_words)
+        lowest_price, open_sections, text_hash, description, a, b, c, d, name_words, local_date, standing, time_zone, onsale_at)
     ORDER BY u.id
     ON CONFLICT (id) DO UPDATE
     SET version = excluded.version, date = excluded.date, min_price = excluded.min_price,
@@ -320,7 +336,8 @@ package final class PostgresSearchIndex: SpellingSearch {
       held = excluded.held, name_words = excluded.name_words, text_hash = excluded.text_hash,
       words = excluded.words, name = excluded.name, location = excluded.location,
       description = excluded.description, currency = excluded.currency, onsale_state = excluded.onsale_state,
-      open_sections = excluded.open_sections, written_at = now()
+      open_sections = excluded.open_sections, local_date = excluded.local_date, standing = excluded.standing,
+      time_zone = excluded.time_zone, onsale_at = excluded.onsale_at, written_at = now()
     WHERE d.version < excluded.version OR \(force) AND d.version = excluded.version
     """
   }
@@ -332,7 +349,7 @@ package final class PostgresSearchIndex: SpellingSearch {
   /// Of everything that is searched as text, and of how it is prepared. 64 bits of FNV-1a.
   private static func hash(_ document: SearchDocument) -> Int {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325 &+ UInt64(textVersion)
-    let date = SearchDate.words(document.date).joined(separator: " ")
+    let date = SearchDate.words(document.localDate).joined(separator: " ")
     for text in [document.name, document.location, document.description, date] {
       for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
       hash = (hash ^ 0xff) &* 0x100_0000_01b3

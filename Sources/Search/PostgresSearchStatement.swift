@@ -4,7 +4,7 @@ import Postgres
 /// Writes a query down as SQL: one statement that counts the matches and returns one page.
 ///
 /// What it costs is bounded however much matches: only so many rows are counted and ranked
-/// (`Limits.searchRanked`), and where there are more, the page is read from an index in the order of dates.
+/// (`Limits.searchRanked`), and where there are more, the page is read from an index in the order of standing and dates.
 struct PostgresSearchStatement {
   /// Columns of a hit, `score` and `total`; one row more than the page has where there is a next one, and one
   /// row of NULLs beside `total` for an empty page. `total` is above `Limits.searchRanked` where more match.
@@ -19,10 +19,10 @@ struct PostgresSearchStatement {
       WITH \(isByDate
         ? Self.byDate(filters, texts, cursor, limit: query.limit + 1)
         : Self.byScore(filters, texts, Self.score(terms), cursor, limit: query.limit + 1))
-      SELECT total.total, p.score, d.id, d.name, d.location, d.date, d.currency, d.min_price, d.max_price,
-        d.available, d.held, d.onsale_state, d.version, d.description
+      SELECT total.total, p.score, d.id, d.name, d.location, d.date, d.standing, d.time_zone, d.onsale_at, d.currency,
+        d.min_price, d.max_price, d.available, d.held, d.onsale_state, d.version, d.description
       FROM total LEFT JOIN page p ON true LEFT JOIN \(Self.table) d ON d.id = p.id
-      ORDER BY p.score DESC, p.date, p.id
+      ORDER BY p.score DESC, p.standing, p.date, p.id
       """
   }
 
@@ -34,7 +34,10 @@ struct PostgresSearchStatement {
   private static func byDate(_ filters: [SQL], _ texts: [String], _ cursor: SearchCursor?, limit: Int) -> SQL
   {
     var after: [SQL] = []
-    if let cursor { after.append("(d.date, d.id) > (\(cursor.date), \(cursor.id))") }
+    if let cursor {
+      after.append(
+        "(d.standing, d.date, d.id) > (\(cursor.standing), \(cursor.date), \(cursor.id))")
+    }
     let total: SQL =
       texts.isEmpty
       ? "SELECT count(*) AS total FROM (SELECT FROM \(table) d \(joined(filters)) LIMIT \(most) + 1) counted"
@@ -42,8 +45,8 @@ struct PostgresSearchStatement {
     return """
       total AS (\(total)),
       page AS (
-        SELECT d.id, d.date, 0 AS score FROM \(table) d \(joined(filters + texts.map(looked) + after))
-        ORDER BY d.date, d.id LIMIT \(limit)
+        SELECT d.id, d.standing, d.date, 0 AS score FROM \(table) d \(joined(filters + texts.map(looked) + after))
+        ORDER BY d.standing, d.date, d.id LIMIT \(limit)
       )
       """
   }
@@ -58,7 +61,7 @@ struct PostgresSearchStatement {
     func matches(atMost limit: SQL) -> SQL {
       """
       matches AS MATERIALIZED (
-        SELECT d.id, d.date, \(score) AS score FROM \(table) d \(matching) LIMIT \(limit)
+        SELECT d.id, d.standing, d.date, \(score) AS score FROM \(table) d \(matching) LIMIT \(limit)
       )
       """
     }
@@ -68,10 +71,11 @@ struct PostgresSearchStatement {
         \(matches(atMost: "2 * \(most)")),
         total AS (SELECT least(count(*), \(most) + 1) AS total FROM matches),
         page AS (
-          SELECT m.id, m.date, m.score FROM matches m
+          SELECT m.id, m.standing, m.date, m.score FROM matches m
           WHERE m.score < \(cursor.score)
-            OR m.score = \(cursor.score) AND (m.date, m.id) > (\(cursor.date), \(cursor.id))
-          ORDER BY m.score DESC, m.date, m.id LIMIT \(limit)
+            OR m.score = \(cursor.score)
+              AND (m.standing, m.date, m.id) > (\(cursor.standing), \(cursor.date), \(cursor.id))
+          ORDER BY m.score DESC, m.standing, m.date, m.id LIMIT \(limit)
         )
         """
     }
@@ -80,12 +84,12 @@ struct PostgresSearchStatement {
       total AS (SELECT count(*) AS total FROM matches),
       page AS (
         (
-          SELECT m.id, m.date, m.score FROM matches m WHERE (SELECT total FROM total) <= \(most)
-          ORDER BY m.score DESC, m.date, m.id LIMIT \(limit)
+          SELECT m.id, m.standing, m.date, m.score FROM matches m WHERE (SELECT total FROM total) <= \(most)
+          ORDER BY m.score DESC, m.standing, m.date, m.id LIMIT \(limit)
         ) UNION ALL (
-          SELECT d.id, d.date, 0 FROM \(table) d
+          SELECT d.id, d.standing, d.date, 0 FROM \(table) d
           \(joined(filters + texts.map(looked) + ["(SELECT total FROM total) > \(most)"]))
-          ORDER BY d.date, d.id LIMIT \(limit)
+          ORDER BY d.standing, d.date, d.id LIMIT \(limit)
         )
       )
       """
@@ -100,6 +104,8 @@ struct PostgresSearchStatement {
     if !query.includeSoldOut { filters.append("d.is_left") }
     if let from = query.from { filters.append("d.date >= \(from)") }
     if let to = query.to { filters.append("d.date <= \(to)") }
+    if let day = query.fromDay { filters.append("d.local_date >= \(day)") }
+    if let day = query.toDay { filters.append("d.local_date < \(day + 86_400)") }
     if let price = query.maxPrice {
       filters.append(query.includeSoldOut ? "d.min_price <= \(price)" : "d.lowest_price <= \(price)")
     }

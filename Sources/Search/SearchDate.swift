@@ -24,17 +24,10 @@ enum SearchDate {
 
   /// Words of a date: its day, its month, its year.
   ///
-  /// What a venue's clock says is not known. East of the Atlantic an evening is the same day in UTC; in America it
-  /// is the next one, so early hours are found under the day before too.
-  /// - Parameter seconds: Unix seconds.
-  static func words(_ seconds: Int) -> [String] {
-    let here = words(CivilDate(unixSeconds: seconds))
-    let america = words(CivilDate(unixSeconds: seconds - 8 * 3_600))
-    return here == america ? here : here + america
-  }
-
-  private static func words(_ date: CivilDate) -> [String] {
-    [dayWord(date.month, date.day), months[date.month - 1], String(date.year)]
+  /// - Parameter wallClock: what the venue's clock shows, in seconds since 1970 as if it were UTC.
+  static func words(_ wallClock: Int) -> [String] {
+    let date = CivilDate(unixSeconds: wallClock)
+    return [dayWord(date.month, date.day), months[date.month - 1], String(date.year)]
   }
 
   /// The day and month in one word, which nobody types and no spelling is near.

@@ -1,3 +1,5 @@
+package import Onsale
+
 /// What the index knows of an event.
 package struct SearchDocument: Equatable, Sendable {
   /// A part of the house with a price of its own.
@@ -17,6 +19,10 @@ package struct SearchDocument: Equatable, Sendable {
   package var location: String
   /// Unix seconds.
   package var date: Int
+  /// The clocks of the venue.
+  package var zone: VenueZone
+  /// When the sale opens by itself, in Unix seconds.
+  package var onsaleAt: Int?
   /// Everything else worth finding: works, composers, performers.
   package var description: String
   package var currency: String
@@ -33,12 +39,15 @@ package struct SearchDocument: Equatable, Sendable {
 
   package init(
     id: Int, name: String, location: String, date: Int, description: String, currency: String, minPrice: Int,
-    maxPrice: Int, available: Int, held: Int, openSections: [Section] = [], onsaleState: String, version: Int
+    maxPrice: Int, available: Int, held: Int, zone: VenueZone = .utc, onsaleAt: Int? = nil,
+    openSections: [Section] = [], onsaleState: String, version: Int
   ) {
     self.id = id
     self.name = name
     self.location = location
     self.date = date
+    self.zone = zone
+    self.onsaleAt = onsaleAt
     self.description = description
     self.currency = currency
     self.minPrice = minPrice
@@ -55,8 +64,20 @@ extension SearchDocument {
   /// The cheapest ticket that is left, or the cheapest there is where none is left or nothing is known of sections.
   var lowestPrice: Int { openSections.map(\.price).min() ?? minPrice }
 
+  /// What the venue's clock shows at the date, counted as if it were UTC.
+  var localDate: Int { zone.wallClock(at: date) }
+
+  /// What can be bought comes first, then what is going to be, then the rest.
+  var standing: Int {
+    switch onsaleState {
+    case "draft": 1
+    case "closed": 2
+    default: available > 0 || held > 0 ? 0 : 2
+    }
+  }
+
   /// All that is searched as text, each prepared: name, location, description, date.
   var texts: [[String]] {
-    [name, location, description].map(SearchText.words) + [SearchDate.words(date)]
+    [name, location, description].map(SearchText.words) + [SearchDate.words(localDate)]
   }
 }

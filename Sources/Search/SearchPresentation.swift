@@ -25,7 +25,8 @@ enum SearchPresentation {
     var page = SearchPage(
       total: min(total, Limits.searchRanked), isTotalExact: total <= Limits.searchRanked, hits: [],
       nextCursor: nextCursor)
-    let suggests = isCorrected || terms.last?.isPrefix == true
+    let suggests =
+      (isCorrected || terms.last?.isPrefix == true) && !terms.contains { Script.isPiece($0.typed) }
     var counts: [String: Int] = [:]
     for each in found {
       var hit = each.hit
@@ -78,8 +79,15 @@ enum SearchPresentation {
   private static func pieces(_ text: String, _ matches: [Match], _ shown: Range<String.Index>) -> [String] {
     var pieces: [String] = []
     var index = shown.lowerBound
-    for match in matches where match.range.lowerBound >= index && match.range.upperBound <= shown.upperBound {
-      pieces += [String(text[index..<match.range.lowerBound]), String(text[match.range])]
+    for match in matches where match.range.upperBound > index && match.range.upperBound <= shown.upperBound {
+      if match.range.lowerBound <= index, !pieces.isEmpty {
+        // Pairs of letters overlap.
+        pieces[pieces.count - 1] += text[index..<match.range.upperBound]
+      } else if match.range.lowerBound >= index {
+        pieces += [String(text[index..<match.range.lowerBound]), String(text[match.range])]
+      } else {
+        continue
+      }
       index = match.range.upperBound
     }
     if index < shown.upperBound { pieces.append(String(text[index..<shown.upperBound])) }

@@ -9,6 +9,9 @@ package struct SearchQuery: Hashable, Sendable {
   package var from: Int?
   /// Latest date, inclusive, in Unix seconds.
   package var to: Int?
+  /// First and last day at the venue, inclusive: their beginnings, in seconds since 1970 as if they were in UTC.
+  package var fromDay: Int?
+  package var toDay: Int?
   /// Words that must all be in the location; empty for anywhere.
   package var location: String
   /// A ticket that is left costs at most this, in minor units; where none is left, some ticket does.
@@ -26,14 +29,16 @@ package struct SearchQuery: Hashable, Sendable {
   package var cursor: SearchCursor?
 
   package init(
-    terms: String = "", from: Int? = nil, to: Int? = nil, location: String = "", maxPrice: Int? = nil,
-    currency: String? = nil, section: String = "", includeSoldOut: Bool = false,
-    limit: Int = Limits.defaultSearchHits,
+    terms: String = "", from: Int? = nil, to: Int? = nil, fromDay: Int? = nil, toDay: Int? = nil,
+    location: String = "", maxPrice: Int? = nil, currency: String? = nil, section: String = "",
+    includeSoldOut: Bool = false, limit: Int = Limits.defaultSearchHits,
     cursor: SearchCursor? = nil
   ) {
     self.terms = terms
     self.from = from
     self.to = to
+    self.fromDay = fromDay
+    self.toDay = toDay
     self.location = location
     self.maxPrice = maxPrice
     self.currency = currency
@@ -51,6 +56,10 @@ package struct SearchHit: Equatable, Sendable {
   package var location: String
   /// Unix seconds.
   package var date: Int
+  /// The clocks of the venue, by their name in the IANA database.
+  package var timeZone: String
+  /// When the sale opens by itself, in Unix seconds.
+  package var onsaleAt: Int?
   package var available: Int
   package var held: Int
   /// Cheapest and dearest section, in minor units.
@@ -78,12 +87,15 @@ package struct SearchHit: Equatable, Sendable {
 
   package init(
     id: Int, name: String, location: String, date: Int, available: Int, held: Int, minPrice: Int,
-    maxPrice: Int, currency: String, onsaleState: String, version: Int = 0, highlights: [Highlight] = []
+    maxPrice: Int, currency: String, onsaleState: String, version: Int = 0,
+    timeZone: String = VenueZone.utc.name, onsaleAt: Int? = nil, highlights: [Highlight] = []
   ) {
     self.id = id
     self.name = name
     self.location = location
     self.date = date
+    self.timeZone = timeZone
+    self.onsaleAt = onsaleAt
     self.available = available
     self.held = held
     self.minPrice = minPrice
@@ -95,8 +107,8 @@ package struct SearchHit: Equatable, Sendable {
   }
 }
 
-/// One page of hits, best first; in the order of their dates without terms, and where more than `Limits.searchRanked`
-/// match.
+/// One page of hits, best first; without terms, and where more than `Limits.searchRanked` match, first what is on sale, then
+/// what is going to be, then the rest, each in the order of their dates.
 package struct SearchPage: Equatable, Sendable {
   /// How many events match, over all pages; `Limits.searchRanked` where there are more.
   package var total: Int
@@ -128,6 +140,7 @@ package struct SearchPage: Equatable, Sendable {
 extension SearchQuery {
   /// Whether anything but the words narrows it.
   var hasFilters: Bool {
-    from != nil || to != nil || maxPrice != nil || currency != nil || !location.isEmpty || !section.isEmpty
+    from != nil || to != nil || fromDay != nil || toDay != nil || maxPrice != nil
+      || currency != nil || !location.isEmpty || !section.isEmpty
   }
 }

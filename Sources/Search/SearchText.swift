@@ -2,118 +2,288 @@ import Foundation
 
 /// How text becomes words, the same for what is indexed and for what is asked, in every backend.
 enum SearchText {
-  /// Letters that Unicode does not decompose into a plain one and a mark.
-  private static let plain: [Unicode.Scalar: String] = [
-    "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ß": "ss", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h",
-    "ŧ": "t",
-  ]
-
   /// Longest word that is kept; the rest of a longer one is ignored. Also keeps a word within what an index takes.
   private static let longestWord = 64
 
-  /// Words of letters and digits, in lower case, without diacritics: `Dvořák: "Op.95"` is `dvorak`, `op`, `95`.
-  static func words(_ text: String) -> [String] {
-    var words: [String] = []
-    var word = ""
-    var length = 0
-    func end() {
-      if !word.isEmpty { words.append(word) }
-      word = ""
-      length = 0
-    }
-    for scalar in text.lowercased().decomposedStringWithCanonicalMapping.unicodeScalars {
-      switch kind(of: scalar) {
-      case .letter:
-        guard length < longestWord else { continue }
-        length += 1
-        if let plain = plain[scalar] { word += plain } else { word.unicodeScalars.append(scalar) }
-      case .mark: continue
-      case .separator: end()
-      }
-    }
-    end()
-    return words
-  }
-
-  private enum Kind { case letter, mark, separator }
-
-  private static func kind(of scalar: Unicode.Scalar) -> Kind {
-    switch scalar.properties.generalCategory {
-    case .lowercaseLetter, .otherLetter, .modifierLetter, .uppercaseLetter, .titlecaseLetter, .decimalNumber,
-      .letterNumber, .otherNumber:
-      .letter
-    case .nonspacingMark, .spacingMark, .enclosingMark, .format: .mark
-    default: .separator
-    }
-  }
-
   /// A word as it stands in a text.
   struct Place: Equatable {
-    /// As `words` has it.
     let word: String
     let range: Range<String.Index>
+    /// Of a script that is written without blanks, or of signs alone.
+    var kind = Kind.letters
+
+    enum Kind { case letters, pair, lastLetter, signs }
   }
+
+  /// Words of letters and digits, in lower case, without diacritics: `Dvořák: "Op.95"` is `dvorak`, `op`, `95`.
+  ///
+  /// Where a script has no blanks between words (`Script.isUnspaced`), each two letters that follow each other are one, and
+  /// the last letter is one by itself: whatever is looked for within is a sequence of them. Signs by themselves are words
+  /// as well (`Signs`).
+  static func words(_ text: String) -> [String] { places(composed(text)).map(\.word) }
 
   /// The words of a text with where they stand, in order.
   static func places(_ text: String) -> [Place] {
-    var places: [Place] = []
-    var start: String.Index?
-    var isPlain = true
-    func end(_ index: String.Index) {
-      guard let first = start else { return }
-      start = nil
-      let run = text[first..<index]
-      let word = isPlain && run.utf8.count <= longestWord ? run.lowercased() : words(String(run)).first
-      isPlain = true
-      if let word { places.append(Place(word: word, range: first..<index)) }
-    }
-    let scalars = text.unicodeScalars
-    var index = scalars.startIndex
-    while index < scalars.endIndex {
-      let scalar = scalars[index]
-      let isPart: Bool
-      if scalar.isASCII {
-        let value = scalar.value | 0x20
-        isPart = value >= 0x61 && value <= 0x7a || scalar.value >= 0x30 && scalar.value <= 0x39
-      } else {
-        isPart = kind(of: scalar) != .separator
-        if isPart { isPlain = false }
-      }
-      if isPart { start = start ?? index } else { end(index) }
-      index = scalars.index(after: index)
-    }
-    end(scalars.endIndex)
-    return places
+    var scan = Scan(text)
+    return scan.places()
   }
+
+  /// One spelling of what Unicode can write in two ways; wide letters and narrow kana as the usual ones.
+  private static func composed(_ text: String) -> String {
+    if text.utf8.allSatisfy({ $0 < 0x80 }) { return text }
+    if text.unicodeScalars.contains(where: { (0xff00...0xffef).contains($0.value) }) {
+      return text.precomposedStringWithCompatibilityMapping
+    }
+    return text.precomposedStringWithCanonicalMapping
+  }
+
+  /// Goes through a text once.
+  private struct Scan {
+    private let scalars: String.UnicodeScalarView
+    private var found: [Place] = []
+    /// Letters of a spaced script that follow each other.
+    private var word = ""
+    private var wordStart: String.Index?
+    private var length = 0
+    /// Letters of an unspaced one.
+    private var letters: [(text: String, start: String.Index)] = []
+    /// What stands between blanks, as long as it is signs.
+    private var signs: [Unicode.Scalar] = []
+    private var signsStart: String.Index?
+
+    init(_ text: String) { scalars = text.unicodeScalars }
+
+    mutating func places() -> [Place] {
+      var isSignsOnly = true
+      var index = scalars.startIndex
+      while index < scalars.endIndex {
+        let scalar = scalars[index]
+        switch Script.kind(of: scalar) {
+        case .letter:
+          isSignsOnly = false
+          endLetters(index)
+          wordStart = wordStart ?? index
+          append(scalar)
+        case .unspaced:
+          isSignsOnly = false
+          endWord(index)
+          letters.append((String(scalar), index))
+        case .mark: break
+        case .picture:
+          end(index)
+          isSignsOnly = false
+          let range = index..<scalars.index(after: index)
+          found.append(Place(word: Signs.word([scalar]), range: range, kind: .signs))
+        case .blank:
+          end(index)
+          if isSignsOnly { endSigns(index) }
+          isSignsOnly = true
+          signs = []
+          signsStart = nil
+        case .sign:
+          end(index)
+          signsStart = signsStart ?? index
+          signs.append(scalar)
+        }
+        index = scalars.index(after: index)
+      }
+      end(index)
+      if isSignsOnly { endSigns(index) }
+      return found
+    }
+
+    private mutating func append(_ scalar: Unicode.Scalar) {
+      guard length < longestWord else { return }
+      length += 1
+      if scalar.isASCII {
+        let isCapital = (0x41...0x5a).contains(scalar.value)
+        word.unicodeScalars.append(isCapital ? Unicode.Scalar(UInt8(scalar.value) | 0x20) : scalar)
+      } else {
+        word += Script.plain(scalar)
+      }
+    }
+
+    private mutating func end(_ index: String.Index) {
+      endWord(index)
+      endLetters(index)
+    }
+
+    private mutating func endWord(_ index: String.Index) {
+      guard let start = wordStart else { return }
+      if !word.isEmpty { found.append(Place(word: word, range: start..<index)) }
+      word = ""
+      wordStart = nil
+      length = 0
+    }
+
+    private mutating func endLetters(_ index: String.Index) {
+      guard !letters.isEmpty else { return }
+      for (position, letter) in letters.enumerated() {
+        let next = position + 1 < letters.count ? letters[position + 1].text : ""
+        let end = position + 2 < letters.count ? letters[position + 2].start : index
+        found.append(
+          Place(word: letter.text + next, range: letter.start..<end, kind: next.isEmpty ? .lastLetter : .pair)
+        )
+      }
+      letters = []
+    }
+
+    private mutating func endSigns(_ index: String.Index) {
+      guard let start = signsStart, Signs.isName(signs) else { return }
+      found.append(Place(word: Signs.word(signs), range: start..<index, kind: .signs))
+    }
+  }
+
+  // MARK: Queries
 
   /// Words that say nothing by themselves, left out of a query that has others.
   private static let fillers: Set<String> = [
     "a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with",
   ]
 
+  /// What of a text must be looked for: the last letter of an unspaced run is in the pair before it already.
+  private static func asked(_ text: String) -> [Place] {
+    var places: [Place] = []
+    for place in self.places(composed(text)) {
+      if place.kind == .lastLetter, places.last?.kind == .pair,
+        places.last?.range.upperBound == place.range.upperBound
+      {
+        continue
+      }
+      places.append(place)
+    }
+    return places
+  }
+
+  /// Whether something is asked for at all. What has no word in it is asked for, too, and is nowhere.
+  static func isBlank(_ text: String) -> Bool { text.unicodeScalars.allSatisfy(\.properties.isWhitespace) }
+
   /// What a query asks for. The last word is taken as unfinished unless something follows it, or it is a number:
   /// who types "symphony 5" does not want the 50th.
   static func terms(_ text: String, atMost limit: Int) -> [SearchTerm] {
-    var words = words(text)
+    var places = asked(text)
     let isUnfinished = text.unicodeScalars.last.map { !$0.properties.isWhitespace } ?? false
-    let last = words.last
-    let telling = words.filter { !fillers.contains($0) }
-    if !telling.isEmpty { words = telling }
+    let last = places.last
+    let telling = places.filter { $0.kind != .signs && !fillers.contains($0.word) }
+    if !telling.isEmpty { places = telling }
+    let words = places.map(\.word)
+    // A letter by itself begins the pairs that it is in.
+    let single = Set(places.filter { $0.kind == .lastLetter }.map(\.word))
     var terms = SearchDate.terms(Array(words.prefix(limit)))
-    if isUnfinished, let term = terms.last, term.typed == last, term.alternatives == [term.typed],
-      words.count <= limit, !term.typed.allSatisfy(\.isNumber)
+    for index in terms.indices where single.contains(terms[index].typed) { terms[index].isPrefix = true }
+    if isUnfinished, let last, last.kind == .letters, let term = terms.last, term.typed == last.word,
+      term.alternatives == [term.typed], words.count <= limit, !term.typed.allSatisfy(\.isNumber)
     {
       terms[terms.count - 1].isPrefix = true
     }
     return terms
   }
 
-  /// Texts in quotation marks, as the words that must follow each other; only those of several words.
+  /// What must stand in a text as it is asked for, as the words that follow each other; only those of several words: texts
+  /// in quotation marks, and what is written in an unspaced script.
   static func phrases(_ text: String, atMost limit: Int) -> [[String]] {
     let parts = text.split(omittingEmptySubsequences: false) { "\"“”„«»".contains($0) }
     // Between the first mark and the second, the third and the fourth, and so on; one that is open is no phrase.
-    return parts.enumerated().filter { $0.offset % 2 == 1 && $0.offset + 1 < parts.count }
-      .map { Array(words(String($0.element)).prefix(limit)) }.filter { $0.count > 1 }
+    var phrases = parts.enumerated().filter { $0.offset % 2 == 1 && $0.offset + 1 < parts.count }
+      .map { part in asked(String(part.element)).filter { $0.kind != .lastLetter }.map(\.word) }
+    var run: [Place] = []
+    for place in asked(text) + [Place(word: "", range: text.endIndex..<text.endIndex)] {
+      // Pairs overlap by a letter.
+      if place.kind == .pair, let last = run.last, place.range.lowerBound < last.range.upperBound {
+        run.append(place)
+        continue
+      }
+      phrases.append(run.map(\.word))
+      run = place.kind == .pair ? [place] : []
+    }
+    return phrases.map { Array($0.prefix(limit)) }.filter { $0.count > 1 }
+  }
+}
+
+/// What scripts have to do with words.
+enum Script {
+  enum Kind { case letter, unspaced, mark, picture, blank, sign }
+
+  /// Letters that Unicode does not decompose into a plain one and a mark.
+  private static let plain: [Unicode.Scalar: String] = [
+    "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ß": "ss", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h",
+    "ŧ": "t",
+  ]
+
+  /// A letter in lower case and without its marks.
+  static func plain(_ scalar: Unicode.Scalar) -> String {
+    var text = ""
+    for part in scalar.properties.lowercaseMapping.decomposedStringWithCanonicalMapping.unicodeScalars {
+      if let other = plain[part] {
+        text += other
+      } else if kind(of: part) != .mark {
+        text.unicodeScalars.append(part)
+      }
+    }
+    return text
+  }
+
+  static func kind(of scalar: Unicode.Scalar) -> Kind {
+    if scalar.isASCII {
+      let value = scalar.value | 0x20
+      if (0x61...0x7a).contains(value) || (0x30...0x39).contains(scalar.value) { return .letter }
+      return scalar.value <= 0x20 ? .blank : .sign
+    }
+    switch scalar.properties.generalCategory {
+    case .lowercaseLetter, .otherLetter, .modifierLetter, .uppercaseLetter, .titlecaseLetter, .decimalNumber,
+      .letterNumber, .otherNumber:
+      return isUnspaced(scalar) ? .unspaced : .letter
+    case .nonspacingMark, .spacingMark, .enclosingMark, .format: return .mark
+    // Skins of emoji; others stand for apostrophes.
+    case .modifierSymbol: return scalar.value > 0xffff ? .mark : .sign
+    // Of a trade: part of no name that anybody types.
+    case .otherSymbol: return "©®™℠℗".unicodeScalars.contains(scalar) ? .sign : .picture
+    case .spaceSeparator, .lineSeparator, .paragraphSeparator, .control: return .blank
+    default: return .sign
+    }
+  }
+
+  /// Scripts that leave no blanks between words, or, as Korean, write into one what is looked for as several.
+  private static let unspaced: [ClosedRange<UInt32>] = [
+    0x0e00...0x0eff,  // Thai, Lao
+    0x1000...0x109f,  // Myanmar
+    0x1780...0x17ff,  // Khmer
+    0x3005...0x3007, 0x3040...0x30ff, 0x3100...0x312f, 0x31f0...0x31ff,  // kana, bopomofo
+    0x3400...0x4dbf, 0x4e00...0x9fff, 0xf900...0xfaff, 0x20000...0x3ffff,  // Chinese characters
+    0xac00...0xd7a3,  // Hangul
+  ]
+
+  private static func isUnspaced(_ scalar: Unicode.Scalar) -> Bool {
+    guard scalar.value >= 0x0e00, scalar.properties.numericType == nil || scalar.value >= 0x3005 else {
+      return false
+    }
+    return unspaced.contains { $0.contains(scalar.value) }
+  }
+
+  /// Whether a word is a piece of one, which nobody types and no spelling is near.
+  static func isPiece(_ word: String) -> Bool {
+    word.unicodeScalars.first.map { kind(of: $0) == .unspaced } ?? false
+  }
+}
+
+/// Signs as words: of letters, since that is what indexes keep. `!!!` is `qq21q21q21`.
+enum Signs {
+  private static let prefix = "qq"
+  private static let longest = 12
+  /// What stands between names, and is part of none.
+  private static let separators = Set("-‐‑‒–—―&·•・/|\\,;:.(){}[]<>\"'“”„«»‘’‚…+=_~".unicodeScalars)
+
+  static func word(_ signs: [Unicode.Scalar]) -> String {
+    prefix + signs.prefix(longest).map { String($0.value, radix: 16) }.joined(separator: "q")
+  }
+
+  static func isWord(_ word: String) -> Bool {
+    word.hasPrefix(prefix) && word.dropFirst(prefix.count).allSatisfy { $0 == "q" || $0.isHexDigit }
+  }
+
+  /// Whether signs between blanks are a name, as `!!!` is, and not what separates names or ends a sentence.
+  static func isName(_ signs: [Unicode.Scalar]) -> Bool {
+    signs.count > 1 && !signs.allSatisfy(separators.contains)
   }
 }
 

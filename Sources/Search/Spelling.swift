@@ -31,7 +31,8 @@ enum Spelling {
   }
 
   private static func isWord(_ term: SearchTerm) -> Bool {
-    term.alternatives == [term.typed] && !term.typed.allSatisfy(\.isNumber)
+    term.alternatives == [term.typed] && !term.typed.allSatisfy(\.isNumber) && !Script.isPiece(term.typed)
+      && !Signs.isWord(term.typed)
   }
 
   /// The nearest of `candidates`, all equally near; empty where none is near enough.

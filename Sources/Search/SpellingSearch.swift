@@ -16,6 +16,11 @@ extension SpellingSearch {
   func find(_ query: SearchQuery) async throws -> SearchPage {
     let cursor = query.cursor
     let terms = SearchText.terms(query.terms, atMost: Limits.searchWords)
+    let asked = [query.terms, query.location, query.section].filter { !SearchText.isBlank($0) }
+    // Somebody looks for something that has no word in it: it is nowhere, and not everywhere.
+    if asked.contains(where: { SearchText.terms($0, atMost: 1).isEmpty }) {
+      return SearchPage(total: 0, hits: [], nextCursor: nil)
+    }
     if cursor?.isCorrected != true {
       let page = try await page(query, terms, cursor, isCorrected: false)
       if page.total > 0 || terms.isEmpty { return page }

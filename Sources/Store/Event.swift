@@ -15,6 +15,8 @@ package struct Event: Sendable, Equatable {
   package let location: String
   /// Seconds since 1970, as every time here.
   package let date: Int
+  /// Of the venue, by its name in the IANA database; `nil` where nobody said.
+  package let timeZone: String?
   package let description: String
   package let currency: String
   package let onsaleAt: Int?

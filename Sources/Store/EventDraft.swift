@@ -8,6 +8,8 @@ package struct EventDraft: Sendable {
   package var location: String
   /// Seconds since 1970, as every time here.
   package var date: Int
+  /// Of the venue, by its name in the IANA database; `nil` for that of the installation.
+  package var timeZone: String?
   package var description = ""
   /// ISO 4217, in capitals.
   package var currency: String
@@ -113,6 +115,8 @@ package struct EventChanges: Sendable {
   package var name: String?
   package var location: String?
   package var date: Int?
+  /// The inner `nil` means that of the installation.
+  package var timeZone: String??
   package var description: String?
   /// The inner `nil` means that the sale does not open by itself.
   package var onsaleAt: Int??

@@ -64,7 +64,7 @@ extension EventStore {
   }
 
   private static let descriptive = """
-    e.name, e.location, e.description, e.currency, extract(epoch FROM e.date)::bigint AS date,
+    e.name, e.location, e.time_zone, e.description, e.currency, extract(epoch FROM e.date)::bigint AS date,
     extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
     extract(epoch FROM e.created_at)::bigint AS created_at, e.halt, e.halt_tickets
     """
@@ -72,7 +72,8 @@ extension EventStore {
   private static func event(_ row: PostgresRow) throws -> Event {
     Event(
       name: try row.string("name"), location: try row.string("location"), date: try row.int("date"),
-      description: try row.string("description"), currency: try row.string("currency"),
+      timeZone: row["time_zone"].string, description: try row.string("description"),
+      currency: try row.string("currency"),
       onsaleAt: row["onsale_at"].int, createdAt: try row.int("created_at"), settings: try EventSettings(row),
       halt: SaleHalt(row), sections: [])
   }

@@ -43,10 +43,10 @@ package final class EventStore {
     return try await postgres.withTransaction { transaction in
       let rows = try await transaction.query(
         """
-        INSERT INTO event (key, name, location, date, description, currency, onsale_at, hold_seconds,
+        INSERT INTO event (key, name, location, date, time_zone, description, currency, onsale_at, hold_seconds,
           per_user_limit, queue_limit, generation)
         VALUES (\(draft.key), \(draft.name), \(draft.location), to_timestamp(\(draft.date)),
-          \(draft.description), \(draft.currency), to_timestamp(\(draft.onsaleAt)), \(draft.holdSeconds),
+          \(draft.timeZone), \(draft.description), \(draft.currency), to_timestamp(\(draft.onsaleAt)), \(draft.holdSeconds),
           \(draft.perUserLimit), \(draft.queueLimit), 0)
         ON CONFLICT (key) DO NOTHING RETURNING id
         """)
@@ -232,10 +232,13 @@ package final class EventStore {
   package func update(event: Int, _ changes: EventChanges, by who: String) async throws -> EventSettings {
     let changesOnsale = changes.onsaleAt != nil
     let onsaleAt: Int? = changes.onsaleAt ?? nil
+    let changesZone = changes.timeZone != nil
+    let timeZone: String? = changes.timeZone ?? nil
     var names: [String] = []
     if changes.name != nil { names.append("name") }
     if changes.location != nil { names.append("location") }
     if changes.date != nil { names.append("date") }
+    if changesZone { names.append("time_zone") }
     if changes.description != nil { names.append("description") }
     if changesOnsale { names.append("onsale_at") }
     if changes.holdSeconds != nil { names.append("hold_seconds") }
@@ -247,6 +250,7 @@ package final class EventStore {
       """
       name = coalesce(\(changes.name), e.name), location = coalesce(\(changes.location), e.location),
       date = coalesce(to_timestamp(\(changes.date)), e.date),
+      time_zone = CASE WHEN \(changesZone) THEN \(timeZone) ELSE e.time_zone END,
       description = coalesce(\(changes.description), e.description),
       onsale_at = CASE WHEN \(changesOnsale) THEN to_timestamp(\(onsaleAt)) ELSE e.onsale_at END,
       hold_seconds = coalesce(\(changes.holdSeconds), e.hold_seconds),

@@ -47,6 +47,8 @@ package final class IndexSource {
     /// Unix seconds, as is `onsaleAt`.
     package let date: Int
     package let onsaleAt: Int?
+    /// Of the venue; `nil` for that of the installation.
+    package let timeZone: String?
     package let name: String
     package let location: String
     package let description: String
@@ -77,7 +79,7 @@ package final class IndexSource {
     let results = try await postgres.transaction([
       """
       SELECT e.id, e.version, e.state, extract(epoch FROM e.date)::bigint AS date,
-        extract(epoch FROM e.onsale_at)::bigint AS onsale_at, e.name, e.location, e.description, e.currency,
+        extract(epoch FROM e.onsale_at)::bigint AS onsale_at, e.time_zone, e.name, e.location, e.description, e.currency,
         coalesce(t.min_price, 0) AS min_price, coalesce(t.max_price, 0) AS max_price, t.tickets, t.purchased
       FROM event e CROSS JOIN LATERAL (
         SELECT count(*) AS tickets, count(*) FILTER (WHERE purchased) AS purchased, min(price) AS min_price,
@@ -108,7 +110,8 @@ package final class IndexSource {
       let sections = sections[id] ?? []
       return Facts(
         id: id, version: try row.int("version"), state: try row.string("state"),
-        date: try row.int("date"), onsaleAt: row["onsale_at"].int, name: try row.string("name"),
+        date: try row.int("date"), onsaleAt: row["onsale_at"].int, timeZone: row["time_zone"].string,
+        name: try row.string("name"),
         location: try row.string("location"), description: try row.string("description"),
         currency: try row.string("currency"), minPrice: try row.int("min_price"),
         maxPrice: try row.int("max_price"), tickets: try row.int("tickets"),

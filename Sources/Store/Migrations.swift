@@ -415,5 +415,10 @@ package struct Migrations {
     CREATE INDEX session_end_by_age ON session_end (ended_at);
     COMMENT ON COLUMN session_end.session IS 'NULL ends all of the user''s that began by ended_at';
     """,
+    """
+    ALTER TABLE event ADD time_zone text;
+    COMMENT ON COLUMN event.time_zone IS
+      'of the venue, by its name in the IANA database; NULL for the zone that the installation is set to';
+    """,
   ]
 }

@@ -1,68 +1,49 @@
-import Foundation
 import Onsale
-import Text
 
 extension Asset {
-  /// The page itself. `VERSION` in it stands for the version of all other files.
-  static func page(version: String) -> Asset {
-    let template = String(decoding: PackageResources.index_html, as: UTF8.self)
-    let parts = template.split(separator: "VERSION", omittingEmptySubsequences: false)
-    return Asset(name: "index.html", body: Array(parts.joined(separator: version).utf8))
-  }
-
-  /// The page with an event's name as its title, and the event as data in its head: no browser runs that, and so
-  /// no policy has to allow it.
-  func describing(_ event: Web.Description) -> Asset {
-    guard let title = body.firstRange(of: Self.title), let end = body.firstRange(of: Self.end) else {
-      return self
-    }
-    var made = Array(body[..<title.lowerBound])
-    made += Array("<title>".utf8) + Escaping.text(event.name) + Array(" · Onsale</title>".utf8)
-    made += body[title.upperBound..<end.lowerBound]
-    made += Array("<script type=\"application/ld+json\">".utf8) + Escaping.scriptJSON(event.json)
-    made += Array("</script>\n".utf8) + body[end.lowerBound...]
-    return Asset(name: name, body: made)
-  }
-
-  private static let title = Array("<title>Onsale</title>".utf8)
-  private static let end = Array("</head>".utf8)
+  /// Every other file that the page asks for; a test compares the list with that.
+  static let others: [Asset] = [
+    Asset(name: "bundle.js", body: Array(Bundle.of("app.js", modules).utf8)),
+    Asset(name: "icon.svg", body: PackageResources.icon_svg),
+    Asset(name: "style.css", body: PackageResources.style_css),
+  ]
 
   /// The currencies of `Currency`, by their codes, with the digits behind the point: a browser's own are not ISO's.
-  private static let currencies = Asset(
-    name: "currencies.js",
-    body: Array(
-      ("// Digits behind the point of each currency, by ISO 4217.\n\nexport const currencyDigits = {\n"
-        + Currency.all.map { "  \($0.code): \($0.digits),\n" }.joined() + "};\n").utf8))
+  private static let currencies =
+    "// Digits behind the point of each currency, by ISO 4217.\n\nexport const currencyDigits = {\n"
+    + Currency.all.map { "  \($0.code): \($0.digits),\n" }.joined() + "};\n"
 
-  /// Every other file. A new one in Assets is added here; a test compares the list with what the page asks for.
-  static let others: [Asset] = [
-    Asset(name: "account.js", body: PackageResources.account_js),
-    Asset(name: "api.js", body: PackageResources.api_js),
-    Asset(name: "app.js", body: PackageResources.app_js),
-    Asset(name: "checkout.js", body: PackageResources.checkout_js),
-    Asset(name: "clock.js", body: PackageResources.clock_js),
-    .currencies,
-    Asset(name: "dom.js", body: PackageResources.dom_js),
-    Asset(name: "ending.js", body: PackageResources.ending_js),
-    Asset(name: "event.js", body: PackageResources.event_js),
-    Asset(name: "form.js", body: PackageResources.form_js),
-    Asset(name: "format.js", body: PackageResources.format_js),
-    Asset(name: "icon.svg", body: PackageResources.icon_svg),
-    Asset(name: "known.js", body: PackageResources.known_js),
-    Asset(name: "line.js", body: PackageResources.line_js),
-    Asset(name: "order.js", body: PackageResources.order_js),
-    Asset(name: "picker.js", body: PackageResources.picker_js),
-    Asset(name: "poster.js", body: PackageResources.poster_js),
-    Asset(name: "queue.js", body: PackageResources.queue_js),
-    Asset(name: "sale.js", body: PackageResources.sale_js),
-    Asset(name: "search.js", body: PackageResources.search_js),
-    Asset(name: "seatdraw.js", body: PackageResources.seatdraw_js),
-    Asset(name: "seatmap.js", body: PackageResources.seatmap_js),
-    Asset(name: "seats.js", body: PackageResources.seats_js),
-    Asset(name: "session.js", body: PackageResources.session_js),
-    Asset(name: "stub.js", body: PackageResources.stub_js),
-    Asset(name: "style.css", body: PackageResources.style_css),
-    Asset(name: "tickets.js", body: PackageResources.tickets_js),
-    Asset(name: "waiting.js", body: PackageResources.waiting_js),
+  /// The modules that the bundle is made of. A new one in Assets is added here.
+  private static let modules: [String: String] = embedded.mapValues { String(decoding: $0, as: UTF8.self) }
+    .merging(["currencies.js": currencies]) { $1 }
+
+  private static let embedded: [String: [UInt8]] = [
+    "account.js": PackageResources.account_js,
+    "api.js": PackageResources.api_js,
+    "app.js": PackageResources.app_js,
+    "checkout.js": PackageResources.checkout_js,
+    "clock.js": PackageResources.clock_js,
+    "dom.js": PackageResources.dom_js,
+    "ending.js": PackageResources.ending_js,
+    "event.js": PackageResources.event_js,
+    "form.js": PackageResources.form_js,
+    "format.js": PackageResources.format_js,
+    "held.js": PackageResources.held_js,
+    "known.js": PackageResources.known_js,
+    "line.js": PackageResources.line_js,
+    "order.js": PackageResources.order_js,
+    "pace.js": PackageResources.pace_js,
+    "picker.js": PackageResources.picker_js,
+    "poster.js": PackageResources.poster_js,
+    "queue.js": PackageResources.queue_js,
+    "sale.js": PackageResources.sale_js,
+    "search.js": PackageResources.search_js,
+    "seatdraw.js": PackageResources.seatdraw_js,
+    "seatmap.js": PackageResources.seatmap_js,
+    "seats.js": PackageResources.seats_js,
+    "session.js": PackageResources.session_js,
+    "stub.js": PackageResources.stub_js,
+    "tickets.js": PackageResources.tickets_js,
+    "waiting.js": PackageResources.waiting_js,
   ]
 }

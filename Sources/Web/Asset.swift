@@ -1,3 +1,5 @@
+import HTTPServer
+
 /// One file of the page, with what its answer says about it.
 struct Asset: Sendable {
   let name: String
@@ -5,15 +7,24 @@ struct Asset: Sendable {
   let contentType: String
   /// Strong: it changes with every byte.
   let entityTag: String
+  /// The same, compressed once for all who get it; those that are smaller.
+  private let packed: [ContentCoding: [UInt8]]
+  /// What a client may choose from, the smallest first.
+  let codings: [ContentCoding]
 
   init(name: String, body: [UInt8]) {
     self.name = name
     self.body = body
     contentType = Self.contentType(of: name)
-    var digest = Digest()
-    digest.add(body)
-    entityTag = "\"\(digest.text)\""
+    entityTag = EntityTag.of(body)
+    var packed: [ContentCoding: [UInt8]] = [:]
+    packed[.brotli] = Compression.brotli(body)
+    packed[.gzip] = Compression.gzip(body)
+    self.packed = packed
+    codings = [.brotli, .gzip].filter { packed[$0] != nil }
   }
+
+  func body(in coding: ContentCoding) -> [UInt8] { packed[coding] ?? body }
 
   private static func contentType(of name: String) -> String {
     switch name.split(separator: ".").last {
@@ -21,21 +32,8 @@ struct Asset: Sendable {
     case "css": "text/css; charset=utf-8"
     case "js": "text/javascript; charset=utf-8"
     case "svg": "image/svg+xml"
+    case "ics": "text/calendar; charset=utf-8"
     default: "application/octet-stream"
-    }
-  }
-
-  /// Tells versions of our own files apart (FNV-1a, 64 bits). Nobody can choose them, so it need not resist anyone.
-  struct Digest {
-    private var value: UInt64 = 0xcbf2_9ce4_8422_2325
-
-    mutating func add(_ bytes: [UInt8]) {
-      for byte in bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    }
-
-    var text: String {
-      let digits = String(value, radix: 16)
-      return String(repeating: "0", count: 16 - digits.count) + digits
     }
   }
 }

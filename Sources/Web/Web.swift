@@ -27,57 +27,87 @@ package struct Web {
   ]
 
   private static let oneYear = "public, max-age=31536000, immutable"
+  /// Pages of events that are kept ready to be sent.
+  private static let pagesKept = 500
 
   private let version: String
-  private let page: Asset
+  private let page: Page
+  private let document: Asset
   private let files: [String: Asset]
+  private let described = Described(capacity: Web.pagesKept)
 
-  /// An event, for machines that read the page of it.
-  package struct Description: Sendable {
+  /// An event, for machines that read the page of it, and for people without JavaScript.
+  package struct Description: Equatable, Sendable {
     let name: String
     /// JSON-LD.
     let json: [UInt8]
+    /// Sentences about it, most important first.
+    let facts: [String]
+    /// iCalendar.
+    let calendar: [UInt8]
+    let calendarPath: String
 
-    package init(name: String, json: [UInt8]) {
+    package init(name: String, json: [UInt8], facts: [String], calendar: [UInt8], calendarPath: String) {
       self.name = name
       self.json = json
+      self.facts = facts
+      self.calendar = calendar
+      self.calendarPath = calendarPath
     }
   }
 
-  private let describe: @LoopActor (Int) async -> Description?
+  /// What is known of the event that an address names.
+  package enum Answer: Sendable {
+    case event(Description)
+    /// There is none, as far as the public knows.
+    case nothing
+    /// Cannot be told now.
+    case unknown
+  }
+
+  private let describe: @LoopActor (Int) async -> Answer
 
   /// - Parameter describe: what the page of an event says of it, where that is known and public.
-  package init(describe: @escaping @LoopActor (Int) async -> Description? = { _ in nil }) {
+  package init(describe: @escaping @LoopActor (Int) async -> Answer = { _ in .unknown }) {
     self.describe = describe
-    var digest = Asset.Digest()
-    for asset in Asset.others {
-      digest.add(Array(asset.name.utf8))
-      digest.add(asset.body)
-    }
-    version = digest.text
-    page = .page(version: version)
+    version = String(
+      EntityTag.of(Asset.others.flatMap { Array($0.name.utf8) + $0.body }).dropFirst().dropLast())
+    page = Page(version: version)
+    document = page.document
     files = Dictionary(uniqueKeysWithValues: Asset.others.map { ($0.name, $0) })
   }
 
   package func addRoutes(to router: inout Router) {
-    let page = page
+    let document = document
     for pattern in Self.pages {
-      router.on(.get, pattern) { request in
+      router.on(.get, pattern, ignoresQuery: true) { request in
         // Always asked for again, which costs a 304: it is what names the version of everything else.
-        .now(Self.answer(request, page, cache: "no-cache"))
+        .now(Self.answer(request, document, cache: "no-cache"))
       }
     }
-    router.on(.get, "/event/{id}") { [describe] request in
+    router.on(.get, "/event/{id}", ignoresQuery: true) { [describe, described, page] request in
       .later {
-        // What is no number is no event; the script says so.
-        guard let event = request.parameters["id"].flatMap({ Int($0) }), let described = await describe(event)
-        else { return Self.answer(request, page, cache: "no-cache") }
-        return Self.answer(request, page.describing(described), cache: "no-cache")
+        switch await Self.event(request, describe) {
+        case .event(let event):
+          Self.answer(request, described.page(of: event, page.describing), cache: "no-cache")
+        case .unknown: Self.answer(request, document, cache: "no-cache")
+        case .nothing: Self.answer(request, page.refusing(404), status: 404, cache: "no-cache")
+        }
+      }
+    }
+    router.on(.get, "/event/{id}/event.ics", ignoresQuery: true) { [describe, page] request in
+      .later {
+        switch await Self.event(request, describe) {
+        case .event(let event):
+          Self.answer(request, Asset(name: "event.ics", body: event.calendar), cache: "no-cache")
+        case .unknown: .problem(503, code: "unavailable", detail: "The event cannot be read right now.")
+        case .nothing: Self.answer(request, page.refusing(404), status: 404, cache: "no-cache")
+        }
       }
     }
     let files = files
     let version = version
-    router.on(.get, "/assets/{version}/{file}") { request in
+    router.on(.get, "/assets/{version}/{file}", ignoresQuery: true) { request in
       guard let file = files[request.parameters["file"] ?? ""] else {
         return .now(.problem(404, code: "not_found", detail: "There is no such file."))
       }
@@ -85,27 +115,56 @@ package struct Web {
       let isCurrent = request.parameters["version"] == version
       return .now(Self.answer(request, file, cache: isCurrent ? Self.oneYear : "no-cache"))
     }
+    router.onRefusal = { [page] request, refusal in
+      guard refusal.status == 404 || refusal.status == 400, Self.isOfPerson(request) else { return nil }
+      return Self.answer(request, page.refusing(refusal.status), status: refusal.status, cache: "no-cache")
+    }
   }
 
-  private static func answer(_ request: HTTPRequest, _ asset: Asset, cache: String) -> HTTPResponse {
+  private static func event(
+    _ request: HTTPRequest, _ describe: @LoopActor (Int) async -> Answer
+  ) async -> Answer {
+    guard let event = request.parameters["id"].flatMap({ Int($0) }), event > 0 else { return .nothing }
+    return await describe(event)
+  }
+
+  /// Whether somebody looks at it in a browser: scripts and programs ask for something else than a page, or for the API.
+  private static func isOfPerson(_ request: HTTPRequest) -> Bool {
+    (request.method == .get || request.method == .head) && !request.path.hasPrefix("/api/")
+      && request.header("Accept")?.contains("text/html") == true
+  }
+
+  private static func answer(
+    _ request: HTTPRequest, _ asset: Asset, status: Int = 200, cache: String
+  ) -> HTTPResponse {
+    let coding = ContentCoding.chosen(request.header("Accept-Encoding"), among: asset.codings)
     var headers = protection
     headers.append(("Content-Type", asset.contentType))
     headers.append(("Cache-Control", cache))
-    headers.append(("ETag", asset.entityTag))
-    if matches(request.header("If-None-Match"), asset.entityTag) {
+    headers.append(("ETag", EntityTag.of(asset.entityTag, in: coding)))
+    headers.append(("Vary", "Accept-Encoding"))
+    if status == 200, EntityTag.matches(request.header("If-None-Match"), asset.entityTag) {
       return HTTPResponse(status: 304, headers: headers)
     }
-    return HTTPResponse(status: 200, headers: headers, body: asset.body)
+    if coding != .identity { headers.append(("Content-Encoding", coding.rawValue)) }
+    return HTTPResponse(status: status, headers: headers, body: asset.body(in: coding))
   }
 
-  /// Whether a list of tags names this one. Weak tags match too: for GET that is enough.
-  private static func matches(_ header: String?, _ tag: String) -> Bool {
-    guard let header else { return false }
-    return header.split(separator: ",").contains { part in
-      var candidate = part.drop { $0 == " " }
-      while candidate.last == " " { candidate.removeLast() }
-      if candidate.hasPrefix("W/") { candidate = candidate.dropFirst(2) }
-      return candidate == tag || candidate == "*"
+  /// Pages of events, made and compressed once for each state of them.
+  @LoopActor
+  private final class Described {
+    private let capacity: Int
+    private var pages: [String: (event: Description, asset: Asset)] = [:]
+
+    init(capacity: Int) { self.capacity = capacity }
+
+    func page(of event: Description, _ make: (Description) -> Asset) -> Asset {
+      let key = event.calendarPath
+      if let known = pages[key], known.event == event { return known.asset }
+      if pages.count >= capacity { pages.removeAll() }
+      let asset = make(event)
+      pages[key] = (event, asset)
+      return asset
     }
   }
 }

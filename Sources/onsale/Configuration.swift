@@ -3,6 +3,7 @@ import Auth
 import Foundation
 import HTTPServer
 import Logging
+import Onsale
 import Postgres
 import Redis
 import Store
@@ -61,9 +62,13 @@ struct Configuration {
   var audience: String?
   /// `ONSALE_URL`: the public address, without a slash at its end; links are relative if not set.
   var publicURL = ""
+  /// `ONSALE_TIME_ZONE`: of venues whose events name none, by its name in the IANA database.
+  var timeZone = VenueZone.utc
   /// `ONSALE_HOST`, `ONSALE_PORT`: where `serve` listens.
   var host = "127.0.0.1"
   var port: UInt16 = 8080
+  /// `ONSALE_CORS_ORIGINS`: sites whose pages may call the API, between commas; `*` is every one.
+  var crossOrigins: Set<String> = []
   /// `ONSALE_CONNECTIONS_PER_ADDRESS`: open at a time; 0, as behind a proxy, is no limit.
   var connectionsPerAddress = 0
   /// `ONSALE_PAYMENT_CONNECTIONS`: to the provider at once, per worker.
@@ -158,8 +163,27 @@ struct Configuration {
     audience = value("JWT_AUDIENCE")
     publicURL = value("URL") ?? ""
     while publicURL.hasSuffix("/") { publicURL.removeLast() }
+    if let name = value("TIME_ZONE") {
+      if let zone = VenueZone(name) {
+        timeZone = zone
+      } else {
+        problems.append("ONSALE_TIME_ZONE must be a zone of the IANA database such as Europe/Berlin")
+      }
+    }
     host = value("HOST") ?? host
     if let number = integer("PORT", in: 0...65535) { port = UInt16(number) }
+    for origin in (value("CORS_ORIGINS") ?? "").split(separator: ",").map({ $0.filter { $0 != " " } }) {
+      // Compared letter by letter with what browsers say: no path, no slash at the end.
+      let isOrigin =
+        (origin.hasPrefix("https://") || origin.hasPrefix("http://")) && isVisible(origin)
+        && origin.split(separator: "/", omittingEmptySubsequences: false).count == 3
+        && origin == origin.lowercased()
+      if origin == "*" || isOrigin {
+        crossOrigins.insert(origin)
+      } else {
+        problems.append("ONSALE_CORS_ORIGINS must list origins such as https://tickets.example.com, or be *")
+      }
+    }
     databaseConnections = integer("DATABASE_CONNECTIONS", in: 1...1000) ?? databaseConnections
     connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000) ?? connectionsPerAddress
     paymentConnections = integer("PAYMENT_CONNECTIONS", in: 1...10_000) ?? paymentConnections

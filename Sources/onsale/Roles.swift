@@ -208,7 +208,7 @@ enum Roles {
         events: events, standby: standby, users: UserStore(postgres), queue: queue,
         search: CachedSearch(search.index, render: Catalog.body), authenticator: authenticator,
         sessions: sessions, hasher: PasswordHasher(), ids: ids,
-        publicURL: settings.publicURL)
+        publicURL: settings.publicURL, zone: settings.timeZone)
       made.addRoutes(to: &router)
       catalog = made
     }
@@ -220,10 +220,18 @@ enum Roles {
     operations(postgres, redis, replication).addRoutes(to: &router)
     if roles.contains("web") {
       Web(describe: { [catalog] event in
-        await catalog?.description(of: event).map { Web.Description(name: $0.name, json: $0.json) }
+        guard let catalog else { return .unknown }
+        do {
+          guard let event = try await catalog.description(of: event) else { return .nothing }
+          return .event(
+            Web.Description(
+              name: event.name, json: event.json, facts: event.facts, calendar: event.calendar,
+              calendarPath: event.calendarPath))
+        } catch { return .unknown }
       }).addRoutes(to: &router)
     }
     var http = HTTPServerConfiguration(host: settings.host, port: settings.port)
+    http.crossOrigins = settings.crossOrigins
     http.perAddressConnectionLimit = settings.connectionsPerAddress
     let server = HTTPServer(http, router: router, logger: logger)
     services.append(server)
@@ -403,7 +411,7 @@ enum Roles {
     let search = try searchIndex(settings, writer: postgres, logger)
     let indexer = Indexer(
       source: IndexSource(postgres), queue: QueueStore(redis), redis: configuration, index: search.index,
-      logger: logger)
+      zone: settings.timeZone, logger: logger)
     let services: [any Service] = [
       ClientService("redis", start: redis.start, stop: redis.close),
       ClientService("postgres", start: postgres.start, stop: postgres.close),

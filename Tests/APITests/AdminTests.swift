@@ -86,6 +86,57 @@ struct AdminTests {
     #expect(answer.json["detail"]?.string?.contains(field) == true, "\(answer.text)")
   }
 
+  @Test("An event has the clocks of its venue, and may be told by them")
+  func zones() async throws {
+    let service = try await Service.shared()
+    func told(_ members: [(name: String, value: JSON)]) async throws -> JSON {
+      let id = try await service.makeEvent(Service.event(members), opens: true)
+      return await service.call(.get, "/api/event/\(id)", as: .user("zones")).json
+    }
+    let newYork: (name: String, value: JSON) = ("time_zone", "America/New_York")
+    let evening = try await told([
+      newYork, ("date", "2032-12-08T20:15:00"), ("onsale_at", "2031-07-01T10:00:00"),
+    ])
+    #expect(evening["date"] == "2032-12-09T01:15:00Z")
+    #expect(evening["date_local"] == "2032-12-08T20:15:00-05:00")
+    #expect(evening["time_zone"] == "America/New_York")
+    #expect(evening["onsale_at"] == "2031-07-01T14:00:00Z")
+    #expect(evening["onsale_at_local"] == "2031-07-01T10:00:00-04:00")
+    let offset = try await told([newYork, ("date", "2032-12-09T02:15:00+01:00")])
+    #expect(offset["date_local"] == "2032-12-08T20:15:00-05:00", "an offset says more than a zone")
+    let unsaid = try await told([])
+    #expect(unsaid["time_zone"] == "UTC", "that of the installation")
+    #expect(unsaid["date_local"] == "2031-05-20T19:30:00+00:00")
+    #expect(unsaid["onsale_at_local"] == .null)
+
+    let berlin: (name: String, value: JSON) = ("time_zone", "Europe/Berlin")
+    for (members, field) in [
+      ([("time_zone", "Europe/Atlantis")], "time_zone"), ([("time_zone", "EST")], "time_zone"),
+      ([("time_zone", "")], "time_zone"), ([("time_zone", 7)], "time_zone"),
+      ([("time_zone", .string(String(repeating: "a/", count: 99)))], "time_zone"),
+      ([("date", "2032-12-08T20:15:00")], "date"), ([("onsale_at", "2031-07-01T10:00:00")], "onsale_at"),
+      ([berlin, ("date", "2032-03-28T02:30:00")], "date"),
+      ([berlin, ("date", "2032-10-31T02:30:00")], "date"),
+    ] as [([(name: String, value: JSON)], String)] {
+      let answer = await service.call(.post, "/api/admin/events", Service.event(members), as: .organizer)
+      #expect(answer.status == 400 && answer.code == "invalid_field", "\(members): \(answer.text)")
+      #expect(answer.json["detail"]?.string?.contains(field) == true, "\(answer.text)")
+    }
+
+    let id = try await service.makeEvent(Service.event([newYork]))
+    let path = "/api/admin/events/\(id)"
+    func zone() async throws -> String? { try await service.events.event(id)?.timeZone }
+    #expect(await service.call(.put, path, ["name": "Renamed"], as: .organizer).status == 200)
+    #expect(try await zone() == "America/New_York")
+    #expect(await service.call(.put, path, ["time_zone": "Nowhere/Atall"], as: .organizer).status == 400)
+    let moved: JSON = ["time_zone": "Asia/Tokyo", "date": "2032-05-01T19:30:00"]
+    #expect(await service.call(.put, path, moved, as: .organizer).status == 200)
+    #expect(try await zone() == "Asia/Tokyo")
+    #expect(try await service.events.event(id)?.date == Time.parse("2032-05-01T10:30:00Z"))
+    #expect(await service.call(.put, path, ["time_zone": .null], as: .organizer).status == 200)
+    #expect(try await zone() == nil)
+  }
+
   @Test("A sale opens, pauses, resumes and closes, in Redis too, and each step is logged with who did it")
   func states() async throws {
     let service = try await Service.shared()

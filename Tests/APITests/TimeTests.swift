@@ -1,5 +1,6 @@
 import API
 import Foundation
+import Onsale
 import Testing
 
 @Suite("Times")
@@ -55,9 +56,95 @@ struct TimeTests {
     #expect(Time.parse(text) == nil)
   }
 
-  @Test("A date alone is its midnight, where that is wanted")
+  @Test("A date alone is the beginning of its day, and a time without an offset what a clock shows")
   func dates() {
-    #expect(Time.parse("2026-05-01", allowsDate: true) == Time.parse("2026-05-01T00:00:00Z"))
-    #expect(Time.parse("2026-05-01T", allowsDate: true) == nil)
+    #expect(Time.parseDate("2026-05-01") == Time.parse("2026-05-01T00:00:00Z"))
+    for text in ["2026-05-01T", "2026-05-01T00:00:00", "2026-05-01T00:00:00Z", "2026-02-30", ""] {
+      #expect(Time.parseDate(text) == nil, "\(text)")
+    }
+    #expect(Time.parseWallClock("2026-05-01T19:30:00") == Time.parse("2026-05-01T19:30:00Z"))
+    for text in [
+      "2026-05-01", "2026-05-01T19:30:00Z", "2026-05-01T19:30:00+02:00", "2026-05-01T25:00:00", "",
+    ] {
+      #expect(Time.parseWallClock(text) == nil, "\(text)")
+    }
+  }
+
+  @Test(
+    "A moment is told on the clocks of a place, with how far they are from UTC",
+    arguments: [
+      // Carnegie Hall in winter and summer, across midnight, and around both changes of its clocks.
+      ("America/New_York", "2032-12-09T01:15:00Z", "2032-12-08T20:15:00-05:00"),
+      ("America/New_York", "2032-07-01T00:00:00Z", "2032-06-30T20:00:00-04:00"),
+      ("America/New_York", "2032-03-14T06:59:59Z", "2032-03-14T01:59:59-05:00"),
+      ("America/New_York", "2032-03-14T07:00:00Z", "2032-03-14T03:00:00-04:00"),
+      ("America/New_York", "2032-11-07T05:30:00Z", "2032-11-07T01:30:00-04:00"),
+      ("America/New_York", "2032-11-07T06:30:00Z", "2032-11-07T01:30:00-05:00"),
+      ("Europe/Berlin", "2032-03-28T00:59:59Z", "2032-03-28T01:59:59+01:00"),
+      ("Europe/Berlin", "2032-03-28T01:00:00Z", "2032-03-28T03:00:00+02:00"),
+      ("Europe/Berlin", "2031-12-31T23:00:00Z", "2032-01-01T00:00:00+01:00"),
+      ("Europe/London", "2032-01-15T19:30:00Z", "2032-01-15T19:30:00+00:00"),
+      ("Europe/London", "2032-07-15T18:30:00Z", "2032-07-15T19:30:00+01:00"),
+      // Where summer is in January, half an hour is put forward, quarters count, or the day is another.
+      ("Australia/Sydney", "2032-01-01T08:30:00Z", "2032-01-01T19:30:00+11:00"),
+      ("Australia/Lord_Howe", "2032-07-01T09:00:00Z", "2032-07-01T19:30:00+10:30"),
+      ("Australia/Lord_Howe", "2032-01-01T08:30:00Z", "2032-01-01T19:30:00+11:00"),
+      ("America/St_Johns", "2032-01-01T23:00:00Z", "2032-01-01T19:30:00-03:30"),
+      ("Asia/Kolkata", "2032-05-01T14:00:00Z", "2032-05-01T19:30:00+05:30"),
+      ("Asia/Kathmandu", "2032-05-01T13:45:00Z", "2032-05-01T19:30:00+05:45"),
+      ("Asia/Tokyo", "2032-05-01T15:00:00Z", "2032-05-02T00:00:00+09:00"),
+      ("Pacific/Kiritimati", "2032-05-01T10:00:00Z", "2032-05-02T00:00:00+14:00"),
+      ("Pacific/Pago_Pago", "2032-05-01T10:59:00Z", "2032-04-30T23:59:00-11:00"),
+      ("Pacific/Chatham", "2032-01-01T05:45:00Z", "2032-01-01T19:30:00+13:45"),
+      ("America/Argentina/Buenos_Aires", "2032-05-01T22:30:00Z", "2032-05-01T19:30:00-03:00"),
+      ("Europe/Kyiv", "2032-05-01T16:30:00Z", "2032-05-01T19:30:00+03:00"),
+      ("UTC", "2032-05-01T19:30:00Z", "2032-05-01T19:30:00+00:00"),
+      // Before there were zones clocks were apart by seconds, which no offset can say.
+      ("Europe/Berlin", "1880-05-01T12:00:00Z", "1880-05-01T12:53:00+00:53"),
+      ("America/New_York", "1880-05-01T12:00:00Z", "1880-05-01T07:03:00-04:57"),
+    ])
+  func zones(_ name: String, _ moment: String, _ local: String) throws {
+    let zone = try #require(VenueZone(name))
+    let seconds = try #require(Time.parse(moment))
+    #expect(Time.text(seconds, in: zone) == local)
+    #expect(Time.parse(local) == seconds, "and it is the same moment")
+    #expect(zone.moments(of: try #require(Time.parseWallClock(String(local.prefix(19))))).contains(seconds))
+  }
+
+  @Test("People are told the venue's day and hour in a sentence")
+  func sentences() throws {
+    for (name, moment, sentence) in [
+      ("America/New_York", "2032-12-09T01:15:00Z", "Wednesday, 8 December 2032, 20:15 (America/New_York)"),
+      ("UTC", "1970-01-01T00:00:00Z", "Thursday, 1 January 1970, 00:00 (UTC)"),
+      ("UTC", "1969-12-31T23:59:00Z", "Wednesday, 31 December 1969, 23:59 (UTC)"),
+      ("Asia/Tokyo", "2031-12-31T15:00:00Z", "Thursday, 1 January 2032, 00:00 (Asia/Tokyo)"),
+    ] {
+      let zone = try #require(VenueZone(name)), seconds = try #require(Time.parse(moment))
+      #expect(Time.sentence(seconds, in: zone) == sentence)
+    }
+  }
+
+  @Test(
+    "What is no zone of the database is none",
+    arguments: [
+      "", "Berlin", "europe/berlin", "Europe/Atlantis", "EST", "PST", "CET", "GMT+5", "+02:00", "UTC+2",
+      "utc", "Local",
+      "Europe/Berlin ", "../etc/passwd", "/etc/localtime", "Europe/../UTC",
+      String(repeating: "a/", count: 200),
+    ])
+  func unknownZones(_ name: String) {
+    #expect(VenueZone(name) == nil)
+  }
+
+  @Test("What clocks show when they are put forward is never, and when they are put back twice")
+  func changes() throws {
+    let zone = try #require(VenueZone("Europe/Berlin"))
+    func moments(_ text: String) throws -> [String] {
+      zone.moments(of: try #require(Time.parseWallClock(text))).map { Time.text($0, in: zone) }
+    }
+    #expect(try moments("2032-03-28T02:30:00") == [])
+    #expect(try moments("2032-10-31T02:30:00") == ["2032-10-31T02:30:00+02:00", "2032-10-31T02:30:00+01:00"])
+    #expect(try moments("2032-03-28T03:00:00") == ["2032-03-28T03:00:00+02:00"])
+    #expect(try moments("2032-10-31T03:00:00") == ["2032-10-31T03:00:00+01:00"])
   }
 }

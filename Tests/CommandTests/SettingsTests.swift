@@ -30,10 +30,14 @@ struct SettingsTests {
       [
         "ONSALE_DATABASE_URL": "postgres://u@127.0.0.1/d", "ONSALE_REDIS_URL": "redis://127.0.0.1",
         "ONSALE_PAYMENT_URL": "payments.example.com", "ONSALE_PAYMENT_KEY": "sk_live_1\n",
-        "ONSALE_SEARCH_URL": "http://127.0.0.1:9200 ",
+        "ONSALE_SEARCH_URL": "http://127.0.0.1:9200 ", "ONSALE_TIME_ZONE": "Berlin",
+        "ONSALE_CORS_ORIGINS": "https://shop.example.com, https://shop.example.com/tickets",
       ])
     #expect(status == 64)
-    for name in ["ONSALE_PAYMENT_URL", "ONSALE_PAYMENT_KEY", "ONSALE_SEARCH_URL"] {
+    for name in [
+      "ONSALE_PAYMENT_URL", "ONSALE_PAYMENT_KEY", "ONSALE_SEARCH_URL", "ONSALE_TIME_ZONE",
+      "ONSALE_CORS_ORIGINS",
+    ] {
       #expect(text.contains("onsale: \(name) must"), "\(text)")
     }
     #expect(!text.contains("sk_live_1"))

@@ -1,5 +1,6 @@
 """The buyer's page in a real browser, against a real stack: by mouse, by keyboard, by touch."""
 
+import base64
 import json
 import re
 import time
@@ -9,7 +10,7 @@ from playwright.sync_api import expect
 
 from client import ok
 from page_checks import accessibility, contrasts, overflowing, small_targets
-from page_fixtures import PHONE, chromium, hall, site, visit  # noqa: F401  (fixtures)
+from page_fixtures import ASSETS, PHONE, chromium, hall, site, visit  # noqa: F401  (fixtures)
 from stack import until
 
 
@@ -237,6 +238,123 @@ def test_leaving_the_line_asks_first(visit, hall, organizer):
     ok(organizer.post(f"/api/admin/events/{event.id}/resume"))
     page.get_by_role("button", name="Ask again for 2 tickets").click()
     expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+
+
+def queue_document(**changes):
+    numbers = {"head": 100, "tail": 700, "available": 50, "held": 10, "sold": 40, "granted_per_second": 5}
+    return {**numbers, "state": "open", "poll_after_ms": 60_000, "message": "", "version": 1, **changes}
+
+
+def in_line(visitor, event, document, **changes):
+    """Shows the page of somebody in a long line, as the server would tell it."""
+    place = {"request_id": "x", "event_id": event.id, "state": "queued", "position": 501, "ahead": 400}
+    told = {**place, "eta_seconds": {"low": 60, "high": 120}, "poll_after_ms": 60_000, **changes}
+    visitor.page.route("**/api/request/*", lambda route: route.fulfill(json=told))
+    visitor.page.route("**/api/event/*/queue", lambda route: route.fulfill(json=document()))
+    return visitor.goto("/queue/x")
+
+
+def test_the_count_moves_on_between_two_looks_and_never_says_whose_turn_it_is(visit, hall):
+    visitor, asked = visit().register(), []
+
+    def document():
+        asked.append(1)
+        return queue_document()
+
+    page = in_line(visitor, hall(), document)
+    number = page.locator(".queue-number")
+    for _ in range(3):
+        before = int(number.inner_text())
+        expect(number).not_to_have_text(str(before))
+        assert 300 < int(number.inner_text()) < before
+    assert len(asked) == 1, "nothing new was told meanwhile"
+    # However long nothing is heard: that it is somebody's turn only the server says.
+    page.evaluate("{ const now = performance.now.bind(performance); performance.now = () => now() + 3_600_000; }")
+    expect(number).to_have_text("1")
+    expect(page.get_by_text("Live.")).to_be_hidden()
+
+
+def test_a_line_that_stands_still_is_shown_so(visit, hall):
+    visitor = visit().register()
+    page = in_line(visitor, hall(), lambda: queue_document(state="paused", granted_per_second=0))
+    expect(page.get_by_text("Sales are paused for a moment.")).to_be_visible()
+    page.evaluate("{ const now = performance.now.bind(performance); performance.now = () => now() + 50_000; }")
+    expect(page.locator(".live")).to_contain_text("Live")
+    expect(page.locator(".queue-number")).to_have_text("400")
+
+
+def test_nothing_is_called_live_that_does_not_answer(visit, hall, organizer):
+    event = hall()
+    stop_the_line(organizer, event.id)
+    page = visit().register().goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    live = page.locator(".live")
+    expect(live).to_contain_text("Live")
+    # Whatever is asked from now on hangs, as at a server that stands still.
+    page.context.route("**/api/**", lambda route: None)
+    expect(live).to_contain_text("The server does not answer right now. Your place is kept", timeout=40_000)
+    expect(live).not_to_contain_text("Live")
+    page.context.unroute("**/api/**")
+    expect(live).to_contain_text("Live", timeout=40_000)
+
+
+def test_a_network_that_was_away_for_a_moment_is_not_mourned(visit, hall, organizer):
+    event = hall()
+    stop_the_line(organizer, event.id)
+    visitor = visit().register()
+    page = visitor.goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    live = page.locator(".live")
+    expect(live).to_contain_text("Live")
+    for _ in range(3):
+        visitor.context.set_offline(True)
+        expect(live).to_contain_text("You are offline")
+        visitor.context.set_offline(False)
+        expect(live).to_contain_text("Live", timeout=5_000)
+
+
+def test_held_seats_are_told_on_every_page(visit, hall):
+    event = hall(name="Held Breath")
+    visitor = visit().register()
+    page = visitor.goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    banner = page.get_by_role("complementary", name="Held seats")
+    expect(banner).to_be_hidden()
+    address = page.url
+    for path in (event.path, "/", "/tickets", "/account"):
+        visitor.goto(path)
+        expect(banner).to_contain_text(re.compile(r"Your seats are held, [78]:\d\d.*Held Breath"))
+        expect(page.get_by_text("You have a place in this line")).to_be_hidden()
+    before = banner.inner_text()
+    expect(banner).not_to_have_text(before)
+    banner.get_by_role("link", name="Pay now").click()
+    assert page.url == address
+    expect(banner).to_be_hidden()
+    pay(page)
+    expect(heading(page, "They are yours")).to_be_visible()
+    visitor.goto("/")
+    expect(heading(page, "Find your night out")).to_be_visible()
+    expect(banner).to_be_hidden()
+
+
+def test_what_the_operator_says_stays_after_the_close(visit, hall, organizer):
+    event = hall()
+    stop_the_line(organizer, event.id)
+    page = visit().register().goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "You are in line")).to_be_visible()
+    text = "The singer is ill. We are sorry, and start anew in May."
+    ok(organizer.call("PUT", f"/api/admin/events/{event.id}/message", {"message": text}))
+    expect(page.get_by_text(text)).to_be_visible()
+    ok(organizer.post(f"/api/admin/events/{event.id}/close"))
+    expect(heading(page, "Sales ended before it was your turn")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(text)).to_be_visible()
+    page.reload()
+    expect(heading(page, "Sales ended before it was your turn")).to_be_visible()
+    expect(page.get_by_text(text)).to_be_visible()
+    page.get_by_role("link", name="Back to the event").click()
+    expect(page.get_by_text(text)).to_be_visible()
 
 
 # --- Paying ---
@@ -626,7 +744,7 @@ def test_an_event_page_tells_machines_what_it_is(visit, organizer, anyone):
     data = json.loads(block)
     assert data["@type"] == "Event" and data["name"] == "Bach </script> & Sons"
     assert data["offers"]["lowPrice"] == "25.50" and data["offers"]["availability"].endswith("/InStock")
-    assert data["url"].endswith(f"/event/{event}") and data["startDate"] == "2031-05-20T19:30:00Z"
+    assert data["url"].endswith(f"/event/{event}") and data["startDate"] == "2031-05-20T19:30:00+00:00"
     secret = organizer.create_event(open=False)
     assert "ld+json" not in anyone.get(f"/event/{secret}").text
     # The browser takes it as data: `visit` fails if the policy or the console has something to say.
@@ -729,6 +847,90 @@ def test_no_script_reads_the_tokens_and_one_that_ended_is_renewed(visit, hall):
     assert status == 401
 
 
+# --- Times ---
+
+CARNEGIE = {"location": "Carnegie Hall, New York", "date": "2032-12-08T20:15:00", "time_zone": "America/New_York"}
+
+
+@pytest.mark.parametrize(
+    ("here", "aside"),
+    [("Europe/Berlin", "Thu, 9 Dec 2032, 02:15"), ("Asia/Tokyo", "Thu, 9 Dec 2032, 10:15"), ("America/New_York", "")],
+)
+def test_an_evening_is_told_on_the_venues_clock_wherever_one_reads_of_it(visit, hall, anyone, here, aside):
+    word = f"carnegie{time.time_ns()}"
+    event = hall(name=word, **CARNEGIE)
+    visitor = visit(timezone_id=here).register()
+    page = visitor.goto(event.path)
+    facts = page.locator(".event-facts")
+    expect(facts).to_contain_text(re.compile("Wednesday,? 8 December 2032, 20:15"))
+    expect(facts.locator(".own-time")).to_have_text([re.compile(aside)] if aside else [])
+    expect(facts.locator("time")).to_have_attribute("datetime", "2032-12-08T20:15:00-05:00")
+
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    expect(page.locator(".queue-head")).to_contain_text("Wed, 8 Dec 2032, 20:15")
+    pay(page)
+    expect(page.locator(".stub-when").first).to_contain_text("Wed, 8 Dec 2032, 20:15")
+    page.emulate_media(media="print")
+    expect(page.locator(".stub-when").first).to_contain_text("Wed, 8 Dec 2032, 20:15")
+    page.emulate_media(media="screen")
+    visitor.goto("/tickets")
+    expect(page.locator(".stub-when").first).to_contain_text("Wed, 8 Dec 2032, 20:15")
+
+    # It is found on its day, and not on the reader's.
+    until(lambda: ok(visitor.client.get("/api/search", terms=word))["total"], what="the event in search")
+    for query, hits in (("from=2032-12-08&to=2032-12-08", 1), ("from=2032-12-09", 0), ("to=2032-12-07", 0)):
+        visitor.goto(f"/?terms={word}&{query}")
+        expect(page.locator(".result-count")).to_have_text("1 event" if hits else "No events match")
+    visitor.goto(f"/?terms={word}+8+december+2032")
+    expect(page.locator(".result-date")).to_contain_text(re.compile("Wed, 8 Dec 2032 · 20:15"))
+
+    told = ok(visitor.client.get(f"/api/event/{event.id}"))
+    assert (told["date"], told["date_local"]) == ("2032-12-09T01:15:00Z", "2032-12-08T20:15:00-05:00")
+    (block,) = re.findall(r'<script type="application/ld[+]json">(.*?)</script>', anyone.get(event.path).text)
+    assert json.loads(block)["startDate"] == "2032-12-08T20:15:00-05:00"
+
+
+def test_a_zone_that_the_browser_does_not_know_is_told_by_its_offset(visit, hall):
+    event = hall(**CARNEGIE)
+    page = visit().register().page
+
+    def newer(route):
+        route.fulfill(json={**route.fetch().json(), "time_zone": "Europe/Atlantis"})
+
+    page.route(f"**/api/event/{event.id}", newer)
+    page.goto(page.url.rsplit("/", 1)[0] + event.path)
+    expect(page.locator(".event-facts")).to_contain_text(re.compile("Wednesday,? 8 December 2032, 20:15"))
+
+
+def test_the_list_says_when_a_sale_opens_and_what_currency_a_price_is_in(visit, organizer):
+    word = f"koto{time.time_ns()}"
+    cheap, dear = [{"name": "Floor", "price": 8_800, "capacity": 5}], [{"name": "Floor", "price": 10_100, "capacity": 5}]
+    tokyo = {"time_zone": "Asia/Tokyo", "location": "Suntory Hall"}
+    organizer.create_event(cheap, name=f"{word} yen", currency="JPY", date="2032-06-01T10:00:00Z", **tokyo)
+    organizer.create_event(cheap, name=f"{word} euros", currency="EUR", date="2032-06-03T10:00:00Z")
+    organizer.create_event(dear, name=f"{word} dear", currency="EUR", date="2032-06-04T10:00:00Z")
+    organizer.create_event(
+        cheap, name=f"{word} later", currency="JPY", date="2031-06-02T10:00:00Z", open=False,
+        onsale_at="2031-02-28T15:30:00Z", **tokyo)  # fmt: skip
+    visitor = visit().register()
+    until(lambda: ok(visitor.client.get("/api/search", terms=word))["total"] == 4, what="the events in search")
+    page = visitor.goto(f"/?terms={word}")
+    hits = page.locator(".result")
+    # What is on sale comes before what is not yet, however soon that is.
+    expect(hits.locator("h2")).to_have_text([f"{word} yen", f"{word} euros", f"{word} dear", f"{word} later"])
+    expect(hits.last).to_contain_text("On sale Sat, 1 Mar 2031, 00:30")
+    expect(page.get_by_label("Currency")).to_have_value("JPY")
+    page.get_by_label("Highest price").fill("9000")
+    expect(hits.locator("h2")).to_have_text([f"{word} yen", f"{word} later"])
+    page.get_by_label("Currency").select_option("EUR")
+    page.get_by_label("Highest price").fill("100")
+    expect(hits.locator("h2")).to_have_text([f"{word} euros"])
+    page.reload()
+    expect(page.get_by_label("Currency")).to_have_value("EUR")
+    expect(hits.locator("h2")).to_have_text([f"{word} euros"])
+
+
 # --- What every view must be ---
 
 
@@ -788,6 +990,201 @@ def test_nothing_is_wider_than_a_small_phone(visit, hall):
         assert not overflowing(page), path
 
 
+LONG_NAMES = [
+    "W" * 200,
+    "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichen" * 3,
+    "東京フィルハーモニー交響楽団" * 14,
+    "วงดุริยางค์ซิมโฟนีกรุงเทพ" * 8,
+    "الأوركسترا الفيلهارمونية " * 8,
+    "🎻🎷" * 70,
+    "a\u0301\u0302\u0303" * 50,
+]
+
+
+def test_text_of_twice_the_size_and_names_of_any_length_fit_a_phone(visit, organizer, buyer):
+    events = [
+        organizer.create_event(
+            [{"name": name.encode()[:100].decode(errors="ignore"), "price": 12_345_600, "rows": [{"row": "A", "seats": 4}]},
+             {"name": "Floor", "price": 2_500, "capacity": 4}],
+            name=name, location=name[:200], currency="IDR")
+        for name in LONG_NAMES
+    ]  # fmt: skip
+    # Not as a phone, which makes the page's width that of what does not fit.
+    visitor = visit(viewport=PHONE, has_touch=True).register()
+    page = visitor.page
+
+    def check_sizes(what):
+        for size in ("100%", "200%"):
+            page.evaluate(f"document.documentElement.style.fontSize = '{size}'")
+            assert not overflowing(page), (what, size, overflowing(page))
+        page.evaluate("document.documentElement.style.fontSize = ''")
+
+    for event in events:
+        visitor.goto(f"/event/{event}")
+        page.wait_for_selector(".picker")
+        check_sizes(f"event {event}")
+    page.get_by_role("radio", name="Choose seats").check()
+    expect(page.get_by_role("listbox")).to_be_visible()
+    check_sizes("the map")
+    page.get_by_role("radio", name="Best available").check()
+    for path in ("/", "/account", "/nowhere", "/tickets"):
+        visitor.goto(path)
+        page.wait_for_load_state("networkidle")
+        check_sizes(path)
+    visitor.goto(f"/event/{events[1]}")
+    stop_the_line(organizer, events[1])
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "You are in line")).to_be_visible()
+    check_sizes("the line")
+    ok(organizer.post(f"/api/admin/events/{events[1]}/resume"))
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    check_sizes("the checkout")
+    address = page.url
+    visitor.goto("/")
+    expect(page.get_by_role("complementary", name="Held seats")).to_be_visible()
+    check_sizes("held seats")
+    page.goto(address)
+    pay(page)
+    expect(heading(page, "They are yours")).to_be_visible()
+    check_sizes("the purchase")
+    visitor.goto("/tickets")
+    expect(page.get_by_text("No.").first).to_be_visible()
+    check_sizes("the tickets")
+
+
+def test_a_magnified_map_says_what_is_in_view_and_covers_none_of_it(visit, hall):
+    event = hall()
+    visitor = visit(viewport=PHONE, has_touch=True, is_mobile=True, device_scale_factor=2)
+    page = visitor.register().goto(event.path)
+    page.get_by_role("radio", name="Choose seats").tap()
+    where, canvas = page.locator(".seat-where"), page.locator(".seat-box canvas")
+    expect(where).to_have_text("Stalls, Circle")
+    for _ in range(4):
+        page.get_by_role("button", name="Zoom in").tap()
+    expect(where).to_have_text(re.compile("^(Stalls|Circle) · Rows? [A-D]( to [A-D])?$"))
+    seen = canvas.bounding_box()
+    for name in ("Zoom in", "Zoom out", "Show all"):
+        button = page.get_by_role("button", name=name).bounding_box()
+        assert button["y"] + button["height"] <= seen["y"] or button["y"] >= seen["y"] + seen["height"], name
+    # Every line of seats has its row's name at the edge: there is ink in the strip, and no seat.
+    inks = page.evaluate(
+        """() => {
+          const canvas = document.querySelector('.seat-box canvas'), ratio = devicePixelRatio;
+          const data = canvas.getContext('2d').getImageData(0, 0, 28 * ratio, canvas.height).data;
+          const colours = new Set();
+          for (let i = 0; i < data.length; i += 4) colours.add([data[i] >> 5, data[i + 1] >> 5, data[i + 2] >> 5].join());
+          return [...colours];
+        }"""
+    )
+    greys = [max(parts) - min(parts) <= 1 for parts in ([int(part) for part in ink.split(",")] for ink in inks)]
+    assert len(inks) > 1 and all(greys), f"letters alone: {inks}"
+
+
+def test_what_is_not_there_is_a_page_that_says_so(visit, hall):
+    event = hall()
+    visitor = visit()
+    for signed_in in (False, True):
+        if signed_in:
+            visitor.register()
+        for path in ("/nope", "/event/nope", "/event/999999999", "/event/%E0%A4%A", f"{event.path}/x"):
+            answer = visitor.page.goto(visitor.site + path)
+            assert answer.status == (400 if "%" in path else 404), path
+            assert answer.headers["content-type"].startswith("text/html"), path
+            expect(heading(visitor.page, re.compile("^There is no such (page|event)$"))).to_be_visible()
+            assert not accessibility(visitor.page), path
+    answer = visitor.page.goto(f"{visitor.site}{event.path}/?utm_source=x%")
+    assert answer.status == 200
+    expect(heading(visitor.page, re.compile("^Concert"))).to_be_visible()
+
+
+def test_an_event_can_be_read_without_javascript(visit, hall, anyone):
+    event = hall(name="Silence & Noise", **CARNEGIE)
+    page = visit(java_script_enabled=False).goto(event.path)
+    expect(heading(page, "Silence & Noise")).to_be_visible()
+    for text in ("Wednesday, 8 December 2032, 20:15 (America/New_York)", "Carnegie Hall, New York",
+                 "55.00 to 80.00 EUR", "On sale", "JavaScript"):  # fmt: skip
+        expect(page.get_by_text(text).first).to_be_visible()
+    assert not overflowing(page)
+    calendar = anyone.get(page.get_by_role("link", name="Put it into your calendar").get_attribute("href"))
+    assert calendar.headers["Content-Type"].startswith("text/calendar")
+    lines = calendar.text.replace("\r\n ", "").split("\r\n")
+    assert lines[0] == "BEGIN:VCALENDAR" and "DTSTART;TZID=America/New_York:20321208T201500" in lines
+    assert "SUMMARY:Silence & Noise" in lines and "LOCATION:Carnegie Hall\\, New York" in lines
+    assert all(len(line) <= 75 for line in calendar.content.split(b"\r\n"))
+
+
+def test_progress_can_be_seen_in_forced_colours(visit, hall, organizer):
+    event = hall()
+    stop_the_line(organizer, event.id)
+    visitor = visit(forced_colors="active").register()
+    page = visitor.goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    bar = page.get_by_role("progressbar")
+    expect(bar).to_be_visible()
+    # What is done and what is not are of different colours, and there is a frame around both.
+    assert bar.evaluate("(e) => getComputedStyle(e).borderTopStyle") == "solid"
+
+    def ends_differ():
+        picture = base64.b64encode(bar.screenshot()).decode()
+        return page.evaluate(
+            """async (picture) => {
+              const image = new Image();
+              image.src = `data:image/png;base64,${picture}`;
+              await image.decode();
+              const context = new OffscreenCanvas(image.width, image.height).getContext('2d', { willReadFrequently: true });
+              context.drawImage(image, 0, 0);
+              const at = (x) => context.getImageData(x, image.height / 2, 1, 1).data.join();
+              return at(6) !== at(image.width - 4);
+            }""",
+            picture,
+        )
+
+    # It grows to where it is.
+    until(ends_differ, what="a bar that can be seen")
+
+
+def test_head_tells_what_get_would_send_and_a_page_is_sent_compressed(stack, anyone, buyer, organizer):
+    event = organizer.create_event(name="Head of Household")
+    (bundle,) = re.findall(r'"(/assets/[^"]+/bundle\.js)"', anyone.get("/").text)
+    plain = {"Accept-Encoding": "identity"}
+    for path in ("/", f"/event/{event}", bundle, f"/event/{event}/event.ics", f"/api/event/{event}", "/openapi.json"):
+        whole = buyer.call("GET", path, headers=plain)
+        head = buyer.call("HEAD", path, headers=plain)
+        assert (whole.status_code, head.status_code, head.content) == (200, 200, b""), path
+        assert head.headers["Content-Length"] == str(len(whole.content)), path
+        assert head.headers.get("ETag") == whole.headers.get("ETag"), path
+    sent = 0
+    for path in ("/", bundle, bundle.replace("bundle.js", "style.css")):
+        whole = anyone.call("GET", path, headers=plain)
+        packed = anyone.call("GET", path, headers={"Accept-Encoding": "gzip"}, stream=True)
+        assert packed.headers["Content-Encoding"] == "gzip"
+        size = int(packed.headers["Content-Length"])
+        assert packed.content == whole.content
+        assert size < 0.6 * len(whole.content)
+        sent += size
+        # As proxies on the way change them.
+        tag = packed.headers["ETag"]
+        for known in (tag, f"W/{tag}", whole.headers["ETag"][:-1] + '-gzip"', whole.headers["ETag"][:-1] + '--gzip"'):
+            again = anyone.call("GET", path, headers={"Accept-Encoding": "gzip", "If-None-Match": known})
+            assert (again.status_code, again.content) == (304, b""), known
+    assert sent < 60_000, "the whole first view"
+    page = ok(buyer.get(f"/api/event/{event}"))
+    tag = buyer.get(f"/api/event/{event}").headers["ETag"]
+    weak = buyer.call("GET", f"/api/event/{event}", headers={"If-None-Match": f'W/{tag[:-1]}-gzip"'})
+    assert weak.status_code == 304 and page["id"] == event
+
+
+@pytest.mark.skipif(ASSETS is not None and bool(ASSETS), reason="the files come from the source here")
+def test_the_first_view_needs_one_request_for_its_modules(visit, hall):
+    visitor = visit().register()
+    asked = []
+    visitor.page.on("request", lambda request: asked.append(request.url))
+    visitor.goto("/")
+    expect(heading(visitor.page, "Find your night out")).to_be_visible()
+    files = [url.rsplit("/", 1)[-1] for url in asked if "/assets/" in url]
+    assert sorted(files) == ["bundle.js", "icon.svg", "style.css"] or sorted(files) == ["bundle.js", "style.css"]
+
+
 def test_the_page_is_served_with_its_protections(stack, anyone):
     answer = anyone.get("/")
     policy = answer.headers["Content-Security-Policy"]
@@ -797,8 +1194,7 @@ def test_the_page_is_served_with_its_protections(stack, anyone):
     assert "no-cache" in answer.headers["Cache-Control"]
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", answer.text)
     tag = answer.headers["ETag"]
-    # Of an event that there is not: the page of one that is has its name in it, and so another tag.
-    again = anyone.call("GET", "/event/999999999", headers={"If-None-Match": tag})
+    again = anyone.call("GET", "/tickets", headers={"If-None-Match": tag})
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
     for name in set(re.findall(r'"(/assets/[^"]+)"', answer.text)):
         asset = anyone.get(name)

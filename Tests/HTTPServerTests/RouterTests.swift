@@ -11,6 +11,7 @@ struct RouterTests {
     let status: Int
     var body: String?
     var allow: String?
+    var location: String?
     var testDescription: String { request }
   }
 
@@ -29,7 +30,14 @@ struct RouterTests {
     Case(request: "GET /item/7/part/1?q", status: 200, body: "7|1|"),
     Case(request: "GET /item/7/part/1?q=1&q=2", status: 200, body: "7|1|1"),
     Case(request: "GET /nothing", status: 404), Case(request: "GET /item/", status: 404),
-    Case(request: "GET /item/7/", status: 404), Case(request: "GET //", status: 404),
+    Case(request: "GET //", status: 404), Case(request: "GET /nothing/", status: 404),
+    Case(request: "GET /item/7/", status: 308, location: "/item/7"),
+    Case(request: "GET /item/7//", status: 308, location: "/item/7"),
+    Case(request: "GET /item/a%20b/part/1/?q=x%2B&r", status: 308, location: "/item/a%20b/part/1?q=x%2B&r"),
+    Case(request: "POST /echo/", status: 308, location: "/echo"),
+    Case(request: "GET //item.example.com/", status: 404), Case(request: "GET /item/%zz/", status: 400),
+    Case(request: "GET /page?utm_source=x%", status: 200, body: "page"),
+    Case(request: "GET /page?%zz=%FF&a=%00", status: 200, body: "page"),
     Case(request: "GET /item/7/part", status: 404),
     Case(request: "DELETE /now", status: 405, allow: "GET, HEAD, OPTIONS"),
     Case(request: "GET /echo", status: 405, allow: "POST, OPTIONS"),
@@ -49,6 +57,7 @@ struct RouterTests {
     #expect(response.status == expected.status)
     if let body = expected.body { #expect(String(decoding: response.body, as: UTF8.self) == body) }
     #expect(response.header("allow") == expected.allow)
+    #expect(response.header("location") == expected.location)
     if response.status >= 400 { try expectProblem(response.body, response.status) }
   }
 
@@ -62,6 +71,7 @@ struct RouterTests {
         #expect(response.status == expected.status, "\(expected.request)")
         if let body = expected.body { #expect(response.body == body, "\(expected.request)") }
         #expect(response.headers["allow"] == expected.allow, "\(expected.request)")
+        #expect(response.headers["location"] == expected.location, "\(expected.request)")
         if response.status >= 400 {
           #expect(response.headers["content-type"] == "application/problem+json")
           try expectProblem(Array(response.body.utf8), response.status)
@@ -75,6 +85,19 @@ struct RouterTests {
     #expect(problem["status"]?.integer == status)
     #expect(problem["type"]?.string == "about:blank")
     for member in ["title", "detail", "code"] { #expect(problem[member]?.string?.isEmpty == false) }
+  }
+
+  @Test("What no route answers may be answered in another form, and keeps its status where it is not")
+  func refusals() async throws {
+    var router = TestServer.routes()
+    router.onRefusal = { request, refusal in
+      request.header("Accept") == "text/html" ? .text(refusal.status, "a page for \(request.path)") : nil
+    }
+    let page = await router.respond(to: HTTPRequest(.get, "/nothing", headers: [("Accept", "text/html")]))
+    #expect(page.status == 404 && String(decoding: page.body, as: UTF8.self) == "a page for /nothing")
+    let problem = await router.respond(to: HTTPRequest(.get, "/nothing"))
+    #expect(problem.status == 404)
+    try expectProblem(problem.body, 404)
   }
 
   @Test("A problem that turns a client away says when to come back", arguments: [429, 503])

@@ -55,6 +55,8 @@ final class TestServer {
   static func routes(_ test: @escaping @LoopActor () -> TestServer? = { nil }) -> Router {
     var router = Router()
     router.on(.get, "/") { _ in .now(.text(200, "root")) }
+    router.on(.get, "/api/now") { _ in .now(.json(200, ["ok": true])) }
+    router.on(.get, "/page", ignoresQuery: true) { _ in .now(.text(200, "page")) }
     router.on(.get, "/now") { _ in .now(.json(200, ["ok": true])) }
     router.on(.get, "/at-once") { _ in .later { .text(200, "at once") } }
     router.on(.get, "/yield") { _ in

@@ -31,6 +31,22 @@ struct PollPolicyTests {
     }
   }
 
+  @Test(
+    "What an operator says reaches everybody within ten seconds, and a million ask no more often than one server answers"
+  )
+  func crowd() {
+    for pace in [0.0, 1, 5, 200, .nan] {
+      for tail in 0..<500 {
+        for waiting in [0, 1, 462, 20_000, 320_000] {
+          let pause = policy.crowdPollAfterMilliseconds(waiting: waiting, tail: tail, grantsPerSecond: pace)
+          #expect((500...9_600).contains(pause), "\(waiting) at \(pace): \(pause)")
+        }
+        let pause = policy.crowdPollAfterMilliseconds(waiting: 1_000_000, tail: tail, grantsPerSecond: 0)
+        #expect((20_000...30_000).contains(pause))
+      }
+    }
+  }
+
   @Test("Who waits for a sale to open asks again when it opens")
   func opening() {
     for (seconds, pause) in [

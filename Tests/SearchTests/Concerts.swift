@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import Onsale
 import Search
 
 /// Real concerts, for judging what is found.
@@ -18,8 +19,8 @@ enum Concerts {
       return SearchDocument(
         id: number + 1, name: concert["name"]?.string ?? "", location: concert["location"]?.string ?? "",
         date: Int(date?.timeIntervalSince1970 ?? 0), description: concert["description"]?.string ?? "",
-        currency: "USD", minPrice: 1_000, maxPrice: 9_000, available: 100, held: 0, onsaleState: "open",
-        version: 1)
+        currency: "USD", minPrice: 1_000, maxPrice: 9_000, available: 100, held: 0,
+        zone: concert["time_zone"]?.string.flatMap { VenueZone($0) } ?? .utc, onsaleState: "open", version: 1)
     }
   }
 

@@ -3,6 +3,7 @@
 import { accountView } from "./account.js";
 import { h, put } from "./dom.js";
 import { eventView } from "./event.js";
+import { HeldSeats } from "./held.js";
 import { queueView } from "./queue.js";
 import { searchView } from "./search.js";
 import { session } from "./session.js";
@@ -22,6 +23,7 @@ const routes = [
 
 const main = document.getElementById("main");
 const navigation = document.getElementById("navigation");
+const held = new HeldSeats(document.getElementById("held"));
 let leave = new AbortController();
 let shown = false;
 
@@ -43,17 +45,18 @@ export function go(url, { replace = false } = {}) {
 function show({ scroll = 0 } = {}) {
   leave.abort();
   leave = new AbortController();
-  const route = routes.find((each) => each.pattern.test(location.pathname));
+  const { route, parameter } = routeHere();
+  // The server says of the address it was asked for whether there is something.
+  const isMissing = !shown && "status" in document.documentElement.dataset;
   const context = {
-    signal: leave.signal,
-    parameter: route && decodeURIComponent(route.pattern.exec(location.pathname)[1] ?? ""),
+    signal: leave.signal, parameter,
     query: new URLSearchParams(location.search),
     go,
     title: setTitle,
   };
   let view = route ? route.view : missingView;
   if (route?.needsSession && !session()) {
-    view = accountView;
+    view = isMissing ? missingView : accountView;
     context.next = here();
   }
   const { title, node } = view(context);
@@ -61,10 +64,21 @@ function show({ scroll = 0 } = {}) {
   put(main, node);
   main.className = `view-${view.name.replace("View", "")}`;
   drawNavigation();
+  held.look();
   scrollTo(0, scroll);
   // The browser has set focus itself on the first load; later it is the new view's heading that is read out.
   if (shown) (main.querySelector("h1") ?? main).focus({ preventScroll: true });
   shown = true;
+}
+
+/** The route of the address, and what stands in it; none for what cannot be decoded. */
+function routeHere() {
+  const route = routes.find((each) => each.pattern.test(location.pathname));
+  try {
+    return { route, parameter: route && decodeURIComponent(route.pattern.exec(location.pathname)[1] ?? "") };
+  } catch {
+    return {};
+  }
 }
 
 function missingView() {

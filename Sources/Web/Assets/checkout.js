@@ -83,7 +83,7 @@ export class Checkout {
     }
     this.tick();
     if (!session()) {
-      this.message.show("You are signed out. Sign in to pay; your seats stay held meanwhile.");
+      this.message.show("You are signed out. Sign in to pay; your seats stay held until the time is up.");
       if (this.pay.tagName !== "A") {
         const link = h("a", { class: "button primary wide",
           href: `/account?${new URLSearchParams({ next: location.pathname })}` }, "Sign in");
@@ -157,7 +157,7 @@ export class Checkout {
     // A 503 says no more than that: the call may have been carried out, and its answer lost inside.
     if (error.status >= 500 || (error.status === 0 && navigator.onLine)) this.onPaying();
     else if (error.status === 0) {
-      this.message.show("You are offline. Your seats stay held: pay when you are back.");
+      this.message.show("You are offline. Your seats stay held until the time is up: pay when you are back.");
     } else if (error.status === 410 || error.status === 409) {
       this.message.show(error.status === 410 ? "The time to pay has run out." : error.message);
       this.onGone();

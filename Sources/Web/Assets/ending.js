@@ -19,6 +19,13 @@ export function ending({ state, reason = "", left }, ask, unsold) {
       elsewhere: "Choose other seats",
     };
   }
+  if (state === "rejected" && reason === "closed") {
+    return {
+      title: "Sales ended before it was your turn",
+      text: "Nothing was charged.",
+      elsewhere: "Back to the event",
+    };
+  }
   if (state === "expired" && reason === "tickets_taken") {
     return {
       title: "Your seats had been sold",
@@ -109,7 +116,6 @@ export function offers({ state, reason, left }, ask, unsold = Infinity) {
 
 function explained(reason) {
   const known = {
-    closed: "Sales ended before it was your turn.",
     limit_exceeded: "It would have been more tickets than one person may buy.",
     max_amount_exceeded: "The tickets would have cost more than you allowed.",
     unknown_seats: "The event does not have these seats.",

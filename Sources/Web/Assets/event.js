@@ -5,7 +5,7 @@ import { everySecond, pause, serverNow } from "./clock.js";
 import { announce, h, icon, put, setText } from "./dom.js";
 import { whileBusy } from "./form.js";
 import {
-  availability, count, countdown, counted, dayAndTime, isOwnZone, longDate, majorUnits, money, moneyRange,
+  availability, count, countdown, counted, dayAndTime, longDate, majorUnits, money, moneyRange, opening, ownDayAndTime,
   seatName, timeOfDay,
 } from "./format.js";
 import { openPlaces } from "./line.js";
@@ -13,13 +13,22 @@ import { explainReserve, reserve } from "./order.js";
 import { Picker } from "./picker.js";
 import { poster } from "./poster.js";
 import { followSale } from "./sale.js";
-import { places } from "./session.js";
+import { place, places } from "./session.js";
 
 /** Milliseconds between reloads of an event's numbers, and of its seats, while they change. */
 const eventPause = 8_000;
 const seatsPause = 12_000;
 /** What an event allows each buyer when it does not say. */
 const usualLimit = 4;
+
+/** What a place in line is called by its state, and the way to it. Of held seats every page says so by itself. */
+const placeTexts = {
+  lobby: ["You are in the waiting room.", "See when it begins"],
+  queued: ["You have a place in this line.", "See where you are"],
+  standby: ["You are in line for returns.", "See where you are"],
+  confirming: ["Your payment is being confirmed.", "See how it goes"],
+  rejected: ["What you asked for cannot be had any more, and your place is kept for a moment.", "Choose what to do"],
+};
 
 export function eventView(context) {
   const heading = h("h1", { tabindex: "-1" }, "Loading…");
@@ -90,9 +99,11 @@ class EventPage {
         h("div", null,
           heading,
           h("ul", { class: "event-facts" },
-            h("li", null, icon("calendar"), h("span", null, h("time", { datetime: event.date },
-              `${longDate(event.date)}, ${timeOfDay(event.date)}`), isOwnZone(event.date) && " (your time)")),
-            h("li", null, icon("place"), h("span", null, event.location)))),
+            h("li", null, icon("calendar"), h("span", null, h("time", { datetime: event.date_local ?? event.date },
+              `${longDate(event)}, ${timeOfDay(event)}`), aside(event))),
+            h("li", null, icon("place"), h("span", null, event.location))),
+          (event.onsale_state !== "draft" || event.onsale_at) && h("p", { class: "event-more" },
+            h("a", { href: calendarPath(event.id), download: true }, "Add to calendar"))),
         this.notice),
       h("section", { class: "event-main", "aria-label": "Choose your tickets" },
         this.picker.node, this.over,
@@ -222,10 +233,11 @@ class EventPage {
     const { event, queue, opensIn } = this;
     const found = [];
     const { mine } = this;
-    if (mine) {
-      found.push({ tone: "good", icon: "ticket", key: mine.id, nodes: [
-        h("strong", null, "You have a place in this line. "),
-        h("a", { href: `/queue/${encodeURIComponent(mine.id)}` }, "See where you are"),
+    if (mine && place(mine.id)?.state in placeTexts) {
+      const { state } = place(mine.id);
+      const [text, link] = placeTexts[state];
+      found.push({ tone: "good", icon: "ticket", key: `${mine.id} ${state}`, nodes: [
+        h("strong", null, text), " ", h("a", { href: `/queue/${encodeURIComponent(mine.id)}` }, link),
       ] });
     }
     const message = queue?.message ?? event.message;
@@ -233,7 +245,7 @@ class EventPage {
     if (!this.isOpen && this.state !== "closed" && this.state !== "sold_out") {
       const when = opensIn === undefined ? "Not on sale yet" : opensIn > 0 ? "On sale " : "Opening now…";
       found.push({ tone: "wait", icon: "clock", key: when, nodes: [
-        h("strong", null, when), opensIn > 0 && dayAndTime(event.onsale_at),
+        h("strong", null, when), opensIn > 0 && [dayAndTime(opening(event)), aside(opening(event))],
       ] });
       return found;
     }
@@ -242,7 +254,7 @@ class EventPage {
     found.push({ tone: free.tone, icon: free.tone === "none" ? "alert" : "ticket", key: free.text, nodes: [
       h("strong", null, free.text),
       this.isOpen && free.tone === "wait" && queue?.held > 0
-        && ". Tickets come back when a buyer does not pay. Join the line and you are served first.",
+        && ". Tickets come back when a buyer does not pay, and go to those in line, in its order.",
     ] });
     if (!queue && event.holds_known === false) {
       found.push({ tone: "wait", icon: "alert", key: "holds", nodes: [
@@ -306,17 +318,28 @@ function sum(event, name) {
   return event.sections.reduce((total, section) => total + section[name], 0);
 }
 
+/** Where an event is for calendars. */
+function calendarPath(eventID) {
+  return `/event/${encodeURIComponent(eventID)}/event.ics`;
+}
+
+/** For whose clock shows something else: when that is, there. */
+function aside(at) {
+  const own = ownDayAndTime(at);
+  return own && h("small", { class: "own-time" }, `${own}, where you are`);
+}
+
 /** schema.org's description, as data that search engines read and browsers do not run. */
 function describeForMachines(event, signal) {
   const prices = event.sections.flatMap((each) => [each.price, each.max_price]);
   const price = (amount) => majorUnits(amount, event.currency);
   const script = h("script", { type: "application/ld+json" }, JSON.stringify({
-    "@context": "https://schema.org", "@type": "Event", name: event.name, startDate: event.date,
+    "@context": "https://schema.org", "@type": "Event", name: event.name, startDate: event.date_local ?? event.date,
     description: event.description || undefined,
     location: { "@type": "Place", name: event.location, address: event.location },
     offers: prices.length ? { "@type": "AggregateOffer", url: location.href, priceCurrency: event.currency,
       lowPrice: price(Math.min(...prices)), highPrice: price(Math.max(...prices)),
-      validFrom: event.onsale_at ?? undefined,
+      validFrom: event.onsale_at_local ?? event.onsale_at ?? undefined,
       availability: `https://schema.org/${sum(event, "available") ? "InStock" : "SoldOut"}` } : undefined,
   }));
   // What came with the page may be of another event by now.

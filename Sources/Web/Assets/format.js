@@ -62,52 +62,61 @@ export function moneyRange(low, high, currency) {
 }
 
 /**
- * A date in the event's terms: when it carries an offset of its own, at that offset, as on the venue's clock;
- * a plain UTC time at the reader's, with the zone named so that nobody guesses.
+ * What formats a moment: on the clocks of the place where something happens, or on the reader's own where `at` names no
+ * zone. A browser that does not know the zone shows the venue's hour by its offset.
  */
-function moment(text) {
-  const date = new Date(text);
-  const offset = /([+-]\d\d):?(\d\d)$/.exec(text);
-  if (!offset || /T.*[+-]00:?00$/.test(text)) return { date, zone: undefined };
-  const zone = `${offset[1]}:${offset[2]}`;
-  try {
-    new Intl.DateTimeFormat(undefined, { timeZone: zone });
-    return { date, zone };
-  } catch {
-    return { date, zone: undefined };
+function clock({ time_zone: zone, date_local: local }, options) {
+  const offset = /[+-]\d\d:\d\d$/.exec(local ?? "")?.[0];
+  for (const timeZone of [zone, offset]) {
+    try {
+      if (timeZone) return new Intl.DateTimeFormat(undefined, { timeZone, ...options });
+    } catch {
+      // A zone that is newer than the browser, or an offset in a browser that takes names only.
+    }
   }
+  return new Intl.DateTimeFormat(undefined, options);
 }
 
-/** Whether a date is shown on the reader's clock, not the event's. */
-export function isOwnZone(text) {
-  return moment(text).zone === undefined;
+/** @param at an event, or `{ date, time_zone, date_local }`; without a zone, a moment of the reader's own day */
+function formatted(at, options) {
+  const date = new Date(at.date);
+  return Number.isNaN(date.getTime()) ? String(at.date) : clock(at, options).format(date);
 }
 
-function formatted(text, options) {
-  const { date, zone } = moment(text);
-  if (Number.isNaN(date.getTime())) return text;
-  return new Intl.DateTimeFormat(undefined, { timeZone: zone, ...options }).format(date);
-}
+const day = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
+const hour = { hour: "numeric", minute: "2-digit" };
+const zoneName = { timeZoneName: "short" };
 
 /** "Saturday, 14 June 2025". */
-export function longDate(text) {
-  return formatted(text, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+export function longDate(at) {
+  return formatted(at, { ...day, weekday: "long", month: "long" });
 }
 
 /** "Sat, 14 Jun 2025". */
-export function shortDate(text) {
-  return formatted(text, { weekday: "short", day: "numeric", month: "short", year: "numeric" });
+export function shortDate(at) {
+  return formatted(at, day);
 }
 
 /** "19:30 CEST". */
-export function timeOfDay(text) {
-  return formatted(text, { hour: "numeric", minute: "2-digit", timeZoneName: "short" });
+export function timeOfDay(at) {
+  return formatted(at, { ...hour, ...zoneName });
 }
 
-/** A time as a deadline: "Sat 14 Jun, 10:00 CEST". */
-export function dayAndTime(text) {
-  return formatted(text, { weekday: "short", day: "numeric", month: "short", hour: "numeric", minute: "2-digit",
-    timeZoneName: "short" });
+/** Day and hour: "Sat, 14 Jun 2025, 10:00 CEST". */
+export function dayAndTime(at) {
+  return formatted(at, { ...day, ...hour, ...zoneName });
+}
+
+/** The same on the reader's own clock, where that shows another day or hour: an aside. */
+export function ownDayAndTime(at) {
+  const own = { date: at.date };
+  const isSame = formatted(at, { ...day, ...hour }) === formatted(own, { ...day, ...hour });
+  return isSame ? undefined : dayAndTime(own);
+}
+
+/** When a sale opens, on the clocks of the venue. */
+export function opening(event) {
+  return { date: event.onsale_at, date_local: event.onsale_at_local, time_zone: event.time_zone };
 }
 
 /** A countdown: "6:05", "1:02:03", "3 d 04:00:00". */
@@ -152,10 +161,13 @@ export function seatName(ticket) {
 }
 
 /** What can be bought of an event right now, in words. `tone` is `good`, `few`, `wait` or `none`. */
-export function availability({ onsale_state: state, available, held }) {
+export function availability(event) {
+  const { onsale_state: state, available, held } = event;
   if (state === "closed") return { text: "Sales have ended", tone: "none" };
   if (state === "sold_out") return { text: "Sold out", tone: "none" };
-  if (state === "draft") return { text: "Not on sale yet", tone: "wait" };
+  if (state === "draft") {
+    return { text: event.onsale_at ? `On sale ${dayAndTime(opening(event))}` : "Not on sale yet", tone: "wait" };
+  }
   if (available === 0 && held === 0) return { text: "Sold out", tone: "none" };
   if (available === 0 && held > 0) return { text: "All held, some may come back", tone: "wait" };
   if (available === 0) return { text: "None free right now", tone: "wait" };

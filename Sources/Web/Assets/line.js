@@ -24,14 +24,21 @@ export function hasEnded(request) {
   return ended.has(request.state) || (request.state === "declined" && !request.expires_at);
 }
 
+/** Until when its seats are held, on this device's clock; nothing where none are. */
+export function deadline(request) {
+  const isHeld = request.state === "reserved" || request.state === "declined";
+  return isHeld && request.expires_in_seconds > 0 ? Date.now() + request.expires_in_seconds * 1_000 : undefined;
+}
+
 /** Asks once where remembered places stand, since their pages may be closed; resolves to those still open. */
 export async function openPlaces(remembered, signal) {
   const open = await Promise.all(remembered.filter((each) => !each.ended && each.event_id).map(async (each) => {
     try {
       const request = await call("GET", `/api/request/${encodeURIComponent(each.id)}`, { signal });
       const ended = hasEnded(request) && !isKept(request);
-      remember(each.id, { state: request.state, ended });
-      return ended ? [] : [{ ...each, state: request.state, position: request.position }];
+      const until = deadline(request);
+      remember(each.id, { state: request.state, ended, until });
+      return ended ? [] : [{ ...each, state: request.state, position: request.position, until }];
     } catch (error) {
       // Nobody knows it any more, or nobody can tell right now: then what we remember stands.
       if (error.status !== 404) return [each];
@@ -60,7 +67,8 @@ export class Line {
     const wake = () => {
       if (!document.hidden) this.wake();
     };
-    addEventListener("online", wake, { signal });
+    // What was under way when the network went is not coming any more.
+    addEventListener("online", () => this.wake({ hurry: true }), { signal });
     addEventListener("pageshow", wake, { signal });
     addEventListener("focus", wake, { signal });
     document.addEventListener("visibilitychange", wake, { signal });

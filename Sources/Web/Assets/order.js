@@ -2,7 +2,7 @@
 
 import { freshKey, Problem, send, waitAfter } from "./api.js";
 import { pause } from "./clock.js";
-import { remember, samePlace } from "./session.js";
+import { remember, samePlace, what } from "./session.js";
 
 /** How often a busy or silent server is asked again before the buyer is. */
 const tries = 30;
@@ -25,8 +25,7 @@ export async function reserve(event, ask, { signal, onWait, rejoin } = {}) {
       // A place that had ended and is there again goes on with this wish; any other keeps its own.
       const isAnswer = !isNew && samePlace(event.id, answer)?.state === "rejected";
       remember(answer.request_id, {
-        event_id: event.id, name: event.name, date: event.date, location: event.location, state: answer.state,
-        position: answer.position, ended: false,
+        event_id: event.id, ...what(event), state: answer.state, position: answer.position, ended: false,
         ...(isNew ? { from: answer.ahead } : {}), ...(isNew || isAnswer ? { ask } : {}),
       });
       return { ...answer, isNew };

@@ -6,15 +6,25 @@ import { everySecond } from "./clock.js";
 import { announce, h, icon, put, setText } from "./dom.js";
 import { ending, offers } from "./ending.js";
 import { formMessage, whileBusy } from "./form.js";
-import { count, countdown, counted, dayAndTime, money, spokenDuration } from "./format.js";
+import { count, countdown, counted, dayAndTime, money, ownDayAndTime, spokenDuration } from "./format.js";
 import { eventDetails } from "./known.js";
-import { hasEnded, isKept, Line } from "./line.js";
+import { deadline, hasEnded, isKept, Line } from "./line.js";
 import { explainReserve, reserve } from "./order.js";
+import { Pace } from "./pace.js";
 import { poster } from "./poster.js";
 import { followSale } from "./sale.js";
-import { place, remember, session } from "./session.js";
+import { place, remember, session, what } from "./session.js";
 import { stubs } from "./stub.js";
-import { WaitingScene } from "./waiting.js";
+import { drawOperator, WaitingScene } from "./waiting.js";
+
+/** Milliseconds without an answer after which nothing is called live, beyond the pause that the server asked for. */
+const silence = 4_000;
+
+/** What nobody takes away while there is no connection. */
+const safe = {
+  reserved: "Your seats are held until the time is up", declined: "Your seats are held until the time is up",
+  confirming: "Your payment goes on",
+};
 
 /** Milliseconds between hurried polls when the queue document says that our turn has come. */
 const hurryPause = 2_000;
@@ -43,9 +53,17 @@ class QueuePage {
     this.scene = h("div", { class: "queue-scene" }, h("h1", { tabindex: "-1" }, "Finding your place…"));
     this.status = h("p", { class: "live", role: "status" });
     this.stubs = h("div");
+    this.pace = new Pace();
     this.node = h("div", { class: "queue" },
       h("div", { class: "queue-card panel" }, this.head, this.scene), this.status);
     this.drawHead();
+    this.heardAt = performance.now();
+    this.pause = 0;
+    everySecond(() => {
+      this.drawStatus();
+      // Between two looks the line moves on.
+      if (this.request?.state === "queued" && !this.isPaying) this.showLine();
+    }, this.signal);
     this.line = new Line(this.id, {
       signal: this.signal, onUpdate: (request) => this.update(request),
       onTrouble: (problem, wait) => this.drawTrouble(problem, wait),
@@ -56,6 +74,7 @@ class QueuePage {
 
   update(request) {
     this.request = request;
+    this.heard();
     this.headThen = this.queue?.head;
     // Counted from here: the server says how long, not until when.
     this.keptUntil = isKept(request) ? Date.now() + request.answer_within_seconds * 1_000 : 0;
@@ -63,7 +82,7 @@ class QueuePage {
     const isLost = request.state === "rejected" && request.reason === "queue_lost";
     this.comesBack = isLost && (this.comesBack || Date.now() - (place(this.id)?.seen ?? 0) < returnGrace);
     remember(this.id, { event_id: request.event_id, position: request.position, state: request.state,
-      ended: hasEnded(request) && !isKept(request), ...(isLost ? { lost: true } : { seen: Date.now() }) });
+      ended: hasEnded(request) && !isKept(request), until: deadline(request), ...(isLost ? { lost: true } : { seen: Date.now() }) });
     if (!this.isFollowing) {
       this.isFollowing = true;
       this.follow(request.event_id);
@@ -77,6 +96,9 @@ class QueuePage {
     const stop = new AbortController();
     followSale(eventID, { signal: AbortSignal.any([stop.signal, this.signal]), onUpdate: (queue) => {
       this.queue = queue;
+      this.pace.learn(queue);
+      this.saleTrouble = undefined;
+      this.heard(queue.poll_after_ms);
       this.headThen ??= queue.head;
       if (hasEnded(this.request)) {
         stop.abort();
@@ -89,14 +111,23 @@ class QueuePage {
         this.line.wake({ hurry: true });
       }
       this.show();
+    }, onFailure: (problem) => {
+      this.saleTrouble = problem;
+      this.drawStatus();
     } });
+  }
+
+  /** The server lives, and what it says is as new as can be. */
+  heard(pause) {
+    this.heardAt = performance.now();
+    if (pause) this.pause = pause;
   }
 
   async learnEvent(eventID) {
     const event = await eventDetails(eventID);
     if (!event || this.signal.aborted) return;
     this.event = { ...this.event, ...event };
-    remember(this.id, { name: event.name, date: event.date, location: event.location });
+    remember(this.id, what(event));
     this.drawHead();
     this.show();
   }
@@ -104,21 +135,34 @@ class QueuePage {
   // MARK: How the connection is
 
   drawTrouble(problem, wait) {
+    if (problem && problem.status !== 0 && wait === undefined) {
+      this.isLost = true;
+      return this.drawLost(problem);
+    }
     this.trouble = problem;
-    if (problem && problem.status !== 0 && wait === undefined) return this.drawLost(problem);
-    this.drawStatus(wait);
+    this.triesAt = wait && performance.now() + wait;
+    this.drawStatus();
   }
 
-  drawStatus(wait) {
-    const { trouble, request } = this;
+  /** Says how the connection is: "live" only as long as answers come. */
+  drawStatus() {
+    const { request } = this;
+    const trouble = this.trouble ?? this.saleTrouble;
+    const isOver = this.isLost || (request && hasEnded(request));
+    const silent = performance.now() - this.heardAt;
+    const kept = safe[request?.state] ?? "Your place is kept";
     let text = "";
-    if (trouble && (trouble.code === "offline" || !navigator.onLine)) {
-      text = "You are offline. Your place is kept, and this page goes on by itself when you are back.";
-    } else if (trouble) {
-      const when = wait ? ` in ${Math.ceil(wait / 1_000)} s` : "";
-      text = `The service is busy. Your place is kept. Trying again${when}…`;
-    } else if (request && !hasEnded(request)) text = "Live. This page updates by itself.";
-    this.status.className = `live ${trouble ? "off" : "on"}`;
+    if (isOver) text = "";
+    else if (!navigator.onLine) {
+      text = `You are offline. ${kept}, and this page goes on by itself when you are back.`;
+    } else if (trouble?.code === "offline") text = "Back online. Asking where you stand…";
+    else if (trouble?.status > 0) {
+      const when = this.triesAt > performance.now() ? ` in ${Math.ceil((this.triesAt - performance.now()) / 1_000)} s` : "";
+      text = `The service is busy. ${kept}. Trying again${when}…`;
+    } else if (trouble || silent > this.pause + silence) {
+      text = `The server does not answer right now. ${kept}, and this page keeps asking.`;
+    } else if (request) text = "Live. This page updates by itself.";
+    this.status.className = `live ${text.startsWith("Live") ? "on" : "off"}`;
     setText(this.status, text);
   }
 
@@ -139,11 +183,13 @@ class QueuePage {
 
   drawHead() {
     const { name, date, location } = this.event;
+    const own = date && ownDayAndTime(this.event);
     if (!name) return put(this.head);
     const eventID = this.event.id ?? this.event.event_id;
     put(this.head, poster(name), h("div", null,
       h("p", { class: "queue-event" }, h("a", { href: `/event/${encodeURIComponent(eventID)}` }, name)),
-      h("p", { class: "quiet" }, [date && dayAndTime(date), location].filter(Boolean).join(" · "))));
+      h("p", { class: "quiet" }, [date && dayAndTime(this.event), location].filter(Boolean).join(" · ")),
+      own && h("p", { class: "quiet small" }, `${own}, where you are`)));
   }
 
   drawTitle() {
@@ -163,10 +209,13 @@ class QueuePage {
     const { request, queue } = this;
     const told = request.ahead ?? 0;
     if (request.state !== "queued" || !queue) return told;
-    const between = Math.max(0, request.position - queue.head - 1);
+    const head = this.pace.head;
+    const between = Math.max(0, request.position - head - 1);
     // Where more are ahead than stand before the head, they are those who want the same: it moves no faster than all do.
     const isOfTheSame = told > request.position - this.headThen - 1;
-    return Math.min(told, isOfTheSame ? Math.max(between, told - (queue.head - this.headThen)) : between);
+    const left = isOfTheSame ? Math.max(between, told - (head - this.headThen)) : between;
+    // That it is our turn only the server says.
+    return Math.min(told, queue.head === head ? left : Math.max(1, left));
   }
 
   /** What was asked for, where this browser knows it. */
@@ -276,6 +325,8 @@ class QueuePage {
       this.stubs,
       h("div", { class: "actions" },
         h("a", { class: "button primary", href: "/tickets" }, "See all my tickets"),
+        h("a", { class: "button", href: `/event/${encodeURIComponent(request.event_id)}/event.ics`, download: true },
+          "Add to calendar"),
         h("button", { class: "button", type: "button", onclick: () => print() }, "Print")),
     ]);
     // Once, and again when the event's name has come.
@@ -292,6 +343,7 @@ class QueuePage {
       const { title, text, mayRepeat, elsewhere } = ending(request, ask, this.unsold);
       const message = this.message = formMessage();
       this.kept = h("div");
+      this.operator = h("div");
       this.offered = h("div", { class: "actions" });
       // Exactly the same seats may be gone; those are chosen anew on the map, unless the old order counts.
       const again = mayRepeat && ask && (request.reason === "queue_lost" || !ask.ticket_ids) && session()
@@ -300,7 +352,7 @@ class QueuePage {
       if (again && this.comesBack) this.askAgain(again, ask, message);
       return [
         h("div", { class: "seal" }, icon(request.state === "expired" ? "clock" : "info")),
-        h("h1", { tabindex: "-1" }, title), h("p", null, text), this.kept, message.node, this.offered,
+        h("h1", { tabindex: "-1" }, title), h("p", null, text), this.operator, this.kept, message.node, this.offered,
         h("div", { class: "actions" },
           again,
           h("a", { class: again || this.offers.length ? "button" : "button primary",
@@ -309,6 +361,7 @@ class QueuePage {
       ];
     });
     this.drawOffers();
+    drawOperator(this.operator, this.queue?.message);
   }
 
   /** Anew only when they are others: a button that has focus, or is busy, stays. */

@@ -5,6 +5,8 @@ import { pause } from "./clock.js";
 
 const shortest = 1_000;
 const longest = 60_000;
+/** Milliseconds after which an answer that comes from memory is not coming. */
+const patience = 6_000;
 
 /** Resolves when the page can be seen. Nobody looks at a hidden page, so it asks for nothing. */
 function visible(signal) {
@@ -21,20 +23,30 @@ function visible(signal) {
   });
 }
 
+/** Waits, but no longer than until the network is back. */
+async function pauseOrOnline(milliseconds, signal) {
+  const online = new AbortController();
+  addEventListener("online", () => online.abort(), { signal: AbortSignal.any([online.signal, signal]) });
+  await pause(milliseconds, AbortSignal.any([online.signal, signal]));
+  online.abort();
+}
+
 /** Milliseconds over which those who wait for the same moment are spread. */
 const spread = 500;
 
 /**
  * Calls `onUpdate` with the queue document at once and then at the server's pace, until `signal` is aborted.
- * Failures are not reported: what is shown stays, and the next answer corrects it.
+ * What is shown stays when no answer comes, and the next answer corrects it.
+ * @param options.onFailure called then, with a `Problem` and the milliseconds until the next try
  * @param options.untilOpening gives the milliseconds until the sale opens, if that is known: nobody may be late who
  *   was told to come back after it
  */
-export async function followSale(eventID, { signal, onUpdate, untilOpening = () => undefined }) {
+export async function followSale(eventID, { signal, onUpdate, onFailure, untilOpening = () => undefined }) {
   for (let failures = 0; !signal.aborted;) {
     let wait;
     try {
-      const document = await call("GET", `/api/event/${encodeURIComponent(eventID)}/queue`, { signal });
+      const document = await call("GET", `/api/event/${encodeURIComponent(eventID)}/queue`,
+        { signal, timeout: patience });
       failures = 0;
       onUpdate(document);
       wait = Math.min(longest, Math.max(shortest, document.poll_after_ms ?? 3_000));
@@ -44,8 +56,9 @@ export async function followSale(eventID, { signal, onUpdate, untilOpening = () 
       if (signal.aborted) return;
       wait = waitAfter(error, failures);
       failures += 1;
+      onFailure?.(error, wait);
     }
-    await pause(wait, signal);
+    await pauseOrOnline(wait, signal);
     await visible(signal);
   }
 }

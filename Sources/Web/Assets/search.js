@@ -13,21 +13,12 @@ const typingPause = 220;
 /** The last list, so that going back shows it at once and where it was. */
 let remembered = { key: undefined };
 
-/** The query as the API wants it. Dates in the form are whole days of the reader's. */
+/** The query as the API wants it. Dates in the form are whole days, at the venue. */
 function apiQuery(form) {
   const query = new URLSearchParams({ limit: pageSize });
   if (form.get("terms")) query.set("terms", form.get("terms"));
   if (form.get("location")) query.set("location", form.get("location"));
-  const day = (text, after) => {
-    const [year, month, date] = text.split("-").map(Number);
-    // The last second of a day is its end: the API takes both ends as part of the range.
-    const moment = new Date(year, month - 1, date + after, 0, 0, -after);
-    return Number.isNaN(moment.getTime()) ? undefined : moment.toISOString().replace(/\.\d+Z/, "Z");
-  };
-  const from = form.get("from") && day(form.get("from"), 0);
-  const to = form.get("to") && day(form.get("to"), 1);
-  if (from) query.set("from", from);
-  if (to) query.set("to", to);
+  for (const name of ["from", "to"]) if (form.get(name)) query.set(name, form.get(name));
   const price = minorUnits(Number(form.get("max_price")), form.get("currency"));
   if (price > 0) {
     query.set("max_price", price);
@@ -38,25 +29,40 @@ function apiQuery(form) {
   return query;
 }
 
+/**
+ * Which currency a price is in, without which it says nothing, 100 euros or 100 yen: that of the first events that are
+ * shown, until somebody says another.
+ */
+function currencyChoice(chosen) {
+  const select = h("select", { id: freshID("currency"), name: "currency", "aria-label": "Currency" },
+    Object.keys(currencyDigits).map((code) => h("option", { value: code }, code)));
+  let isChosen = chosen in currencyDigits;
+  select.value = isChosen ? chosen : "USD";
+  select.addEventListener("input", () => isChosen = true);
+  return { select, suggest(events, hasPrice) {
+    if (!isChosen && !hasPrice && events.length) select.value = events[0].currency;
+  } };
+}
+
 export function searchView(context) {
   const value = (name) => context.query.get(name) ?? "";
   const terms = h("input", { id: "terms", name: "terms", type: "search", value: value("terms"),
     placeholder: "Artist, work, venue…", autocomplete: "off", maxlength: 200, enterkeyhint: "search" });
+  const price = field("Highest price", { name: "max_price", type: "number", min: 0, step: "any", inputmode: "decimal",
+    value: value("max_price") });
+  const currency = currencyChoice(value("currency"));
+  const { input } = price;
+  const pair = h("div", { class: "price-filter" });
+  input.replaceWith(pair);
+  pair.append(input, currency.select);
   const fields = [
     field("Place", { name: "location", value: value("location"), autocomplete: "off", maxlength: 200 }),
     field("From", { name: "from", type: "date", value: value("from") }),
     field("To", { name: "to", type: "date", value: value("to") }),
-    field("Highest price", { name: "max_price", type: "number", min: 0, step: "any", inputmode: "decimal",
-      value: value("max_price") }),
+    price,
     field("Section with tickets left", { name: "section", value: value("section"), autocomplete: "off",
       maxlength: 100 }),
   ];
-  // A price without a currency says nothing: one show costs 100 euros, another 100 yen.
-  const currency = h("select", { id: freshID("currency"), name: "currency" },
-    Object.keys(currencyDigits).map((code) => h("option", { value: code }, code)));
-  currency.value = value("currency") || "USD";
-  fields.splice(4, 0, { input: { value: "" }, node: h("div", { class: "field" },
-    h("label", { for: currency.id }, "in the currency"), currency) });
   const soldOut = h("input", { type: "checkbox", name: "include_sold_out", value: "1" });
   soldOut.checked = value("include_sold_out") === "1";
   const summary = h("p", { class: "result-count", "aria-live": "polite" });
@@ -96,7 +102,7 @@ export function searchView(context) {
     const signal = AbortSignal.any([running.signal, context.signal]);
     const data = new FormData(form);
     const shown = new URLSearchParams([...data].filter(([, text]) => text));
-    if (!shown.has("max_price")) shown.delete("currency");
+    if (!data.get("max_price")) shown.delete("currency");
     history.replaceState(history.state, "", shown.size ? `/?${shown}` : "/");
     const key = apiQuery(data).toString();
     if (restore && remembered.key === key) return draw(remembered);
@@ -118,6 +124,7 @@ export function searchView(context) {
     summary.textContent = found.total === 0 ? "No events match"
       : (found.isExact ? "" : "More than ") + counted(found.total, "event");
     put(list, found.events.map(result));
+    currency.suggest(found.events, price.input.value);
     put(suggestions, found.suggestions?.map((text) => h("button", { class: "button", type: "button",
       onclick: () => {
         // With a blank, the last word is no longer taken as unfinished.
@@ -187,7 +194,7 @@ function result(event) {
     h("a", { class: "result", href: `/event/${encodeURIComponent(event.id)}` },
       poster(event.name),
       h("div", { class: "result-text" },
-        h("p", { class: "result-date" }, `${shortDate(event.date)} · ${timeOfDay(event.date)}`),
+        h("p", { class: "result-date" }, `${shortDate(event)} · ${timeOfDay(event)}`),
         h("h2", null, marked(found.name, event.name)),
         h("p", { class: "result-place" }, marked(found.location, event.location)),
         found.description && h("p", { class: "result-excerpt" }, marked(found.description)),

@@ -11,11 +11,21 @@ function colours(element) {
     tiers: [1, 2, 3, 4, 5].map((tier) => read(`tier-${tier}`)),
     taken: read("seat-taken"), chosen: read("seat-chosen"), chosenMark: read("seat-mark"),
     number: read("seat-number"), ring: read("focus"), text: read("ink"), quiet: read("ink-quiet"),
-    stage: read("stage"), font: style.fontFamily,
+    stage: read("stage"), paper: read("card"), line: read("line"), font: style.fontFamily,
   };
 }
 
+/** Pixels at the left edge of a magnified map in which the names of its rows stand, wherever it was moved. */
+const gutter = 30;
+/** Pixels between seats from which on a map may show less than whole rows. */
+const magnified = 20;
+
+export function gutterWidth({ view, isFitting }) {
+  return !isFitting && view.scale >= magnified ? gutter : 0;
+}
+
 /**
+ * @returns the rows of which there is something to be seen
  * @param map what is drawn: `canvas`, `box`, `plan`, `view`, `size`, `cursor`, `hovered`, `isSelected`
  * @param tierOf a price's rank among the event's prices, 0 for the highest
  */
@@ -55,6 +65,28 @@ export function drawSeats(map, tierOf) {
   if (map.hovered?.ticket.available) ring(context, map.hovered, plan, ink.chosen, 1.5, toX, toY, side);
   if (map.cursor && map.box.matches(":focus-visible")) {
     ring(context, map.cursor, plan, ink.ring, 3, toX, toY, side);
+  }
+  const seen = rows.filter(({ row, first, last }) =>
+    first <= last && toY(row.y + 1) > 0 && toY(row.y) < size.height).map(({ row }) => row);
+  if (gutterWidth(map)) drawGutter(context, plan, seen, ink, size, (gutter - view.x) / scale, toY);
+  return seen;
+}
+
+/** The names of the rows along the left edge; of those side by side, of the first that is in view. */
+function drawGutter(context, plan, rows, ink, size, x, toY) {
+  context.fillStyle = ink.paper;
+  context.fillRect(0, 0, gutter, size.height);
+  context.fillStyle = ink.line;
+  context.fillRect(gutter, 0, 1, size.height);
+  context.fillStyle = ink.text;
+  context.font = `600 13px ${ink.font}`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  const lines = new Set();
+  for (const row of rows) {
+    if (!row.label || lines.has(row.line)) continue;
+    lines.add(row.line);
+    context.fillText(row.label, gutter / 2, toY(row.y + 0.5 - plan.lean(Math.max(x, row.left))), gutter - 4);
   }
 }
 

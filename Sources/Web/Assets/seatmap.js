@@ -3,9 +3,9 @@
 // A canvas, because a hall has thousands of seats. For screen readers and the keyboard it is a list box with
 // one option at a time, the seat under the cursor: arrows move, space chooses.
 
-import { announce, freshID, h, icon, put } from "./dom.js";
+import { announce, freshID, h, icon, put, setText } from "./dom.js";
 import { money, seatName } from "./format.js";
-import { drawSeats } from "./seatdraw.js";
+import { drawSeats, gutterWidth } from "./seatdraw.js";
 
 /** Pixels between seats: a finger needs the first, a mouse the second. */
 const fingerPitch = 30;
@@ -33,10 +33,14 @@ export class SeatMap {
       "aria-label": "Seat map", "aria-describedby": hint }, this.canvas, this.options, this.tip);
     const zoom = (label, name, factor) => h("button", { type: "button", class: "icon-button",
       "aria-label": label, onclick: () => factor ? this.zoomBy(factor) : this.fit() }, icon(name));
+    // What is in view, in words: on a small screen a magnified map shows little more than seats.
+    this.where = h("p", { class: "seat-where", "aria-hidden": "true" });
     this.node = h("div", { class: "seat-frame" },
-      h("div", { class: "seat-map" }, this.box,
-        h("div", { class: "seat-zoom" }, zoom("Zoom in", "plus", 1.6), zoom("Zoom out", "minus", 1 / 1.6),
-          zoom("Show all", "fit"))),
+      h("div", { class: "seat-map" },
+        h("div", { class: "seat-bar" }, this.where,
+          h("div", { class: "seat-zoom" }, zoom("Zoom out", "minus", 1 / 1.6), zoom("Zoom in", "plus", 1.6),
+            zoom("Show all", "fit"))),
+        this.box),
       h("p", { class: "seat-hint", id: hint },
         "Arrow keys move, space chooses or lets go. N and P find the next and the previous free seat, Home and "
         + "End the ends of a row."));
@@ -61,7 +65,7 @@ export class SeatMap {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
       this.frame = undefined;
-      if (this.size && this.plan) drawSeats(this, this.tierOf);
+      if (this.size && this.plan) setText(this.where, inWords(drawSeats(this, this.tierOf), this.isFitting));
     });
   }
 
@@ -176,6 +180,8 @@ export class SeatMap {
   seatAt(event) {
     const bounds = this.canvas.getBoundingClientRect();
     const { scale, x, y } = this.view;
+    // What lies under the names of the rows is not in view.
+    if (event.clientX - bounds.left < gutterWidth(this)) return undefined;
     return this.plan?.at((event.clientX - bounds.left - x) / scale, (event.clientY - bounds.top - y) / scale);
   }
 
@@ -310,4 +316,17 @@ export class SeatMap {
     this.tip.style.setProperty("inset-block-start", `${y}px`);
     this.tip.classList.toggle("below", y < 90);
   }
+}
+
+/** "Stalls · Rows C to F": the rows that are in view, or only the sections where all are. */
+function inWords(rows, isWhole) {
+  const sections = [...new Set(rows.map((row) => row.section.name))];
+  if (isWhole || sections.length !== 1) {
+    return sections.length > 3 ? `${sections.slice(0, 3).join(", ")} …` : sections.join(", ");
+  }
+  const labels = rows.map((row) => row.label).filter(Boolean);
+  if (!labels.length) return sections[0];
+  const [first, last] = [labels[0], labels.at(-1)];
+  const name = (label) => seatName({ row: label });
+  return `${sections[0]} · ${first === last ? name(first) : `${name(first).replace(/^Row /, "Rows ")} to ${last}`}`;
 }

@@ -95,6 +95,11 @@ export function samePlace(eventID, { request_id: requestID, position }) {
   return remembered;
 }
 
+/** What is remembered of a place's event: enough to draw it without asking. */
+export function what({ name, date, date_local, time_zone, location }) {
+  return { name, date, date_local, time_zone, location };
+}
+
 /** Adds to what is remembered of a request. */
 export function remember(requestID, change) {
   const all = read(placesKey, {});

@@ -54,7 +54,7 @@ export function ticketsView(context) {
     const title = h("h2");
     const body = h("div");
     const paid = h("p", { class: "quiet" }, `${counted(purchase.tickets.length, "ticket")} · `,
-      `${money(purchase.amount, purchase.currency)} · bought ${dayAndTime(purchase.purchased_at)}`);
+      `${money(purchase.amount, purchase.currency)} · bought ${dayAndTime({ date: purchase.purchased_at })}`);
     draw({ name: purchase.event_name });
     // The purchase says what was bought; when and where, the event knows.
     eventDetails(purchase.event_id).then((event) => {

@@ -20,7 +20,7 @@ const texts = {
   queued: {
     title: "You are in line",
     text: "Keep this page open, or come back to it: your place stays yours. When it is your turn the seats are "
-      + "held for you.",
+      + "held for you. Between updates the number goes on at the pace of the line.",
   },
   standby: {
     title: "You are in line for returns",
@@ -68,7 +68,8 @@ export class WaitingScene {
   update(request, queue, ahead, from) {
     if (this.state === "queued") {
       setText(this.number, ahead === 0 ? "Next" : count(ahead));
-      setText(this.caption, ahead === 0 ? "It is almost your turn"
+      setText(this.caption, ahead === 0
+        ? (queue?.state === "paused" ? "It is your turn when sales go on" : "It is almost your turn")
         : ahead === 1 ? "person ahead of you" : "people ahead of you");
       setText(this.spoken, spokenPlace(ahead));
       this.bar.value = Math.min(0.98, Math.max(0.03, 1 - ahead / from));
@@ -83,7 +84,7 @@ export class WaitingScene {
       this.state === "standby" && ahead > 0 && ["Ahead, who want the same", count(ahead)],
       this.state === "standby" && queue && ["Held by others", counted(queue.held, "ticket")],
     ].filter(Boolean));
-    this.drawOperator(queue?.message
+    drawOperator(this.operator, queue?.message
       || (isPaused ? "Sales are paused for a moment. Nobody loses their place." : ""));
   }
 
@@ -92,12 +93,6 @@ export class WaitingScene {
     if (key === this.factsKey) return;
     this.factsKey = key;
     put(this.facts, facts.map(([label, value]) => h("div", null, h("dt", null, label), h("dd", null, value))));
-  }
-
-  drawOperator(text) {
-    if (this.operator.textContent === text) return;
-    put(this.operator,
-      text && h("div", { class: "notice info", role: "status" }, icon("info"), h("p", null, text)));
   }
 
   announce(ahead) {
@@ -121,6 +116,12 @@ export class WaitingScene {
     this.message.clear();
     await leaveLine(this.requestID, { signal: this.signal, message: this.message, onDone: this.onLeft });
   }
+}
+
+/** What the operator of the sale says, in their words. */
+export function drawOperator(node, text = "") {
+  if (node.textContent === text) return;
+  put(node, text && h("div", { class: "notice info", role: "status" }, icon("info"), h("p", null, text)));
 }
 
 function shrunk({ eta_seconds: eta, ahead: told }, ahead) {

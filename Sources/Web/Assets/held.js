@@ -1,0 +1,48 @@
+// Seats that wait to be paid for, on every page: until when, and the way there.
+
+import { everySecond } from "./clock.js";
+import { announce, h, icon, put, setText } from "./dom.js";
+import { countdown, spokenDuration } from "./format.js";
+import { openPlaces } from "./line.js";
+import { places, session } from "./session.js";
+
+const holding = new Set(["reserved", "declined"]);
+
+/** Places whose seats are held, as far as this browser knows, the one that ends first before others. */
+function heldPlaces() {
+  if (!session()) return [];
+  return places().filter((each) => !each.ended && holding.has(each.state) && each.until > Date.now())
+    .sort((a, b) => a.until - b.until);
+}
+
+/** Fills `node` while seats are held, and asks the server whether they are when `look` is called. */
+export class HeldSeats {
+  constructor(node) {
+    this.node = node;
+    this.clock = h("strong", { class: "hold-time" });
+    everySecond(() => this.draw(), new AbortController().signal);
+  }
+
+  /** The view has changed: what is remembered may be old. On the place's own page that page knows. */
+  look() {
+    this.draw();
+    const known = heldPlaces();
+    if (known.length) openPlaces(known, AbortSignal.timeout(10_000)).then(() => this.draw());
+  }
+
+  draw() {
+    const [place] = heldPlaces();
+    const path = place && `/queue/${encodeURIComponent(place.id)}`;
+    const isShown = Boolean(place) && location.pathname !== path;
+    this.node.hidden = !isShown;
+    if (!isShown) return;
+    setText(this.clock, countdown(place.until - Date.now()));
+    const key = `${place.id} ${place.state}`;
+    if (key === this.key && this.node.hasChildNodes()) return;
+    this.key = key;
+    put(this.node, h("div", { class: "held-inside" }, icon("clock"),
+      h("p", null, h("span", null, "Your seats are held, ", this.clock), place.name && h("small", null, place.name)),
+      h("a", { class: "button primary", href: path }, "Pay now")));
+    announce(`Your seats are held. ${spokenDuration(place.until - Date.now())} left to pay.`);
+  }
+}

@@ -1,0 +1,81 @@
+import Text
+
+/// The page's document, in all its forms: every address shows the same, which its script fills. What machines and people
+/// without JavaScript get to read of an event is written into it, and whether there is nothing at the address.
+struct Page: Sendable {
+  /// The document between the places at which something is written into it.
+  private let parts: [String]
+
+  /// In the order of the document.
+  private static let root = "<html lang=\"en\""
+  private static let title = "<title>Onsale</title>"
+  private static let head = "</head>"
+  /// Not in a `noscript`, which browsers that are told to run nothing do not all show. The script replaces it.
+  private static let plain = "<p class=\"plain notice\">Onsale needs JavaScript.</p>"
+
+  /// - Parameter version: of all other files; `VERSION` in the template stands for it.
+  init(version: String) {
+    let template = String(decoding: PackageResources.index_html, as: UTF8.self)
+    var rest = template.split(separator: "VERSION", omittingEmptySubsequences: false).joined(
+      separator: version)[...]
+    var parts: [String] = []
+    for mark in [Self.root, Self.title, Self.head, Self.plain] {
+      guard let range = rest.firstRange(of: mark) else { preconditionFailure("the document has no \(mark)") }
+      parts.append(String(rest[..<range.lowerBound]))
+      rest = rest[range.upperBound...]
+    }
+    self.parts = parts + [String(rest)]
+  }
+
+  /// For every address that is not an event's.
+  var document: Asset {
+    asset(
+      title: "Onsale",
+      plain: Array(
+        """
+        <p class="notice">Onsale needs JavaScript to keep your place in line up to date. Switch it on and load this page \
+        again, or open its address in another browser.</p>
+        """.utf8))
+  }
+
+  /// Of an event: its name as the title, itself as data in its head, which no browser runs and so no policy has to allow,
+  /// and what matters of it for those who have no JavaScript.
+  func describing(_ event: Web.Description) -> Asset {
+    let name = Escaping.text(event.name)
+    var data = Array("<script type=\"application/ld+json\">".utf8)
+    data += Escaping.scriptJSON(event.json)
+    data += Array("</script>\n".utf8)
+    var plain = Array("<h1>".utf8) + name + Array("</h1>\n".utf8)
+    for fact in event.facts { plain += Array("<p>".utf8) + Escaping.text(fact) + Array("</p>\n".utf8) }
+    plain += Array("<p><a href=\"".utf8) + Escaping.attribute(event.calendarPath)
+    plain += Array(
+      """
+      ">Put it into your calendar</a></p>
+      <p class="notice">Tickets are sold here to browsers with JavaScript, which keeps your place in line up to date. \
+      Switch it on and load this page again, or open its address in another browser.</p>
+      """.utf8)
+    return asset(title: String(decoding: name, as: UTF8.self) + " · Onsale", data: data, plain: plain)
+  }
+
+  /// For an address that nothing is at. The script cannot see with what status it came, and is told.
+  func refusing(_ status: Int) -> Asset {
+    asset(
+      attributes: " data-status=\"\(status)\"", title: "Not found · Onsale",
+      plain: Array(
+        """
+        <h1>There is no such page</h1>
+        <p>The address may be mistyped, or the page is gone. <a href="/">Go to the first page</a>.</p>
+        """.utf8))
+  }
+
+  /// All of it is HTML already.
+  private func asset(attributes: String = "", title: String, data: [UInt8] = [], plain: [UInt8]) -> Asset {
+    var bytes = Array(parts[0].utf8)
+    bytes += Array("\(Self.root)\(attributes)\(parts[1])<title>\(title)</title>\(parts[2])".utf8)
+    bytes += data
+    bytes += Array("\(Self.head)\(parts[3])<div class=\"plain\">".utf8)
+    bytes += plain
+    bytes += Array("</div>\(parts[4])".utf8)
+    return Asset(name: "index.html", body: bytes)
+  }
+}
