@@ -91,8 +91,8 @@ let package = Package(
     module(
       "Worker", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Payments", "Postgres", "Redis"]),
     module("Indexer", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Search"]),
-    module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer", "Onsale"]),
-    module("Admin", shared),
+    module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer", "HTTPClient", "Auth", "Onsale"]),
+    module("Admin", shared + ["HTTPClient", "Payments"]),
     module(
       "Web", ["EventLoop", "HTTPServer", "Onsale", "Text", "CZlib", "CBrotli"],
       resources: [.embedInCode("Assets")]),

@@ -30,11 +30,15 @@ package struct AdminCommand {
       status [ID]                  where the sale stands, of one event or of all that are under way
       stats ID                     the same in full, as JSON
       log ID                       who changed what, and when
+      payment REQUEST              what is known of a payment, here and at the provider
+      payment REQUEST void         one that is under way is given up, and what there is of it cancelled
+      payment REQUEST resolve      one that is under way ends as the provider has it
       dead-letters [list]          confirmations that failed too often
       dead-letters requeue ENTRY   one of them, or `all`, is tried again
       reindex                      builds the search index anew
 
-    FILE may be - for standard input. Settings come from ONSALE_DATABASE_URL and ONSALE_REDIS_URL.
+    FILE may be - for standard input, REQUEST the id that its buyer has, or EVENT-GENERATION-POSITION.
+    Settings come from ONSALE_DATABASE_URL and ONSALE_REDIS_URL, for payments also from ONSALE_PAYMENT_….
 
     """
 
@@ -100,6 +104,7 @@ package struct AdminCommand {
     case "status": try await status(&arguments)
     case "stats": try await stats(&arguments)
     case "log": try await log(&arguments)
+    case "payment": try await payment(&arguments)
     case "dead-letters": try await deadLetters(&arguments)
     case "reindex":
       try arguments.finish()

@@ -57,7 +57,7 @@ package final class Audit {
 
   /// Passes until nothing is found and nothing is under way, or the time to settle is over.
   private func settled() async throws -> (Findings, [Int: EventFigures]) {
-    ledger = Ledger()
+    ledger = Ledger(installation: try await purchases.installation())
     try await readLedger()
     let deadline = EventLoop.shared.now + UInt64(options.settleSeconds) * 1000
     let everything = options.event.map { Set([$0]) }

@@ -23,11 +23,14 @@ package struct Ledger: Sendable {
   private var foreignIDs: Set<String> = []
   package private(set) var count = 0
 
-  package init() {}
+  /// Whose payments count; `nil` for everybody's.
+  private let installation: String?
+
+  package init(installation: String? = nil) { self.installation = installation }
 
   /// Adds a payment, or replaces what was known of it.
   package mutating func add(_ payment: Payment) {
-    guard let reference = payment.reference, let (key, attempt) = Self.parse(reference) else {
+    guard let (key, attempt) = place(of: payment) else {
       if foreignIDs.count < Self.openKept { foreignIDs.insert(payment.id) }
       return
     }
@@ -50,7 +53,7 @@ package struct Ledger: Sendable {
 
   /// Whether it has this payment, whatever its state.
   package func knows(_ payment: Payment) -> Bool {
-    guard let (key, _) = payment.reference.flatMap(Self.parse) else { return false }
+    guard let (key, _) = place(of: payment) else { return false }
     return entries(key).contains { $0.id == payment.id }
   }
 
@@ -74,13 +77,13 @@ package struct Ledger: Sendable {
   /// Events that have payments.
   package var events: some Sequence<Int> { keysByEvent.keys }
 
-  /// Reads `event-generation-position-try`.
-  package static func parse(_ reference: String) -> (key: PurchaseStore.Key, attempt: Int)? {
-    let parts = reference.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
-    guard parts.count == 4, let event = parts[0], let generation = parts[1], let position = parts[2],
-      let attempt = parts[3]
-    else { return nil }
-    return (PurchaseStore.Key(event: event, generation: generation, position: position), attempt)
+  private func place(of payment: Payment) -> (key: PurchaseStore.Key, attempt: Int)? {
+    payment.place(in: installation).map { place in
+      (
+        PurchaseStore.Key(event: place.event, generation: place.generation, position: place.position),
+        place.attempt
+      )
+    }
   }
 
   /// How payments stand, by status.

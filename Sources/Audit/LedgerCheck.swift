@@ -25,6 +25,8 @@ extension Ledger {
   /// Delivered, so it must be paid.
   private func checkPaid(_ purchase: AuditedPurchase, _ graceSeconds: Int, _ findings: inout Findings) {
     let key = purchase.key
+    // What costs nothing no provider ever sees.
+    if purchase.amount == 0, purchase.paymentID.map(PurchaseStore.isFree) == true { return }
     guard let id = purchase.paymentID, let entry = entries(key).first(where: { $0.id == id }) else {
       return findings.add(
         Finding(

@@ -37,6 +37,12 @@ enum Sodium {
     }
   }
 
+  /// Found in a time that does not depend on where they differ.
+  static func areEqual(_ a: [UInt8], _ b: [UInt8]) -> Bool {
+    start()
+    return a.count == b.count && sodium_memcmp(a, b, a.count) == 0
+  }
+
   /// A key of HMAC-SHA256, with the part of the work done that is the same for every message.
   struct HMACKey: Sendable {
     static let length = 32

@@ -67,6 +67,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case intakeConfirm = "intake.confirm"
   case intakeCancel = "intake.cancel"
   case intakePast = "intake.past"
+  case intakeHint = "intake.hint"
 
   case indexChanged = "index.changed"
   case indexEvents = "index.events"

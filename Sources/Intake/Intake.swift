@@ -260,13 +260,13 @@ package final class Intake {
   // MARK: Confirm and cancel
 
   private func confirm(_ request: HTTPRequest) -> HTTPAnswer {
-    let claims: Claims, id: RequestID, method: String, key: String?
+    let claims: Claims, id: RequestID, method: String?, key: String?
     do throws(Problem) {
       claims = try authenticator.user(request)
       let fields = try Fields(body: request)
       let text = try fields.string("request_id", max: Limits.idempotencyKeyBytes)
-      method = try fields.string("payment_method", max: Limits.paymentMethodBytes)
-      try Self.check(method)
+      method = try fields.optionalString("payment_method", max: Limits.paymentMethodBytes)
+      if let method { try Self.check(method) }
       key = try Self.idempotencyKey(request)
       id = try own(text, claims)
     } catch {
@@ -293,6 +293,8 @@ package final class Intake {
       case .expired: throw Problem(410, "expired", "The hold has ended; ask again for seats.")
       case .tooOften:
         throw Problem(409, "too_often", "Too many payments were tried for these tickets.")
+      case .methodRequired:
+        throw Problem(422, "payment_method_required", "These tickets are not free: say how they are paid.")
       case .forbidden, .notReserved:
         throw Problem(409, "not_reserved", "No tickets are held for this request.")
       case .idempotencyMismatch:

@@ -123,7 +123,7 @@ package final class Notifier {
     return switch status.state {
     case .queued, .standby:
       Double(status.ahead) <= max(Self.nearHead, document.grantedPerSecond * Double(wait))
-    case .lobby, .confirming: true
+    case .lobby, .confirming, .actionRequired: true
     default: known != nil
     }
   }
@@ -321,6 +321,11 @@ package final class Notifier {
     if let reason = status.reason, !reason.isEmpty {
       json.append(#","reason":"#)
       json.append(escaping: reason)
+    }
+    if let url = status.redirectURL {
+      json.append(#","action":{"redirect_url":"#)
+      json.append(escaping: url)
+      json.append("}")
     }
     if let left = status.left {
       json.append(#","left":"#)

@@ -43,7 +43,7 @@ package struct PollPolicy: Sendable {
   ) -> Int {
     switch state {
     case .purchased, .expired, .soldOut, .cancelled, .rejected: return 0
-    case .confirming: return jittered(confirming, position)
+    case .confirming, .actionRequired: return jittered(confirming, position)
     case .reserved, .declined: return jittered(settled, position)
     case .lobby, .queued, .standby: break
     }

@@ -10,6 +10,8 @@
 ///                       ▼  ▼
 ///             sold_out, rejected          cancelled: from everything before a payment, and from declined
 ///
+/// `action_required` is `confirming` while the payment waits for its buyer.
+///
 /// A request that was answered 202 reaches exactly one terminal state, and that never changes.
 package enum RequestState: String, Sendable, CaseIterable {
   /// Came before the sale opened; has no position yet, and gets one by the draw. Costs nothing but its place.
@@ -36,6 +38,10 @@ package enum RequestState: String, Sendable, CaseIterable {
   /// was charged; the seats are grantable again. The user may ask again, at the back.
   case expired
 
+  /// A payment is under way, and waits for its buyer, whose bank wants to hear from them (3-D Secure). Its tickets are
+  /// nobody else's meanwhile, and it ends by itself after a while, as `declined`, if they do not come.
+  case actionRequired = "action_required"
+
   /// The provider refused the payment; nothing is charged. The hold lives on until its deadline, so that another
   /// card can be tried; when it has ended, this is terminal and the seats are grantable again.
   case declined
@@ -54,7 +60,7 @@ package enum RequestState: String, Sendable, CaseIterable {
   /// - Parameter hasHold: whether tickets are still held for it, which only `declined` depends on.
   package func isTerminal(hasHold: Bool) -> Bool {
     switch self {
-    case .lobby, .queued, .standby, .reserved, .confirming: false
+    case .lobby, .queued, .standby, .reserved, .confirming, .actionRequired: false
     case .purchased, .expired, .soldOut, .cancelled, .rejected: true
     case .declined: !hasHold
     }

@@ -17,6 +17,20 @@ struct FaultSettings: Sendable, Equatable {
   var duplicateRate = 0.0
   /// Milliseconds for which the search does not find what was made; up to two seconds more.
   var searchLagMilliseconds = 0
+  /// Milliseconds for which the search shows what was made as it never was: without an attempt to pay.
+  var searchStaleMilliseconds = 0
+  /// Share of the requests that are answered with this status, and have no effect.
+  var refuseRate = 0.0
+  var refuseStatus = 429
+  /// Seconds that such an answer wants to be left alone; 0 says nothing.
+  var retryAfterSeconds = 0
+  /// Requests in a second; those beyond are answered 429. 0 is no limit.
+  var requestsPerSecond = 0
+  /// Milliseconds until a webhook is sent, and how often.
+  var webhookDelayMilliseconds = 0
+  var webhookCopies = 1
+  /// Milliseconds that `pm_stub_processing` is processed.
+  var processingMilliseconds = 1_000
   /// Milliseconds until the connection of a request without an answer is closed; 0 is at once.
   var hangMilliseconds = 60_000
   var seed: UInt64 = 1
@@ -41,6 +55,8 @@ struct FaultInjector: Sendable {
   private(set) var settings = FaultSettings()
   private var state: UInt64 = 1
   private var failures = 0
+  private var countedSecond = 0
+  private var counted = 0
   /// How often each fault was injected since the start.
   private(set) var injected: [String: Int] = [:]
 
@@ -69,6 +85,22 @@ struct FaultInjector: Sendable {
       if left <= 1 { settings = FaultSettings() } else { settings.forNext = left - 1 }
     }
     return plan
+  }
+
+  /// Whether a request is refused before anything else is done with it, and how.
+  /// - Parameter second: of the present, since 1970.
+  mutating func refusal(second: Int) -> StripeFailure? {
+    let most = settings.requestsPerSecond
+    if most > 0 {
+      if second != countedSecond { (countedSecond, counted) = (second, 0) }
+      counted += 1
+      if counted > most {
+        injected["rate_limit", default: 0] += 1
+        return .refused(429, retryAfter: 1)
+      }
+    }
+    guard settings.refuseRate > 0, happens(settings.refuseRate, "refuse") else { return nil }
+    return .refused(settings.refuseStatus, retryAfter: settings.retryAfterSeconds)
   }
 
   /// Draws even where the rate is 0, so that one rate does not shift the others' draws.
@@ -105,6 +137,14 @@ extension FaultSettings {
       case "timeout_after_rate": timeoutAfterRate = try Self.rate(value, name)
       case "duplicate_rate": duplicateRate = try Self.rate(value, name)
       case "search_lag_ms": searchLagMilliseconds = try Self.count(value, name)
+      case "search_stale_ms": searchStaleMilliseconds = try Self.count(value, name)
+      case "refuse_rate": refuseRate = try Self.rate(value, name)
+      case "refuse_status": refuseStatus = try Self.count(value, name)
+      case "retry_after": retryAfterSeconds = try Self.count(value, name)
+      case "requests_per_second": requestsPerSecond = try Self.count(value, name)
+      case "webhook_delay_ms": webhookDelayMilliseconds = try Self.count(value, name)
+      case "webhook_copies": webhookCopies = min(try Self.count(value, name), 10)
+      case "processing_ms": processingMilliseconds = try Self.count(value, name)
       case "hang_ms": hangMilliseconds = try Self.count(value, name)
       case "seed": seed = UInt64(try Self.count(value, name))
       case "for_next": forNext = value == .null ? nil : try Self.count(value, name)
@@ -134,6 +174,10 @@ extension FaultSettings {
       "decline_rate": .number(declineRate), "error_rate": .number(errorRate),
       "timeout_before_rate": .number(timeoutBeforeRate), "timeout_after_rate": .number(timeoutAfterRate),
       "duplicate_rate": .number(duplicateRate), "search_lag_ms": .integer(searchLagMilliseconds),
+      "search_stale_ms": .integer(searchStaleMilliseconds), "refuse_rate": .number(refuseRate),
+      "refuse_status": .integer(refuseStatus), "retry_after": .integer(retryAfterSeconds),
+      "requests_per_second": .integer(requestsPerSecond), "processing_ms": .integer(processingMilliseconds),
+      "webhook_delay_ms": .integer(webhookDelayMilliseconds), "webhook_copies": .integer(webhookCopies),
       "hang_ms": .integer(hangMilliseconds),
       "seed": .integer(Int(clamping: seed)), "for_next": JSON(forNext),
     ]

@@ -8,6 +8,15 @@ struct LedgerRecord: Sendable, Equatable {
     case refunded(Refund)
     /// No change: a failure that is kept under a key.
     case none
+
+    /// The payment that is processed from now on, if any.
+    var processed: String? {
+      switch self {
+      case .created(let intent) where intent.state.status == .processing: intent.id
+      case .changed(let id, let state) where state.status == .processing: id
+      default: nil
+      }
+    }
   }
 
   struct Key: Sendable, Equatable {
@@ -32,7 +41,7 @@ extension LedgerRecord {
         ("kind", "created"), ("id", .string(intent.id)), ("created", .integer(intent.created)),
         ("amount", .integer(intent.amount)), ("currency", .string(intent.currency)),
         ("manual", .bool(intent.isManual)), ("description", JSON(intent.description)),
-        ("metadata", Self.object(intent.metadata)),
+        ("metadata", Self.object(intent.metadata)), ("return_url", JSON(intent.returnURL)),
       ]
       members += Self.members(intent.state)
     case .changed(let id, let state):
@@ -85,7 +94,8 @@ extension LedgerRecord {
     return .created(
       PaymentIntent(
         id: id, created: created, amount: amount, currency: currency, isManual: isManual,
-        description: json["description"]?.string, metadata: dictionary(json["metadata"]), state: state))
+        description: json["description"]?.string, metadata: dictionary(json["metadata"]),
+        returnURL: json["return_url"]?.string, state: state))
   }
 
   private static func members(_ state: PaymentIntent.State) -> [(name: String, value: JSON)] {

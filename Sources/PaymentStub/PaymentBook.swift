@@ -29,6 +29,9 @@ struct PaymentBook {
   /// Intents by the hash of one metadata name and value; what is found is compared.
   private var metadataIndex: [Int: [Int32]] = [:]
 
+  /// Requests under keys of before are taken for new ones.
+  mutating func forgetKeys() { keys = [:] }
+
   func index(of id: String) -> Int? { intentIndex[id] }
   func refundIndex(of id: String) -> Int? { refundIndex[id] }
 

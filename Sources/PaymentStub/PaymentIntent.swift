@@ -4,6 +4,7 @@ struct PaymentIntent: Sendable, Equatable {
     case requiresPaymentMethod = "requires_payment_method"
     case requiresConfirmation = "requires_confirmation"
     case requiresAction = "requires_action"
+    case processing
     case requiresCapture = "requires_capture"
     case succeeded
     case canceled
@@ -31,6 +32,8 @@ struct PaymentIntent: Sendable, Equatable {
   let isManual: Bool
   let description: String?
   let metadata: [String: String]
+  /// Where the buyer comes back to who confirmed it with their bank; `nil` where they are not sent there.
+  var returnURL: String?
   var state: State
 }
 

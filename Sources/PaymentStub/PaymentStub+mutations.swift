@@ -34,6 +34,7 @@ extension PaymentStub {
   /// Runs an operation under the request's idempotency key, if it has one.
   private func mutate(_ request: HTTPRequest, _ operation: @escaping Operation) -> HTTPAnswer {
     if let refusal = refusal(of: request) { return .now(refusal) }
+    if let refusal = faults.refusal(second: Self.now()) { return .now(refusal.response) }
     do throws(StripeFailure) {
       let form = try Form(request.body)
       var key: LedgerRecord.Key?
@@ -114,7 +115,10 @@ extension PaymentStub {
       } else if key == nil {
         return StripeFailure.internalError.response
       }
-      return response(try await commit(LedgerRecord(change: change, status: status, key: key)))
+      let answer = try await commit(LedgerRecord(change: change, status: status, key: key))
+      // Ends by itself, and is waited for by nobody.
+      if let id = change.processed { Task { @LoopActor in await process(id) } }
+      return response(answer)
     } catch let failure as StripeFailure {
       return failure.response
     } catch {

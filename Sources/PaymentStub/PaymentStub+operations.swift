@@ -1,6 +1,8 @@
 import EventLoop
 import Foundation
+import HTTPServer
 import JSON
+import Logging
 import Onsale
 
 extension PaymentStub {
@@ -21,6 +23,7 @@ extension PaymentStub {
     var intent = PaymentIntent(
       id: Self.id("pi_"), created: Self.now(), amount: amount, currency: currency,
       isManual: captureMethod == "manual", description: form["description"], metadata: try form.metadata(),
+      returnURL: form["return_url"],
       state: PaymentIntent.State(status: .requiresPaymentMethod))
     if let method = form["payment_method"] {
       _ = try card(method)
@@ -73,7 +76,7 @@ extension PaymentStub {
     guard let method = state.method else {
       throw .invalid(
         "You cannot confirm this PaymentIntent because it's missing a payment method.",
-        code: "parameter_missing", param: "payment_method", intent: intent.json())
+        code: "parameter_missing", param: "payment_method", intent: intent.json(at: url))
     }
     var outcome = try card(method)
     if plan.declines { outcome = .declined("generic_decline") }
@@ -93,6 +96,77 @@ extension PaymentStub {
     case .authenticationRequired:
       state.status = .requiresAction
       return 200
+    case .processed:
+      state.status = .processing
+      return 200
+    }
+  }
+
+  /// Ends what is processed, once it has taken its time.
+  func process(_ id: String) async {
+    try? await sleep(milliseconds: UInt64(faults.settings.processingMilliseconds))
+    guard let intent = book.index(of: id).map({ book.intents[$0] }), intent.state.status == .processing,
+      case .processed(let decline)? = intent.state.method.flatMap(TestCard.init)
+    else { return }
+    var state = intent.state
+    state.wasCharged = true
+    if let decline {
+      state.status = .requiresPaymentMethod
+      state.method = nil
+      state.decline = decline
+    } else {
+      state.status = intent.isManual ? .requiresCapture : .succeeded
+      state.received = intent.isManual ? 0 : intent.amount
+    }
+    await change(id, state)
+  }
+
+  /// What happens to a payment without a request of ours: it is cancelled, captured, or given back.
+  func happen(_ event: String, to id: String) async throws(StripeFailure) -> HTTPResponse {
+    let intent = try intent(id)
+    var state = intent.state
+    switch event {
+    case "lapse":
+      guard state.status == .requiresCapture else { throw unexpectedState(intent, "cancel") }
+      state.status = .canceled
+      state.canceledAt = Self.now()
+      state.cancellationReason = "automatic"
+    case "capture":
+      guard state.status == .requiresCapture else { throw unexpectedState(intent, "capture") }
+      state.status = .succeeded
+      state.received = intent.amount
+    default: throw .missing("event", event)
+    }
+    await change(id, state)
+    return .json(200, try self.intent(id).json(at: url))
+  }
+
+  /// What the buyer says to their bank, on the bank's page.
+  func answerBank(_ id: String, approves: Bool) async throws(StripeFailure) -> HTTPResponse {
+    let intent = try intent(id)
+    if intent.state.status == .requiresAction {
+      var state = intent.state
+      state.wasCharged = true
+      if approves {
+        state.status = intent.isManual ? .requiresCapture : .succeeded
+        state.received = intent.isManual ? 0 : intent.amount
+      } else {
+        state.status = .requiresPaymentMethod
+        state.method = nil
+        state.decline = "payment_intent_authentication_failure"
+      }
+      await change(id, state)
+    }
+    return HTTPResponse(status: 303, headers: [("Location", intent.returnURL ?? "/")])
+  }
+
+  /// Changes a payment without a request of its owner's, who is told so.
+  private func change(_ id: String, _ state: PaymentIntent.State) async {
+    do {
+      _ = try await commit(LedgerRecord(change: .changed(id: id, state), status: 200, key: nil))
+      if let index = book.index(of: id) { tell(book.intents[index]) }
+    } catch {
+      logger.retrying("the ledger failed", level: .error, ["error": String(describing: error)])
     }
   }
 
@@ -116,7 +190,7 @@ extension PaymentStub {
 
   func cancel(_ id: String, _ form: Form) throws(StripeFailure) -> (LedgerRecord.Change, status: Int) {
     let intent = try intent(id)
-    guard intent.state.status != .succeeded, intent.state.status != .canceled else {
+    guard ![.succeeded, .canceled, .processing].contains(intent.state.status) else {
       throw unexpectedState(intent, "cancel")
     }
     let reason = form["cancellation_reason"]
@@ -181,7 +255,7 @@ extension PaymentStub {
   private func unexpectedState(_ intent: PaymentIntent, _ action: String) -> StripeFailure {
     .invalid(
       "You cannot \(action) this PaymentIntent because it has a status of \(intent.state.status.rawValue).",
-      code: "payment_intent_unexpected_state", intent: intent.json())
+      code: "payment_intent_unexpected_state", intent: intent.json(at: url))
   }
 
   private static let alphabet = Array("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".utf8)

@@ -12,7 +12,7 @@ extension PaymentStub {
     }
     router.on(.get, "/v1/payment_intents/{id}") { [unowned self] request in
       read(request) { [unowned self] request throws(StripeFailure) in
-        try intent(request.parameters["id"] ?? "").json()
+        try intent(request.parameters["id"] ?? "").json(at: url)
       }
     }
     router.on(.get, "/v1/refunds") { [unowned self] request in
@@ -31,6 +31,7 @@ extension PaymentStub {
     _ request: HTTPRequest, _ body: @escaping @LoopActor (HTTPRequest) throws(StripeFailure) -> JSON
   ) -> HTTPAnswer {
     if let refusal = refusal(of: request) { return .now(refusal) }
+    if let refusal = faults.refusal(second: Self.now()) { return .now(refusal.response) }
     return .later { [self] in
       do {
         try await settled()
@@ -97,7 +98,7 @@ extension PaymentStub {
       matches: { bounds.contains(book.intents[$0].created) })
     return [
       "object": "list", "url": "/v1/payment_intents", "has_more": .bool(page.hasMore),
-      "data": .array(page.indices.map { book.intents[$0].json() }),
+      "data": .array(page.indices.map { book.intents[$0].json(at: url) }),
     ]
   }
 
@@ -137,7 +138,14 @@ extension PaymentStub {
     return [
       "object": "search_result", "url": "/v1/payment_intents/search", "has_more": .bool(hasMore),
       "next_page": hasMore ? JSON(found.last.map { String($0) }) : nil,
-      "data": .array(found.map { book.intents[$0].json() }),
+      "data": .array(found.map { shown(book.intents[$0]) }),
     ]
+  }
+
+  /// A payment as the search shows it, which may be as it was.
+  private func shown(_ intent: PaymentIntent) -> JSON {
+    let stale = (faults.settings.searchStaleMilliseconds + 999) / 1_000
+    if stale == 0 || intent.created < Self.now() - stale { return intent.json(at: url) }
+    return intent.json(PaymentIntent.State(status: .requiresPaymentMethod), at: url)
   }
 }

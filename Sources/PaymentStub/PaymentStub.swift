@@ -1,5 +1,6 @@
 package import EventLoop
 import Foundation
+import HTTPClient
 import HTTPServer
 import JSON
 import Lifecycle
@@ -22,6 +23,15 @@ package final class PaymentStub: Service {
   var keysInUse: [String: UInt64] = [:]
   /// Requests answered from their key.
   var replays = 0
+  /// Where messages go; `nil` for nowhere.
+  var webhook: WebhookTarget?
+  /// Messages that are under way.
+  var messages = 0
+  let http = HTTPClient()
+  /// Where buyers find the pages of the stub.
+  var url: String {
+    configuration.publicURL.isEmpty ? "http://\(configuration.host):\(port)" : configuration.publicURL
+  }
   private(set) var isStopping = false
   private var ledger: LedgerFile?
   private var server: HTTPServer?
@@ -32,6 +42,7 @@ package final class PaymentStub: Service {
   package init(_ configuration: PaymentStubConfiguration, logger: Logger) {
     self.configuration = configuration
     self.logger = logger
+    webhook = configuration.webhook.map { WebhookTarget(url: $0.url, secret: $0.secret) }
   }
 
   /// Reads the ledger and listens.
@@ -49,6 +60,9 @@ package final class PaymentStub: Service {
       "ledger read", ["ledger.payments": book.intents.count, "ledger.records": book.records])
     var serverConfiguration = HTTPServerConfiguration(host: configuration.host, port: configuration.port)
     serverConfiguration.stopMilliseconds = 2_000
+    for intent in book.intents where intent.state.status == .processing {
+      Task { @LoopActor in await process(intent.id) }
+    }
     let server = HTTPServer(serverConfiguration, router: router(), logger: logger)
     self.server = server
     try await server.start()
@@ -56,6 +70,7 @@ package final class PaymentStub: Service {
 
   package func stop() async {
     isStopping = true
+    http.close()
     await server?.stop()
     await ledger?.close()
   }
@@ -65,6 +80,7 @@ package final class PaymentStub: Service {
     addMutations(to: &router)
     addReads(to: &router)
     addControls(to: &router)
+    addBank(to: &router)
     return router
   }
 
@@ -97,7 +113,7 @@ package final class PaymentStub: Service {
   func response(_ answer: PaymentBook.Answer) -> HTTPResponse {
     switch answer.subject {
     case .intent(let index, let state):
-      let json = book.intents[index].json(state)
+      let json = book.intents[index].json(state, at: url)
       if answer.status == 402 { return StripeFailure.declined(state.decline ?? "", intent: json).response }
       if answer.status == 500 { return StripeFailure.internalError.response }
       return .json(answer.status, json)
@@ -124,6 +140,17 @@ package final class PaymentStub: Service {
         return .now(.json(200, faults.settings.json))
       } catch {
         return .now(error.response)
+      }
+    }
+    // As after the time that the provider remembers them.
+    router.on(.post, "/stub/keys/forget", refuse: refuse) { [unowned self] _ in
+      book.forgetKeys()
+      return .now(.json(200, ["keys": .integer(book.keys.count)]))
+    }
+    router.on(.post, "/stub/payments/{id}/{event}", refuse: refuse) { [unowned self] request in
+      let (id, event) = (request.parameters["id"] ?? "", request.parameters["event"] ?? "")
+      return .later { [self] in
+        do throws(StripeFailure) { return try await happen(event, to: id) } catch { return error.response }
       }
     }
     router.on(.get, "/stub/faults", refuse: refuse) { [unowned self] _ in

@@ -7,6 +7,10 @@ package struct PaymentStubConfiguration: Sendable {
   package var ledger: String
   /// The secret key that clients must send.
   package var key: String
+  /// Where browsers find it; empty for its own host and port.
+  package var publicURL = ""
+  /// Where it tells of what happens to payments without a request of ours, and what that is signed with.
+  package var webhook: (url: String, secret: String)?
   /// Payments kept; past it new ones are answered 503.
   package var paymentLimit = 10_000_000
 

@@ -10,6 +10,8 @@ struct StripeFailure: Error, Sendable {
   let message: String
   var param: String?
   var intent: JSON?
+  /// Seconds.
+  var retryAfter = 0
 
   static func invalid(
     _ message: String, code: String? = nil, param: String? = nil, intent: JSON? = nil, status: Int = 400
@@ -35,6 +37,31 @@ struct StripeFailure: Error, Sendable {
   static let internalError = StripeFailure(
     status: 500, type: "api_error", message: "An unknown error occurred.")
 
+  /// What a request is answered that is refused whatever it asks for, as Stripe words it.
+  static func refused(_ status: Int, retryAfter: Int) -> StripeFailure {
+    var failure: StripeFailure
+    switch status {
+    case 401: failure = invalid("Invalid API Key provided.", status: 401)
+    case 403:
+      failure = invalid(
+        "The provided key does not have the required permissions for this endpoint.", status: 403)
+    case 404: failure = invalid("Unrecognized request URL.", status: 404)
+    case 409:
+      failure = StripeFailure(
+        status: 409, type: "idempotency_error", code: "idempotency_key_in_use",
+        message: "Another request with this idempotency key is in progress.")
+    case 429:
+      failure = StripeFailure(
+        status: 429, type: "invalid_request_error", code: "rate_limit",
+        message: "Request rate limit exceeded.")
+    case 500...:
+      failure = StripeFailure(status: status, type: "api_error", message: "An unknown error occurred.")
+    default: failure = invalid("Received unknown parameter.", code: "parameter_unknown", status: status)
+    }
+    failure.retryAfter = retryAfter
+    return failure
+  }
+
   /// What a refused card is answered.
   static func declined(_ declineCode: String, intent: JSON) -> StripeFailure {
     StripeFailure(
@@ -44,7 +71,8 @@ struct StripeFailure: Error, Sendable {
 
   /// Some reasons have an error code of their own; the others are `card_declined`.
   static func code(of declineCode: String) -> String {
-    ["expired_card", "incorrect_cvc", "processing_error"].contains(declineCode)
+    ["expired_card", "incorrect_cvc", "processing_error", "payment_intent_authentication_failure"].contains(
+      declineCode)
       ? declineCode : "card_declined"
   }
 
@@ -53,6 +81,7 @@ struct StripeFailure: Error, Sendable {
     case "insufficient_funds": "Your card has insufficient funds."
     case "expired_card": "Your card has expired."
     case "incorrect_cvc": "Your card's security code is incorrect."
+    case "payment_intent_authentication_failure": "The provided payment method has failed authentication."
     case "processing_error": "An error occurred while processing your card. Try again in a little bit."
     default: "Your card was declined."
     }
@@ -67,6 +96,8 @@ struct StripeFailure: Error, Sendable {
     if status == 402, let charge = intent?["latest_charge"]?.string {
       error.append(("charge", .string(charge)))
     }
-    return .json(status, .object([("error", .object(error))]))
+    var response = HTTPResponse.json(status, .object([("error", .object(error))]))
+    if retryAfter > 0 { response.headers.append(("Retry-After", String(retryAfter))) }
+    return response
   }
 }

@@ -6,7 +6,8 @@ extension PaymentIntent {
   /// The charge's id follows from the intent's, so that it need not be kept.
   var chargeID: String { "ch_" + id.dropFirst(3) }
 
-  func json(_ state: State? = nil) -> JSON {
+  /// - Parameter url: of the stub, for the page on which a buyer confirms.
+  func json(_ state: State? = nil, at url: String = "") -> JSON {
     let state = state ?? self.state
     return [
       "id": .string(id), "object": "payment_intent", "amount": .integer(amount),
@@ -20,8 +21,7 @@ extension PaymentIntent {
       "latest_charge": state.wasCharged ? .string(chargeID) : nil, "livemode": false,
       "metadata": .object(
         metadata.sorted { $0.key < $1.key }.map { (name: $0.key, value: JSON.string($0.value)) }),
-      "next_action": state.status == .requiresAction
-        ? ["type": "use_stripe_sdk", "use_stripe_sdk": [:]] : nil,
+      "next_action": nextAction(state, at: url),
       "on_behalf_of": nil, "payment_method": JSON(state.method),
       "payment_method_configuration_details": nil,
       "payment_method_options": ["card": ["request_three_d_secure": "automatic"]],
@@ -29,6 +29,15 @@ extension PaymentIntent {
       "setup_future_usage": nil, "shipping": nil, "source": nil, "statement_descriptor": nil,
       "statement_descriptor_suffix": nil, "status": .string(state.status.rawValue), "transfer_data": nil,
       "transfer_group": nil,
+    ]
+  }
+
+  private func nextAction(_ state: State, at url: String) -> JSON {
+    guard state.status == .requiresAction else { return nil }
+    guard let returnURL, !url.isEmpty else { return ["type": "use_stripe_sdk", "use_stripe_sdk": [:]] }
+    return [
+      "type": "redirect_to_url",
+      "redirect_to_url": ["url": .string("\(url)/stub/bank/\(id)"), "return_url": .string(returnURL)],
     ]
   }
 

@@ -5,6 +5,8 @@ enum TestCard: Equatable {
   case declined(String)
   /// Asks the buyer for a check first.
   case authenticationRequired
+  /// Takes a while, and is then approved, or refused with this decline code. No card of Stripe's: payments by bank do so.
+  case processed(decline: String?)
 
   init?(_ method: String) {
     guard let card = Self.all[method] else { return nil }
@@ -28,6 +30,8 @@ enum TestCard: Equatable {
       "pm_card_gb": .approved(brand: "visa", last4: "0005"),
       "pm_card_authenticationRequired": .authenticationRequired,
       "pm_card_threeDSecure2Required": .authenticationRequired,
+      "pm_stub_processing": .processed(decline: nil),
+      "pm_stub_processingDeclined": .processed(decline: "generic_decline"),
       "pm_card_chargeCustomerFail": .declined("generic_decline"),
       "pm_card_radarBlock": .declined("fraudulent"),
     ]

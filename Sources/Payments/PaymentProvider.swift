@@ -8,11 +8,13 @@ package import EventLoop
 package protocol PaymentProvider: AnyObject {
   /// Reserves the order's amount without taking it. Repeated with the same reference it has the same outcome.
   func authorise(_ order: PaymentOrder) async throws -> PaymentOutcome
-  /// Takes the whole reserved amount. A payment that was captured before is returned as it is.
+  /// Takes the whole reserved amount. A payment that has ended before is returned as it is: captured, or cancelled.
   func capture(_ id: String, reference: String) async throws -> Payment
-  /// Lets go of the reserved amount. A payment that was cancelled before is returned as it is.
+  /// Lets go of the reserved amount. A payment that has ended before is returned as it is: cancelled, or captured.
   func cancel(_ id: String, reference: String) async throws -> Payment
-  /// The payment made for a reference, or `nil` if the provider knows none.
+  /// Gives back all of a captured payment. One that was given back is left as it is.
+  func refund(_ id: String) async throws
+  /// The payment made for a reference, as it is now, or `nil` if the provider knows none, or does not yet.
   func find(reference: String) async throws -> Payment?
   /// - Throws: `PaymentError` with code `invalid` if there is no such payment.
   func retrieve(_ id: String) async throws -> Payment

@@ -12,6 +12,12 @@ package struct PurchaseMetadata: Sendable, Equatable {
   package var user: String
   /// In the currency's minor unit; the payment's own amount must be the same.
   package var amount: Int
+  /// Which of the purchase's payments it is; `nil` in payments of versions before, whose reference says it.
+  package var attempt: Int?
+  /// The purchase's own name, a UUID; `nil` in payments of versions before.
+  package var id: String?
+  /// Whose purchase it is, where several use one account with the provider; `nil` in payments of versions before.
+  package var installation: String?
 
   /// Of one value, in characters, and of one name.
   package static let longestValue = 500
@@ -23,8 +29,15 @@ package struct PurchaseMetadata: Sendable, Equatable {
   private static let ticketsField = "onsale_tickets"
   private static let userField = "onsale_user"
   private static let amountField = "onsale_amount"
+  private static let attemptField = "onsale_attempt"
+  private static let idField = "onsale_purchase"
+  private static let installationField = "onsale_installation"
 
-  package init(event: Int, generation: Int, position: Int, tickets: [Int], user: String, amount: Int) {
+  package init(
+    event: Int, generation: Int, position: Int, tickets: [Int], user: String, amount: Int,
+    attempt: Int? = nil,
+    id: String? = nil, installation: String? = nil
+  ) {
     self.event = event
     self.generation = generation
     self.position = position
@@ -32,14 +45,21 @@ package struct PurchaseMetadata: Sendable, Equatable {
     self.tickets = tickets.sorted()
     self.user = user
     self.amount = amount
+    self.attempt = attempt
+    self.id = id
+    self.installation = installation
   }
 
   package var fields: [String: String] {
-    [
+    var fields = [
       Self.eventField: String(event), Self.generationField: String(generation),
       Self.positionField: String(position), Self.userField: user, Self.amountField: String(amount),
       Self.ticketsField: tickets.map(String.init).joined(separator: ","),
     ]
+    fields[Self.attemptField] = attempt.map { String($0) }
+    fields[Self.idField] = id
+    fields[Self.installationField] = installation
+    return fields
   }
 
   /// `nil` where something is missing or not readable, as in payments of versions before.
@@ -58,6 +78,8 @@ package struct PurchaseMetadata: Sendable, Equatable {
     guard tickets.count == parts.count, Set(tickets).count == tickets.count, tickets.allSatisfy({ $0 > 0 })
     else { return nil }
     self.init(
-      event: event, generation: generation, position: position, tickets: tickets, user: user, amount: amount)
+      event: event, generation: generation, position: position, tickets: tickets, user: user, amount: amount,
+      attempt: integer(Self.attemptField), id: value(Self.idField),
+      installation: value(Self.installationField))
   }
 }

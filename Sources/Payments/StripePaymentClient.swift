@@ -17,11 +17,28 @@ package final class StripePaymentClient: PaymentProvider {
   private let secretKey: String
   /// For one exchange, in milliseconds.
   private let timeoutMilliseconds: Int
+  private let pace: RequestPace
+  private let returnURL: String
+  /// How long a provider is left alone that is asked too often and does not say for how long.
+  private static let usualPause = 1_000
+
+  /// Requests a second that the provider itself takes, less a fifth for others; 0, as many as there are, for what is not
+  /// the provider itself.
+  package nonisolated static func usualRate(_ url: String) -> Int {
+    url.hasPrefix("https://api.stripe.com") ? 80 : 0
+  }
 
   /// - Parameters:
   ///   - url: the API's base, such as `https://api.stripe.com`.
   ///   - timeoutMilliseconds: how long the provider may take to answer one request.
-  package init(_ client: HTTPClient, url: String, secretKey: String, timeoutMilliseconds: Int = 20_000) {
+  ///   - returnURL: where buyers come back to who confirmed a payment with their bank; empty where none are sent there.
+  ///   - requestsPerSecond: how often it is asked at most; 0 for as often as there is something to ask.
+  package init(
+    _ client: HTTPClient, url: String, secretKey: String, timeoutMilliseconds: Int = 20_000,
+    requestsPerSecond: Int = 0, returnURL: String = ""
+  ) {
+    self.returnURL = returnURL
+    pace = RequestPace(perSecond: requestsPerSecond)
     self.client = client
     self.url = url.hasSuffix("/") ? String(url.dropLast()) : url
     self.secretKey = secretKey
@@ -29,29 +46,28 @@ package final class StripePaymentClient: PaymentProvider {
   }
 
   /// Creates and confirms. A failure of the provider is resolved by asking it for the reference: what it made is
-  /// returned. What it replays as failed, and does not find, is thrown as `PaymentError.failed`.
+  /// returned. What it replays as failed, and does not find, is thrown as `PaymentError.failed`. What an answer names that
+  /// was given before is asked for: it may have changed since.
   package func authorise(_ order: PaymentOrder) async throws -> PaymentOutcome {
     var fields: [(name: String, value: String)] = [
       ("amount", String(Self.providerAmount(order))), ("currency", order.currency.lowercased()),
       ("payment_method", order.method), ("payment_method_types[0]", "card"), ("confirm", "true"),
       ("capture_method", "manual"), ("metadata[\(Self.referenceField)]", order.reference),
     ]
+    if !returnURL.isEmpty { fields.append(("return_url", returnURL)) }
     for (name, value) in order.metadata.sorted(by: { $0.key < $1.key }) {
       fields.append(("metadata[\(name)]", value))
     }
     let answer = try await exchange(
-      "POST", "/v1/payment_intents", fields, idempotencyKey: order.reference)
+      "POST", "/v1/payment_intents", fields, idempotencyKey: order.reference, event: order.event)
     switch answer.status {
-    case 200..<300: return try outcome(payment(answer.json), answer.json)
+    case 200..<300:
+      let made = try payment(answer.json)
+      return try outcome(answer.isReplayed ? await retrieve(made.id) : made, of: order)
     case 402: return answer.decline
     case 400 where answer.isOtherOrder:
       // Begun by the version before, which said less about it: what came of it is found. What is not, may have failed.
-      if let known = try await find(reference: order.reference) {
-        guard known.amount == order.amount, known.currency == order.currency.uppercased() else {
-          throw answer.error
-        }
-        return try outcome(known, nil)
-      }
+      if let known = try await find(reference: order.reference) { return try outcome(known, of: order) }
       throw PaymentError(
         code: .failed, message: answer.error.message, providerCode: answer.error.providerCode)
     case 400..<500 where answer.refusesTheOrder:
@@ -61,7 +77,7 @@ package final class StripePaymentClient: PaymentProvider {
       let known: Payment?
       // Whatever becomes of the question, the outcome of the first request stays unknown.
       do { known = try await find(reference: order.reference) } catch { throw answer.error }
-      if let known { return try outcome(known, nil) }
+      if let known { return try outcome(known, of: order) }
       if answer.isReplayed {
         throw PaymentError(
           code: .failed, message: answer.error.message, providerCode: answer.error.providerCode)
@@ -69,6 +85,16 @@ package final class StripePaymentClient: PaymentProvider {
       throw answer.error
     default: throw answer.error
     }
+  }
+
+  /// - Throws: `PaymentError.otherOrder` for what is not the order's.
+  private func outcome(_ payment: Payment, of order: PaymentOrder) throws -> PaymentOutcome {
+    guard payment.isOf(order) else {
+      throw PaymentError(
+        code: .otherOrder,
+        message: "payment \(payment.id) is of \(payment.amount) \(payment.currency) for another order")
+    }
+    return PaymentOutcome(payment)
   }
 
   /// In the provider's units. A currency that is not in the table is left to the provider to refuse.
@@ -82,39 +108,48 @@ package final class StripePaymentClient: PaymentProvider {
   }
 
   package func capture(_ id: String, reference: String) async throws -> Payment {
-    try await settle(id, "capture", as: .succeeded)
+    try await settle(id, "capture")
   }
 
   package func cancel(_ id: String, reference: String) async throws -> Payment {
-    try await settle(id, "cancel", as: .canceled)
+    try await settle(id, "cancel")
   }
 
-  /// Moves a payment to its end. One that is there already, of this call or an earlier one, is returned.
-  private func settle(_ id: String, _ action: String, as wanted: Payment.Status) async throws -> Payment {
+  /// Moves a payment to its end. One that has ended already, by this call, an earlier one or somebody else's, is returned.
+  private func settle(_ id: String, _ action: String) async throws -> Payment {
     let answer = try await exchange("POST", "/v1/payment_intents/\(FormEncoding.escape(id))/\(action)", [])
     switch answer.status {
     case 200..<300: return try payment(answer.json)
     case 400..<500:
-      if answer.json?["error"]?["code"]?.string == "payment_intent_unexpected_state",
-        let known = try? payment(answer.json?["error"]?["payment_intent"]), known.status == wanted
-      {
-        return known
-      }
+      if let told = try? payment(answer.json?["error"]?["payment_intent"]), told.status.isEnd { return told }
+      // Its state does not allow it, and does not say which that is.
+      if answer.status == 400, let known = try? await retrieve(id), known.status.isEnd { return known }
       throw answer.error
     default:
-      if let known = try? await retrieve(id), known.status == wanted { return known }
+      if let known = try? await retrieve(id), known.status.isEnd { return known }
       throw answer.error
     }
   }
 
-  /// - Note: Stripe's search sees a new payment after up to a minute, if nothing is wrong there.
+  package func refund(_ id: String) async throws {
+    let answer = try await exchange(
+      "POST", "/v1/refunds", [("payment_intent", id)], idempotencyKey: "refund-\(id)")
+    if answer.status < 300 || answer.json?["error"]?["code"]?.string == "charge_already_refunded" { return }
+    throw answer.error
+  }
+
+  /// - Note: Stripe's search sees a new payment after up to a minute, if nothing is wrong there, and shows old states: what
+  ///   it finds is asked for.
   package func find(reference: String) async throws -> Payment? {
     let quoted = reference.replacing("\\", with: "\\\\").replacing("'", with: "\\'")
     let query = "metadata['\(Self.referenceField)']:'\(quoted)'"
     let answer = try await exchange(
       "GET", "/v1/payment_intents/search?limit=100&query=\(FormEncoding.escape(query))", [])
     guard answer.status == 200, let data = answer.json?["data"]?.array else { throw answer.error }
-    let found = try data.map { try payment($0) }
+    var found: [Payment] = []
+    for known in try data.map({ try payment($0) }) where known.reference == reference {
+      found.append(try await retrieve(known.id))
+    }
     // One is all there should be. If there are more, the one that holds money matters.
     return found.first { $0.status == .succeeded } ?? found.first { $0.status == .requiresCapture }
       ?? found.first
@@ -145,24 +180,6 @@ package final class StripePaymentClient: PaymentProvider {
     return (try data.map { try payment($0) }, answer.json?["has_more"]?.bool ?? false)
   }
 
-  /// What a payment that exists means for its order.
-  private func outcome(_ payment: Payment, _ json: JSON?) throws -> PaymentOutcome {
-    switch payment.status {
-    case .requiresCapture, .succeeded: return .authorised(payment)
-    case .processing:
-      throw PaymentError(code: .outcomeUnknown, message: "the provider still works on it")
-    case .requiresAction:
-      return .declined(
-        id: payment.id, code: "authentication_required", message: "The card asks for a check we do not offer."
-      )
-    default:
-      let error = json?["last_payment_error"]
-      return .declined(
-        id: payment.id, code: error?["decline_code"]?.string ?? error?["code"]?.string ?? "card_declined",
-        message: error?["message"]?.string ?? "The card was declined.")
-    }
-  }
-
   private func payment(_ json: JSON?) throws -> Payment {
     guard let json, let id = json["id"]?.string, let status = json["status"]?.string,
       let amount = json["amount"]?.integer, let currency = json["currency"]?.string
@@ -174,13 +191,17 @@ package final class StripePaymentClient: PaymentProvider {
       amountCaptured: Self.amount(json["amount_received"]?.integer ?? 0, currency),
       currency: currency.uppercased(),
       reference: json["metadata"]?[Self.referenceField]?.string, created: json["created"]?.integer ?? 0,
-      purchase: PurchaseMetadata { json["metadata"]?[$0]?.string })
+      purchase: PurchaseMetadata { json["metadata"]?[$0]?.string },
+      refusal: json["last_payment_error"]?["decline_code"]?.string
+        ?? json["last_payment_error"]?["code"]?.string,
+      redirectURL: json["next_action"]?["redirect_to_url"]?["url"]?.string)
   }
 
   private func exchange(
     _ method: String, _ target: String, _ fields: [(name: String, value: String)],
-    idempotencyKey: String? = nil
+    idempotencyKey: String? = nil, event: Int = 0
   ) async throws -> StripeAnswer {
+    await pace.turn(event)
     var headers = [(name: "Authorization", value: "Bearer \(secretKey)")]
     if method == "POST" { headers.append(("Content-Type", "application/x-www-form-urlencoded")) }
     if let idempotencyKey { headers.append(("Idempotency-Key", idempotencyKey)) }
@@ -188,7 +209,9 @@ package final class StripePaymentClient: PaymentProvider {
       method: method, url: url + target, headers: headers, body: FormEncoding.encode(fields),
       timeoutMilliseconds: timeoutMilliseconds)
     do {
-      return StripeAnswer(try await client.send(request))
+      let answer = StripeAnswer(try await client.send(request))
+      if answer.status == 429 { pace.pause(milliseconds: answer.retryAfterMilliseconds ?? Self.usualPause) }
+      return answer
     } catch let error as HTTPClientError {
       let code: PaymentError.Code =
         error.code == .invalidURL || error.code == .invalidHeader

@@ -177,7 +177,7 @@ extension Crowd {
       }
       wait(buyer, answer, now)
     case "reserved": reserved(buyer, answer, now, unix)
-    case "confirming":
+    case "confirming", "action_required":
       begunToPay(buyer, answer, now)
       schedule(buyer, .poll, at: now / 1000 + max(answer.pollAfterMilliseconds ?? 500, 10))
     case "rejected" where answer.reason == "queue_lost" && options.rejoins: lose(buyer, now)

@@ -420,5 +420,23 @@ package struct Migrations {
     COMMENT ON COLUMN event.time_zone IS
       'of the venue, by its name in the IANA database; NULL for the zone that the installation is set to';
     """,
+    """
+    -- Made once: names this database's purchases at a provider whose account others use, too.
+    CREATE TABLE installation (
+      is_alone boolean PRIMARY KEY DEFAULT true CHECK (is_alone),
+      id uuid NOT NULL DEFAULT gen_random_uuid(),
+      made_at timestamptz NOT NULL DEFAULT now()
+    );
+    INSERT INTO installation DEFAULT VALUES;
+
+    -- Without defaults: what the version before begins keeps the name that it has at the provider.
+    ALTER TABLE purchase ADD id uuid, ADD tried_at timestamptz;
+    COMMENT ON COLUMN purchase.id IS 'with the attempt, its name at the provider; null: event-generation-position';
+    COMMENT ON COLUMN purchase.tried_at IS 'when this attempt to pay was begun';
+
+    ALTER TABLE outbox ADD created_at timestamptz NOT NULL DEFAULT now(), DROP CONSTRAINT outbox_kind_check,
+      ADD CONSTRAINT outbox_kind_check CHECK (kind IN ('capture', 'cancel', 'find'));
+    COMMENT ON COLUMN outbox.payment_id IS 'of find the order''s reference: whatever is found of it is cancelled';
+    """,
   ]
 }

@@ -45,6 +45,7 @@ package final class PurchaseStore {
 
   let postgres: PostgresClient
   private let patience: Patience
+  private var knownInstallation: String?
 
   package init(_ postgres: PostgresClient, patience: Patience = Patience()) {
     self.postgres = postgres
@@ -73,11 +74,11 @@ package final class PurchaseStore {
     }
   }
 
-  private static let freePrefix = "free-"
+  private nonisolated static let freePrefix = "free-"
 
   /// What stands for the payment of tickets that cost nothing: no provider ever sees it.
-  package static func freePaymentID(_ reference: String) -> String { freePrefix + reference }
-  package static func isFree(_ paymentID: String) -> Bool { paymentID.hasPrefix(freePrefix) }
+  package nonisolated static func freePaymentID(_ reference: String) -> String { freePrefix + reference }
+  package nonisolated static func isFree(_ paymentID: String) -> Bool { paymentID.hasPrefix(freePrefix) }
 
   /// Where a purchase stands.
   package struct Standing: Sendable, Equatable {
@@ -87,13 +88,21 @@ package final class PurchaseStore {
     package let amount: Int
     package let currency: String
     package let method: String
+    /// Also before it is sold, once it is known.
     package let paymentID: String?
     package let reason: String
     /// Whether every ticket is claimed for this request.
     package let ownsItsTickets: Bool
     /// Whose purchase it is. Another user's than was asked for means that Redis gave one position out twice.
     package let user: String
+    /// The purchase's own name, a UUID; `nil` for one that a version before began.
+    package var id: String?
+    /// For how long this attempt has been under way, by PostgreSQL's clock.
+    package var triedSeconds = 0
   }
+
+  /// Why a purchase is void whose authorisation was gone before its money was taken.
+  package nonisolated static let authorisationLapsed = "authorisation_lapsed"
 
   /// Why a purchase is void whose user would have had more tickets than one person may buy.
   package nonisolated static let limitExceeded = "limit_exceeded"
@@ -111,6 +120,7 @@ package final class PurchaseStore {
   /// - Returns: the standing after the call, in order; `nil` where nothing was bought before and nothing can be now:
   ///   the event is unknown, or its queue or the place was lost.
   package func claim(_ group: [QueueStore.Confirmation]) async throws -> [Standing?] {
+    let installation = try await installation()
     let events = group.map(\.event), generations = group.map(\.generation), positions = group.map(\.position)
     let attempts = group.map(\.attempt)
     let tickets = group.map { "{" + $0.tickets.map(String.init).joined(separator: ",") + "}" }
@@ -120,9 +130,11 @@ package final class PurchaseStore {
       "SELECT FROM queue_life WHERE event_id = ANY (\(events)::bigint[]) ORDER BY event_id FOR SHARE",
       """
       INSERT INTO purchase
-        (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, line, ordinal)
+        (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, line, ordinal, id, tried_at)
       SELECT DISTINCT ON (i.event, i.generation, i.position) i.event, i.generation, i.position, i.user_id, 'paying',
-        i.try, i.tickets::int[], i.amount, e.currency, i.method, i.line, i.ordinal
+        i.try, i.tickets::int[], i.amount, e.currency, i.method, i.line, i.ordinal,
+        -- Not random: an intent that PostgreSQL has lost is written again under the name that the provider knows.
+        md5(concat_ws('|', \(installation)::text, i.event, i.generation, i.position, i.user_id))::uuid, now()
       FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(group.map(\.user))::text[],
         \(attempts)::int[], \(tickets)::text[], \(group.map(\.amount))::bigint[], \(group.map(\.method))::text[],
         \(group.map { UserKey($0.user).text })::text[], \(group.map { $0.wish?.line ?? 0 })::int[],
@@ -135,7 +147,7 @@ package final class PurchaseStore {
       ORDER BY i.event, i.generation, i.position, i.try DESC
       ON CONFLICT (event_id, generation, position) DO UPDATE
       SET stalls = 0, try = excluded.try, method = excluded.method, state = 'paying', payment_id = NULL, reason = NULL,
-        updated_at = now()
+        id = coalesce(purchase.id, excluded.id), tried_at = now(), updated_at = now()
       WHERE purchase.state = 'declined' AND purchase.try < excluded.try AND purchase.user_id = excluded.user_id
       """,
       endOverLimit(events, generations, positions, attempts, users: group.map(\.user)),
@@ -213,8 +225,9 @@ package final class PurchaseStore {
   package func find(_ key: Key) async throws -> Found? {
     let rows = try await postgres.query(
       """
-      SELECT state, try, amount, currency, method, payment_id, reason, user_id, tickets, false AS owns
-      FROM purchase
+      SELECT state, try, amount, currency, method, payment_id, reason, user_id, tickets, false AS owns,
+        \(Self.names)
+      FROM purchase p
       WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
       """)
     guard let row = rows.first else { return nil }
@@ -230,8 +243,15 @@ package final class PurchaseStore {
     package let outcome: Outcome
     package let paymentID: String?
     package let reason: String
+    /// Of an attempt that ended without it being known what the provider made of it, if anything: whatever is found under
+    /// this name is cancelled.
+    package let looseReference: String?
 
-    package init(key: Key, attempt: Int, outcome: Outcome, paymentID: String?, reason: String) {
+    package init(
+      key: Key, attempt: Int, outcome: Outcome, paymentID: String?, reason: String,
+      looseReference: String? = nil
+    ) {
+      self.looseReference = looseReference
       self.key = key
       self.attempt = attempt
       self.outcome = outcome
@@ -311,6 +331,28 @@ package final class PurchaseStore {
         ON CONFLICT DO NOTHING
         """)
     }
+    let loose = group.filter { $0.outcome != .sold }.flatMap { item in
+      [(item, Chore.Kind.cancel, item.paymentID), (item, .find, item.looseReference)].compactMap {
+        item, kind, id in
+        id.map { (item: item, kind: kind, id: $0) }
+      }
+    }
+    if !loose.isEmpty {
+      // Of what was refused, or given up, nothing stays open at the provider. That of an attempt under way is not settled.
+      statements.append(
+        """
+        INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
+        SELECT i.event, i.generation, i.position, i.kind, i.payment_id, now()
+        FROM unnest(\(loose.map(\.item.key.event))::bigint[], \(loose.map(\.item.key.generation))::int[],
+          \(loose.map(\.item.key.position))::bigint[], \(loose.map(\.item.attempt))::int[],
+          \(loose.map(\.kind.rawValue))::text[], \(loose.map(\.id))::text[])
+          AS i (event, generation, position, try, kind, payment_id)
+        JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+        WHERE NOT (p.state = (SELECT 'sold') AND p.payment_id = i.payment_id)
+          AND NOT (p.state = (SELECT 'paying') AND p.try = i.try)
+        ON CONFLICT DO NOTHING
+        """)
+    }
     if group.contains(where: { $0.outcome != .sold }) {
       statements.append(
         """
@@ -342,9 +384,13 @@ package final class PurchaseStore {
         AND c.generation = p.generation AND c.position = p.position LIMIT 1))
     """
 
+  private static let names: SQL = """
+    p.id::text AS id, extract(epoch FROM now() - coalesce(p.tried_at, p.created_at))::bigint AS tried_seconds
+    """
+
   private func standings(_ events: [Int], _ generations: [Int], _ positions: [Int]) -> SQL {
     """
-    SELECT i.n, p.state, p.user_id, p.try, p.amount, p.currency, p.method, p.payment_id, p.reason,
+    SELECT i.n, p.state, p.user_id, p.try, p.amount, p.currency, p.method, p.payment_id, p.reason, \(Self.names),
       \(Self.ownsItsTickets) AS owns
     FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[])
       WITH ORDINALITY AS i (event, generation, position, n)
@@ -369,18 +415,26 @@ package final class PurchaseStore {
       currency: try row.string("currency"), method: try row.string("method"),
       paymentID: row["payment_id"].string,
       reason: row["reason"].string ?? "", ownsItsTickets: try row.bool("owns"),
-      user: try row.string("user_id"))
+      user: try row.string("user_id"), id: row["id"].string, triedSeconds: try row.int("tried_seconds"))
   }
 
   /// Something that is still to be done at the provider.
   package struct Chore: Sendable {
-    package enum Kind: String, Sendable { case capture, cancel }
+    package enum Kind: String, Sendable {
+      case capture, cancel
+      /// Whatever is found under a name is cancelled.
+      case find
+    }
     package let key: Key
     package let kind: Kind
+    /// With `find`: the order's reference.
     package let paymentID: String
     package let attempts: Int
+    /// Since it was noted, by PostgreSQL's clock.
+    package let ageSeconds: Int
 
-    package init(key: Key, kind: Kind, paymentID: String, attempts: Int = 0) {
+    package init(key: Key, kind: Kind, paymentID: String, attempts: Int = 0, ageSeconds: Int = 0) {
+      self.ageSeconds = ageSeconds
       self.key = key
       self.kind = kind
       self.paymentID = paymentID
@@ -409,7 +463,7 @@ package final class PurchaseStore {
       UPDATE purchase p SET captured_at = now()
       FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(kinds)::text[],
         \(payments)::text[]) AS i (event, generation, position, kind, payment_id)
-      WHERE i.kind = 'capture' AND p.event_id = i.event AND p.generation = i.generation
+      WHERE i.kind = 'capture' AND p.state = (SELECT 'sold') AND p.event_id = i.event AND p.generation = i.generation
         AND p.position = i.position AND p.payment_id = i.payment_id
       """,
       """
@@ -436,16 +490,70 @@ package final class PurchaseStore {
         ORDER BY available_at LIMIT \(limit) FOR UPDATE SKIP LOCKED) d
       WHERE o.event_id = d.event_id AND o.generation = d.generation AND o.position = d.position
         AND o.kind = d.kind AND o.payment_id = d.payment_id
-      RETURNING o.event_id, o.generation, o.position, o.kind, o.payment_id, o.attempts
+      RETURNING o.event_id, o.generation, o.position, o.kind, o.payment_id, o.attempts,
+        extract(epoch FROM now() - o.created_at)::bigint AS age
       """)
     return try rows.map { row in
       Chore(
         key: Key(
           event: try row.int("event_id"), generation: try row.int("generation"),
           position: try row.int("position")),
-        kind: try row.string("kind") == "capture" ? .capture : .cancel,
+        kind: Chore.Kind(rawValue: try row.string("kind")) ?? .cancel,
         paymentID: try row.string("payment_id"),
-        attempts: try row.int("attempts"))
+        attempts: try row.int("attempts"), ageSeconds: try row.int("age"))
+    }
+  }
+
+  /// The name of this database's purchases at a provider whose account others use, too. It never changes.
+  package func installation() async throws -> String {
+    if let knownInstallation { return knownInstallation }
+    let rows = try await postgres.query("SELECT id::text AS id FROM installation")
+    guard let row = rows.first else { throw StoreError(.unexpectedAnswer, "installation") }
+    let id = try row.string("id")
+    knownInstallation = id
+    return id
+  }
+
+  /// Notes which payment an attempt has at the provider, so that from now on it is asked for, and not made again.
+  package func note(payment id: String, of key: Key, attempt: Int) async throws {
+    _ = try await postgres.query(
+      """
+      UPDATE purchase SET payment_id = \(id), updated_at = now()
+      WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
+        AND try = \(attempt) AND state = 'paying' AND payment_id IS DISTINCT FROM \(id)
+      """)
+  }
+
+  /// Takes a sale back whose money can never be taken: its authorisation was gone before. Repeated, it answers the same.
+  /// - Returns: the tickets that are nobody's since; `nil` if there is no such sale, or its money was taken after all.
+  package func lapse(_ key: Key, paymentID: String) async throws -> [Int]? {
+    try await postgres.withTransaction { transaction in
+      let rows = try await transaction.query(
+        """
+        UPDATE purchase SET state = 'void', reason = \(Self.authorisationLapsed), sold_at = NULL, updated_at = now()
+        WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
+          AND payment_id = \(paymentID) AND captured_at IS NULL
+          AND (state = 'sold' OR state = 'void' AND reason = \(Self.authorisationLapsed))
+        RETURNING tickets
+        """)
+      guard let tickets = rows.first?["tickets"].ints else { return nil }
+      _ = try await transaction.query(
+        """
+        UPDATE ticket SET purchased = false, payment_id = NULL
+        WHERE event_id = \(key.event) AND id = ANY (\(tickets)::int[]) AND payment_id = \(paymentID)
+        """)
+      _ = try await transaction.query(
+        """
+        DELETE FROM claim WHERE event_id = \(key.event) AND ticket_id = ANY (\(tickets)::int[])
+          AND generation = \(key.generation) AND position = \(key.position)
+        """)
+      let free = try await transaction.query(
+        """
+        SELECT t.id FROM ticket t WHERE t.event_id = \(key.event) AND t.id = ANY (\(tickets)::int[])
+          AND NOT t.purchased
+          AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.event_id = t.event_id AND c.ticket_id = t.id)
+        """)
+      return try free.map { try $0.int("id") }
     }
   }
 

@@ -50,7 +50,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 14
+  package static let version = 15
 
   package static let lock = "{workers}:library"
 
@@ -1144,7 +1144,7 @@ package enum QueueLibrary {
     -- Cards that may be tried for one hold: whoever tests stolen ones finds a slower place.
     local MAX_TRIES = ATTEMPTS
 
-    -- KEYS m; ARGV position, user key, payment method, user, idempotency key or '', generation
+    -- KEYS m; ARGV position, user key, payment method or '' for what is free, user, idempotency key or '', generation
     local function confirm(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -1163,6 +1163,7 @@ package enum QueueLibrary {
       if r.state ~= 'R' and r.state ~= 'D' then return {'not_reserved'} end
       if now_ms(m) >= r.deadline then return {'expired'} end
       if r.try >= MAX_TRIES then return {'too_often'} end
+      if args[3] == '' and r.amount ~= '0' then return {'method_required'} end
       for t in each_ticket(r.tickets) do
         local holder = redis.call('GET', p .. 'l:' .. t)
         if holder and holder ~= pos then return {'expired'} end
@@ -1175,6 +1176,21 @@ package enum QueueLibrary {
       add_confirmation(m, pos, r, args[3], args[4])
       wake_confirm(m)
       announce(m, {pos})
+      return {'ok'}
+    end
+
+    -- KEYS m; ARGV position, try, generation, what the buyer is to do. While their payment is under way.
+    local function ask_buyer(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      if not is_generation(m, args[3]) then return {'missing'} end
+      local r = get_record(p, args[1])
+      if not r or r.state ~= 'C' or r.try ~= tonumber(args[2]) then return {'moved'} end
+      if r.reason ~= args[4] then
+        r.reason = args[4]
+        put_record(p, args[1], r)
+        announce(m, {args[1]})
+      end
       return {'ok'}
     end
 
@@ -1739,6 +1755,7 @@ package enum QueueLibrary {
     keeps_going('onsale_load', load)
     keeps_going('onsale_publish_map', publish_map)
     keeps_going('onsale_confirm', confirm)
+    keeps_going('onsale_ask_buyer', ask_buyer)
     keeps_going('onsale_finish', finish)
     keeps_going('onsale_forsake', forsake)
     keeps_going('onsale_cancel', cancel)

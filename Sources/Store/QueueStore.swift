@@ -209,25 +209,52 @@ package final class QueueStore {
     case notReserved = "not_reserved"
     /// Too many cards were tried for this hold.
     case tooOften = "too_often"
+    /// It is not free, and no payment method came with it.
+    case methodRequired = "method_required"
     /// The idempotency key came with another card before.
     case idempotencyMismatch = "mismatch"
   }
 
-  /// Starts the payment of a hold; the hold no longer expires until the payment has ended. Repeating it
+  /// Starts the payment of a hold, which needs no method where it is free; the hold no longer expires until the payment has ended. Repeating it
   /// while it is under way, or after it succeeded, changes nothing.
   package func confirm(
-    event: Int, generation: Int, position: Int, user: String, method: String, idempotencyKey: String? = nil
+    event: Int, generation: Int, position: Int, user: String, method: String?, idempotencyKey: String? = nil
   ) async throws -> ConfirmAnswer {
     let values = try await call(
       "onsale_confirm", event,
       [
-        .integer(position), .text(UserKey(user).text), .text(method), .text(user),
+        .integer(position), .text(UserKey(user).text), .text(method ?? ""), .text(user),
         .text(Self.name(idempotencyKey, of: user)), .integer(generation),
       ])
     guard let answer = values[0].text.flatMap(ConfirmAnswer.init(rawValue:)) else {
       throw StoreError(.unexpectedAnswer, "onsale_confirm")
     }
     return answer
+  }
+
+  /// Has the buyer told that their payment waits for them, and where they go for that. False where the attempt is over, or
+  /// Redis has another line by now.
+  package func askBuyer(_ confirmation: Confirmation, redirectURL: String) async throws -> Bool {
+    // What separates the parts of a record means the same in an address when it is escaped.
+    let url = Self.field(redirectURL.replacing("@", with: "%40").replacing("|", with: "%7C"))
+    do {
+      let values = try await call(
+        "onsale_ask_buyer", confirmation.event,
+        [
+          .integer(confirmation.position), .integer(confirmation.attempt), .integer(confirmation.generation),
+          .text(RequestStatus.actionPrefix + url),
+        ])
+      return values[0].text == "ok"
+    } catch let error as StoreError where error.code == .noQueue {
+      return false
+    }
+  }
+
+  /// Tells the workers that something has happened to the payment of a request: whoever has it asks for it at once.
+  package func hintPayment(event: Int, generation: Int, position: Int) async throws {
+    _ = try await redis.command([
+      "PUBLISH", .text(Partition(of: event).confirmWakes), .text("\(event)-\(generation)-\(position)"),
+    ])
   }
 
   package enum CancelAnswer: String, Sendable {

@@ -12,6 +12,8 @@ package struct RequestStatus: Sendable, Equatable {
   /// When the hold ends, in milliseconds since 1970 on Redis's clock; `nil` without a hold that ends.
   package var deadline: Int?
   package var reason: String?
+  /// Where the buyer goes to confirm a payment that waits for them.
+  package var redirectURL: String?
   /// With the reason `only_n_left`: how many.
   package var left: Int?
   /// Until when the place may be kept by a smaller or looser wish, in milliseconds since 1970 on Redis's clock.
@@ -89,6 +91,9 @@ package struct RequestStatus: Sendable, Equatable {
     case .reserved:
       self.init(state: .reserved)
       deadline = record.deadline
+    case .confirming where record.reason.hasPrefix(Self.actionPrefix):
+      self.init(state: .actionRequired)
+      redirectURL = String(record.reason.dropFirst(Self.actionPrefix.count))
     case .confirming: self.init(state: .confirming)
     case .purchased: self.init(state: .purchased)
     case .declined:
@@ -104,7 +109,7 @@ package struct RequestStatus: Sendable, Equatable {
     }
     owner = record.userKey
     switch state {
-    case .reserved, .confirming, .purchased:
+    case .reserved, .confirming, .actionRequired, .purchased:
       tickets = record.tickets
       amount = record.amount
     case .declined where record.state == .declined:
@@ -113,6 +118,9 @@ package struct RequestStatus: Sendable, Equatable {
     default: break
     }
   }
+
+  /// What comes before an address in the reason of a record whose payment waits for its buyer.
+  static let actionPrefix = "action:"
 
   /// Who waits alone: passed over, or with a place that was kept after the end of its line and may be behind the head.
   private static func ofStandby(_ position: Int, _ document: QueueDocument) -> RequestStatus {

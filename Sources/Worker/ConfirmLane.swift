@@ -32,6 +32,14 @@ final class ConfirmLane {
     var failures = 5
     /// An order that the provider fails for good is declined if no payment of it is found after so long.
     var searchMilliseconds: UInt64
+    /// A payment that is not decided after so long is given up, and what there is of it cancelled.
+    var paymentSeconds: Int
+    /// And so soon if the provider does not know us: an operator may be changing the key.
+    var misconfiguredSeconds: Int
+    /// For so long a payment waits for its buyer; once, as it ends with the hold.
+    var actionSeconds: Int
+    /// For so long the provider remembers under which key what was made.
+    var keySeconds: Int
     /// A confirmation whose worker says nothing for so long is taken over by another.
     var visibilityMilliseconds: Int
     /// Others help with what has waited for so long where a processor is idle, or the partition has no owner.
@@ -44,6 +52,10 @@ final class ConfirmLane {
     init(_ provider: Worker.ProviderLimits, _ patience: Worker.Patience) {
       inFlight = provider.connections + 2 * group
       searchMilliseconds = UInt64(max(0, provider.searchMilliseconds))
+      paymentSeconds = provider.paymentSeconds
+      misconfiguredSeconds = min(provider.misconfiguredSeconds, provider.paymentSeconds)
+      actionSeconds = provider.actionSeconds
+      keySeconds = provider.keySeconds
       visibilityMilliseconds = patience.confirmationMilliseconds
       standingMilliseconds = patience.leaseMilliseconds / 2
     }
@@ -101,7 +113,9 @@ final class ConfirmLane {
   /// Of those, the ones that wait for the provider.
   private var authorising: Set<PurchaseStore.Key> = []
   /// And the ones that wait for the provider's search, and ask nobody for anything meanwhile.
-  private var resting: Set<PurchaseStore.Key> = []
+  private var resting: [PurchaseStore.Key: Bell] = [:]
+  /// Payments under way of which somebody said that something has happened to them.
+  private var hinted: Set<PurchaseStore.Key> = []
   private let bell = Bell()
   /// Partitions that may have entries, each once, in the order of their turns.
   private var ready: [Partition] = []
@@ -320,7 +334,7 @@ final class ConfirmLane {
   /// enough at a time: whoever helps an owner with what does not wait for the provider only takes from it where both share
   /// the processors, and makes the groups of both smaller.
   private var helping: Int {
-    underWay.count { !owns($0.value.partition) && !authorising.contains($0.key) && !resting.contains($0.key) }
+    underWay.count { !owns($0.value.partition) && !authorising.contains($0.key) && resting[$0.key] == nil }
   }
 
   /// How many more may be taken now.
@@ -484,7 +498,10 @@ final class ConfirmLane {
       } else {
         leftBehind.append(confirmation)
       }
-      if underWay[key]?.attempt == confirmation.attempt { underWay[key] = nil }
+      if underWay[key]?.attempt == confirmation.attempt {
+        underWay[key] = nil
+        hinted.remove(key)
+      }
       underWayGauge.value = Double(underWay.count)
       if underWay.isEmpty { drained.ring() }
       if !ready.isEmpty { bell.ring() }
@@ -495,10 +512,10 @@ final class ConfirmLane {
   private func carryOut(_ confirmation: QueueStore.Confirmation) async -> Bool {
     var failures = 0
     var backoff = Self.shortestBackoffMilliseconds
-    var failedAt: UInt64?
+    var trial = Trial()
     while true {
       do {
-        try await attempt(confirmation, &failedAt)
+        try await attempt(confirmation, &trial)
         logger.worksAgain("confirmations wait for somebody who is away")
         return true
       } catch {
@@ -506,7 +523,7 @@ final class ConfirmLane {
         judge(confirmation, isInnocent: isTransient)
         // A stopping worker leaves the entry pending: another one takes it over.
         if isStopping { return false }
-        if let failedAt, (error as? PaymentError)?.code == .failed {
+        if let failedAt = trial.failedAt, (error as? PaymentError)?.code == .failed {
           logger.retrying(
             "the provider keeps failing an order, its search is waited for",
             ["confirm.reference": confirmation.reference, "error": "\(error)"])
@@ -514,7 +531,11 @@ final class ConfirmLane {
           if isStopping { return false }
           continue
         }
-        if isTransient {
+        if let code = (error as? PaymentError)?.code, code == .pending || code == .actionRequired {
+          logger.retrying(
+            "a payment is not decided yet", level: .info,
+            ["confirm.reference": confirmation.reference, "error": "\(error)"])
+        } else if isTransient {
           // As many as there are, and each again and again: an outage is one thing to say.
           logger.retrying(
             "confirmations wait for somebody who is away",
@@ -527,6 +548,14 @@ final class ConfirmLane {
         }
         if failures >= limits.failures {
           if (try? await bury(confirmation, reason: "\(error)")) != nil { return true }
+        }
+        if let error = error as? PaymentError {
+          // Those who wait for the provider keep nobody from their turn.
+          let pause = max(
+            backoff / 2 + UInt64.random(in: 0...backoff / 2), UInt64(error.retryAfterMilliseconds ?? 0))
+          await rest(confirmation, until: EventLoop.shared.now + pause)
+          backoff = min(backoff * 2, Self.longestBackoffMilliseconds)
+          continue
         }
         // Spread, so that thousands do not come back at the same moment after an outage.
         try? await sleep(milliseconds: backoff / 2 + UInt64.random(in: 0...backoff / 2))
@@ -546,16 +575,36 @@ final class ConfirmLane {
 
   /// Waits without taking part in anything; ends early when the worker stops.
   private func rest(_ confirmation: QueueStore.Confirmation, until: UInt64) async {
-    resting.insert(.init(confirmation))
-    defer { resting.remove(.init(confirmation)) }
+    let key = PurchaseStore.Key(confirmation), alarm = Bell()
+    resting[key] = alarm
+    defer { resting[key] = nil }
     if !ready.isEmpty { bell.ring() }
-    while !isStopping, EventLoop.shared.now < until {
-      try? await sleep(milliseconds: min(until - EventLoop.shared.now, Self.pollMilliseconds))
+    while !isStopping, !hinted.contains(key), EventLoop.shared.now < until {
+      alarm.reset()
+      await alarm.wait(milliseconds: min(until - EventLoop.shared.now, Self.pollMilliseconds))
     }
+    hinted.remove(key)
   }
 
-  /// - Parameter failedAt: when the provider said first that the order has failed for good: the loop's clock.
-  private func attempt(_ confirmation: QueueStore.Confirmation, _ failedAt: inout UInt64?) async throws {
+  /// Somebody says that something has happened to a payment: who waits for it here asks at once.
+  /// - Parameter message: `event-generation-position`.
+  func hint(_ message: String) {
+    let parts = message.split(separator: "-").compactMap { Int($0) }
+    guard parts.count == 3 else { return }
+    let key = PurchaseStore.Key(event: parts[0], generation: parts[1], position: parts[2])
+    // Also where it is about to wait: it asked before.
+    guard underWay[key] != nil else { return }
+    hinted.insert(key)
+    resting[key]?.ring()
+  }
+
+  /// What this process knows of an attempt to pay that goes on.
+  private struct Trial {
+    /// When the provider said first that the order has failed for good: the loop's clock.
+    var failedAt: UInt64?
+  }
+
+  private func attempt(_ confirmation: QueueStore.Confirmation, _ trial: inout Trial) async throws {
     let standing = try await intents.submit(confirmation)
     if let standing, standing.user != confirmation.user {
       logger.error(
@@ -567,63 +616,166 @@ final class ConfirmLane {
     case .tell(let outcome, let reason): try await finish(confirmation, outcome, reason: reason)
     case .forget: try await finish(confirmation, nil, reason: "")
     case .giveUp:
-      try await settle(confirmation, .void, paymentID: nil, reason: "tickets_taken")
+      // Whether a worker that died had begun it, nobody knows.
+      try await settle(
+        confirmation, .void, paymentID: standing?.paymentID, reason: "tickets_taken",
+        looseReference: standing?.amount == 0 ? nil : confirmation.reference(standing?.id))
     case .pay:
       guard let standing else { return }
-      try await pay(confirmation, standing, &failedAt)
+      try await pay(confirmation, standing, &trial)
     }
   }
 
   private func pay(
-    _ confirmation: QueueStore.Confirmation, _ standing: PurchaseStore.Standing, _ failedAt: inout UInt64?
+    _ confirmation: QueueStore.Confirmation, _ standing: PurchaseStore.Standing, _ trial: inout Trial
   ) async throws {
     if standing.amount == 0 {
       return try await settle(
         confirmation, .sold, paymentID: PurchaseStore.freePaymentID(confirmation.reference), reason: "")
     }
+    let key = PurchaseStore.Key(confirmation)
+    let installation = try await Faults.crossing(.confirmIntent) { try await purchases.installation() }
     // The parameters are those frozen with the intent: a repetition must not differ.
     let order = PaymentOrder(
-      reference: confirmation.reference, amount: standing.amount, currency: standing.currency,
-      method: standing.method, metadata: confirmation.metadata(amount: standing.amount).fields)
-    let outcome: PaymentOutcome
+      reference: confirmation.reference(standing.id), amount: standing.amount, currency: standing.currency,
+      method: standing.method,
+      metadata: confirmation.metadata(
+        amount: standing.amount, purchase: standing.id, installation: installation
+      ).fields)
+    var outcome: PaymentOutcome
     let askedAt = EventLoop.shared.now
     do {
-      outcome = try await authorise(order, .init(confirmation))
+      outcome = try await ask(order, standing, key)
+      if case .waiting(let payment) = outcome {
+        // Kept before anything else: from now on it is asked for, and not made again.
+        if standing.paymentID != payment.id {
+          try await Faults.crossing(.confirmIntent) {
+            try await purchases.note(payment: payment.id, of: key, attempt: confirmation.attempt)
+          }
+        }
+        if let url = payment.redirectURL, payment.status == .requiresAction {
+          _ = try await Faults.crossing(.confirmFinish) {
+            try await queue.askBuyer(confirmation, redirectURL: url)
+          }
+        }
+        throw PaymentError(
+          code: payment.status == .requiresAction ? .actionRequired : .pending,
+          message: "payment \(payment.id) is \(payment.status)")
+      }
     } catch let error as PaymentError where error.code == .refused {
       // The provider will never take this order: its buyer may try another card, or let the tickets go.
       logger.retrying(
         "order refused by the provider", level: .error,
         ["confirm.reference": confirmation.reference, "error": "\(error)"])
-      outcome = .declined(id: nil, code: error.providerCode ?? "payment_refused", message: error.message)
+      count("refused")
+      return try await settle(
+        confirmation, .declined, paymentID: nil, reason: error.providerCode ?? "payment_refused")
     } catch let error as PaymentError where error.code == .failed {
       // Whatever was made of it was there before it was first said to have failed, and would have been found.
-      let since = failedAt ?? EventLoop.shared.now
-      failedAt = since
+      let since = trial.failedAt ?? EventLoop.shared.now
+      trial.failedAt = since
       guard askedAt >= since + limits.searchMilliseconds else { throw error }
       outcome = .declined(id: nil, code: "processing_error", message: error.message)
+    } catch let error as PaymentError {
+      let longest =
+        switch error.code {
+        case .misconfigured: limits.misconfiguredSeconds
+        case .actionRequired: limits.actionSeconds
+        default: limits.paymentSeconds
+        }
+      guard standing.triedSeconds >= longest else { throw error }
+      logger.retrying(
+        "a payment that is not decided is given up", level: .error,
+        ["confirm.reference": confirmation.reference, "error": "\(error)", "seconds": standing.triedSeconds])
+      outcome = await giveUp(order, standing, key, error)
     }
     switch outcome {
     case .authorised(let payment):
+      count("authorised")
       try await settle(confirmation, .sold, paymentID: payment.id, reason: "")
     case .declined(let id, let code, _):
-      try await settle(confirmation, .declined, paymentID: id, reason: code)
+      count("declined")
+      // It may have made one all the same, and not say so.
+      try await settle(
+        confirmation, .declined, paymentID: id, reason: code,
+        looseReference: id == nil ? order.reference : nil)
+    case .waiting: break
     }
   }
 
-  private func authorise(_ order: PaymentOrder, _ key: PurchaseStore.Key) async throws -> PaymentOutcome {
+  /// What came of the order: of a payment that is known by asking for it, else by making it, under a key that the provider
+  /// remembers. Is the key too old for that, it is only looked for.
+  private func ask(
+    _ order: PaymentOrder, _ standing: PurchaseStore.Standing, _ key: PurchaseStore.Key
+  ) async throws -> PaymentOutcome {
     authorising.insert(key)
     defer { authorising.remove(key) }
-    return try await Faults.crossing(.confirmAuthorise) { try await provider.authorise(order) }
+    if let id = standing.paymentID {
+      let payment = try await Faults.crossing(.confirmAuthorise) { try await provider.retrieve(id) }
+      guard payment.isOf(order) else {
+        throw PaymentError(code: .otherOrder, message: "payment \(id) is of another order")
+      }
+      return PaymentOutcome(payment)
+    }
+    if standing.triedSeconds < limits.keySeconds {
+      return try await Faults.crossing(.confirmAuthorise) { try await provider.authorise(order) }
+    }
+    let found = try await Faults.crossing(.confirmAuthorise) {
+      try await provider.find(reference: order.reference)
+    }
+    guard let found, found.isOf(order) else {
+      return .declined(id: nil, code: "processing_error", message: "the provider knows no such payment")
+    }
+    return PaymentOutcome(found)
+  }
+
+  /// Ends a payment that nobody decides: what is there of it counts, else it is declined, and cancelled later.
+  private func giveUp(
+    _ order: PaymentOrder, _ standing: PurchaseStore.Standing, _ key: PurchaseStore.Key, _ error: PaymentError
+  ) async -> PaymentOutcome {
+    authorising.insert(key)
+    defer { authorising.remove(key) }
+    let reason = Self.reason(of: error)
+    count("given_up_\(reason)")
+    let known = try? await Faults.crossing(.confirmAuthorise) {
+      if let id = standing.paymentID { return try await provider.retrieve(id) as Payment? }
+      return try await provider.find(reference: order.reference)
+    }
+    guard let found = known, found.isOf(order) else {
+      return .declined(id: standing.paymentID, code: reason, message: error.message)
+    }
+    let outcome = PaymentOutcome(found)
+    guard case .waiting = outcome else { return outcome }
+    return .declined(id: found.id, code: reason, message: error.message)
+  }
+
+  /// What its buyer is told of a payment that was given up.
+  private static func reason(of error: PaymentError) -> String {
+    switch error.code {
+    case .pending: "processing_timeout"
+    case .actionRequired: "authentication_required"
+    case .misconfigured: "payments_unavailable"
+    case .rateLimited: "payments_busy"
+    default: "payment_unknown"
+    }
+  }
+
+  private func count(_ outcome: String) {
+    MetricsRegistry.shared.counter(
+      "onsale_payments_total", "Payments that the provider, or its silence, decided",
+      labels: [("outcome", outcome)]
+    ).increment()
   }
 
   private func settle(
     _ confirmation: QueueStore.Confirmation, _ outcome: PurchaseStore.Settlement.Outcome, paymentID: String?,
-    reason: String
+    reason: String, looseReference: String? = nil
   ) async throws {
     let key = PurchaseStore.Key(confirmation)
     let standing = try await settlements.submit(
       PurchaseStore.Settlement(
-        key: key, attempt: confirmation.attempt, outcome: outcome, paymentID: paymentID, reason: reason))
+        key: key, attempt: confirmation.attempt, outcome: outcome, paymentID: paymentID, reason: reason,
+        looseReference: looseReference))
     let authorised = outcome == .sold ? paymentID : nil
     let next = ConfirmStep.afterSettlement(
       standing: standing, attempt: confirmation.attempt)
@@ -656,8 +808,11 @@ final class ConfirmLane {
       defer { captured() }
       do {
         if !PurchaseStore.isFree(chore.paymentID) {
-          _ = try await Faults.crossing(.confirmCapture) {
+          let payment = try await Faults.crossing(.confirmCapture) {
             try await provider.capture(chore.paymentID, reference: reference)
+          }
+          guard payment.status == .succeeded else {
+            throw PaymentError(code: .invalid, message: "the payment is \(payment.status)")
           }
         }
         try await captures.submit(chore)

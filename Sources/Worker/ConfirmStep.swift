@@ -55,14 +55,26 @@ extension ConfirmStep {
 }
 
 extension QueueStore.Confirmation {
-  /// Names this attempt to pay, at the provider too. A retry after a crash has the same name.
+  /// Names this attempt to pay for people, and at the provider where a version before began it.
   var reference: String { "\(event)-\(generation)-\(position)-\(attempt)" }
+
+  /// Names this attempt to pay at the provider: no other, of whichever database, has this name, and a retry after a crash
+  /// has the same.
+  /// - Parameter purchase: the purchase's UUID.
+  func reference(_ purchase: String?) -> String { purchase.map { "\($0)-\(attempt)" } ?? reference }
 
   var partition: Partition { Partition(of: event) }
 
   /// What the provider keeps of the purchase.
-  func metadata(amount: Int) -> PurchaseMetadata {
-    PurchaseMetadata(
-      event: event, generation: generation, position: position, tickets: tickets, user: user, amount: amount)
+  func metadata(amount: Int, purchase: String?, installation: String) -> PurchaseMetadata {
+    // One that a version before began says no more than it said then: a repetition must not differ.
+    guard let purchase else {
+      return PurchaseMetadata(
+        event: event, generation: generation, position: position, tickets: tickets, user: user, amount: amount
+      )
+    }
+    return PurchaseMetadata(
+      event: event, generation: generation, position: position, tickets: tickets, user: user, amount: amount,
+      attempt: attempt, id: purchase, installation: installation)
   }
 }

@@ -28,6 +28,7 @@ final class DatabaseWatch {
   private let queue: QueueStore
   private let seats: SeatStore
   private let events: EventStore
+  private let purchases: PurchaseStore
   private let epochs: EpochStore
   private let provider: any PaymentProvider
   private let logger: Logger
@@ -41,6 +42,7 @@ final class DatabaseWatch {
     queue = stores.queue
     seats = stores.seats
     events = stores.events
+    purchases = stores.purchases
     epochs = stores.epochs
     self.provider = provider
     self.logger = logger
@@ -138,7 +140,8 @@ final class DatabaseWatch {
       let (page, hasMore) = try await Faults.crossing(.databaseCompare) {
         try await provider.list(after: from, limit: Self.pageSize)
       }
-      let taken = Self.taken(page).filter { alive[$0.key] != nil }
+      let installation = try await Faults.crossing(.databaseCompare) { try await purchases.installation() }
+      let taken = Self.taken(page, in: installation).filter { alive[$0.key] != nil }
       for (event, payments) in try await unknown(taken) {
         let room = Self.missingLimit - (missing[event]?.count ?? 0)
         missing[event, default: []] += payments.prefix(max(0, room))
@@ -157,15 +160,15 @@ final class DatabaseWatch {
   }
 
   /// Those whose money was taken, by event.
-  private static func taken(_ payments: [Payment]) -> [Int: [Missing]] {
+  private static func taken(_ payments: [Payment], in installation: String) -> [Int: [Missing]] {
     var taken: [Int: [Missing]] = [:]
     for payment in payments where payment.status == .succeeded {
-      guard let reference = payment.reference.flatMap(PaymentReference.init) else { continue }
-      taken[reference.event, default: []].append(
+      guard let place = payment.place(in: installation) else { continue }
+      taken[place.event, default: []].append(
         Missing(
           payment: payment,
           attempt: SeatStore.Attempt(
-            generation: reference.generation, position: reference.position, attempt: reference.attempt)))
+            generation: place.generation, position: place.position, attempt: place.attempt)))
     }
     return taken
   }

@@ -48,6 +48,14 @@ package final class Worker: Service {
     package var connections = 2_048
     /// After so long the provider's search has what it made.
     package var searchMilliseconds = 60_000
+    /// A payment that is not decided after so long is given up.
+    package var paymentSeconds = 600
+    /// And so soon if the provider does not know us.
+    package var misconfiguredSeconds = 60
+    /// For so long a payment waits for its buyer, who confirms it with their bank.
+    package var actionSeconds = 300
+    /// For so long the provider remembers idempotency keys; a little less than it says.
+    package var keySeconds = 82_800
 
     package init() {}
   }
@@ -98,7 +106,9 @@ package final class Worker: Service {
       worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
       limits: ConfirmLane.Limits(providerLimits, patience), spareProcessor: spareProcessor, logger: logger
     ) { leases.owns($0) }
-    relay = PaymentRelay(purchases: stores.purchases, provider: provider, lane: lane, logger: logger)
+    relay = PaymentRelay(
+      stores: stores, provider: provider, lane: lane, searchMilliseconds: providerLimits.searchMilliseconds,
+      logger: logger)
     let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })
     let confirmWakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.confirmWakes, $0) })
     let lane = lane
@@ -115,7 +125,12 @@ package final class Worker: Service {
         if let partition = wakes[channel] {
           leases.wake(partition, event: Int(String(decoding: message, as: UTF8.self)))
         } else if let partition = confirmWakes[channel] {
-          lane.wake(partition)
+          // Said by a confirmation, or of a payment.
+          if message.isEmpty {
+            lane.wake(partition)
+          } else {
+            lane.hint(String(decoding: message, as: UTF8.self))
+          }
         }
       })
   }

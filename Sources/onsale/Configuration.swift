@@ -76,6 +76,16 @@ struct Configuration {
   /// `ONSALE_PAYMENT_SEARCH_SECONDS`: after so long the provider's search has what it made. An order that it answers
   /// with a failure of its own, again and again, is not taken for declined before.
   var paymentSearchSeconds = 60
+  /// `ONSALE_PAYMENT_WAIT_SECONDS`: a payment that is not decided after so long is given up, and cancelled.
+  var paymentWaitSeconds = 600
+  /// `ONSALE_PAYMENT_ACTION_SECONDS`: for so long a payment waits for its buyer, who confirms it with their bank.
+  var paymentActionSeconds = 300
+  /// `ONSALE_PAYMENT_WEBHOOK_SECRET`: what the provider signs its messages with; several are separated by commas.
+  var paymentWebhookSecrets: [String] = []
+  /// `ONSALE_PAYMENT_KEY_SECONDS`: for so long the provider remembers idempotency keys; a little less than it says.
+  var paymentKeySeconds = 82_800
+  /// `ONSALE_PAYMENT_RATE`: requests that one worker sends the provider in a second; 0 is no limit.
+  var paymentRate: Int?
   /// `ONSALE_DATABASE_CONNECTIONS`: per process.
   var databaseConnections = 8
   /// `ONSALE_TAKEOVER_PERCENT`: how long a silent worker is waited for before others take over its leases,
@@ -188,6 +198,14 @@ struct Configuration {
     connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000) ?? connectionsPerAddress
     paymentConnections = integer("PAYMENT_CONNECTIONS", in: 1...10_000) ?? paymentConnections
     paymentSearchSeconds = integer("PAYMENT_SEARCH_SECONDS", in: 0...3_600) ?? paymentSearchSeconds
+    paymentWaitSeconds = integer("PAYMENT_WAIT_SECONDS", in: 1...86_400) ?? paymentWaitSeconds
+    paymentKeySeconds = integer("PAYMENT_KEY_SECONDS", in: 1...2_592_000) ?? paymentKeySeconds
+    paymentActionSeconds = integer("PAYMENT_ACTION_SECONDS", in: 1...3_600) ?? paymentActionSeconds
+    paymentWebhookSecrets = (value("PAYMENT_WEBHOOK_SECRET") ?? "").split(separator: ",").map(String.init)
+    if paymentWebhookSecrets.contains(where: { $0.utf8.count < 16 }) {
+      problems.append("ONSALE_PAYMENT_WEBHOOK_SECRET is shorter than 16 bytes")
+    }
+    paymentRate = integer("PAYMENT_RATE", in: 0...100_000)
     takeoverPercent = integer("TAKEOVER_PERCENT", in: 10...1_000) ?? takeoverPercent
     rejoinSeconds = integer("REJOIN_SECONDS", in: EventStore.allowedRejoinSeconds) ?? rejoinSeconds
     metricsPort = integer("METRICS_PORT", in: 0...65535).map { UInt16($0) }

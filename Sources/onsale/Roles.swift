@@ -87,11 +87,12 @@ enum Roles {
     let settings = try Configuration(environment, needs: [.ledger, .stub])
     Logger.configure(level: settings.logLevel)
     let logger = Logger(label: "payments")
-    let stub = PaymentStub(
-      PaymentStubConfiguration(
-        host: settings.stubHost, port: settings.stubPort, ledger: settings.ledgerPath,
-        key: settings.paymentKey),
-      logger: logger)
+    var configuration = PaymentStubConfiguration(
+      host: settings.stubHost, port: settings.stubPort, ledger: settings.ledgerPath, key: settings.paymentKey)
+    if let secret = settings.paymentWebhookSecrets.first, !settings.publicURL.isEmpty {
+      configuration.webhook = (settings.publicURL + "/api/payment/webhook", secret)
+    }
+    let stub = PaymentStub(configuration, logger: logger)
     try await Lifecycle([stub], logger: logger).run()
     return 0
   }
@@ -179,6 +180,11 @@ enum Roles {
       Intake(
         queue: queue, events: events, sections: SectionNames(seats: seats), past: past,
         authenticator: authenticator, ids: ids
+      ).addRoutes(to: &router)
+    }
+    if roles.contains("intake") {
+      PaymentWebhook(
+        queue: queue, secrets: settings.paymentWebhookSecrets, now: { clock.milliseconds / 1_000 }
       ).addRoutes(to: &router)
     }
     var catalog: Catalog?
@@ -326,6 +332,9 @@ enum Roles {
     var providerLimits = Worker.ProviderLimits()
     providerLimits.connections = connections
     providerLimits.searchMilliseconds = settings.paymentSearchSeconds * 1_000
+    providerLimits.paymentSeconds = settings.paymentWaitSeconds
+    providerLimits.keySeconds = settings.paymentKeySeconds
+    providerLimits.actionSeconds = settings.paymentActionSeconds
     let client = HTTPClient(payments)
     let identity = "\(ProcessInfo.processInfo.hostName)-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
     let share = Double(settings.takeoverPercent) / 100
@@ -344,7 +353,10 @@ enum Roles {
         epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres),
         events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds)),
-      provider: StripePaymentClient(client, url: settings.paymentURL, secretKey: settings.paymentKey),
+      provider: StripePaymentClient(
+        client, url: settings.paymentURL, secretKey: settings.paymentKey,
+        requestsPerSecond: settings.paymentRate ?? StripePaymentClient.usualRate(settings.paymentURL),
+        returnURL: settings.publicURL.isEmpty ? "" : settings.publicURL + "/queue/return"),
       providerLimits: providerLimits, redis: configuration, patience: patience,
       logger: logger)
     let services: [any Service] =

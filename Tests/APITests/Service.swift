@@ -20,6 +20,8 @@ import TestServers
 final class Service {
   nonisolated static let secret = "a secret of at least 32 bytes, for tests"
 
+  static let webhookSecret = "whsec_0123456789abcdef"
+
   let databaseURL: String
   let redisURL: String
   let postgres: PostgresClient
@@ -64,6 +66,7 @@ final class Service {
       authenticator: authenticator,
       ids: ids
     ).addRoutes(to: &router)
+    PaymentWebhook(queue: queue, secrets: [Self.webhookSecret], now: { Time.now }).addRoutes(to: &router)
     Notifier(
       watch: QueueWatch(queue: queue, redis: configuration, logger: logger), past: past,
       labels: TicketLabels(seats: seats), ids: ids, authenticator: authenticator

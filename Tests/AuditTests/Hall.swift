@@ -310,6 +310,8 @@ final class LedgerInMemory: PaymentProvider {
 
   func refunded(_ id: String) async throws -> Int { refunds[id] ?? 0 }
 
+  func refund(_ id: String) async throws { refunds[id] = payments[id]?.amountCaptured }
+
   func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool) {
     let rest = payments.values.sorted { $0.id > $1.id }.filter { after == nil || $0.id < after ?? "" }
     // A page of three shows that all pages are read.

@@ -81,8 +81,6 @@ def ledger(stack):
             if not page["has_more"]:
                 break
             after = {"starting_after": page["data"][-1]["id"]}
-        # The reference is EVENT-GENERATION-POSITION-TRY.
-        prefix = f"{event}-"
-        return [p for p in found if p["metadata"].get("onsale_reference", "").startswith(prefix)]
+        return [p for p in found if p["metadata"].get("onsale_event") == str(event)]
 
     return payments

@@ -135,6 +135,8 @@ class Buyer(threading.Thread):
         self.final = None
         self.is_patient = True
         self.tried_good_card = False
+        # What a good card is.
+        self.method = VISA
         # Set by `sale.start`: the moment after which nobody waits any more.
         self.deadline = None
 
@@ -154,7 +156,7 @@ class Buyer(threading.Thread):
         if self.rejoin:
             body["rejoin"] = self.rejoin
         if self.plan == "buy":
-            body["payment_method"] = VISA
+            body["payment_method"] = self.method
         if self.plan == "refuse":
             body["payment_method"] = DECLINED
         self.caller.prefer(0)
@@ -262,7 +264,7 @@ class Buyer(threading.Thread):
             if state == "reserved" and "held" not in acted:
                 acted.add("held")
                 if self.plan in ("pay", "twice"):
-                    self.confirm(VISA)
+                    self.confirm(self.method)
                 elif self.plan == "decline":
                     self.confirm(DECLINED)
                 elif self.plan == "cancel":
@@ -272,7 +274,7 @@ class Buyer(threading.Thread):
             if state == "declined":
                 if self.plan == "decline" and not self.tried_good_card:
                     self.tried_good_card = True
-                    self.confirm(VISA)
+                    self.confirm(self.method)
                 elif self.plan == "refuse" or "declined" in acted:
                     # Terminal once the hold has ended; the deadline goes away then.
                     if "expires_at" not in self.last_poll():

@@ -1,5 +1,7 @@
-"""Row 14: the payment provider is slow, fails, does not answer, does things twice, declines."""
+"""Rows 14 and 26: the payment provider is slow, fails, does not answer, does things twice, declines; and what the real
+one does besides: old answers and states, keys that it forgets, payments that it does not decide, refusals without end."""
 
+import contextlib
 import time
 
 from buyers import Sale
@@ -130,3 +132,214 @@ def a_declined_last_ticket_goes_to_the_next_in_line(bench, rng):
     expect(outcome[:2] == ("declined", "purchased"), f"the seat's way: {outcome}")
     expect(outcome[2] in ("sold_out", (410, "sold_out")), f"the seat's way: {outcome}")
     return verdict
+
+
+# --- Row 26 ---
+
+HARD = {
+    "fails, and its search lags and shows old states": {
+        "error_rate": 0.5, "search_lag_ms": 500, "search_stale_ms": 1_500,
+    },
+    "replays first answers, and its search shows old states": {
+        "timeout_after_rate": 0.5, "duplicate_rate": 0.5, "hang_ms": 200, "search_stale_ms": 2_000,
+    },
+    "is asked too often": {"requests_per_second": 15},
+    **{
+        f"answers {status} to some": {"refuse_rate": 0.5, "refuse_status": status, "retry_after": int(status == 429)}
+        for status in (400, 403, 404, 409, 429)
+    },
+}  # fmt: skip
+
+
+def expect_closed(sale):
+    """Of whatever there was, nothing is open at the provider."""
+    until(
+        lambda: {payment["status"] for payment in sale.stack.payments(sale.event)} <= {"succeeded", "canceled"},
+        60, "everything at the provider to be closed",
+    )  # fmt: skip
+
+
+def hard(faults):
+    def run(bench, rng):
+        stack, sales = bench.shared_stack(), []
+
+        def trouble(sale):
+            sales.append(sale)
+            time.sleep(4)
+            stack.set_provider()
+
+        stack.set_provider(**faults, seed=rng.randrange(1_000_000))
+        try:
+            verdict = troubled_sale(stack, rng, trouble)
+        finally:
+            stack.set_provider()
+        expect_closed(sales[0])
+        return verdict
+
+    return run
+
+
+for name, faults in HARD.items():
+    ROWS.setdefault(26, []).append(Case(26, f"the provider {name}", hard(faults), 14))
+
+
+@contextlib.contextmanager
+def a_worker(stack, **settings):
+    """The stack's only worker has these settings meanwhile."""
+    stack.end("worker-b")
+    stack.start("worker-b", "worker", **settings)
+    try:
+        yield
+    finally:
+        stack.set_provider()
+        stack.end("worker-b")
+        stack.start("worker-b", "worker")
+
+
+def for_ever(status):
+    def run(bench, rng):
+        """Each payment ends, nothing of it is open, and what was not paid for is sold when the provider is back."""
+        stack = bench.shared_stack()
+        with a_worker(stack, payment_wait_seconds=2):
+            stack.set_provider(refuse_rate=1.0, refuse_status=status)
+            sale = Sale(stack, rng, seats=4, hold_seconds=5)
+            sale.await_open()
+            sale.crowd(4, ("buy",), (1,)).start().finish()
+            told = [str(buyer) for buyer in sale.buyers]
+            expect(all(buyer.final == "declined" for buyer in sale.buyers), f"payments without an end: {told}")
+            stack.set_provider()
+            verdict = sell_what_came_back(sale)
+            expect_closed(sale)
+            return verdict
+
+    return run
+
+
+for status in (400, 401, 403, 404, 409, 429, 500):
+    ROWS[26].append(Case(26, f"the provider answers {status} for ever", for_ever(status), 25))
+
+
+@row(26, cost=20)
+def payments_that_are_processed_end_later(bench, rng):
+    stack = bench.shared_stack()
+    stack.set_provider(processing_ms=2_500)
+    try:
+        sale = Sale(stack, rng, seats=6, hold_seconds=3)
+        sale.await_open()
+        sale.crowd(8, ("buy", "pay"), (1,))
+        for number, buyer in enumerate(sale.buyers):
+            buyer.method = "pm_stub_processing" if number % 2 else "pm_stub_processingDeclined"
+        sale.start().finish()
+        verdict = judge(sale)
+    finally:
+        stack.set_provider()
+    expect(len(sale.purchases) >= 3, f"who paid with what was processed: {[str(buyer) for buyer in sale.buyers]}")
+    return verdict
+
+
+@row(26, cost=30)
+def payments_that_are_processed_for_too_long_are_given_up_and_cancelled(bench, rng):
+    """The provider lets go of nothing while it processes it: the cancel is repeated until it does."""
+    stack = bench.shared_stack()
+    with a_worker(stack, payment_wait_seconds=2):
+        stack.set_provider(processing_ms=5_000)
+        sale = Sale(stack, rng, seats=4, hold_seconds=4)
+        sale.await_open()
+        sale.crowd(4, ("buy",), (1,))
+        for buyer in sale.buyers:
+            buyer.method = "pm_stub_processing"
+        sale.start().finish()
+        expect(all(b.final == "declined" for b in sale.buyers), f"{[str(buyer) for buyer in sale.buyers]}")
+        stack.set_provider()
+        verdict = sell_what_came_back(sale)
+        expect_closed(sale)
+        return verdict
+
+
+@row(26, cost=25)
+def a_key_is_forgotten_before_its_answer_was_heard(bench, rng):
+    """Made once, and found; never made again."""
+    stack = bench.shared_stack()
+    with a_worker(stack, payment_key_seconds=1):
+        stack.set_provider(timeout_after_rate=1.0, hang_ms=2_500)
+        sale = Sale(stack, rng, seats=4, hold_seconds=8)
+        sale.await_open()
+        sale.crowd(4, ("buy",), (1,)).start()
+        until(lambda: len(stack.payments(sale.event)) == 4, what="payments at the provider")
+        stack.stub("POST", "/stub/keys/forget")
+        stack.set_provider()
+        sale.finish()
+        verdict = judge(sale)
+        expect(len(sale.purchases) == 4, f"what was made counts: {[str(buyer) for buyer in sale.buyers]}")
+        expect(len(stack.payments(sale.event)) == 4, "made twice")
+        return verdict
+
+
+@row(26, cost=30)
+def an_authorisation_is_gone_before_its_capture(bench, rng):
+    """Sold and never paid: it is taken back, and the tickets are sold to others."""
+    stack = bench.shared_stack()
+    with a_worker(stack, fault="confirm.capture:before:error:1"):
+        sale = Sale(stack, rng, seats=3, hold_seconds=4)
+        sale.await_open()
+        first = sale.add("buy")
+        sale.start().finish()
+        expect(first.final == "purchased", f"was not sold: {first}")
+        [payment] = stack.payments(sale.event)
+        stack.stub("POST", f"/stub/payments/{payment['id']}/lapse")
+        until(lambda: first.poll()["state"] == "expired", 40, "the sale to be taken back")
+        # What a buyer was told as an end has changed: that is what this is about.
+        first.final, first.tickets, first.problems = "expired", (), []
+        for _ in range(3):
+            sale.add("pay")
+        sale.start().finish()
+        verdict = judge(sale)
+        expect(len(sale.purchases) == 3, f"seats that came back: {[str(buyer) for buyer in sale.buyers]}")
+        return verdict
+
+
+def banks(faults):
+    """Buyers whose banks ask them: some say yes, some no, some never come."""
+
+    def run(bench, rng):
+        stack = bench.shared_stack()
+        with a_worker(stack, payment_action_seconds=3):
+            stack.set_provider(**faults)
+            sale = Sale(stack, rng, seats=6, hold_seconds=2)
+            sale.await_open()
+            sale.crowd(9, ("buy",), (1,))
+            for buyer in sale.buyers:
+                buyer.method = "pm_card_threeDSecure2Required"
+            answers = [rng.choice(("approve", "approve", "refuse", None)) for _ in sale.buyers]
+            sale.start()
+            answered = set()
+
+            def answer():
+                for payment in stack.payments(sale.event):
+                    if payment["id"] in answered or payment["status"] != "requires_action":
+                        continue
+                    answered.add(payment["id"])
+                    word = answers[len(answered) % len(answers)]
+                    if word:
+                        page = payment["next_action"]["redirect_to_url"]["url"].removeprefix(stack.payment_url)
+                        with contextlib.suppress(ValueError, OSError):
+                            # It sends its customers back to the page, which is nobody's concern here.
+                            stack.stub("POST", f"{page}/{word}")
+
+            while not sale.is_over:
+                answer()
+                time.sleep(0.2)
+            sale.finish()
+            verdict = judge(sale)
+            expect_closed(sale)
+            stack.set_provider()
+            return verdict
+
+    return run
+
+
+for name, faults in {
+    "and are heard of at once": {},
+    "and are heard of late, twice, out of order": {"webhook_delay_ms": 1_500, "webhook_copies": 2},
+}.items():
+    ROWS[26].append(Case(26, f"banks ask their customers {name}", banks(faults), 30))

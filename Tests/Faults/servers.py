@@ -35,6 +35,7 @@ FIRST_PORT, LAST_PORT = 12_000, 19_999
 # Leases, take-overs and retries in a fifth of their usual time: what a test waits for is then seconds.
 TAKEOVER_PERCENT = 20
 PAYMENT_KEY = "sk_test_faults"
+WEBHOOK_SECRET = "whsec_0123456789abcdef"
 FAULT_STRUCK = '"fault struck"'
 
 
@@ -564,6 +565,7 @@ class Stack:
             "ONSALE_REDIS_URL": self.redis.url,
             "ONSALE_PAYMENT_URL": self.payment_url,
             "ONSALE_PAYMENT_KEY": PAYMENT_KEY,
+            "ONSALE_PAYMENT_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "ONSALE_JWT_SECRET": self.secret,
             "ONSALE_HOST": "127.0.0.1",
             "ONSALE_URL": self.url,
@@ -670,7 +672,10 @@ class Stack:
             if not page["has_more"]:
                 break
             after = f"&starting_after={page['data'][-1]['id']}"
-        return [p for p in found if p["metadata"].get("onsale_reference", "").startswith(f"{event}-")]
+        return [
+            p for p in found
+            if p["metadata"].get("onsale_event", p["metadata"].get("onsale_reference", "").split("-")[0]) == str(event)
+        ]  # fmt: skip
 
     def onsale(self, *arguments, timeout=120):
         """Runs the binary as an operator would."""

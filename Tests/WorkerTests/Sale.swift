@@ -246,6 +246,15 @@ final class Sale {
     try await redis.command(["XLEN", .text((lane ?? Partition(of: event)).confirmations)]).integer
   }
 
+  func purchase(_ position: Int) async throws -> PurchaseStore.Found? {
+    try await purchases.find(PurchaseStore.Key(event: event, generation: 1, position: position))
+  }
+
+  /// What is left to be done at the provider is due now, and not only after the time that its first try has.
+  func makeChoresDue() async throws {
+    _ = try await postgres.query("UPDATE outbox SET available_at = now()")
+  }
+
   func soldTickets() async throws -> [Int] {
     try await postgres.query("SELECT id FROM ticket WHERE event_id = \(event) AND purchased ORDER BY id")
       .map { try $0.int("id") }
@@ -255,11 +264,18 @@ final class Sale {
 /// A payment provider in memory. Cards named `decline…` are declined; the script may fail calls on the way.
 @LoopActor
 final class ScriptedProvider: PaymentProvider {
-  private(set) var payments: [String: Payment] = [:]
+  var payments: [String: Payment] = [:]
+  private(set) var refunds: Set<String> = []
   /// Called before an authorisation has its effect, and after it.
   var beforeAuthorising: (PaymentOrder) async throws -> Void = { _ in }
   var afterAuthorising: (PaymentOrder) async throws -> Void = { _ in }
   var onCapture: (String) throws -> Void = { _ in }
+  var onFind: () throws -> Void = {}
+  /// What an authorisation becomes, and where its buyer goes then.
+  var authorised = Payment.Status.requiresCapture
+  var redirectURL: String?
+  /// How often a payment was asked for.
+  private(set) var retrievals = 0
 
   func authorise(_ order: PaymentOrder) async throws -> PaymentOutcome {
     try await beforeAuthorising(order)
@@ -270,11 +286,12 @@ final class ScriptedProvider: PaymentProvider {
       let id = "pi_" + order.reference
       if payments[id] == nil {
         payments[id] = Payment(
-          id: id, status: .requiresCapture, amount: order.amount, amountCaptured: 0, currency: order.currency,
-          reference: order.reference, created: 0, purchase: PurchaseMetadata(order.metadata))
+          id: id, status: authorised, amount: order.amount, amountCaptured: 0, currency: order.currency,
+          reference: order.reference, created: 0, purchase: PurchaseMetadata(order.metadata),
+          redirectURL: redirectURL)
       }
       guard let payment = payments[id] else { throw PaymentError(code: .invalid, message: "lost") }
-      outcome = .authorised(payment)
+      outcome = PaymentOutcome(payment)
     }
     try await afterAuthorising(order)
     return outcome
@@ -294,19 +311,26 @@ final class ScriptedProvider: PaymentProvider {
 
   private func change(_ id: String, _ body: (inout Payment) -> Void) throws -> Payment {
     guard var payment = payments[id] else { throw PaymentError(code: .invalid, message: "no such payment") }
+    if payment.status.isEnd { return payment }
     body(&payment)
     payments[id] = payment
     return payment
   }
 
-  func find(reference: String) async throws -> Payment? { payments["pi_" + reference] }
+  func find(reference: String) async throws -> Payment? {
+    try onFind()
+    return payments["pi_" + reference]
+  }
 
   func retrieve(_ id: String) async throws -> Payment {
+    retrievals += 1
     guard let payment = payments[id] else { throw PaymentError(code: .invalid, message: "no such payment") }
     return payment
   }
 
-  func refunded(_ id: String) async throws -> Int { 0 }
+  func refunded(_ id: String) async throws -> Int { refunds.contains(id) ? payments[id]?.amount ?? 0 : 0 }
+
+  func refund(_ id: String) async throws { refunds.insert(id) }
 
   func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool) {
     (payments.values.sorted { $0.id < $1.id }, false)

@@ -2,6 +2,7 @@
 
 import { call, freshKey, Problem } from "./api.js";
 import { everySecond } from "./clock.js";
+import { declined } from "./ending.js";
 import { announce, confirm, freshID, h, icon, put, setText } from "./dom.js";
 import { formMessage, whileBusy } from "./form.js";
 import { countdown, counted, money, spokenDuration } from "./format.js";
@@ -12,6 +13,7 @@ import { ticketRows } from "./stub.js";
 const cards = [
   { method: "pm_card_visa", name: "Visa", digits: "4242" },
   { method: "pm_card_mastercard", name: "Mastercard", digits: "4444" },
+  { method: "pm_card_threeDSecure2Required", name: "Visa that asks its bank", digits: "3220" },
   { method: "pm_card_visa_chargeDeclined", name: "Visa that is declined", digits: "0002" },
 ];
 
@@ -60,12 +62,12 @@ export class Checkout {
       return h("label", { class: "card-choice" }, input, icon("card"),
         h("span", null, h("strong", null, card.name), h("small", null, `ending in ${card.digits}`)));
     });
-    const cardsNode = h("fieldset", { class: "cards" },
+    const cardsNode = this.cards = h("fieldset", { class: "cards" },
       h("legend", null, "Pay with"), options,
       h("p", { class: "quiet small" }, "These are test cards: no real money moves."));
     return h("form", { class: "stack", onsubmit: (event) => {
       event.preventDefault();
-      this.submit(cardsNode.querySelector("input:checked").value);
+      this.submit(this.isFree ? undefined : cardsNode.querySelector("input:checked").value);
     } }, this.message.node, cardsNode, this.pay);
   }
 
@@ -78,9 +80,10 @@ export class Checkout {
     setText(this.amount, money(request.amount ?? 0, request.currency ?? "EUR"));
     if (request.state === "declined" && !wasDeclined) {
       this.key = undefined;
-      this.message.show(
-        "Your card was declined and nothing was charged. Your seats are still held: try another card.");
+      const { why, advice } = declined(request.reason);
+      this.message.show(`${why} and nothing was charged. Your seats are still held: ${advice}.`);
     }
+    this.cards.hidden = this.isFree;
     this.tick();
     if (!session()) {
       this.message.show("You are signed out. Sign in to pay; your seats stay held until the time is up.");
@@ -94,8 +97,14 @@ export class Checkout {
       return;
     }
     if (this.pay.getAttribute("aria-disabled") !== "true") {
-      setText(this.pay, `Pay ${money(request.amount ?? 0, request.currency ?? "EUR")}`);
+      setText(this.pay, this.isFree ? "Get the tickets"
+        : `Pay ${money(request.amount ?? 0, request.currency ?? "EUR")}`);
     }
+  }
+
+  /** What costs nothing asks for no card. */
+  get isFree() {
+    return this.request?.amount === 0;
   }
 
   showTickets(tickets) {

@@ -34,6 +34,14 @@ export function ending({ state, reason = "", left }, ask, unsold) {
       mayRepeat: true, elsewhere: "Back to the event",
     };
   }
+  if (state === "expired" && reason === "authorisation_lapsed") {
+    return {
+      title: "Your payment did not go through",
+      text: "The tickets were yours, and then the payment provider could not take the money. Nothing was charged, and "
+        + "they are on sale again.",
+      mayRepeat: true, elsewhere: "Back to the event",
+    };
+  }
   if (state === "rejected" && reason === "queue_lost") {
     return {
       title: "Your place in line was lost",
@@ -49,8 +57,8 @@ export function ending({ state, reason = "", left }, ask, unsold) {
       mayRepeat: true, elsewhere: "Back to the event",
     },
     declined: {
-      title: "Your card was declined",
-      text: "The time to pay ran out before another card went through. Nothing was charged, and the seats went "
+      title: declined(reason).why,
+      text: "The time to pay ran out before a payment went through. Nothing was charged, and the seats went "
         + "back to the line.",
       mayRepeat: true, elsewhere: "Back to the event",
     },
@@ -112,6 +120,31 @@ export function offers({ state, reason, left }, ask, unsold = Infinity) {
     found.push({ text: `Take ${count(unsold)} anywhere in the house`, ask: { quantity: unsold } });
   }
   return found;
+}
+
+/** Why a payment was declined, and what to do about it, by the provider's code. Nothing was charged in any case. */
+export function declined(reason) {
+  const another = "try another card";
+  const [why, advice] = {
+    insufficient_funds: ["Your card has not enough money for this", another],
+    expired_card: ["Your card has expired", another],
+    incorrect_cvc: ["The security code does not fit the card", "enter the card again"],
+    authentication_required: ["Your bank wants to ask you first, and that did not happen", "pay again, and confirm it with your bank"],
+    payment_intent_authentication_failure: ["Your bank was not convinced that it is you", "pay again, or try another card"],
+    card_velocity_exceeded: ["Your card was used too often in a short time", another],
+    withdrawal_count_limit_exceeded: ["Your card's limit is reached", another],
+    currency_not_supported: ["Your card does not take this currency", another],
+    card_not_supported: ["Your card does not take this kind of payment", another],
+    processing_error: ["The payment could not be processed", "pay again in a moment"],
+    amount_too_small: ["The amount is below the least that can be charged", "ask the organizer"],
+    amount_too_large: ["The amount is above what can be charged at once", "give the seats back, and ask for fewer"],
+    resource_missing: ["The payment provider does not know this card", another],
+    processing_timeout: ["Your bank did not answer in time", another],
+    payments_busy: ["The payment provider is too busy right now", "pay again in a moment"],
+    payments_unavailable: ["Payments do not work right now, which is our fault", "pay again in a moment"],
+    payment_unknown: ["The payment provider did not answer in time", "pay again in a moment"],
+  }[reason] ?? ["Your card was declined", another];
+  return { why, advice };
 }
 
 function explained(reason) {

@@ -13,7 +13,7 @@ import { explainReserve, reserve } from "./order.js";
 import { Pace } from "./pace.js";
 import { poster } from "./poster.js";
 import { followSale } from "./sale.js";
-import { place, remember, session, what } from "./session.js";
+import { place, places, remember, session, what } from "./session.js";
 import { stubs } from "./stub.js";
 import { drawOperator, WaitingScene } from "./waiting.js";
 
@@ -24,6 +24,7 @@ const silence = 4_000;
 const safe = {
   reserved: "Your seats are held until the time is up", declined: "Your seats are held until the time is up",
   confirming: "Your payment goes on",
+  action_required: "Your seats are held until you have answered your bank",
 };
 
 /** Milliseconds between hurried polls when the queue document says that our turn has come. */
@@ -39,6 +40,13 @@ const noLongerKept = "Your place in line is no longer kept. You can still ask; y
 const paymentGrace = 2_500;
 
 export function queueView(context) {
+  // Where the bank sends its customers back to: it knows no more of their place than that there is one.
+  if (context.parameter === "return") {
+    const paying = places().find((each) => ["action_required", "confirming"].includes(each.state));
+    queueMicrotask(() =>
+      context.go(paying ? `/queue/${encodeURIComponent(paying.id)}` : "/tickets", { replace: true }));
+    return { title: "Your place in line", node: h("div") };
+  }
   const page = new QueuePage(context);
   return { title: "Your place in line", node: page.node };
 }
@@ -198,6 +206,7 @@ class QueuePage {
       lobby: "Waiting room", queued: this.ahead === 0 ? "You are next" : `${count(this.ahead)} ahead`,
       standby: "Waiting for returns", reserved: "Your turn: pay now",
       declined: request.expires_at ? "Declined: try another card" : "Declined", confirming: "Paying",
+      action_required: "Confirm with your bank",
       purchased: "Bought", expired: request.reason ? "Not possible" : "Time ran out", sold_out: "Sold out", cancelled: "Cancelled",
       rejected: this.offers.length ? ending(request, this.ask, this.unsold).title : "Not possible",
     };
@@ -256,6 +265,7 @@ class QueuePage {
     const { request } = this;
     this.drawTitle();
     if (request.state === "purchased") this.showPurchased();
+    else if (request.state === "action_required") this.showAction();
     else if (request.state === "confirming" || this.isPaying) this.showConfirming();
     else if (hasEnded(request)) this.showEnd();
     else if (request.state === "reserved" || request.state === "declined") this.showCheckout();
@@ -312,6 +322,20 @@ class QueuePage {
       h("h1", { tabindex: "-1" }, "Confirming your payment"),
       h("p", null, "This takes a few seconds. Your seats are safe, and pressing again or reloading cannot charge "
         + "you twice."),
+    ]);
+  }
+
+  /** The buyer's bank wants to hear from them: on a page of its own, from which they come back to this one. */
+  showAction() {
+    const { request } = this;
+    const url = request.action?.redirect_url ?? "";
+    this.draw("action", () => [
+      h("div", { class: "seal" }, icon("card")),
+      h("h1", { tabindex: "-1" }, "Your bank wants to hear from you"),
+      h("p", null, "Confirm the payment of ", h("strong", null, money(request.amount ?? 0, request.currency ?? "EUR")),
+        " with your bank. Your seats are safe meanwhile, and nothing is charged before you do."),
+      h("div", { class: "actions" },
+        /^https?:\/\//.test(url) && h("a", { class: "button primary wide", href: url }, "Continue to your bank")),
     ]);
   }
 

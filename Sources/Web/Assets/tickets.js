@@ -73,6 +73,7 @@ export function ticketsView(context) {
 function waitingPlace(each) {
   const states = {
     reserved: "Seats held: pay now", declined: "Card declined: try another", confirming: "Paying",
+    action_required: "Confirm with your bank",
     standby: "Waiting for returns", lobby: "In the waiting room",
     rejected: "Not what you asked for: choose now, your place is kept for a moment",
   };

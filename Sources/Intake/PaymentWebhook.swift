@@ -1,0 +1,72 @@
+import API
+import Auth
+package import EventLoop
+import Faults
+package import HTTPServer
+import JSON
+import Metrics
+package import Store
+
+/// Hears from the payment provider that something has happened to a payment.
+///
+/// What is said is a hint and nothing more: it may be late, twice, out of order or of yesterday. Whichever worker has the
+/// payment asks the provider what has become of it.
+@LoopActor
+package struct PaymentWebhook {
+  private static let maximumBody = 256 << 10
+
+  private let queue: QueueStore
+  private let secrets: [String]
+  private let now: @LoopActor () -> Int
+
+  /// - Parameters:
+  ///   - secrets: that messages are signed with; none where there are no webhooks.
+  ///   - now: Unix seconds.
+  package init(queue: QueueStore, secrets: [String], now: @escaping @LoopActor () -> Int) {
+    self.queue = queue
+    self.secrets = secrets
+    self.now = now
+  }
+
+  package func addRoutes(to router: inout Router) {
+    router.on(.post, "/api/payment/webhook", maximumBody: Self.maximumBody) { request in hear(request) }
+  }
+
+  private func hear(_ request: HTTPRequest) -> HTTPAnswer {
+    guard !secrets.isEmpty else {
+      return .now(.problem(404, code: "not_found", detail: "No webhooks of a payment provider are set up."))
+    }
+    guard let header = request.header("Stripe-Signature"),
+      WebhookSignature.isValid(header, of: request.body, secrets: secrets, now: now())
+    else {
+      count("forged")
+      return .now(
+        .problem(400, code: "invalid_signature", detail: "The message is not signed as it should be."))
+    }
+    // Whatever it is about: what is of no use here need not be sent again.
+    guard let json = try? JSON(parsing: request.body), let metadata = json["data"]?["object"]?["metadata"],
+      let event = number(metadata["onsale_event"]), let generation = number(metadata["onsale_generation"]),
+      let position = number(metadata["onsale_position"])
+    else {
+      count("ignored")
+      return .now(.json(200, ["received": true]))
+    }
+    count("heard")
+    return answer {
+      try await Faults.crossing(.intakeHint) {
+        try await queue.hintPayment(event: event, generation: generation, position: position)
+      }
+      return .json(200, ["received": true])
+    }
+  }
+
+  private func number(_ json: JSON?) -> Int? {
+    json?.string.flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
+  }
+
+  private func count(_ outcome: String) {
+    MetricsRegistry.shared.counter(
+      "onsale_payment_webhooks_total", "Messages of the payment provider", labels: [("outcome", outcome)]
+    ).increment()
+  }
+}

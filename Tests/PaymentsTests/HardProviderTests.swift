@@ -1,0 +1,217 @@
+import EventLoop
+import HTTPClient
+import JSON
+import Testing
+
+@testable import Payments
+
+/// What Stripe documents of itself and a kind provider spares its clients.
+@Suite("A provider as hard as the real one")
+@LoopActor
+struct HardProviderTests {
+  private func code(_ body: @LoopActor () async throws -> Void) async -> PaymentError.Code? {
+    do {
+      try await body()
+      return nil
+    } catch {
+      return (error as? PaymentError)?.code
+    }
+  }
+
+  @Test("The first answer of a key is no news: the payment is asked for, and is as it is now")
+  func firstAnswer() async throws {
+    try await Provider.with { provider in
+      let order = Provider.order("f")
+      let payment = try #require(try await provider.payments.authorise(order).payment)
+      _ = try await provider.post("/stub/payments/\(payment.id)/lapse", "")
+      #expect(try await provider.payments.authorise(order).declineCode == "payment_canceled")
+      let taken = Provider.order("g")
+      let other = try #require(try await provider.payments.authorise(taken).payment)
+      _ = try await provider.post("/stub/payments/\(other.id)/capture", "")
+      #expect(try await provider.payments.authorise(taken).payment?.status == .succeeded)
+    }
+  }
+
+  @Test("A search that shows what was is not believed, and one that lags does not know yet")
+  func staleSearch() async throws {
+    try await Provider.with { provider in
+      let payment = try #require(try await provider.payments.authorise(Provider.order("s")).payment)
+      try await provider.inject(["search_stale_ms": 60_000])
+      #expect(try await provider.payments.find(reference: "s") == payment)
+      try await provider.inject(["search_lag_ms": 60_000])
+      #expect(try await provider.payments.find(reference: "s") == nil)
+      #expect(try await provider.payments.retrieve(payment.id) == payment)
+    }
+  }
+
+  @Test(
+    "A payment that is processed is waited for, and ends",
+    arguments: [("pm_stub_processing", nil), ("pm_stub_processingDeclined", "generic_decline")])
+  func processing(_ method: String, _ decline: String?) async throws {
+    try await Provider.with { provider in
+      try await provider.inject(["processing_ms": 50])
+      guard
+        case .waiting(let payment) = try await provider.payments.authorise(
+          Provider.order("p", method: method))
+      else {
+        Issue.record("was not waited for")
+        return
+      }
+      #expect(payment.status == .processing)
+      var outcome = PaymentOutcome(payment)
+      while case .waiting = outcome {
+        outcome = PaymentOutcome(try await provider.payments.retrieve(payment.id))
+        try await sleep(milliseconds: 10)
+      }
+      #expect(outcome.declineCode == decline)
+      #expect((outcome.payment?.status == .requiresCapture) == (decline == nil))
+    }
+  }
+
+  @Test(
+    "Whatever else it answers has its meaning",
+    arguments: [
+      (400, PaymentError.Code.refused), (401, .misconfigured), (403, .misconfigured), (404, .misconfigured),
+      (409, .outcomeUnknown), (429, .rateLimited), (500, .outcomeUnknown), (503, .outcomeUnknown),
+    ])
+  func answers(_ status: Int, _ expected: PaymentError.Code) async throws {
+    try await Provider.with { provider in
+      try await provider.inject(["refuse_rate": 1, "refuse_status": .integer(status)])
+      #expect(await code { _ = try await provider.payments.authorise(Provider.order("a")) } == expected)
+      try await provider.inject([:])
+      let summary = try await provider.summary()
+      #expect(summary["payments"] == 0)
+    }
+  }
+
+  @Test("A provider that wants to be left alone is, for as long as it says")
+  func retryAfter() async throws {
+    try await Provider.with { provider in
+      try await provider.inject(["refuse_rate": 1, "refuse_status": 429, "retry_after": 2])
+      let error = await #expect(throws: PaymentError.self) {
+        _ = try await provider.payments.authorise(Provider.order("a"))
+      }
+      #expect(error?.retryAfterMilliseconds == 2_000)
+      try await provider.inject([:])
+      let before = EventLoop.shared.now
+      #expect(try await provider.payments.authorise(Provider.order("a")).payment != nil)
+      // Not how long it took: that it did not go out before.
+      #expect(EventLoop.shared.now >= before + 1_000)
+    }
+  }
+
+  @Test("Below its rate the provider is never asked too often")
+  func pace() async throws {
+    try await Provider.with { provider in
+      try await provider.inject(["requests_per_second": 60])
+      let payments = StripePaymentClient(
+        provider.http, url: provider.url, secretKey: "sk_test_1", requestsPerSecond: 25)
+      await withTaskGroup(of: Void.self) { group in
+        for number in 0..<40 {
+          group.addTask { _ = try? await payments.authorise(Provider.order("pace \(number)")) }
+        }
+      }
+      let summary = try await provider.summary()
+      #expect(summary["payments"] == 40)
+      #expect(summary["faults_injected"]?["rate_limit"] == nil)
+    }
+  }
+
+  @Test("Events take turns: one with a thousand payments keeps another's single one waiting for one")
+  func turns() async throws {
+    let pace = RequestPace(perSecond: 200)
+    var order: [Int] = []
+    @LoopActor func ask(_ event: Int) async {
+      await pace.turn(event)
+      order.append(event)
+    }
+    let large = (0..<200).map { _ in Task { @LoopActor in await ask(1) } }
+    let small = Task { @LoopActor in await ask(2) }
+    await small.value
+    #expect(order.count < 150, "\(order.count) came before")
+    for task in large { await task.value }
+    #expect(order.count == 201)
+  }
+
+  @Test(
+    "What the provider cannot charge is refused by the stub, too",
+    arguments: [
+      ("USD", 49), ("HUF", 17_400), ("KWD", 12_345), ("XXX", 1_000),
+    ])
+  func rules(_ currency: String, _ amount: Int) async throws {
+    try await Provider.with { provider in
+      var order = Provider.order("r", amount: amount)
+      order.currency = currency
+      #expect(await code { _ = try await provider.payments.authorise(order) } == .refused)
+    }
+  }
+
+  @Test(
+    "An amount is the same here and there, in whatever units the provider counts",
+    arguments: [
+      ("ISK", 15_900, "1590000"), ("UGX", 80_000, "8000000"), ("MGA", 200_000, "2000"),
+      ("JPY", 8_800, "8800"),
+      ("HUF", 1_590_000, "1590000"), ("KWD", 12_340, "12340"),
+    ])
+  func units(_ currency: String, _ amount: Int, _ there: String) async throws {
+    try await Provider.with { provider in
+      var order = Provider.order("u", amount: amount)
+      order.currency = currency
+      let payment = try #require(try await provider.payments.authorise(order).payment)
+      #expect(payment.amount == amount && payment.currency == currency)
+      let json = try await provider.get("/v1/payment_intents/\(payment.id)")
+      #expect(json["amount"]?.integer == Int(there))
+      let captured = try await provider.payments.capture(payment.id, reference: "u")
+      #expect(captured.amountCaptured == amount)
+      try await provider.payments.refund(payment.id)
+      try await provider.payments.refund(payment.id)
+      #expect(try await provider.payments.refunded(payment.id) == amount)
+    }
+  }
+
+  @Test("Payments of another installation are somebody else's")
+  func installations() async throws {
+    try await Provider.with { provider in
+      var order = Provider.order("00000000-0000-0000-0000-000000000001-1")
+      order.metadata =
+        PurchaseMetadata(
+          event: 7, generation: 1, position: 3, tickets: [1], user: "ann", amount: 4_200, attempt: 2,
+          id: "00000000-0000-0000-0000-000000000001", installation: "here"
+        ).fields
+      let payment = try #require(try await provider.payments.authorise(order).payment)
+      let place = PaymentPlace(event: 7, generation: 1, position: 3, attempt: 2)
+      #expect(payment.place(in: "here") == place && payment.place(in: nil) == place)
+      #expect(payment.place(in: "there") == nil)
+      let before = Payment(
+        id: "p", status: .succeeded, amount: 1, amountCaptured: 1, currency: "EUR", reference: "7-1-3-2",
+        created: 0)
+      #expect(before.place(in: "here") == place, "of a version before, which named nobody")
+    }
+  }
+
+  @Test(
+    "A buyer whose bank wants to hear from them is sent there, and what they say there counts",
+    arguments: [("approve", nil), ("refuse", "payment_intent_authentication_failure")])
+  func bank(_ answer: String, _ decline: String?) async throws {
+    try await Provider.with { provider in
+      let payments = StripePaymentClient(
+        provider.http, url: provider.url, secretKey: "sk_test_1", returnURL: "https://shop.example/back")
+      let order = Provider.order("b", method: "pm_card_threeDSecure2Required")
+      guard case .waiting(let payment) = try await payments.authorise(order) else {
+        Issue.record("was not asked for")
+        return
+      }
+      let page = try #require(payment.redirectURL)
+      #expect(try await provider.http.send(HTTPClientRequest(url: page)).status == 200)
+      let back = try await provider.http.send(HTTPClientRequest(method: "POST", url: "\(page)/\(answer)"))
+      #expect(back.status == 303 && back.header("Location") == "https://shop.example/back")
+      let outcome = PaymentOutcome(try await payments.retrieve(payment.id))
+      #expect(outcome.declineCode == decline)
+      #expect((outcome.payment?.status == .requiresCapture) == (decline == nil))
+      // Who is sent nowhere cannot pay with it.
+      let without = try await provider.payments.authorise(
+        Provider.order("c", method: "pm_card_threeDSecure2Required"))
+      #expect(without.declineCode == "authentication_required")
+    }
+  }
+}
