@@ -68,6 +68,10 @@ test-fast: deps ## Run the Swift tests only
 test-faults: ## Kill, stop, cut off and fill up everything, with an audit after each (ARGS="--rows 2,7")
 	@deploy/test-faults $(ARGS)
 
+.PHONY: test-hostile
+test-hostile: build ## Attack a stack: whatever clients can say, by seed, and the API's document (SEED=N CASES=N)
+	@deploy/test-hostile
+
 .PHONY: chaos
 chaos: build ## Sell while parts are killed, stopped and cut off at random, then audit (SEED=N: as that time)
 	@deploy/deps run build
