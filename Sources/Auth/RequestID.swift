@@ -47,12 +47,16 @@ package struct RequestIDCoder: Sendable {
   /// Those of secrets that were replaced: what was signed with them is still read.
   private let formerKeys: [[UInt8]]
 
+  /// Signs what is held for requests.
+  package let holds: HoldReceiptCoder
+
   /// - Parameters:
   ///   - secret: the installation's secret; ids get a key of their own, derived from it.
   ///   - former: secrets that `secret` has replaced, for as long as a queue has places that were given out under them.
   package init(secret: String, former: [String] = []) {
     key = Self.key(secret)
     formerKeys = former.map(Self.key)
+    holds = HoldReceiptCoder(secret: secret, former: former)
   }
 
   private static func key(_ secret: String) -> [UInt8] {

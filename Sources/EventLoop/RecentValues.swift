@@ -28,6 +28,11 @@ package struct RecentValues<Key: Hashable, Value> {
     old[key] = nil
   }
 
+  /// All of them, in no order.
+  @inlinable package var all: [(key: Key, value: Value)] {
+    young.map { ($0.key, $0.value) } + old.map { ($0.key, $0.value) }
+  }
+
   @inlinable package mutating func removeAll() {
     young = [:]
     old = [:]

@@ -261,6 +261,7 @@ package final class Intake {
 
   private func confirm(_ request: HTTPRequest) -> HTTPAnswer {
     let claims: Claims, id: RequestID, method: String?, key: String?
+    var hold: HoldReceipt?
     do throws(Problem) {
       claims = try authenticator.user(request)
       let fields = try Fields(body: request)
@@ -269,10 +270,14 @@ package final class Intake {
       if let method { try Self.check(method) }
       key = try Self.idempotencyKey(request)
       id = try own(text, claims)
+      if let shown = try fields.optionalString("hold", max: HoldReceiptCoder.textLimit) {
+        hold = ids.holds.decode(shown, of: id)
+        if hold == nil { throw Problem.invalidField("hold", "is not what an answer said of this request") }
+      }
     } catch {
       return .now(error.response)
     }
-    return answer { [self] in
+    return answer { [self, hold] in
       // The id says that the place was this buyer's: if it is another's now, Redis has lost writes.
       var answer = QueueStore.ConfirmAnswer.forbidden
       do {
@@ -280,7 +285,16 @@ package final class Intake {
           try await queue.confirm(
             event: id.event, generation: id.generation, position: id.position, user: claims.user,
             method: method,
-            idempotencyKey: key)
+            idempotencyKey: key, tickets: hold?.tickets ?? [])
+        }
+        if answer == .notReserved, let hold,
+          try await Faults.crossing(
+            .intakeConfirm, { try await queue.show(event: id.event, [QueueStore.Hold(hold, of: id)]) })
+            == [.awaited]
+        {
+          throw Problem(
+            503, "unavailable", "What was held is being given back after a failure. Try again.", retryAfter: 1
+          )
         }
       } catch let error as StoreError where error.code == .noQueue {}
       if answer == .forbidden {
@@ -295,6 +309,9 @@ package final class Intake {
         throw Problem(409, "too_often", "Too many payments were tried for these tickets.")
       case .methodRequired:
         throw Problem(422, "payment_method_required", "These tickets are not free: say how they are paid.")
+      case .holdLost:
+        throw Problem(
+          409, "hold_lost", "Other tickets are held for this request than these; nothing was charged.")
       case .forbidden, .notReserved:
         throw Problem(409, "not_reserved", "No tickets are held for this request.")
       case .idempotencyMismatch:

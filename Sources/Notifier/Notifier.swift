@@ -92,8 +92,18 @@ package final class Notifier {
       }
       known = state
     }
+    var hold: HoldReceipt?
+    if let shown = request.query("hold") {
+      hold = ids.holds.decode(shown, of: id)
+      if hold == nil {
+        return .now(
+          .problem(
+            400, code: "invalid_field", detail: "\"hold\" is not what an answer said of this request."))
+      }
+    }
     if let event = watch.known(id.event), let document = event.document, document.generation == id.generation,
       let status = event.status(id.position, id.wish), status.concerns(id.owner),
+      hold.map({ isAsShown(status, $0) }) ?? true,
       wait == 0 || !isWorthWaiting(wait, status, known, document)
     {
       if labels.suffice(status, of: id.event),
@@ -110,7 +120,7 @@ package final class Notifier {
       return .now(respond(text, id, status, nil))
     }
     if let answer = answerToLost(text, id) { return .now(answer) }
-    return .later { [self] in await pollSlowly(text, id, wait: wait, known: known) }
+    return .later { [self] in await pollSlowly(text, id, wait: wait, known: known, hold) }
   }
 
   /// Whether a long poll of `wait` seconds makes sense: the state is the one the client knows, or, if it did not
@@ -128,9 +138,9 @@ package final class Notifier {
     }
   }
 
-  private func pollSlowly(_ text: String, _ id: RequestID, wait: Int, known: RequestState?) async
-    -> HTTPResponse
-  {
+  private func pollSlowly(
+    _ text: String, _ id: RequestID, wait: Int, known: RequestState?, _ hold: HoldReceipt?
+  ) async -> HTTPResponse {
     do {
       guard let event = try await watch.watch(id.event), let document = event.document,
         document.generation == id.generation
@@ -139,7 +149,7 @@ package final class Notifier {
         || longPollsByRequest[text, default: 0] >= Self.longPollsPerPlace
         || longPollsByUser[id.owner, default: 0] >= Self.longPollsPerUser
       {
-        return try await respondNow(text, id, event)
+        return try await respondNow(text, id, event, hold)
       }
       longPolls += 1
       longPollsByRequest[text, default: 0] += 1
@@ -159,8 +169,9 @@ package final class Notifier {
           return try await respondFromPast(text, id)
         }
         let now = EventLoop.shared.now
-        if !isWorthWaiting(wait, status, known, document) || now >= deadline || isStopping {
-          return try await respondNow(text, id, event)
+        let hasWord = try await look(at: hold, status, id).reason != status.reason
+        if !isWorthWaiting(wait, status, known, document) || hasWord || now >= deadline || isStopping {
+          return try await respondNow(text, id, event, hold)
         }
         await waiter.wait(milliseconds: deadline - now)
       }
@@ -191,6 +202,7 @@ package final class Notifier {
     {
       return status
     }
+    if let ended = event.endedBefore(id.position) { return ended }
     if let status = event.status(id.position, id.wish) { return status }
     let record = try await watch.record(event, id.position)
     guard let document = event.document, document.generation == id.generation else { return nil }
@@ -212,10 +224,36 @@ package final class Notifier {
     return event.statusWithoutRecord(id.position, wish)
   }
 
-  private func respondNow(_ text: String, _ id: RequestID, _ event: EventWatch) async throws -> HTTPResponse {
-    guard let status = try await currentStatus(id, event), let document = event.document else {
+  /// Whether nothing is to be said of what was held.
+  private func isAsShown(_ status: RequestStatus, _ hold: HoldReceipt) -> Bool {
+    switch status.state {
+    case .lobby, .queued, .standby: false
+    case .reserved: Set(status.tickets) == Set(hold.tickets)
+    default: true
+    }
+  }
+
+  /// Somebody shows what was held for the place: where it is in line all the same, the owner of the seats is to give them
+  /// back, or they are lost, and that is told as the reason why it is where it is.
+  private func look(
+    at hold: HoldReceipt?, _ status: RequestStatus, _ id: RequestID
+  ) async throws -> RequestStatus {
+    guard let hold, watch.secondsLeft(id.event, deadline: hold.deadline) > 0 else { return status }
+    if isAsShown(status, hold) { return status }
+    var status = status
+    // What was decided a moment ago is told by the next poll.
+    let isLost = status.state.isInLine ? try await watch.isLost(hold, id) : true
+    status.reason = isLost ? "hold_lost" : "hold_returning"
+    return status
+  }
+
+  private func respondNow(
+    _ text: String, _ id: RequestID, _ event: EventWatch, _ hold: HoldReceipt?
+  ) async throws -> HTTPResponse {
+    guard let current = try await currentStatus(id, event), let document = event.document else {
       return try await respondFromPast(text, id)
     }
+    let status = try await look(at: hold, current, id)
     await labels.load(for: status, of: id.event)
     if status.deadline != nil { try? await watch.lookAtTime(id.event) }
     return respond(text, id, status, document)
@@ -223,7 +261,11 @@ package final class Notifier {
 
   private func respondFromPast(_ text: String, _ id: RequestID) async throws -> HTTPResponse {
     // Until a new one is begun nothing is known, and a crowd asks again and again.
-    if isLost(id), try await past.lostLines.isUnknownNow(Self.key(id)) { return Self.unknown(id) }
+    if isLost(id),
+      try await past.lostLines.isUnknownNow(Self.key(id), isAbsent: watch.isAbsent(id.event))
+    {
+      return Self.unknown(id)
+    }
     guard let status = try await past.status(Self.key(id), owner: id.owner, wish: id.wish) else {
       return Self.unknown(id)
     }
@@ -317,6 +359,16 @@ package final class Notifier {
       json.append(verbatim: Time.text(deadline / 1000))
       json.append(#"","expires_in_seconds":"#)
       json.append(watch.secondsLeft(id.event, deadline: deadline))
+    }
+    if status.state == .reserved || status.state == .declined, let deadline = status.deadline {
+      json.append(#","hold":""#)
+      json.append(
+        verbatim: ids.holds.encode(
+          HoldReceipt(
+            generation: id.generation, deadline: deadline, amount: status.amount ?? 0, tickets: status.tickets
+          ),
+          of: id))
+      json.append("\"")
     }
     if let reason = status.reason, !reason.isEmpty {
       json.append(#","reason":"#)

@@ -1,6 +1,8 @@
+import API
+import Auth
 package import EventLoop
 package import Logging
-import Onsale
+package import Onsale
 package import Redis
 package import Store
 
@@ -21,6 +23,8 @@ package final class QueueWatch {
   private let queue: QueueStore
   private let logger: Logger
   private let lastPaid: @LoopActor (_ event: Int, _ generation: Int) async throws -> Int
+  private let ends:
+    @LoopActor (_ event: Int, _ generation: Int) async throws -> [RequestRecord.State: PositionSet]
   private var events: [Int: EventWatch] = [:]
   private var subscriber: RedisSubscriber?
   private let beat = LoopTimer()
@@ -28,15 +32,24 @@ package final class QueueWatch {
   private var ranAt = EventLoop.shared.now
   /// The connection to Redis that was there when that was noticed last.
   private var connection: UInt64 = 0
+  /// Which Redis that was, when it was asked last.
+  private var server: String?
 
-  /// - Parameter lastPaid: the last position of this life of an event's queue for which a payment was begun.
+  /// What is known of a life of an event's queue, whatever Redis has forgotten:
+  /// - Parameters:
+  ///   - lastPaid: the last position for which a payment was begun.
+  ///   - ends: the places that ended without a purchase.
   package init(
     queue: QueueStore, redis: RedisConfiguration, logger: Logger,
-    lastPaid: @escaping @LoopActor (_ event: Int, _ generation: Int) async throws -> Int = { _, _ in 0 }
+    lastPaid: @escaping @LoopActor (_ event: Int, _ generation: Int) async throws -> Int = { _, _ in 0 },
+    ends:
+      @escaping @LoopActor (_ event: Int, _ generation: Int) async throws
+      -> [RequestRecord.State: PositionSet] = { _, _ in [:] }
   ) {
     self.queue = queue
     self.logger = logger
     self.lastPaid = lastPaid
+    self.ends = ends
     subscriber = RedisSubscriber(
       redis, channels: Partition.all.map(\.changes), logger: logger,
       onSubscribed: { [weak self] in self?.distrustEverything() },
@@ -68,11 +81,28 @@ package final class QueueWatch {
     Task { @LoopActor in
       do {
         try await queue.forsakeOlderCopies()
+        try await showHolds()
         logger.worksAgain("lines were not compared with what they were")
       } catch {
         logger.retrying("lines were not compared with what they were", ["error": "\(error)"])
       }
     }
+  }
+
+  /// Another Redis, or itself after a restart, may have forgotten holds that were told here.
+  private func showHolds() async throws {
+    let server = try await queue.serverIdentity()
+    let isAnother = self.server != nil && self.server != server
+    for event in events.values {
+      let holds = event.takeHoldsTold()
+      if !isAnother || holds.isEmpty { continue }
+      do {
+        try await queue.show(event: event.event, holds)
+      } catch let error as StoreError where error.code == .noQueue {
+        // Lost as a whole: who comes back into the next one shows what was held.
+      }
+    }
+    self.server = server
   }
 
   private func receive(_ message: [UInt8]) {
@@ -163,27 +193,33 @@ package final class QueueWatch {
       let doubts = watch.doubts
       let document = try await queue.document(event: watch.event)
       var marks: [Int: LineMark]?, apart: [UInt8]?
-      var doubtfulUpTo = 0
+      var doubt = Doubt()
       if let document {
-        if watch.needsComparison { doubtfulUpTo = try await lastDoubtful(document, of: watch.event) }
+        if watch.needsComparison { doubt = try await self.doubt(document, of: watch.event) }
         // After the document: so they are not behind it.
         if watch.needsMarks(document) { marks = try await queue.marks(event: watch.event) }
         if watch.needsPlacesApart(document) { apart = try await queue.placesApart(event: watch.event) }
       }
       watch.readAt = EventLoop.shared.now
       watch.replace(
-        document, marks: marks, apart: apart, doubtfulUpTo: doubtfulUpTo, doubts: doubts)
+        document, marks: marks, apart: apart, doubt: doubt, doubts: doubts)
     }
     watch.reading = task
     try await task.value
   }
 
-  /// Up to which position Redis may have forgotten what PostgreSQL knows: nobody, once the event's owner has compared them
-  /// since Redis came back.
-  private func lastDoubtful(_ document: QueueDocument, of event: Int) async throws -> Int {
-    if try await queue.isCompared(event: event) { return 0 }
-    // Without PostgreSQL it may be any.
-    return (try? await lastPaid(event, document.generation)) ?? Int.max
+  /// What Redis may have forgotten and PostgreSQL knows: nothing, once the event's owner has compared them since Redis came
+  /// back.
+  private func doubt(_ document: QueueDocument, of event: Int) async throws -> Doubt {
+    if try await queue.isCompared(event: event) { return Doubt() }
+    do {
+      return Doubt(
+        upTo: try await lastPaid(event, document.generation), ends: try await ends(event, document.generation)
+      )
+    } catch {
+      // Without PostgreSQL it may be anybody.
+      return Doubt(upTo: Int.max)
+    }
   }
 
   /// The record of a decided request: from memory, else one read.
@@ -198,6 +234,11 @@ package final class QueueWatch {
     // A change that was published while the read was under way may be newer than what was read.
     if let record, watch.trust == trust { watch.remember(record, at: position) }
     return record
+  }
+
+  /// Shows the owner of the seats what was held for a place. - Returns: whether it is lost.
+  func isLost(_ hold: HoldReceipt, _ id: RequestID) async throws -> Bool {
+    try await queue.show(event: id.event, [QueueStore.Hold(hold, of: id)]) == [.lost]
   }
 
   /// The line in which a user waits with this place, where its id does not know.
@@ -244,6 +285,14 @@ package final class QueueWatch {
   }
 }
 
+/// What a Redis that came back may have forgotten.
+struct Doubt {
+  /// The last position that may have been paid for.
+  var upTo = 0
+  /// Places that had ended without a purchase.
+  var ends: [RequestRecord.State: PositionSet] = [:]
+}
+
 /// One event's queue, as far as this process has heard.
 @LoopActor
 package final class EventWatch {
@@ -265,8 +314,9 @@ package final class EventWatch {
   fileprivate private(set) var absentSince: Int?
   /// Whether changes may have been missed since the document was read: it is read again before anybody is told from it.
   fileprivate private(set) var isDistrusted = false
-  /// Redis may have come back without what PostgreSQL knows of places up to this one, and nobody has compared them yet.
-  package private(set) var doubtfulUpTo = 0
+  /// Redis may have come back without what PostgreSQL knows, and nobody has compared them yet.
+  private var doubt = Doubt()
+  package var doubtfulUpTo: Int { doubt.upTo }
   private var wasCompared = false
   /// How often that was so.
   fileprivate private(set) var doubts = 0
@@ -282,13 +332,20 @@ package final class EventWatch {
 
   /// The status of a request that can be told from memory; `nil` if its record must be read.
   package func status(_ position: Int, _ wish: WishPlace?) -> RequestStatus? {
-    guard let document, position > doubtfulUpTo else { return nil }
+    guard let document else { return nil }
+    if let ended = endedBefore(position) { return ended }
+    guard position > doubtfulUpTo else { return nil }
     if let record = records.value(of: position) {
       return RequestStatus(position: position, document: document, record: record)
     }
     // Without its line nothing is certain but that it was not its turn yet.
     guard wish != nil || position > document.head, !Bitmap.contains(apart, position) else { return nil }
     return RequestStatus(unread: position, wish: wish, document: document, mark: mark(wish))
+  }
+
+  /// How the place had ended, where Redis may have forgotten that.
+  package func endedBefore(_ position: Int) -> RequestStatus? {
+    doubt.ends.first { $1.contains(position) }.map { RequestStatus(ended: $0.key) }
   }
 
   /// The status of a request that has no record; `nil` when there should be one.
@@ -315,7 +372,9 @@ package final class EventWatch {
     apart[byte] |= 0x80 >> UInt8(position & 7)
   }
 
-  fileprivate var needsComparison: Bool { isDistrusted || !wasCompared || doubtfulUpTo > 0 }
+  fileprivate var needsComparison: Bool {
+    isDistrusted || !wasCompared || doubt.upTo > 0 || !doubt.ends.isEmpty
+  }
 
   fileprivate func needsMarks(_ read: QueueDocument) -> Bool {
     isDistrusted || document.map { $0.generation != read.generation || $0.version != read.version } ?? true
@@ -329,10 +388,10 @@ package final class EventWatch {
   ///   - marks: read after the document; `nil` where they were not read, as are places apart.
   ///   - doubts: as they were when the read began.
   fileprivate func replace(
-    _ document: QueueDocument?, marks: [Int: LineMark]?, apart: [UInt8]?, doubtfulUpTo: Int, doubts: Int
+    _ document: QueueDocument?, marks: [Int: LineMark]?, apart: [UInt8]?, doubt: Doubt, doubts: Int
   ) {
     if needsComparison, doubts == self.doubts {
-      self.doubtfulUpTo = doubtfulUpTo
+      self.doubt = doubt
       wasCompared = document != nil
     }
     guard let document else {
@@ -400,8 +459,27 @@ package final class EventWatch {
     records.set(record, for: position)
   }
 
+  /// What was held when changes were missed, as far as it was told here, and in which life.
+  private var holdsTold: [Int: QueueStore.Hold] = [:]
+
+  fileprivate func takeHoldsTold() -> [QueueStore.Hold] {
+    defer { holdsTold = [:] }
+    return Array(holdsTold.values)
+  }
+
+  private func keepHolds() {
+    guard let document else { return }
+    for (position, record) in records.all
+    where record.deadline > 0 && (record.state == .reserved || record.state == .declined) {
+      holdsTold[position] = QueueStore.Hold(
+        position: position, userKey: record.userKey, generation: document.generation,
+        deadline: record.deadline, amount: record.amount, tickets: record.tickets)
+    }
+  }
+
   /// Changes may have been missed: forget what only they would have corrected.
   fileprivate func distrust() {
+    keepHolds()
     trust += 1
     readAt = 0
     records.removeAll()

@@ -12,6 +12,22 @@ package struct PositionSet: Sendable, Equatable {
   /// Memory that it takes, about.
   package var bytes: Int { pieces.count * (Self.width / 8 + 64) }
 
+  /// Which pieces there are, in order.
+  package var pieceNumbers: [Int] { pieces.keys.sorted() }
+
+  /// The positions of a piece, in order.
+  package func positions(ofPiece number: Int) -> [Int] {
+    var positions: [Int] = []
+    for (index, word) in (pieces[number] ?? []).enumerated() {
+      var rest = word
+      while rest != 0 {
+        positions.append(number * Self.width + index * 64 + rest.trailingZeroBitCount)
+        rest &= rest - 1
+      }
+    }
+    return positions
+  }
+
   package func contains(_ position: Int) -> Bool {
     guard position >= 0, let piece = pieces[position / Self.width] else { return false }
     let bit = position % Self.width

@@ -18,6 +18,8 @@ package struct Answer: Sendable, Equatable {
   /// The stable code of an error.
   package var code: String?
   package var retryAfterSeconds: Int?
+  /// What is held, signed.
+  package var hold: String?
   /// How many are left, where fewer are than were asked for.
   package var left: Int?
   /// For how long the place may be kept by asking for less.
@@ -41,6 +43,7 @@ package struct Answer: Sendable, Equatable {
       case "expires_at": expiresAt = value.string.flatMap(Self.milliseconds)
       case "reason": reason = value.string
       case "code": code = value.string
+      case "hold": hold = value.string
       case "left": left = value.integer
       case "answer_within_seconds": answerWithinSeconds = value.integer
       default: break

@@ -172,7 +172,11 @@ extension Crowd {
     }
     switch state {
     case "lobby", "queued", "standby":
-      if buyers[buyer].phase == .holding || buyers[buyer].phase == .paying {
+      if answer.reason == "hold_lost" {
+        loseHold(buyer)
+      } else if answer.reason != "hold_returning",
+        buyers[buyer].phase == .holding || buyers[buyer].phase == .paying
+      {
         violations.add(.changed, "\(user(buyer)) had seats, and then was \(state)")
       }
       wait(buyer, answer, now)
@@ -180,7 +184,9 @@ extension Crowd {
     case "confirming", "action_required":
       begunToPay(buyer, answer, now)
       schedule(buyer, .poll, at: now / 1000 + max(answer.pollAfterMilliseconds ?? 500, 10))
-    case "rejected" where answer.reason == "queue_lost" && options.rejoins: lose(buyer, now)
+    case "rejected" where answer.reason == "queue_lost" && options.rejoins:
+      // What was held is shown at the new place.
+      lose(buyer, now)
     case "declined" where answer.pollAfterMilliseconds ?? 0 > 0: declined(buyer, answer, now, unix)
     default:
       guard let outcome = Outcome(state: state) else {
@@ -198,7 +204,19 @@ extension Crowd {
     check(seats: answer, of: buyer)
   }
 
+  /// Told that the seats are lost: whatever comes next is for others.
+  private mutating func loseHold(_ buyer: Int) {
+    if holds.removeValue(forKey: Int32(buyer)) == nil { return }
+    figures.holdsLost += 1
+    buyers[buyer].phase = .inLine
+    buyers[buyer].flags.subtract([.granted, .secondCard])
+    buyers[buyer].confirmedAt = 0
+    buyers[buyer].holdEndsAt = 0
+  }
+
   private mutating func reserved(_ buyer: Int, _ answer: Answer, _ now: Int, _ unix: Int) {
+    if answer.reason == "hold_lost" { loseHold(buyer) }
+    holds[Int32(buyer)] = answer.hold
     granted(buyer, answer, now)
     let milliseconds = now / 1000
     buyers[buyer].phase = .holding
@@ -228,6 +246,7 @@ extension Crowd {
   }
 
   private mutating func declined(_ buyer: Int, _ answer: Answer, _ now: Int, _ unix: Int) {
+    holds[Int32(buyer)] = answer.hold
     granted(buyer, answer, now)
     buyers[buyer].phase = .holding
     if let expires = answer.expiresAt {

@@ -37,6 +37,8 @@ package struct Crowd {
   package private(set) var unfinished: Int
   package var figures = RushFigures()
   package var violations = Violations()
+  /// What is held, signed, of those who have seats and have not paid.
+  var holds: [Int32: String] = [:]
   var placesTaken: [Bool] = []
   /// Of each wish the first in line who was told an end.
   var firstEnds: [Wish: (position: Int32, buyer: Int, told: String)] = [:]
@@ -127,11 +129,15 @@ package struct Crowd {
 
   mutating func end(_ buyer: Int, _ outcome: Outcome) {
     guard buyers[buyer].phase != .ended else { return }
+    holds[Int32(buyer)] = nil
     buyers[buyer].phase = .ended
     buyers[buyer].outcome = outcome
     unfinished -= 1
     figures.outcomes[outcome, default: 0] += 1
   }
+
+  /// What is held for the buyer, signed, to be shown whenever they ask or pay.
+  func hold(_ buyer: Int) -> String? { holds[Int32(buyer)] }
 
   /// The buyer's request id, as text for a URL.
   func id(_ buyer: Int) -> String { String(decoding: ids.id(buyer), as: UTF8.self) }

@@ -137,15 +137,20 @@ final class Rush {
       return BuyerRequest(
         method: "POST", path: "/api/ticket/reserve", token: token(job.buyer), body: body + "}")
     case .poll, .verify:
+      var query: [String] = []
+      if waits > 0 { query.append("wait=\(waits)") }
+      if let hold = crowd.hold(job.buyer) { query.append("hold=\(hold)") }
       return BuyerRequest(
-        method: "GET", path: "/api/request/\(crowd.id(job.buyer))" + (waits > 0 ? "?wait=\(waits)" : ""),
-        token: nil,
-        body: "")
+        method: "GET",
+        path: "/api/request/\(crowd.id(job.buyer))" + (query.isEmpty ? "" : "?")
+          + query.joined(separator: "&"),
+        token: nil, body: "")
     case .confirm, .confirmAgain:
       let method = crowd.paymentMethod(job.buyer)
       return BuyerRequest(
         method: "POST", path: "/api/ticket/confirm", token: token(job.buyer),
-        body: "{\"request_id\":\"\(crowd.id(job.buyer))\",\"payment_method\":\"\(method)\"}")
+        body: "{\"request_id\":\"\(crowd.id(job.buyer))\",\"payment_method\":\"\(method)\""
+          + (crowd.hold(job.buyer).map { ",\"hold\":\"\($0)\"" } ?? "") + "}")
     case .cancel:
       return BuyerRequest(
         method: "DELETE", path: "/api/request/\(crowd.id(job.buyer))", token: token(job.buyer), body: "")

@@ -17,6 +17,8 @@ package struct RushFigures: Sendable {
   /// Ends that were answered by asking for what was left: in time, and too late.
   package var placesKept = 0
   package var placesNotKept = 0
+  /// Buyers who were told that what was held for them is lost.
+  package var holdsLost = 0
   package var amount = 0
   package var ticketsBought = 0
   package var toVerify = 0

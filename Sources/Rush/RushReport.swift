@@ -43,6 +43,7 @@ struct RushReport {
         "\(figures.placesKept) kept their place"
           + (figures.placesNotKept > 0 ? ", \(figures.placesNotKept) came too late for that" : ""))
     }
+    if figures.holdsLost > 0 { row("told that a hold is lost", "\(figures.holdsLost)") }
     row("polls", "\(polls.total)" + Self.speed(polls))
     let returns = RushFigures.rate(figures.returnsBySecond)
     if returns.total > 0 { row("came back to their place", "\(returns.total)" + Self.speed(returns)) }
@@ -116,6 +117,7 @@ struct RushReport {
       "outcomes": counts(figures.outcomes.map { ($0.key.name, $0.value) }),
       "errors": counts(figures.errors.map { ($0.key, $0.value) }),
       "places_kept": .integer(figures.placesKept), "places_not_kept": .integer(figures.placesNotKept),
+      "holds_lost": .integer(figures.holdsLost),
       "tickets_bought": .integer(figures.ticketsBought), "amount": .integer(figures.amount),
       "generator_requests": .integer(requests), "generator_cpu_seconds": .number(ownSeconds),
       "generator_peak_bytes": .integer(peakMemory),

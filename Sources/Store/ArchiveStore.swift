@@ -108,6 +108,37 @@ package final class ArchiveStore {
   /// Notes how the queue ended, after all its buckets were written. What was sold is counted here, where the truth
   /// about it is. Repeating it changes nothing.
   /// - Parameter marks: where lines stood, as they are stored.
+  /// Ends a line that was lost when its sale was closed already, so that nobody waits for its owner to archive it: as an
+  /// empty life of it, begun and ended at once. Of the one that was lost nothing is bought from now on.
+  /// - Parameter generation: the life of which Redis knows nothing any more.
+  /// - Returns: false, and changes nothing, where the sale is not closed, or was archived.
+  func endLost(event: Int, generation: Int) async throws -> Bool {
+    let isLost: SQL = """
+      e.id = \(event) AND e.state = 'closed' AND e.generation >= \(generation)
+        AND NOT EXISTS (SELECT FROM queue_outcome o WHERE o.event_id = e.id AND o.generation >= \(generation))
+      """
+    let results = try await postgres.transaction([
+      // Several servers may come to it at once: the second sees below what the first did.
+      "SELECT FROM event WHERE id = \(event) FOR UPDATE",
+      "UPDATE event e SET generation = e.generation + 1 WHERE \(isLost)",
+      """
+      INSERT INTO queue_life AS l (event_id, generation, closed_in)
+      SELECT e.id, e.generation, \(generation) FROM event e WHERE \(isLost)
+      ON CONFLICT (event_id) DO UPDATE SET generation = excluded.generation, is_restored = true, restored_from = NULL,
+        closed_in = greatest(l.generation, excluded.closed_in)
+      """,
+      """
+      INSERT INTO queue_outcome (event_id, generation, head, tail, sold_out_up_to, closed_up_to, free, sold, message)
+      SELECT e.id, e.generation, 0, 0, 0, 0,
+        (SELECT count(*) FROM ticket WHERE event_id = e.id AND NOT purchased),
+        (SELECT count(*) FROM ticket WHERE event_id = e.id AND purchased), e.message
+      FROM event e WHERE \(isLost)
+      RETURNING generation
+      """,
+    ])
+    return results.last?.isEmpty == false
+  }
+
   package func close(event: Int, _ document: QueueDocument, marks: [Int: String]) async throws {
     let lines = marks.map { "\($0.key)=\($0.value)" }.joined(separator: "\n")
     _ = try await postgres.transaction([

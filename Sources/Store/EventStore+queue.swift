@@ -18,7 +18,7 @@ extension EventStore {
     var restoreMilliseconds = 0
     if fresh.generation > 1 {
       // Redis lost the queue and, with it, what counts against the limit per user.
-      try await queue.remember(event: fresh.id, owned: try await owned(event: fresh.id))
+      try await rememberOwned(event: fresh.id, in: queue)
       if try await isLost(event: fresh.id) { restoreMilliseconds = rejoinSeconds * 1_000 }
     }
     try await queue.configure(fresh, create: true, restoreMilliseconds: restoreMilliseconds)
@@ -34,10 +34,22 @@ extension EventStore {
     ).isEmpty
   }
 
-  private func owned(event: Int) async throws -> [(user: String, tickets: Int)] {
-    try await postgres.query(
-      "SELECT user_id, tickets FROM buyer WHERE event_id = \(event) AND tickets > 0"
-    ).map { (try $0.string("user_id"), try $0.int("tickets")) }
+  /// Buyers that are read at once: some milliseconds of the loop.
+  private static let buyersAtOnce = 2_000
+
+  private func rememberOwned(event: Int, in queue: QueueStore) async throws {
+    var last = ""
+    while true {
+      let rows = try await postgres.query(
+        """
+        SELECT user_id, tickets FROM buyer WHERE event_id = \(event) AND user_id > \(last) AND tickets > 0
+        ORDER BY user_id LIMIT \(Self.buyersAtOnce)
+        """)
+      try await queue.remember(
+        event: event, owned: rows.map { (try $0.string("user_id"), try $0.int("tickets")) })
+      guard rows.count == Self.buyersAtOnce, let end = try rows.last?.string("user_id") else { return }
+      last = end
+    }
   }
 
   /// - Returns: the settings with a generation that nobody else has; `nil` if the event changed meanwhile, so

@@ -23,6 +23,9 @@ package final class LineMemory {
   /// What was granted of late, should Redis come back without it. Outlives a lane: the lease may be lost with Redis.
   private var grants: [Int: RecentGrants] = [:]
 
+  /// Since when this process has owned an event's line without a gap, by its fencing number now.
+  private var ownership: [Int: (epoch: Int, since: UInt64)] = [:]
+
   package nonisolated init() {}
 
   /// Notes how far a line was as it was read.
@@ -72,7 +75,20 @@ package final class LineMemory {
     grants[event]?.take(generation: generation, now: now) ?? []
   }
 
+  /// Notes that this process owns the line. - Returns: whether it has granted all that was granted of late.
+  package func owns(event: Int, epoch: Int, now: UInt64) -> Bool {
+    // Each owner has the next number: one more is this process again, whose lease was lost with Redis.
+    if let known = ownership[event], epoch == known.epoch || epoch == known.epoch + 1 {
+      ownership[event]?.epoch = epoch
+      return now >= known.since + RecentGrants.milliseconds
+    }
+    if ownership.count >= Self.limit { ownership = [:] }
+    ownership[event] = (epoch, now)
+    return false
+  }
+
   package func forget(event: Int) {
+    ownership[event] = nil
     lines[event] = nil
     compared[event] = nil
     grants[event] = nil

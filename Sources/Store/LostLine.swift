@@ -35,6 +35,8 @@ struct LostLine: Sendable {
   /// The first of the lives whose places are taken up again in this one.
   let restoredFrom: Int
   let soldOutSince: Int?
+  /// The life that was lost after its sale had been closed.
+  let closedIn: Int?
   /// Earlier lives than this are not looked at here.
   let firstKnown: Int
   var lives: [Int: Life] = [:]

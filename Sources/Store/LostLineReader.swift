@@ -22,7 +22,7 @@ struct LostLineReader {
   /// - Returns: `nil` where no owner has ever begun a life of the event's line.
   func line(event: Int, lives: Int) async throws -> LostLine? {
     let rows = try await postgres.query(
-      "SELECT generation, restored_from, sold_out_since FROM queue_life WHERE event_id = \(event)")
+      "SELECT generation, restored_from, sold_out_since, closed_in FROM queue_life WHERE event_id = \(event)")
     guard let row = rows.first else { return nil }
     let generation = try row.int("generation")
     // Nothing is there once the time for those who come back is over.
@@ -30,7 +30,7 @@ struct LostLineReader {
     let first = min(restoredFrom, generation - lives)
     var line = LostLine(
       generation: generation, restoredFrom: restoredFrom, soldOutSince: row["sold_out_since"].int,
-      firstKnown: first)
+      closedIn: row["closed_in"].int, firstKnown: first)
     try await readEnds(event, first, &line)
     try await readForfeits(event, first, &line)
     for life in max(1, first)..<max(1, first, generation) {
@@ -124,6 +124,11 @@ struct LostLineReader {
     var paid = PositionSet()
     try await readPurchases(event, generation) { position, _ in paid.insert(position) }
     return paid
+  }
+
+  /// Ends a line that was lost when its sale was closed already. - Returns: whether it was.
+  func endIfClosed(event: Int, generation: Int) async throws -> Bool {
+    try await ArchiveStore(postgres).endLost(event: event, generation: generation)
   }
 
   func isArchived(event: Int, generation: Int) async throws -> Bool {

@@ -67,9 +67,10 @@ package final class LostLines {
       generation: key.generation, position: key.position, owner: owner, line: number)
     {
     case .waiting:
+      if line.closedIn == key.generation { return RequestStatus(state: .rejected, reason: "closed") }
       if let since = line.soldOutSince, since <= key.generation { return RequestStatus(state: .soldOut) }
       return .lostPlace
-    case .ended(let state): return RequestStatus(lost: state)
+    case .ended(let state): return RequestStatus(ended: state)
     case .soldOut: return RequestStatus(state: .soldOut)
     case .refused(let reason, let left):
       var status = RequestStatus(state: .rejected, reason: reason)
@@ -172,7 +173,9 @@ package final class LostLines {
   }
 
   /// The same, after a look at PostgreSQL that is shared by all who ask at the same time, and not repeated at once.
-  package func isUnknownNow(_ key: PurchaseStore.Key) async throws -> Bool {
+  /// - Parameter isAbsent: whether Redis has no line of the event at all: where its sale is closed, nobody makes a new one,
+  ///   and it ends here with what PostgreSQL knows.
+  package func isUnknownNow(_ key: PurchaseStore.Key, isAbsent: Bool) async throws -> Bool {
     if isUnknown(key) { return true }
     try await learn(key)
     if let line = line(key.event), line.generation > key.generation { return false }
@@ -181,16 +184,20 @@ package final class LostLines {
     {
       return false
     }
-    _ = try await listen(key)
+    _ = try await listen(key, isAbsent: isAbsent)
     return isUnknown(key)
   }
 
-  private func listen(_ key: PurchaseStore.Key) async throws -> Silence {
+  private func listen(_ key: PurchaseStore.Key, isAbsent: Bool) async throws -> Silence {
     if let task = listening[key.event] { return try await task.value }
     let task = Task { @LoopActor in
       defer { listening[key.event] = nil }
       let began = EventLoop.shared.now
-      let isArchived = try await reader.isArchived(event: key.event, generation: key.generation)
+      var isArchived = try await reader.isArchived(event: key.event, generation: key.generation)
+      if !isArchived, isAbsent, try await reader.endIfClosed(event: key.event, generation: key.generation) {
+        isArchived = true
+        keep(try await reader.line(event: key.event, lives: Self.livesKept), key.event)
+      }
       let paid =
         isArchived ? PositionSet() : try await reader.paid(event: key.event, generation: key.generation)
       let now = EventLoop.shared.now
@@ -208,7 +215,7 @@ package final class LostLines {
 
 extension RequestStatus {
   /// How a request ended whose record is lost.
-  init(lost state: RequestRecord.State) {
+  package init(ended state: RequestRecord.State) {
     switch state {
     case .cancelled: self.init(state: .cancelled)
     case .expired: self.init(state: .expired)

@@ -438,5 +438,10 @@ package struct Migrations {
       ADD CONSTRAINT outbox_kind_check CHECK (kind IN ('capture', 'cancel', 'find'));
     COMMENT ON COLUMN outbox.payment_id IS 'of find the order''s reference: whatever is found of it is cancelled';
     """,
+    """
+    ALTER TABLE queue_life ADD closed_in int;
+    COMMENT ON COLUMN queue_life.closed_in IS
+      'the life that was lost when its sale was closed already: who waited in it was told so';
+    """,
   ]
 }

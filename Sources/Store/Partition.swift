@@ -58,6 +58,7 @@ struct EventKeys {
   var sold: String { prefix + "o" }
   var holds: String { prefix + "x" }
   var restored: String { prefix + "w" }
+  var shown: String { prefix + "h" }
   func user(_ key: String) -> String { prefix + "u:" + key.prefix(2) }
   func refresh(_ place: String) -> String { prefix + "s:" + place }
 

@@ -126,7 +126,7 @@ package final class PastRequests {
     // Whoever was told so is not told anything else now.
     guard let row = rows.first else { return nil }
     if let state = row["ended"].string?.first.flatMap(RequestRecord.State.init(rawValue:)) {
-      return RequestStatus(lost: state)
+      return RequestStatus(ended: state)
     }
     return try row.bool("sold_out") ? RequestStatus(state: .soldOut) : .lostPlace
   }

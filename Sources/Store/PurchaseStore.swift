@@ -120,6 +120,20 @@ package final class PurchaseStore {
   /// - Returns: the standing after the call, in order; `nil` where nothing was bought before and nothing can be now:
   ///   the event is unknown, or its queue or the place was lost.
   package func claim(_ group: [QueueStore.Confirmation]) async throws -> [Standing?] {
+    // What is updated is counted before what is inserted: in one transaction the two would lock users in two orders.
+    let order =
+      group.indices.filter { group[$0].attempt == 1 } + group.indices.filter { group[$0].attempt != 1 }
+    let first = group.count { $0.attempt == 1 }
+    var standings = [Standing?](repeating: nil, count: group.count)
+    for part in [order[..<first], order[first...]] where !part.isEmpty {
+      for (index, standing) in zip(part, try await claim(atOnce: part.map { group[$0] })) {
+        standings[index] = standing
+      }
+    }
+    return standings
+  }
+
+  private func claim(atOnce group: [QueueStore.Confirmation]) async throws -> [Standing?] {
     let installation = try await installation()
     let events = group.map(\.event), generations = group.map(\.generation), positions = group.map(\.position)
     let attempts = group.map(\.attempt)
@@ -131,10 +145,12 @@ package final class PurchaseStore {
       """
       INSERT INTO purchase
         (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, line, ordinal, id, tried_at)
-      SELECT DISTINCT ON (i.event, i.generation, i.position) i.event, i.generation, i.position, i.user_id, 'paying',
-        i.try, i.tickets::int[], i.amount, e.currency, i.method, i.line, i.ordinal,
+      SELECT event, generation, position, user_id, 'paying', try, tickets, amount, currency, method, line, ordinal, id, now()
+      FROM (
+      SELECT DISTINCT ON (i.event, i.generation, i.position) i.event, i.generation, i.position, i.user_id,
+        i.try, i.tickets::int[] AS tickets, i.amount, e.currency, i.method, i.line, i.ordinal,
         -- Not random: an intent that PostgreSQL has lost is written again under the name that the provider knows.
-        md5(concat_ws('|', \(installation)::text, i.event, i.generation, i.position, i.user_id))::uuid, now()
+        md5(concat_ws('|', \(installation)::text, i.event, i.generation, i.position, i.user_id))::uuid AS id
       FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(group.map(\.user))::text[],
         \(attempts)::int[], \(tickets)::text[], \(group.map(\.amount))::bigint[], \(group.map(\.method))::text[],
         \(group.map { UserKey($0.user).text })::text[], \(group.map { $0.wish?.line ?? 0 })::int[],
@@ -145,6 +161,10 @@ package final class PurchaseStore {
         AND NOT EXISTS (SELECT 1 FROM lost_place l WHERE l.event_id = i.event AND l.generation = i.generation
           AND l.position = i.position AND l.user_key = i.user_key)
       ORDER BY i.event, i.generation, i.position, i.try DESC
+      ) AS i
+      -- As `settle` does it: groups of two workers may have users in common, in two lives of a line, and must not wait for
+      -- each other.
+      ORDER BY event, user_id, generation, position
       ON CONFLICT (event_id, generation, position) DO UPDATE
       SET stalls = 0, try = excluded.try, method = excluded.method, state = 'paying', payment_id = NULL, reason = NULL,
         id = coalesce(purchase.id, excluded.id), tried_at = now(), updated_at = now()
@@ -239,6 +259,8 @@ package final class PurchaseStore {
   package struct Settlement: Sendable {
     package enum Outcome: String, Sendable { case sold, declined, void }
     package let key: Key
+    /// Whose payment it is: rows are locked in the order of users.
+    package let user: String
     package let attempt: Int
     package let outcome: Outcome
     package let paymentID: String?
@@ -248,11 +270,12 @@ package final class PurchaseStore {
     package let looseReference: String?
 
     package init(
-      key: Key, attempt: Int, outcome: Outcome, paymentID: String?, reason: String,
+      key: Key, user: String = "", attempt: Int, outcome: Outcome, paymentID: String?, reason: String,
       looseReference: String? = nil
     ) {
       self.looseReference = looseReference
       self.key = key
+      self.user = user
       self.attempt = attempt
       self.outcome = outcome
       self.paymentID = paymentID
@@ -264,7 +287,6 @@ package final class PurchaseStore {
   /// released. A purchase that has moved on from this attempt is left as it is.
   /// - Returns: the standing after the call, in order.
   package func settle(_ group: [Settlement]) async throws -> [Standing?] {
-    // In one order, as `claim` inserts: groups of two workers may share rows, and must not wait for each other.
     let order = group.indices.sorted { group[$0].key < group[$1].key }
     let sorted = try await settle(sorted: order.map { group[$0] })
     var standings = [Standing?](repeating: nil, count: group.count)
@@ -280,9 +302,13 @@ package final class PurchaseStore {
       UPDATE purchase p
       SET state = i.outcome, payment_id = i.payment_id, reason = i.reason, updated_at = now(),
         sold_at = CASE WHEN i.outcome = 'sold' THEN now() END
-      FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[],
+      -- As `claim` inserts: groups of two workers may have rows in common, or users in two lives of a line, whose counts are
+      -- locked with them, and must not wait for each other.
+      FROM (SELECT * FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[],
         \(group.map(\.attempt))::int[], \(group.map(\.outcome.rawValue))::text[], \(group.map(\.paymentID))::text[],
-        \(group.map(\.reason))::text[]) AS i (event, generation, position, try, outcome, payment_id, reason)
+        \(group.map(\.reason))::text[], \(group.map(\.user))::text[])
+        AS i (event, generation, position, try, outcome, payment_id, reason, user_id)
+        ORDER BY event, user_id, generation, position) i
       WHERE p.event_id = i.event AND p.generation = i.generation AND p.position = i.position AND p.try = i.try
         AND p.state = (SELECT 'paying')
         -- Nothing is sold that is not claimed, whatever the caller believes.

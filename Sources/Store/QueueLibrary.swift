@@ -26,6 +26,9 @@ import Onsale
 ///     E o        bitmap  tickets that were sold, in whatever life of the queue: what PostgreSQL must know
 ///     E gone     zset    what the version before has for `away`
 ///     E ended    list    requests that ended without a purchase, for the owner to note in PostgreSQL (`ends`)
+///     E h        hash    position → "<deadline>|<amount>|<tickets>|<user key>": holds that Redis has forgotten and
+///                        somebody shows, for the owner to give back (`show_holds`)
+///     E hl       bitmap  positions whose hold was shown, and whose seats are somebody else's
 ///     E w        zset    places of an earlier life, "<payload>\n<user>" by position: they come first in this one (`restoring_until`)
 ///     E i:<xx>   hashes  user key → the Idempotency-Key that the user's last place was given out for, user key and try →
 ///                        that of a payment; "<place> <generation> <key> <digest of what it came with>", where a place
@@ -50,12 +53,15 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 15
+  package static let version = 16
 
   package static let lock = "{workers}:library"
 
   /// News to the owner that one call of `tick` hands over at most.
   static let newsAtOnce = 2_000
+
+  /// Holds that were shown and wait for the owner, of one event.
+  static let shownHolds = 10_000
 
   package static let source = #"""
     #!lua name=onsale
@@ -167,6 +173,12 @@ package enum QueueLibrary {
         refused = refused + 1
       end
       put_user(p, user, live, owned + bought, left, line, refused)
+    end
+
+    -- Redis had forgotten what the user has bought.
+    local function own_at_least(p, user, count)
+      local live, owned, left, line, refused = get_user(p, user)
+      if owned < count then put_user(p, user, live, count, left, line, refused) end
     end
 
     local function each_ticket(tickets) return string.gmatch(tickets, '%d+') end
@@ -333,8 +345,17 @@ package enum QueueLibrary {
         redis.call('HINCRBY', m, 'ended_in_mass', (tonumber(v[1]) or 0) + redis.call('ZCARD', prefix(m) .. 'w'))
       end
       clear_lines(m)
-      redis.call('UNLINK', prefix(m) .. 'w')
+      redis.call('UNLINK', prefix(m) .. 'w', prefix(m) .. 'h')
       redis.call('HDEL', m, 'restoring_until')
+    end
+
+    -- Everybody in line is told that everything is sold; not of a sale that is closed, as they were told that.
+    local function sell_out(m, head, tail, was_sold_out)
+      -- Told twice, as after a lost answer, the head is the tail already and says nothing of who was decided.
+      if was_sold_out ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
+      redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
+      note_end(prefix(m), '*' .. tail)
+      end_lines(m)
     end
 
     -- A mark of a line: version, position, ordinal, ends.
@@ -759,13 +780,8 @@ package enum QueueLibrary {
       redis.call('HSET', m, 'head', head, 'free', args[5], 'held', args[6], 'sold', args[7],
         'granted_per_second', args[8], 'idle', args[9])
       if gone > 0 then redis.call('HINCRBY', m, 'waiting', -gone) end
-      -- Whoever was told that the sale is closed is not told anything else any more.
       if args[4] == '1' and state ~= 'closed' then
-        -- Told twice, as after a lost answer, the head is the tail already and says nothing of who was decided.
-        if v[5] ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
-        redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
-        note_end(p, '*' .. tail)
-        end_lines(m)
+        sell_out(m, head, tail, v[5])
       elseif args[9] == '1' and not is_restoring and tonumber(tail) > tonumber(args[3]) then
         -- Somebody has joined between the owner's read and this call, and has found it not idle.
         redis.call('HSET', m, 'idle', '0')
@@ -931,14 +947,7 @@ package enum QueueLibrary {
       end
       redis.call('HSET', m, 'head', head, 'free', args[4], 'held', args[5], 'sold', args[6],
         'granted_per_second', args[7], 'idle', args[8])
-      -- Whoever was told that the sale is closed is not told anything else any more.
-      if args[3] == '1' and state ~= 'closed' then
-        -- Told twice, as after a lost answer, the head is the tail already and says nothing of who was decided.
-        if ends[4] ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
-        redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
-        note_end(p, '*' .. tail)
-        end_lines(m)
-      end
+      if args[3] == '1' and state ~= 'closed' then sell_out(m, head, tail, ends[4]) end
       -- Somebody may have joined between the owner's read and this call, and have found it not idle.
       if args[8] == '1' and args[3] ~= '1' and not is_restoring and tonumber(tail) > head then
         redis.call('HSET', m, 'idle', '0')
@@ -1037,7 +1046,7 @@ package enum QueueLibrary {
       local v = redis.call('HMGET', m, 'state', 'rate', 'tail', 'rejoined', 'waiting')
       return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3],
         redis.call('HGET', partition(m) .. 'settings', event(m)), has_more and 1 or 0, v[4] or 0, v[5] or 0,
-        redis.call('LLEN', p .. 'ended'), redis.call('HEXISTS', m, 'restoring_until')}
+        redis.call('LLEN', p .. 'ended'), redis.call('HEXISTS', m, 'restoring_until'), redis.call('HLEN', p .. 'h')}
     end
 
     -- KEYS m; ARGV fence, how many of the last answer are noted by now, at most. The generation, and those that ended
@@ -1144,7 +1153,21 @@ package enum QueueLibrary {
     -- Cards that may be tried for one hold: whoever tests stolen ones finds a slower place.
     local MAX_TRIES = ATTEMPTS
 
-    -- KEYS m; ARGV position, user key, payment method or '' for what is free, user, idempotency key or '', generation
+    local function are_same(tickets, others)
+      local known, count = {}, 0
+      for t in each_ticket(tickets) do
+        known[t] = true
+        count = count + 1
+      end
+      for t in each_ticket(others) do
+        if not known[t] then return false end
+        count = count - 1
+      end
+      return count == 0
+    end
+
+    -- KEYS m; ARGV position, user key, payment method or '' for what is free, user, idempotency key or '', generation, the
+    -- tickets that the buyer was told of or nothing
     local function confirm(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -1162,6 +1185,7 @@ package enum QueueLibrary {
       if r.state == 'X' or r.state == 'd' then return {'expired'} end
       if r.state ~= 'R' and r.state ~= 'D' then return {'not_reserved'} end
       if now_ms(m) >= r.deadline then return {'expired'} end
+      if (args[7] or '') ~= '' and not are_same(r.tickets, args[7]) then return {'hold_lost'} end
       if r.try >= MAX_TRIES then return {'too_often'} end
       if args[3] == '' and r.amount ~= '0' then return {'method_required'} end
       for t in each_ticket(r.tickets) do
@@ -1202,8 +1226,8 @@ package enum QueueLibrary {
     end
 
     -- KEYS m; ARGV 6 for each: outcome (P purchased, D declined, X lost, J refused), position, try, reason, entry id or '',
-    -- "<generation>", "<generation>:<user key>" or "<generation>:<user key>:<tickets>". Whoever else has the place by now is
-    -- not told how it ended.
+    -- "<generation>", "<generation>:<user key>" or "<generation>:<user key>:<tickets>", or that and ":<how many tickets the
+    -- user has>". Whoever else has the place by now is not told how it ended.
     local function finish(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -1214,7 +1238,7 @@ package enum QueueLibrary {
       local generation, now = v[2] ~= 'lost' and v[1], now_ms(m)
       for i = 1, #args, 6 do
         local outcome, pos, try, reason, id = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 3], args[i + 4]
-        local life, user, bought = string.match(args[i + 5], '^(%d+):?([^:]*):?(.*)$')
+        local life, user, bought, has = string.match(args[i + 5], '^(%d+):?([^:]*):?([^:]*):?(%d*)$')
         local r = life == generation and get_record(p, pos)
         if r and r.state == 'C' and r.try == try and (user == '' or r.user == user) then
           changed[#changed + 1] = pos
@@ -1234,6 +1258,7 @@ package enum QueueLibrary {
             redis.call('ZREM', p .. 'x', pos)
             unlock(p, pos, r.tickets)
             let_user_go(p, r.user, pos, outcome == 'P' and count_tickets(r.tickets) or 0)
+            if has ~= '' then own_at_least(p, r.user, tonumber(has)) end
             if outcome == 'J' then
               -- Nobody else's: they go back to the line.
               mark(p, r.tickets, 0)
@@ -1379,10 +1404,10 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
-    -- KEYS m; ARGV position, state that the caller saw or '', outcome (P, C, D, X, I index the hold again), try, amount,
-    -- tickets, those of them to be sold again, reason (of C the payment method), user key, of C the user, "<line>.<ordinal>"
-    -- or '' where there was no record. A record says what PostgreSQL says: for the audit, and for an owner that Redis came
-    -- back to.
+    -- KEYS m; ARGV position, state that the caller saw or '', outcome (P, C, D, an end, I index the hold again), try,
+    -- amount, tickets, those of them to be sold again, reason (of C the payment method), user key, of C the user,
+    -- "<line>.<ordinal>" or '' where there was no record. A record says what PostgreSQL says: for the audit, and for an
+    -- owner that Redis came back to.
     local function repair(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -1445,7 +1470,7 @@ package enum QueueLibrary {
       else
         redis.call('ZREM', p .. 'x', pos)
         unlock(p, pos, tickets)
-        let_user_go(p, r.user, pos, bought)
+        let_user_go(p, r.user, pos, bought, state == 'L' or state == 'X' or state == 'd')
         if outcome == 'P' then
           mark(p, tickets, 1)
           set_sold(p, tickets, '1')
@@ -1474,6 +1499,78 @@ package enum QueueLibrary {
         redis.call('RPUSH', p .. 'f', 'r' .. args[1])
         wake_owner(keys[1])
       end
+      return {'ok'}
+    end
+
+    local MAX_SHOWN = $SHOWN
+
+    -- KEYS m; ARGV 6 for each: position, user key, life in which it was granted, deadline, amount, tickets. What was held
+    -- for places that Redis has back in line, from whoever remembers: the owner gives the seats back, if they are nobody
+    -- else's. For each 1 where it is to decide, 2 where the place is decided, 0 where it is somebody else's, the time of the
+    -- hold is over, or the seats are. Of an earlier life only those count who came back into this one with their place.
+    local function show_holds(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      local v = redis.call('HMGET', m, 'generation', 'state')
+      if not v[1] or v[2] == 'lost' then return {'missing'} end
+      local now, shown, answer = now_ms(m), redis.call('HLEN', p .. 'h'), {'ok'}
+      for i = 1, #args, 6 do
+        local pos, user, r = args[i], args[i + 1], get_record(p, args[i])
+        local is_waiting = get_user(p, user) == tonumber(pos) and (not r or r.state == 'B')
+        local told = r and r.state ~= 'B' and r.user == user and 2 or 0
+        if is_waiting and redis.call('HEXISTS', p .. 'h', pos) == 1 then
+          told = 1
+        elseif is_waiting and shown < MAX_SHOWN and now < tonumber(args[i + 3])
+          and redis.call('GETBIT', p .. 'hl', pos) == 0
+          and (v[1] == args[i + 2] or redis.call('ZCOUNT', p .. 'w', pos, pos) == 1)
+        then
+          redis.call('HSET', p .. 'h', pos, table.concat({args[i + 3], args[i + 4], args[i + 5], user}, '|'))
+          told, shown = 1, shown + 1
+        end
+        answer[#answer + 1] = told
+      end
+      if shown > 0 then wake_owner(m) end
+      return answer
+    end
+
+    -- KEYS m; ARGV position and user key of each. Where each of them stands in line: id, line, payload, user of its entry,
+    -- as `read` has them; four times '' where it does not.
+    local function find(keys, args)
+      local p = prefix(keys[1])
+      local found = {'ok'}
+      for i = 1, #args, 2 do
+        local pos = args[i]
+        local live, _, _, line = get_user(p, args[i + 1])
+        local entry = live == tonumber(pos) and find_in_line(p, line, pos)
+        local alone = live == tonumber(pos) and not entry and redis.call('ZRANGEBYSCORE', p .. 'y', pos, pos)[1]
+        if entry then
+          local fields = entry[2]
+          append(found, entry[1], line)
+          append(found, fields[3] and fields[2] or '', fields[4] or fields[2])
+        elseif alone then
+          local payload, user = string.match(alone, '^([^\n]*)\n(.*)$')
+          append(found, pos .. '-0', 0)
+          append(found, payload, user)
+        else
+          append(found, '', '')
+          append(found, '', '')
+        end
+      end
+      return found
+    end
+
+    -- KEYS m; ARGV fence, then position and whether its hold was given back (1/0) of each. They are not shown again.
+    local function settle_holds(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      if not is_owner(m, args[1]) then return {'stale'} end
+      local changed = {}
+      for i = 2, #args, 2 do
+        redis.call('HDEL', p .. 'h', args[i])
+        if args[i + 1] == '0' then redis.call('SETBIT', p .. 'hl', args[i], 1) end
+        changed[#changed + 1] = args[i]
+      end
+      announce(m, changed)
       return {'ok'}
     end
 
@@ -1526,7 +1623,7 @@ package enum QueueLibrary {
       if v[2] ~= 'lost' then
         redis.call('HSET', m, 'state', 'lost')
         clear_lines(m)
-        redis.call('UNLINK', p .. 'w')
+        redis.call('UNLINK', p .. 'w', p .. 'h', p .. 'hl')
         redis.call('HINCRBY', m, 'version', 1)
         wake_owner(m)
         announce(m, {})
@@ -1559,7 +1656,7 @@ package enum QueueLibrary {
       if redis.call('HGET', m, 'state') == 'closed' then redis.call('UNLINK', p .. 'o') end
       clear_lines(m)
       redis.call('UNLINK', m, p .. 'b', p .. 'f', p .. 'x', p .. 'gone', p .. 'w', p .. 'k', p .. 'kn', p .. 'km', p .. 'away',
-        p .. 'ended')
+        p .. 'ended', p .. 'h', p .. 'hl')
       redis.call('SREM', partition(m) .. 'events', event(m))
       redis.call('HDEL', partition(m) .. 'settings', event(m))
       return {'ok'}
@@ -1759,6 +1856,9 @@ package enum QueueLibrary {
     keeps_going('onsale_finish', finish)
     keeps_going('onsale_forsake', forsake)
     keeps_going('onsale_cancel', cancel)
+    keeps_going('onsale_show_holds', show_holds)
+    keeps_going('onsale_settle_holds', settle_holds)
+    redis.register_function{function_name='onsale_find', flags={'no-writes'}, callback=find}
     keeps_going('onsale_configure', configure)
     keeps_going('onsale_archivable', archivable)
     keeps_going('onsale_remove', remove)
@@ -1783,6 +1883,7 @@ package enum QueueLibrary {
     .replacing("REFUSALS", with: "\(Limits.placesRefused)")
     .replacing("ATTEMPTS", with: "\(Limits.paymentAttempts)")
     .replacing("$NEWS", with: "\(newsAtOnce)").replacing("$LINES", with: "\(Limits.wishesPerEvent)")
+    .replacing("$SHOWN", with: "\(shownHolds)")
     .replacing("$ALONE", with: "\(Limits.waitingAlone)")
     .replacing("$ANSWERED", with: "\(Limits.endAnswerSeconds * 1000)")
     .replacing("CLOCK_STEP", with: "\(QueueClock.stepMilliseconds)")

@@ -1,4 +1,5 @@
 import EventLoop
+import Onsale
 import Redis
 
 /// What the audit reads of the queues: everything there is, in batches of a bounded size, changing nothing.
@@ -138,12 +139,20 @@ extension QueueStore {
   /// The records of these positions, in their order.
   package func records(event: Int, positions: [Int]) async throws -> [RequestRecord?] {
     let keys = EventKeys(event)
-    let answers = try await pipelined(
-      positions.map { position in
-        let (key, field) = keys.record(position)
-        return ["HGET", .text(key), .text(field)]
-      })
-    return answers.map { $0.text.flatMap(RequestRecord.init) }
+    // Those that follow each other are in one hash.
+    var commands: [[RedisArgument]] = []
+    var last: String?
+    for position in positions {
+      let (key, field) = keys.record(position)
+      if key == last {
+        commands[commands.count - 1].append(.text(field))
+      } else {
+        commands.append(["HMGET", .text(key), .text(field)])
+        last = key
+      }
+    }
+    let answers = try await pipelined(commands)
+    return answers.flatMap { ($0.array ?? []).map { $0.text.flatMap(RequestRecord.init) } }
   }
 
   /// What tells this life of the Redis server from another server, and from itself after a restart.
@@ -160,11 +169,38 @@ extension QueueStore {
     _ = try await redis.command(["HSET", .text(EventKeys(event).meta), "compared", .text(identity)])
   }
 
-  /// Whether that is so: an older copy names another life.
-  package func isCompared(event: Int) async throws -> Bool {
+  /// Whether that is so: an older copy names another life, or none.
+  package func isCompared(event: Int, identity: String? = nil) async throws -> Bool {
     async let compared = redis.command(["HGET", .text(EventKeys(event).meta), "compared"])
-    let identity = try await serverIdentity()
+    var identity = identity
+    if identity == nil { identity = try await serverIdentity() }
     return try await compared.text == identity
+  }
+
+  /// Commands that looking for places in all lines takes at most.
+  private static let placesLookedFor = 100_000
+
+  /// Who stands in line with these positions, by position. Of many, in many lines, only the first are looked for.
+  package func entries(event: Int, waitingAt positions: [Int]) async throws -> [Int: Entry] {
+    if positions.isEmpty { return [:] }
+    let keys = EventKeys(event)
+    var entries: [Int: Entry] = [:]
+    for waiting in try await alone(event: event) {
+      entries[waiting.position] = Entry(
+        id: "\(waiting.position)-0", line: Arrival.alone, payload: "", user: waiting.user)
+    }
+    let lines = try await wishes(event: event).keys.sorted()
+    for position in positions.prefix(max(1, Self.placesLookedFor / max(1, lines.count)))
+    where entries[position] == nil {
+      let answers = try await pipelined(
+        lines.map { ["XRANGE", .text(keys.line($0)), .integer(position), .integer(position)] })
+      for (line, answer) in zip(lines, answers) {
+        guard let parts = answer.array?.first?.array, let fields = parts.last?.array else { continue }
+        entries[position] = Entry(
+          id: parts[0].text, line: line, payload: "", user: Self.fields(fields)["u"] ?? "")
+      }
+    }
+    return entries
   }
 
   /// Holds by rank in the order of their deadlines; the deadline, in milliseconds since 1970, is `nil` while a
@@ -276,6 +312,11 @@ extension QueueStore {
     /// The hold goes on until its deadline.
     case declined = "D"
     case expired = "X"
+    /// These say of a hold, or of a place in line, that it had ended.
+    case cancelled = "L"
+    case declinedForGood = "d"
+    case soldOut = "S"
+    case rejected = "J"
     /// The record stays as it is; its hold is put into the index of deadlines again.
     case indexed = "I"
   }

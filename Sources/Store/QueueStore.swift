@@ -213,18 +213,22 @@ package final class QueueStore {
     case methodRequired = "method_required"
     /// The idempotency key came with another card before.
     case idempotencyMismatch = "mismatch"
+    /// Other tickets are held by now than the buyer was told of.
+    case holdLost = "hold_lost"
   }
 
   /// Starts the payment of a hold, which needs no method where it is free; the hold no longer expires until the payment has ended. Repeating it
   /// while it is under way, or after it succeeded, changes nothing.
+  /// - Parameter tickets: those that the buyer was told of, if that is known: no others are paid for.
   package func confirm(
-    event: Int, generation: Int, position: Int, user: String, method: String?, idempotencyKey: String? = nil
+    event: Int, generation: Int, position: Int, user: String, method: String?, idempotencyKey: String? = nil,
+    tickets: [Int] = []
   ) async throws -> ConfirmAnswer {
     let values = try await call(
       "onsale_confirm", event,
       [
         .integer(position), .text(UserKey(user).text), .text(method ?? ""), .text(user),
-        .text(Self.name(idempotencyKey, of: user)), .integer(generation),
+        .text(Self.name(idempotencyKey, of: user)), .integer(generation), .text(Self.text(tickets)),
       ])
     guard let answer = values[0].text.flatMap(ConfirmAnswer.init(rawValue:)) else {
       throw StoreError(.unexpectedAnswer, "onsale_confirm")
@@ -757,6 +761,8 @@ package final class QueueStore {
     package let waitingEnds: Int
     /// Whether only those come in who were in a line that was lost.
     package let isForReturning: Bool
+    /// How many holds were shown that are not decided yet: `shownHolds`.
+    package let shownHolds: Int
   }
 
   /// Returns what happened to tickets since the last call, and brings back a line that was lost, once those who were in
@@ -784,7 +790,8 @@ package final class QueueStore {
       rate: values[4].text.flatMap { Int($0) }, tail: Self.number(values[5]),
       version: Self.number(values[6]), hasMore: values[7].integer == 1, rejoined: Self.number(values[8]),
       waiting: Self.number(values[9]), waitingEnds: values.count > 10 ? Self.number(values[10]) : 0,
-      isForReturning: values.count > 11 && values[11].integer == 1)
+      isForReturning: values.count > 11 && values[11].integer == 1,
+      shownHolds: values.count > 12 ? Self.number(values[12]) : 0)
   }
 
   /// Keys that one `MGET` asks for: some tenths of a millisecond of Redis.
@@ -995,16 +1002,35 @@ package final class QueueStore {
     package let confirmation: Confirmation
     package let outcome: Outcome
     package let reason: String
+    /// How many tickets the user has bought, where Redis may know of fewer.
+    package let owned: Int?
 
-    package init(_ confirmation: Confirmation, _ outcome: Outcome, reason: String = "") {
+    package init(_ confirmation: Confirmation, _ outcome: Outcome, reason: String = "", owned: Int? = nil) {
       self.confirmation = confirmation
       self.outcome = outcome
       self.reason = reason
+      self.owned = owned
     }
   }
 
-  /// - Parameter endings: all of one event.
+  /// Tickets that one call tells of, but for those of its last request: some milliseconds of Redis.
+  static let ticketsFinishedAtOnce = 500
+
+  /// - Parameter endings: all of one event. Of many tickets they take several calls, each of which is atomic.
   package func finish(event: Int, _ endings: [Ending]) async throws {
+    var rest = endings[...]
+    while !rest.isEmpty {
+      var count = 0, tickets = 0
+      for ending in rest where tickets < Self.ticketsFinishedAtOnce {
+        count += 1
+        tickets += ending.confirmation.tickets.count
+      }
+      try await finish(event: event, atOnce: rest.prefix(count))
+      rest = rest.dropFirst(count)
+    }
+  }
+
+  private func finish(event: Int, atOnce endings: ArraySlice<Ending>) async throws {
     let arguments = endings.flatMap { ending -> [RedisArgument] in
       [
         .text(ending.outcome.rawValue), .integer(ending.confirmation.position),
@@ -1012,7 +1038,7 @@ package final class QueueStore {
         .text(ending.confirmation.entryID ?? ""),
         .text(
           "\(ending.confirmation.generation):\(UserKey(ending.confirmation.user).text):"
-            + Self.text(ending.confirmation.tickets)),
+            + Self.text(ending.confirmation.tickets) + (ending.owned.map { ":\($0)" } ?? "")),
       ]
     }
     _ = try await call("onsale_finish", event, arguments)

@@ -4,7 +4,7 @@ package import Onsale
 /// then nobody else knows of a hold that was not paid yet.
 package struct RecentGrants: Sendable {
   /// More than any replica lags behind.
-  private static let milliseconds: UInt64 = 60_000
+  static let milliseconds: UInt64 = 60_000
   /// Beyond twice as many the oldest are forgotten.
   private static let limit = 20_000
 

@@ -1,5 +1,5 @@
 import EventLoop
-import Onsale
+package import Onsale
 import Postgres
 
 /// What a worker notes in PostgreSQL so that a loss of Redis does not bring back who had ended.
@@ -51,6 +51,30 @@ extension SeatStore {
       WHERE e.up_to < excluded.up_to
       """,
     ])
+  }
+
+  /// Rows of 8,192 digits: two megabytes.
+  private static let piecesAtOnce = 256
+
+  /// What is noted of one life, by the state that requests ended in.
+  package func ends(event: Int, generation: Int) async throws -> [RequestRecord.State: PositionSet] {
+    var ended: [RequestRecord.State: PositionSet] = [:]
+    var last = (state: "", bucket: -1)
+    while true {
+      let rows = try await postgres.query(
+        """
+        SELECT state, bucket, ended FROM request_end
+        WHERE event_id = \(event) AND generation = \(generation)
+          AND (state, bucket) > (\(last.state)::text, \(last.bucket)::int)
+        ORDER BY state, bucket LIMIT \(Self.piecesAtOnce)
+        """)
+      for row in rows {
+        last = (try row.string("state"), try row.int("bucket"))
+        guard let state = last.state.first.flatMap(RequestRecord.State.init(rawValue:)) else { continue }
+        ended[state, default: PositionSet()].insert(piece: last.bucket, digits: try row.string("ended"))
+      }
+      if rows.count < Self.piecesAtOnce { return ended }
+    }
   }
 
   private static let width = "\(PositionSet.width)"

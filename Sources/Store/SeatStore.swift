@@ -73,13 +73,22 @@ package final class SeatStore {
     }
   }
 
+  package enum Beginning: Sendable, Equatable {
+    case now
+    /// An owner began it before.
+    case again
+    /// A later life has begun, and nothing was changed.
+    case tooLate
+  }
+
   /// Notes the life that the event's queue has, before anything of it is sold: of earlier ones no purchase begins from
   /// now on, so that whoever is told that a place was lost is not sold to afterwards.
-  /// - Returns: false, and changes nothing, where a later life has begun.
-  package func begin(event: Int, generation: Int) async throws -> Bool {
+  package func begin(event: Int, generation: Int) async throws -> Beginning {
     // Asked first: to write, even what is there, waits for those who are claiming.
     let rows = try await postgres.query("SELECT generation FROM queue_life WHERE event_id = \(event)")
-    if let life = try rows.first?.int("generation"), life >= generation { return life == generation }
+    if let life = try rows.first?.int("generation"), life >= generation {
+      return life == generation ? .again : .tooLate
+    }
     _ = try await postgres.query(
       """
       INSERT INTO queue_life AS l (event_id, generation) VALUES (\(event), \(generation))
@@ -89,7 +98,7 @@ package final class SeatStore {
         THEN coalesce(l.sold_out_since, l.generation) END
       WHERE l.generation < excluded.generation
       """)
-    return true
+    return .now
   }
 
   /// The highest position of a queue's life that ever reached payment; 0 for none.

@@ -70,33 +70,50 @@ package final class UserStore {
     let rows = try await postgres.query(
       """
       SELECT p.event_id, p.generation, p.position, p.line, p.ordinal, p.amount, p.currency, p.payment_id, e.name,
-        extract(epoch FROM p.sold_at)::bigint AS sold_at, t.id AS ticket, s.name AS section, t.row,
-        t.seat, t.price
-      FROM (SELECT * FROM purchase WHERE user_id = \(user) AND state = 'sold'
-        ORDER BY sold_at DESC, event_id, generation, position LIMIT \(limit)) p
-      JOIN event e ON e.id = p.event_id
+        extract(epoch FROM p.sold_at)::bigint AS sold_at
+      FROM purchase p JOIN event e ON e.id = p.event_id
+      WHERE p.user_id = \(user) AND p.state = 'sold'
+      ORDER BY p.sold_at DESC, p.event_id, p.generation, p.position LIMIT \(limit)
+      """)
+    var purchases = try rows.map { row in
+      Purchase(
+        key: PurchaseStore.Key(
+          event: try row.int("event_id"), generation: try row.int("generation"),
+          position: try row.int("position")),
+        wish: WishPlace(row), eventName: try row.string("name"), tickets: [], amount: try row.int("amount"),
+        currency: try row.string("currency"), paymentID: row["payment_id"].string,
+        soldAt: try row.int("sold_at"))
+    }
+    for start in stride(from: 0, to: purchases.count, by: Self.purchasesAtOnce) {
+      let page = start..<min(start + Self.purchasesAtOnce, purchases.count)
+      for (index, tickets) in zip(page, try await tickets(of: purchases[page].map(\.key))) {
+        purchases[index].tickets = tickets
+      }
+    }
+    return purchases
+  }
+
+  /// Of each some tens of tickets: some milliseconds of the loop.
+  private static let purchasesAtOnce = 40
+
+  private func tickets(of keys: [PurchaseStore.Key]) async throws -> [[Purchase.Ticket]] {
+    let rows = try await postgres.query(
+      """
+      SELECT i.n, t.id AS ticket, s.name AS section, t.row, t.seat, t.price
+      FROM unnest(\(keys.map(\.event))::bigint[], \(keys.map(\.generation))::int[], \(keys.map(\.position))::bigint[])
+        WITH ORDINALITY AS i (event, generation, position, n)
+      JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
       JOIN ticket t ON t.event_id = p.event_id AND t.id = ANY (p.tickets)
       JOIN section s ON s.event_id = t.event_id AND s.id = t.section_id
-      ORDER BY p.sold_at DESC, p.event_id, p.generation, p.position, t.id
+      ORDER BY i.n, t.id
       """)
-    var purchases: [Purchase] = []
+    var tickets = [[Purchase.Ticket]](repeating: [], count: keys.count)
     for row in rows {
-      let key = PurchaseStore.Key(
-        event: try row.int("event_id"), generation: try row.int("generation"),
-        position: try row.int("position"))
-      if purchases.last?.key != key {
-        purchases.append(
-          Purchase(
-            key: key, wish: WishPlace(row), eventName: try row.string("name"), tickets: [],
-            amount: try row.int("amount"),
-            currency: try row.string("currency"), paymentID: row["payment_id"].string,
-            soldAt: try row.int("sold_at")))
-      }
-      purchases[purchases.count - 1].tickets.append(
+      tickets[try row.int("n") - 1].append(
         Purchase.Ticket(
           id: try row.int("ticket"), section: try row.string("section"), row: row["row"].string,
           seat: row["seat"].string, price: try row.int("price")))
     }
-    return purchases
+    return tickets
   }
 }

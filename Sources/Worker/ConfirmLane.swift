@@ -774,8 +774,8 @@ final class ConfirmLane {
     let key = PurchaseStore.Key(confirmation)
     let standing = try await settlements.submit(
       PurchaseStore.Settlement(
-        key: key, attempt: confirmation.attempt, outcome: outcome, paymentID: paymentID, reason: reason,
-        looseReference: looseReference))
+        key: key, user: confirmation.user, attempt: confirmation.attempt, outcome: outcome,
+        paymentID: paymentID, reason: reason, looseReference: looseReference))
     let authorised = outcome == .sold ? paymentID : nil
     let next = ConfirmStep.afterSettlement(
       standing: standing, attempt: confirmation.attempt)
@@ -836,7 +836,15 @@ final class ConfirmLane {
       try await Faults.crossing(.confirmFinish) { try await queue.acknowledge(confirmation) }
       return
     }
-    try await group(for: confirmation.event).submit(.init(confirmation, outcome, reason: reason))
+    var owned: Int?
+    if outcome == .refused {
+      // Redis had let the user come this far: it has forgotten what they have.
+      owned = try await Faults.crossing(.confirmFinish) {
+        try await purchases.owned(event: confirmation.event, user: confirmation.user)
+      }
+    }
+    try await group(for: confirmation.event).submit(
+      .init(confirmation, outcome, reason: reason, owned: owned))
     finished[outcome]?.increment()
   }
 

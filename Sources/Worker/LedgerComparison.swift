@@ -1,11 +1,13 @@
 import EventLoop
 import Faults
+import Onsale
 import Store
 
 /// Puts the records of a queue right that Redis came back with: PostgreSQL knows what was bought, is being paid or was
 /// declined, and that is never taken back.
 ///
-/// In pages, while buyers join and are answered. A record that changed meanwhile is looked at once more.
+/// In pages, while buyers join and are answered. A record that changed meanwhile is looked at once more. So is what is
+/// noted of ends without a purchase, where Redis is another one than before.
 @LoopActor
 struct LedgerComparison {
   private static let pageSize = 500
@@ -13,9 +15,11 @@ struct LedgerComparison {
 
   let queue: QueueStore
   let purchases: PurchaseStore
+  let seats: SeatStore
 
+  /// - Parameter hasForgotten: whether Redis may have lost anything since it was last compared.
   /// - Returns: how many records were put right.
-  func run(event: Int, generation: Int) async throws -> Int {
+  func run(event: Int, generation: Int, hasForgotten: Bool) async throws -> Int {
     var mended = 0
     var last = 0
     while true {
@@ -33,7 +37,76 @@ struct LedgerComparison {
       guard page.count == Self.pageSize, let end = page.last?.position else { break }
       last = end
     }
-    return try await mended + endForgottenHolds(event: event, generation: generation)
+    mended += try await endForgottenHolds(event: event, generation: generation)
+    if hasForgotten { mended += try await endAgain(event: event, generation: generation) }
+    return mended
+  }
+
+  /// Ends those who had ended, as it is noted, and whom Redis has back in line or with a hold.
+  private func endAgain(event: Int, generation: Int) async throws -> Int {
+    let noted = try await Faults.crossing(.reserveCompare) {
+      try await seats.ends(event: event, generation: generation)
+    }
+    var ended = 0
+    for (state, positions) in noted {
+      guard let end = QueueStore.Repair(rawValue: String(state.rawValue)) else { continue }
+      for piece in positions.pieceNumbers {
+        try Task.checkCancellation()
+        ended += try await endAgain(event, generation, positions.positions(ofPiece: piece), as: end)
+      }
+    }
+    return ended
+  }
+
+  private func endAgain(
+    _ event: Int, _ generation: Int, _ positions: [Int], as end: QueueStore.Repair
+  ) async throws -> Int {
+    let records = try await Faults.crossing(.reserveCompare) {
+      try await queue.records(event: event, positions: positions)
+    }
+    let inLine = zip(positions, records).filter { $1 == nil || $1?.state == .standby }
+    let entries = try await Faults.crossing(.reserveCompare) {
+      try await queue.entries(event: event, waitingAt: inLine.map(\.0))
+    }
+    var ended = 0
+    for (position, record) in inLine {
+      guard let entry = entries[position] else { continue }
+      let isDone = try await Faults.crossing(.reserveCompare) {
+        try await queue.repair(
+          event: event, position: position, expected: record?.state, to: end, attempt: 0, amount: 0,
+          tickets: [], free: [], reason: "", user: entry.user,
+          wish: entry.line == Arrival.alone ? nil : WishPlace(line: entry.line, ordinal: entry.ordinal))
+      }
+      if isDone { ended += 1 }
+    }
+    let holds = zip(positions, records).compactMap { position, record in
+      record.flatMap { $0.state == .reserved || $0.state == .declined ? (position, $0) : nil }
+    }
+    return try await ended + endHolds(event, generation, holds, as: end)
+  }
+
+  /// Ends holds. Those of their seats that nobody else has bought, or is paying for, are free.
+  private func endHolds(
+    _ event: Int, _ generation: Int, _ holds: [(position: Int, record: RequestRecord)],
+    as end: QueueStore.Repair, ifTaken: Bool = false
+  ) async throws -> Int {
+    if holds.isEmpty { return 0 }
+    let owners = try await Faults.crossing(.reserveCompare) {
+      try await purchases.claims(event: event, tickets: holds.flatMap(\.record.tickets))
+    }
+    var ended = 0
+    for (position, record) in holds {
+      let key = PurchaseStore.Key(event: event, generation: generation, position: position)
+      let free = record.tickets.filter { owners[$0] == nil || owners[$0] == key }
+      if ifTaken, free.count == record.tickets.count { continue }
+      let isDone = try await Faults.crossing(.reserveCompare) {
+        try await queue.repair(
+          event: event, position: position, expected: record.state, to: end, attempt: record.attempt,
+          amount: record.amount, tickets: record.tickets, free: free, reason: record.reason, user: "")
+      }
+      if isDone { ended += 1 }
+    }
+    return ended
   }
 
   /// Ends holds of seats that somebody else has bought since, or is paying for: they had ended, and Redis has forgotten
@@ -48,26 +121,13 @@ struct LedgerComparison {
       let records = try await Faults.crossing(.reserveCompare) {
         try await queue.records(event: event, positions: page)
       }
-      let tickets = records.flatMap { $0?.tickets ?? [] }
-      let owners = try await Faults.crossing(.reserveCompare) {
-        try await purchases.claims(event: event, tickets: tickets)
+      let holds = zip(page, records).compactMap { position, record in
+        record.flatMap { $0.state == .reserved || $0.state == .declined ? (position, $0) : nil }
       }
-      rank += page.count
-      for (position, record) in zip(page, records) {
-        guard let record, record.state == .reserved || record.state == .declined else { continue }
-        let key = PurchaseStore.Key(event: event, generation: generation, position: position)
-        let free = record.tickets.filter { owners[$0] == nil || owners[$0] == key }
-        if free.count == record.tickets.count { continue }
-        let isDone = try await Faults.crossing(.reserveCompare) {
-          try await queue.repair(
-            event: event, position: position, expected: record.state, to: .expired, attempt: record.attempt,
-            amount: record.amount, tickets: record.tickets, free: free, reason: record.reason, user: "")
-        }
-        if isDone {
-          ended += 1
-          rank -= 1
-        }
-      }
+      let over = try await endHolds(event, generation, holds, as: .expired, ifTaken: true)
+      ended += over
+      // They are not in the list any more.
+      rank += page.count - over
       if page.count < Self.pageSize { return ended }
     }
   }

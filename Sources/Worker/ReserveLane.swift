@@ -23,6 +23,8 @@ final class ReserveLane {
   }
 
   private static let batchLimit = 512
+  /// Seats whose map is made in one turn of the loop: some milliseconds.
+  private static let seatsAtOnce = 10_000
   private static let expiryLimit = 500
   /// Where nothing is free, those who come are looked at no more often: the head only passes over them.
   private static let passingMilliseconds: UInt64 = 20
@@ -44,6 +46,7 @@ final class ReserveLane {
   private let archive: QueueArchive
   private let memory: LineMemory
   private let witness: SaleWitness
+  private let shownHoldsMilliseconds: UInt64
   private let logger: Logger
   private let grants = MetricsRegistry.shared.counter(
     "onsale_grants_total", "Requests that were granted seats")
@@ -54,7 +57,7 @@ final class ReserveLane {
   private let recordsMended = MetricsRegistry.shared.counter(
     "onsale_records_mended_total", "Requests of which Redis had forgotten what PostgreSQL knows")
   private let holdsRestored = MetricsRegistry.shared.counter(
-    "onsale_holds_restored_total", "Holds that Redis had forgotten and their owner remembered")
+    "onsale_holds_restored_total", "Holds that Redis had forgotten and somebody remembered")
   private let lost = MetricsRegistry.shared.counter(
     "onsale_queues_lost_total", "Queues that Redis came back with an older state of")
   private static let waitingName = "onsale_waiting"
@@ -76,6 +79,14 @@ final class ReserveLane {
   private var wishes: [Int: String] = [:]
   /// Somebody kept a place after the end of their line.
   private var mustReadAlone = false
+  /// The life of the line that this lane is the first to own, until it has been compared.
+  private var firstOwned = 0
+  /// Until when nobody is decided, since holds may be forgotten that only their buyers know of.
+  private var undecidedUntil: UInt64 = 0
+  /// How many of those were shown that are not given back yet.
+  private var shownHolds = 0
+  /// Only those come in who were in a line that was lost.
+  private var isForReturning = false
   /// Tickets that Redis says are locked by somebody the lane knows nothing of; outlives a reload.
   private var foreignLocks: Set<Int> = []
   /// Tickets claimed in PostgreSQL by payments that Redis knows nothing of (it lost them): held until they end.
@@ -102,7 +113,8 @@ final class ReserveLane {
 
   init(
     event: Int, epoch: Int, queue: QueueStore, seats: SeatStore, purchases: PurchaseStore,
-    archive: QueueArchive, memory: LineMemory, witness: SaleWitness, logger: Logger
+    archive: QueueArchive, memory: LineMemory, witness: SaleWitness, shownHoldsMilliseconds: UInt64,
+    logger: Logger
   ) {
     self.event = event
     self.epoch = epoch
@@ -112,6 +124,7 @@ final class ReserveLane {
     self.archive = archive
     self.memory = memory
     self.witness = witness
+    self.shownHoldsMilliseconds = shownHoldsMilliseconds
     self.logger = logger.with(["event.id": event, "partition.epoch": epoch])
     endNotes = EndNotes(event: event, epoch: epoch, queue: queue, seats: seats, logger: self.logger)
     waitingLabels = [("event", String(event))]
@@ -172,7 +185,12 @@ final class ReserveLane {
       throw StoreError(.noQueue, "event \(event)")
     }
     generation = loaded.generation
-    let anotherRedis = try await compareRecords()
+    let anotherRedis = try await compareRecords(loaded)
+    if anotherRedis != nil {
+      // What was given back by that is no news any more: it is free in what is read from here on.
+      loaded = try await takeOver()
+      if loaded.generation != generation { throw Reload() }
+    }
     // What is released or sold from here on is in the feedback.
     let held = try await Faults.crossing(.reserveLoad) {
       try mustBeSameRedis()
@@ -183,11 +201,11 @@ final class ReserveLane {
     let inventory = try await Faults.crossing(.reserveSeats) { try await seats.inventory(event: event) }
     orphanedClaims = Set(inventory.claimed).subtracting(held)
     let forgotten = try await witness.withheld(loaded, inventory)
-    var map = SeatMap(
-      sections: inventory.sections, tickets: inventory.tickets,
-      held: held + inventory.claimed + foreignLocks + forgotten, sold: inventory.sold)
-    // Idempotent, and PostgreSQL is the truth: a ticket both held in Redis and sold there is sold.
-    map.sell(inventory.sold)
+    let taken = held + inventory.claimed + foreignLocks + forgotten
+    // Of many seats it takes longer than a turn of the loop may, which payments wait for.
+    let map =
+      inventory.tickets.count > Self.seatsAtOnce
+      ? try await SideThread.shared.run { Self.map(inventory, taken) } : Self.map(inventory, taken)
     seatVersion = inventory.version
     settingsVersion = 0
     state = loaded.state
@@ -223,10 +241,15 @@ final class ReserveLane {
       try await Faults.crossing(.reserveCompare) {
         try await queue.noteCompared(event: event, identity: anotherRedis)
       }
+      firstOwned = 0
     }
-    tickedAt = EventLoop.shared.now
-    loadedAt = tickedAt
-    seatsCheckedAt = tickedAt
+    loadedAt = EventLoop.shared.now
+    seatsCheckedAt = loadedAt
+    // Nobody is decided before what an owner before this one did not come to.
+    let wasShown = try await Faults.crossing(.reserveCompare) {
+      try await !queue.shownHolds(event: event).isEmpty
+    }
+    tickedAt = wasShown ? 0 : loadedAt
     logger.info(
       "seat map loaded",
       [
@@ -235,19 +258,40 @@ final class ReserveLane {
       ])
   }
 
+  private nonisolated static func map(_ inventory: SeatStore.Inventory, _ taken: [Int]) -> SeatMap {
+    var map = SeatMap(
+      sections: inventory.sections, tickets: inventory.tickets, held: taken, sold: inventory.sold)
+    // Idempotent, and PostgreSQL is the truth: a ticket both held in Redis and sold there is sold.
+    map.sell(inventory.sold)
+    return map
+  }
+
   /// What PostgreSQL says of this life's purchases is put right in Redis before anybody is decided: once for each Redis
   /// that this process speaks to, since another one, or itself after a restart, may have lost its last writes.
   /// - Returns: which one it is, if it is another one.
-  private func compareRecords() async throws -> String? {
+  private func compareRecords(_ loaded: QueueStore.LoadedQueue) async throws -> String? {
+    let remembersGrants = memory.owns(event: event, epoch: epoch, now: EventLoop.shared.now)
     let identity = try await Faults.crossing(.reserveCompare) { try await queue.serverIdentity() }
-    if memory.compared[event] == identity { return nil }
-    try await mendRecords()
+    if memory.compared[event] == identity, firstOwned != generation { return nil }
+    // What no owner has seen of this life is not forgotten.
+    var hasForgotten = false
+    if firstOwned != generation {
+      hasForgotten = try await Faults.crossing(.reserveCompare) {
+        try await !queue.isCompared(event: event, identity: identity)
+      }
+    }
+    try await mendRecords(hasForgotten: hasForgotten)
+    if hasForgotten, !remembersGrants, loaded.tail > 0, undecidedUntil == 0 {
+      undecidedUntil = EventLoop.shared.now + shownHoldsMilliseconds
+      logger.notice(
+        "holds may be forgotten, and are waited for", ["milliseconds": Int(shownHoldsMilliseconds)])
+    }
     return identity
   }
 
-  private func mendRecords() async throws {
-    let mended = try await LedgerComparison(queue: queue, purchases: purchases).run(
-      event: event, generation: generation)
+  private func mendRecords(hasForgotten: Bool) async throws {
+    let mended = try await LedgerComparison(queue: queue, purchases: purchases, seats: seats).run(
+      event: event, generation: generation, hasForgotten: hasForgotten)
     try mustBeSameRedis()
     if mended == 0 { return }
     recordsMended.increment(by: mended)
@@ -274,7 +318,39 @@ final class ReserveLane {
       hasGranted = true
     }
     // What was declined of a hold that was not there before.
-    if hasGranted { try await mendRecords() }
+    if hasGranted { try await mendRecords(hasForgotten: false) }
+  }
+
+  /// Gives those their seats again who were shown to have had them, if nobody else has them; of two who had the same,
+  /// to who had them last. They stand in line still, and the others of them stay there.
+  private func giveBackShown() async throws {
+    let shown = try await Faults.crossing(.reserveCompare) {
+      try mustBeSameRedis()
+      return try await queue.shownHolds(event: event)
+    }
+    for start in stride(from: 0, to: shown.count, by: Self.batchLimit) {
+      let batch = Array(shown[start..<min(start + Self.batchLimit, shown.count)])
+      let entries = try await Faults.crossing(.reserveCompare) {
+        try mustBeSameRedis()
+        return try await queue.entries(event: event, of: batch)
+      }
+      let waiting = zip(batch, entries).compactMap { hold, entry in entry.map { (hold, $0) } }
+      let arrivals = try await arrivals(waiting.map(\.1))
+      let plan = planner.grantAgain(
+        zip(waiting, arrivals).map { Decision($1, .granted(tickets: $0.0.tickets, amount: $0.0.amount)) })
+      if !plan.decisions.isEmpty {
+        logger.notice("holds that were shown are there again", ["requests": plan.decisions.count])
+        holdsRestored.increment(by: plan.decisions.count)
+        try await write(plan)
+      }
+      let back = Set(plan.decisions.map(\.position))
+      try await Faults.crossing(.reserveCompare) {
+        try await queue.settle(
+          event: event, epoch: epoch, load: loadNumber,
+          batch.map { ($0.position, isBack: back.contains($0.position)) })
+      }
+    }
+    shownHolds = 0
   }
 
   private func takeOver() async throws -> QueueStore.LoadedQueue {
@@ -292,9 +368,11 @@ final class ReserveLane {
       try await seats.lastPaidPosition(event: event, generation: loaded.generation)
     }
     if !isKnown || paid > loaded.tail { return true }
-    return try await Faults.crossing(.reserveSeats) {
-      try await !seats.begin(event: event, generation: loaded.generation)
+    let beginning = try await Faults.crossing(.reserveSeats) {
+      try await seats.begin(event: event, generation: loaded.generation)
     }
+    if beginning == .now { firstOwned = loaded.generation }
+    return beginning == .tooLate
   }
 
   /// Makes room for a new life of the queue, which the calendar begins. What was sold stays sold; whoever was in line is
@@ -335,8 +413,15 @@ final class ReserveLane {
         await bell.wait(milliseconds: Self.tickMilliseconds)
         continue
       }
-      let goesOn = state == "open" && !isSoldOut ? try await advance() : false
-      if goesOn { continue }
+      if now >= undecidedUntil {
+        if undecidedUntil > 0 {
+          // What was shown until now.
+          undecidedUntil = 0
+          try await tick()
+        }
+        if shownHolds > 0, !isForReturning { try await giveBackShown() }
+        if state == "open", !isSoldOut, try await advance() { continue }
+      }
       if published != counts { try await write(idle: isIdle) }
       await bell.wait(milliseconds: waitMilliseconds())
     }
@@ -345,7 +430,7 @@ final class ReserveLane {
   private func waitMilliseconds() -> UInt64 {
     let interval = planner.map.counts.held > 0 ? Self.tickMilliseconds : Self.idleMilliseconds
     if pace.isLimited && (tail > planner.head || planner.isUnfinished) { return min(interval, 50) }
-    return interval
+    return undecidedUntil > 0 ? min(interval, Self.tickMilliseconds) : interval
   }
 
   private var counts: Counts {
@@ -486,6 +571,8 @@ final class ReserveLane {
       if state == "lost" || !isKnown { throw Reload() }
       endNotes.note(tick, generation: generation, load: loadNumber)
       pace.setRate(tick.rate)
+      shownHolds = tick.shownHolds
+      isForReturning = tick.isForReturning
       more = tick.hasMore
     }
     tickedAt = EventLoop.shared.now

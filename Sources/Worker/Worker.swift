@@ -39,6 +39,9 @@ package final class Worker: Service {
     package var leaseMilliseconds = 4_000
     /// A confirmation whose worker says nothing for this long is taken over by another.
     package var confirmationMilliseconds = 15_000
+    /// Where Redis may have forgotten holds that no worker remembers, nobody is decided for so long: their buyers, and
+    /// servers that told of them, show them meanwhile. Twice the pause between two polls of a buyer with a hold.
+    package var shownHoldsMilliseconds = 10_000
 
     package init() {}
   }
@@ -98,6 +101,7 @@ package final class Worker: Service {
       PartitionOwner(
         partition: partition, epoch: epoch, queue: stores.queue, seats: stores.seats,
         purchases: stores.purchases, archive: stores.archive, memory: memory, database: database,
+        shownHoldsMilliseconds: UInt64(patience.shownHoldsMilliseconds),
         logger: logger.with(["partition": partition.number]), onReplaced: onReplaced)
     }
     let leases = leases

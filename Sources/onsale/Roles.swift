@@ -194,7 +194,8 @@ enum Roles {
         queue: queue, redis: configuration, logger: logger,
         lastPaid: { event, generation in
           try await seats.lastPaidPosition(event: event, generation: generation)
-        })
+        },
+        ends: { event, generation in try await seats.ends(event: event, generation: generation) })
       services.append(ClientService("queue-watch", start: watch.start, stop: watch.stop))
       notifier = Notifier(
         watch: watch, past: past, labels: TicketLabels(seats: seats), ids: ids, authenticator: authenticator)
@@ -341,6 +342,7 @@ enum Roles {
     var patience = Worker.Patience()
     patience.leaseMilliseconds = Int(Double(patience.leaseMilliseconds) * share)
     patience.confirmationMilliseconds = Int(Double(patience.confirmationMilliseconds) * share)
+    patience.shownHoldsMilliseconds = Int(Double(patience.shownHoldsMilliseconds) * share)
     var purchasePatience = PurchaseStore.Patience()
     purchasePatience.captureSeconds *= share
     // What waits for the provider's search is under way all the same.

@@ -28,7 +28,8 @@ final class Poller {
     watch = QueueWatch(
       queue: service.queue, redis: try RedisConfiguration(url: service.redisURL),
       logger: Logger(label: "test"),
-      lastPaid: { try await seats.lastPaidPosition(event: $0, generation: $1) })
+      lastPaid: { try await seats.lastPaidPosition(event: $0, generation: $1) },
+      ends: { try await seats.ends(event: $0, generation: $1) })
     notifier = Notifier(
       watch: watch, past: PastRequests(service.postgres),
       labels: TicketLabels(seats: SeatStore(service.postgres)),
@@ -105,6 +106,7 @@ struct PollTests {
     let poller = try await Poller(), service = poller.service
     let event = try await service.makeEvent(opens: true)
     let first = try await poller.join(event, "bought"), second = try await poller.join(event, "waits")
+    let third = try await poller.join(event, "left")
     let id = try #require(service.ids.decode(first))
     let claimed = try await PurchaseStore(service.postgres).claim([
       QueueStore.Confirmation(
@@ -113,10 +115,13 @@ struct PollTests {
         amount: 2500, method: "pm_card_visa", user: "bought")
     ])
     #expect(claimed.first??.state == .paying)
-    // Redis has her in line: it is an older copy, and names the life of a server that is no more.
+    try await SeatStore(service.postgres).note(
+      event: event, generation: id.generation, [.one(position: 3, state: .cancelled)])
+    // Redis has them in line: it is an older copy, and names the life of a server that is no more.
     try await service.queue.noteCompared(event: event, identity: "before")
     #expect(await poller.get("/api/request/\(first)").json["state"] == "confirming")
     #expect(await poller.get("/api/request/\(second)").json["state"] == "queued")
+    #expect(await poller.get("/api/request/\(third)").json["state"] == "cancelled")
     _ = try await service.postgres.query("UPDATE purchase SET state = 'sold' WHERE event_id = \(event)")
     #expect(await poller.get("/api/request/\(first)").json["state"] == "purchased")
     // From now on Redis is believed.
@@ -363,6 +368,53 @@ struct PollTests {
     usleep(2_100_000)
     try await sleep(milliseconds: 0)
     #expect(await poller.get("/api/request/\(request)").json["state"] == "reserved")
+  }
+
+  @Test(
+    "Who shows what was held is told whether it is held, is being given back, or is lost; and pays for nothing else"
+  )
+  func shownHold() async throws {
+    let poller = try await Poller(), service = poller.service
+    let event = try await service.makeEvent(opens: true)
+    let request = try await poller.join(event, "ann"), another = try await poller.join(event, "bob")
+    let deadline = (Time.now + 600) * 1_000
+    try await poller.setFirst(event, "R|0|\(deadline)|9000|1|", of: "ann")
+    let hold = try #require(await poller.get("/api/request/\(request)").json["hold"]?.string)
+    // A server that has just been started remembers nothing.
+    func look(_ hold: String, _ request: String) async throws -> Service.Answer {
+      try await Poller().get("/api/request/\(request)?hold=\(hold)")
+    }
+    func pay() async -> Service.Answer {
+      await service.call(
+        .post, "/api/ticket/confirm",
+        ["request_id": .string(request), "payment_method": "pm_card_visa", "hold": .string(hold)],
+        as: .user("ann"))
+    }
+    let held = try await look(hold, request)
+    #expect(held.json["state"] == "reserved" && held.json["reason"] == nil, "\(held.text)")
+    for wrong in ["x", "", String(hold.dropLast()), String(repeating: "A", count: 400)] {
+      #expect(try await look(wrong, request).status == 400)
+    }
+    #expect(try await look(hold, another).status == 400)
+    try await poller.setFirst(event, "R|0|\(deadline)|9000|2|", of: "ann")
+    let others = try await look(hold, request)
+    #expect(others.json["state"] == "reserved" && others.json["reason"] == "hold_lost", "\(others.text)")
+    #expect(others.json["hold"]?.string != hold)
+    var paid = await pay()
+    #expect(paid.status == 409 && paid.code == "hold_lost", "\(paid.text)")
+    // Redis has her back in line.
+    let keys = EventKeys(event), (key, field) = keys.record(1)
+    _ = try await service.redis.command(["HDEL", .text(key), .text(field)])
+    try await poller.decide(event, head: 0) { _ in }
+    _ = try await service.redis.command(["HSET", .text(keys.meta), "head", "0"])
+    let returning = try await look(hold, request)
+    #expect(returning.json["state"]?.string != "reserved" && returning.json["reason"] == "hold_returning")
+    paid = await pay()
+    #expect(paid.status == 503 && paid.response.header("Retry-After") != nil, "\(paid.text)")
+    try await service.queue.settle(event: event, epoch: 1_000_000, load: 1, [(1, isBack: false)])
+    #expect(try await look(hold, request).json["reason"] == "hold_lost")
+    paid = await pay()
+    #expect(paid.status == 409 && paid.code == "not_reserved", "\(paid.text)")
   }
 
   @Test("A place that was paid for is its buyer's, whomever Redis gives it to afterwards")

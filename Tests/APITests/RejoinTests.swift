@@ -41,7 +41,7 @@ private final class Loss {
     self.router = router
     event = try await service.makeEvent(opens: true)
     first = try #require(try await service.queue.document(event: event)).generation
-    #expect(try await seats.begin(event: event, generation: first))
+    #expect(try await seats.begin(event: event, generation: first) != .tooLate)
   }
 
   func poll(_ request: String) async -> Service.Answer {
@@ -87,7 +87,8 @@ private final class Loss {
   }
 
   func begin(_ life: Int) async throws {
-    #expect(try await SeatStore(service.postgres).begin(event: event, generation: first + life - 1))
+    #expect(
+      try await SeatStore(service.postgres).begin(event: event, generation: first + life - 1) != .tooLate)
   }
 
   func note(_ ends: [RequestEnd]) async throws {
@@ -159,6 +160,44 @@ struct RejoinTests {
       #expect((20...41).contains(Int(pause) ?? 0))
     }
     #expect(await it.reserve("user 5", rejoin: back[4] ?? "").status == 403)
+  }
+
+  @Test(
+    "A sale that was closed when its line was lost ends with what PostgreSQL knows, and nothing more is bought"
+  )
+  func closed() async throws {
+    let it = try await Loss(), postgres = it.service.postgres
+    let ids = try await it.join(3)
+    try await it.note([.one(position: 2, state: .cancelled)])
+    _ = try await postgres.query(
+      """
+      INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
+      VALUES (\(it.event), \(it.first), 1, 'user 1', 'sold', 1, '{7}', 9000, 'EUR', 'pm_card_visa')
+      """)
+    let closed = await it.service.call(.post, "/api/admin/events/\(it.event)/close", as: .organizer)
+    #expect(closed.status == 200)
+    let inTime = await it.poll(ids[2])
+    #expect(inTime.json["state"] == "rejected" && inTime.json["reason"] == "closed")
+    try await it.lose()
+    // The server has that of Redis in memory for a moment.
+    try await eventually { await it.poll(ids[1]).json["state"] == "cancelled" }
+    for _ in 0..<2 {
+      let told = await it.poll(ids[2])
+      #expect(told.json["state"] == "rejected" && told.json["reason"] == "closed", "\(told.text)")
+      #expect(await it.poll(ids[1]).json["state"] == "cancelled")
+      #expect(await it.poll(ids[0]).json["state"] == "purchased")
+    }
+    // Should a payment turn up that had not begun, it does not begin any more.
+    let late = try await PurchaseStore(postgres).claim([
+      QueueStore.Confirmation(
+        entryID: nil, event: it.event, generation: it.first, position: 3, attempt: 1, tickets: [1],
+        amount: 9000, method: "pm_card_visa", user: "user 3")
+    ])
+    #expect(late == [nil])
+    #expect(await it.reserve("user 3", rejoin: ids[2]).code == "closed")
+    #expect(await it.service.call(.get, "/api/event/\(it.event)/queue").json["state"] == "closed")
+    let outcomes = try await postgres.query("SELECT 1 FROM queue_outcome WHERE event_id = \(it.event)")
+    #expect(outcomes.count == 1)
   }
 
   @Test("Ids of earlier lives come behind those who were in the last")

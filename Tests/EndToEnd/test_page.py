@@ -451,6 +451,38 @@ def test_a_place_that_was_lost_is_asked_for_again_by_itself(visit, hall):
     assert asked[0]["quantity"] == 2
 
 
+def test_seats_that_were_lost_are_said_to_be_and_others_are_not_paid_unseen(visit, hall):
+    event = hall()
+    page = visit().register().goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    place, shown, paid = page.url.rsplit("/", 1)[1], [], []
+    changes = {"state": "queued", "reason": "hold_lost", "tickets": [], "hold": None, "poll_after_ms": 500}
+
+    def tell(route):
+        shown.append("hold=" in route.request.url)
+        answer = {**route.fetch().json(), **changes}
+        route.fulfill(json={name: value for name, value in answer.items() if value is not None})
+
+    def take(route):
+        paid.append(route.request.post_data_json["hold"])
+        route.fulfill(status=409, json={"title": "Conflict", "status": 409, "code": "hold_lost", "detail": "Look first."})
+
+    page.route("**/api/ticket/confirm", take)
+    page.route(f"**/api/request/{place}*", tell)
+    page.reload()
+    expect(page.get_by_text("were lost by a failure on our side")).to_be_visible()
+    # It is shown from the first poll on, also after the page was closed.
+    assert shown and all(shown)
+    others = [{"id": 7, "section": "Hall", "price": 4500}, {"id": 8, "section": "Hall", "price": 4500}]
+    changes.update(state="reserved", tickets=others, hold="another-receipt")
+    expect(page.get_by_text("These are other seats than before")).to_be_visible()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    pay(page)
+    expect(page.get_by_text("Look first.")).to_be_visible()
+    assert paid == ["another-receipt"]
+
+
 def join_from_page(visitor, event, section=None, quantity=2, adjacent=False):
     """Asks for tickets on the event's page."""
     page = visitor.goto(f"/event/{event}")

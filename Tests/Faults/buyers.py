@@ -127,6 +127,9 @@ class Buyer(threading.Thread):
         self.refusal = None
         self.history = []
         self.tickets, self.amount = (), None
+        # What is held, signed, and of which place: shown whenever they ask or pay.
+        self.hold = None
+        self.holds_lost = 0
         self.problems = []
         # The id of a place that was lost, to ask for its order.
         self.rejoin = None
@@ -174,6 +177,8 @@ class Buyer(threading.Thread):
                 self.history, self.final, self.tickets = [], None, ()
             self.accepted_at = self.accepted_at or time.monotonic()
             self.request, self.position = answer["request_id"], answer["position"]
+            if self.hold and self.hold[0] != self.position:
+                self.hold = None
             return True
         self.refusal = (status, (answer or {}).get("code"))
         if self.refusal not in ((410, "sold_out"), (409, "closed"), (409, "not_open")):
@@ -181,7 +186,8 @@ class Buyer(threading.Thread):
         return False
 
     def poll(self):
-        status, answer = self.call("GET", f"/api/request/{self.request}")
+        shown = f"?hold={self.hold[1]}" if self.hold else ""
+        status, answer = self.call("GET", f"/api/request/{self.request}{shown}")
         if status != 200:
             self.problems.append(f"a place that was given is answered {status} {answer}")
             return {"state": "unknown"}
@@ -200,6 +206,12 @@ class Buyer(threading.Thread):
             # Who kept a place wants since then what others wanted before, who may have been served.
             if (state == "sold_out" or told in ENDS_OF_WISHES) and not self.kept_place:
                 self.ends_of_wishes.append((self.position, self.wish, told))
+        if answer.get("reason") == "hold_lost":
+            # Told so, they know that the next are others.
+            self.holds_lost += 1
+            self.tickets = ()
+        if "hold" in answer:
+            self.hold = (self.position, answer["hold"])
         if state in ("reserved", "confirming", "purchased"):
             tickets = tuple(sorted(ticket["id"] for ticket in answer["tickets"]))
             if self.tickets and tickets != self.tickets:
@@ -210,9 +222,10 @@ class Buyer(threading.Thread):
 
     def confirm(self, method):
         self.caller.prefer(0)
-        status, answer = self.call(
-            "POST", "/api/ticket/confirm", {"request_id": self.request, "payment_method": method}
-        )
+        body = {"request_id": self.request, "payment_method": method}
+        if self.hold:
+            body["hold"] = self.hold[1]
+        status, answer = self.call("POST", "/api/ticket/confirm", body)
         # The hold may have ended, or seats may be lost, before the call came through: the poll says which.
         if status not in (202, 410, 409):
             self.problems.append(f"confirm was answered {status} {answer}")
@@ -384,7 +397,7 @@ class Sale:
     def add_returning(self, lost):
         """The same person once more, who says which place they had."""
         buyer = self.add(lost.plan, lost.quantity)
-        buyer.user, buyer.rejoin = lost.user, lost.request
+        buyer.user, buyer.rejoin, buyer.hold = lost.user, lost.request, lost.hold
         buyer.caller.bearer = lost.caller.bearer
         return buyer
 

@@ -1,8 +1,8 @@
 """Row 24: Redis comes back without its last seconds, in which nobody joined.
 
 The line is as long as before, so nothing about it tells that something is missing: only what PostgreSQL knows, and
-what the owner of the seats remembers. One case for each step that a request can have lost, with the processes living
-on, and with all of them restarted together with Redis.
+what the owner of the seats and servers remember, and what buyers can show. One case for each step that a request can
+have lost, with the processes living on, and with all of them restarted together with Redis.
 """
 
 import contextlib
@@ -170,17 +170,20 @@ STEPS = {
     "granted": None, "confirmed": confirmed, "paid": paid, "told": told, "declined": declined,
     "cancelled": cancelled, "expired": expired,
 }  # fmt: skip
-# Nothing of these is in PostgreSQL.
-UNKNOWN_ENDS = ("cancelled", "expired")
+# These are in PostgreSQL within a second, which may be lost, too.
+ENDS = {"cancelled": "L", "expired": "X"}
 
 
-def forgotten(redis, rng, state, together, before=None):
+def forgotten(redis, rng, state, together, before=None, is_noted=None):
     """Six people in line for four seats. Ours, the first two, come as far as `state`, and Redis forgets it.
 
     `before` says what Redis still has of them: that they wait in line, or that they hold seats. With `together`
-    everything that could remember dies with it.
+    everything that could remember dies with it, but the buyers themselves. Where an end `is_noted`, PostgreSQL knows it.
     """
-    stack, is_unknown_end = redis.stack, state in UNKNOWN_ENDS
+    stack, is_end = redis.stack, state in ENDS
+    is_noted = is_end and (rng.choice((True, False)) if is_noted is None else is_noted)
+    if is_end and not is_noted:
+        forget_notes(stack)
     before = before or ("line" if state == "granted" else rng.choice(("line", "seats")))
     # Those behind find nothing free, so that it is seen if they are served before their turn.
     seats = PLACES - 2
@@ -203,13 +206,13 @@ def forgotten(redis, rng, state, together, before=None):
     stack.start("worker-b", "worker", **faults)
     for buyer in (*ours, *holders):
         buyer.await_state("reserved")
-        if is_unknown_end and buyer in holders:
+        if is_end and buyer in holders:
             buyer.pay()
     if before == "seats":
         redis.lag()
     if STEPS[state]:
         STEPS[state](sale, ours)
-    if is_unknown_end:
+    if is_end:
         # The seats that ours let go are told to those behind them, who pay at once if there is little time.
         for buyer in behind:
             buyer.await_state("reserved")
@@ -219,12 +222,31 @@ def forgotten(redis, rng, state, together, before=None):
             buyer.await_state("purchased")
     for buyer in everyone:
         buyer.seen = len(buyer.history)
+    if is_noted:
+        until(lambda: noted(sale) == len(ours), 20, "the notes of ends")
     fail_over(redis, together)
     come_back(sale, state, ours, holders, behind)
+    if is_noted:
+        await_record(sale, ours, ENDS[state])
     problems = finish(sale, state, ours, holders, behind)
-    verdict = verdict_of(sale, state, everyone, before, together)
+    verdict = verdict_of(sale, state, everyone, before, together, is_noted)
     verdict.violations += problems
     return verdict
+
+
+def noted(sale):
+    """How many requests PostgreSQL knows to have ended without a purchase."""
+    return sale.stack.sql(
+        "SELECT coalesce(sum(length(replace(ended::text, '0', ''))), 0) FROM request_end WHERE event_id = %s", sale.event
+    )[0][0]
+
+
+def forget_notes(stack):
+    """What ended in the second before the loss is noted nowhere."""
+    stack.sql("CREATE FUNCTION forget_end() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
+    stack.sql(
+        "CREATE TRIGGER forget_end BEFORE INSERT OR UPDATE ON request_end FOR EACH ROW EXECUTE FUNCTION forget_end()"
+    )
 
 
 def fail_over(redis, together):
@@ -233,8 +255,9 @@ def fail_over(redis, together):
         stack.end("serve", "worker-b", number=signal.SIGKILL)
     redis.fail_over()
     if together:
-        stack.start("worker-b", "worker")
+        # Nobody is decided before the buyers had time to show what they had: they need a server for that.
         stack.start_serve()
+        stack.start("worker-b", "worker")
     else:
         stack.roles["worker-b"].resume()
 
@@ -246,10 +269,10 @@ def come_back(sale, state, ours, holders, behind):
         await_record(sale, ours[1:], "R")
     elif state in ("confirmed", "told"):
         await_record(sale, ours, "P")
-    elif state not in UNKNOWN_ENDS:
+    elif state not in ENDS:
         await_record(sale, ours, "DR")
-    await_record(sale, holders, "P" if state in UNKNOWN_ENDS else "R")
-    if state in UNKNOWN_ENDS:
+    await_record(sale, holders, "P" if state in ENDS else "R")
+    if state in ENDS:
         # Ours are in line again, or have their seats once more until their holds end.
         await_record(sale, behind, "P" if state == "expired" else "R")
 
@@ -262,7 +285,7 @@ def finish(sale, state, ours, holders, behind):
     problems = []
     for buyer in {"granted": ours, "declined": ours, "paid": ours[1:]}.get(state, ()):
         pay_whatever_was_declined(sale, buyer)
-    if state not in UNKNOWN_ENDS:
+    if state not in ENDS:
         for buyer in ours:
             buyer.await_state("purchased")
         early = [buyer for buyer in behind if buyer.was_granted]
@@ -298,23 +321,16 @@ def pay_whatever_was_declined(sale, buyer):
             break
 
 
-def verdict_of(sale, state, everyone, before, together):
-    ours, holders, behind = everyone[:2], everyone[2 : sale.seats], everyone[sale.seats :]
+def verdict_of(sale, state, everyone, before, together, is_noted):
+    ours, behind = everyone[:2], everyone[sale.seats :]
     problems = []
     # No seat is withheld: what were left would be sold to whoever comes now.
     for _ in range(2):
         sale.add("buy", 1)
     sale.start(seconds=PATIENCE).finish(PATIENCE + 10)
-    if state in UNKNOWN_ENDS:
+    if state in ENDS and not is_noted:
         problems += settle_unknown_ends(ours, state, before, together)
-    if together and before == "line":
-        # Nobody knew of a hold that was not paid: they were served again in their turn, with whatever seats.
-        unpaid = {
-            "granted": ours + holders, "declined": ours + holders, "paid": ours[1:] + holders, "cancelled": behind,
-            "expired": [],
-        }  # fmt: skip
-        forget_problems(unpaid.get(state, holders), "had tickets")
-    elif state == "cancelled" and before == "seats":
+    if state == "cancelled" and before == "seats" and not is_noted:
         # Ours had their seats once more.
         forget_problems(behind, "had tickets")
     verdict = judge(sale)
@@ -360,6 +376,77 @@ def ask_for_more(sale, buyers):
         if (status, (answer or {}).get("code")) != (422, "limit_exceeded"):
             problems.append(f"limit per user: {buyer} asked for more and was told {status} {answer}")
     return problems
+
+
+def shown(redis, rng):
+    """Four with a seat each, of whom the first has given theirs back, as is noted. Redis forgets all of it, and everything
+    that could remember dies. The others show what they had, and have exactly that again; the first has nothing.
+    """
+    stack = redis.stack
+    sale = Sale(stack, rng, seats=8, hold_seconds=40, per_user_limit=1)
+    sale.await_open()
+    stack.end("worker-b")
+    everyone = []
+    for _ in range(4):
+        everyone.append(Witness(sale))
+        sale.buyers.append(everyone[-1])
+        sale.start(seconds=PATIENCE + 60)
+        until(lambda: everyone[-1].request, 10, "a place")
+    redis.lag()
+    stack.start("worker-b", "worker")
+    for buyer in everyone:
+        buyer.await_state("reserved")
+    liar, *honest = everyone
+    receipt = liar.hold[1]
+    liar.give_up()
+    liar.await_state("cancelled")
+    until(lambda: noted(sale) == 1, 20, "the note of the end")
+    fail_over(redis, together=True)
+    await_record(sale, honest, "R")
+    await_record(sale, [liar], "L")
+    verdict_on_lies = lies(sale, liar, honest[0], receipt)
+    for buyer in honest:
+        buyer.pay()
+    for buyer in honest:
+        buyer.await_state("purchased")
+    for buyer in everyone:
+        buyer.is_done.set()
+    sale.finish(40)
+    # What the first gave back is to be had.
+    for _ in range(sale.seats - len(honest)):
+        sale.add("buy", 1)
+    sale.start(seconds=PATIENCE).finish(PATIENCE + 10)
+    verdict = judge(sale)
+    lost = [buyer for buyer in honest if buyer.holds_lost]
+    verdict.violations += verdict_on_lies + [f"I4 what nobody else had is lost: {buyer}" for buyer in lost]
+    if verdict.sold != sale.seats:
+        verdict.violations.append(f"seats are withheld: {verdict.sold} of {sale.seats} were sold")
+    expect_alive(*stack.roles.values())
+    return verdict
+
+
+def lies(sale, liar, other, receipt):
+    """What is wrong with the answers to somebody who shows what they had given back, or what is another's."""
+    caller, deadline = Caller(sale.urls, liar.caller.bearer), time.monotonic() + 20
+    problems = []
+    status, answer = caller.until_answered("GET", f"/api/request/{liar.request}?hold={receipt}", deadline=deadline)
+    if status != 200 or answer["state"] != "cancelled":
+        problems.append(f"a receipt of what was given back is answered {status} {answer}")
+    body = {"request_id": liar.request, "payment_method": VISA, "hold": receipt}
+    status, answer = caller.until_answered("POST", "/api/ticket/confirm", body, deadline)
+    if status != 409:
+        problems.append(f"paying for what was given back is answered {status} {answer}")
+    for path in (f"/api/request/{liar.request}?hold={other.hold[1]}", f"/api/request/{other.request}?hold={receipt}"):
+        status, answer = caller.until_answered("GET", path, deadline=deadline)
+        if status != 400:
+            problems.append(f"another's receipt is answered {status} {answer}")
+    return problems
+
+
+@row(24, cost=40, name="redis forgets holds that only their buyers can show")
+def redis_forgets_what_is_shown(bench, rng):
+    with rng.choice((Copied, Lagging))(bench) as redis:
+        return shown(redis, rng)
 
 
 def register(state, together):

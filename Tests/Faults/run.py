@@ -28,6 +28,7 @@ import rows_postgres
 import rows_provider
 import rows_redis
 import rows_return
+import rows_wishes
 import rows_workers
 import sabotage
 from buyers import seeded
@@ -39,7 +40,7 @@ from servers import ROOT, Machinery, Stack, end_all
 # Imported for the cases that they register.
 THEMES = (
     rows_clocks, rows_crowd, rows_forgotten, rows_large, rows_network, rows_older, rows_person, rows_postgres,
-    rows_provider, rows_redis, rows_return, rows_workers, sabotage,
+    rows_provider, rows_redis, rows_return, rows_wishes, rows_workers, sabotage,
 )
 # Seconds; what takes longer is for the whole run.
 LONGEST_SELECTED = 40

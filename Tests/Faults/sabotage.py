@@ -11,11 +11,12 @@ from buyers import Sale
 from cases import sabotage
 from judge import Verdict, judge
 from proxy import DOWN, Proxy, UP
-from rows_forgotten import Copied, forgotten
+from rows_forgotten import Copied, forgotten, shown
 from rows_older import Standby, sold_again
 from rows_person import buy_again
 from rows_redis import authorised_and_forgotten, forget_lives, seat_sold_again
 from rows_return import lost_twice, return_stack
+from rows_wishes import a_thousand_wishes
 from rows_workers import library_code, zombie_scene
 from scenes import end_in_time, expect, hold_to_the_end, troubled_sale
 from servers import Failure, until
@@ -222,6 +223,40 @@ def without_what_the_owner_remembers(bench, rng):
     return without_memory(bench, rng, "cancelled", removal, removal.replace("= ", "= args[i] ~= 'A' and ", 1))
 
 
+@sabotage("without what buyers show", cost=60)
+def without_what_buyers_show(bench, rng):
+    """Holds that nobody but their buyers remembers are lost."""
+    with Copied(bench) as redis:
+        client = redis.stack.redis.client
+        broken, count = re.subn(
+            r"(local function show_holds\(keys, args\))",
+            r"\1 if true then local none = {'ok'} for i = 1, #args, 6 do none[#none + 1] = 0 end return none end",
+            library_code(client),
+        )  # fmt: skip
+        expect(count == 1, "what takes in what is shown was not found")
+        client.execute_command("FUNCTION", "LOAD", "REPLACE", broken)
+        return shown(redis, rng)
+
+
+@sabotage("without a line for each wish", cost=70)
+def without_a_line_for_each_wish(bench, rng):
+    """Whatever they want, all stand in one line: who cannot be served keeps everybody behind waiting."""
+
+    def put_into_one_line(stack):
+        client = stack.redis.client
+        broken, count = re.subn(
+            r"(local function wish_of\(payload\))", r"\1 if true then return '1' end", library_code(client)
+        )
+        expect(count == 1, "what tells wishes apart was not found")
+        client.execute_command("FUNCTION", "LOAD", "REPLACE", broken)
+
+    try:
+        return a_thousand_wishes(bench, rng, put_into_one_line)
+    except Failure as finding:
+        expect("were not served" in str(finding) or "the first" in str(finding), str(finding))
+        return Verdict(violations=[str(finding)])
+
+
 def without_memory(bench, rng, state, words, others):
     """The functions are changed and keep their version, so that the roles leave them alone."""
     with Copied(bench) as redis:
@@ -230,7 +265,7 @@ def without_memory(bench, rng, state, words, others):
         expect(code.count(words) == 1, "what should be broken was not found")
         client.execute_command("FUNCTION", "LOAD", "REPLACE", code.replace(words, others))
         try:
-            return forgotten(redis, rng, state, together=False, before="line")
+            return forgotten(redis, rng, state, together=False, before="line", is_noted=False)
         except Failure as finding:
             # Nobody waits for ever for what was promised.
             expect("records that say" in str(finding) or "not (" in str(finding), str(finding))

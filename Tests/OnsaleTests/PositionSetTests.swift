@@ -22,6 +22,8 @@ struct PositionSetTests {
     for position in -1...100_000 where set.contains(position) != expected.contains(position) {
       Issue.record("\(position)")
     }
+    #expect(set.pieceNumbers.flatMap { set.positions(ofPiece: $0) } == expected.sorted())
+    #expect(set.positions(ofPiece: 99).isEmpty)
   }
 
   @Test("A line of ten million takes little more than a megabyte")

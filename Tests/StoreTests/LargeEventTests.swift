@@ -36,6 +36,26 @@ struct LargeEventTests {
     #expect(inventory.sections.map(\.name) == ["Floor"])
   }
 
+  @Test("What one person has bought is read in steps, each purchase with its own tickets, latest first")
+  func purchases() async throws {
+    let database = try await DatabaseFixture()
+    defer { database.close() }
+    let event = try await database.makeEvent(tickets: 200)
+    _ = try await database.postgres.query(
+      """
+      INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, sold_at)
+      SELECT \(event)::bigint, 1, n, 'ann', 'sold', 1, ARRAY[2 * n, 2 * n - 1], 200, 'EUR', 'm',
+        to_timestamp(1000 + n / 2)
+      FROM generate_series(1, 90) AS n
+      """)
+    let bought = try await UserStore(database.postgres).purchases(of: "ann", limit: 85)
+    // Of two that were sold in the same second, the one with the lower position.
+    let expected = (1...90).sorted { ($1 / 2, $0) < ($0 / 2, $1) }.prefix(85)
+    #expect(bought.map(\.key.position) == Array(expected))
+    #expect(bought.map { $0.tickets.map(\.id) } == expected.map { [2 * $0 - 1, 2 * $0] })
+    #expect(try await UserStore(database.postgres).purchases(of: "bob", limit: 85).isEmpty)
+  }
+
   @Test("A line that is lost ends at once, and lets go of its seats in steps")
   func forsakeInSteps() async throws {
     let it = try await QueueFixture()
@@ -102,6 +122,24 @@ struct LargeEventTests {
     } while hasMore
     #expect(taken == 1_500 && steps[0] == 400, "\(steps)")
     #expect(try await it.redis.command(["EXISTS", .text(it.keys.prefix + "f")]).integer == 0)
+  }
+
+  @Test("The ends of payments of many seats are told in steps, each payment's at once")
+  func finishInSteps() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    for number in 1...60 { try await it.join("party \(number)", quantity: 4) }
+    // Sixty payments of twenty seats each.
+    try await it.commit(
+      (1...60).map { it.grant("party \($0)", $0, Array(($0 * 20)..<($0 * 20 + 20)), method: "m") })
+    let taken = try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 100)
+    #expect(taken.count == 60)
+    _ = try await it.redis.command(["CONFIG", "RESETSTAT"])
+    try await it.queue.finish(event: it.event, taken.map { .init($0, .purchased) })
+    let stats = try await it.redis.command(["INFO", "commandstats"]).text ?? ""
+    #expect(stats.contains("cmdstat_fcall:calls=3,"), "\(stats)")
+    for position in 1...60 { #expect(try await it.state(position) == .purchased) }
+    #expect(try await it.redis.command(["XLEN", .text(it.partition.confirmations)]).integer == 0)
   }
 
   private func holds(_ count: Int, _ it: QueueFixture) async throws {

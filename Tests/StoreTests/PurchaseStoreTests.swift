@@ -1,4 +1,5 @@
 import EventLoop
+import Metrics
 import Onsale
 import Postgres
 import Testing
@@ -23,8 +24,44 @@ struct PurchaseStoreTests {
     payment: String? = "pi_1"
   ) -> PurchaseStore.Settlement {
     PurchaseStore.Settlement(
-      key: .init(confirmation), attempt: confirmation.attempt, outcome: outcome, paymentID: payment,
+      key: .init(confirmation), user: confirmation.user, attempt: confirmation.attempt, outcome: outcome,
+      paymentID: payment,
       reason: outcome == .sold ? "" : "reason")
+  }
+
+  @Test("Two who pay in two lives of a line, one after the other in each, keep nobody waiting for each other")
+  func usersInTwoLives() async throws {
+    let it = try await DatabaseFixture()
+    defer { it.close() }
+    let store = PurchaseStore(it.postgres)
+    let event = try await it.makeEvent(tickets: 400)
+    func group(_ generation: Int, _ round: Int, attempt: Int) -> [QueueStore.Confirmation] {
+      // In the second life those who were first come last.
+      (0..<20).map { number in
+        let place = round * 20 + number
+        return confirmation(
+          of: "user \(generation == 1 ? number : 19 - number)",
+          .init(event: event, generation: generation, position: place),
+          [(generation - 1) * 200 + place % 200 + 1], attempt: attempt)
+      }
+    }
+    let retries = MetricsRegistry.shared.counter(
+      "onsale_postgres_retries_total",
+      "Transactions run again after a serialization failure, deadlock or lock timeout")
+    let before = retries.value
+    let lives = (1...2).map { generation in
+      Task { @LoopActor in
+        for round in 0..<40 {
+          for attempt in 1...2 {
+            let group = group(generation, round, attempt: attempt)
+            _ = try await store.claim(group)
+            _ = try await store.settle(group.map { settlement($0, .declined) })
+          }
+        }
+      }
+    }
+    for life in lives { try await life.value }
+    #expect(retries.value == before)
   }
 
   @Test("An intent claims its tickets; repeating it changes nothing")
@@ -337,7 +374,7 @@ struct PurchaseStoreTests {
         .init(event: event, generation: 1, position: position), owner: UserKey("user \(position)").text)?
         .state
     }
-    #expect(try await seats.begin(event: event, generation: 1))
+    #expect(try await seats.begin(event: event, generation: 1) != .tooLate)
     let known = confirmation(event, 1, [1]), declined = confirmation(event, 2, [2])
     let late = confirmation(event, 3, [3])
     _ = try await store.claim([known, declined])
@@ -345,8 +382,8 @@ struct PurchaseStoreTests {
     _ = try await it.postgres.query("UPDATE event SET generation = 2 WHERE id = \(event)")
     // Redis is empty, and no new line is there yet: nobody is told anything that may turn out otherwise.
     #expect(try await state(3) == nil)
-    #expect(try await seats.begin(event: event, generation: 2))
-    #expect(try await !seats.begin(event: event, generation: 1))
+    #expect(try await seats.begin(event: event, generation: 2) != .tooLate)
+    #expect(try await seats.begin(event: event, generation: 1) == .tooLate)
     #expect(try await state(1) == .confirming)
     #expect(try await state(2) == .rejected)
     #expect(try await state(3) == .rejected)
@@ -366,7 +403,7 @@ struct PurchaseStoreTests {
     defer { it.close() }
     let store = PurchaseStore(it.postgres), seats = SeatStore(it.postgres), past = PastRequests(it.postgres)
     let event = try await it.makeEvent(tickets: 200)
-    #expect(try await seats.begin(event: event, generation: 1))
+    #expect(try await seats.begin(event: event, generation: 1) != .tooLate)
     let claims = (0..<20).map { group in
       Task {
         try await store.claim((1...10).map { confirmation(event, group * 10 + $0, [group * 10 + $0]) })
@@ -383,7 +420,7 @@ struct PurchaseStoreTests {
         return lost
       }
     }
-    #expect(try await seats.begin(event: event, generation: 2))
+    #expect(try await seats.begin(event: event, generation: 2) != .tooLate)
     for claim in claims { _ = try await claim.value }
     for ask in asks {
       for position in try await ask.value {
@@ -434,7 +471,7 @@ struct PurchaseStoreTests {
     let it = try await DatabaseFixture()
     defer { it.close() }
     let past = PastRequests(it.postgres), event = try await it.makeEvent(tickets: 1)
-    #expect(try await SeatStore(it.postgres).begin(event: event, generation: 1))
+    #expect(try await SeatStore(it.postgres).begin(event: event, generation: 1) != .tooLate)
     // Who locked the row last.
     func locker() async throws -> String? {
       try await it.postgres.query(
@@ -456,7 +493,7 @@ struct PurchaseStoreTests {
     defer { it.close() }
     let store = PurchaseStore(it.postgres), past = PastRequests(it.postgres)
     let event = try await it.makeEvent(tickets: 200)
-    #expect(try await SeatStore(it.postgres).begin(event: event, generation: 1))
+    #expect(try await SeatStore(it.postgres).begin(event: event, generation: 1) != .tooLate)
     let claims = (0..<20).map { group in
       Task {
         try await store.claim((1...10).map { confirmation(event, group * 10 + $0, [group * 10 + $0]) })
@@ -492,12 +529,12 @@ struct PurchaseStoreTests {
       try await past.status(
         .init(event: event, generation: generation, position: 9), owner: UserKey("user 9").text)?.state
     }
-    for life in 1...2 { #expect(try await seats.begin(event: event, generation: life)) }
+    for life in 1...2 { #expect(try await seats.begin(event: event, generation: life) != .tooLate) }
     #expect(try await told(1) == .rejected)
     let last = confirmation(event, 1, [1], generation: 2)
     _ = try await store.claim([last])
     #expect(try await store.settle([settlement(last, .sold)])[0]?.state == .sold)
-    for life in 3...4 { #expect(try await seats.begin(event: event, generation: life)) }
+    for life in 3...4 { #expect(try await seats.begin(event: event, generation: life) != .tooLate) }
     #expect(try await told(1) == .rejected)
     #expect(try await told(2) == .soldOut)
     #expect(try await told(3) == .soldOut)

@@ -208,7 +208,7 @@ struct LostLinesTests {
     defer { it.close() }
     let seats = SeatStore(it.postgres), past = PastRequests(it.postgres)
     let event = try await it.makeEvent(tickets: 9)
-    #expect(try await seats.begin(event: event, generation: 1))
+    #expect(try await seats.begin(event: event, generation: 1) != .tooLate)
     let ends: [(Int, RequestRecord.State, RequestState)] = [
       (20, .cancelled, .cancelled), (8_191, .expired, .expired), (8_192, .declinedForGood, .declined),
       (50_000, .rejected, .rejected), (50_001, .soldOut, .soldOut), (50_002, .cancelled, .cancelled),
@@ -229,7 +229,7 @@ struct LostLinesTests {
       "INSERT INTO lost_place (event_id, generation, position, user_key) VALUES (\(event), 1, 40, \(owner(40)))"
     )
     #expect(try await past.lifeToReturn(key(event, 1, 10), owner: owner(10)) == .notLost)
-    #expect(try await seats.begin(event: event, generation: 2))
+    #expect(try await seats.begin(event: event, generation: 2) != .tooLate)
     // Nothing is noted any more: those who are told what is known here are not told anything else.
     try await seats.note(event: event, generation: 1, [.one(position: 60, state: .expired), .all(upTo: 70)])
 
@@ -284,15 +284,15 @@ struct LostLinesTests {
       try await PastRequests(it.postgres).lifeToReturn(
         key(event, generation, position), owner: owner(position))
     }
-    #expect(try await seats.begin(event: event, generation: 1))
+    #expect(try await seats.begin(event: event, generation: 1) != .tooLate)
     try await seats.note(event: event, generation: 1, [.one(position: 5, state: .expired)])
     // A life that nobody began.
-    #expect(try await seats.begin(event: event, generation: 3))
+    #expect(try await seats.begin(event: event, generation: 3) != .tooLate)
     #expect(try await returns(1, 7) == .counts(generation: 3))
     #expect(try await returns(2, 7) == .counts(generation: 3))
     // Lost while it is restored: whoever was not back yet comes back to the next, and who ended is gone.
     try await seats.note(event: event, generation: 3, [.one(position: 6, state: .cancelled)])
-    #expect(try await seats.begin(event: event, generation: 4))
+    #expect(try await seats.begin(event: event, generation: 4) != .tooLate)
     for life in [1, 3] {
       #expect(try await returns(life, 7) == .counts(generation: 4))
       #expect(try await returns(life, 6) == .countsNot)
@@ -303,14 +303,14 @@ struct LostLinesTests {
     #expect(try await returns(1, 7) == .counts(generation: 4))
     try await seats.noteRestored(event: event, generation: 4)
     #expect(try await returns(3, 7) == .countsNot, "their time is over")
-    #expect(try await seats.begin(event: event, generation: 5))
+    #expect(try await seats.begin(event: event, generation: 5) != .tooLate)
     #expect(try await returns(4, 7) == .counts(generation: 5))
     for life in [1, 3] { #expect(try await returns(life, 7) == .countsNot) }
     #expect(try await PastRequests(it.postgres).status(key(event, 1, 5), owner: owner(5))?.state == .expired)
     // So long ago that it is not remembered: looked up one by one, and the same.
-    for life in 6...20 { #expect(try await seats.begin(event: event, generation: life)) }
+    for life in 6...20 { #expect(try await seats.begin(event: event, generation: life) != .tooLate) }
     for life in 6...20 { try await seats.noteRestored(event: event, generation: life) }
-    #expect(try await seats.begin(event: event, generation: 21))
+    #expect(try await seats.begin(event: event, generation: 21) != .tooLate)
     let past = PastRequests(it.postgres)
     #expect(try await past.status(key(event, 1, 5), owner: owner(5))?.state == .expired)
     #expect(try await past.status(key(event, 1, 7), owner: owner(7))?.isLostPlace == true)
@@ -324,7 +324,7 @@ struct LostLinesTests {
     defer { it.close() }
     let seats = SeatStore(it.postgres)
     let event = try await it.makeEvent(tickets: 1)
-    #expect(try await seats.begin(event: event, generation: 1))
+    #expect(try await seats.begin(event: event, generation: 1) != .tooLate)
     // As 1,000 statements of 2,000 would leave it.
     _ = try await it.postgres.query(
       """
@@ -332,7 +332,7 @@ struct LostLinesTests {
       SELECT \(event)::bigint, 1, 'X', b, ~0::bit(8192) FROM generate_series(0, 999) b
       """)
     try await buyMany(it, event, 12_000)
-    #expect(try await seats.begin(event: event, generation: 2))
+    #expect(try await seats.begin(event: event, generation: 2) != .tooLate)
     let past = PastRequests(it.postgres)
     #expect(try await past.lifeToReturn(key(event, 1, 8_191_999), owner: owner(1)) == .countsNot)
     #expect(try await past.lifeToReturn(key(event, 1, 8_192_000), owner: owner(1)) == .counts(generation: 2))

@@ -25,11 +25,13 @@ const shortTime = 60_000;
 export class Checkout {
   /**
    * @param options.whole milliseconds the hold lasted in all, if it is known from before
+   * @param options.receipt gives what the server said of the seats that are shown, so that no others are paid for
    * @param options.onPaying called when a payment was taken on, and when that is unknown: the line will tell
    * @param options.onGone called when the hold turns out to have ended
    */
-  constructor(requestID, { signal, whole, onPaying, onGone }) {
+  constructor(requestID, { signal, whole, receipt, onPaying, onGone }) {
     this.requestID = requestID;
+    this.receipt = receipt;
     this.whole = whole;
     this.signal = signal;
     this.onPaying = onPaying;
@@ -151,7 +153,7 @@ export class Checkout {
     this.key ??= freshKey();
     await whileBusy(this.pay, "Paying…", async () => {
       try {
-        const body = { request_id: this.requestID, payment_method: method };
+        const body = { request_id: this.requestID, payment_method: method, hold: this.receipt?.() };
         await call("POST", "/api/ticket/confirm", { body, key: this.key, signal: this.signal });
         this.onPaying();
       } catch (error) {

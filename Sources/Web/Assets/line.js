@@ -54,12 +54,15 @@ export async function openPlaces(remembered, signal) {
 export class Line {
   /**
    * Starts following, until `signal` is aborted or the request has ended.
+   * @param hold what an earlier answer said of the seats that were held, if there was one
    * @param onUpdate called with every answer
    * @param onTrouble called when no answer comes, with a `Problem` and the milliseconds until the next try, and
    *   with nothing when answers come again
    */
-  constructor(requestID, { signal, onUpdate, onTrouble }) {
+  constructor(requestID, { signal, hold, onUpdate, onTrouble }) {
     this.requestID = requestID;
+    // What was held, signed: shown whenever it may have been forgotten, and until something else is held.
+    this.hold = hold;
     this.signal = signal;
     this.onUpdate = onUpdate;
     this.onTrouble = onTrouble;
@@ -99,11 +102,14 @@ export class Line {
       let rest;
       try {
         // Naming the state we know lets the server wait in every state, also while seats are held.
-        const query = wait ? `?${new URLSearchParams({ wait, state: this.state })}` : "";
-        const request = await call("GET", `/api/request/${encodeURIComponent(this.requestID)}${query}`,
+        const query = new URLSearchParams({
+          ...(wait ? { wait, state: this.state } : {}), ...(this.hold ? { hold: this.hold } : {}),
+        }).toString();
+        const request = await call("GET", `/api/request/${encodeURIComponent(this.requestID)}${query && `?${query}`}`,
           { signal: AbortSignal.any([this.polling.signal, this.signal]), timeout: longPollPatience });
         failures = 0;
         this.state = request.state;
+        this.hold = request.hold ?? this.hold;
         this.onTrouble();
         this.onUpdate(request);
         if (hasEnded(request)) return;
@@ -114,6 +120,11 @@ export class Line {
         if (this.isHurried) {
           // After a wake-up what is shown may be old: the next answer is wanted at once again.
           wait = 0;
+          continue;
+        }
+        if (error.status === 400 && this.hold) {
+          // Whatever it was, it says nothing here: the place itself does.
+          this.hold = undefined;
           continue;
         }
         if (error instanceof Problem && !error.isTemporary) {

@@ -51,6 +51,17 @@ export function queueView(context) {
   return { title: "Your place in line", node: page.node };
 }
 
+/** What somebody in line is told who had seats already. */
+const heldBefore = {
+  hold_returning: "The seats that were held for you are being given back after a failure on our side.",
+  hold_lost: "The seats that were held for you were lost by a failure on our side, and others have them by now. Nothing "
+    + "was charged, and you stand in line where you stood.",
+};
+
+function notice(text) {
+  return h("div", { class: "notice info", role: "status" }, icon("info"), h("p", null, text));
+}
+
 class QueuePage {
   constructor(context) {
     this.context = context;
@@ -73,7 +84,7 @@ class QueuePage {
       if (this.request?.state === "queued" && !this.isPaying) this.showLine();
     }, this.signal);
     this.line = new Line(this.id, {
-      signal: this.signal, onUpdate: (request) => this.update(request),
+      signal: this.signal, hold: this.event.receipt, onUpdate: (request) => this.update(request),
       onTrouble: (problem, wait) => this.drawTrouble(problem, wait),
     });
   }
@@ -90,7 +101,8 @@ class QueuePage {
     const isLost = request.state === "rejected" && request.reason === "queue_lost";
     this.comesBack = isLost && (this.comesBack || Date.now() - (place(this.id)?.seen ?? 0) < returnGrace);
     remember(this.id, { event_id: request.event_id, position: request.position, state: request.state,
-      ended: hasEnded(request) && !isKept(request), until: deadline(request), ...(isLost ? { lost: true } : { seen: Date.now() }) });
+      ended: hasEnded(request) && !isKept(request), until: deadline(request),
+      ...(request.hold ? { receipt: request.hold } : {}), ...(isLost ? { lost: true } : { seen: Date.now() }) });
     if (!this.isFollowing) {
       this.isFollowing = true;
       this.follow(request.event_id);
@@ -277,27 +289,32 @@ class QueuePage {
     // Where it began is kept, so that the bar does not start anew with a reload.
     this.from = Math.max(this.from ?? place(this.id)?.from ?? 0, ahead, 1);
     remember(this.id, { from: this.from });
-    this.draw(request.state, () => {
+    this.draw(`${request.state}-${request.reason ?? ""}`, () => {
       this.waiting = new WaitingScene(this.id, request.state, {
         signal: this.sceneSignal, onLeft: () => this.line.wake({ hurry: true }),
       });
-      return this.waiting.nodes;
+      return [...this.waiting.nodes, request.reason in heldBefore && notice(heldBefore[request.reason])];
     });
     this.waiting.update(request, this.queue, ahead, this.from);
   }
 
   showCheckout() {
     const { request } = this;
-    this.draw("checkout", () => {
+    // Others than before are another scene: nobody pays for seats that they have not seen.
+    const seats = (request.tickets ?? []).map(({ id }) => id).sort().join();
+    this.areOthers ||= request.reason === "hold_lost" || (this.seats !== undefined && this.seats !== seats);
+    this.seats = seats;
+    this.draw(`checkout-${seats}`, () => {
       this.checkout = new Checkout(this.id, {
-        signal: this.sceneSignal, whole: place(this.id)?.hold,
+        signal: this.sceneSignal, whole: place(this.id)?.hold, receipt: () => this.line.hold,
         onPaying: () => this.pay(),
         onGone: () => this.line.wake({ hurry: true }),
       });
       this.checkout.update(request);
       this.checkout.showTickets(request.tickets ?? []);
       remember(this.id, { hold: this.checkout.whole });
-      return this.checkout.node;
+      return [this.areOthers && notice("These are other seats than before: those were lost by a failure on our side. "
+        + "Nothing was charged."), this.checkout.node];
     });
     this.checkout.update(request);
   }
@@ -434,6 +451,11 @@ class QueuePage {
         const rejoin = this.request.reason === "queue_lost" ? this.id : undefined;
         const request = await reserve(event, ask, { signal: this.signal, rejoin,
           onWait: (seconds) => setText(button, `Busy. Trying again in ${seconds} s…`) });
+        // What was held is given back with the place, if nobody else has it.
+        const { receipt } = place(this.id) ?? {};
+        if (rejoin && receipt && request.position === this.request.position) {
+          remember(request.request_id, { receipt });
+        }
         this.context.go(`/queue/${encodeURIComponent(request.request_id)}`);
       });
     } catch (error) {
