@@ -1,6 +1,7 @@
 package import Auth
 package import EventLoop
 package import HTTPServer
+package import Store
 
 /// Tells who makes a request.
 @LoopActor
@@ -37,11 +38,11 @@ package struct Authenticator {
     }
   }
 
-  /// The same, for organizers only.
+  /// The same, for organizers and managers only.
   /// - Throws: also 403 `forbidden`.
   package func organizer(_ request: HTTPRequest) throws(Problem) -> Claims {
     let claims = try user(request)
-    guard claims.role == .organizer else { throw Problem(403, "forbidden", "This is for organizers.") }
+    guard claims.role >= .organizer else { throw Problem(403, "forbidden", "This is for organizers.") }
     return claims
   }
 
@@ -53,6 +54,17 @@ package struct Authenticator {
       return nil
     } catch {
       return error.response
+    }
+  }
+}
+
+extension Claims {
+  /// Whether somebody sees and changes an event as its organizer.
+  package func manages(_ owner: EventOwner) -> Bool {
+    switch role {
+    case .customer: false
+    case .organizer: owner.isOne(user, of: organizations)
+    case .manager: true
     }
   }
 }

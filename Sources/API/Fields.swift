@@ -9,9 +9,9 @@ import Text
 /// A member that is missing, of another type or out of bounds is a 400 that names it. `null` counts as
 /// missing. Members that nobody asks for are ignored.
 package struct Fields: Sendable {
-  private let json: JSON
+  let json: JSON
   /// Where this object is within the body, such as `sections[2].`; empty at the top.
-  private let path: String
+  let path: String
 
   /// - Throws: 415 for a body of another type, 400 `invalid_json` for one that is not a JSON object.
   @LoopActor
@@ -49,7 +49,7 @@ package struct Fields: Sendable {
     self.init(json, path: "")
   }
 
-  private init(_ json: JSON, path: String) {
+  init(_ json: JSON, path: String) {
     self.json = json
     self.path = path
   }

@@ -14,13 +14,13 @@ package import Store
 /// back.
 @LoopActor
 package final class Admin {
-  /// Bytes of an event with its rows.
-  private static let maximumEventBody = 1 << 20
+  /// Bytes of an event with its rows, or its seating plan.
+  private static let maximumEventBody = TicketUpload.maximumBody
   private static let pageSizes = 1...500
 
-  private let events: EventStore
-  private let queue: QueueStore
-  private let authenticator: Authenticator
+  let events: EventStore
+  let queue: QueueStore
+  let authenticator: Authenticator
   private let logger: Logger
 
   package init(events: EventStore, queue: QueueStore, authenticator: Authenticator, logger: Logger) {
@@ -47,6 +47,7 @@ package final class Admin {
     router.on(.post, event + "/tickets", maximumBody: TicketUpload.maximumBody, refuse: refuse) {
       [self] request in checked { try addTickets(request) }
     }
+    addTicketRoutes(to: &router, event)
     router.on(.get, event + "/stats") { [self] request in checked { try stats(request) } }
     router.on(.get, event + "/log") { [self] request in checked { try log(request) } }
   }
@@ -54,69 +55,112 @@ package final class Admin {
   // MARK: Making
 
   private func create(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let who = try authenticator.organizer(request).user
-    let fields = try Fields(body: request)
-    return answer { [events] in
-      let draft = try await SideThread.shared.run { try EventInput.draft(fields) }
-      let (id, isNew) = try await events.create(draft, by: who)
+    let claims = try authenticator.organizer(request)
+    let fields = try Fields(file: request)
+    let key = try Self.idempotencyKey(request)
+    return answer { [self] in
+      var draft = try await SideThread.shared.run { try EventInput.draft(fields) }
+      draft.owner = EventOwner(user: claims.user, organizations: claims.organizations)
+      // A person's own, and never what somebody wrote into `key`, which has no line breaks.
+      if draft.key == nil, let key { draft.key = "\(claims.user)\n\(key)" }
+      let (id, isNew) = try await events.create(draft, by: claims.user)
+      if !isNew { try await permit(claims, id) }
       return .json(isNew ? 201 : 200, ["id": .integer(id)], headers: [("Location", "/api/event/\(id)")])
     }
   }
 
   private func addTickets(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let who = try authenticator.organizer(request).user
+    let claims = try authenticator.organizer(request)
     let id = try request.eventID()
     let read = try TicketUpload.reading(request)
+    let key = try Self.idempotencyKey(request)
+    let parts = key == nil ? [] : [Self.question(request), request.body]
     return answer { [self] in
-      let sections = try await SideThread.shared.run(read)
-      let added = try await events.addTickets(event: id, sections, by: who)
+      let currency = try await permit(claims, id)
+      let tickets = try await SideThread.shared.run { try read(currency) }
+      let digest = parts.isEmpty ? "" : try await SideThread.shared.run { ContentDigest.text(of: parts) }
+      let added = try await events.addTickets(
+        event: id, tickets.sections, drawing: tickets.drawing, key: key, digest: digest, by: claims.user)
       // The queue learns of the event's new version, so that its owner looks for new tickets at once.
       var published = true
       if let settings = try await events.settings(event: id) { published = await publish(settings) }
-      return .json(201, ["added": .integer(added), "published": .bool(published)])
+      return .json(
+        added.isNew ? 201 : 200,
+        ["added": .integer(added.count), "upload": .integer(added.upload), "published": .bool(published)])
     }
+  }
+
+  /// What was asked for besides the body.
+  private static func question(_ request: HTTPRequest) -> [UInt8] {
+    let items = request.queryItems.map { "\($0.name)=\($0.value)" }.joined(separator: "\n")
+    return Array("\(request.header("Content-Type") ?? "")\n\(items)".utf8)
+  }
+
+  private static func idempotencyKey(_ request: HTTPRequest) throws(Problem) -> String? {
+    guard let key = request.header("Idempotency-Key") else { return nil }
+    guard (1...Limits.idempotencyKeyBytes).contains(key.utf8.count) else {
+      throw Problem(400, "invalid_header", "Idempotency-Key has 1 to \(Limits.idempotencyKeyBytes) bytes.")
+    }
+    return key
+  }
+
+  /// - Returns: the currency of the event.
+  /// - Throws: 404 where there is no such event, or it is somebody else's: nobody learns which.
+  @discardableResult
+  func permit(_ claims: Claims, _ id: Int) async throws -> Currency? {
+    guard let found = try await events.owner(event: id), claims.manages(found.owner) else {
+      throw Problem.unknownEvent
+    }
+    return Currency(code: found.currency)
   }
 
   // MARK: Changing
 
   private func update(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let who = try authenticator.organizer(request).user
+    let claims = try authenticator.organizer(request)
     let changes = try EventInput.changes(Fields(body: request))
-    return try change(request) { events, id in try await events.update(event: id, changes, by: who) }
+    return try change(request, claims) { events, id in
+      try await events.update(event: id, changes, by: claims.user)
+    }
   }
 
   private func move(_ router: inout Router, _ pattern: String, to state: EventState, from: Set<EventState>?) {
     router.on(.post, pattern) { [self] request in
       checked {
-        let who = try authenticator.organizer(request).user
+        let claims = try authenticator.organizer(request)
         let despite = state == .open ? try EventInput.despite(request) : false
-        return try change(request) { events, id in
-          try await events.move(event: id, to: state, from: from, despite: despite, by: who)
+        return try change(request, claims) { events, id in
+          try await events.move(event: id, to: state, from: from, despite: despite, by: claims.user)
         }
       }
     }
   }
 
   private func setMessage(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let who = try authenticator.organizer(request).user
-    let message = try Fields(body: request).optionalString("message", max: Limits.messageBytes) ?? ""
-    return try change(request) { events, id in
-      try await events.setMessage(event: id, message, by: who)
+    let claims = try authenticator.organizer(request)
+    let fields = try Fields(body: request)
+    try fields.refuseAllBut(["message"])
+    let message = try fields.optionalString("message", max: Limits.messageBytes) ?? ""
+    return try change(request, claims) { events, id in
+      try await events.setMessage(event: id, message, by: claims.user)
     }
   }
 
   private func setRate(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let who = try authenticator.organizer(request).user
+    let claims = try authenticator.organizer(request)
     let rate = try EventInput.rate(Fields(body: request))
-    return try change(request) { events, id in try await events.setRate(event: id, rate, by: who) }
+    return try change(request, claims) { events, id in
+      try await events.setRate(event: id, rate, by: claims.user)
+    }
   }
 
   private func change(
-    _ request: HTTPRequest,
+    _ request: HTTPRequest, _ claims: Claims,
     _ body: @escaping @LoopActor (EventStore, Int) async throws -> EventSettings
   ) throws -> HTTPAnswer {
     let id = try request.eventID()
     return answer { [self] in
+      try await permit(claims, id)
       let settings = try await body(events, id)
       let published = await publish(settings)
       return .json(
@@ -129,7 +173,7 @@ package final class Admin {
   }
 
   /// Tells the queue. A failure is not the change's: the workers repeat it until it succeeds.
-  private func publish(_ settings: EventSettings) async -> Bool {
+  func publish(_ settings: EventSettings) async -> Bool {
     do {
       try await events.publish(settings, to: queue)
       return true
@@ -142,12 +186,13 @@ package final class Admin {
   // MARK: Looking
 
   private func list(_ request: HTTPRequest) throws -> HTTPAnswer {
-    _ = try authenticator.organizer(request)
+    let claims = try authenticator.organizer(request)
+    let organizer = claims.role >= .manager ? nil : (user: claims.user, organizations: claims.organizations)
     let items = QueryItems(request)
     let after = try items.optionalInt("after", in: 0...Int.max) ?? 0
     let limit = try items.optionalInt("limit", in: Self.pageSizes) ?? 100
     return answer { [events] in
-      let page = try await events.events(after: after, limit: limit)
+      let page = try await events.events(after: after, limit: limit, of: organizer)
       let list = page.map { event -> JSON in
         [
           "id": .integer(event.id), "name": .string(event.name), "location": .string(event.location),
@@ -162,9 +207,10 @@ package final class Admin {
   }
 
   private func stats(_ request: HTTPRequest) throws -> HTTPAnswer {
-    _ = try authenticator.organizer(request)
+    let claims = try authenticator.organizer(request)
     let id = try request.eventID()
-    return answer { [events, queue] in
+    return answer { [self] in
+      try await permit(claims, id)
       guard let json = try await EventReport(events: events, queue: queue).json(event: id) else {
         throw Problem.unknownEvent
       }
@@ -173,13 +219,13 @@ package final class Admin {
   }
 
   private func log(_ request: HTTPRequest) throws -> HTTPAnswer {
-    _ = try authenticator.organizer(request)
+    let claims = try authenticator.organizer(request)
     let id = try request.eventID()
     let items = QueryItems(request)
     let before = try items.optionalInt("before", in: 1...Int.max) ?? .max
     let limit = try items.optionalInt("limit", in: Self.pageSizes) ?? 100
-    return answer { [events] in
-      guard try await events.settings(event: id) != nil else { throw Problem.unknownEvent }
+    return answer { [self] in
+      try await permit(claims, id)
       let page = try await events.log(event: id, before: before, limit: limit)
       let entries = page.map { entry -> JSON in
         [

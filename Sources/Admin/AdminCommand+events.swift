@@ -32,28 +32,43 @@ extension AdminCommand {
       throw Failure.usage("say --events FILE, or --tickets ID FILE")
     }
     let id = try Arguments.event(word)
-    var prices: [String: Int] = [:]
+    var terms = SeatingPlan.Terms()
     while let text = try arguments.option("price") {
-      guard let (category, price) = TicketUpload.price(text) else {
+      guard let (category, price) = TicketUpload.pair(text, in: 0...Limits.ticketPrice) else {
         throw Failure.usage("--price takes a category and its price in minor units, such as Stalls:4500")
       }
-      prices[category] = price
+      terms.prices[category] = price
+    }
+    let charset = try arguments.option("charset")
+    while let text = try arguments.option("capacity") {
+      guard let (area, capacity) = TicketUpload.pair(text, in: 1...Limits.ticketsPerEvent) else {
+        throw Failure.usage(
+          "--capacity takes a standing area and how many people it takes, such as Floor:300")
+      }
+      terms.capacities[area] = capacity
     }
     let path = try arguments.next("the file")
     try arguments.finish()
     let bytes = try Self.read(path)
-    let sections: [SectionDraft]
-    do throws(Problem) {
-      sections =
-        path.lowercased().hasSuffix(".csv")
-        ? try SeatTable.sections(bytes) : try TicketUpload.sections(Fields(text: bytes), prices: prices)
-    } catch { throw Failure.file(error.detail) }
+    let isTable = [".csv", ".tsv", ".txt"].contains { path.lowercased().hasSuffix($0) }
+    func read(_ currency: Currency?) throws(Failure) -> TicketUpload.Tickets {
+      do throws(Problem) {
+        if !isTable { return try TicketUpload.tickets(Fields(file: bytes), terms) }
+        let text = try CSVText.read(bytes, type: charset.map { "text/csv; charset=\($0)" } ?? "")
+        return TicketUpload.Tickets(sections: try SeatTable.sections(text, currency: currency))
+      } catch { throw Failure.file(error.detail) }
+    }
+    // What needs no event is told without a server.
+    if !isTable { _ = try read(nil) }
     try await withServers { servers in
-      let added = try await servers.events.addTickets(event: id, sections, by: who)
+      let currency = try await servers.events.owner(event: id).flatMap { Currency(code: $0.currency) }
+      let tickets = try read(currency)
+      let added = try await servers.events.addTickets(
+        event: id, tickets.sections, drawing: tickets.drawing, by: who)
       if let settings = try await servers.events.settings(event: id) {
         try await servers.events.publish(settings, to: servers.queue)
       }
-      print("\(added) tickets added")
+      print("\(added.count) tickets added")
     }
   }
 
@@ -76,7 +91,7 @@ extension AdminCommand {
 
   private static func draft(_ text: [UInt8], _ place: String) throws(Failure) -> EventDraft {
     do throws(Problem) {
-      return try EventInput.draft(Fields(text: text))
+      return try EventInput.draft(Fields(file: text))
     } catch {
       throw .file("\(place): \(error.detail)")
     }

@@ -10,11 +10,13 @@ extension AdminCommand {
     let user = try arguments.option("user")
     let hours = try arguments.option("hours") ?? "12"
     try arguments.finish()
-    guard let role = Role(rawValue: roleName) else { throw Failure.usage("--role is organizer or customer") }
+    guard let role = Role(rawValue: roleName) else {
+      throw Failure.usage("--role is customer, organizer or manager")
+    }
     guard let lifetime = Int(hours), (1...8_760).contains(lifetime) else {
       throw Failure.usage("--hours is a number from 1 to 8760")
     }
-    let subject = user ?? (role == .organizer ? who : "customer-\(UInt64.random(in: 0...(.max)))")
+    let subject = user ?? (role != .customer ? who : "customer-\(UInt64.random(in: 0...(.max)))")
     guard !subject.isEmpty, subject.count <= TokenVerifier.maximumUserCharacters else {
       throw Failure.usage("--user has 1 to \(TokenVerifier.maximumUserCharacters) characters")
     }

@@ -16,11 +16,12 @@ package struct AdminCommand {
   static let usage = """
     Usage: onsale admin <command>
 
-      token [--role organizer|customer] [--user ID] [--hours N]
+      token [--role organizer|manager|customer] [--user ID] [--hours N]
                                    a bearer token, signed with ONSALE_JWT_SECRET; for an organizer, 12 h
       create-event FILE [--open]   makes the event that FILE describes, the body of POST /api/admin/events
       import --events FILE         makes many, one JSON object a line; those whose `key` is there are left out
-      import --tickets ID FILE [--price CATEGORY:PRICE …]
+      import --tickets ID FILE [--price CATEGORY:PRICE …] [--capacity AREA:NUMBER …]
+                     [--charset NAME]
                                    adds tickets from a .csv file, a seating plan or a list of sections
       open ID, pause ID, resume ID, close ID
       resume ID --despite          a sale that was stopped by itself goes on before its cause is gone
@@ -128,9 +129,10 @@ package struct AdminCommand {
     let logger = Logger(label: "admin")
     let postgresURL = try setting("ONSALE_DATABASE_URL"), redisURL = try setting("ONSALE_REDIS_URL")
     let rejoinSeconds = try rejoinSeconds()
-    let postgres = PostgresClient(
-      try PostgresConfiguration(url: postgresURL, connections: 2, statementTimeoutMilliseconds: 60_000),
-      logger: logger)
+    var configuration = try PostgresConfiguration(
+      url: postgresURL, connections: 2, statementTimeoutMilliseconds: 60_000)
+    configuration.poolerKeepsSessions = environment["ONSALE_DATABASE_POOLER"] == "session"
+    let postgres = PostgresClient(configuration, logger: logger)
     let redis = RedisClient(
       try RedisConfiguration(url: redisURL), logger: logger, prepare: QueueStore.prepare)
     postgres.start()

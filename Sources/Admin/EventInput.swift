@@ -7,8 +7,9 @@ import Store
 /// Events as organizers write them, by HTTP or in a file.
 enum EventInput {
   static func draft(_ fields: Fields) throws(Problem) -> EventDraft {
-    let name = try fields.string("name", max: Limits.nameBytes)
-    let location = try fields.string("location", max: Limits.locationBytes)
+    try fields.refuseAllBut(Self.draftFields)
+    let name = try fields.string("name", characters: Limits.nameCharacters)
+    let location = try fields.string("location", characters: Limits.nameCharacters)
     let zone = try fields.optionalZone("time_zone")
     let date = try fields.time("date", at: zone)
     var draft = EventDraft(
@@ -18,13 +19,16 @@ enum EventInput {
       try fields.optionalString("description", max: Limits.descriptionBytes, isMultiline: true) ?? ""
     draft.timeZone = zone?.name
     draft.onsaleAt = try fields.optionalTime("onsale_at", at: zone)
+    draft.salesEndAt = try fields.optionalTime("sales_end_at", at: zone)
     draft.holdSeconds =
       try fields.optionalInt("hold_seconds", in: Limits.holdSeconds) ?? Limits.defaultHoldSeconds
     draft.perUserLimit =
       try fields.optionalInt("per_user_limit", in: 1...Limits.ticketsPerRequest) ?? Limits.defaultPerUserLimit
     draft.queueLimit =
       try fields.optionalInt("queue_limit", in: 1...Limits.queueLimit) ?? Limits.defaultQueueLimit
-    draft.sections = try sections(fields)
+    let tickets = try tickets(fields)
+    draft.sections = tickets.sections
+    draft.drawing = tickets.drawing
     if let currency = Currency(code: draft.currency),
       let problem = SectionDraft.problem(
         withPricesOf: draft.sections, in: currency, perUserLimit: draft.perUserLimit)
@@ -34,8 +38,24 @@ enum EventInput {
     return draft
   }
 
+  private static let draftFields: Set = [
+    "name", "location", "date", "time_zone", "currency", "key", "description", "onsale_at", "sales_end_at",
+    "hold_seconds",
+    "per_user_limit",
+    "queue_limit", "sections", "plan", "prices", "capacities", "categories", "zones", "size",
+  ]
+
+  /// Sections, or a seating plan: as the member `plan`, or its members among the event's.
+  private static func tickets(_ fields: Fields) throws(Problem) -> TicketUpload.Tickets {
+    guard fields.has("plan") || fields.has("zones") else {
+      return TicketUpload.Tickets(sections: try sections(fields))
+    }
+    if fields.has("sections") { throw .invalidField("sections", "and a seating plan cannot both be given") }
+    return try TicketUpload.tickets(fields, SeatingPlan.Terms())
+  }
+
   private static func currency(_ fields: Fields) throws(Problem) -> String {
-    let text = try fields.string("currency", max: Limits.nameBytes).uppercased()
+    let text = try fields.string("currency", max: Limits.nameCharacters).uppercased()
     guard text.utf8.count == 3, text.utf8.allSatisfy({ (65...90).contains($0) }) else {
       throw .invalidField("currency", "must be a code of three letters such as EUR")
     }
@@ -51,7 +71,8 @@ enum EventInput {
     var sections: [SectionDraft] = []
     var total = 0
     for object in objects {
-      let name = try object.string("name", max: Limits.sectionNameBytes)
+      try object.refuseAllBut(["name", "price", "capacity", "rows"])
+      let name = try object.string("name", characters: Limits.nameCharacters)
       let price = try object.int("price", in: 0...Limits.ticketPrice)
       let capacity = try object.optionalInt("capacity", in: 1...Limits.ticketsPerEvent)
       let rows = try object.optionalObjects("rows", atMost: Limits.rowsPerSection)
@@ -63,7 +84,8 @@ enum EventInput {
       case (nil, let rows?):
         var labels: [(row: String, seats: Int)] = []
         for row in rows {
-          let label = try row.string("row", max: Limits.seatLabelBytes)
+          try row.refuseAllBut(["row", "seats"])
+          let label = try row.string("row", characters: Limits.seatLabelCharacters)
           let seats = try row.int("seats", in: 1...Limits.ticketsPerEvent)
           total = try add(seats, to: total)
           labels.append((label, seats))
@@ -90,10 +112,18 @@ enum EventInput {
     }
   }
 
+  private static let changeFields: Set = [
+    "name", "location", "date", "time_zone", "description", "onsale_at", "sales_end_at", "hold_seconds",
+    "per_user_limit", "queue_limit",
+  ]
+
   static func changes(_ fields: Fields) throws(Problem) -> EventChanges {
+    try fields.refuseAllBut(Self.changeFields)
     var changes = EventChanges()
-    if fields.has("name") { changes.name = try fields.string("name", max: Limits.nameBytes) }
-    if fields.has("location") { changes.location = try fields.string("location", max: Limits.locationBytes) }
+    if fields.has("name") { changes.name = try fields.string("name", characters: Limits.nameCharacters) }
+    if fields.has("location") {
+      changes.location = try fields.string("location", characters: Limits.nameCharacters)
+    }
     let zone = try fields.optionalZone("time_zone")
     if fields.mentions("time_zone") { changes.timeZone = .some(zone?.name) }
     changes.date = try fields.optionalTime("date", at: zone)
@@ -101,6 +131,9 @@ enum EventInput {
       try fields.optionalString("description", max: Limits.descriptionBytes, isMultiline: true)
     if fields.mentions("onsale_at") {
       changes.onsaleAt = .some(try fields.optionalTime("onsale_at", at: zone))
+    }
+    if fields.mentions("sales_end_at") {
+      changes.salesEndAt = .some(try fields.optionalTime("sales_end_at", at: zone))
     }
     changes.holdSeconds = try fields.optionalInt("hold_seconds", in: Limits.holdSeconds)
     changes.perUserLimit = try fields.optionalInt("per_user_limit", in: 1...Limits.ticketsPerRequest)
@@ -112,11 +145,14 @@ enum EventInput {
   @LoopActor
   static func despite(_ request: HTTPRequest) throws(Problem) -> Bool {
     if request.body.isEmpty { return false }
-    return try Fields(body: request).optionalBool("despite") ?? false
+    let fields = try Fields(body: request)
+    try fields.refuseAllBut(["despite"])
+    return try fields.optionalBool("despite") ?? false
   }
 
   /// - Returns: grants per second; `nil` for as fast as possible, which must be said as `null`.
   static func rate(_ fields: Fields) throws(Problem) -> Int? {
+    try fields.refuseAllBut(["rate"])
     guard fields.mentions("rate") else { throw .invalidField("rate", "is required; null is no limit") }
     return try fields.optionalInt("rate", in: Limits.rate)
   }

@@ -30,8 +30,9 @@ package final class AuditStack {
       let payments = environment[names[2]]
     else { throw CannotLook("not set: \(missing.joined(separator: ", "))") }
     // One connection, and time for a page of a large event.
-    let postgresConfiguration = try PostgresConfiguration(
+    var postgresConfiguration = try PostgresConfiguration(
       url: database, connections: 2, statementTimeoutMilliseconds: 60_000)
+    postgresConfiguration.poolerKeepsSessions = environment["ONSALE_DATABASE_POOLER"] == "session"
     postgres = PostgresClient(postgresConfiguration, logger: logger)
     redis = RedisClient(try RedisConfiguration(url: queue), logger: logger, prepare: QueueStore.prepare)
     http = HTTPClient()

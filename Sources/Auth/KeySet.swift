@@ -1,42 +1,52 @@
 import CJWT
 import JSON
 
-/// Public keys of an identity provider, by `kid`: RSA (RS256), P-256 (ES256) and Ed25519 (EdDSA).
+/// Public keys of an identity provider: RSA (RS256, PS256), P-256 (ES256), P-384 (ES384) and Ed25519 (EdDSA).
 ///
-/// A key can only be used with the one algorithm that belongs to its type, so a token cannot choose how it is
-/// verified. Symmetric keys are refused: whoever publishes one publishes the power to issue.
+/// A key is used with the algorithms that belong to its type alone, and with one of them where it says which, so a token
+/// cannot choose how it is verified. A key that cannot be used is left out and said, and the others stay: a provider that
+/// adds one of a new kind must not lock everybody out.
 final class KeySet {
-  enum Algorithm: String {
+  enum Algorithm: String, CaseIterable {
     case rs256 = "RS256"
+    case ps256 = "PS256"
     case es256 = "ES256"
+    case es384 = "ES384"
     case edDSA = "EdDSA"
 
     fileprivate var code: jwa_alg {
       switch self {
       case .rs256: R_JWA_ALG_RS256
+      case .ps256: R_JWA_ALG_PS256
       case .es256: R_JWA_ALG_ES256
+      case .es384: R_JWA_ALG_ES384
       case .edDSA: R_JWA_ALG_EDDSA
       }
     }
   }
 
   private struct Key {
-    let algorithm: Algorithm
+    /// `nil` for one without a name: it is used where a token names none, and no other key comes into question.
+    let id: String?
+    let algorithms: Set<Algorithm>
     /// Owned; freed with the set.
     let handle: UnsafeMutablePointer<jwk_t>
   }
 
   /// More keys than this are a mistake, not a rotation.
   private static let capacity = 100
+  private static let keyIDBytes = 256
   /// Initialises the library once.
   private static let isReady: Bool = r_global_init() == RHN_OK
 
-  private var keys: [String: Key] = [:]
+  private var keys: [Key] = []
+  /// What is wrong with keys that were left out, for a person.
+  private(set) var problems: [String] = []
 
   var count: Int { keys.count }
 
-  /// - Parameter text: a JWK set, `{"keys": […]}`. Keys of another use or of a type that is not known are
-  ///   left out, as the standard asks; a set without any usable key is refused.
+  /// - Parameter text: a JWK set, `{"keys": […]}`. Keys of another use are left out, as the standard asks; so are those
+  ///   that cannot be used, of which `problems` tells. A set without any usable key is refused.
   init(_ text: String) throws(AuthError) {
     precondition(Self.isReady, "librhonabwy refused to initialise")
     guard let json = try? JSON(parsing: text), let list = json["keys"]?.array else {
@@ -46,47 +56,67 @@ final class KeySet {
       throw AuthError(.configuration, "the JWK set has more than \(Self.capacity) keys")
     }
     for (index, member) in list.enumerated() {
-      if member["kty"]?.string == "oct" {
-        throw AuthError(.configuration, "key \(index + 1) of the JWK set is symmetric, which is never public")
-      }
       if let use = member["use"]?.string, use != "sig" { continue }
-      guard let algorithm = Self.algorithm(of: member) else { continue }
-      guard let id = member["kid"]?.string, !id.isEmpty, id.utf8.count <= 256 else {
-        throw AuthError(.configuration, "key \(index + 1) of the JWK set has no `kid`")
+      do throws(AuthError) {
+        keys.append(try key(member))
+      } catch {
+        problems.append("key \(index + 1) of the JWK set \(error.message)")
       }
-      guard keys[id] == nil else {
-        throw AuthError(.configuration, "two keys of the JWK set have the same `kid`")
-      }
-      keys[id] = Key(algorithm: algorithm, handle: try Self.load(member, number: index + 1, algorithm))
     }
-    if keys.isEmpty { throw AuthError(.configuration, "the JWK set has no key for RS256, ES256 or EdDSA") }
+    if keys.isEmpty {
+      let known = Algorithm.allCases.map(\.rawValue).joined(separator: ", ")
+      let why = problems.isEmpty ? "" : ": " + problems.joined(separator: "; ")
+      throw AuthError(.configuration, "the JWK set has no usable key for \(known)\(why)")
+    }
   }
 
   deinit {
-    for key in keys.values { r_jwk_free(key.handle) }
+    for key in keys { r_jwk_free(key.handle) }
   }
 
-  private static func algorithm(of key: JSON) -> Algorithm? {
-    let algorithm: Algorithm? =
+  private func key(_ member: JSON) throws(AuthError) -> Key {
+    func refused(_ why: String) -> AuthError { AuthError(.configuration, why) }
+    // Whoever publishes one publishes the power to issue.
+    if member["kty"]?.string == "oct" { throw refused("is symmetric, which is never public") }
+    let algorithms = Self.algorithms(of: member)
+    if algorithms.isEmpty { throw refused("is of a kind that is not used here") }
+    let id = member["kid"]?.string
+    if let id, id.isEmpty || id.utf8.count > Self.keyIDBytes {
+      throw refused("has a `kid` that is empty or longer than \(Self.keyIDBytes) bytes")
+    }
+    guard !keys.contains(where: { $0.id == id && id != nil && !$0.algorithms.isDisjoint(with: algorithms) })
+    else {
+      throw refused("has the `kid` of another one before it")
+    }
+    return Key(
+      id: id, algorithms: algorithms,
+      handle: try Self.load(
+        member,
+        isRSA: algorithms.contains(.rs256)
+          || algorithms.contains(.ps256)))
+  }
+
+  private static func algorithms(of key: JSON) -> Set<Algorithm> {
+    let algorithms: Set<Algorithm> =
       switch (key["kty"]?.string, key["crv"]?.string) {
-      case ("RSA", _): .rs256
-      case ("EC", "P-256"): .es256
-      case ("OKP", "Ed25519"): .edDSA
-      default: nil
+      case ("RSA", _): [.rs256, .ps256]
+      case ("EC", "P-256"): [.es256]
+      case ("EC", "P-384"): [.es384]
+      case ("OKP", "Ed25519"): [.edDSA]
+      default: []
       }
-    if let said = key["alg"]?.string, said != algorithm?.rawValue { return nil }
-    return algorithm
+    guard let said = key["alg"]?.string else { return algorithms }
+    // RFC 9864 calls the one algorithm of Ed25519 by its curve.
+    return algorithms.filter { $0.rawValue == said || ($0 == .edDSA && said == "Ed25519") }
   }
 
   /// Only the public members are handed on, and nothing that names a remote certificate.
-  private static func load(
-    _ key: JSON, number: Int, _ algorithm: Algorithm
-  ) throws(AuthError) -> UnsafeMutablePointer<jwk_t> {
+  private static func load(_ key: JSON, isRSA: Bool) throws(AuthError) -> UnsafeMutablePointer<jwk_t> {
     let names = ["kty", "crv", "n", "e", "x", "y"]
     let members = (key.members ?? []).filter { names.contains($0.name) }
     var handle: UnsafeMutablePointer<jwk_t>?
     guard r_jwk_init(&handle) == RHN_OK, let handle else {
-      throw AuthError(.configuration, "no memory for a key")
+      throw AuthError(.configuration, "found no memory")
     }
     var bits: UInt32 = 0
     guard r_jwk_import_from_json_str(handle, JSON.object(members).text) == RHN_OK,
@@ -94,11 +124,11 @@ final class KeySet {
       isUsable(handle)
     else {
       r_jwk_free(handle)
-      throw AuthError(.configuration, "key \(number) of the JWK set is not a valid public key")
+      throw AuthError(.configuration, "is not a valid public key")
     }
-    if algorithm == .rs256, !(2048...8192).contains(bits) {
+    if isRSA, !(2048...8192).contains(bits) {
       r_jwk_free(handle)
-      throw AuthError(.configuration, "key \(number) of the JWK set has \(bits) bits; RSA needs 2048 to 8192")
+      throw AuthError(.configuration, "has \(bits) bits; RSA needs 2048 to 8192")
     }
     return handle
   }
@@ -110,21 +140,34 @@ final class KeySet {
     return r_jwk_export_to_pem_der(key, R_FORMAT_DER, &out, &size, R_FLAG_IGNORE_REMOTE) == RHN_OK
   }
 
+  /// The key of that name; where neither names any, the only one that comes into question.
+  private func key(_ id: String?, _ algorithm: Algorithm) throws(AuthError) -> Key {
+    if let id {
+      let named = keys.filter { $0.id == id }
+      if let key = named.first(where: { $0.algorithms.contains(algorithm) }) { return key }
+      if !named.isEmpty { throw AuthError(.algorithm, "this key is not for that `alg`") }
+      throw AuthError(.unknownKey, "no key has this `kid`")
+    }
+    let possible = keys.filter { $0.algorithms.contains(algorithm) }
+    guard possible.count == 1, let only = possible.first, only.id == nil else {
+      throw AuthError(.unknownKey, "`kid` is missing")
+    }
+    return only
+  }
+
   /// - Parameters:
   ///   - token: in compact form, its header already read by the caller.
+  ///   - keyID: what the header says; `nil` for nothing.
   ///   - algorithm: what the header says.
-  func verify(_ token: String, keyID: String, algorithm: String) throws(AuthError) {
-    guard let key = keys[keyID] else { throw AuthError(.unknownKey, "no key has this `kid`") }
-    guard key.algorithm.rawValue == algorithm else {
-      throw AuthError(.algorithm, "this key is not for that `alg`")
-    }
+  func verify(_ token: String, keyID: String?, algorithm: Algorithm) throws(AuthError) {
+    let key = try key(keyID, algorithm)
     var handle: UnsafeMutablePointer<jws_t>?
     guard r_jws_init(&handle) == RHN_OK, let handle else { throw AuthError(.busy, "no memory") }
     defer { r_jws_free(handle) }
     // The header's own keys and addresses are ignored, and nothing is ever fetched.
     let flags = UInt32(R_PARSE_NONE)
     guard r_jws_advanced_compact_parse(handle, token, flags, R_FLAG_IGNORE_REMOTE) == RHN_OK,
-      handle.pointee.alg == key.algorithm.code
+      handle.pointee.alg == algorithm.code
     else { throw AuthError(.malformed, "the token cannot be read") }
     guard r_jws_verify_signature(handle, key.handle, R_FLAG_IGNORE_REMOTE) == RHN_OK else {
       throw AuthError(.signature, "the signature does not match")

@@ -2,7 +2,7 @@ package import EventLoop
 import Foundation
 import JSON
 
-/// Verifies bearer tokens: HS256 by the installation's secret, and RS256, ES256 or EdDSA by a JWK set.
+/// Verifies bearer tokens: HS256 by the installation's secret, and by a JWK set RS256, PS256, ES256, ES384 or EdDSA.
 ///
 /// Which key a token may use follows from its `alg` and `kid` alone, and each key has exactly one algorithm;
 /// `alg: none`, mix-ups and unknown critical headers are refused. `exp` is required and `nbf` honoured, both
@@ -24,6 +24,7 @@ package final class TokenVerifier {
   private var keys: KeySet?
   private let issuer: String?
   private let audience: String?
+  private let mapping: ClaimMapping
   private let now: @LoopActor () -> Int
   private let ended: EndedSessions
   private var remembered: RememberedTokens
@@ -36,12 +37,13 @@ package final class TokenVerifier {
   ///   - jwks: the text of a JWK set.
   ///   - issuer: what `iss` of the JWK set's tokens must be; `nil` for any.
   ///   - audience: what `aud` of the JWK set's tokens must contain; `nil` for any.
+  ///   - mapping: where and how the JWK set's tokens say what somebody may do.
   ///   - ended: sessions whose tokens are refused.
   ///   - now: seconds since 1970.
   /// - Throws: `AuthError.configuration`.
   package init(
     secret: String?, former: [String] = [], jwks: String? = nil, issuer: String? = nil,
-    audience: String? = nil,
+    audience: String? = nil, mapping: ClaimMapping = .own,
     rememberAtMost capacity: Int = 100_000, ended: EndedSessions = EndedSessions(),
     now: @escaping @LoopActor () -> Int = { WallClock.milliseconds / 1_000 }
   ) throws(AuthError) {
@@ -56,6 +58,7 @@ package final class TokenVerifier {
     self.keys = keys
     self.issuer = issuer
     self.audience = audience
+    self.mapping = mapping
     self.now = now
     self.ended = ended
     remembered = RememberedTokens(capacity: capacity)
@@ -66,6 +69,9 @@ package final class TokenVerifier {
       throw AuthError(.configuration, "the token secret needs at least \(minimumSecretBytes) bytes")
     }
   }
+
+  /// What is wrong with keys of the JWK set that were left out, for a person.
+  package var keyProblems: [String] { keys?.problems ?? [] }
 
   /// Takes a rotated JWK set. When it is refused, the current one stays.
   package func replaceKeys(jwks: String) throws(AuthError) {
@@ -113,21 +119,26 @@ package final class TokenVerifier {
       guard secrets.contains(where: { Sodium.equal(mac, $0.mac(bytes[..<second])) }) else {
         throw AuthError(.signature, "the signature does not match")
       }
-    case "RS256", "ES256", "EdDSA":
-      guard let keys else { throw AuthError(.algorithm, "`alg` is not accepted") }
-      guard let keyID = header["kid"]?.string else { throw AuthError(.unknownKey, "`kid` is missing") }
-      try keys.verify(token, keyID: keyID, algorithm: algorithm)
     default:
-      throw AuthError(.algorithm, "`alg` is not accepted")
+      guard let keys, let known = KeySet.Algorithm(rawValue: algorithm) else {
+        throw AuthError(.algorithm, "`alg` is not accepted")
+      }
+      if let keyID = header["kid"], keyID.string == nil {
+        throw AuthError(.unknownKey, "`kid` must be a string")
+      }
+      try keys.verify(token, keyID: header["kid"]?.string, algorithm: known)
     }
     guard let payload = Self.object(bytes[(first + 1)..<second]) else {
       throw AuthError(.malformed, "the payload is not a JSON object")
     }
     if algorithm != "HS256" { try checkOrigin(payload) }
-    return try Self.claims(payload, isOwn: algorithm == "HS256", now: now)
+    let isOwn = algorithm == "HS256"
+    return try Self.claims(payload, isOwn ? .own : mapping, isOwn: isOwn, now: now)
   }
 
-  private static func claims(_ payload: JSON, isOwn: Bool, now: Int) throws(AuthError) -> Claims {
+  private static func claims(
+    _ payload: JSON, _ mapping: ClaimMapping, isOwn: Bool, now: Int
+  ) throws(AuthError) -> Claims {
     guard let expiresAt = try seconds(payload, "exp") else { throw AuthError(.claims, "`exp` is missing") }
     if expiresAt + leewaySeconds <= now { throw AuthError(.expired, "the token has expired") }
     if let start = try seconds(payload, "nbf"), start > now + leewaySeconds {
@@ -145,20 +156,15 @@ package final class TokenVerifier {
       throw AuthError(
         .claims, "`sub` has more than \(maximumUserCharacters) characters or control characters")
     }
-    var role = Role.customer
-    switch payload["role"] {
-    case nil, .null?: break
-    // A role that only the identity provider knows gives no rights here.
-    case .string(let name)?: role = Role(rawValue: name) ?? .customer
-    default: throw AuthError(.claims, "`role` must be a string")
-    }
     var session: Session?
     if isOwn, let words = payload["sid"]?.string?.split(separator: "."), words.count == 2,
       let id = Int64(words[0]), let startedAt = Int(words[1])
     {
       session = Session(id: id, user: user, startedAt: startedAt)
     }
-    return Claims(user: user, role: role, expiresAt: expiresAt, session: session)
+    return Claims(
+      user: user, role: try mapping.role(payload), organizations: try mapping.organizations(payload),
+      expiresAt: expiresAt, session: session)
   }
 
   private func checkOrigin(_ payload: JSON) throws(AuthError) {
@@ -167,6 +173,7 @@ package final class TokenVerifier {
     }
     if let audience {
       let said = payload["aud"]?.array ?? payload["aud"].map { [$0] } ?? []
+      if payload["aud"] == nil, mapping.allowsMissingAudience { return }
       if !said.contains(.string(audience)) { throw AuthError(.claims, "`aud` does not name this service") }
     }
   }

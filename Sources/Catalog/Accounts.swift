@@ -38,7 +38,7 @@ final class Accounts {
 
   func signUp(_ request: HTTPRequest) throws -> HTTPAnswer {
     let fields = try Fields(body: request)
-    let name = try fields.string("name", max: Limits.userNameBytes)
+    let name = try fields.string("name", characters: Limits.nameCharacters)
     let email = try Self.email(fields)
     let password = try Self.newPassword(fields)
     let client = Self.client(request)
@@ -55,7 +55,7 @@ final class Accounts {
       signUps.add(client)
       do {
         let hash = try await inPlace(of: client) {
-          try await hasher.hash(password, places: Self.signUpPlaces)
+          try await hasher.hash(EmailAddress.composed(password), places: Self.signUpPlaces)
         }
         guard let id = try await users.create(name: name, email: email, password: hash) else { throw taken }
         return .json(201, ["user_id": .string(id)])
@@ -191,8 +191,12 @@ final class Accounts {
     try take(attempt)
     do {
       // Also without a user a password is verified, so that the time does not tell who has an account.
+      // The same letters may be typed in two ways. An account of a version before has its password as it was typed.
+      let composed = EmailAddress.composed(password)
       let isRight = try await inPlace(of: attempt.client, isKnown: isKnown) {
-        try await hasher.verify(password, against: user?.password, isKnown: isKnown)
+        if try await hasher.verify(composed, against: user?.password, isKnown: isKnown) { return true }
+        if composed.utf8.elementsEqual(password.utf8) { return false }
+        return try await hasher.verify(password, against: user?.password, isKnown: isKnown)
       }
       guard isRight, let user else { return nil }
       attempts.succeeded(attempt)
@@ -214,12 +218,10 @@ final class Accounts {
 
   /// The address in the one spelling that stands for it. Whether mail arrives there is not known.
   private static func email(_ fields: Fields) throws(Problem) -> String {
-    let text = try fields.string("email", max: Limits.emailBytes).lowercased()
-    let parts = text.split(separator: "@", omittingEmptySubsequences: false)
-    guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty, text.utf8.count <= Limits.emailBytes,
-      text.unicodeScalars.allSatisfy({ !$0.properties.isWhitespace })
-    else { throw .invalidField("email", "must be an address such as name@example.com") }
-    return text
+    guard let address = EmailAddress.normalized(try fields.string("email", max: Limits.emailBytes)) else {
+      throw .invalidField("email", "must be an address such as name@example.com")
+    }
+    return address
   }
 }
 

@@ -54,6 +54,7 @@ package final class Catalog {
   private let accounts: Accounts
   private let pages: EventPages
   private let lists: SeatLists
+  private let events: ReadableEvents
   private let listBytes: Int
   /// Every list that may still be in memory.
   private var made: [WeakSeatAnswer] = []
@@ -81,6 +82,7 @@ package final class Catalog {
     let readable = ReadableEvents(events, standby: standby)
     pages = EventPages(events: readable, queue: queue, zone: zone)
     lists = SeatLists(events: readable)
+    self.events = readable
   }
 
   package func addRoutes(to router: inout Router) {
@@ -100,6 +102,7 @@ package final class Catalog {
     router.on(.get, "/api/search") { [self] request in checked { try find(request) } }
     router.on(.get, "/api/event/{id}") { [self] request in checked { try event(request) } }
     router.on(.get, "/api/event/{id}/tickets") { [self] request in checked { try tickets(request) } }
+    router.on(.get, "/api/event/{id}/plan") { [self] request in checked { try plan(request) } }
     router.on(.get, "/api/me/tickets") { [self] request in checked { try purchases(request) } }
   }
 
@@ -109,10 +112,11 @@ package final class Catalog {
     _ = try authenticator.user(request)
     let items = QueryItems(request)
     let from = Self.parts(try items.optionalDay("from")), to = Self.parts(try items.optionalDay("to"))
+    let recent = try Self.recent(items)
     let query = SearchQuery(
       terms: try items.optionalString("terms", max: Limits.searchTermsBytes) ?? "",
-      from: from.moment, to: to.moment, fromDay: from.date, toDay: to.date,
-      location: try items.optionalString("location", max: Limits.locationBytes) ?? "",
+      from: from.moment ?? recent, to: to.moment, fromDay: from.date, toDay: to.date,
+      location: try items.optionalString("location", max: Limits.searchLocationBytes) ?? "",
       maxPrice: try items.optionalInt("max_price", in: 0...Limits.ticketPrice),
       currency: try Self.currency(items),
       section: try items.optionalString("section", max: Limits.sectionNameBytes) ?? "",
@@ -153,6 +157,15 @@ package final class Catalog {
     case nil: (nil, nil)
     }
   }
+
+  /// Whoever asks for nothing in particular is shown what is still to come. To the hour, as everybody asks that.
+  private static func recent(_ items: QueryItems) throws(Problem) -> Int? {
+    if try items.optionalString("terms", max: Limits.searchTermsBytes) != nil { return nil }
+    for name in ["from", "to"] where try items.optionalDay(name) != nil { return nil }
+    return (Time.now - Self.recentSeconds) / 3_600 * 3_600
+  }
+  /// An evening that has begun may still be bought.
+  private static let recentSeconds = 12 * 3_600
 
   private static func respond(_ answer: CachedSearch.Answer) -> HTTPResponse {
     .json(200, serialized: answer.body, headers: headers(ageMilliseconds: UInt64(answer.ageMilliseconds)))
@@ -196,30 +209,30 @@ package final class Catalog {
   // MARK: Events
 
   private func event(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let role = try authenticator.user(request).role
+    let claims = try authenticator.user(request)
     let id = try request.eventID()
     let known = request.header("If-None-Match")
-    if let page = pages.cache.immediate(id)?.value { return .now(try Self.respond(page, to: role, known)) }
+    if let page = pages.cache.immediate(id)?.value { return .now(try Self.respond(page, to: claims, known)) }
     return answer { [pages] in
       guard let page = try await pages.cache.answer(id)?.value else { throw Problem.unknownEvent }
-      return try Self.respond(page, to: role, known)
+      return try Self.respond(page, to: claims, known)
     }
   }
 
   private static func respond(
-    _ page: EventPages.Page, to role: Role, _ known: String?
+    _ page: EventPages.Page, to claims: Claims, _ known: String?
   ) throws(Problem) -> HTTPResponse {
-    guard shows(page, to: role) else { throw Problem.unknownEvent }
+    guard shows(page, to: claims) else { throw Problem.unknownEvent }
     return respond(page.body, page.tag, known, age: page.ageMilliseconds)
   }
 
   /// Whether somebody may know that there is this event.
-  private static func shows(_ page: EventPages.Page, to role: Role) -> Bool {
-    !page.event.settings.isUnannounced || role == .organizer
+  private static func shows(_ page: EventPages.Page, to claims: Claims) -> Bool {
+    !page.event.settings.isUnannounced || claims.manages(page.event.owner)
   }
 
   private func tickets(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let role = try authenticator.user(request).role
+    let claims = try authenticator.user(request)
     let section = try QueryItems(request).optionalString("section", max: Limits.sectionNameBytes)
     let query = SeatQuery(event: try request.eventID(), section: section)
     let known = request.header("If-None-Match")
@@ -227,7 +240,7 @@ package final class Catalog {
       return .now(Self.respond(answer, known))
     }
     return answer { [self] in
-      guard let page = try await pages.cache.answer(query.event)?.value, Self.shows(page, to: role) else {
+      guard let page = try await pages.cache.answer(query.event)?.value, Self.shows(page, to: claims) else {
         throw Problem.unknownEvent
       }
       // A section that does not exist is not asked for: names made up would push lists out of memory.
@@ -236,6 +249,23 @@ package final class Catalog {
       }
       guard let answer = try await seats.answer(query) else { throw Problem.unknownEvent }
       return Self.respond(answer, known)
+    }
+  }
+
+  /// What the seating plan shows beside the seats, which have their own positions in the list of tickets.
+  private func plan(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let claims = try authenticator.user(request)
+    let id = try request.eventID()
+    let known = request.header("If-None-Match")
+    return answer { [pages, events] in
+      guard let page = try await pages.cache.answer(id)?.value, Self.shows(page, to: claims) else {
+        throw Problem.unknownEvent
+      }
+      guard page.event.hasPlan,
+        let drawing = try await events.read({ try await $0.drawing(event: id) }).value
+      else { throw Problem(404, "no_plan", "The event has no seating plan.") }
+      let body = Array(drawing.utf8)
+      return Self.respond(body, EntityTag.of(body), known, age: 0)
     }
   }
 
@@ -259,7 +289,7 @@ package final class Catalog {
     let list = try await lists.list(of: page.event)
     let body = await SeatLists.render(
       list, sections: sections.map(\.id), unavailable: page.unavailable, holdsAreKnown: page.holdsAreKnown)
-    let version = "\(query.section ?? "")/\(list.total)/\(page.holdsAreKnown)"
+    let version = "\(query.section ?? "")/\(list.total)/\(list.version)/\(page.holdsAreKnown)"
     let tag = EntityTag.of(page.unavailable + Array(version.utf8))
     let answer = SeatAnswer(body: body, tag: tag, page: page)
     made.append(WeakSeatAnswer(answer: answer))
@@ -310,7 +340,10 @@ package final class Catalog {
         owner: owner, line: purchase.wish?.line ?? 0, ordinal: purchase.wish?.ordinal ?? 0)
       return [
         "request_id": .string(ids.encode(id)), "event_id": .integer(purchase.key.event),
-        "event_name": .string(purchase.eventName), "tickets": .array(purchase.tickets.map(json)),
+        "event_name": .string(purchase.eventName), "event_location": .string(purchase.location),
+        "event_date": .string(Time.text(purchase.date)), "event_location_was": JSON(purchase.locationWas),
+        "event_date_was": JSON(purchase.dateWas.map(Time.text)),
+        "tickets": .array(purchase.tickets.map(json)),
         "amount": .integer(purchase.amount), "currency": .string(purchase.currency),
         "payment_id": JSON(purchase.paymentID), "purchased_at": .string(Time.text(purchase.soldAt)),
       ]
@@ -319,9 +352,11 @@ package final class Catalog {
   }
 
   private nonisolated static func json(_ ticket: UserStore.Purchase.Ticket) -> JSON {
-    [
-      "id": .integer(ticket.id), "section": .string(ticket.section), "row": JSON(ticket.row),
-      "seat": JSON(ticket.seat), "price": .integer(ticket.price),
+    var members: [(name: String, value: JSON)] = [
+      ("id", .integer(ticket.id)), ("section", .string(ticket.section)), ("row", JSON(ticket.row)),
+      ("seat", JSON(ticket.seat)), ("price", .integer(ticket.price)),
     ]
+    if let block = ticket.block { members.append(("block", .string(block))) }
+    return .object(members)
   }
 }

@@ -44,7 +44,7 @@ final class EventPages {
   private let events: ReadableEvents
   private let queue: QueueStore
   private let zone: VenueZone
-  private var ranges: [Int: (total: Int, ranges: [Int: [ClosedRange<Int>]])] = [:]
+  private var ranges: [Int: (version: Int, total: Int, ranges: [Int: [ClosedRange<Int>]])] = [:]
   private(set) lazy var cache = FreshCache<Int, Page>(capacity: Self.capacity) { [unowned self] id, known in
     try await load(id, known)
   }
@@ -101,11 +101,12 @@ final class EventPages {
   }
 
   private func ranges(_ event: Event) async throws -> [Int: [ClosedRange<Int>]] {
-    // Tickets are only ever added, so their number says whether the ranges are still right.
-    if let known = ranges[event.id], known.total == event.total { return known.ranges }
+    if let known = ranges[event.id], known.total == event.total, known.version == event.ticketsVersion {
+      return known.ranges
+    }
     let found = try await events.read { try await $0.ticketRanges(event: event.id) }.value
     if ranges.count >= Self.capacity { ranges.removeAll() }
-    ranges[event.id] = (event.total, found)
+    ranges[event.id] = (event.ticketsVersion, event.total, found)
     return found
   }
 
@@ -142,7 +143,9 @@ final class EventPages {
       "hold_seconds": .integer(event.settings.holdSeconds), "message": .string(event.settings.message),
       "total": .integer(event.total), "available": .integer(available), "held": .integer(held),
       "sold": .integer(event.sold), "sections": .array(sections),
-      "holds_known": .bool(availability.holdsAreKnown), "version": .integer(availability.version),
+      "sales_end_at": .string(Time.text(event.salesEndAt ?? event.date)),
+      "has_plan": .bool(event.hasPlan), "holds_known": .bool(availability.holdsAreKnown),
+      "version": .integer(availability.version),
     ]
     let body = json.serialized()
     return Page(

@@ -26,6 +26,8 @@ final class SeatLists {
 
   struct List: Sendable {
     var total = 0
+    /// Of the event's tickets, that it was made from.
+    var version = 0
     var sections: [Int: Section] = [:]
   }
 
@@ -36,7 +38,9 @@ final class SeatLists {
   init(events: ReadableEvents) { self.events = events }
 
   func list(of event: Event) async throws -> List {
-    if let list = lists[event.id], list.total == event.total { return list }
+    if let list = lists[event.id], list.total == event.total, list.version == event.ticketsVersion {
+      return list
+    }
     if let task = making[event.id] { return try await task.value }
     let task = Task { @LoopActor in
       defer { making[event.id] = nil }
@@ -51,6 +55,7 @@ final class SeatLists {
 
   private func make(_ event: Event) async throws -> List {
     var list = List()
+    list.version = event.ticketsVersion
     let names = Dictionary(
       event.sections.map { ($0.id, JSON.string($0.name).text) }, uniquingKeysWith: { first, _ in first })
     var last = 0
@@ -72,6 +77,10 @@ final class SeatLists {
     withSection(seat.section, of: &list) { section in
       if !section.json.isEmpty { section.json.append(UInt8(ascii: ",")) }
       section.json += "{\"id\":\(seat.id),\"section\":\(name),\"row\":\(row),\"seat\":\(label),".utf8
+      if let block = seat.block { section.json += "\"block\":\(JSON.string(block).text),".utf8 }
+      if let x = seat.x, let y = seat.y {
+        section.json += "\"x\":\(hundredths(x)),\"y\":\(hundredths(y)),".utf8
+      }
       section.json += "\"price\":\(seat.price),\"available\":".utf8
       section.slots.append(Int32(section.json.count))
       section.ids.append(Int32(seat.id))
@@ -79,6 +88,8 @@ final class SeatLists {
       section.json.append(UInt8(ascii: "}"))
     }
   }
+
+  private static func hundredths(_ number: Int) -> String { JSON.number(Double(number) / 100).text }
 
   private static func withSection(_ id: Int, of list: inout List, _ change: (inout Section) -> Void) {
     change(&list.sections[id, default: Section()])

@@ -24,7 +24,7 @@ extension SearchDocument {
     _ facts: IndexSource.Facts, _ document: QueueDocument?, queueIsOver: Bool, open: [Section]? = nil,
     zone: VenueZone = .utc
   ) {
-    if facts.state == EventState.draft.rawValue && facts.onsaleAt == nil { return nil }
+    if facts.isUnannounced { return nil }
     var available = facts.tickets - facts.taken
     var held = 0
     // Before its first owner has loaded the seats, a queue knows of none.

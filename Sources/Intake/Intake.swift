@@ -194,7 +194,7 @@ package final class Intake {
 
   /// Whether the caller may know that there is this event.
   private static func shows(_ settings: EventSettings, to wish: Wish) -> Bool {
-    !settings.isUnannounced || wish.role == .organizer
+    !settings.isUnannounced || wish.role >= .organizer
   }
 
   /// Why an event has no queue, as PostgreSQL knows it.

@@ -100,6 +100,7 @@ package final class TicketLabels {
       missing.remove(label.ticket)
       let json =
         "{\"id\":\(label.ticket),\"section\":\(JSON.string(label.section).text),\"row\":\(JSON(label.row).text),"
+        + (label.block.map { "\"block\":\(JSON.string($0).text)," } ?? "")
         + "\"seat\":\(JSON(label.seat).text),\"price\":\(label.price)}"
       known.set(json, for: Ticket(event: event, id: label.ticket))
     }

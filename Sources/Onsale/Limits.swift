@@ -41,18 +41,21 @@ package enum Limits {
 
   // MARK: Texts, in UTF-8 bytes
 
-  /// Of an event: 200 characters of any script.
-  package static let nameBytes = 800
+  /// A character of any script, accents and all; a few are longer, and then there may be fewer of them.
+  package static let bytesPerCharacter = 12
+
+  /// Of events, places, sections, people; whatever the script, in characters as people count them.
+  package static let nameCharacters = 200
+  package static let nameBytes = nameCharacters * bytesPerCharacter
   /// Of an event at its source.
   package static let keyBytes = 300
   /// The longest name in the IANA database has 32.
   package static let timeZoneBytes = 64
-  package static let locationBytes = 800
   package static let descriptionBytes = 20_000
-  package static let sectionNameBytes = 100
-  package static let seatLabelBytes = 20
+  package static let sectionNameBytes = nameBytes
+  package static let seatLabelCharacters = 50
+  package static let seatLabelBytes = seatLabelCharacters * bytesPerCharacter
   package static let messageBytes = 500
-  package static let userNameBytes = 200
   package static let emailBytes = 320
   package static let passwordBytes = 8...200
   package static let paymentMethodBytes = 200
@@ -61,6 +64,7 @@ package enum Limits {
   // MARK: Search and polling
 
   package static let searchTermsBytes = 200
+  package static let searchLocationBytes = 300
   /// Words of a query that are looked at; those behind are ignored.
   package static let searchWords = 12
   package static let searchHits = 1...100

@@ -5,9 +5,10 @@
 /// the best seats. Where no row has them side by side they are split, within one section if one has enough,
 /// else over several; unless the buyer insisted on side by side.
 ///
-/// Seats of a row are side by side when they follow each other in the natural order of their labels, without a
-/// gap wider than the row's usual step: 1, 3, 5 are neighbours in an odd row, 10 and 12 are not in a row that
-/// has 1, 2, 3. General-admission places are all alike, so any of them count as side by side.
+/// Seats of a seating plan are side by side when they follow each other in a run of it: where they are drawn counts, and
+/// no label. Seats that are only numbered are so when they follow each other in the natural order of their labels,
+/// without a gap wider than the row's usual step: 1, 3, 5 are neighbours in an odd row, 10 and 12 are not in a row
+/// that has 1, 2, 3. General-admission places are all alike, so any of them count as side by side.
 ///
 /// Built for a stadium: an allocation costs the length of one row and the logarithm of the number of rows.
 package struct SeatMap: Sendable {
@@ -38,14 +39,22 @@ package struct SeatMap: Sendable {
     package let rank: Int
     /// In minor units.
     package let price: Int
+    /// Neighbours have the same run and places that follow each other; `nil` where no plan says who they are.
+    package let run: Int?
+    package let place: Int?
 
-    package init(id: Int, section: Int, row: String?, seat: String?, rank: Int, price: Int) {
+    package init(
+      id: Int, section: Int, row: String?, seat: String?, rank: Int, price: Int, run: Int? = nil,
+      place: Int? = nil
+    ) {
       self.id = id
       self.section = section
       self.row = row
       self.seat = seat
       self.rank = rank
       self.price = price
+      self.run = run
+      self.place = place
     }
   }
 

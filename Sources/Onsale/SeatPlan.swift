@@ -24,7 +24,7 @@ struct SeatPlan {
     var byRow: [String: [SeatMap.Ticket]] = [:]
     var places: [SeatMap.Ticket] = []
     for ticket in tickets {
-      if let row = ticket.row {
+      if let row = ticket.row ?? (ticket.seat == nil ? nil : "") {
         byRow[row, default: []].append(ticket)
       } else {
         places.append(ticket)
@@ -35,7 +35,7 @@ struct SeatPlan {
       .map { (label: NaturalLabel($0.key), rank: Self.rank($0.value), tickets: $0.value) }
       .sorted { $0.rank != $1.rank ? $0.rank < $1.rank : $0.label < $1.label }
     for row in named {
-      for neighbours in Self.neighbours(row.tickets) {
+      for neighbours in Self.runs(row.tickets) + Self.neighbours(row.tickets.filter { $0.run == nil }) {
         append(neighbours, area, rank: row.rank, isPool: false)
       }
     }
@@ -55,8 +55,24 @@ struct SeatPlan {
 
   private static func rank(_ tickets: [SeatMap.Ticket]) -> Int { tickets.map(\.rank).min() ?? 0 }
 
+  /// The row's seats of a plan, run by run, cut where a place is not among them.
+  private static func runs(_ tickets: [SeatMap.Ticket]) -> [[SeatMap.Ticket]] {
+    var runs: [[SeatMap.Ticket]] = []
+    let planned = tickets.filter { $0.run != nil }
+      .sorted { ($0.run ?? 0, $0.place ?? 0, $0.id) < ($1.run ?? 0, $1.place ?? 0, $1.id) }
+    for ticket in planned {
+      if let last = runs.last?.last, last.run == ticket.run, (last.place ?? 0) + 1 == ticket.place {
+        runs[runs.count - 1].append(ticket)
+      } else {
+        runs.append([ticket])
+      }
+    }
+    return runs
+  }
+
   /// The row's seats in order, cut where a number is missing.
   private static func neighbours(_ tickets: [SeatMap.Ticket]) -> [[SeatMap.Ticket]] {
+    if tickets.isEmpty { return [] }
     let seats = tickets.map { (label: NaturalLabel($0.seat ?? ""), ticket: $0) }
       .sorted { $0.label != $1.label ? $0.label < $1.label : $0.ticket.id < $1.ticket.id }
     var steps: [Int?] = []

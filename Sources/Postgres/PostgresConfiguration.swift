@@ -15,6 +15,10 @@ package struct PostgresConfiguration: Sendable {
   package var waitingCapacity: Int
   /// Set in every session, by name; ours to choose, so never from outside.
   package var sessionSettings: [(name: String, value: String)] = []
+  /// Whether a pooler in between, such as PgBouncer, gives each client a session of its own for as long as it likes. One
+  /// that does so for a transaction only gives it another's prepared statements and settings: connections through a
+  /// pooler fail unless this is said.
+  package var poolerKeepsSessions = false
   /// How many statements each connection keeps prepared.
   package var preparedStatements = 256
   /// For how long, in milliseconds, before all are prepared anew, and planned anew with them.

@@ -139,6 +139,7 @@ final class PostgresConnection {
 
   /// Makes the server give up on its own, so that a statement ends although nobody listens any more.
   private func setUp() async {
+    if !configuration.poolerKeepsSessions, await isBehindPooler() { return end(Self.pooler) }
     let limit = configuration.statementTimeoutMilliseconds
     let own = configuration.sessionSettings.map { "; SET \($0.name) = \($0.value)" }.joined()
     // Compiling a statement takes 0.3 s of a core, longer than nearly all of ours run, and PostgreSQL would do it each time
@@ -154,6 +155,23 @@ final class PostgresConnection {
     state = .open
     openedAt = EventLoop.shared.now
     onOpen(self)
+  }
+
+  private static let pooler = PostgresError(
+    .unavailable,
+    "there is a pooler in front of PostgreSQL, such as PgBouncer. Sessions must last: in transaction mode it cannot be "
+      + "used. Connect to PostgreSQL itself, or set the pooler to session mode and ONSALE_DATABASE_POOLER=session"
+  )
+
+  /// A pooler tells a process of its own making where a server tells the one that serves the session.
+  private func isBehindPooler() async -> Bool {
+    let outcome = await runSimple(
+      "SELECT pg_backend_pid()::int AS pid", milliseconds: configuration.waitMilliseconds)
+    guard case .done(let results) = outcome, let pid = try? results.first?.rows.first?.int("pid"), let handle
+    else {
+      return false
+    }
+    return pid != Int(PQbackendPID(handle))
   }
 
   private func watchAnew(_ events: DescriptorWatcher.Events) {

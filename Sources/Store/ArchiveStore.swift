@@ -148,7 +148,7 @@ package final class ArchiveStore {
       SELECT \(event)::bigint, \(document.generation)::int, \(document.head)::bigint, \(document.tail)::bigint,
         \(document.soldOutUpTo)::bigint, \(document.closedUpTo)::bigint, count(*) FILTER (WHERE NOT purchased),
         count(*) FILTER (WHERE purchased), \(document.message)::text, \(lines)::text
-      FROM ticket WHERE event_id = \(event)
+      FROM ticket WHERE event_id = \(event) AND (withheld IS NULL OR purchased)
       ON CONFLICT DO NOTHING
       """,
       // The records say it all; of lives that were lost nothing else is left.

@@ -24,6 +24,12 @@ package struct Event: Sendable, Equatable {
   package let settings: EventSettings
   /// Why the sale was stopped by itself; `nil` if it was not.
   package let halt: SaleHalt?
+  /// Whether there is a drawing of its hall.
+  package let hasPlan: Bool
+  package let salesEndAt: Int?
+  /// Changes whenever tickets are added, taken off sale, priced or named anew.
+  package let ticketsVersion: Int
+  package let owner: EventOwner
   /// Best first.
   package var sections: [Section]
 
@@ -60,4 +66,8 @@ package struct Seat: Sendable, Equatable {
   package let row: String?
   package let seat: String?
   package let price: Int
+  /// As in `SectionDraft.Place`.
+  package let block: String?
+  package let x: Int?
+  package let y: Int?
 }

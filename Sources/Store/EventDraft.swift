@@ -15,10 +15,15 @@ package struct EventDraft: Sendable {
   package var currency: String
   /// When the sale opens by itself; `nil` for never.
   package var onsaleAt: Int?
+  /// When the sale ends by itself; `nil` for the event's date.
+  package var salesEndAt: Int?
+  package var owner = EventOwner(user: nil)
   package var holdSeconds = Limits.defaultHoldSeconds
   package var perUserLimit = Limits.defaultPerUserLimit
   package var queueLimit = Limits.defaultQueueLimit
   package var sections: [SectionDraft]
+  /// What a seating plan shows beside its seats, as JSON; `nil` without a plan.
+  package var drawing: String?
 
   package init(name: String, location: String, date: Int, currency: String, sections: [SectionDraft]) {
     self.name = name
@@ -37,11 +42,42 @@ package struct SectionDraft: Sendable {
     package let seat: String?
     /// In minor units; `nil` for the section's price.
     package let price: Int?
+    /// `nil` where no plan says more.
+    package let plan: Place?
 
-    package init(row: String?, seat: String?, price: Int? = nil) {
+    package init(row: String?, seat: String?, price: Int? = nil, plan: Place? = nil) {
       self.row = row
       self.seat = seat
       self.price = price
+      self.plan = plan
+    }
+
+    /// What tells it from others of the same section.
+    fileprivate var identity: [String] { [plan?.guid ?? "", plan?.block ?? "", row ?? "", seat ?? ""] }
+  }
+
+  /// Where a seat is in its seating plan.
+  package struct Place: Sendable, Hashable {
+    /// The plan's own name for the seat.
+    package let guid: String?
+    /// Which of several rows of the same label, where seats of theirs have the same labels, too.
+    package let block: String?
+    /// Seats of one run whose places follow each other sit side by side. Runs are numbered from 1 in each upload.
+    package let run: Int
+    package let place: Int
+    /// In hundredths of the plan's unit; `nil` where the plan does not say.
+    package let x: Int?
+    package let y: Int?
+
+    package init(
+      guid: String? = nil, block: String? = nil, run: Int, place: Int, x: Int? = nil, y: Int? = nil
+    ) {
+      self.guid = guid
+      self.block = block
+      self.run = run
+      self.place = place
+      self.x = x
+      self.y = y
     }
   }
 
@@ -101,7 +137,7 @@ package struct SectionDraft: Sendable {
       var seats: Set<[String]> = []
       for seat in section.seats {
         guard let label = seat.seat else { continue }
-        if !seats.insert([seat.row ?? "", label]).inserted {
+        if !seats.insert(seat.identity).inserted {
           return "row \(seat.row ?? "-") seat \(label) of the section \"\(section.name)\" twice"
         }
       }
@@ -120,6 +156,8 @@ package struct EventChanges: Sendable {
   package var description: String?
   /// The inner `nil` means that the sale does not open by itself.
   package var onsaleAt: Int??
+  /// The inner `nil` means that the sale ends with the event's date.
+  package var salesEndAt: Int??
   package var holdSeconds: Int?
   package var perUserLimit: Int?
   package var queueLimit: Int?

@@ -13,7 +13,7 @@ package struct EventSettings: Sendable, Equatable {
   package var message: String
   /// Grows with every change; Redis keeps the settings of the highest one.
   package var version: Int
-  /// A draft without a time for its sale: nobody but organizers knows of it.
+  /// A draft without a time for its sale, be it closed before it was opened: nobody but organizers knows of it.
   package var isUnannounced: Bool
 
   package init(
@@ -39,7 +39,7 @@ extension EventSettings {
   static let columns = """
     e.id, e.generation, CASE WHEN e.state = 'open' AND e.halt IS NOT NULL THEN 'paused' ELSE e.state END AS state,
     e.queue_limit, e.per_user_limit, e.hold_seconds, e.rate, e.message, e.version,
-    e.state = 'draft' AND e.onsale_at IS NULL AS is_unannounced
+    e.generation = 0 AND e.state IN ('draft', 'closed') AND e.onsale_at IS NULL AS is_unannounced
     """
 
   init(_ row: PostgresRow) throws {

@@ -34,11 +34,11 @@ extension EventStore {
       """
       SELECT s.id, s.name, coalesce(t.low_left, t.low, s.price) AS price,
         coalesce(t.high_left, t.high, s.price) AS max_price, coalesce(t.total, 0) AS total, coalesce(t.sold, 0) AS sold
-      FROM section s LEFT JOIN (
+      FROM section s JOIN (
         SELECT section_id, count(*) AS total, count(*) FILTER (WHERE purchased) AS sold, min(price) AS low,
           max(price) AS high, min(price) FILTER (WHERE NOT purchased) AS low_left,
           max(price) FILTER (WHERE NOT purchased) AS high_left
-        FROM ticket WHERE event_id = \(id) GROUP BY section_id
+        FROM ticket WHERE event_id = \(id) AND (withheld IS NULL OR purchased) GROUP BY section_id
       ) t ON t.section_id = s.id
       WHERE s.event_id = \(id) ORDER BY s.rank
       """,
@@ -54,19 +54,33 @@ extension EventStore {
   }
 
   /// Events by ascending id, from the first above `id`, without their sections.
-  package func events(after id: Int, limit: Int) async throws -> [Event] {
+  /// - Parameter organizer: whose events alone, with their organizations; `nil` for all.
+  package func events(
+    after id: Int, limit: Int, of organizer: (user: String, organizations: [String])? = nil
+  ) async throws -> [Event] {
     try await postgres.query(
       """
       SELECT \(unsafeSQL: EventSettings.columns), \(unsafeSQL: Self.descriptive) FROM event e
-      WHERE e.id > \(id) ORDER BY e.id LIMIT \(limit)
+      WHERE e.id > \(id) AND (\(organizer == nil)::bool OR e.owner IS NULL OR e.owner = \(organizer?.user)
+        OR e.organizations && \(organizer?.organizations ?? [])::text[])
+      ORDER BY e.id LIMIT \(limit)
       """
     ).map(Self.event)
+  }
+
+  /// Whose an event is, and its currency; `nil` for an unknown one.
+  package func owner(event: Int) async throws -> (owner: EventOwner, currency: String)? {
+    try await postgres.query(
+      "SELECT e.currency, \(unsafeSQL: EventOwner.columns) FROM event e WHERE e.id = \(event)"
+    ).first.map { (try EventOwner($0), try $0.string("currency")) }
   }
 
   private static let descriptive = """
     e.name, e.location, e.time_zone, e.description, e.currency, extract(epoch FROM e.date)::bigint AS date,
     extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
-    extract(epoch FROM e.created_at)::bigint AS created_at, e.halt, e.halt_tickets
+    extract(epoch FROM e.created_at)::bigint AS created_at, e.halt, e.halt_tickets,
+    EXISTS (SELECT FROM event_drawing d WHERE d.event_id = e.id) AS has_plan,
+    extract(epoch FROM e.sales_end_at)::bigint AS sales_end_at, e.tickets_version, \(EventOwner.columns)
     """
 
   private static func event(_ row: PostgresRow) throws -> Event {
@@ -75,22 +89,31 @@ extension EventStore {
       timeZone: row["time_zone"].string, description: try row.string("description"),
       currency: try row.string("currency"),
       onsaleAt: row["onsale_at"].int, createdAt: try row.int("created_at"), settings: try EventSettings(row),
-      halt: SaleHalt(row), sections: [])
+      halt: SaleHalt(row), hasPlan: try row.bool("has_plan"),
+      salesEndAt: row["sales_end_at"].int, ticketsVersion: try row.int("tickets_version"),
+      owner: try EventOwner(row), sections: [])
   }
 
   /// Tickets by ascending id, from the first above `id`: what never changes about them.
   package func seats(event: Int, after id: Int, limit: Int) async throws -> [Seat] {
     try await postgres.query(
       """
-      SELECT id, section_id, row, seat, price FROM ticket WHERE event_id = \(event) AND id > \(id)
+      SELECT id, section_id, row, seat, price, block, x, y FROM ticket
+      WHERE event_id = \(event) AND id > \(id) AND (withheld IS NULL OR purchased)
       ORDER BY id LIMIT \(limit)
       """
     ).map { row in
       Seat(
         id: try row.int("id"), section: try row.int("section_id"), row: row["row"].string,
-        seat: row["seat"].string,
-        price: try row.int("price"))
+        seat: row["seat"].string, price: try row.int("price"), block: row["block"].string, x: row["x"].int,
+        y: row["y"].int)
     }
+  }
+
+  /// What the event's seating plan shows beside its seats, as JSON; `nil` without a plan.
+  package func drawing(event: Int) async throws -> String? {
+    try await postgres.query("SELECT drawing FROM event_drawing WHERE event_id = \(event)").first?.string(
+      "drawing")
   }
 
   /// Ids that one statement looks at: some milliseconds of the loop.

@@ -43,11 +43,12 @@ package final class EventStore {
     return try await postgres.withTransaction { transaction in
       let rows = try await transaction.query(
         """
-        INSERT INTO event (key, name, location, date, time_zone, description, currency, onsale_at, hold_seconds,
-          per_user_limit, queue_limit, generation)
+        INSERT INTO event (key, name, location, date, time_zone, description, currency, onsale_at, sales_end_at,
+          hold_seconds, per_user_limit, queue_limit, owner, organizations, generation)
         VALUES (\(draft.key), \(draft.name), \(draft.location), to_timestamp(\(draft.date)),
-          \(draft.timeZone), \(draft.description), \(draft.currency), to_timestamp(\(draft.onsaleAt)), \(draft.holdSeconds),
-          \(draft.perUserLimit), \(draft.queueLimit), 0)
+          \(draft.timeZone), \(draft.description), \(draft.currency), to_timestamp(\(draft.onsaleAt)),
+          to_timestamp(\(draft.salesEndAt)), \(draft.holdSeconds), \(draft.perUserLimit), \(draft.queueLimit),
+          \(draft.owner.user), \(draft.owner.organizations)::text[], 0)
         ON CONFLICT (key) DO NOTHING RETURNING id
         """)
       guard let id = try rows.first?.int("id") else {
@@ -57,7 +58,8 @@ package final class EventStore {
       }
       let count = try await Self.insert(
         draft.sections.map { (nil, 1, $0) }, event: id, firstSection: 1, firstSectionRank: 1, firstTicket: 1,
-        transaction)
+        runsBefore: 0, upload: nil, transaction)
+      if let drawing = draft.drawing { try await Self.setDrawing(drawing, event: id, transaction) }
       try await Self.note(who, "create", event: id, detail: "\(count) tickets", transaction)
       return (id, true)
     }
@@ -82,13 +84,21 @@ package final class EventStore {
   }
 
   /// Adds tickets to sections that are there, by their names, and to new ones.
-  /// - Returns: how many tickets were added.
-  package func addTickets(event: Int, _ sections: [SectionDraft], by who: String) async throws -> Int {
+  ///
+  /// The same `key` of the same person again, with the same `digest`, changes nothing.
+  /// - Parameter drawing: what a seating plan shows beside the seats, as JSON; takes the place of the one before.
+  package func addTickets(
+    event: Int, _ sections: [SectionDraft], drawing: String? = nil, key: String? = nil, digest: String = "",
+    by who: String
+  ) async throws -> AddedTickets {
     if let problem = try await Self.problem(with: sections) {
       throw StoreError(.invalid, "There are \(problem).")
     }
     return try await postgres.withTransaction { transaction in
       let state = try await Self.lock(event, transaction)
+      if let key, let before = try await Self.upload(event, key, digest, by: who, transaction) {
+        return before
+      }
       if state == .closed { throw StoreError(.conflict, "The sale is closed.") }
       let money = try await transaction.query(
         """
@@ -100,7 +110,8 @@ package final class EventStore {
       }
       let known = try await transaction.query(
         """
-        SELECT s.id, s.name, s.rank, coalesce(max(t.rank), 0) AS last, count(t.id) AS tickets
+        SELECT s.id, s.name, s.rank, coalesce(max(t.rank), 0) AS last,
+          count(t.id) FILTER (WHERE t.withheld IS DISTINCT FROM 'removed') AS tickets
         FROM section s LEFT JOIN ticket t ON t.event_id = s.event_id AND t.section_id = s.id
         WHERE s.event_id = \(event) GROUP BY s.id, s.name, s.rank
         """)
@@ -126,21 +137,67 @@ package final class EventStore {
         if let id { try await Self.refuseDuplicates(of: section, id: id, event: event, transaction) }
       }
       let last = try await transaction.query(
-        "SELECT coalesce(max(id), 0) AS last FROM ticket WHERE event_id = \(event)"
-      ).first?.int("last")
+        "SELECT coalesce(max(id), 0) AS last, coalesce(max(run), 0) AS runs FROM ticket WHERE event_id = \(event)"
+      ).first
+      let first = (try last?.int("last") ?? 0) + 1
+      guard first + added <= Limits.ticketID else {
+        throw StoreError(.conflict, "Tickets of this event were removed and added too often.")
+      }
+      let uploads = try await transaction.query(
+        "SELECT coalesce(max(id), 0) AS last FROM upload WHERE event_id = \(event)")
+      let number = (try uploads.first?.int("last") ?? 0) + 1
       let count = try await Self.insert(
         parts, event: event, firstSection: lastSection + 1, firstSectionRank: lastRank + 1,
-        firstTicket: (last ?? 0) + 1, transaction)
-      _ = try await transaction.query("UPDATE event SET version = version + 1 WHERE id = \(event)")
+        firstTicket: first, runsBefore: try last?.int("runs") ?? 0, upload: number, transaction)
+      if let drawing { try await Self.setDrawing(drawing, event: event, transaction) }
+      _ = try await transaction.query(
+        """
+        INSERT INTO upload (event_id, id, key, digest, who, tickets)
+        VALUES (\(event), \(number), \(key), \(digest), \(who), \(count))
+        """)
+      try await Self.ticketsChanged(event, transaction)
       try await Self.note(who, "add_tickets", event: event, detail: "\(count) tickets", transaction)
-      return count
+      return AddedTickets(upload: number, count: count, isNew: true)
     }
+  }
+
+  /// What an upload has brought.
+  package struct AddedTickets: Sendable, Equatable {
+    /// Names it, to undo it.
+    package let upload: Int
+    package let count: Int
+    /// Whether it was this call that brought them.
+    package let isNew: Bool
+  }
+
+  /// What came with the key before.
+  private static func upload(
+    _ event: Int, _ key: String, _ digest: String, by who: String, _ transaction: PostgresTransaction
+  ) async throws -> AddedTickets? {
+    let rows = try await transaction.query(
+      "SELECT id, digest, tickets FROM upload WHERE event_id = \(event) AND who = \(who) AND key = \(key)")
+    guard let row = rows.first else { return nil }
+    guard try row.string("digest") == digest else {
+      throw StoreError(.invalid, "This Idempotency-Key came with another upload before.")
+    }
+    return AddedTickets(upload: try row.int("id"), count: try row.int("tickets"), isNew: false)
+  }
+
+  private static func setDrawing(_ drawing: String, event: Int, _ transaction: PostgresTransaction)
+    async throws
+  {
+    _ = try await transaction.query(
+      """
+      INSERT INTO event_drawing (event_id, drawing) VALUES (\(event), \(drawing))
+      ON CONFLICT (event_id) DO UPDATE SET drawing = excluded.drawing
+      """)
   }
 
   /// - Parameter parts: the section's id if it is there, its next rank, and what to add.
   private static func insert(
     _ parts: [(id: Int?, nextRank: Int, draft: SectionDraft)], event: Int, firstSection: Int,
-    firstSectionRank: Int, firstTicket: Int, _ transaction: PostgresTransaction
+    firstSectionRank: Int, firstTicket: Int, runsBefore: Int, upload: Int?,
+    _ transaction: PostgresTransaction
   ) async throws -> Int {
     var sections: [(id: Int, draft: SectionDraft, rank: Int)] = []
     var newIDs: [Int] = [], names: [String] = [], prices: [Int] = [], ranks: [Int] = []
@@ -159,7 +216,7 @@ package final class EventStore {
       SELECT \(event), i.*
       FROM unnest(\(newIDs)::int[], \(names)::text[], \(prices)::bigint[], \(ranks)::int[]) AS i
       """)
-    var batch = Batch(), next = firstTicket
+    var batch = Batch(runsBefore: runsBefore, upload: upload), next = firstTicket
     for section in sections {
       for (index, seat) in section.draft.seats.enumerated() {
         batch.add(
@@ -168,7 +225,7 @@ package final class EventStore {
         next += 1
         if batch.ids.count == ticketsPerStatement {
           _ = try await transaction.query(batch.insertion(event: event))
-          batch = Batch()
+          batch = Batch(runsBefore: runsBefore, upload: upload)
         }
       }
     }
@@ -183,6 +240,17 @@ package final class EventStore {
     private var seats: [String?] = []
     private var ranks: [Int] = []
     private var prices: [Int] = []
+    private var blocks: [String?] = []
+    private var guids: [String?] = []
+    /// Runs, places, and positions across and down.
+    private var plans: [[String?]] = [[], [], [], []]
+    private let runsBefore: Int
+    private let upload: Int?
+
+    init(runsBefore: Int, upload: Int?) {
+      self.runsBefore = runsBefore
+      self.upload = upload
+    }
 
     mutating func add(_ id: Int, section: Int, _ seat: SectionDraft.Seat, rank: Int, price: Int) {
       ids.append(id)
@@ -191,13 +259,18 @@ package final class EventStore {
       seats.append(seat.seat)
       ranks.append(rank)
       prices.append(price)
+      blocks.append(seat.plan?.block)
+      guids.append(seat.plan?.guid)
+      let numbers = [seat.plan.map { $0.run + runsBefore }, seat.plan?.place, seat.plan?.x, seat.plan?.y]
+      for (index, number) in numbers.enumerated() { plans[index].append(number.map { String($0) }) }
     }
 
     func insertion(event: Int) -> SQL {
       """
-      INSERT INTO ticket (event_id, id, section_id, row, seat, rank, price)
-      SELECT \(event), i.* FROM unnest(\(ids)::int[], \(sections)::int[], \(rows)::text[], \(seats)::text[],
-        \(ranks)::int[], \(prices)::bigint[]) AS i
+      INSERT INTO ticket (event_id, upload, id, section_id, row, seat, rank, price, block, guid, run, place, x, y)
+      SELECT \(event), \(upload)::int, i.* FROM unnest(\(ids)::int[], \(sections)::int[], \(rows)::text[], \(seats)::text[],
+        \(ranks)::int[], \(prices)::bigint[], \(blocks)::text[], \(guids)::text[], \(plans[0])::int[],
+        \(plans[1])::int[], \(plans[2])::int[], \(plans[3])::int[]) AS i
       """
     }
   }
@@ -212,10 +285,12 @@ package final class EventStore {
       let taken = try await transaction.query(
         """
         SELECT t.row, t.seat
-        FROM unnest(\(labelled.map { $0.row ?? "" })::text[], \(labelled.map { $0.seat ?? "" })::text[])
-          AS i (row, seat)
-        JOIN ticket t ON t.seat = i.seat AND coalesce(t.row, '') = i.row
-        WHERE t.event_id = \(event) AND t.section_id = \(id) LIMIT 1
+        FROM unnest(\(labelled.map { $0.row ?? "" })::text[], \(labelled.map { $0.seat ?? "" })::text[],
+          \(labelled.map { $0.plan?.block ?? "" })::text[], \(labelled.map { $0.plan?.guid ?? "" })::text[])
+          AS i (row, seat, block, guid)
+        JOIN ticket t ON t.seat = i.seat AND coalesce(t.row, '') = i.row AND coalesce(t.block, '') = i.block
+          AND coalesce(t.guid, '') = i.guid
+        WHERE t.event_id = \(event) AND t.section_id = \(id) AND t.withheld IS DISTINCT FROM 'removed' LIMIT 1
         """)
       if let row = taken.first {
         throw StoreError(
@@ -234,11 +309,14 @@ package final class EventStore {
     let onsaleAt: Int? = changes.onsaleAt ?? nil
     let changesZone = changes.timeZone != nil
     let timeZone: String? = changes.timeZone ?? nil
+    let changesEnd = changes.salesEndAt != nil
+    let salesEndAt: Int? = changes.salesEndAt ?? nil
     var names: [String] = []
     if changes.name != nil { names.append("name") }
     if changes.location != nil { names.append("location") }
     if changes.date != nil { names.append("date") }
     if changesZone { names.append("time_zone") }
+    if changes.salesEndAt != nil { names.append("sales_end_at") }
     if changes.description != nil { names.append("description") }
     if changesOnsale { names.append("onsale_at") }
     if changes.holdSeconds != nil { names.append("hold_seconds") }
@@ -251,6 +329,11 @@ package final class EventStore {
       name = coalesce(\(changes.name), e.name), location = coalesce(\(changes.location), e.location),
       date = coalesce(to_timestamp(\(changes.date)), e.date),
       time_zone = CASE WHEN \(changesZone) THEN \(timeZone) ELSE e.time_zone END,
+      date_was = CASE WHEN to_timestamp(\(changes.date)) <> e.date AND e.generation > 0
+        THEN coalesce(e.date_was, e.date) ELSE e.date_was END,
+      location_was = CASE WHEN \(changes.location)::text <> e.location AND e.generation > 0
+        THEN coalesce(e.location_was, e.location) ELSE e.location_was END,
+      sales_end_at = CASE WHEN \(changesEnd) THEN to_timestamp(\(salesEndAt)) ELSE e.sales_end_at END,
       description = coalesce(\(changes.description), e.description),
       onsale_at = CASE WHEN \(changesOnsale) THEN to_timestamp(\(onsaleAt)) ELSE e.onsale_at END,
       hold_seconds = coalesce(\(changes.holdSeconds), e.hold_seconds),
@@ -321,8 +404,17 @@ package final class EventStore {
       }
       if state == next { return try await Self.settings(event, transaction) }
       if next == .open {
-        let tickets = try await transaction.query("SELECT 1 FROM ticket WHERE event_id = \(event) LIMIT 1")
+        let tickets = try await transaction.query(
+          "SELECT 1 FROM ticket WHERE event_id = \(event) AND withheld IS NULL LIMIT 1")
         if tickets.isEmpty { throw StoreError(.conflict, "The event has no tickets.") }
+        let over = try await transaction.query(
+          "SELECT FROM event WHERE id = \(event) AND coalesce(sales_end_at, date) <= now()")
+        if !over.isEmpty {
+          throw StoreError(
+            .conflict,
+            "The event is over, or its `sales_end_at` is past. To sell on, set `sales_end_at` to a later time."
+          )
+        }
       }
       let rows = try await transaction.query(
         """
@@ -336,36 +428,50 @@ package final class EventStore {
     }
   }
 
-  /// Opens the drafts whose time has come, and returns their settings, each with a new generation.
+  /// Opens the drafts whose time has come, closes the sales that are over, and returns their settings, each with a new generation.
   /// Called by several processes at once, each event is returned to one of them.
   /// - Parameter clocks: what two other clocks say, in milliseconds since 1970: it is time when two of three say so. One
   ///   that has stepped opens nothing, and keeps nothing closed.
   package func openDue(clocks: (Int, Int)) async throws -> [EventSettings] {
+    let time: SQL = """
+      greatest(
+        least(now(), to_timestamp(\(clocks.0)::bigint / 1000.0)),
+        least(now(), to_timestamp(\(clocks.1)::bigint / 1000.0)),
+        least(to_timestamp(\(clocks.0)::bigint / 1000.0), to_timestamp(\(clocks.1)::bigint / 1000.0)))
+      """
     let rows = try await postgres.query(
       """
-      WITH opened AS (
+      WITH moved AS (
         UPDATE event SET state = 'open', version = version + 1, generation = generation + 1
-        WHERE state = 'draft'
-          AND onsale_at <= greatest(
-            least(now(), to_timestamp(\(clocks.0)::bigint / 1000.0)),
-            least(now(), to_timestamp(\(clocks.1)::bigint / 1000.0)),
-            least(to_timestamp(\(clocks.0)::bigint / 1000.0), to_timestamp(\(clocks.1)::bigint / 1000.0)))
-          AND EXISTS (SELECT 1 FROM ticket t WHERE t.event_id = event.id)
+        WHERE state = 'draft' AND onsale_at <= \(time) AND coalesce(sales_end_at, date) > \(time)
+          AND EXISTS (SELECT 1 FROM ticket t WHERE t.event_id = event.id AND t.withheld IS NULL)
         RETURNING *
       ), noted AS (
         INSERT INTO audit_log (who, event_id, action, detail)
-        SELECT 'schedule', id, 'open', 'was draft' FROM opened
+        SELECT 'schedule', id, 'open', 'was draft' FROM moved
       )
-      SELECT \(unsafeSQL: EventSettings.columns) FROM opened e
+      SELECT \(unsafeSQL: EventSettings.columns) FROM moved e
       """)
-    return try rows.map { try EventSettings($0) }
+    let ended = try await postgres.query(
+      """
+      WITH moved AS (
+        UPDATE event SET state = 'closed', version = version + 1
+        WHERE state IN ('open', 'paused') AND coalesce(sales_end_at, date) <= \(time)
+        RETURNING *
+      ), noted AS (
+        INSERT INTO audit_log (who, event_id, action, detail)
+        SELECT 'schedule', id, 'closed', 'its time is over' FROM moved
+      )
+      SELECT \(unsafeSQL: EventSettings.columns) FROM moved e
+      """)
+    return try (rows + ended).map { try EventSettings($0) }
   }
 
   // MARK: Steps within a transaction
 
   static let unknown = StoreError(.notFound, "There is no such event.")
 
-  private static func lock(_ event: Int, _ transaction: PostgresTransaction) async throws -> EventState {
+  static func lock(_ event: Int, _ transaction: PostgresTransaction) async throws -> EventState {
     let rows = try await transaction.query("SELECT state FROM event WHERE id = \(event) FOR UPDATE")
     guard let row = rows.first, let state = EventState(rawValue: try row.string("state")) else {
       throw unknown

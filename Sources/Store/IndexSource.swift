@@ -44,6 +44,8 @@ package final class IndexSource {
     package let id: Int
     package let version: Int
     package let state: String
+    /// Of its line; 0 before its sale has ever been open.
+    package let generation: Int
     /// Unix seconds, as is `onsaleAt`.
     package let date: Int
     package let onsaleAt: Int?
@@ -62,6 +64,13 @@ package final class IndexSource {
     package let taken: Int
     /// Best first.
     package let sections: [Section]
+
+    /// As `EventSettings.isUnannounced`.
+    package var isUnannounced: Bool {
+      let wasNeverOpen =
+        state == EventState.draft.rawValue || state == EventState.closed.rawValue && generation == 0
+      return wasNeverOpen && onsaleAt == nil
+    }
   }
 
   /// A part of the house, as PostgreSQL knows it, which is nothing of holds.
@@ -78,13 +87,13 @@ package final class IndexSource {
   package func facts(_ ids: [Int]) async throws -> [Facts] {
     let results = try await postgres.transaction([
       """
-      SELECT e.id, e.version, e.state, extract(epoch FROM e.date)::bigint AS date,
+      SELECT e.id, e.version, e.state, e.generation, extract(epoch FROM e.date)::bigint AS date,
         extract(epoch FROM e.onsale_at)::bigint AS onsale_at, e.time_zone, e.name, e.location, e.description, e.currency,
         coalesce(t.min_price, 0) AS min_price, coalesce(t.max_price, 0) AS max_price, t.tickets, t.purchased
       FROM event e CROSS JOIN LATERAL (
         SELECT count(*) AS tickets, count(*) FILTER (WHERE purchased) AS purchased, min(price) AS min_price,
           max(price) AS max_price
-        FROM ticket WHERE event_id = e.id
+        FROM ticket WHERE event_id = e.id AND (withheld IS NULL OR purchased)
       ) t
       WHERE e.id = ANY(\(ids)::bigint[])
       """,
@@ -94,7 +103,7 @@ package final class IndexSource {
         count(*) FILTER (WHERE k.purchased OR c.ticket_id IS NOT NULL) AS taken
       FROM ticket k JOIN section s ON s.event_id = k.event_id AND s.id = k.section_id
         LEFT JOIN claim c ON c.event_id = k.event_id AND c.ticket_id = k.id
-      WHERE k.event_id = ANY(\(ids)::bigint[])
+      WHERE k.event_id = ANY(\(ids)::bigint[]) AND (k.withheld IS NULL OR k.purchased)
       GROUP BY k.event_id, s.id, s.name, s.rank ORDER BY k.event_id, s.rank
       """,
     ])
@@ -110,6 +119,7 @@ package final class IndexSource {
       let sections = sections[id] ?? []
       return Facts(
         id: id, version: try row.int("version"), state: try row.string("state"),
+        generation: try row.int("generation"),
         date: try row.int("date"), onsaleAt: row["onsale_at"].int, timeZone: row["time_zone"].string,
         name: try row.string("name"),
         location: try row.string("location"), description: try row.string("description"),

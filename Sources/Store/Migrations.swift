@@ -443,5 +443,38 @@ package struct Migrations {
     COMMENT ON COLUMN queue_life.closed_in IS
       'the life that was lost when its sale was closed already: who waited in it was told so';
     """,
+    """
+    -- Of seats from a seating plan. Positions are in hundredths of the plan's unit.
+    ALTER TABLE ticket ADD block text, ADD guid text, ADD run int, ADD place int, ADD x int, ADD y int;
+    COMMENT ON COLUMN ticket.block IS 'which of several rows of the same label, where seats have the same label, too';
+    COMMENT ON COLUMN ticket.run IS 'seats of a run whose places follow each other sit side by side';
+
+    CREATE TABLE event_drawing (event_id bigint PRIMARY KEY, drawing text NOT NULL);
+    COMMENT ON TABLE event_drawing IS 'what a seating plan shows beside the seats that are sold, as JSON';
+    """,
+    """
+    ALTER TABLE event ADD owner text, ADD organizations text[] NOT NULL DEFAULT '{}', ADD sales_end_at timestamptz,
+      ADD tickets_version int NOT NULL DEFAULT 0, ADD date_was timestamptz, ADD location_was text;
+    COMMENT ON COLUMN event.owner IS 'the organizer who made it; null for every organizer''s';
+    COMMENT ON COLUMN event.sales_end_at IS 'when the sale closes by itself; null for the event''s date';
+    COMMENT ON COLUMN event.date_was IS 'what was announced first, if it is another date now';
+
+    ALTER TABLE ticket ADD withheld text, ADD upload int;
+    COMMENT ON COLUMN ticket.withheld IS 'not granted any more: blocked until it is released, or removed for good';
+
+    CREATE TABLE upload (
+      event_id bigint NOT NULL,
+      id int NOT NULL,
+      key text,
+      digest text NOT NULL,
+      who text NOT NULL,
+      at timestamptz NOT NULL DEFAULT now(),
+      tickets int NOT NULL,
+      undone_at timestamptz,
+      PRIMARY KEY (event_id, id)
+    );
+    CREATE UNIQUE INDEX upload_by_key ON upload (event_id, who, key) WHERE key IS NOT NULL;
+    COMMENT ON TABLE upload IS 'tickets that were added to an event together';
+    """,
   ]
 }

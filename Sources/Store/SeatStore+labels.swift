@@ -15,13 +15,15 @@ extension SeatStore {
     package let seat: String?
     /// In minor units.
     package let price: Int
+    /// Which of several rows of the same label.
+    package let block: String?
   }
 
   /// - Returns: `nil` where the event has none of them. Reads no other tickets, however many there are.
   package func labels(event: Int, tickets: [Int]) async throws -> Labels? {
     let rows = try await postgres.query(
       """
-      SELECT e.currency, t.id, s.name AS section, t.row, t.seat, t.price
+      SELECT e.currency, t.id, s.name AS section, t.row, t.seat, t.price, t.block
       FROM ticket t JOIN section s ON s.event_id = t.event_id AND s.id = t.section_id
         JOIN event e ON e.id = t.event_id
       WHERE t.event_id = \(event) AND t.id = ANY (\(tickets)::int[])
@@ -32,7 +34,8 @@ extension SeatStore {
       tickets: try rows.map { row in
         Label(
           ticket: try row.int("id"), section: try row.string("section"), row: row["row"].string,
-          seat: row["seat"].string, price: try row.int("price"))
+          seat: row["seat"].string, price: try row.int("price"),
+          block: row["block"].string)
       })
   }
 }

@@ -15,7 +15,9 @@ package final class SeatStore {
     package let sold: [Int]
     /// Claimed by a payment that has not ended.
     package let claimed: [Int]
-    /// Changes when tickets are added.
+    /// Not to be granted. What of them is held or claimed goes on to its end.
+    package let withheld: Set<Int>
+    /// Changes when tickets are added, taken off sale or priced anew.
     package let version: Int
   }
 
@@ -29,11 +31,13 @@ package final class SeatStore {
     // minutes for thousands. Claims first: one that is sold in between is then sold here.
     let isClaimed = try await claimedTickets(event: event)
     var tickets: [SeatMap.Ticket] = []
-    var sold: [Int] = [], claimed: [Int] = []
+    var sold: [Int] = [], claimed: [Int] = [], withheld: Set<Int> = []
+    let version = try await ticketsVersion(event: event)
     while true {
       let rows = try await postgres.query(
         """
-        SELECT id, section_id, row, seat, rank, price, purchased FROM ticket
+        SELECT id, section_id, row, seat, rank, price, run, place, purchased, withheld IS NOT NULL AS withheld
+        FROM ticket
         WHERE event_id = \(event) AND id > \(tickets.last?.id ?? 0) ORDER BY id LIMIT \(Self.pageSize)
         """)
       for row in rows {
@@ -41,7 +45,9 @@ package final class SeatStore {
         tickets.append(
           SeatMap.Ticket(
             id: id, section: try row.int("section_id"), row: row["row"].string, seat: row["seat"].string,
-            rank: try row.int("rank"), price: try row.int("price")))
+            rank: try row.int("rank"), price: try row.int("price"), run: row["run"].int,
+            place: row["place"].int))
+        if try row.bool("withheld") { withheld.insert(id) }
         if try row.bool("purchased") {
           sold.append(id)
         } else if isClaimed.contains(id) {
@@ -53,7 +59,17 @@ package final class SeatStore {
     // Last: every section that a ticket is in is there.
     let sections = try await sections(event: event)
     return Inventory(
-      sections: sections, tickets: tickets, sold: sold, claimed: claimed, version: tickets.last?.id ?? 0)
+      sections: sections, tickets: tickets, sold: sold, claimed: claimed,
+      withheld: withheld.subtracting(sold), version: version * Self.versionUnit + (tickets.last?.id ?? 0))
+  }
+
+  /// Above every ticket's id: versions before this one notice new tickets by the highest of these alone.
+  private static let versionUnit = 1 << 21
+
+  private func ticketsVersion(event: Int) async throws -> Int {
+    try await postgres.query("SELECT tickets_version FROM event WHERE id = \(event)").first?.int(
+      "tickets_version")
+      ?? 0
   }
 
   private func claimedTickets(event: Int) async throws -> Set<Int> {
@@ -94,7 +110,8 @@ package final class SeatStore {
       INSERT INTO queue_life AS l (event_id, generation) VALUES (\(event), \(generation))
       ON CONFLICT (event_id) DO UPDATE SET generation = excluded.generation, is_restored = false,
         restored_from = CASE WHEN l.is_restored THEN l.generation ELSE coalesce(l.restored_from, l.generation) END,
-        sold_out_since = CASE WHEN NOT EXISTS (SELECT FROM ticket WHERE event_id = \(event) AND NOT purchased)
+        sold_out_since = CASE WHEN NOT EXISTS (
+          SELECT FROM ticket WHERE event_id = \(event) AND NOT purchased AND withheld IS NULL)
         THEN coalesce(l.sold_out_since, l.generation) END
       WHERE l.generation < excluded.generation
       """)
@@ -122,7 +139,8 @@ package final class SeatStore {
   package func check(event: Int, claims: [Int]) async throws -> Check {
     let rows = try await postgres.query(
       """
-      SELECT coalesce((SELECT max(id) FROM ticket WHERE event_id = \(event)), 0) AS version,
+      SELECT coalesce((SELECT max(id) FROM ticket WHERE event_id = \(event)), 0)
+        + coalesce((SELECT tickets_version FROM event WHERE id = \(event)), 0) * \(Self.versionUnit)::bigint AS version,
         (SELECT count(*) FROM claim c JOIN ticket t ON t.event_id = c.event_id AND t.id = c.ticket_id
          WHERE c.event_id = \(event) AND c.ticket_id = ANY (\(claims)::int[]) AND NOT t.purchased) AS open
       """)

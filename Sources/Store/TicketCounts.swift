@@ -37,7 +37,8 @@ final class TicketCounts {
     }
     let rows = try await postgres.query(
       """
-      SELECT count(*) AS total, count(*) FILTER (WHERE purchased) AS sold FROM ticket WHERE event_id = \(event)
+      SELECT count(*) AS total, count(*) FILTER (WHERE purchased) AS sold
+      FROM ticket WHERE event_id = \(event) AND (withheld IS NULL OR purchased)
       """)
     guard let row = rows.first else { throw StoreError(.unexpectedAnswer, "ticket counts") }
     let counts = Counts(total: try row.int("total"), sold: try row.int("sold"))

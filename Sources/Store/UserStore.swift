@@ -51,11 +51,18 @@ package final class UserStore {
       package let row: String?
       package let seat: String?
       package let price: Int
+      /// Which of several rows of the same label.
+      package let block: String?
     }
     package let key: PurchaseStore.Key
     /// As the request's id says it, where that is known.
     package let wish: WishPlace?
     package let eventName: String
+    /// Where and when it is, and where and when it was said to be when the sale began, if that is something else.
+    package let location: String
+    package let date: Int
+    package let locationWas: String?
+    package let dateWas: Int?
     package var tickets: [Ticket]
     /// In minor units.
     package let amount: Int
@@ -70,6 +77,8 @@ package final class UserStore {
     let rows = try await postgres.query(
       """
       SELECT p.event_id, p.generation, p.position, p.line, p.ordinal, p.amount, p.currency, p.payment_id, e.name,
+        e.location, e.location_was, extract(epoch FROM e.date)::bigint AS date,
+        extract(epoch FROM e.date_was)::bigint AS date_was,
         extract(epoch FROM p.sold_at)::bigint AS sold_at
       FROM purchase p JOIN event e ON e.id = p.event_id
       WHERE p.user_id = \(user) AND p.state = 'sold'
@@ -80,7 +89,9 @@ package final class UserStore {
         key: PurchaseStore.Key(
           event: try row.int("event_id"), generation: try row.int("generation"),
           position: try row.int("position")),
-        wish: WishPlace(row), eventName: try row.string("name"), tickets: [], amount: try row.int("amount"),
+        wish: WishPlace(row), eventName: try row.string("name"), location: try row.string("location"),
+        date: try row.int("date"), locationWas: row["location_was"].string, dateWas: row["date_was"].int,
+        tickets: [], amount: try row.int("amount"),
         currency: try row.string("currency"), paymentID: row["payment_id"].string,
         soldAt: try row.int("sold_at"))
     }
@@ -99,7 +110,7 @@ package final class UserStore {
   private func tickets(of keys: [PurchaseStore.Key]) async throws -> [[Purchase.Ticket]] {
     let rows = try await postgres.query(
       """
-      SELECT i.n, t.id AS ticket, s.name AS section, t.row, t.seat, t.price
+      SELECT i.n, t.id AS ticket, s.name AS section, t.row, t.seat, t.price, t.block
       FROM unnest(\(keys.map(\.event))::bigint[], \(keys.map(\.generation))::int[], \(keys.map(\.position))::bigint[])
         WITH ORDINALITY AS i (event, generation, position, n)
       JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
@@ -112,7 +123,8 @@ package final class UserStore {
       tickets[try row.int("n") - 1].append(
         Purchase.Ticket(
           id: try row.int("ticket"), section: try row.string("section"), row: row["row"].string,
-          seat: row["seat"].string, price: try row.int("price")))
+          seat: row["seat"].string, price: try row.int("price"),
+          block: row["block"].string))
     }
     return tickets
   }

@@ -24,6 +24,7 @@ extension Asset {
     "checkout.js": PackageResources.checkout_js,
     "clock.js": PackageResources.clock_js,
     "dom.js": PackageResources.dom_js,
+    "drawnplan.js": PackageResources.drawnplan_js,
     "ending.js": PackageResources.ending_js,
     "event.js": PackageResources.event_js,
     "form.js": PackageResources.form_js,

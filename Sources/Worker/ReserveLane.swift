@@ -91,6 +91,8 @@ final class ReserveLane {
   private var foreignLocks: Set<Int> = []
   /// Tickets claimed in PostgreSQL by payments that Redis knows nothing of (it lost them): held until they end.
   private var orphanedClaims: Set<Int> = []
+  /// Tickets that were taken off sale while somebody had them.
+  private var withheldInUse: Set<Int> = []
   private var seatVersion = 0
   private var settingsVersion = 0
   /// What PostgreSQL said about the tickets, asked beside the lane: its silence must not keep holds from ending.
@@ -201,11 +203,15 @@ final class ReserveLane {
     let inventory = try await Faults.crossing(.reserveSeats) { try await seats.inventory(event: event) }
     orphanedClaims = Set(inventory.claimed).subtracting(held)
     let forgotten = try await witness.withheld(loaded, inventory)
+    // What is withheld and nobody's is not there; what is somebody's is not granted again once it comes back.
+    withheldInUse = inventory.withheld.intersection(Set(held).union(inventory.claimed))
+    let gone = inventory.withheld.subtracting(withheldInUse)
     let taken = held + inventory.claimed + foreignLocks + forgotten
     // Of many seats it takes longer than a turn of the loop may, which payments wait for.
     let map =
       inventory.tickets.count > Self.seatsAtOnce
-      ? try await SideThread.shared.run { Self.map(inventory, taken) } : Self.map(inventory, taken)
+      ? try await SideThread.shared.run { Self.map(inventory, taken, gone) }
+      : Self.map(inventory, taken, gone)
     seatVersion = inventory.version
     settingsVersion = 0
     state = loaded.state
@@ -258,9 +264,11 @@ final class ReserveLane {
       ])
   }
 
-  private nonisolated static func map(_ inventory: SeatStore.Inventory, _ taken: [Int]) -> SeatMap {
-    var map = SeatMap(
-      sections: inventory.sections, tickets: inventory.tickets, held: taken, sold: inventory.sold)
+  private nonisolated static func map(
+    _ inventory: SeatStore.Inventory, _ taken: [Int], _ gone: Set<Int>
+  ) -> SeatMap {
+    let tickets = gone.isEmpty ? inventory.tickets : inventory.tickets.filter { !gone.contains($0.id) }
+    var map = SeatMap(sections: inventory.sections, tickets: tickets, held: taken, sold: inventory.sold)
     // Idempotent, and PostgreSQL is the truth: a ticket both held in Redis and sold there is sold.
     map.sell(inventory.sold)
     return map
@@ -544,12 +552,14 @@ final class ReserveLane {
       }
       if !tick.expired.isEmpty {
         planner.release(tick.expired)
+        if !withheldInUse.isDisjoint(with: tick.expired) { throw Reload() }
         memory.letGo(event: event, tick.expired)
       }
       for feedback in tick.feedback {
         switch feedback {
         case .released(let tickets):
           planner.release(tickets)
+          if !withheldInUse.isDisjoint(with: tickets) { throw Reload() }
           memory.letGo(event: event, tickets)
         case .sold(let tickets):
           planner.sell(tickets)

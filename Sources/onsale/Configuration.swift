@@ -60,6 +60,9 @@ struct Configuration {
   /// looked at if not set.
   var issuer: String?
   var audience: String?
+  /// `ONSALE_JWT_ROLE_CLAIM`, `ONSALE_JWT_ROLES`, `ONSALE_JWT_ORGANIZATION_CLAIM`, `ONSALE_JWT_AUDIENCE_OPTIONAL`: where
+  /// and how that provider's tokens say what somebody may do.
+  var claims = ClaimMapping()
   /// `ONSALE_URL`: the public address, without a slash at its end; links are relative if not set.
   var publicURL = ""
   /// `ONSALE_TIME_ZONE`: of venues whose events name none, by its name in the IANA database.
@@ -171,6 +174,24 @@ struct Configuration {
     }
     issuer = value("JWT_ISSUER")
     audience = value("JWT_AUDIENCE")
+    claims.roleClaim = value("JWT_ROLE_CLAIM") ?? claims.roleClaim
+    claims.organizationClaim = value("JWT_ORGANIZATION_CLAIM")
+    for pair in (value("JWT_ROLES") ?? "").split(separator: ",") {
+      guard let sign = pair.lastIndex(of: "="),
+        let role = Role(rawValue: pair[pair.index(after: sign)...].trimmingCharacters(in: .whitespaces))
+      else {
+        problems.append(
+          "ONSALE_JWT_ROLES must be pairs such as `Box Office=organizer,admins=manager`; the roles are "
+            + Role.allCases.map(\.rawValue).joined(separator: ", "))
+        break
+      }
+      claims.roles[pair[..<sign].trimmingCharacters(in: .whitespaces)] = role
+    }
+    switch value("JWT_AUDIENCE_OPTIONAL") {
+    case nil, "false": break
+    case "true": claims.allowsMissingAudience = true
+    default: problems.append("ONSALE_JWT_AUDIENCE_OPTIONAL must be true or false")
+    }
     publicURL = value("URL") ?? ""
     while publicURL.hasSuffix("/") { publicURL.removeLast() }
     if let name = value("TIME_ZONE") {

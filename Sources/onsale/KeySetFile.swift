@@ -45,6 +45,7 @@ final class KeySetFile: Service {
     do throws(AuthError) {
       try verifier.replaceKeys(jwks: current)
       logger.notice("the key set was replaced", ["jwks.file": path])
+      for problem in verifier.keyProblems { logger.warning("a key is left out", ["jwks.problem": problem]) }
     } catch {
       logger.warning("the new key set is refused", ["jwks.file": path, "error": error.message])
     }

@@ -31,8 +31,14 @@ enum Roles {
     RedisClient(configuration, logger: logger, prepare: QueueStore.prepare)
   }
 
+  /// `ONSALE_DATABASE_POOLER`, which says what stands in front of PostgreSQL and not where it is.
+  private static let poolerKeepsSessions =
+    ProcessInfo.processInfo.environment["ONSALE_DATABASE_POOLER"] == "session"
+
   private static func postgres(_ url: String, connections: Int, _ logger: Logger) throws -> PostgresClient {
-    PostgresClient(try PostgresConfiguration(url: url, connections: connections), logger: logger)
+    var configuration = try PostgresConfiguration(url: url, connections: connections)
+    configuration.poolerKeepsSessions = poolerKeepsSessions
+    return PostgresClient(configuration, logger: logger)
   }
 
   private static func required(_ redis: RedisConfiguration?) throws -> RedisConfiguration {
@@ -71,6 +77,7 @@ enum Roles {
       statementTimeoutMilliseconds: searchMilliseconds, waitMilliseconds: searchMilliseconds,
       waitingCapacity: searchesWaiting)
     configuration.sessionSettings = PostgresSearchIndex.sessionSettings
+    configuration.poolerKeepsSessions = poolerKeepsSessions
     let reader = PostgresClient(configuration, logger: logger)
     return (reader, settings.searchDatabaseURL == settings.databaseURL ? nil : ReplicaAge(reader))
   }
@@ -261,10 +268,14 @@ enum Roles {
     _ settings: Configuration, _ clock: TrustedClock, _ ended: EndedSessions
   ) throws -> TokenVerifier {
     do throws(AuthError) {
-      return try TokenVerifier(
+      let verifier = try TokenVerifier(
         secret: settings.secret, former: settings.formerSecrets, jwks: settings.keySet?.text,
-        issuer: settings.issuer,
-        audience: settings.audience, ended: ended, now: { clock.milliseconds / 1_000 })
+        issuer: settings.issuer, audience: settings.audience, mapping: settings.claims, ended: ended,
+        now: { clock.milliseconds / 1_000 })
+      for problem in verifier.keyProblems {
+        Logger(label: "auth").warning("a key is left out", ["jwks.problem": problem])
+      }
+      return verifier
     } catch {
       throw Configuration.Invalid(problems: ["ONSALE_JWKS_FILE: \(error.message)"])
     }
@@ -323,6 +334,7 @@ enum Roles {
     var selling = try PostgresConfiguration(
       url: settings.databaseURL, connections: settings.databaseConnections)
     PurchaseStore.configure(&selling)
+    selling.poolerKeepsSessions = poolerKeepsSessions
     let sales = PostgresClient(selling, logger: logger)
     let queue = QueueStore(redis)
     var payments = HTTPClientConfiguration()

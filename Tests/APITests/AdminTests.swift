@@ -195,7 +195,7 @@ struct AdminTests {
     #expect(try await service.events.settings(event: id)?.rate == 250)
     #expect(await service.call(.put, path + "/rate", ["rate": .null], as: .organizer).status == 200)
     #expect(try await service.events.settings(event: id)?.rate == nil)
-    let changes: JSON = ["name": "Renamed", "onsale_at": .null, "hold_seconds": 90, "unknown": [1]]
+    let changes: JSON = ["name": "Renamed", "onsale_at": .null, "hold_seconds": 90]
     #expect(await service.call(.put, path, changes, as: .organizer).status == 200)
     let event = try #require(try await service.events.event(id))
     #expect(event.name == "Renamed" && event.location == "Hall" && event.settings.holdSeconds == 90)
@@ -273,7 +273,7 @@ struct AdminTests {
       "section,capacity,price\nA,1000000000,1\n", "section,row,seat,price\n\"A,1,1,1\n",
       "seat,row,price\n1,1,1\n",
       "section,seat,capacity,price\nA,1,1,1\n",
-      "section,row,seat,price\nA,1,\(String(repeating: "9", count: 21)),1\n",
+      "section,row,seat,price\nA,1,\(String(repeating: "9", count: 51)),1\n",
     ] {
       let answer = await csv(text)
       #expect(answer.status == 400 && answer.code == "invalid_csv", "\(text): \(answer.text)")
@@ -319,7 +319,7 @@ struct AdminTests {
     let service = try await Service.shared()
     let rows = try await service.postgres.query(
       """
-      INSERT INTO event (name, location, date, currency) VALUES ('x', 'y', now(), 'EUR') RETURNING id
+      INSERT INTO event (name, location, date, currency) VALUES ('x', 'y', now() + interval '1 year', 'EUR') RETURNING id
       """)
     let id = try #require(try rows.first?.int("id"))
     #expect(await service.call(.post, "/api/admin/events/\(id)/open", as: .organizer).status == 409)

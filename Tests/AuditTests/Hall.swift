@@ -69,7 +69,7 @@ final class Hall {
     _ = try await postgres.transaction([
       """
       INSERT INTO event (id, name, location, date, currency, state, hold_seconds, per_user_limit, generation)
-      VALUES (\(Self.event), 'Test', 'Here', now(), 'EUR', 'open', \(holdSeconds), \(perUserLimit), 1)
+      VALUES (\(Self.event), 'Test', 'Here', now() + interval '1 year', 'EUR', 'open', \(holdSeconds), \(perUserLimit), 1)
       """,
       "INSERT INTO section (event_id, id, name, price, rank) VALUES (\(Self.event), 1, 'A', \(Self.price), 1)",
       """

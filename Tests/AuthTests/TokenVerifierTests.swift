@@ -224,15 +224,101 @@ struct TokenVerifierTests {
     #expect(throws: AuthError.self) { try verifier(jwks: text) }
   }
 
-  @Test("Keys need a name of their own, and those for encryption are left out")
-  func keyNames() throws {
-    let a = SigningKey("ES256", id: "a")
-    #expect(throws: AuthError.self) { try verifier(jwks: SigningKey.set([a, SigningKey("ES256", id: "a")])) }
-    let members = a.jwk.members ?? []
-    let nameless: JSON = ["keys": [.object(members.filter { $0.name != "kid" })]]
-    #expect(throws: AuthError.self) { try verifier(jwks: nameless.text) }
-    let forEncryption: JSON = ["keys": [.object(members.filter { $0.name != "use" } + [("use", "enc")])]]
-    #expect(throws: AuthError.self) { try verifier(jwks: forEncryption.text) }
+  private static func nameless(_ key: SigningKey) -> JSON {
+    .object((key.jwk.members ?? []).filter { $0.name != "kid" })
+  }
+
+  @Test("A key that cannot be used is left out, and the others stay")
+  func badKeysAlone() throws {
+    let good = SigningKey("ES256", id: "good")
+    let bad: [JSON] = [
+      ["kty": "oct", "kid": "a", "k": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"],
+      ["kty": "RSA", "kid": "b", "n": "AQAB", "e": "AQAB"],
+      ["kty": "EC", "crv": "P-256", "kid": "c", "x": "AA", "y": "AA"],
+      ["kty": "EC", "crv": "P-521", "kid": "d", "x": "AA", "y": "AA"],
+      ["kty": "AKP", "kid": "e", "alg": "ML-DSA-44"],
+      SigningKey("ES256", id: "good").jwk, 7, [:], Self.nameless(SigningKey("RS256", id: "f")),
+    ]
+    let set: JSON = ["keys": .array([bad[0], good.jwk] + bad.dropFirst())]
+    let verifier = try verifier(jwks: set.text)
+    _ = try verifier.verify(good.sign(Self.valid))
+    #expect(verifier.keyProblems.count == 8, "\(verifier.keyProblems)")
+    #expect(verifier.keyProblems[0].contains("key 1") && verifier.keyProblems[0].contains("symmetric"))
+    let forEncryption: JSON = .object((good.jwk.members ?? []).filter { $0.name != "use" } + [("use", "enc")])
+    #expect(throws: AuthError.self) { try self.verifier(jwks: (["keys": [forEncryption]] as JSON).text) }
+  }
+
+  @Test("A key without a name is used for tokens that name none, if it is the only one of its kind")
+  func namelessKeys() throws {
+    let rsa = SigningKey("RS256", id: "x", isNamed: false), curve = SigningKey("ES256", id: "y")
+    let unnamedCurve = SigningKey("ES256", id: "z", isNamed: false)
+    let both = try verifier(jwks: SigningKey.set([rsa, curve]))
+    _ = try both.verify(rsa.sign(Self.valid, isNamed: false))
+    _ = try both.verify(curve.sign(Self.valid))
+    #expect(code(rsa.sign(Self.valid), both) == .unknownKey)
+    #expect(code(unnamedCurve.sign(Self.valid, isNamed: false), both) == .unknownKey)
+    let other = SigningKey("RS256", id: "z")
+    let two = try verifier(jwks: SigningKey.set([rsa, other]))
+    #expect(code(rsa.sign(Self.valid, isNamed: false), two) == .unknownKey)
+    _ = try two.verify(other.sign(Self.valid))
+  }
+
+  @Test(
+    "A key is used with each algorithm of its type, or with the one that it names",
+    arguments: ["PS256", "ES384"])
+  func otherAlgorithms(_ algorithm: String) throws {
+    let key = SigningKey(algorithm, id: "k")
+    let bare = JSON.object((key.jwk.members ?? []).filter { $0.name != "alg" })
+    let verifier = try verifier(jwks: (["keys": [bare]] as JSON).text)
+    _ = try verifier.verify(key.sign(Self.valid))
+    let elsewhere = JSON.object((bare.members ?? []) + [("alg", algorithm == "PS256" ? "RS256" : "ES384")])
+    let strict = try self.verifier(jwks: (["keys": [elsewhere]] as JSON).text)
+    #expect(code(key.sign(Self.valid), strict) == (algorithm == "PS256" ? .algorithm : nil))
+  }
+
+  @Test("Roles are found where the provider writes them, and in its own words")
+  func roles() throws {
+    let key = SigningKey("EdDSA", id: "k")
+    for (claim, value, role) in [
+      ("role", "organizer", .organizer), ("role", ["customer", "member"], .customer), ("role", [], .customer),
+      ("role", ["member", "organizer", 7], .organizer), ("roles", ["Box Office"], .organizer),
+      ("https://example.com/roles", ["Box Office", "admins"], .manager),
+      ("cognito:groups", "admins", .manager),
+      ("realm_access.roles", ["offline_access", "manager"], .manager),
+      ("resource_access.onsale.example.roles", ["organizer"], .organizer), ("role", .null, .customer),
+    ] as [(String, JSON, Role)] {
+      var mapping = ClaimMapping()
+      mapping.roleClaim = claim
+      mapping.roles = ["Box Office": .organizer, "admins": .manager]
+      let verifier = try TokenVerifier(
+        secret: nil, jwks: SigningKey.set([key]), mapping: mapping, now: { Self.now })
+      let member: (name: String, value: JSON) =
+        switch claim {
+        case "realm_access.roles": ("realm_access", ["roles": value])
+        case "resource_access.onsale.example.roles": ("resource_access", ["onsale.example": ["roles": value]])
+        default: (claim, value)
+        }
+      let claims = try verifier.verify(
+        key.sign(.object((Self.valid.members ?? []).filter { $0.name != "role" } + [member])))
+      #expect(claims.role == role, "\(claim) \(value.text)")
+    }
+  }
+
+  @Test(
+    "An audience may be absent where the installation says so, and never another one; organizations are read")
+  func audienceAndOrganizations() throws {
+    let key = SigningKey("EdDSA", id: "k")
+    var mapping = ClaimMapping()
+    mapping.allowsMissingAudience = true
+    mapping.organizationClaim = "org"
+    let verifier = try TokenVerifier(
+      secret: nil, jwks: SigningKey.set([key]), audience: "onsale", mapping: mapping, now: { Self.now })
+    func token(_ more: [(name: String, value: JSON)]) -> String {
+      key.sign(.object((Self.valid.members ?? []) + more))
+    }
+    #expect(try verifier.verify(token([("org", ["a", "b"])])).organizations == ["a", "b"])
+    #expect(code(token([("aud", "x")]), verifier) == .claims)
+    #expect(code(token([("aud", [])]), verifier) == .claims)
   }
 
   @Test("Issuer and audience are checked where they are configured")

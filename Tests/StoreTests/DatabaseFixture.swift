@@ -61,7 +61,7 @@ final class DatabaseFixture {
     let event = try await postgres.query(
       """
       INSERT INTO event (name, location, date, currency, state, generation)
-      VALUES ('Show', 'Hall', now(), 'EUR', 'open', \(generation)) RETURNING id
+      VALUES ('Show', 'Hall', now() + interval '1 year', 'EUR', 'open', \(generation)) RETURNING id
       """)[0].int("id")
     _ = try await postgres.transaction([
       "INSERT INTO section (event_id, id, name, price, rank) VALUES (\(event), 1, 'Floor', 100, 1)",

@@ -35,7 +35,7 @@ final class Sale {
     _ = try await postgres.transaction([
       """
       INSERT INTO event (id, name, location, date, currency, state, hold_seconds, per_user_limit)
-      VALUES (\(event), 'Test', 'Here', now(), 'EUR', 'open', \(holdSeconds), \(perUserLimit))
+      VALUES (\(event), 'Test', 'Here', now() + interval '1 year', 'EUR', 'open', \(holdSeconds), \(perUserLimit))
       """,
       "INSERT INTO section (event_id, id, name, price, rank) VALUES (\(event), 1, 'A', 1000, 1)",
       """

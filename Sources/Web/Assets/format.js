@@ -153,11 +153,12 @@ export function estimate(eta) {
   return from >= to ? `about ${counted(to, name)}` : `${count(from)} to ${counted(to, name)}`;
 }
 
-/** How a seat is called: "Row C, seat 12", "Box 7, seat 2" where the row has a name of its own. */
+/** How a seat is called: "Row C, seat 12", "Box 7, seat 2" where the row has a name of its own; with the block where
+ * there are two rows of the name. */
 export function seatName(ticket) {
   if (!ticket.row && !ticket.seat) return "General admission";
   const row = ticket.row && (/^[\p{L}\d]{1,3}$/u.test(ticket.row) ? `Row ${ticket.row}` : ticket.row);
-  return [row, ticket.seat && `seat ${ticket.seat}`].filter(Boolean).join(", ");
+  return [row, ticket.block && `block ${ticket.block}`, ticket.seat && `seat ${ticket.seat}`].filter(Boolean).join(", ");
 }
 
 /** What can be bought of an event right now, in words. `tone` is `good`, `few`, `wait` or `none`. */

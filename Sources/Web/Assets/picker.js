@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { announce, freshID, h, icon, put, setText } from "./dom.js";
+import { DrawnPlan } from "./drawnplan.js";
 import { count, counted, money, moneyRange } from "./format.js";
 import { SeatMap } from "./seatmap.js";
 import { SeatPlan } from "./seats.js";
@@ -213,16 +214,24 @@ export class Picker {
     try {
       const path = `/api/event/${encodeURIComponent(this.event.id)}/tickets${query}`;
       const { tickets } = await get(path, { signal });
-      const plan = new SeatPlan(tickets, this.event.sections, (ticket) => this.sectionOf(ticket.section));
+      const drawing = this.event.has_plan ? await this.loadDrawing(signal) : undefined;
+      const Plan = drawing ? DrawnPlan : SeatPlan;
+      const plan = new Plan(tickets, this.event.sections, (ticket) => this.sectionOf(ticket.section), drawing);
       this.dropTaken(tickets);
       if (plan.seats.length === 0 && shown && this.guessAnother()) return;
-      this.map.node.hidden = plan.seats.length === 0;
+      this.map.node.hidden = plan.seats.length === 0 && !drawing?.areas.length;
       setText(this.mapStatus, plan.seats.length === 0
         ? "There are no numbered seats here. Use “Best available” and find a place on the spot." : "");
       this.map.show(plan, { keepView: again });
     } catch (error) {
       if (!signal.aborted && !again) setText(this.mapStatus, error.message);
     }
+  }
+
+  /** What the seating plan shows beside the seats; it does not change during a sale. */
+  async loadDrawing(signal) {
+    this.drawing ??= await get(`/api/event/${encodeURIComponent(this.event.id)}/plan`, { signal });
+    return this.drawing;
   }
 
   /** The API does not say which sections have numbered seats, so the first one shown is a guess, and so the next. */

@@ -60,7 +60,7 @@ export function ticketsView(context) {
     eventDetails(purchase.event_id).then((event) => {
       if (event && !signal.aborted) draw(event);
     });
-    return h("section", { class: "purchase" }, title, paid, body);
+    return h("section", { class: "purchase" }, title, paid, movedNotice(purchase), body);
 
     function draw(event) {
       const href = `/event/${encodeURIComponent(purchase.event_id)}`;
@@ -68,6 +68,14 @@ export function ticketsView(context) {
       put(body, stubs(event, purchase.tickets));
     }
   }
+}
+
+/** Says what a buyer may not know yet: that the event is at another time or place than it was when its sale began. */
+function movedNotice({ event_date: date, event_date_was: dateWas, event_location: place, event_location_was: placeWas }) {
+  if (!dateWas && !placeWas) return undefined;
+  return h("div", { class: "notice", role: "note" }, icon("alert"), h("div", null,
+    dateWas && h("p", null, `Moved from ${dayAndTime(dateWas)} to ${dayAndTime(date)}. Your tickets stay valid.`),
+    placeWas && h("p", null, `Moved from ${placeWas} to ${place}. Your tickets stay valid.`)));
 }
 
 function waitingPlace(each) {

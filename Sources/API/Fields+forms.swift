@@ -1,0 +1,109 @@
+package import EventLoop
+package import HTTPServer
+import JSON
+
+/// What organizers write: strictly by name, and in the shapes that other programs export.
+extension Fields {
+  /// The body as an editor may have saved it, with a byte order mark in front.
+  /// - Throws: as `init(body:)`.
+  @LoopActor
+  package init(file request: HTTPRequest) throws(Problem) {
+    try Self.checkType(request)
+    try self.init(file: request.body)
+  }
+
+  package init(file text: [UInt8]) throws(Problem) {
+    try self.init(text: text.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(text.dropFirst(3)) : text)
+  }
+
+  /// Refuses members that nobody asks for: a name that is mistyped must not look as if it had been taken.
+  /// - Parameter known: all that may be there.
+  /// - Throws: 400 that names each of the others.
+  package func refuseAllBut(_ known: Set<String>) throws(Problem) {
+    let unknown = (json.members ?? []).map(\.name).filter { !known.contains($0) }
+    if unknown.isEmpty { return }
+    let names = unknown.prefix(Self.namesTold).map { "`\(path)\($0.prefix(Self.nameTold))`" }.joined(
+      separator: ", ")
+    throw Problem(
+      400, "invalid_field",
+      "\(unknown.count == 1 ? "The field" : "The fields") \(names) cannot be set here. Possible are "
+        + known.sorted().map { "`\($0)`" }.joined(separator: ", ") + ".")
+  }
+
+  private static let namesTold = 20
+  private static let nameTold = 60
+
+  /// A name, not empty, of at most so many characters.
+  package func string(_ name: String, characters: Int) throws(Problem) -> String {
+    guard let text = try optionalString(name, characters: characters) else {
+      throw .invalidField(path + name, "is required")
+    }
+    if text.isEmpty { throw .invalidField(path + name, "must not be empty") }
+    return text
+  }
+
+  /// `nil` when missing; may be empty.
+  package func optionalString(_ name: String, characters: Int) throws(Problem) -> String? {
+    guard let text = try optionalString(name, max: characters * Self.bytesPerCharacter) else { return nil }
+    guard text.utf8.count <= characters || text.count <= characters else {
+      throw .invalidField(path + name, "must have at most \(characters) characters")
+    }
+    return text
+  }
+
+  /// Accents and all; longer ones leave room for fewer.
+  private static let bytesPerCharacter = 12
+
+  /// A label that may be written as a whole number, too; `nil` when missing or empty.
+  package func label(_ name: String, characters: Int) throws(Problem) -> String? {
+    if let number = json[name]?.integer { return String(number) }
+    let text = try optionalString(name, characters: characters)
+    return text?.isEmpty == true ? nil : text
+  }
+
+  /// The object `name`; `nil` when missing.
+  package func optionalObject(_ name: String) throws(Problem) -> Fields? {
+    guard has(name), let value = json[name] else { return nil }
+    guard value.members != nil else {
+      throw .invalidField(path + name, "must be an object, not \(value.kind)")
+    }
+    return Fields(value, path: "\(path)\(name).")
+  }
+
+  /// The names of the members.
+  package var names: [String] { (json.members ?? []).map(\.name) }
+
+  /// A text of the object as it is, of whatever length and content; `nil` where there is none.
+  package func text(_ name: String) -> String? { json[name]?.string }
+
+  /// A list of texts; `nil` when missing.
+  package func optionalStrings(_ name: String, characters: Int, atMost count: Int) throws(Problem)
+    -> [String]?
+  {
+    guard has(name), let value = json[name] else { return nil }
+    guard let elements = value.array, elements.count <= count else {
+      throw .invalidField(path + name, "must be a list of at most \(count) texts")
+    }
+    var texts: [String] = []
+    for (index, element) in elements.enumerated() {
+      guard let text = element.string ?? element.integer.map(String.init), text.utf8.count <= characters * 12
+      else {
+        throw .invalidField(path + "\(name)[\(index)]", "must be a text of at most \(characters) characters")
+      }
+      texts.append(text)
+    }
+    return texts
+  }
+
+  /// A number, whole or not; `nil` when missing.
+  package func optionalNumber(_ name: String, within bound: Double) throws(Problem) -> Double? {
+    guard has(name), let value = json[name] else { return nil }
+    guard let number = value.double else {
+      throw .invalidField(path + name, "must be a number, not \(value.kind)")
+    }
+    guard abs(number) <= bound else {
+      throw .invalidField(path + name, "must be from -\(Int(bound)) to \(Int(bound))")
+    }
+    return number
+  }
+}

@@ -1,0 +1,58 @@
+import JSON
+
+/// Where an identity provider writes what somebody may do, and in which words.
+package struct ClaimMapping: Sendable {
+  /// The claim that has roles, such as `role`, `roles`, `cognito:groups`, `realm_access.roles` or
+  /// `https://example.com/roles`: a member of the token, or a path of members with points between them.
+  package var roleClaim = "role"
+  /// Roles by the provider's words for them. The own words always count.
+  package var roles: [String: Role] = [:]
+  /// The claim that lists organizations, whose organizers share their events; `nil` for none.
+  package var organizationClaim: String?
+  /// Whether a token that says nothing of its audience is taken, as those of Cognito are.
+  package var allowsMissingAudience = false
+
+  package init() {}
+
+  /// What tokens of our own say.
+  package static let own = ClaimMapping()
+
+  static let valuesLookedAt = 200
+  static let organizationsKept = 50
+  static let organizationBytes = 200
+
+  /// The highest of the roles. One that only the identity provider knows gives no rights here.
+  func role(_ payload: JSON) throws(AuthError) -> Role {
+    let words = try strings(payload, roleClaim)
+    return words.compactMap { roles[$0] ?? Role(rawValue: $0) }.max() ?? .customer
+  }
+
+  func organizations(_ payload: JSON) throws(AuthError) -> [String] {
+    guard let organizationClaim else { return [] }
+    let names = try strings(payload, organizationClaim)
+    return Array(
+      names.filter { !$0.isEmpty && $0.utf8.count <= Self.organizationBytes }.prefix(Self.organizationsKept))
+  }
+
+  /// A claim that is a string or a list; what is no string in a list is passed over.
+  private func strings(_ payload: JSON, _ path: String) throws(AuthError) -> [String] {
+    switch Self.member(payload, path) {
+    case nil, .null?: return []
+    case .string(let word)?: return [word]
+    case .array(let list)?: return list.prefix(Self.valuesLookedAt).compactMap(\.string)
+    // As Zitadel and others have it: the names of members are what is listed.
+    case .object(let members)?: return members.prefix(Self.valuesLookedAt).map(\.name)
+    default: throw AuthError(.claims, "`\(path)` must be a string or a list of strings")
+    }
+  }
+
+  /// The member of that whole name, or the one that a path leads to. Names may have points themselves.
+  private static func member(_ json: JSON, _ path: String) -> JSON? {
+    if let whole = json[path] { return whole }
+    for (index, character) in zip(path.indices, path) where character == "." {
+      guard let inner = json[String(path[..<index])], inner.members != nil else { continue }
+      if let found = member(inner, String(path[path.index(after: index)...])) { return found }
+    }
+    return nil
+  }
+}
