@@ -11,7 +11,7 @@ import stripe
 from playwright.sync_api import expect
 
 from client import ok, problem
-from page_fixtures import PHONE, chromium, hall, site, visit  # noqa: F401  (fixtures)
+from page_fixtures import PHONE
 from stack import until
 from test_page import heading, pay
 

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from client import ok
 from conftest import new_buyer
 from page_checks import accessibility, overflowing
-from page_fixtures import DESKTOP, PHONE, chromium, site, visit  # noqa: F401  (fixtures)
+from page_fixtures import DESKTOP, PHONE
 
 SHARED = Path(__file__).parents[3] / "shared/plans"
 

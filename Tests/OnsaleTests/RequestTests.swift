@@ -46,9 +46,8 @@ struct RequestTests {
   func names() {
     #expect(
       RequestState.allCases.map(\.rawValue) == [
-        "lobby", "queued", "standby", "reserved", "confirming", "purchased", "expired", "declined",
-        "sold_out",
-        "cancelled", "rejected",
+        "lobby", "queued", "standby", "reserved", "confirming", "purchased", "expired", "action_required",
+        "declined", "sold_out", "cancelled", "rejected",
       ])
   }
 }

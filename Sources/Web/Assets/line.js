@@ -34,7 +34,9 @@ export function deadline(request) {
 export async function openPlaces(remembered, signal) {
   const open = await Promise.all(remembered.filter((each) => !each.ended && each.event_id).map(async (each) => {
     try {
-      const request = await call("GET", `/api/request/${encodeURIComponent(each.id)}`, { signal });
+      // What was held is shown from every page, should it be lost.
+      const shown = each.receipt ? `?hold=${encodeURIComponent(each.receipt)}` : "";
+      const request = await call("GET", `/api/request/${encodeURIComponent(each.id)}${shown}`, { signal });
       const ended = hasEnded(request) && !isKept(request);
       const until = deadline(request);
       remember(each.id, { state: request.state, ended, until });
