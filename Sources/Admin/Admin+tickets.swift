@@ -97,8 +97,9 @@ extension Admin {
           throw Problem(404, "unknown_section", "The event has no section of this name.")
         }
         guard capacity <= known.total else {
+          // How many there are is counted once more where they are added: nobody adds to them meanwhile.
           let more = SectionDraft(name: section, price: known.price, capacity: capacity - known.total)
-          _ = try await events.addTickets(event: id, [more], by: claims.user)
+          _ = try await events.addTickets(event: id, [more], upTo: capacity, by: claims.user)
           return 0
         }
         return try await events.remove(

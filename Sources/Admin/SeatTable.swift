@@ -105,6 +105,14 @@ struct SeatTable {
           "\"\(text.prefix(30))\" is not a number of places from 1 to \(Limits.ticketsPerEvent)")
       }
       guard problems.count == before, let name, let price else { return }
+      // Before they are made: a table may ask for so many in every line.
+      guard total + count <= Limits.ticketsPerEvent else {
+        if total <= Limits.ticketsPerEvent {
+          note(record, nil, "is beyond the limit of \(Limits.ticketsPerEvent) tickets")
+        }
+        total = Limits.ticketsPerEvent + 1
+        return
+      }
       put(
         name, price, Array(repeating: SectionDraft.Seat(row: nil, seat: nil, price: price), count: count),
         record)

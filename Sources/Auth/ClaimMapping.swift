@@ -40,8 +40,10 @@ package struct ClaimMapping: Sendable {
     case nil, .null?: return []
     case .string(let word)?: return [word]
     case .array(let list)?: return list.prefix(Self.valuesLookedAt).compactMap(\.string)
-    // As Zitadel and others have it: the names of members are what is listed.
-    case .object(let members)?: return members.prefix(Self.valuesLookedAt).map(\.name)
+    // As Zitadel and others have it: the names of members are what is listed, but of those that say no.
+    case .object(let members)?:
+      return members.prefix(Self.valuesLookedAt).filter { $0.value != .null && $0.value != .bool(false) }
+        .map(\.name)
     default: throw AuthError(.claims, "`\(path)` must be a string or a list of strings")
     }
   }

@@ -27,6 +27,8 @@ package final class PasswordHasher {
   private var idle: [SerialThread]
   private var known: [UnsafeContinuation<SerialThread, Never>] = []
   private var others: [UnsafeContinuation<SerialThread, Never>] = []
+  private var knownInTurn = 0
+  private static let knownBeforeOthers = 3
   /// Lets a login of an unknown user take as long as one of a known user.
   private var dummy: String?
 
@@ -95,9 +97,12 @@ package final class PasswordHasher {
   }
 
   private func giveBack(_ thread: SerialThread) {
-    if !known.isEmpty {
+    // Every fourth is somebody else's, so that many who are known keep nobody out for good.
+    if !known.isEmpty, others.isEmpty || knownInTurn < Self.knownBeforeOthers {
+      knownInTurn += 1
       known.removeFirst().resume(returning: thread)
     } else if !others.isEmpty {
+      knownInTurn = 0
       others.removeFirst().resume(returning: thread)
     } else {
       idle.append(thread)

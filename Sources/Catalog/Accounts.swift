@@ -14,6 +14,8 @@ final class Accounts {
   private static let signUpPlaces = PasswordHasher.defaultCapacity / 4
   /// Passwords of one client that may wait at once: a quarter of all places, so that nobody takes them all.
   static let clientPlaces = PasswordHasher.defaultCapacity / 4
+  /// The same of one user on a device where they signed in before.
+  private static let knownPlaces = 2
   /// Accounts that one client may make in `signUpSeconds`: each is a row for good. As many as a school behind one address.
   static let signUpLimit = 500
   private static let signUpSeconds = 3_600
@@ -75,11 +77,13 @@ final class Accounts {
   }
 
   /// Does something with a password in one of its client's places.
-  /// - Parameter isKnown: whether it is of somebody who signed in there before.
+  /// - Parameter known: who signed in on that device before: has places that are counted apart, so that others at the same
+  ///   address take none of them.
   private func inPlace<R: Sendable>(
-    of client: String, isKnown: Bool = false, _ work: @LoopActor () async throws -> R
+    of client: String, known: String? = nil, _ work: @LoopActor () async throws -> R
   ) async throws -> R {
-    guard isKnown || waiting[client, default: 0] < Self.clientPlaces else {
+    let client = known.map { "\(client)\n\($0)" } ?? client
+    guard waiting[client, default: 0] < (known == nil ? Self.clientPlaces : Self.knownPlaces) else {
       throw Problem(
         429, "too_many_attempts", "Too many passwords from this place wait to be checked.", retryAfter: 2)
     }
@@ -99,10 +103,12 @@ final class Accounts {
     let former = try fields.optionalString("refresh_token", max: SessionCoder.longestText)
     let client = Self.client(request), owner = sessions.deviceOwner(request, token: former)
     return answer { [self] in
+      // A session is as old as the password that was looked up for it: one that is changed meanwhile ends it, too.
+      let since = WallClock.milliseconds
       guard let user = try await verified(email, password, client: client, deviceOwner: owner) else {
         throw Problem(401, "wrong_credentials", "The address or the password is wrong.")
       }
-      return sessions.begin(user.id, inCookies: inCookies)
+      return sessions.begin(user.id, inCookies: inCookies, now: since)
     }
   }
 
@@ -153,11 +159,18 @@ final class Accounts {
     try take(attempt)
     return answer { [self] in
       do {
+        let composed = EmailAddress.composed(current)
         let isRight = try await inPlace(of: attempt.client) {
-          try await hasher.verify(current, against: try await users.password(of: user))
+          let known = try await users.password(of: user)
+          if try await hasher.verify(composed, against: known) { return true }
+          // Of an account of a version before, as it was typed.
+          if composed.utf8.elementsEqual(current.utf8) { return false }
+          return try await hasher.verify(current, against: known)
         }
         guard isRight else { throw Problem(403, "wrong_credentials", "The current password is wrong.") }
-        let hash = try await inPlace(of: attempt.client) { try await hasher.hash(password) }
+        let hash = try await inPlace(of: attempt.client) {
+          try await hasher.hash(EmailAddress.composed(password))
+        }
         guard try await users.setPassword(hash, of: user) else { throw Problem.unavailable }
       } catch let problem as Problem where problem.status == 403 {
         throw problem
@@ -193,7 +206,7 @@ final class Accounts {
       // Also without a user a password is verified, so that the time does not tell who has an account.
       // The same letters may be typed in two ways. An account of a version before has its password as it was typed.
       let composed = EmailAddress.composed(password)
-      let isRight = try await inPlace(of: attempt.client, isKnown: isKnown) {
+      let isRight = try await inPlace(of: attempt.client, known: attempt.device) {
         if try await hasher.verify(composed, against: user?.password, isKnown: isKnown) { return true }
         if composed.utf8.elementsEqual(password.utf8) { return false }
         return try await hasher.verify(password, against: user?.password, isKnown: isKnown)

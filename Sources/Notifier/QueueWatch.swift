@@ -16,6 +16,9 @@ package final class QueueWatch {
   private static let freshMilliseconds: UInt64 = 1_000
   /// Events watched at once; the least recently asked for are forgotten beyond it.
   private static let eventLimit = 10_000
+  /// How often, and how far apart, another Redis is told what was held before.
+  private static let comparisons = 20
+  private static let comparisonMilliseconds: UInt64 = 500
   /// A process that has not run for so long (stopped, or its machine was) may have missed what others told meanwhile.
   private static let standstillMilliseconds: UInt64 = 2_000
   private static let beatMilliseconds: UInt64 = 500
@@ -77,14 +80,18 @@ package final class QueueWatch {
 
   private func distrustEverything() {
     for event in events.values { event.distrust() }
-    // Ends by itself: some reads, each with the client's deadline.
+    // Ends by itself: some reads, each with the client's deadline, and a bounded number of tries. A Redis that has just
+    // come back refuses the first of them.
     Task { @LoopActor in
-      do {
-        try await queue.forsakeOlderCopies()
-        try await showHolds()
-        logger.worksAgain("lines were not compared with what they were")
-      } catch {
-        logger.retrying("lines were not compared with what they were", ["error": "\(error)"])
+      for _ in 0..<Self.comparisons {
+        do {
+          try await queue.forsakeOlderCopies()
+          try await showHolds()
+          return logger.worksAgain("lines were not compared with what they were")
+        } catch {
+          logger.retrying("lines were not compared with what they were", ["error": "\(error)"])
+        }
+        try? await sleep(milliseconds: Self.comparisonMilliseconds)
       }
     }
   }
@@ -94,13 +101,14 @@ package final class QueueWatch {
     let server = try await queue.serverIdentity()
     let isAnother = self.server != nil && self.server != server
     for event in events.values {
-      let holds = event.takeHoldsTold()
-      if !isAnother || holds.isEmpty { continue }
-      do {
-        try await queue.show(event: event.event, holds)
-      } catch let error as StoreError where error.code == .noQueue {
-        // Lost as a whole: who comes back into the next one shows what was held.
+      if isAnother, !event.holdsTold.isEmpty {
+        do {
+          try await queue.show(event: event.event, Array(event.holdsTold.values))
+        } catch let error as StoreError where error.code == .noQueue {
+          // Lost as a whole: who comes back into the next one shows what was held.
+        }
       }
+      event.forgetHoldsTold()
     }
     self.server = server
   }
@@ -460,12 +468,9 @@ package final class EventWatch {
   }
 
   /// What was held when changes were missed, as far as it was told here, and in which life.
-  private var holdsTold: [Int: QueueStore.Hold] = [:]
+  fileprivate private(set) var holdsTold: [Int: QueueStore.Hold] = [:]
 
-  fileprivate func takeHoldsTold() -> [QueueStore.Hold] {
-    defer { holdsTold = [:] }
-    return Array(holdsTold.values)
-  }
+  fileprivate func forgetHoldsTold() { holdsTold = [:] }
 
   private func keepHolds() {
     guard let document else { return }

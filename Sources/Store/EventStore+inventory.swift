@@ -86,8 +86,9 @@ extension EventStore {
         """
         SELECT t.id, t.row, t.seat, t.purchased OR c.ticket_id IS NOT NULL AS taken
         FROM ticket t LEFT JOIN claim c ON c.event_id = t.event_id AND c.ticket_id = t.id
-        WHERE t.event_id = \(event) AND t.withheld IS NULL AND \(Self.condition(selection, event))
-        ORDER BY t.id DESC
+        WHERE t.event_id = \(event) AND (t.withheld IS NULL OR t.withheld = 'blocked' AND \(state == "removed"))
+          AND \(Self.condition(selection, event))
+        ORDER BY t.withheld IS NOT NULL DESC, t.id DESC
         """)
       let isFree = { (row: PostgresRow) throws in try !row.bool("taken") && !isTaken(try row.int("id")) }
       if case .capacity(let section, let left) = selection {

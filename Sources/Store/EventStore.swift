@@ -89,7 +89,7 @@ package final class EventStore {
   /// - Parameter drawing: what a seating plan shows beside the seats, as JSON; takes the place of the one before.
   package func addTickets(
     event: Int, _ sections: [SectionDraft], drawing: String? = nil, key: String? = nil, digest: String = "",
-    by who: String
+    upTo: Int? = nil, by who: String
   ) async throws -> AddedTickets {
     if let problem = try await Self.problem(with: sections) {
       throw StoreError(.invalid, "There are \(problem).")
@@ -111,13 +111,21 @@ package final class EventStore {
       let known = try await transaction.query(
         """
         SELECT s.id, s.name, s.rank, coalesce(max(t.rank), 0) AS last,
-          count(t.id) FILTER (WHERE t.withheld IS DISTINCT FROM 'removed') AS tickets
+          count(t.id) FILTER (WHERE t.withheld IS DISTINCT FROM 'removed') AS tickets,
+          count(t.id) FILTER (WHERE t.row IS NOT NULL OR t.seat IS NOT NULL) AS seats
         FROM section s LEFT JOIN ticket t ON t.event_id = s.event_id AND t.section_id = s.id
         WHERE s.event_id = \(event) GROUP BY s.id, s.name, s.rank
         """)
       var idsAndRanks: [String: (id: Int, nextRank: Int)] = [:]
       var lastSection = 0, lastRank = 0, tickets = 0
+      var sections = sections
       for row in known {
+        if let upTo, try row.string("name") == sections.first?.name {
+          guard try row.int("seats") == 0 else {
+            throw StoreError(.invalid, "The section has seats: its capacity is what they are.")
+          }
+          sections[0].seats = Array(sections[0].seats.prefix(max(0, upTo - (try row.int("tickets")))))
+        }
         idsAndRanks[try row.string("name")] = (try row.int("id"), try row.int("last") + 1)
         lastSection = max(lastSection, try row.int("id"))
         lastRank = max(lastRank, try row.int("rank"))
@@ -175,8 +183,14 @@ package final class EventStore {
     _ event: Int, _ key: String, _ digest: String, by who: String, _ transaction: PostgresTransaction
   ) async throws -> AddedTickets? {
     let rows = try await transaction.query(
-      "SELECT id, digest, tickets FROM upload WHERE event_id = \(event) AND who = \(who) AND key = \(key)")
+      """
+      SELECT id, digest, tickets, undone_at IS NOT NULL AS undone FROM upload
+      WHERE event_id = \(event) AND who = \(who) AND key = \(key)
+      """)
     guard let row = rows.first else { return nil }
+    if try row.bool("undone") {
+      throw StoreError(.conflict, "The upload of this Idempotency-Key was undone: use another key.")
+    }
     guard try row.string("digest") == digest else {
       throw StoreError(.invalid, "This Idempotency-Key came with another upload before.")
     }
@@ -330,9 +344,9 @@ package final class EventStore {
       date = coalesce(to_timestamp(\(changes.date)), e.date),
       time_zone = CASE WHEN \(changesZone) THEN \(timeZone) ELSE e.time_zone END,
       date_was = CASE WHEN to_timestamp(\(changes.date)) <> e.date AND e.generation > 0
-        THEN coalesce(e.date_was, e.date) ELSE e.date_was END,
+        THEN nullif(coalesce(e.date_was, e.date), to_timestamp(\(changes.date))) ELSE e.date_was END,
       location_was = CASE WHEN \(changes.location)::text <> e.location AND e.generation > 0
-        THEN coalesce(e.location_was, e.location) ELSE e.location_was END,
+        THEN nullif(coalesce(e.location_was, e.location), \(changes.location)::text) ELSE e.location_was END,
       sales_end_at = CASE WHEN \(changesEnd) THEN to_timestamp(\(salesEndAt)) ELSE e.sales_end_at END,
       description = coalesce(\(changes.description), e.description),
       onsale_at = CASE WHEN \(changesOnsale) THEN to_timestamp(\(onsaleAt)) ELSE e.onsale_at END,

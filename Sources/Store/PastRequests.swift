@@ -161,14 +161,15 @@ package final class PastRequests {
     package let onsaleAt: Int?
 
     /// As `EventSettings.isUnannounced`.
-    package var isUnannounced: Bool { state == EventState.draft.rawValue && onsaleAt == nil }
+    package let isUnannounced: Bool
   }
 
   /// - Returns: `nil` for an unknown event.
   package func summary(event: Int) async throws -> Summary? {
     let rows = try await postgres.query(
       """
-      SELECT e.state, e.version, e.message, extract(epoch FROM e.onsale_at)::bigint AS onsale_at
+      SELECT e.state, e.version, e.message, extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
+        e.onsale_at IS NULL AND (e.state = 'draft' OR e.state = 'closed' AND e.generation = 0) AS is_unannounced
       FROM event e WHERE e.id = \(event)
       """)
     guard let row = rows.first else { return nil }
@@ -179,6 +180,7 @@ package final class PastRequests {
     let outcome = isDraft ? nil : try await archive.lastOutcome(event: event)
     return Summary(
       state: state, head: outcome?.head ?? 0, tail: outcome?.tail ?? 0, free: counted.total - counted.sold,
-      sold: counted.sold, message: try row.string("message"), onsaleAt: row["onsale_at"].int)
+      sold: counted.sold, message: try row.string("message"), onsaleAt: row["onsale_at"].int,
+      isUnannounced: try row.bool("is_unannounced"))
   }
 }

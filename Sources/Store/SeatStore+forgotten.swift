@@ -59,7 +59,8 @@ extension SeatStore {
     let givenBack = try await postgres.query(
       """
       SELECT DISTINCT k.id FROM purchase p CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
-      WHERE p.event_id = \(event) AND p.state NOT IN ('paying', 'sold', 'declined', 'void')
+      WHERE p.event_id = \(event) AND (p.state NOT IN ('paying', 'sold', 'declined', 'void')
+        OR p.state = 'void' AND p.reason = \(PurchaseStore.authorisationLapsed))
       """)
     var neverSold = free
     for row in givenBack { neverSold.remove(try row.int("id")) }

@@ -602,6 +602,8 @@ final class ConfirmLane {
   private struct Trial {
     /// When the provider said first that the order has failed for good: the loop's clock.
     var failedAt: UInt64?
+    /// When the buyer was asked to confirm it with their bank.
+    var askedBuyerAt: UInt64?
   }
 
   private func attempt(_ confirmation: QueueStore.Confirmation, _ trial: inout Trial) async throws {
@@ -677,13 +679,18 @@ final class ConfirmLane {
       guard askedAt >= since + limits.searchMilliseconds else { throw error }
       outcome = .declined(id: nil, code: "processing_error", message: error.message)
     } catch let error as PaymentError {
-      let longest =
-        switch error.code {
-        case .misconfigured: limits.misconfiguredSeconds
-        case .actionRequired: limits.actionSeconds
-        default: limits.paymentSeconds
-        }
-      guard standing.triedSeconds >= longest else { throw error }
+      var isOver =
+        standing.triedSeconds
+        >= (error.code == .misconfigured ? limits.misconfiguredSeconds : limits.paymentSeconds)
+      if error.code == .actionRequired {
+        // From when its buyer was asked, whatever time went by before; across restarts there is a bound for both.
+        let since = trial.askedBuyerAt ?? EventLoop.shared.now
+        trial.askedBuyerAt = since
+        isOver =
+          EventLoop.shared.now >= since + UInt64(limits.actionSeconds) * 1_000
+          || standing.triedSeconds >= limits.paymentSeconds + limits.actionSeconds
+      }
+      guard isOver else { throw error }
       logger.retrying(
         "a payment that is not decided is given up", level: .error,
         ["confirm.reference": confirmation.reference, "error": "\(error)", "seconds": standing.triedSeconds])

@@ -106,10 +106,10 @@ final class PaymentRelay {
       "an authorisation was gone before its capture: its tickets are on sale again",
       ["payment.id": chore.paymentID, "event.id": key.event, "tickets": tickets.count])
     try await Faults.crossing(.relayDue) {
-      guard let facts = try await queue.queueFacts(event: key.event),
-        facts.document.generation == key.generation
-      else { return }
-      let record = try await queue.record(event: key.event, position: key.position)
+      guard let facts = try await queue.queueFacts(event: key.event) else { return }
+      // A place of an earlier life has nobody to be told; its tickets go on sale in this one all the same.
+      let isOfThisLife = facts.document.generation == key.generation
+      let record = isOfThisLife ? try await queue.record(event: key.event, position: key.position) : nil
       if let record, record.state == .purchased {
         _ = try await queue.repair(
           event: key.event, position: key.position, expected: .purchased, to: .expired,

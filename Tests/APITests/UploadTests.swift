@@ -203,6 +203,15 @@ struct UploadTests {
       )
       let refused = await service.call(.delete, "\(path)/\(more)", as: .organizer)
       #expect(refused.status == 409 && refused.text.contains("row A seat 2"), "\(refused.text)")
+      // What was blocked of an upload goes with it, and its key brings nothing back unseen.
+      let pit = Array("section,row,seat,price\nPit,A,1,2500\nPit,A,2,2500\n".utf8)
+      let key = try #require(await Self.upload(service, id, bytes: pit, key: "pit").json["upload"]?.integer)
+      let one: JSON = ["section": "Pit", "row": "A", "seats": ["1"]]
+      let block = "/api/admin/events/\(id)/tickets/block"
+      #expect(await service.call(.post, block, one, as: .organizer).json["blocked"] == 1)
+      #expect(await service.call(.delete, "\(path)/\(key)", as: .organizer).json["removed"] == 2)
+      #expect(await Self.upload(service, id, bytes: pit, key: "pit").status == 409)
+      #expect(await Self.upload(service, id, bytes: pit, key: "pit again").json["added"] == 2)
     }
   }
 
@@ -226,6 +235,14 @@ struct UploadTests {
     let higher: JSON = ["section": "Standing", "capacity": 20]
     #expect(await service.call(.put, path + "/sections", higher, as: .organizer).status == 200)
     #expect(try await Self.total(service, id) == 42)
+    // Asked for twice at once, they are there once; blocked ones count; seats are what they are.
+    let twice = ["section": "Standing", "capacity": 25] as JSON
+    async let one = service.call(.put, path + "/sections", twice, as: .organizer)
+    async let other = service.call(.put, path + "/sections", twice, as: .organizer)
+    #expect(await [one.status, other.status] == [200, 200])
+    #expect(try await Self.total(service, id) == 47)
+    let seated: JSON = ["section": "Stalls", "capacity": 100]
+    #expect(await service.call(.put, path + "/sections", seated, as: .organizer).status == 422)
     for body: JSON in [[:], ["section": "Nowhere", "capacity": 1], ["section": "Stalls", "prise": 1]] {
       #expect((400..<410).contains(await service.call(.put, path + "/sections", body, as: .organizer).status))
     }

@@ -31,6 +31,7 @@ struct WebhookSignatureTests {
       "", "t=1700000000", "v1=00", "t=x,v1=00", "t=1700000000,v1=",
       "t=1700000000,v0=dea1657bd5053cb0f8a75ebf0bd3d22e0cdeb79563b44db6b88864e522fb8bc4",
       "t=1700000001,v1=dea1657bd5053cb0f8a75ebf0bd3d22e0cdeb79563b44db6b88864e522fb8bc4",
+      "t=-9223372036854775807,v1=00", "t=-9223372036854775808,v1=00", "t=9223372036854775807,v1=00",
       "=,=,=", String(repeating: "v1=00,", count: 1_000),
     ])
   func forged(_ header: String) {

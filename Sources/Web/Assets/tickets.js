@@ -60,21 +60,25 @@ export function ticketsView(context) {
     eventDetails(purchase.event_id).then((event) => {
       if (event && !signal.aborted) draw(event);
     });
-    return h("section", { class: "purchase" }, title, paid, movedNotice(purchase), body);
+    const moved = h("div");
+    return h("section", { class: "purchase" }, title, paid, moved, body);
 
     function draw(event) {
       const href = `/event/${encodeURIComponent(purchase.event_id)}`;
       put(title, h("a", { href }, event.name ?? "Your event"));
+      put(moved, movedNotice(purchase, event.time_zone));
       put(body, stubs(event, purchase.tickets));
     }
   }
 }
 
 /** Says what a buyer may not know yet: that the event is at another time or place than it was when its sale began. */
-function movedNotice({ event_date: date, event_date_was: dateWas, event_location: place, event_location_was: placeWas }) {
+function movedNotice(purchase, zone) {
+  const { event_date: date, event_date_was: dateWas, event_location: place, event_location_was: placeWas } = purchase;
   if (!dateWas && !placeWas) return undefined;
+  const at = (time) => dayAndTime({ date: time, time_zone: zone });
   return h("div", { class: "notice", role: "note" }, icon("alert"), h("div", null,
-    dateWas && h("p", null, `Moved from ${dayAndTime(dateWas)} to ${dayAndTime(date)}. Your tickets stay valid.`),
+    dateWas && h("p", null, `Moved from ${at(dateWas)} to ${at(date)}. Your tickets stay valid.`),
     placeWas && h("p", null, `Moved from ${placeWas} to ${place}. Your tickets stay valid.`)));
 }
 
