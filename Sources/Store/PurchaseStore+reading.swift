@@ -31,16 +31,6 @@ extension PurchaseStore {
     return owners
   }
 
-  /// How many tickets of the event a user has bought.
-  package func owned(event: Int, user: String) async throws -> Int {
-    try await postgres.query(
-      """
-      SELECT coalesce(sum(cardinality(tickets)), 0)::bigint AS tickets FROM purchase
-      WHERE user_id = \(user) AND state = 'sold' AND event_id = \(event)
-      """
-    ).first?.int("tickets") ?? 0
-  }
-
   /// The purchases of one life of an event's queue behind `position`, in order, at most `limit`.
   package func purchases(
     event: Int, generation: Int, after position: Int, limit: Int

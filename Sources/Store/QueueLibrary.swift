@@ -175,12 +175,6 @@ package enum QueueLibrary {
       put_user(p, user, live, owned + bought, left, line, refused)
     end
 
-    -- Redis had forgotten what the user has bought.
-    local function own_at_least(p, user, count)
-      local live, owned, left, line, refused = get_user(p, user)
-      if owned < count then put_user(p, user, live, count, left, line, refused) end
-    end
-
     local function each_ticket(tickets) return string.gmatch(tickets, '%d+') end
 
     local function count_tickets(tickets)
@@ -1226,8 +1220,8 @@ package enum QueueLibrary {
     end
 
     -- KEYS m; ARGV 6 for each: outcome (P purchased, D declined, X lost, J refused), position, try, reason, entry id or '',
-    -- "<generation>", "<generation>:<user key>" or "<generation>:<user key>:<tickets>", or that and ":<how many tickets the
-    -- user has>". Whoever else has the place by now is not told how it ended.
+    -- "<generation>", "<generation>:<user key>" or "<generation>:<user key>:<tickets>". Whoever else has the place by now is
+    -- not told how it ended.
     local function finish(keys, args)
       local m = keys[1]
       local p = prefix(m)
@@ -1238,7 +1232,7 @@ package enum QueueLibrary {
       local generation, now = v[2] ~= 'lost' and v[1], now_ms(m)
       for i = 1, #args, 6 do
         local outcome, pos, try, reason, id = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 3], args[i + 4]
-        local life, user, bought, has = string.match(args[i + 5], '^(%d+):?([^:]*):?([^:]*):?(%d*)$')
+        local life, user, bought = string.match(args[i + 5], '^(%d+):?([^:]*):?(.*)$')
         local r = life == generation and get_record(p, pos)
         if r and r.state == 'C' and r.try == try and (user == '' or r.user == user) then
           changed[#changed + 1] = pos
@@ -1258,7 +1252,6 @@ package enum QueueLibrary {
             redis.call('ZREM', p .. 'x', pos)
             unlock(p, pos, r.tickets)
             let_user_go(p, r.user, pos, outcome == 'P' and count_tickets(r.tickets) or 0)
-            if has ~= '' then own_at_least(p, r.user, tonumber(has)) end
             if outcome == 'J' then
               -- Nobody else's: they go back to the line.
               mark(p, r.tickets, 0)

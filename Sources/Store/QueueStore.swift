@@ -1002,14 +1002,11 @@ package final class QueueStore {
     package let confirmation: Confirmation
     package let outcome: Outcome
     package let reason: String
-    /// How many tickets the user has bought, where Redis may know of fewer.
-    package let owned: Int?
 
-    package init(_ confirmation: Confirmation, _ outcome: Outcome, reason: String = "", owned: Int? = nil) {
+    package init(_ confirmation: Confirmation, _ outcome: Outcome, reason: String = "") {
       self.confirmation = confirmation
       self.outcome = outcome
       self.reason = reason
-      self.owned = owned
     }
   }
 
@@ -1038,7 +1035,7 @@ package final class QueueStore {
         .text(ending.confirmation.entryID ?? ""),
         .text(
           "\(ending.confirmation.generation):\(UserKey(ending.confirmation.user).text):"
-            + Self.text(ending.confirmation.tickets) + (ending.owned.map { ":\($0)" } ?? "")),
+            + Self.text(ending.confirmation.tickets)),
       ]
     }
     _ = try await call("onsale_finish", event, arguments)

@@ -843,15 +843,7 @@ final class ConfirmLane {
       try await Faults.crossing(.confirmFinish) { try await queue.acknowledge(confirmation) }
       return
     }
-    var owned: Int?
-    if outcome == .refused {
-      // Redis had let the user come this far: it has forgotten what they have.
-      owned = try await Faults.crossing(.confirmFinish) {
-        try await purchases.owned(event: confirmation.event, user: confirmation.user)
-      }
-    }
-    try await group(for: confirmation.event).submit(
-      .init(confirmation, outcome, reason: reason, owned: owned))
+    try await group(for: confirmation.event).submit(.init(confirmation, outcome, reason: reason))
     finished[outcome]?.increment()
   }
 
