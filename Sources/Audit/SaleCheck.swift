@@ -50,7 +50,8 @@ package struct Sales: Sendable {
       if purchase.state == .sold { owned[purchase.user, default: 0] += purchase.tickets.count }
     }
     for (user, count) in owned where count > event.highestPerUserLimit {
-      let example = purchases.values.first { $0.user == user && $0.state == .sold }
+      // The same one each time: a finding counts when it is found twice.
+      let example = purchases.values.filter { $0.user == user && $0.state == .sold }.min { $0.key < $1.key }
       findings.add(
         Finding(
           .overUserLimit, event: event.settings.id, generation: example?.key.generation,
