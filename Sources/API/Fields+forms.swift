@@ -86,7 +86,8 @@ extension Fields {
     }
     var texts: [String] = []
     for (index, element) in elements.enumerated() {
-      guard let text = element.string ?? element.integer.map(String.init), text.utf8.count <= characters * 12
+      guard let text = element.string ?? element.integer.map(String.init),
+        text.utf8.count <= characters * Self.bytesPerCharacter
       else {
         throw .invalidField(path + "\(name)[\(index)]", "must be a text of at most \(characters) characters")
       }

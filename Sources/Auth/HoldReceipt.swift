@@ -29,30 +29,24 @@ package struct HoldReceiptCoder: Sendable {
   /// Characters of the longest one.
   package static let textLimit = (headLength + mostTickets * ticketLength + macLength + 2) / 3 * 4
 
-  private let key: [UInt8]
-  private let formerKeys: [[UInt8]]
+  private let keys: SigningKeys
 
   /// - Parameters:
   ///   - secret: the installation's secret; receipts get a key of their own, derived from it.
   ///   - former: secrets that it has replaced.
   package init(secret: String, former: [String] = []) {
-    key = Self.key(secret)
-    formerKeys = former.map(Self.key)
-  }
-
-  private static func key(_ secret: String) -> [UInt8] {
-    Sodium.subkey(of: secret, label: "onsale held for 1")
+    keys = SigningKeys(secret: secret, former: former, label: "onsale held for 1", macLength: Self.macLength)
   }
 
   package func encode(_ receipt: HoldReceipt, of id: RequestID) -> String {
     precondition(receipt.tickets.count <= Self.mostTickets, "a request has few tickets")
     var bytes: [UInt8] = []
     bytes.reserveCapacity(Self.headLength + receipt.tickets.count * Self.ticketLength + Self.macLength)
-    Self.append(UInt64(UInt32(truncatingIfNeeded: receipt.generation)), 4, to: &bytes)
-    Self.append(UInt64(max(0, receipt.deadline)), 8, to: &bytes)
-    Self.append(UInt64(max(0, receipt.amount)), 8, to: &bytes)
-    for ticket in receipt.tickets { Self.append(UInt64(ticket), Self.ticketLength, to: &bytes) }
-    bytes += Sodium.hash(Self.signed(bytes[...], id), key: key, length: Self.macLength)
+    bytes.append(bigEndian: UInt64(UInt32(truncatingIfNeeded: receipt.generation)), 4)
+    bytes.append(bigEndian: UInt64(max(0, receipt.deadline)), 8)
+    bytes.append(bigEndian: UInt64(max(0, receipt.amount)), 8)
+    for ticket in receipt.tickets { bytes.append(bigEndian: UInt64(ticket), Self.ticketLength) }
+    bytes += keys.mac(Self.signed(bytes[...], id))
     return Sodium.base64(bytes)
   }
 
@@ -65,9 +59,7 @@ package struct HoldReceiptCoder: Sendable {
       (bytes.count - Self.headLength - Self.macLength) % Self.ticketLength == 0
     else { return nil }
     let end = bytes.count - Self.macLength
-    let signed = Self.signed(bytes[..<end], id) + bytes[end...]
-    guard ([key] + formerKeys).contains(where: { Sodium.endsInHash(signed, key: $0, length: Self.macLength) })
-    else { return nil }
+    guard keys.haveSigned(Self.signed(bytes[..<end], id) + bytes[end...]) else { return nil }
     return HoldReceipt(
       generation: Self.number(bytes[0..<4]), deadline: Self.number(bytes[4..<12]),
       amount: Self.number(bytes[12..<Self.headLength]),
@@ -78,15 +70,9 @@ package struct HoldReceiptCoder: Sendable {
 
   private static func signed(_ content: ArraySlice<UInt8>, _ id: RequestID) -> [UInt8] {
     var bytes: [UInt8] = []
-    append(UInt64(id.event), 8, to: &bytes)
-    append(UInt64(id.position), 8, to: &bytes)
+    bytes.append(bigEndian: UInt64(id.event), 8)
+    bytes.append(bigEndian: UInt64(id.position), 8)
     return bytes + id.owner.utf8 + content
-  }
-
-  private static func append(_ value: UInt64, _ count: Int, to bytes: inout [UInt8]) {
-    for shift in stride(from: (count - 1) * 8, through: 0, by: -8) {
-      bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(shift)))
-    }
   }
 
   private static func number(_ bytes: ArraySlice<UInt8>) -> Int {

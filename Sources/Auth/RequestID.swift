@@ -43,10 +43,7 @@ package struct RequestIDCoder: Sendable {
   /// Characters of an id, without and with its line.
   package static let textLength = 66, textLengthWithLine = 74
 
-  private let key: [UInt8]
-  /// Those of secrets that were replaced: what was signed with them is still read.
-  private let formerKeys: [[UInt8]]
-
+  private let keys: SigningKeys
   /// Signs what is held for requests.
   package let holds: HoldReceiptCoder
 
@@ -54,13 +51,9 @@ package struct RequestIDCoder: Sendable {
   ///   - secret: the installation's secret; ids get a key of their own, derived from it.
   ///   - former: secrets that `secret` has replaced, for as long as a queue has places that were given out under them.
   package init(secret: String, former: [String] = []) {
-    key = Self.key(secret)
-    formerKeys = former.map(Self.key)
+    keys = SigningKeys(
+      secret: secret, former: former, label: "onsale request id 1", macLength: Self.macLength)
     holds = HoldReceiptCoder(secret: secret, former: former)
-  }
-
-  private static func key(_ secret: String) -> [UInt8] {
-    Sodium.subkey(of: secret, label: "onsale request id 1")
   }
 
   package func encode(_ id: RequestID) -> String {
@@ -69,15 +62,15 @@ package struct RequestIDCoder: Sendable {
     precondition(id.line >= 0 && id.line <= UInt16.max && id.ordinal >= 0, "lines are few")
     var bytes: [UInt8] = [id.line > 0 ? Self.versionWithLine : Self.version]
     bytes.reserveCapacity(Self.length + Self.lineLength)
-    Self.append(UInt64(id.event), 8, to: &bytes)
-    Self.append(UInt64(UInt32(truncatingIfNeeded: id.generation)), 4, to: &bytes)
-    Self.append(UInt64(id.position), 8, to: &bytes)
+    bytes.append(bigEndian: UInt64(id.event), 8)
+    bytes.append(bigEndian: UInt64(UInt32(truncatingIfNeeded: id.generation)), 4)
+    bytes.append(bigEndian: UInt64(id.position), 8)
     bytes += id.owner.utf8
     if id.line > 0 {
-      Self.append(UInt64(id.line), 2, to: &bytes)
-      Self.append(UInt64(UInt32(clamping: id.ordinal)), 4, to: &bytes)
+      bytes.append(bigEndian: UInt64(id.line), 2)
+      bytes.append(bigEndian: UInt64(UInt32(clamping: id.ordinal)), 4)
     }
-    bytes += Sodium.hash(bytes, key: key, length: Self.macLength)
+    bytes += keys.mac(bytes)
     return Sodium.base64(bytes)
   }
 
@@ -86,8 +79,7 @@ package struct RequestIDCoder: Sendable {
     var text = text
     let hasLine = text.utf8.count == Self.textLengthWithLine
     guard hasLine || text.utf8.count == Self.textLength, let bytes = text.withUTF8({ Base64URL.decode($0) }),
-      Sodium.endsInHash(bytes, key: key, length: Self.macLength)
-        || formerKeys.contains(where: { Sodium.endsInHash(bytes, key: $0, length: Self.macLength) }),
+      keys.haveSigned(bytes),
       bytes[0] == (hasLine ? Self.versionWithLine : Self.version)
     else { return nil }
     return bytes.withUnsafeBytes { bytes in
@@ -106,12 +98,6 @@ package struct RequestIDCoder: Sendable {
         owner: String(
           decoding: bytes[Self.ownerOffset..<Self.ownerOffset + Self.ownerLength], as: UTF8.self),
         line: line, ordinal: ordinal)
-    }
-  }
-
-  private static func append(_ value: UInt64, _ count: Int, to bytes: inout [UInt8]) {
-    for shift in stride(from: (count - 1) * 8, through: 0, by: -8) {
-      bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(shift)))
     }
   }
 }

@@ -31,22 +31,21 @@ package struct SessionCoder: Sendable {
   private static let macLength = 32
   package static let longestText = 1_024
 
-  /// The first one signs; all are read.
-  private let keys: [[UInt8]]
+  private let keys: SigningKeys
 
   /// - Parameters:
   ///   - secret: the installation's; refresh tokens get a key of their own, derived from it.
   ///   - former: secrets that it has replaced.
   package init(secret: String, former: [String] = []) {
-    keys = ([secret] + former).map { Sodium.subkey(of: $0, label: "onsale session 1") }
+    keys = SigningKeys(secret: secret, former: former, label: "onsale session 1", macLength: Self.macLength)
   }
 
   package func encode(_ session: Session) -> String {
     var bytes = [Self.version]
-    withUnsafeBytes(of: session.id.bigEndian) { bytes += $0 }
-    withUnsafeBytes(of: Int64(session.startedAt).bigEndian) { bytes += $0 }
+    bytes.append(bigEndian: UInt64(bitPattern: session.id), 8)
+    bytes.append(bigEndian: UInt64(bitPattern: Int64(session.startedAt)), 8)
     bytes += session.user.utf8
-    bytes += Sodium.hash(bytes, key: keys[0], length: Self.macLength)
+    bytes += keys.mac(bytes)
     return Sodium.base64(bytes)
   }
 
@@ -54,7 +53,7 @@ package struct SessionCoder: Sendable {
   package func decode(_ text: String) -> Session? {
     guard text.utf8.count <= Self.longestText, let bytes = Base64URL.decode(Array(text.utf8)[...]),
       bytes.count > Self.userOffset + Self.macLength, bytes[0] == Self.version,
-      keys.contains(where: { Sodium.endsInHash(bytes, key: $0, length: Self.macLength) })
+      keys.haveSigned(bytes)
     else { return nil }
     return bytes.withUnsafeBytes { all in
       Session(
@@ -93,12 +92,8 @@ package final class EndedSessions {
   }
 
   package func contains(_ session: Session) -> Bool {
-    hasEnded(id: session.id, user: session.user, startedAt: session.startedAt)
-  }
-
-  func hasEnded(id: Int64, user: String, startedAt: Int) -> Bool {
-    if ids.contains(id) { return true }
-    guard !users.isEmpty, let time = users[user] else { return false }
-    return startedAt <= time
+    if ids.contains(session.id) { return true }
+    guard !users.isEmpty, let time = users[session.user] else { return false }
+    return session.startedAt <= time
   }
 }

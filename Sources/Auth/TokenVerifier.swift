@@ -86,14 +86,14 @@ package final class TokenVerifier {
     }
     let now = now()
     let digest = RememberedTokens.Digest(token)
-    var claims = remembered.claims(of: digest, now: now)
-    if claims == nil {
-      let verified = try verifyAnew(token, now: now)
+    let claims: Claims
+    if let known = remembered.claims(of: digest, now: now) {
+      claims = known
+    } else {
+      claims = try verifyAnew(token, now: now)
       // Only what is valid without any leeway is remembered, so that it is never used past its end.
-      if verified.expiresAt > now { remembered.insert(verified, digest, now: now) }
-      claims = verified
+      if claims.expiresAt > now { remembered.insert(claims, digest, now: now) }
     }
-    guard let claims else { throw AuthError(.malformed, "no claims") }
     if let session = claims.session, ended.contains(session) {
       throw AuthError(.ended, "its session has ended")
     }

@@ -159,13 +159,8 @@ final class Accounts {
     try take(attempt)
     return answer { [self] in
       do {
-        let composed = EmailAddress.composed(current)
         let isRight = try await inPlace(of: attempt.client) {
-          let known = try await users.password(of: user)
-          if try await hasher.verify(composed, against: known) { return true }
-          // Of an account of a version before, as it was typed.
-          if composed.utf8.elementsEqual(current.utf8) { return false }
-          return try await hasher.verify(current, against: known)
+          try await matches(current, try await users.password(of: user))
         }
         guard isRight else { throw Problem(403, "wrong_credentials", "The current password is wrong.") }
         let hash = try await inPlace(of: attempt.client) {
@@ -204,12 +199,8 @@ final class Accounts {
     try take(attempt)
     do {
       // Also without a user a password is verified, so that the time does not tell who has an account.
-      // The same letters may be typed in two ways. An account of a version before has its password as it was typed.
-      let composed = EmailAddress.composed(password)
       let isRight = try await inPlace(of: attempt.client, known: attempt.device) {
-        if try await hasher.verify(composed, against: user?.password, isKnown: isKnown) { return true }
-        if composed.utf8.elementsEqual(password.utf8) { return false }
-        return try await hasher.verify(password, against: user?.password, isKnown: isKnown)
+        try await matches(password, user?.password, isKnown: isKnown)
       }
       guard isRight, let user else { return nil }
       attempts.succeeded(attempt)
@@ -218,6 +209,14 @@ final class Accounts {
       attempts.giveBack(attempt)
       throw error
     }
+  }
+
+  /// The same letters may be typed in two ways. An account of a version before has its password as it was typed.
+  private func matches(_ password: String, _ hash: String?, isKnown: Bool = false) async throws -> Bool {
+    let composed = EmailAddress.composed(password)
+    if try await hasher.verify(composed, against: hash, isKnown: isKnown) { return true }
+    if composed.utf8.elementsEqual(password.utf8) { return false }
+    return try await hasher.verify(password, against: hash, isKnown: isKnown)
   }
 
   /// Where a request comes from: as the proxy in front says, or its connection. A client without a proxy could say

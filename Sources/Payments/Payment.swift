@@ -11,13 +11,14 @@ package struct PaymentOrder: Sendable, Equatable {
   /// The provider's name of the buyer's payment method.
   package var method: String
   package var metadata: [String: String]
-
   /// Of which event it is: among many orders that wait for their turn, each event has its own.
-  package var event: Int { PurchaseMetadata(metadata)?.event ?? 0 }
+  package var event: Int
 
   package init(
-    reference: String, amount: Int, currency: String, method: String, metadata: [String: String] = [:]
+    reference: String, amount: Int, currency: String, method: String, metadata: [String: String] = [:],
+    event: Int = 0
   ) {
+    self.event = event
     self.reference = reference
     self.amount = amount
     self.currency = currency

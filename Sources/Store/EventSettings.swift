@@ -38,9 +38,12 @@ extension EventSettings {
   /// for its queue, and for everybody who asks, whatever its operator said before.
   static let columns = """
     e.id, e.generation, CASE WHEN e.state = 'open' AND e.halt IS NOT NULL THEN 'paused' ELSE e.state END AS state,
-    e.queue_limit, e.per_user_limit, e.hold_seconds, e.rate, e.message, e.version,
-    e.generation = 0 AND e.state IN ('draft', 'closed') AND e.onsale_at IS NULL AS is_unannounced
+    e.queue_limit, e.per_user_limit, e.hold_seconds, e.rate, e.message, e.version, \(isUnannouncedColumn)
     """
+
+  /// As `is_unannounced`, of the table `event` or its alias `e`.
+  static let isUnannouncedColumn =
+    "e.generation = 0 AND e.state IN ('draft', 'closed') AND e.onsale_at IS NULL AS is_unannounced"
 
   init(_ row: PostgresRow) throws {
     self.init(

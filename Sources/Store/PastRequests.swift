@@ -169,7 +169,7 @@ package final class PastRequests {
     let rows = try await postgres.query(
       """
       SELECT e.state, e.version, e.message, extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
-        e.onsale_at IS NULL AND (e.state = 'draft' OR e.state = 'closed' AND e.generation = 0) AS is_unannounced
+        \(unsafeSQL: EventSettings.isUnannouncedColumn)
       FROM event e WHERE e.id = \(event)
       """)
     guard let row = rows.first else { return nil }

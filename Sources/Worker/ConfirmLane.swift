@@ -643,7 +643,7 @@ final class ConfirmLane {
       method: standing.method,
       metadata: confirmation.metadata(
         amount: standing.amount, purchase: standing.id, installation: installation
-      ).fields)
+      ).fields, event: confirmation.event)
     var outcome: PaymentOutcome
     let askedAt = EventLoop.shared.now
     do {

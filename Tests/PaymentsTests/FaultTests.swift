@@ -7,15 +7,6 @@ import Testing
 @Suite("What the provider does wrong")
 @LoopActor
 struct FaultTests {
-  private func code(_ body: @LoopActor () async throws -> Void) async -> PaymentError.Code? {
-    do {
-      try await body()
-      return nil
-    } catch {
-      return (error as? PaymentError)?.code
-    }
-  }
-
   @Test("Slow: the answer comes, and a client that did not wait gets it by asking again")
   func slow() async throws {
     try await Provider.with { provider in

@@ -9,15 +9,6 @@ import Testing
 @Suite("A provider as hard as the real one")
 @LoopActor
 struct HardProviderTests {
-  private func code(_ body: @LoopActor () async throws -> Void) async -> PaymentError.Code? {
-    do {
-      try await body()
-      return nil
-    } catch {
-      return (error as? PaymentError)?.code
-    }
-  }
-
   @Test("The first answer of a key is no news: the payment is asked for, and is as it is now")
   func firstAnswer() async throws {
     try await Provider.with { provider in

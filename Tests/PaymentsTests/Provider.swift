@@ -110,3 +110,14 @@ extension PaymentOutcome {
   var payment: Payment? { if case .authorised(let payment) = self { payment } else { nil } }
   var declineCode: String? { if case .declined(_, let code, _) = self { code } else { nil } }
 }
+
+/// Why a call failed; `nil` if it did not, or not by a `PaymentError`.
+@LoopActor
+func code(_ body: @LoopActor () async throws -> Void) async -> PaymentError.Code? {
+  do {
+    try await body()
+    return nil
+  } catch {
+    return (error as? PaymentError)?.code
+  }
+}
