@@ -52,6 +52,7 @@ export function ticketsView(context) {
 
   function drawPurchase(purchase) {
     const title = h("h2");
+    const moved = h("div");
     const body = h("div");
     const paid = h("p", { class: "quiet" }, `${counted(purchase.tickets.length, "ticket")} · `,
       `${money(purchase.amount, purchase.currency)} · bought ${dayAndTime({ date: purchase.purchased_at })}`);
@@ -60,7 +61,6 @@ export function ticketsView(context) {
     eventDetails(purchase.event_id).then((event) => {
       if (event && !signal.aborted) draw(event);
     });
-    const moved = h("div");
     return h("section", { class: "purchase" }, title, paid, moved, body);
 
     function draw(event) {
