@@ -160,7 +160,9 @@ package final class Catalog {
 
   /// Whoever asks for nothing in particular is shown what is still to come. To the hour, as everybody asks that.
   private static func recent(_ items: QueryItems) throws(Problem) -> Int? {
-    if try items.optionalString("terms", max: Limits.searchTermsBytes) != nil { return nil }
+    if let terms = try items.optionalString("terms", max: Limits.searchTermsBytes), !terms.isEmpty {
+      return nil
+    }
     for name in ["from", "to"] where try items.optionalDay(name) != nil { return nil }
     return (Time.now - Self.recentSeconds) / 3_600 * 3_600
   }

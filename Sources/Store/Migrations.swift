@@ -476,5 +476,18 @@ package struct Migrations {
     CREATE UNIQUE INDEX upload_by_key ON upload (event_id, who, key) WHERE key IS NOT NULL;
     COMMENT ON TABLE upload IS 'tickets that were added to an event together';
     """,
+    """
+    -- Addresses are compared with their letters composed. Where two accounts look the same, the older keeps the address.
+    DO $$ BEGIN
+      IF current_setting('server_encoding') = 'UTF8' THEN
+        UPDATE users SET email = normalize(email, NFC) WHERE email IS NOT NFC NORMALIZED
+          AND NOT EXISTS (
+            SELECT FROM users other WHERE other.email = normalize(users.email, NFC) OR other.id <> users.id
+              AND other.email IS NOT NFC NORMALIZED AND normalize(other.email, NFC) = normalize(users.email, NFC)
+              AND (other.created_at, other.id) < (users.created_at, users.id)
+          );
+      END IF;
+    END $$;
+    """,
   ]
 }

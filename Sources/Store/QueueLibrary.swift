@@ -53,15 +53,15 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 16
+  package static let version = 17
 
   package static let lock = "{workers}:library"
 
   /// News to the owner that one call of `tick` hands over at most.
   static let newsAtOnce = 2_000
 
-  /// Holds that were shown and wait for the owner, of one event.
-  static let shownHolds = 10_000
+  /// Holds that were shown and wait for the owner, of one event: as many as it can have, of some 150 B each.
+  static let shownHolds = Limits.ticketsPerEvent
 
   package static let source = #"""
     #!lua name=onsale

@@ -26,10 +26,20 @@ extension QueueStore {
       self.amount = amount
       self.tickets = tickets
     }
+
+    /// As the library keeps it: deadline, amount, tickets and the user's key.
+    init?(shown text: String, _ position: Int) {
+      let parts = text.split(separator: "|", omittingEmptySubsequences: false)
+      guard parts.count == 4, let deadline = Int(parts[0]), let amount = Int(parts[1]) else { return nil }
+      self.init(
+        position: position, userKey: String(parts[3]), generation: 0, deadline: deadline, amount: amount,
+        tickets: QueueStore.tickets(String(parts[2])))
+    }
   }
 
   /// In one call: a millisecond of Redis.
   private static let holdsShownAtOnce = 100
+  private static let holdsReadAtOnce = 1_000
 
   package enum ShowAnswer: Int, Sendable {
     /// The time of the hold is over, the seats are somebody else's, or the place is.
@@ -60,17 +70,31 @@ extension QueueStore {
   }
 
   /// What was shown and is not decided yet, the latest deadline first: of two who had the same seats, the later one.
+  ///
+  /// Read in steps. What is shown meanwhile may be missing; the next tick counts it.
   package func shownHolds(event: Int) async throws -> [Hold] {
-    let answer = try await redis.command(["HGETALL", .text(EventKeys(event).shown)])
-    return Self.fields(answer.array ?? []).compactMap { position, text -> Hold? in
-      let parts = text.split(separator: "|", omittingEmptySubsequences: false)
-      guard parts.count == 4, let position = Int(position), let deadline = Int(parts[0]),
-        let amount = Int(parts[1])
-      else { return nil }
-      return Hold(
-        position: position, userKey: String(parts[3]), generation: 0, deadline: deadline, amount: amount,
-        tickets: Self.tickets(String(parts[2])))
-    }.sorted { ($0.deadline, $1.position) > ($1.deadline, $0.position) }
+    var holds: [Int: Hold] = [:]
+    var cursor = "0"
+    repeat {
+      let answer = try await redis.command([
+        "HSCAN", .text(EventKeys(event).shown), .text(cursor), "COUNT", .integer(Self.holdsReadAtOnce),
+      ])
+      guard let parts = answer.array, parts.count == 2, let next = parts[0].text,
+        let members = parts[1].array
+      else { throw StoreError(.unexpectedAnswer, "HSCAN") }
+      cursor = next
+      // A step may tell what one before it told.
+      for (position, text) in Self.fields(members) {
+        guard let position = Int(position), let hold = Hold(shown: text, position) else { continue }
+        holds[position] = hold
+      }
+    } while cursor != "0"
+    return holds.values.sorted { ($0.deadline, $1.position) > ($1.deadline, $0.position) }
+  }
+
+  /// Whether anything was shown that is not decided yet.
+  package func hasShownHolds(event: Int) async throws -> Bool {
+    try await redis.command(["HLEN", .text(EventKeys(event).shown)]).integer ?? 0 > 0
   }
 
   /// Where the places of these holds stand in line; `nil` for one that does not.

@@ -1107,7 +1107,7 @@ package final class QueueStore {
     value.integer ?? value.text.flatMap { Int($0) } ?? 0
   }
 
-  static func tickets(_ text: String) -> [Int] {
+  nonisolated static func tickets(_ text: String) -> [Int] {
     text.split(separator: ",").compactMap { Int($0) }
   }
 

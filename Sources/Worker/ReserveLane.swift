@@ -253,7 +253,7 @@ final class ReserveLane {
     seatsCheckedAt = loadedAt
     // Nobody is decided before what an owner before this one did not come to.
     let wasShown = try await Faults.crossing(.reserveCompare) {
-      try await !queue.shownHolds(event: event).isEmpty
+      try await queue.hasShownHolds(event: event)
     }
     tickedAt = wasShown ? 0 : loadedAt
     logger.info(

@@ -105,9 +105,10 @@ def cursor(maker):
 
 def request_id(maker):
     data = maker.changed(maker.random.choice(maker.places).encode())
-    return maker.request(
-        maker.random.choice(("GET", "DELETE")), f"/api/request/{urllib.parse.quote(data, safe='')}?wait=0&state={urllib.parse.quote(maker.text(5))}"
-        if maker.random.random() < 0.5 else "/api/request/" + urllib.parse.quote(data, safe=""))
+    path = "/api/request/" + urllib.parse.quote(data, safe="")
+    if maker.random.random() < 0.5:
+        path += f"?wait=0&state={urllib.parse.quote(maker.text(5))}"
+    return maker.request(maker.random.choice(("GET", "DELETE")), path)
 
 
 def token(maker):

@@ -67,7 +67,8 @@ _CONTRASTS = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const e = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !e.checkVisibility({ opacityProperty: true }) || e.closest('.hidden, noscript, [hidden]')) continue;
+    if (!walker.currentNode.data.trim() || !e.checkVisibility({ opacityProperty: true })
+      || e.closest('.hidden, noscript, [hidden]')) continue;
     // Controls that are off are exempt, as in WCAG.
     if (e.closest(':disabled') || e.closest('label')?.control?.disabled) continue;
     const style = getComputedStyle(e);

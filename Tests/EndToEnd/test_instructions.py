@@ -119,11 +119,11 @@ class Crowd:
     def poll(self):
         return [
             ok(self.call(token, "GET", f"/api/request/{request}"))["state"]
-            for token, request in zip(self.tokens, self.requests)
+            for token, request in zip(self.tokens, self.requests, strict=True)
         ]
 
     def confirm(self):
-        for token, request in zip(self.tokens, self.requests):
+        for token, request in zip(self.tokens, self.requests, strict=True):
             body = {"request_id": request, "payment_method": VISA}
             ok(self.call(token, "POST", "/api/ticket/confirm", body), 202)
 

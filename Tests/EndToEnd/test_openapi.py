@@ -34,7 +34,8 @@ def test_generated_requests_are_answered_as_documented(stack, operation):
 
     @given(case=operation.as_strategy())
     @settings(
-        max_examples=int(os.environ.get("OPENAPI_EXAMPLES", "20")), deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=int(os.environ.get("OPENAPI_EXAMPLES", "20")), deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(HealthCheck)
     )
     def check(case):
         # Long polls are documented; waiting for each of them is not what is tested here.

@@ -135,6 +135,30 @@ def test_pausing_and_resuming(organizer, stack):
         buyer.buy(event, 1)
 
 
+def test_seats_are_blocked_and_released_while_a_sale_runs(organizer, stack):
+    event = organizer.create_event([{"name": "Stalls", "price": 2500, "rows": [{"row": "A", "seats": 3}]}])
+    tickets = {t["seat"]: t["id"] for t in ok(organizer.get(f"/api/event/{event}/tickets"))["tickets"]}
+    holder, later = new_buyer(stack), new_buyer(stack)
+    held = ok(holder.reserve(event, None, ticket_ids=[tickets["1"]]), 202)["request_id"]
+    holder.await_state(held, "reserved")
+    # What somebody holds is not taken away; nothing else of the same call is either.
+    both = {"ticket_ids": [tickets["1"], tickets["2"]]}
+    problem(organizer.post(f"/api/admin/events/{event}/tickets/block", both), 409)
+    ok(organizer.post(f"/api/admin/events/{event}/tickets/block", {"section": "Stalls", "row": "A", "seats": ["2"]}))
+    seen = lambda: ok(holder.get(f"/api/event/{event}"))["sections"][0]  # noqa: E731
+    until(lambda: seen()["available"] == 1, what="the blocked seat gone from what is left")
+    refused = ok(later.reserve(event, None, ticket_ids=[tickets["2"]]), 202)["request_id"]
+    assert later.await_state(refused, "rejected")["reason"] == "unknown_seats"
+    got = new_buyer(stack).buy(event, 1)
+    assert [t["seat"] for t in got["tickets"]] == ["3"]
+    ok(organizer.post(f"/api/admin/events/{event}/tickets/release", {"section": "Stalls", "row": "A", "seats": ["2"]}))
+    got = new_buyer(stack).buy(event, 1)
+    assert [t["seat"] for t in got["tickets"]] == ["2"]
+    ok(holder.confirm(held), 202)
+    holder.await_state(held, "purchased")
+    assert_books_agree(stack)
+
+
 def test_a_message_reaches_everyone(organizer, anyone):
     event = organizer.create_event()
     ok(organizer.call("PUT", f"/api/admin/events/{event}/message", {"message": "Doors open at seven"}))
@@ -149,7 +173,7 @@ def test_a_rate_meters_the_grants(organizer, stack):
     time.sleep(1)
     assert organizer.queue(event)["held"] < 12
     ok(organizer.call("PUT", f"/api/admin/events/{event}/rate", {"rate": None}))
-    for b, request in zip(buyers, requests):
+    for b, request in zip(buyers, requests, strict=True):
         b.await_state(request, "reserved")
 
 

@@ -91,7 +91,7 @@ def test_without_redis_a_page_that_nobody_asked_for_says_that_holds_are_not_know
     own_stack.kill("redis-1")
     reader = new_buyer(own_stack)
     for path in (f"/api/event/{event}", f"/api/event/{event}/tickets"):
-        until(lambda: reader.get(path).status_code == 200, what=path)
+        until(lambda path=path: reader.get(path).status_code == 200, what=path)
         assert ok(reader.get(path))["holds_known"] is False
     own_stack.up()
 
@@ -156,6 +156,6 @@ def test_the_books_agree_after_outages(sale):
         requests = [ok(b.reserve(event, 1, payment_method=VISA), 202)["request_id"] for b in buyers]
         stack.kill(process)
         stack.up()
-        for b, request in zip(buyers, requests):
+        for b, request in zip(buyers, requests, strict=True):
             b.await_state(request, "purchased", seconds=60)
     until(lambda: stack.onsale("audit", check=False).returncode == 0, 40, "an audit without findings")

@@ -83,7 +83,7 @@ def test_a_purchase_by_mouse_from_registering_to_the_ticket(visit, hall, ledger)
 
 
 def test_a_purchase_by_keyboard_only(visit, hall):
-    event = hall(name="Keyboard Concerto")
+    hall(name="Keyboard Concerto")
     page = visit().register().goto("/")
     keys = page.keyboard
 
@@ -921,6 +921,29 @@ def test_an_evening_is_told_on_the_venues_clock_wherever_one_reads_of_it(visit, 
     assert (told["date"], told["date_local"]) == ("2032-12-09T01:15:00Z", "2032-12-08T20:15:00-05:00")
     (block,) = re.findall(r'<script type="application/ld[+]json">(.*?)</script>', anyone.get(event.path).text)
     assert json.loads(block)["startDate"] == "2032-12-08T20:15:00-05:00"
+
+
+def test_who_has_tickets_of_an_event_that_moved_is_told_from_where(visit, hall, organizer):
+    event = hall(**CARNEGIE)
+    visitor = visit().register()
+    page = visitor.goto(event.path)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    pay(page)
+    expect(page.locator(".stub-when").first).to_contain_text("Wed, 8 Dec 2032, 20:15")
+    visitor.goto("/tickets")
+    expect(page.locator(".stub-when").first).to_contain_text("Wed, 8 Dec 2032, 20:15")
+    expect(page.get_by_text("Your tickets stay valid")).to_have_count(0)
+    moved = {"date": "2033-01-12T19:00:00", "time_zone": "America/New_York", "location": "David Geffen Hall, New York"}
+    ok(organizer.call("PUT", f"/api/admin/events/{event.id}", moved))
+    # The browser may have the event of a second ago.
+    until(
+        lambda: "12 Jan 2033, 19:00" in visitor.goto("/tickets").locator(".stub-when").first.inner_text(),
+        what="the new evening on the tickets",
+    )
+    note = page.get_by_role("note")
+    expect(note).to_contain_text(re.compile("Moved from Wed, 8 Dec 2032, 20:15.* to Wed, 12 Jan 2033, 19:00"))
+    expect(note).to_contain_text("Moved from Carnegie Hall, New York to David Geffen Hall, New York.")
 
 
 def test_a_zone_that_the_browser_does_not_know_is_told_by_its_offset(visit, hall):

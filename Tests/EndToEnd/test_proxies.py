@@ -3,10 +3,8 @@
 import asyncio
 import re
 import shutil
-import socket
 import subprocess
 import threading
-import time
 
 import pytest
 import requests
@@ -66,7 +64,7 @@ def upstreams():
 
 def nginx(directory, port, upstreams):
     text = (ROOT / "deploy/proxy/nginx.conf").read_text()
-    for address, upstream in zip(("10.0.0.11:8080", "10.0.0.12:8080"), upstreams):
+    for address, upstream in zip(("10.0.0.11:8080", "10.0.0.12:8080"), upstreams, strict=True):
         assert address in text
         text = text.replace(address, f"127.0.0.1:{upstream}")
     text = text.replace("listen 443 ssl http2;", f"listen 127.0.0.1:{port};").replace("server_name tickets.example.org;", "")
@@ -83,7 +81,7 @@ def nginx(directory, port, upstreams):
 
 def haproxy(directory, port, upstreams):
     text = (ROOT / "deploy/proxy/haproxy.cfg").read_text()
-    for address, upstream in zip(("10.0.0.11:8080", "10.0.0.12:8080"), upstreams):
+    for address, upstream in zip(("10.0.0.11:8080", "10.0.0.12:8080"), upstreams, strict=True):
         assert address in text
         text = text.replace(address, f"127.0.0.1:{upstream}")
     bind = "bind :443 ssl crt /etc/ssl/onsale.pem alpn h2,http/1.1"

@@ -272,7 +272,7 @@ def test_first_come_first_served(stack, organizer):
     buyers = [new_buyer(stack) for _ in range(10)]
     requests = [ok(b.reserve(event, 1, payment_method=VISA), 202) for b in buyers]
     assert [r["position"] for r in requests] == list(range(1, 11))
-    ends = [b.await_state(r["request_id"], "purchased", "sold_out") for b, r in zip(buyers, requests)]
+    ends = [b.await_state(r["request_id"], "purchased", "sold_out") for b, r in zip(buyers, requests, strict=True)]
     assert [e["state"] for e in ends] == ["purchased"] * 6 + ["sold_out"] * 4
 
 
@@ -379,7 +379,7 @@ def test_positions_outlive_a_restart_of_the_workers(own_stack):
     buyers = [new_buyer(own_stack) for _ in range(5)]
     requests = [ok(b.reserve(event, 1, payment_method=VISA), 202)["request_id"] for b in buyers]
     own_stack.up()
-    for b, request in zip(buyers, requests):
+    for b, request in zip(buyers, requests, strict=True):
         b.await_state(request, "purchased", seconds=40)
 
 

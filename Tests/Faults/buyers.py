@@ -7,7 +7,6 @@ down every state it sees: what it was told is judged later, without looking into
 import http.client
 import json
 import random
-import socket
 import threading
 import time
 import urllib.parse
@@ -65,7 +64,7 @@ class Caller:
             answer = self._connection.getresponse()
             text = answer.read()
             return answer.status, json.loads(text) if text else None
-        except (OSError, http.client.HTTPException, socket.timeout, ValueError) as problem:
+        except (TimeoutError, OSError, http.client.HTTPException, ValueError) as problem:
             self.close()
             self._index += 1
             raise NoAnswer(repr(problem)) from None

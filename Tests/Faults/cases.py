@@ -2,7 +2,7 @@
 
 import subprocess
 from dataclasses import dataclass, field
-from typing import Callable
+from collections.abc import Callable
 
 from servers import BINARY, Failure, clean_environment
 

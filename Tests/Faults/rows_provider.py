@@ -97,7 +97,7 @@ def workers_are_restarted_again_and_again_while_the_provider_is_away(bench, rng)
         for _ in range(7):
             # Also one that died at once: what it had is taken over after a while.
             worker = stack.roles["worker-b"]
-            until(lambda: "wait for somebody who is away" in worker.log, 30, "a payment that fails")
+            until(lambda worker=worker: "wait for somebody who is away" in worker.log, 30, "a payment that fails")
             stack.end("worker-b")
             stack.start("worker-b", "worker")
         time.sleep(8)

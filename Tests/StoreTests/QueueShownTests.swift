@@ -98,6 +98,22 @@ struct QueueShownTests {
     #expect(try await it.queue.entries(event: it.event, of: shown).compactMap { $0?.position } == [1])
   }
 
+  @Test("As many holds are taken as a large hall can have, however many were shown before")
+  func many() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.configure { $0.queueLimit = 100_000 }
+    // More than any answer of one step has.
+    let count = 10_100
+    var holds: [QueueStore.Hold] = []
+    for number in 1...count { holds.append(hold("u\(number)", try await it.join("u\(number)"), [number])) }
+    let answers = try await it.queue.show(event: it.event, holds)
+    #expect(answers.count == count && answers.allSatisfy { $0 == .awaited })
+    #expect(try await it.queue.hasShownHolds(event: it.event))
+    let shown = try await it.queue.shownHolds(event: it.event)
+    #expect(Set(shown.map(\.position)) == Set(holds.map(\.position)) && shown.count == count)
+  }
+
   @Test("Nobody pays for other seats than were shown to them")
   func otherSeats() async throws {
     let it = try await QueueFixture()

@@ -151,7 +151,7 @@ function explained(reason) {
   const known = {
     limit_exceeded: "It would have been more tickets than one person may buy.",
     max_amount_exceeded: "The tickets would have cost more than you allowed.",
-    unknown_seats: "The event does not have these seats.",
+    unknown_seats: "These seats are not on sale.",
     unknown_section: "The event does not have this section.",
   };
   if (known[reason]) return known[reason];
