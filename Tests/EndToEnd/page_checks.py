@@ -97,10 +97,18 @@ _SMALL_TARGETS = """() => {
   return found;
 }"""
 
-_OVERFLOWING = """() => document.documentElement.scrollWidth > innerWidth
-  ? [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
-    .map((e) => e.outerHTML.slice(0, 100)).slice(0, 5).concat('overflows')
-  : []"""
+# What is wider than the page, and text that hangs out of its row or button.
+_OVERFLOWING = """() => {
+  const told = (e) => e.outerHTML.slice(0, 100);
+  const wide = document.documentElement.scrollWidth > innerWidth
+    ? [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
+      .map(told).slice(0, 5).concat('overflows')
+    : [];
+  const hanging = [...document.querySelectorAll('label, li, button, dd, td')].filter((e) =>
+    e.clientHeight > 0 && e.scrollHeight > e.clientHeight + 2 && getComputedStyle(e).overflowY === 'visible'
+      && !e.closest('.hidden')).map((e) => `${e.scrollHeight} in ${e.clientHeight}: ${told(e)}`);
+  return wide.concat(hanging.slice(0, 5));
+}"""
 
 
 def accessibility(page):

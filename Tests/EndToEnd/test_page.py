@@ -1060,7 +1060,8 @@ def test_text_of_twice_the_size_and_names_of_any_length_fit_a_phone(visit, organ
     events = [
         organizer.create_event(
             [{"name": name.encode()[:100].decode(errors="ignore"), "price": 12_345_600, "rows": [{"row": "A", "seats": 4}]},
-             {"name": "Floor", "price": 2_500, "capacity": 4}],
+             {"name": "Floor", "price": 2_500, "capacity": 4}]
+            + [{"name": f"Balcony left, category {n}", "price": 2_500, "capacity": 4} for n in range(7)],
             name=name, location=name[:200], currency="IDR")
         for name in LONG_NAMES
     ]  # fmt: skip

@@ -65,7 +65,8 @@ export function drawSeats(map, tierOf) {
   brush.paint();
   if (!plan.drawing) drawStage(context, plan, ink, toX, toY, scale);
   const label = plan.drawing ? drawnLabels : rowLabels;
-  if (scale >= 9) for (const { row } of rows) label(context, plan, row, ink, toX, toY, scale);
+  const labels = [];
+  if (scale >= 9) for (const { row } of rows) label(context, plan, row, ink, toX, toY, scale, labels);
   for (const [x, y, seat] of marks) mark(context, x, y, seat, map.isSelected(seat.ticket), ink, scale);
   for (const block of plan.blocks) title(context, plan, block, ink, toX, toY, scale);
   if (map.hovered?.ticket.available) ring(context, map.hovered, plan, ink.chosen, 1.5, toX, toY, side);
@@ -226,15 +227,24 @@ function shape({ shape: kind, width = 0, height = 0, radius_x: across = 0, radiu
   return path;
 }
 
-function drawnLabels(context, plan, row, ink, toX, toY, scale) {
+/** `others`: the boxes of names that are drawn already. One that would lie on them is left out until there is room. */
+function drawnLabels(context, plan, row, ink, toX, toY, scale, others) {
   if (!row.label) return;
+  const height = Math.max(9, Math.min(13, scale * 0.55));
   context.fillStyle = ink.quiet;
-  context.font = `500 ${Math.max(9, Math.min(13, scale * 0.55))}px ${ink.font}`;
+  context.font = `500 ${height}px ${ink.font}`;
   context.textBaseline = "middle";
   context.textAlign = "center";
+  const width = Math.min(context.measureText(row.label).width, 2 * scale) + 2;
   for (const { x, y } of plan.labels(row)) {
     // Where another row goes on there is no room.
-    if (!plan.at(x, y)) context.fillText(row.label, toX(x), toY(y), 2 * scale);
+    if (plan.at(x, y)) continue;
+    const box = { x: toX(x), y: toY(y), width };
+    const hides = (other) =>
+      Math.abs(other.x - box.x) * 2 < other.width + width && Math.abs(other.y - box.y) < height;
+    if (others.some(hides)) continue;
+    others.push(box);
+    context.fillText(row.label, box.x, box.y, 2 * scale);
   }
 }
 
