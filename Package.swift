@@ -43,7 +43,7 @@ let package = Package(
   targets: [
     // C libraries, from Debian.
     library("CLibUV", "libuv", debian: "libuv1-dev"),
-    library("CMicroHTTPD", "libmicrohttpd", debian: "libmicrohttpd-dev"),
+    .systemLibrary(name: "CHTTPParser", providers: [.apt(["libhttp-parser-dev"])]),
     library("CHiredis", "hiredis", debian: "libhiredis-dev"),
     library("CLibPQ", "libpq", debian: "libpq-dev"),
     library("CCurl", "libcurl", debian: "libcurl4-openssl-dev"),
@@ -67,7 +67,7 @@ let package = Package(
     module("JSON", ["CRapidJSON"]),
 
     // One client or server each; no word of the domain in them.
-    module("HTTPServer", foundations + ["Lifecycle", "JSON", "CMicroHTTPD"]),
+    module("HTTPServer", foundations + ["Lifecycle", "JSON", "CHTTPParser"]),
     module("HTTPClient", foundations + ["CCurl"]),
     module("Redis", foundations + ["CHiredis"]),
     module("Postgres", foundations + ["CLibPQ"]),

@@ -6,8 +6,6 @@ package struct HTTPServerError: Error, Sendable, CustomStringConvertible {
     package static let badAddress = Code(description: "bad_address")
     /// The port is taken by another program, or may not be used.
     package static let cannotListen = Code(description: "cannot_listen")
-    /// libmicrohttpd refused to start.
-    package static let cannotStart = Code(description: "cannot_start")
   }
 
   package let code: Code

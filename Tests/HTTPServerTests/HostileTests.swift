@@ -334,6 +334,9 @@ struct HostileTests {
         #expect(try await connections[connections.count - 1].response().status == 200)
       }
       let sixth = try RawConnection(port: test.port)
+      await sixth.send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
+      let refused = try await sixth.response()
+      #expect(refused.status == 429 && refused.headers["retry-after"] != nil)
       #expect(await sixth.isClosedByServer())
       #expect(test.server.connectionCount == 5)
     }

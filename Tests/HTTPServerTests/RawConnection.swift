@@ -84,6 +84,19 @@ final class RawConnection: Sendable {
     }
   }
 
+  /// What else comes until the server ends the connection properly; `nil` if it resets it, or does not end it in time.
+  func rest() async -> [UInt8]? {
+    await onQueue { [self] in
+      while let isMore = more() {
+        if !isMore { return errno == ECONNRESET ? nil : buffer }
+      }
+      return nil
+    }
+  }
+
+  /// Says that nothing more will be sent, and goes on reading.
+  func endSending() { shutdown(descriptor, Int32(SHUT_WR)) }
+
   /// Ends the connection at once, with a reset, as a client that crashed.
   func reset() {
     var linger = linger(l_onoff: 1, l_linger: 0)
@@ -98,6 +111,7 @@ final class RawConnection: Sendable {
   /// Receives some more: true; false at the end; `nil` if nothing came in time.
   private func more() -> Bool? {
     var chunk = [UInt8](repeating: 0, count: 65536)
+    errno = 0
     let count = recv(descriptor, &chunk, chunk.count, 0)
     if count > 0 {
       buffer += chunk[..<count]

@@ -1,0 +1,269 @@
+import CHTTPParser
+import EventLoop
+import Foundation
+import Logging
+
+extension HTTPServer {
+  /// Bytes that are read at once: of a large body, and of everything else.
+  static let largePiece = 64 << 10
+  private static let piece = 16 << 10
+
+  // MARK: Receiving
+
+  func ready(_ peer: Peer, _ events: DescriptorWatcher.Events) {
+    switch peer.phase {
+    case .idle, .receivingHead, .receivingBody, .draining: receive(peer)
+    case .lingering: discard(peer)
+    // Whoever sends on before the answer waits for it.
+    case .handling: peer.watcher.watch([])
+    case .sending: flush(peer)
+    case .closed: break
+    }
+  }
+
+  /// Reads once what has come, and works through it.
+  func receive(_ peer: Peer) {
+    let before = peer.kept.count
+    load(peer)
+    // Not more than the body where another request may follow, which would have to be kept until this one is answered.
+    let isBody = peer.phase == .receivingBody || peer.phase == .draining
+    let isLarge = isBody && http_parser_announced(&peer.parser) >= Self.largePiece
+    let size = isLarge ? Self.largePiece : Self.piece
+    let count = recv(peer.descriptor, scratch.baseAddress?.advanced(by: before), size, 0)
+    if count < 0, errno == EAGAIN || errno == EINTR { return store(peer, before..<before, head: before) }
+    guard count > 0 else { return close(peer) }
+    work(peer, from: before, to: before + count)
+  }
+
+  private func discard(_ peer: Peer) {
+    let count = recv(peer.descriptor, scratch.baseAddress, Self.largePiece, 0)
+    if count < 0, errno == EAGAIN || errno == EINTR { return }
+    peer.exchange.dropped += max(0, count)
+    if count <= 0 || peer.exchange.dropped > Self.drainLimit { close(peer) }
+  }
+
+  /// Goes on with what came while the answer before was made or sent.
+  private func proceed(_ peer: Peer) {
+    let parsed = peer.keptParsed, count = peer.kept.count
+    guard parsed < count else {
+      if peer.phase == .idle { peer.forget() }
+      return peer.watcher.watch(.readable)
+    }
+    load(peer)
+    work(peer, from: parsed, to: count)
+    // Nothing has been read for a while.
+    if peer.phase != .sending, peer.phase != .closed { peer.watcher.watch(.readable) }
+  }
+
+  /// Brings what was kept of a connection to the beginning of the memory that all of them are read into.
+  private func load(_ peer: Peer) {
+    guard let base = scratch.baseAddress, let kept = peer.kept.baseAddress else { return }
+    base.update(from: kept, count: peer.kept.count)
+    peer.exchange.head.move(to: base)
+    peer.forget()
+  }
+
+  /// Keeps what outlives this turn.
+  /// - Parameters:
+  ///   - rest: what the parser has not seen.
+  ///   - head: bytes of the request under way, or what has come of it, which end where `rest` begins.
+  private func store(_ peer: Peer, from start: Int = 0, _ rest: Range<Int>, head: Int) {
+    peer.keep(
+      head: UnsafeMutableBufferPointer(rebasing: scratch[start..<(start + head)]),
+      rest: UnsafeMutableBufferPointer(rebasing: scratch[rest]))
+    peer.exchange.head.move(to: peer.kept.baseAddress)
+  }
+
+  /// Works through the bytes of `scratch` up to `end`, of which the parser is done with those before `position`; the head
+  /// of the request under way, if there is one, is at the beginning.
+  private func work(_ peer: Peer, from position: Int, to end: Int) {
+    guard let base = scratch.baseAddress else { return }
+    var at = position
+    // Where the head of the request under way is, and how long it is as far as it has come.
+    var start = 0
+    loop: while true {
+      switch peer.phase {
+      case .idle:
+        // Empty lines between requests are nothing.
+        while at < end, base[at] == UInt8(ascii: "\r") || base[at] == UInt8(ascii: "\n") { at += 1 }
+        start = at
+        if at == end { return }
+        http_parser_init(&peer.parser, HTTP_REQUEST)
+        let patience = deadline(seconds: configuration.headerSeconds)
+        enter(.receivingHead, peer, deadline: peer.hasAsked ? patience : min(patience, peer.deadline))
+      case .receivingHead, .receivingBody, .draining: break
+      case .handling, .sending: break loop
+      case .lingering, .closed: return
+      }
+      if at == end { break }
+      let next = http_parser_next(&peer.parser, base + at, end - at)
+      at += next.consumed
+      switch next.event {
+      case HTTP_EVENT_HEAD:
+        // Its last byte is consumed by what follows.
+        begin(peer, UnsafeBufferPointer(start: base + start, count: at + 1 - start))
+      case HTTP_EVENT_BODY:
+        receive(peer.exchange, UnsafeRawBufferPointer(start: next.body, count: next.body_count))
+      case HTTP_EVENT_END: whole(peer)
+      case HTTP_EVENT_FAULT: return refuse(peer, fault(peer, base + start, at + 1 - start))
+      default:
+        guard peer.phase == .receivingHead, at - start > configuration.headerLimit else { break }
+        return refuse(
+          peer, Self.tooLong(UnsafeBufferPointer(start: base + start, count: at - start), configuration))
+      }
+    }
+    let head = peer.phase == .receivingHead ? at - start : peer.exchange.head.bytes.count
+    store(peer, from: start, at..<end, head: head)
+  }
+
+  // MARK: Refusing what is no request
+
+  /// What the parser stumbled over.
+  private func fault(_ peer: Peer, _ start: UnsafePointer<UInt8>, _ count: Int) -> RequestHead.Fault {
+    switch http_parser_error(&peer.parser) {
+    case HPE_UNEXPECTED_CONTENT_LENGTH: .ambiguousBody
+    case HPE_INVALID_TRANSFER_ENCODING: .coding
+    case HPE_INVALID_CONTENT_LENGTH: .malformed("The Content-Length is no number.")
+    case HPE_INVALID_CHUNK_SIZE: .malformed("A chunk of the body has no size that could be read.")
+    case HPE_INVALID_VERSION where peer.parser.http_major != 1: .version
+    case HPE_INVALID_METHOD
+    where UnsafeBufferPointer(start: start, count: count).allSatisfy(RequestHead.isToken):
+      .method
+    case HPE_HEADER_OVERFLOW: .headers(configuration.headerLimit)
+    default: .malformed("The request is not HTTP/1.1 as RFC 9112 has it.")
+    }
+  }
+
+  static func tooLong(
+    _ head: UnsafeBufferPointer<UInt8>, _ configuration: HTTPServerConfiguration
+  ) -> RequestHead.Fault {
+    let isLine = !head.prefix(configuration.headerLimit).contains(UInt8(ascii: "\n"))
+    return isLine ? .target(configuration.headerLimit) : .headers(configuration.headerLimit)
+  }
+
+  /// Answers what cannot be read, after which nothing on the connection can be.
+  func refuse(_ peer: Peer, _ fault: RequestHead.Fault) {
+    if peer.exchange.isAnswered, peer.exchange.peer != nil { return end(peer, isQuiet: false) }
+    if peer.exchange.peer == nil { start(peer) }
+    peer.closesNext = true
+    send(.problem(fault.status, code: fault.code, detail: fault.detail), peer.exchange)
+  }
+
+  /// Answers a client that took too long.
+  func giveUp(_ peer: Peer) {
+    refuse(
+      peer,
+      RequestHead.Fault(status: 408, code: "request_timeout", detail: "The request did not come in time."))
+  }
+
+  // MARK: Sending
+
+  func send(_ answer: HTTPResponse, _ exchange: Exchange) {
+    guard let peer = exchange.peer else { return }
+    exchange.isAnswered = true
+    guard answer.status != HTTPResponse.hangUp.status else { return close(peer) }
+    if isStopping { peer.closesNext = true }
+    makeHead(answer, exchange, peer)
+    metrics.record(
+      exchange.route, exchange.isMethodKnown ? exchange.method : nil, status: answer.status,
+      nanoseconds: exchange.startedAt == 0 ? 0 : Self.monotonicNanoseconds() - exchange.startedAt)
+    let skipped = exchange.method == .head ? answer.body.count : 0
+    let sent = Self.write(peer.descriptor, answerHead.bytes[...], answer.body, from: skipped)
+    guard sent >= 0 else { return close(peer) }
+    let headLeft = max(0, answerHead.bytes.count - sent)
+    let bodySent = skipped + max(0, sent - answerHead.bytes.count)
+    if headLeft == 0, bodySent == answer.body.count { return sentAll(peer) }
+    peer.unsent = Unsent(head: answerHead.bytes.suffix(headLeft), answer: answer, sent: bodySent)
+    enter(.sending, peer, deadline: deadline(seconds: configuration.sendSeconds))
+    peer.watcher.watch(.writable)
+  }
+
+  private func makeHead(_ answer: HTTPResponse, _ exchange: Exchange, _ peer: Peer) {
+    let isOld = peer.parser.http_minor == 0 && exchange.isMethodKnown
+    answerHead.begin(
+      status: answer.status, connection: peer.closesNext ? "close" : isOld ? "keep-alive" : nil)
+    for (name, value) in answer.headers where !answerHead.add(name, value) {
+      logger.retrying(
+        "a header is not valid", level: .error,
+        ["http.header": name, "http.route": exchange.route?.pattern ?? ""])
+    }
+    if !crossOrigin.origins.isEmpty {
+      let isPreflight = exchange.method == .options && exchange.header("Access-Control-Request-Method") != nil
+      for (name, value) in crossOrigin.headers(
+        path: exchange.path, origin: exchange.header("Origin"),
+        preflight: isPreflight ? answer.header("Allow") : nil)
+      { _ = answerHead.add(name, value) }
+    }
+    answerHead.end(length: answer.status == 204 ? nil : answer.body.count)
+  }
+
+  /// Hands over what the kernel takes of a head and the body behind it.
+  /// - Returns: how many bytes; -1 if the connection is gone.
+  private static func write(
+    _ descriptor: Int32, _ head: ArraySlice<UInt8>, _ body: [UInt8], from position: Int
+  ) -> Int {
+    head.withUnsafeBytes { head in
+      body.withUnsafeBytes { body in
+        let rest = UnsafeRawBufferPointer(rebasing: body[position...])
+        var parts = (
+          iovec(iov_base: UnsafeMutableRawPointer(mutating: head.baseAddress), iov_len: head.count),
+          iovec(iov_base: UnsafeMutableRawPointer(mutating: rest.baseAddress), iov_len: rest.count)
+        )
+        return withUnsafeMutablePointer(to: &parts) { parts in
+          parts.withMemoryRebound(to: iovec.self, capacity: 2) { parts in
+            let sent = writev(descriptor, parts, rest.isEmpty ? 1 : 2)
+            return sent < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : sent
+          }
+        }
+      }
+    }
+  }
+
+  /// The kernel takes more.
+  private func flush(_ peer: Peer) {
+    guard var unsent = peer.unsent else { return }
+    peer.unsent = nil
+    let sent = Self.write(peer.descriptor, unsent.head, unsent.answer.body, from: unsent.sent)
+    guard sent >= 0 else { return close(peer) }
+    let fromHead = min(sent, unsent.head.count)
+    unsent.head.removeFirst(fromHead)
+    unsent.sent += sent - fromHead
+    if !unsent.head.isEmpty || unsent.sent < unsent.answer.body.count {
+      peer.unsent = unsent
+      return
+    }
+    sentAll(peer)
+    if peer.phase != .closed, peer.phase != .lingering { proceed(peer) }
+  }
+
+  /// The answer is out: the connection waits for the rest of the body, for the next request, or ends.
+  private func sentAll(_ peer: Peer) {
+    let exchange = peer.exchange
+    if peer.closesNext {
+      let isQuiet = exchange.isWhole
+      completed(exchange)
+      return end(peer, isQuiet: isQuiet)
+    }
+    if exchange.isWhole {
+      finish(peer)
+    } else {
+      enter(.draining, peer, deadline: deadline(seconds: configuration.bodySeconds))
+    }
+  }
+
+  /// The request is over, and the connection is there for the next one.
+  func finish(_ peer: Peer) {
+    completed(peer.exchange)
+    enter(.idle, peer, deadline: deadline(seconds: configuration.idleSeconds))
+  }
+
+  /// Hands over the answer of a `later` request; the first one counts.
+  func resume(_ exchange: Exchange, _ response: HTTPResponse) {
+    guard exchange.answer == nil, let peer = exchange.peer else { return }
+    exchange.answer = response
+    guard exchange.isSuspended else { return }
+    exchange.isSuspended = false
+    send(response, exchange)
+    if peer.phase == .idle { proceed(peer) }
+  }
+}

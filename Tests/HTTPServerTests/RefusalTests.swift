@@ -1,0 +1,225 @@
+import EventLoop
+import JSON
+import Testing
+
+@testable import HTTPServer
+
+@Suite("Every request gets an answer")
+@LoopActor
+struct RefusalTests {
+  struct Case: Sendable, CustomTestStringConvertible {
+    let request: String
+    let status: Int
+    let code: String
+    var testDescription: String { request.debugDescription }
+  }
+
+  nonisolated static let refused: [Case] = {
+    func fields(_ lines: String, _ status: Int = 400, _ code: String = "bad_request") -> Case {
+      Case(request: "GET /now HTTP/1.1\r\n\(lines)\r\n\r\n", status: status, code: code)
+    }
+    func line(_ line: String, _ status: Int = 400, _ code: String = "bad_request") -> Case {
+      Case(request: "\(line)\r\nHost: x\r\n\r\n", status: status, code: code)
+    }
+    return [
+      fields("Host: x\r\nHost: x"), fields("Host: x\r\nhost: y"), fields("X-A: b"), fields("Host: a b"),
+      fields("Host: a,b"), fields("Host: a/b"), fields("Host: x\r\nX-A : b"), fields("Host : x"),
+      fields("Host: x\r\n: b"), fields("Host: x\r\n b"), fields("Host: x\r\nX-A: b\r\n c"),
+      fields("Host: x\r\nX-A: b\r\n\tc"), fields(" Host: x"), fields("Host: x\r\nX-A: b\rc"),
+      fields("Host: x\r\nX-A: b\nX-B: c"), fields("Host: x\nX-A: b"), fields("Host: x\r\nX-A: b\u{0}c"),
+      fields("Host: x\r\nX-A: \u{1B}c"), fields("Host: x\r\nX-A\u{0}: c"), fields("Host: x\r\nX A: c"),
+      fields("Host: x\r\nX(A): c"), fields("Host: x\r\nX-A"), fields("Host: x\r\nX-Ä: c"),
+      fields("Host: x\r\nTransfer-Encoding: gzip", 501, "transfer_encoding"),
+      fields("Host: x\r\nTransfer-Encoding: gzip, chunked", 501, "transfer_encoding"),
+      fields("Host: x\r\nTransfer-Encoding: xchunked", 501, "transfer_encoding"),
+      fields("Host: x\r\nTransfer-Encoding: identity", 501, "transfer_encoding"),
+      fields("Host: x\r\nTransfer-Encoding:", 501, "transfer_encoding"),
+      fields("Host: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked", 400, "ambiguous_body"),
+      fields("Host: x\r\nContent-Length: 1\r\nContent-Length: 1", 400, "ambiguous_body"),
+      fields("Host: x\r\nContent-Length: +1"), fields("Host: x\r\nContent-Length: -1"),
+      fields("Host: x\r\nContent-Length: 1, 1"), fields("Host: x\r\nContent-Length: 0x1"),
+      fields("Host: x\r\nContent-Length: 99999999999999999999"), fields("Host: x\r\nContent-Length:"),
+      line("GET /now  HTTP/1.1"), line("GET  /now HTTP/1.1"), line("GET /n ow HTTP/1.1"),
+      line("GET /now\t HTTP/1.1"), line("GET /n\u{1}ow HTTP/1.1"), line("GET /é HTTP/1.1"),
+      line("GET /now HTTP/1.1 "), line("GET now HTTP/1.1"), line("GET"),
+      line("GET /now", 505, "http_version"), line("GET /now HTTP/2.0", 505, "http_version"),
+      line("GET /now HTTP/0.9", 505, "http_version"),
+      line("BREW /now HTTP/1.1", 501, "not_implemented"), line("TRACE /now HTTP/1.1", 501, "not_implemented"),
+      line("CONNECT now:80 HTTP/1.1", 501, "not_implemented"), line("G(T /now HTTP/1.1"),
+      line("PRI * HTTP/2.0", 501, "not_implemented"), line("\u{16}\u{03}\u{01}"),
+    ]
+  }()
+
+  @Test(
+    "What RFC 9112 does not let through is refused once, as a problem, and the connection ends",
+    arguments: refused)
+  func refused(_ expected: Case) async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      await connection.send(expected.request + "GET /item/hidden HTTP/1.1\r\nHost: x\r\n\r\n")
+      let response = try await connection.response()
+      #expect(response.status == expected.status)
+      #expect(response.headers["content-type"] == "application/problem+json")
+      #expect(response.headers["connection"] == "close")
+      #expect(try JSON(parsing: response.body)["code"]?.string == expected.code)
+      #expect(await connection.rest() == [], "nothing follows, and no reset")
+    }
+  }
+
+  @Test(
+    "Whatever a request has many of, it is answered, up to the limit of its bytes and beyond",
+    arguments: [
+      "query items", "empty query items", "headers", "cookies", "segments", "bytes of a path", "escapes",
+    ])
+  func many(_ what: String) async throws {
+    func request(_ count: Int) -> String {
+      func times(_ text: String) -> String { String(repeating: text, count: count) }
+      switch what {
+      case "query items": return "GET /now?\(times("a=b&")) HTTP/1.1\r\nHost: x\r\n\r\n"
+      case "empty query items": return "GET /now?\(times("&")) HTTP/1.1\r\nHost: x\r\n\r\n"
+      case "headers": return "GET /now HTTP/1.1\r\nHost: x\r\n\(times("A: b\r\n"))\r\n"
+      case "cookies": return "GET /now HTTP/1.1\r\nHost: x\r\nCookie: \(times("a=b; "))c=d\r\n\r\n"
+      case "segments": return "GET /now\(times("/a")) HTTP/1.1\r\nHost: x\r\n\r\n"
+      case "escapes": return "GET /item/\(times("%41")) HTTP/1.1\r\nHost: x\r\n\r\n"
+      default: return "GET /item/\(times("a")) HTTP/1.1\r\nHost: x\r\n\r\n"
+      }
+    }
+    let limit = HTTPServerConfiguration().headerLimit
+    try await TestServer.with { test in
+      var statuses: Set<Int> = []
+      let each = request(2).utf8.count - request(1).utf8.count
+      let most = (limit - request(0).utf8.count) / each
+      for count in [
+        0, 1, 100, 250, 260, 500, 1_000, 1_600, most - 1, most, most + 1, most + 2, 2 * most, 40 * most,
+      ] {
+        let connection = try RawConnection(port: test.port)
+        let request = request(count)
+        await connection.send(request)
+        let response = try await connection.response()
+        let isTooLong = request.utf8.count > limit
+        #expect([414, 431].contains(response.status) == isTooLong, "\(count): \(response.status)")
+        #expect(response.status < 500)
+        if isTooLong { #expect(response.headers["content-type"] == "application/problem+json") }
+        statuses.insert(response.status)
+      }
+      let expected: Set<Int> =
+        switch what {
+        case "headers", "cookies": [200, 431]
+        // What just fits alone is too much with the Host behind it.
+        case "segments", "bytes of a path", "escapes": [200, 404, 414, 431]
+        default: [200, 414, 431]
+        }
+      #expect(statuses == expected)
+    }
+  }
+
+  @Test("A head that comes byte by byte is as good as any", arguments: ["", "\r\n", "\r\n\r\n"])
+  func splitHead(_ before: String) async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      for _ in 0..<2 {
+        for byte in "\(before)GET /item/a?b=c HTTP/1.1\r\nHost: x\r\nX-A:\t b \r\n\r\n".utf8 {
+          await connection.send([byte])
+        }
+        #expect(try await connection.response().body == "item a")
+      }
+    }
+  }
+
+  @Test("Who begins a request and does not end it is told so when its time is over")
+  func timeout() async throws {
+    try await TestServer.with {
+      $0.headerSeconds = 1; $0.bodySeconds = 1
+    } _: { test in
+      for request in [
+        "G", "GET /now HTTP/1.1\r\nHost: x\r\n",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhell",
+      ] {
+        let connection = try RawConnection(port: test.port)
+        // On a connection that was used before, too.
+        await connection.send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n" + request)
+        #expect(try await connection.response().status == 200)
+        let response = try await connection.response()
+        #expect(response.status == 408)
+        #expect(try JSON(parsing: response.body)["code"] == "request_timeout")
+        #expect(await connection.rest() == [])
+      }
+    }
+  }
+
+  @Test("HTTP/1.0 is answered, and its connection kept when it asks for that", arguments: [false, true])
+  func old(_ keepsAlive: Bool) async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      await connection.send("GET /now HTTP/1.0\r\n\(keepsAlive ? "Connection: keep-alive\r\n" : "")\r\n")
+      let response = try await connection.response()
+      #expect(response.status == 200)
+      #expect(response.headers["connection"] == (keepsAlive ? "keep-alive" : "close"))
+      if keepsAlive {
+        await connection.send("GET /item/2 HTTP/1.0\r\n\r\n")
+        #expect(try await connection.response().body == "item 2")
+      }
+      #expect(await connection.rest() == [])
+    }
+  }
+
+  @Test("A client that asks for another protocol is answered in this one")
+  func upgrade() async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      for _ in 0..<2 {
+        await connection.send(
+          "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+            + "HTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Length: 2\r\n\r\nok")
+        #expect(try await connection.response().body == "ok")
+      }
+    }
+  }
+
+  @Test("A refusal does not wait for the body, and the connection goes on behind it")
+  func early() async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      await connection.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+      #expect(try await connection.response().status == 401)
+      await connection.send([UInt8](repeating: 0x61, count: 100_000))
+      await connection.send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
+      #expect(try await connection.response().status == 200)
+      await connection.send("POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe")
+      #expect(try await connection.response().status == 404)
+      await connection.send("llo\r\n0\r\n\r\nGET /now HTTP/1.1\r\nHost: x\r\n\r\n")
+      #expect(try await connection.response().status == 200)
+    }
+  }
+
+  @Test("Requests that come before the answer wait their turn, however many, and are bounded")
+  func pipelinedBehindLater() async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      let more = (0..<1_000).map { "GET /item/\($0) HTTP/1.1\r\nHost: x\r\n\r\n" }.joined()
+      await connection.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + more)
+      #expect(await eventually { test.waiting.count == 1 })
+      #expect(test.server.peers.allSatisfy { $0.kept.count < 20_000 })
+      test.release()
+      #expect(try await connection.response().body == "waited")
+      for number in 0..<1_000 { #expect(try await connection.response().body == "item \(number)") }
+    }
+  }
+
+  @Test("A client that has said all it wanted to say still gets its answer")
+  func halfClosed() async throws {
+    try await TestServer.with { test in
+      for path in ["/now", "/wait", "/large"] {
+        let connection = try RawConnection(port: test.port)
+        await connection.send("GET \(path) HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.endSending()
+        if path == "/wait" {
+          #expect(await eventually { test.waiting.count == 1 })
+          test.release()
+        }
+        #expect(try await connection.response().status == 200)
+      }
+    }
+  }
+}
