@@ -4,7 +4,7 @@ package import HTTPServer
 import JSON
 import Metrics
 
-/// What a process tells its operators and machines: whether it lives, whether it is ready, its metrics, and
+/// What a process tells of itself: its operators whether it is ready, and its metrics; everybody whether it lives, and
 /// the description of the API.
 @LoopActor
 package final class Operations {
@@ -21,8 +21,8 @@ package final class Operations {
 
   private let checks: [Check]
   private let details: [Detail]
-  private var last: (response: HTTPResponse, at: UInt64)?
-  private var running: Task<HTTPResponse, Never>?
+  private var last: (readiness: Readiness, at: UInt64)?
+  private var running: Task<Readiness, Never>?
   private let process = ProcessMetrics()
 
   package init(checks: [Check], details: [Detail] = []) {
@@ -30,14 +30,30 @@ package final class Operations {
     self.details = details
   }
 
-  package func addRoutes(to router: inout Router) {
-    router.on(.get, "/healthz") { _ in .now(.json(200, ["status": "ok"], headers: Self.uncached)) }
-    router.on(.get, "/readyz") { [self] _ in ready() }
+  /// Whether what the process needs is there, as operators and as everybody else are told.
+  private struct Readiness: Sendable {
+    let detailed: HTTPResponse
+    let plain: HTTPResponse
+  }
+
+  /// For a port that operators alone reach.
+  package func addOperatorRoutes(to router: inout Router) {
+    addHealth(to: &router, \.detailed)
     router.on(.get, "/metrics") { [process] _ in
       process.update()
       return .now(
         .text(200, MetricsRegistry.shared.exposition(), type: "text/plain; version=0.0.4; charset=utf-8"))
     }
+  }
+
+  private func addHealth(to router: inout Router, _ told: any KeyPath<Readiness, HTTPResponse> & Sendable) {
+    router.on(.get, "/healthz") { _ in .now(.json(200, ["status": "ok"], headers: Self.uncached)) }
+    router.on(.get, "/readyz") { [self] _ in ready(told) }
+  }
+
+  /// For everybody.
+  package func addPublicRoutes(to router: inout Router) {
+    addHealth(to: &router, \.plain)
     let document = Array(OpenAPIDocument.bytes)
     router.on(.get, "/openapi.json") { _ in
       .now(.json(200, serialized: document, headers: [("Cache-Control", "public, max-age=60")]))
@@ -46,20 +62,22 @@ package final class Operations {
 
   private static let uncached: HTTPResponse.Headers = [("Cache-Control", "no-store")]
 
-  private func ready() -> HTTPAnswer {
-    if let last, EventLoop.shared.now - last.at < Self.freshMilliseconds { return .now(last.response) }
+  private func ready(_ told: any KeyPath<Readiness, HTTPResponse> & Sendable) -> HTTPAnswer {
+    if let last, EventLoop.shared.now - last.at < Self.freshMilliseconds {
+      return .now(last.readiness[keyPath: told])
+    }
     return .later { [self] in
-      if let running { return await running.value }
+      if let running { return await running.value[keyPath: told] }
       let task = Task { @LoopActor in await runChecks() }
       running = task
-      let response = await task.value
+      let readiness = await task.value
       running = nil
-      last = (response, EventLoop.shared.now)
-      return response
+      last = (readiness, EventLoop.shared.now)
+      return readiness[keyPath: told]
     }
   }
 
-  private func runChecks() async -> HTTPResponse {
+  private func runChecks() async -> Readiness {
     var results: [(name: String, value: JSON)] = []
     var missing: [String] = []
     for check in checks {
@@ -75,13 +93,17 @@ package final class Operations {
       let details = details.compactMap { detail in
         detail.text().map { (name: detail.name, value: JSON.string($0)) }
       }
-      return .json(
-        200, ["status": "ready", "checks": .object(results), "details": .object(details)],
-        headers: Self.uncached)
+      let members = [("status", JSON.string("ready")), ("checks", .object(results))]
+      func answer(_ members: [(name: String, value: JSON)]) -> HTTPResponse {
+        .json(200, .object(members), headers: Self.uncached)
+      }
+      return Readiness(
+        detailed: answer(members + [("details", .object(details))]), plain: answer(members))
     }
-    return Problem(
+    let problem = Problem(
       503, "not_ready", "Not available: \(missing.joined(separator: ", ")).", retryAfter: 1
     ).response
+    return Readiness(detailed: problem, plain: problem)
   }
 }
 

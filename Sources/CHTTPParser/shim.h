@@ -3,8 +3,18 @@
 #include <stdint.h>
 
 // The parser calls back; these turn it around, so that its user asks for what comes next.
+//
+// Debian builds it to be lenient: where a line has to end, in front of a body, between its chunks and behind it, any two
+// bytes will do. HTTP_EVENT_LINE lets its user look at those that it just took for CR and LF.
 
-enum http_event { HTTP_EVENT_NONE, HTTP_EVENT_HEAD, HTTP_EVENT_BODY, HTTP_EVENT_END, HTTP_EVENT_FAULT };
+enum http_event {
+  HTTP_EVENT_NONE,
+  HTTP_EVENT_HEAD,
+  HTTP_EVENT_BODY,
+  HTTP_EVENT_LINE,
+  HTTP_EVENT_END,
+  HTTP_EVENT_FAULT
+};
 
 struct http_next {
   enum http_event event;
@@ -30,6 +40,17 @@ static inline int http_next_body(http_parser *parser, const char *at, size_t cou
   return 0;
 }
 
+static inline int http_next_line(http_parser *parser) {
+  ((struct http_next *)parser->data)->event = HTTP_EVENT_LINE;
+  http_parser_pause(parser, 1);
+  return 0;
+}
+
+static inline int http_next_chunk_end(http_parser *parser) {
+  // That of the last one comes with the end of the whole.
+  return parser->flags & F_TRAILING ? 0 : http_next_line(parser);
+}
+
 static inline int http_next_end(http_parser *parser) {
   ((struct http_next *)parser->data)->event = HTTP_EVENT_END;
   http_parser_pause(parser, 1);
@@ -43,6 +64,8 @@ static inline struct http_next http_parser_next(http_parser *parser, const uint8
       .on_headers_complete = http_next_head,
       .on_body = http_next_body,
       .on_message_complete = http_next_end,
+      .on_chunk_header = http_next_line,
+      .on_chunk_complete = http_next_chunk_end,
   };
   struct http_next next = {HTTP_EVENT_NONE, 0, 0, 0};
   parser->data = &next;

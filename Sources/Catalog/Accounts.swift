@@ -43,7 +43,7 @@ final class Accounts {
     let name = try fields.string("name", characters: Limits.nameCharacters)
     let email = try Self.email(fields)
     let password = try Self.newPassword(fields)
-    let client = Self.client(request)
+    let client = request.client
     return answer { [self] in
       let taken = Problem(409, "email_taken", "There is an account with this address.")
       // Asked before, so that a taken address does not cost a hash.
@@ -101,7 +101,7 @@ final class Accounts {
     let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
     let inCookies = try fields.optionalBool("cookies") ?? false
     let former = try fields.optionalString("refresh_token", max: SessionCoder.longestText)
-    let client = Self.client(request), owner = sessions.deviceOwner(request, token: former)
+    let client = request.client, owner = sessions.deviceOwner(request, token: former)
     return answer { [self] in
       // A session is as old as the password that was looked up for it: one that is changed meanwhile ends it, too.
       let since = WallClock.milliseconds
@@ -155,7 +155,7 @@ final class Accounts {
     let password = try Self.newPassword(fields)
     let inCookies = sessions.cookies.accessToken(request) != nil
     // Counted like signing in: whoever has a token is not to find the password out by it.
-    let attempt = SignInAttempts.Attempt(email: "user " + user, client: Self.client(request))
+    let attempt = SignInAttempts.Attempt(email: "user " + user, client: request.client)
     try take(attempt)
     return answer { [self] in
       do {
@@ -218,15 +218,6 @@ final class Accounts {
     if composed.utf8.elementsEqual(password.utf8) { return false }
     return try await hasher.verify(password, against: hash, isKnown: isKnown)
   }
-
-  /// Where a request comes from: as the proxy in front says, or its connection. A client without a proxy could say
-  /// anything, which the limit by address alone is for.
-  private static func client(_ request: HTTPRequest) -> String {
-    let forwarded = request.header("X-Forwarded-For")?.split(separator: ",").last?.filter { $0 != " " }
-    return forwarded.map { String($0.prefix(Self.clientLength)) } ?? request.clientAddress
-  }
-
-  private static let clientLength = 45
 
   /// The address in the one spelling that stands for it. Whether mail arrives there is not known.
   private static func email(_ fields: Fields) throws(Problem) -> String {

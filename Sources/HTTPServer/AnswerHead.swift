@@ -39,6 +39,8 @@ struct AnswerHead {
     return isHeader
   }
 
+  mutating func add(_ lines: [UInt8]) { bytes.append(contentsOf: lines) }
+
   /// - Parameter length: of the body; `nil` for an answer that has none.
   mutating func end(length: Int?) {
     if let length {

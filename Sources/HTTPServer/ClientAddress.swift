@@ -6,6 +6,7 @@ struct ClientAddress: Hashable, Sendable, CustomStringConvertible {
   let high: UInt64
   let low: UInt64
 
+  static let nobody = ClientAddress(high: 0, low: 0)
   private static let mapped: UInt64 = 0xFFFF_0000_0000
 
   init(high: UInt64, low: UInt64) {
@@ -25,7 +26,7 @@ struct ClientAddress: Hashable, Sendable, CustomStringConvertible {
         return ClientAddress(
           high: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
           low: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self)))
-      default: return ClientAddress(high: 0, low: 0)
+      default: return .nobody
       }
     }
   }

@@ -35,6 +35,12 @@ final class Exchange {
   var isWhole = false
   /// Whether it is answered, and what still comes of its body is dropped.
   var isAnswered = false
+  /// Loop time in milliseconds at which its body began to come.
+  var receivedFrom: UInt64 = 0
+  /// For whom it counts as one under way.
+  var counted: ClientAddress?
+  /// Whatever who refuses some requests has found out of the others.
+  var identity: (any AnyObject & Sendable)?
   /// Bytes of a refused body that were dropped.
   var dropped = 0
   /// When the whole request was there, in nanoseconds of the monotonic clock.
@@ -67,6 +73,7 @@ final class Exchange {
     refusal = nil
     isWhole = false
     isAnswered = false
+    counted = nil
     dropped = 0
     startedAt = 0
     isSuspended = false
@@ -77,6 +84,7 @@ final class Exchange {
     // Not kept for an idle connection.
     if !body.isEmpty { body = [] }
     head = RequestHead()
+    identity = nil
     peer = nil
   }
 
@@ -118,5 +126,20 @@ final class Exchange {
     PercentEncoding.decode(UnsafeBufferPointer(rebasing: text), plusIsSpace: true)
   }
 
-  var clientAddress: String { peer?.address.description ?? "" }
+  /// Who asks: the connection's other end, or whom a trusted proxy speaks for.
+  var client: ClientAddress {
+    if let own {
+      // As if it came through one.
+      let forwarded = own.headers.last { $0.name == "X-Forwarded-For" }?.value.split(separator: ",").last
+      return forwarded.flatMap { ClientAddress($0.filter { $0 != " " }) } ?? .nobody
+    }
+    guard let peer else { return .nobody }
+    guard let proxies = peer.proxies else { return peer.address }
+    var header = ""
+    head.eachField("X-Forwarded-For") { value in
+      header += (header.isEmpty ? "" : ",") + String(decoding: value, as: UTF8.self)
+      return true
+    }
+    return peer.address.forwarded(by: header, proxies: proxies)
+  }
 }

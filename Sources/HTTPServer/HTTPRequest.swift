@@ -30,10 +30,19 @@ package struct HTTPRequest {
   /// All query items, decoded, in order.
   package var queryItems: [(name: String, value: String)] { exchange.queryItems }
 
-  /// The client's address as its connection has it, which is the proxy's if there is one.
-  package var clientAddress: String { exchange.clientAddress }
+  /// The client's address: its connection's, or what a trusted proxy says of it.
+  package var clientAddress: String { exchange.client.description }
+  /// Who counts as one client: an address of IPv4, or a /56 of IPv6.
+  package var client: String { exchange.client.client.description }
 
-  /// A request without a connection, to test handlers in process with `Router.respond(to:)`.
+  /// What a route's `refuse` has found out, for its handler.
+  package var identity: (any AnyObject & Sendable)? {
+    get { exchange.identity }
+    nonmutating set { exchange.identity = newValue }
+  }
+
+  /// A request without a connection, to test handlers in process with `Router.respond(to:)`. It counts as one of a
+  /// trusted proxy.
   package init(
     _ method: HTTPMethod, _ target: String, headers: HTTPResponse.Headers = [], body: [UInt8] = []
   ) {

@@ -94,6 +94,7 @@ package struct HTTPResponse: Sendable {
     case 502: "Bad Gateway"
     case 503: "Service Unavailable"
     case 504: "Gateway Timeout"
+    case 505: "HTTP Version Not Supported"
     default: "Status \(status)"
     }
   }

@@ -11,6 +11,11 @@ extension HTTPServer {
   /// Milliseconds for which a client may go on sending before its connection ends, and how many bytes.
   private static let lingerMilliseconds: UInt64 = 2_000
   static let drainLimit = 1 << 20
+  /// Bytes that a client has to send to count as one that gets on, and milliseconds after which one that has not is slow.
+  private static let progressBytes = 16 << 10
+  private static let slowMilliseconds: UInt64 = 1_000
+  /// Connections among which one of a client is looked for.
+  private static let looks = 256
 
   // MARK: Opening
 
@@ -51,22 +56,20 @@ extension HTTPServer {
     _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
     var on: Int32 = 1
     setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
+    let proxies = configuration.trustedProxies
     let peer = Peer(
-      descriptor: descriptor, address: address, openedAt: EventLoop.shared.now,
+      descriptor: descriptor, address: address,
+      proxies: proxies.contains { $0.contains(address) } ? proxies : nil, openedAt: EventLoop.shared.now,
       deadline: deadline(seconds: configuration.headerSeconds)
     ) { [unowned self] peer, events in ready(peer, events) }
     accepted += 1
-    if configuration.perAddressConnectionLimit > 0 {
-      let count = clients[address.client, default: 0] + 1
-      clients[address.client] = count
-      peer.isSurplus = count > configuration.perAddressConnectionLimit
-    }
     peer.index = peers.count
     peers.append(peer)
     idle.append(peer)
+    count(peer)
     makeRoom(for: peer)
-    metrics.connections.value = Double(peers.count)
-    peer.watcher.watch(.readable)
+    metrics?.connections.value = Double(peers.count)
+    if !peer.isDelayed { peer.watcher.watch(.readable) }
   }
 
   /// Closes the connections that have waited longest, so that someone who opens connections and does nothing
@@ -75,28 +78,102 @@ extension HTTPServer {
   /// Waiting ones have what busy ones leave. However little that is, a newcomer is the last of them to go, so it has
   /// its time to send a request.
   private func makeRoom(for newcomer: Peer) {
-    let busy = peers.count - idle.count
+    let busy = peers.count - idle.count - receiving.count
     let room = connectionLimit - busy
-    while idle.count > room - max(1, room / Self.freeShare), let longest = idle.first, longest !== newcomer {
-      close(longest)
-      metrics.evictions.increment()
+    while idle.count + receiving.count > room - max(1, room / Self.freeShare), let longest = slowest(newcomer)
+    {
+      evict(longest)
     }
+  }
+
+  /// Who goes first: clients that began to send and do not get on, then those that have had nothing to say for longest.
+  private func slowest(_ newcomer: Peer) -> Peer? {
+    if let first = receiving.first, EventLoop.shared.now >= first.progressAt + Self.slowMilliseconds {
+      return first
+    }
+    if let first = idle.first, first !== newcomer { return first }
+    return receiving.first
+  }
+
+  /// Closes a connection to make room; its client is told, if it waits for an answer.
+  private func evict(_ peer: Peer) {
+    metrics?.evictions.increment()
+    if peer.phase == .receivingHead || peer.phase == .receivingBody { refuse(peer, .overloaded) }
+    close(peer)
+  }
+
+  // MARK: Clients
+
+  /// Counts a new connection for its client.
+  private func count(_ peer: Peer) {
+    guard clientLimit > 0, !peer.isTrusted else { return }
+    let client = peer.address.client
+    if clients[client, default: 0] >= clientLimit {
+      // Whoever takes too much at least does not keep out others behind the same address.
+      if let own = slowest(of: client, but: peer) { evict(own) } else { peer.isSurplus = true }
+    }
+    let count = clients[client, default: 0] + 1
+    clients[client] = count
+    peer.isDelayed = count > clientLimit / 2
+  }
+
+  /// A connection of the client that has nothing to do, or does not get on.
+  private func slowest(of client: ClientAddress, but newcomer: Peer) -> Peer? {
+    let slow = receiving.first(Self.looks) {
+      $0.address.client == client && EventLoop.shared.now >= $0.progressAt + Self.slowMilliseconds
+    }
+    return slow ?? idle.first(Self.looks) { $0.address.client == client && $0 !== newcomer }
+  }
+
+  /// Counts a request that may take long for the client that a proxy speaks for.
+  /// - Returns: whether it may have one more.
+  func count(_ exchange: Exchange) -> Bool {
+    guard clientLimit > 0, exchange.counted == nil, let peer = exchange.peer, peer.isTrusted else {
+      return true
+    }
+    let client = exchange.client.client, count = clients[client, default: 0]
+    guard count < clientLimit else { return false }
+    clients[client] = count + 1
+    exchange.counted = client
+    return true
+  }
+
+  func uncount(_ client: ClientAddress) {
+    guard let count = clients[client] else { return }
+    clients[client] = count > 1 ? count - 1 : nil
+  }
+
+  /// Some more came from a client.
+  func progressed(_ peer: Peer, _ count: Int) {
+    peer.progress += count
+    guard peer.progress >= Self.progressBytes, Self.sends(peer.phase) else { return }
+    receiving.remove(peer)
+    began(peer)
+  }
+
+  private func began(_ peer: Peer) {
+    peer.progressAt = EventLoop.shared.now
+    peer.progress = 0
+    receiving.append(peer)
   }
 
   // MARK: Phases
 
   /// Moves a connection to its next phase, which may last until `deadline`.
   func enter(_ phase: Peer.Phase, _ peer: Peer, deadline: UInt64) {
-    let waited = Self.waits(peer.phase), waits = Self.waits(phase)
-    if waited { idle.remove(peer) }
+    let sent = Self.sends(peer.phase), sends = Self.sends(phase)
+    if peer.phase == .idle { idle.remove(peer) }
+    if sent && !sends { receiving.remove(peer) }
     peer.enter(phase, deadline: deadline)
-    if waits { idle.append(peer) }
+    if phase == .idle { idle.append(peer) }
+    if sends && !sent { began(peer) }
   }
 
-  private static func waits(_ phase: Peer.Phase) -> Bool {
+  /// Whether the client is the one that is to do something, and has begun.
+  private static func sends(_ phase: Peer.Phase) -> Bool {
     switch phase {
-    case .idle, .receivingHead, .lingering: true
-    case .receivingBody, .handling, .sending, .draining, .closed: false
+    case .receivingHead, .receivingBody, .draining, .lingering: true
+    case .idle, .handling, .sending, .closed: false
     }
   }
 
@@ -105,6 +182,12 @@ extension HTTPServer {
   /// Ends what has lasted too long: with an answer, where one is owed.
   func sweep() {
     let now = EventLoop.shared.now
+    if clientLimit > 0 {
+      for peer in peers where peer.isDelayed {
+        peer.isDelayed = false
+        peer.watcher.watch(.readable)
+      }
+    }
     for peer in peers where peer.deadline <= now && peer.phase != .closed {
       switch peer.phase {
       case .receivingHead, .receivingBody: giveUp(peer)
@@ -139,11 +222,9 @@ extension HTTPServer {
       peers[peer.index] = last
       last.index = peer.index
     }
-    if let count = clients[peer.address.client] {
-      clients[peer.address.client] = count > 1 ? count - 1 : nil
-    }
+    if clientLimit > 0, !peer.isTrusted { uncount(peer.address.client) }
     listening?.watch(.readable)
-    metrics.connections.value = Double(peers.count)
+    metrics?.connections.value = Double(peers.count)
   }
 
   /// Ends every `later` answer that is still under way.
@@ -157,9 +238,10 @@ extension HTTPServer {
 }
 
 extension HTTPResponse {
-  static let tooManyConnections = problem(
+  static let tooMany = problem(
     429, code: "too_many_connections",
-    detail: "There are too many connections from this address. Please try again in a while.")
+    detail: "There are too many connections from this address. Please try again in a while.",
+    headers: [("Retry-After", "5")])
   static let stopping = problem(
     503, code: "stopping", detail: "The server is stopping. Please try again.")
 }

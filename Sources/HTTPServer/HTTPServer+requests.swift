@@ -31,6 +31,7 @@ extension HTTPServer {
     exchange.method = method
     exchange.isMethodKnown = true
     peer.closesNext = http_should_keep_alive(&peer.parser) == 0
+    exchange.receivedFrom = EventLoop.shared.now
     enter(.receivingBody, peer, deadline: deadline(seconds: configuration.bodySeconds))
 
     let announced = http_parser_announced(&peer.parser)
@@ -40,7 +41,7 @@ extension HTTPServer {
       exchange.refusal = refusal
       return
     }
-    if let refusal {
+    if let refusal = refusal ?? (count(exchange) ? nil : .tooMany) {
       // Whether a client that asked first sends its body after all nobody knows, and too much is not waited for.
       if head.expectsContinue || !isChunked && announced > Self.drainLimit { peer.closesNext = true }
       return send(refusal, exchange)
@@ -56,7 +57,7 @@ extension HTTPServer {
   private func refusal(of exchange: Exchange, announced: UInt64) -> HTTPResponse? {
     if let peer = exchange.peer, peer.isSurplus {
       peer.closesNext = true
-      return .tooManyConnections
+      return .tooMany
     }
     let target = tree.find(exchange)
     guard case .route(let route) = target else { return tree.refusal(target, exchange) }
@@ -85,6 +86,11 @@ extension HTTPServer {
     }
     largeBodyBytes += large
     exchange.body.append(contentsOf: piece)
+    // Whoever brings more has more time.
+    peer.deadline = min(
+      exchange.receivedFrom + UInt64(configuration.longestBodySeconds) * 1_000,
+      exchange.receivedFrom
+        + UInt64(configuration.bodySeconds * 1_000 + size * 1_000 / configuration.bodyRate))
   }
 
   private func largePart(_ size: Int) -> Int { max(0, size - configuration.smallBody) }
@@ -106,19 +112,20 @@ extension HTTPServer {
         return send(
           .problem(503, code: "overloaded", detail: "Too many requests at once. Please try again."), exchange)
       }
+      guard count(exchange) else { return send(.tooMany, exchange) }
       answerLater(body, exchange)
     }
   }
 
   private func answerLater(_ body: @escaping @LoopActor () async -> HTTPResponse, _ exchange: Exchange) {
     laterCount += 1
-    metrics.later.value = Double(laterCount)
+    metrics?.later.value = Double(laterCount)
     // Owned by the exchange, bounded by `laterLimit`; cancelled by `stop`. Runs at once up to where it first
     // waits, which spares the detour where it does not wait at all.
     let task = Task.immediate { @LoopActor in
       let response = await body()
       laterCount -= 1
-      metrics.later.value = Double(laterCount)
+      metrics?.later.value = Double(laterCount)
       exchange.task = nil
       resume(exchange, response)
     }
@@ -131,6 +138,7 @@ extension HTTPServer {
   func completed(_ exchange: Exchange) {
     largeBodyBytes -= largePart(exchange.body.count)
     exchange.task?.cancel()
+    if let client = exchange.counted { uncount(client) }
     exchange.end()
   }
 

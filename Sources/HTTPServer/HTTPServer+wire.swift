@@ -31,8 +31,17 @@ extension HTTPServer {
     let size = isLarge ? Self.largePiece : Self.piece
     let count = recv(peer.descriptor, scratch.baseAddress?.advanced(by: before), size, 0)
     if count < 0, errno == EAGAIN || errno == EINTR { return store(peer, before..<before, head: before) }
-    guard count > 0 else { return close(peer) }
+    guard count > 0 else { return ended(peer) }
+    if peer.phase != .idle { progressed(peer, count) }
     work(peer, from: before, to: before + count)
+  }
+
+  /// The client sends nothing more, or is gone.
+  private func ended(_ peer: Peer) {
+    guard peer.phase == .receivingHead || peer.phase == .receivingBody else { return close(peer) }
+    refuse(peer, .malformed("The request ended before it was whole."))
+    // It has ended itself.
+    if peer.phase == .lingering { close(peer) }
   }
 
   private func discard(_ peer: Peer) {
@@ -79,8 +88,14 @@ extension HTTPServer {
   private func work(_ peer: Peer, from position: Int, to end: Int) {
     guard let base = scratch.baseAddress else { return }
     var at = position
-    // Where the head of the request under way is, and how long it is as far as it has come.
+    // Where the head of the request under way is.
     var start = 0
+    defer { peer.lastByte = base[end - 1] }
+    /// Whether a line ends here, be it that its first byte came before.
+    func endsLine() -> Bool {
+      base[at - 1] == UInt8(ascii: "\n")
+        && (at - 2 >= position ? base[at - 2] : peer.lastByte) == UInt8(ascii: "\r")
+    }
     loop: while true {
       switch peer.phase {
       case .idle:
@@ -104,7 +119,10 @@ extension HTTPServer {
         begin(peer, UnsafeBufferPointer(start: base + start, count: at + 1 - start))
       case HTTP_EVENT_BODY:
         receive(peer.exchange, UnsafeRawBufferPointer(start: next.body, count: next.body_count))
-      case HTTP_EVENT_END: whole(peer)
+      case HTTP_EVENT_LINE where endsLine(): break
+      case HTTP_EVENT_END where http_parser_is_chunked(&peer.parser) == 0 || endsLine(): whole(peer)
+      case HTTP_EVENT_LINE, HTTP_EVENT_END:
+        return refuse(peer, .malformed("A chunk of the body does not end where it should."))
       case HTTP_EVENT_FAULT: return refuse(peer, fault(peer, base + start, at + 1 - start))
       default:
         guard peer.phase == .receivingHead, at - start > configuration.headerLimit else { break }
@@ -164,7 +182,7 @@ extension HTTPServer {
     guard answer.status != HTTPResponse.hangUp.status else { return close(peer) }
     if isStopping { peer.closesNext = true }
     makeHead(answer, exchange, peer)
-    metrics.record(
+    metrics?.record(
       exchange.route, exchange.isMethodKnown ? exchange.method : nil, status: answer.status,
       nanoseconds: exchange.startedAt == 0 ? 0 : Self.monotonicNanoseconds() - exchange.startedAt)
     let skipped = exchange.method == .head ? answer.body.count : 0
@@ -182,11 +200,15 @@ extension HTTPServer {
     let isOld = peer.parser.http_minor == 0 && exchange.isMethodKnown
     answerHead.begin(
       status: answer.status, connection: peer.closesNext ? "close" : isOld ? "keep-alive" : nil)
-    for (name, value) in answer.headers where !answerHead.add(name, value) {
+    var hasPolicy = false
+    for (name, value) in answer.headers {
+      hasPolicy = hasPolicy || name == Protection.policyName
+      if answerHead.add(name, value) { continue }
       logger.retrying(
         "a header is not valid", level: .error,
         ["http.header": name, "http.route": exchange.route?.pattern ?? ""])
     }
+    answerHead.add(hasPolicy ? protection.ofPages : protection.ofData)
     if !crossOrigin.origins.isEmpty {
       let isPreflight = exchange.method == .options && exchange.header("Access-Control-Request-Method") != nil
       for (name, value) in crossOrigin.headers(
@@ -194,7 +216,8 @@ extension HTTPServer {
         preflight: isPreflight ? answer.header("Allow") : nil)
       { _ = answerHead.add(name, value) }
     }
-    answerHead.end(length: answer.status == 204 ? nil : answer.body.count)
+    // These have no body, whose length would be that of another answer.
+    answerHead.end(length: answer.status == 204 || answer.status == 304 ? nil : answer.body.count)
   }
 
   /// Hands over what the kernel takes of a head and the body behind it.

@@ -22,7 +22,8 @@ package final class HTTPServer: Service {
   let logger: Logger
   let tree: RouteTree
   let crossOrigin: CrossOrigin
-  let metrics = RouteMetrics()
+  /// `nil` for a server of operators, which would count its own doings among those of clients.
+  let metrics: RouteMetrics?
 
   private(set) var listener: Listener?
   private(set) var listening: DescriptorWatcher?
@@ -31,12 +32,18 @@ package final class HTTPServer: Service {
   let scratch: UnsafeMutableBufferPointer<UInt8>
   var answerHead = AnswerHead()
   var peers: [Peer] = []
-  /// Of `peers`, those that wait for their clients.
+  /// Of `peers`, those that have nothing to do.
   var idle = WaitingPeers()
-  /// How many connections each client has, where that is limited.
+  /// Of `peers`, those whose clients are sending, in the order in which they last got on.
+  var receiving = WaitingPeers()
+  /// How many connections, or requests through a proxy, each client has, where that is limited.
   var clients: [ClientAddress: Int] = [:]
+  /// What every answer says of itself beside its own headers.
+  let protection: Protection
   /// Connections open at a time, once started: the configured limit, or what the process's descriptors allow.
   package private(set) var connectionLimit = 0
+  /// Those of one client; 0 is no limit.
+  private(set) var clientLimit = 0
   /// Connections accepted so far.
   var accepted = 0
   /// `later` answers under way.
@@ -59,6 +66,8 @@ package final class HTTPServer: Service {
     tree = router.tree
     crossOrigin = CrossOrigin(origins: configuration.crossOrigins)
     port = configuration.port
+    protection = Protection(isSecure: configuration.isSecure)
+    metrics = configuration.isCounted ? RouteMetrics() : nil
     scratch = .allocate(capacity: configuration.headerLimit + Self.largePiece)
   }
 
@@ -67,7 +76,9 @@ package final class HTTPServer: Service {
   package func start() async throws {
     precondition(self.listener == nil && !isStopping, "a server is started once")
     connectionLimit = boundedConnectionLimit()
-    let listener = try Listener(host: configuration.host, port: configuration.port)
+    clientLimit = configuration.perClientLimit ?? max(1, connectionLimit / 4)
+    let listener = try Listener(
+      host: configuration.host, port: configuration.port, isShared: configuration.sharesPort)
     self.listener = listener
     port = listener.port
     listening = DescriptorWatcher(descriptor: listener.descriptor) { [weak self] _ in self?.accept() }

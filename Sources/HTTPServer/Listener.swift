@@ -8,9 +8,9 @@ struct Listener {
   let descriptor: Int32
   let port: UInt16
 
-  /// Listens with SO_REUSEPORT, so that several processes of one user share a port and the kernel spreads
-  /// connections over them.
-  init(host: String, port: UInt16) throws(HTTPServerError) {
+  /// - Parameter isShared: listens with SO_REUSEPORT, so that several processes of one user share a port and the kernel
+  ///   spreads connections over them.
+  init(host: String, port: UInt16, isShared: Bool) throws(HTTPServerError) {
     var hints = addrinfo()
     hints.ai_flags = AI_PASSIVE
     hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -27,7 +27,7 @@ struct Listener {
     var off: Int32 = 0
     let size = socklen_t(MemoryLayout<Int32>.size)
     setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, size)
-    setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, size)
+    if isShared { setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, size) }
     if address.pointee.ai_family == AF_INET6 {
       setsockopt(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &off, size)
     }

@@ -28,8 +28,16 @@ final class Peer {
   let openedAt: UInt64
   /// Whether a request has come from it.
   var hasAsked = false
+  /// Where it is a proxy's that is believed: all that are.
+  let proxies: [AddressRange]?
+  var isTrusted: Bool { proxies != nil }
   /// Whether its client has more connections than it may, which is what its request is told.
   var isSurplus = false
+  /// Whether it is served a moment later.
+  var isDelayed = false
+  /// Loop time in milliseconds at which its client last got on with what it sends, and the bytes that came since.
+  var progressAt: UInt64 = 0
+  var progress = 0
   private(set) var phase = Phase.idle
   /// Loop time in milliseconds at which the phase has lasted too long.
   var deadline: UInt64
@@ -40,6 +48,8 @@ final class Peer {
   unowned var after: Peer?
   var exchange = Exchange()
   var parser = http_parser()
+  /// The last byte that was received before what is looked at now.
+  var lastByte: UInt8 = 0
   /// Whether the connection ends with the answer that is being sent.
   var closesNext = false
   /// What of an answer the kernel has not taken yet.
@@ -53,11 +63,12 @@ final class Peer {
   private(set) var keptParsed = 0
 
   init(
-    descriptor: Int32, address: ClientAddress, openedAt: UInt64, deadline: UInt64,
+    descriptor: Int32, address: ClientAddress, proxies: [AddressRange]?, openedAt: UInt64, deadline: UInt64,
     onReady: @escaping @LoopActor (Peer, DescriptorWatcher.Events) -> Void
   ) {
     self.descriptor = descriptor
     self.address = address
+    self.proxies = proxies
     self.openedAt = openedAt
     self.deadline = deadline
     let holder = Holder()

@@ -20,6 +20,9 @@ struct RequestHead {
     static let version = Fault(
       status: 505, code: "http_version", detail: "This server speaks HTTP/1.1 and 1.0.")
     static let method = Fault(status: 501, code: "not_implemented", detail: "This method is not known here.")
+    static let overloaded = Fault(
+      status: 503, code: "overloaded",
+      detail: "The server is full, and this request was slow to come. Please try again.")
     static let coding = Fault(
       status: 501, code: "transfer_encoding", detail: "The only Transfer-Encoding known here is chunked.")
     static func headers(_ limit: Int) -> Fault {
@@ -75,11 +78,11 @@ struct RequestHead {
     guard let end = lineEnd(from: 0), let first = bytes[..<end].firstIndex(of: Self.space) else {
       throw .malformed("The request has no line that could be read.")
     }
-    // The version has eight letters, and the parser has read it.
+    // `HTTP/1.1`, whose numbers the parser has read.
     let last = end - 9
-    guard last > first, bytes[last] == Self.space else {
-      throw .malformed("The request's line is malformed.")
-    }
+    guard last > first, bytes[last] == Self.space,
+      bytes[(last + 1)..<(last + 6)].elementsEqual("HTTP/".utf8)
+    else { throw .malformed("The request's line is malformed.") }
     target = (first + 1)..<last
     guard !target.isEmpty, bytes[target].allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
       throw .malformed("The request's target must be visible ASCII; anything else is percent-encoded.")
@@ -113,6 +116,9 @@ struct RequestHead {
       default: break
       }
       start = end + 2
+    }
+    guard start == bytes.count - 2, lineEnd(from: start) == start else {
+      throw .malformed("The headers have no end.")
     }
     guard hosts == 1 || hosts == 0 && !needsHost else { throw .malformed("A request has one Host.") }
     // HTTP/1.0 knows no chunks, and whoever sends some through a proxy of that age may mean another body.

@@ -72,8 +72,10 @@ struct Configuration {
   var port: UInt16 = 8080
   /// `ONSALE_CORS_ORIGINS`: sites whose pages may call the API, between commas; `*` is every one.
   var crossOrigins: Set<String> = []
-  /// `ONSALE_CONNECTIONS_PER_ADDRESS`: open at a time; 0, as behind a proxy, is no limit.
-  var connectionsPerAddress = 0
+  /// `ONSALE_CONNECTIONS_PER_ADDRESS`: open at a time for each client; 0 is no limit, a quarter of all if not set.
+  var connectionsPerAddress: Int?
+  /// `ONSALE_TRUSTED_PROXIES`: addresses, or ranges of them, whose X-Forwarded-For is believed.
+  var trustedProxies: [AddressRange] = []
   /// `ONSALE_PAYMENT_CONNECTIONS`: to the provider at once, per worker.
   var paymentConnections = 2_048
   /// `ONSALE_PAYMENT_SEARCH_SECONDS`: after so long the provider's search has what it made. An order that it answers
@@ -97,7 +99,9 @@ struct Configuration {
   /// `ONSALE_REJOIN_SECONDS`: for how long a line that Redis lost takes in only those who were in it; 0 lets everybody
   /// in at once.
   var rejoinSeconds = EventStore.defaultRejoinSeconds
-  /// `ONSALE_METRICS_PORT`: where a worker or indexer answers /metrics and /healthz; off if not set.
+  /// `ONSALE_METRICS_HOST`, `ONSALE_METRICS_PORT`: where a process answers its operators and nobody else, with /metrics,
+  /// /readyz and /healthz; nowhere if no port is set.
+  var metricsHost = "127.0.0.1"
   var metricsPort: UInt16?
   /// `ONSALE_LOG_LEVEL`: debug, info, notice, warning or error.
   var logLevel = Logger.Level.info
@@ -216,7 +220,15 @@ struct Configuration {
       }
     }
     databaseConnections = integer("DATABASE_CONNECTIONS", in: 1...1000) ?? databaseConnections
-    connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000) ?? connectionsPerAddress
+    connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000)
+    for text in (value("TRUSTED_PROXIES") ?? "").split(separator: ",").map({ $0.filter { $0 != " " } }) {
+      if let range = AddressRange(text) {
+        trustedProxies.append(range)
+      } else {
+        problems.append(
+          "ONSALE_TRUSTED_PROXIES must list addresses or ranges such as 10.0.0.0/8, not \"\(text)\"")
+      }
+    }
     paymentConnections = integer("PAYMENT_CONNECTIONS", in: 1...10_000) ?? paymentConnections
     paymentSearchSeconds = integer("PAYMENT_SEARCH_SECONDS", in: 0...3_600) ?? paymentSearchSeconds
     paymentWaitSeconds = integer("PAYMENT_WAIT_SECONDS", in: 1...86_400) ?? paymentWaitSeconds
@@ -229,6 +241,7 @@ struct Configuration {
     paymentRate = integer("PAYMENT_RATE", in: 0...100_000)
     takeoverPercent = integer("TAKEOVER_PERCENT", in: 10...1_000) ?? takeoverPercent
     rejoinSeconds = integer("REJOIN_SECONDS", in: EventStore.allowedRejoinSeconds) ?? rejoinSeconds
+    metricsHost = value("METRICS_HOST") ?? metricsHost
     metricsPort = integer("METRICS_PORT", in: 0...65535).map { UInt16($0) }
     stubHost = value("PAYMENT_HOST") ?? stubHost
     if let number = integer("PAYMENT_PORT", in: 0...65535) { stubPort = UInt16(number) }

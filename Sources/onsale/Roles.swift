@@ -231,7 +231,9 @@ enum Roles {
     }
     let replication = ReplicationWatch(postgres)
     services.append(replication)
-    operations(postgres, redis, replication).addRoutes(to: &router)
+    let operations = operations(postgres, redis, replication)
+    operations.addPublicRoutes(to: &router)
+    services += observation(settings, operations, logger)
     if roles.contains("web") {
       Web(describe: { [catalog] event in
         guard let catalog else { return .unknown }
@@ -246,7 +248,9 @@ enum Roles {
     }
     var http = HTTPServerConfiguration(host: settings.host, port: settings.port)
     http.crossOrigins = settings.crossOrigins
-    http.perAddressConnectionLimit = settings.connectionsPerAddress
+    http.perClientLimit = settings.connectionsPerAddress
+    http.trustedProxies = settings.trustedProxies
+    http.isSecure = settings.publicURL.hasPrefix("https:")
     let server = HTTPServer(http, router: router, logger: logger)
     services.append(server)
     if let notifier {
@@ -291,18 +295,28 @@ enum Roles {
       ], details: [("postgres_replication", { replication.text })])
   }
 
-  /// Where a process that serves no clients answers for its operators; nothing unless the settings ask for it.
+  /// Where a process answers its operators; nothing unless the settings ask for it.
   private static func observation(
     _ settings: Configuration, _ postgres: PostgresClient, _ redis: RedisClient, _ logger: Logger
   ) -> [any Service] {
+    guard settings.metricsPort != nil else { return [] }
+    let replication = ReplicationWatch(postgres)
+    return [replication] + observation(settings, operations(postgres, redis, replication), logger)
+  }
+
+  private static func observation(
+    _ settings: Configuration, _ operations: Operations, _ logger: Logger
+  ) -> [any Service] {
     guard let port = settings.metricsPort else { return [] }
     var router = Router()
-    let replication = ReplicationWatch(postgres)
-    operations(postgres, redis, replication).addRoutes(to: &router)
-    var configuration = HTTPServerConfiguration(host: settings.host, port: port)
-    // Whoever watches, and not what a worker needs for its payments.
+    operations.addOperatorRoutes(to: &router)
+    var configuration = HTTPServerConfiguration(host: settings.metricsHost, port: port)
+    // Whoever watches, and not what a process needs for its work.
     configuration.connectionLimit = 64
-    return [replication, HTTPServer(configuration, router: router, logger: logger)]
+    // What one process tells must not come from another.
+    configuration.sharesPort = false
+    configuration.isCounted = false
+    return [HTTPServer(configuration, router: router, logger: logger)]
   }
 
   private static func rolesToServe(_ arguments: [String]) throws -> Set<String> {

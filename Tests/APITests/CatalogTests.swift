@@ -482,16 +482,20 @@ struct CatalogTests {
 
   // MARK: Operations
 
-  @Test("Health, readiness and metrics are there for anyone")
+  @Test("Health is there for anyone; metrics, and the details of readiness, for operators alone")
   func operations() async throws {
     let service = try await Service.shared()
     #expect(await service.call(.get, "/healthz").json == ["status": "ok"])
     let ready = await service.call(.get, "/readyz")
     #expect(ready.status == 200, "\(ready.text)")
     #expect(ready.json["checks"] == ["postgres": "ok", "redis": "ok"])
-    let metrics = await service.call(.get, "/metrics")
-    #expect(metrics.response.header("Content-Type")?.hasPrefix("text/plain; version=0.0.4") == true)
-    #expect(metrics.text.contains("process_resident_memory_bytes "))
+    #expect(ready.json["details"] == nil)
+    #expect(await service.call(.get, "/metrics").status == 404)
+    let detailed = await service.operatorRouter.respond(to: HTTPRequest(.get, "/readyz"))
+    #expect(try JSON(parsing: detailed.body)["details"] == ["detail": "known"])
+    let metrics = await service.operatorRouter.respond(to: HTTPRequest(.get, "/metrics"))
+    #expect(metrics.header("Content-Type")?.hasPrefix("text/plain; version=0.0.4") == true)
+    #expect(String(decoding: metrics.body, as: UTF8.self).contains("process_resident_memory_bytes "))
   }
 
   @Test("A metric is not told of what is gone any more, and told anew of what comes back")

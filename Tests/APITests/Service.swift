@@ -32,6 +32,8 @@ final class Service {
   let hasher = PasswordHasher()
   let ids = RequestIDCoder(secret: Service.secret)
   let router: Router
+  /// What operators reach at a port of their own.
+  let operatorRouter: Router
   private let issuer: TokenIssuer
   let sessions: Sessions
 
@@ -75,8 +77,12 @@ final class Service {
       ("postgres", { [postgres] in _ = try await postgres.query("SELECT 1") }),
       ("redis", { [redis] in _ = try await redis.command(["PING"]) }),
     ]
-    Operations(checks: checks).addRoutes(to: &router)
+    let operations = Operations(checks: checks, details: [("detail", { "known" })])
+    operations.addPublicRoutes(to: &router)
     self.router = router
+    var operatorRouter = Router()
+    operations.addOperatorRoutes(to: &operatorRouter)
+    self.operatorRouter = operatorRouter
   }
 
   private static var running: Task<Service, any Error>?

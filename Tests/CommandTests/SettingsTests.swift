@@ -32,11 +32,12 @@ struct SettingsTests {
         "ONSALE_PAYMENT_URL": "payments.example.com", "ONSALE_PAYMENT_KEY": "sk_live_1\n",
         "ONSALE_SEARCH_URL": "http://127.0.0.1:9200 ", "ONSALE_TIME_ZONE": "Berlin",
         "ONSALE_CORS_ORIGINS": "https://shop.example.com, https://shop.example.com/tickets",
+        "ONSALE_TRUSTED_PROXIES": "10.0.0.0/8, proxy.example.com", "ONSALE_CONNECTIONS_PER_ADDRESS": "-1",
       ])
     #expect(status == 64)
     for name in [
       "ONSALE_PAYMENT_URL", "ONSALE_PAYMENT_KEY", "ONSALE_SEARCH_URL", "ONSALE_TIME_ZONE",
-      "ONSALE_CORS_ORIGINS",
+      "ONSALE_CORS_ORIGINS", "ONSALE_TRUSTED_PROXIES", "ONSALE_CONNECTIONS_PER_ADDRESS",
     ] {
       #expect(text.contains("onsale: \(name) must"), "\(text)")
     }

@@ -7,6 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import requests
+
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("ONSALE_BINARY", ROOT / ".build/release/onsale"))
 
@@ -70,6 +72,13 @@ class Stack:
     @property
     def url(self):
         return self.settings["ONSALE_URL"]
+
+    def metrics(self, process="serve-1"):
+        """What a process tells its operators of itself."""
+        port = self.settings["ONSALE_METRICS_PORT_" + process.replace("-", "_").upper()]
+        answer = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=20)
+        assert answer.status_code == 200
+        return answer.text
 
     @property
     def settings(self):

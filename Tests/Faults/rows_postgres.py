@@ -177,10 +177,10 @@ def postgres_fails_over_to_a_replica(bench, rng):
 
 def replication(stack):
     """What a server says of it in the details of its readiness, and in its metrics."""
-    status, answer = Caller([stack.url]).until_answered("GET", "/readyz", deadline=time.monotonic() + 20)
+    status, answer = Caller([stack.operators_url]).until_answered("GET", "/readyz", deadline=time.monotonic() + 20)
     expect(status == 200, f"readyz: {status} {answer}")
     word = answer["details"].get("postgres_replication")
-    with urllib.request.urlopen(f"{stack.url}/metrics", timeout=10) as page:
+    with urllib.request.urlopen(f"{stack.operators_url}/metrics", timeout=10) as page:
         gauge = f"onsale_postgres_replication_synchronous {float(word == 'synchronous')}\n"
         return word if gauge in page.read().decode() else None
 

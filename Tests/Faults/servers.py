@@ -530,6 +530,7 @@ class Stack:
         self.redis.surroundings = self.clock_of("redis")
         self.redis.start()
         self.payment_port, self.serve_port, self.sick_port = (self.ports.take() for _ in range(3))
+        self.metrics_ports = {}
         # What looks into the database; a connection is as dear as a dozen statements, and most cases make that many.
         self._looking = None
         self._looking_lock = threading.Lock()
@@ -557,6 +558,10 @@ class Stack:
     def url(self):
         return f"http://127.0.0.1:{self.serve_port}"
 
+    @property
+    def operators_url(self):
+        return f"http://127.0.0.1:{self.metrics_ports['serve']}"
+
     def environment(self, **changes):
         base = {
             **clean_environment(),
@@ -568,6 +573,8 @@ class Stack:
             "ONSALE_PAYMENT_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "ONSALE_JWT_SECRET": self.secret,
             "ONSALE_HOST": "127.0.0.1",
+            # All buyers come from one address.
+            "ONSALE_CONNECTIONS_PER_ADDRESS": "0",
             "ONSALE_URL": self.url,
             "ONSALE_TAKEOVER_PERCENT": str(TAKEOVER_PERCENT),
             "ONSALE_REJOIN_SECONDS": "1",
@@ -593,7 +600,11 @@ class Stack:
         return self.start("payments", "payments", payment_port=self.payment_port, payment_ledger=ledger)
 
     def start_serve(self, name="serve", port=None, **changes):
-        return self.start(name, "serve", port=port or self.serve_port, **changes)
+        if name not in self.metrics_ports:
+            self.metrics_ports[name] = self.ports.take()
+        return self.start(
+            name, "serve", port=port or self.serve_port, metrics_port=self.metrics_ports[name], **changes
+        )
 
     def up(self, workers=("worker-b",)):
         """Starts what a sale needs."""

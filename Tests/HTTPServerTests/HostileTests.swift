@@ -322,26 +322,6 @@ struct HostileTests {
     }
   }
 
-  @Test("One address has no more connections than it may")
-  func perAddressLimit() async throws {
-    try await TestServer.with {
-      $0.perAddressConnectionLimit = 5
-    } _: { test in
-      var connections: [RawConnection] = []
-      for _ in 0..<5 {
-        connections.append(try RawConnection(port: test.port))
-        await connections[connections.count - 1].send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
-        #expect(try await connections[connections.count - 1].response().status == 200)
-      }
-      let sixth = try RawConnection(port: test.port)
-      await sixth.send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
-      let refused = try await sixth.response()
-      #expect(refused.status == 429 && refused.headers["retry-after"] != nil)
-      #expect(await sixth.isClosedByServer())
-      #expect(test.server.connectionCount == 5)
-    }
-  }
-
   @Test("Random bytes neither stop the server nor stay")
   func randomBytes() async throws {
     let seed = UInt64.random(in: 0...UInt64.max)

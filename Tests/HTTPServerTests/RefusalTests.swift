@@ -41,7 +41,8 @@ struct RefusalTests {
       fields("Host: x\r\nContent-Length: 99999999999999999999"), fields("Host: x\r\nContent-Length:"),
       line("GET /now  HTTP/1.1"), line("GET  /now HTTP/1.1"), line("GET /n ow HTTP/1.1"),
       line("GET /now\t HTTP/1.1"), line("GET /n\u{1}ow HTTP/1.1"), line("GET /é HTTP/1.1"),
-      line("GET /now HTTP/1.1 "), line("GET now HTTP/1.1"), line("GET"),
+      line("GET /now HTTP/1.1 "), line("GET now HTTP/1.1"), line("GET"), line("GET /now HTTQ/1.1"),
+      line("GET /now Http/1.1"),
       line("GET /now", 505, "http_version"), line("GET /now HTTP/2.0", 505, "http_version"),
       line("GET /now HTTP/0.9", 505, "http_version"),
       line("BREW /now HTTP/1.1", 501, "not_implemented"), line("TRACE /now HTTP/1.1", 501, "not_implemented"),
@@ -63,6 +64,28 @@ struct RefusalTests {
       #expect(response.headers["connection"] == "close")
       #expect(try JSON(parsing: response.body)["code"]?.string == expected.code)
       #expect(await connection.rest() == [], "nothing follows, and no reset")
+    }
+  }
+
+  @Test(
+    "Chunks end as they should, wherever they are cut, or are refused",
+    arguments: [
+      "5\r\nhelloXX0\r\n\r\n", "5\r\nhello\rX0\r\n\r\n", "5\r\nhello\n\n0\r\n\r\n", "5\rXhello\r\n0\r\n\r\n",
+      "5\r\nhello\r\n0\r\n\rX", "5\r\nhello\r\n0\r\n\n", "5\r\nhello\r\n0\rX\r\n", "5\nhello\r\n0\r\n\r\n",
+      "5\r\nhelloX", "x\r\n", "5;a\rb\r\nhello\r\n0\r\n\r\n", "fffffffffffffffff\r\n",
+    ], [false, true])
+  func chunks(_ body: String, _ inBytes: Bool) async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      await connection.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+      let rest = body + "GET /item/hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+      if inBytes {
+        for byte in rest.utf8 { await connection.send([byte]) }
+      } else {
+        await connection.send(rest)
+      }
+      #expect(try await connection.response().status == 400)
+      #expect(await connection.rest() == [])
     }
   }
 
@@ -129,8 +152,9 @@ struct RefusalTests {
   @Test("Who begins a request and does not end it is told so when its time is over")
   func timeout() async throws {
     try await TestServer.with {
-      $0.headerSeconds = 1; $0.bodySeconds = 1
+      $0.headerSeconds = 3; $0.bodySeconds = 3
     } _: { test in
+      var connections: [RawConnection] = []
       for request in [
         "G", "GET /now HTTP/1.1\r\nHost: x\r\n",
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell",
@@ -140,11 +164,27 @@ struct RefusalTests {
         // On a connection that was used before, too.
         await connection.send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n" + request)
         #expect(try await connection.response().status == 200)
+        connections.append(connection)
+      }
+      for connection in connections {
         let response = try await connection.response()
         #expect(response.status == 408)
         #expect(try JSON(parsing: response.body)["code"] == "request_timeout")
         #expect(await connection.rest() == [])
       }
+    }
+  }
+
+  @Test(
+    "Who ends in the middle of a request is told so",
+    arguments: ["GET /now HT", "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell"])
+  func cut(_ request: String) async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      await connection.send(request)
+      connection.endSending()
+      #expect(try await connection.response().status == 400)
+      #expect(await connection.rest() == [])
     }
   }
 

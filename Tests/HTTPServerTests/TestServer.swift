@@ -96,6 +96,9 @@ final class TestServer {
         request.header("X-Pass") == nil ? .problem(401, code: "no_pass", detail: "A pass is needed.") : nil
       },
       { request in .now(.text(200, "\(request.body.count)")) })
+    router.on(.get, "/own-policy") { _ in
+      .now(.text(200, "page", headers: [("Content-Security-Policy", "default-src 'self'")]))
+    }
     router.on(.get, "/hang-up") { _ in .now(.hangUp) }
     router.on(.get, "/wait") { _ in
       .later {
