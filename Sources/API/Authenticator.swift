@@ -14,9 +14,22 @@ package struct Authenticator {
     self.cookies = cookies
   }
 
-  /// Whoever the bearer token speaks for, or the token in the cookie of this site's own page.
+  /// Who was let in, from the headers of a request on.
+  private final class Admitted: Sendable {
+    let claims: Claims
+    init(_ claims: Claims) { self.claims = claims }
+  }
+
+  /// Whoever the bearer token speaks for, or the token in the cookie of this site's own page. Verified once a request.
   /// - Throws: 401 `unauthorized`, `invalid_token`, `token_expired` or `session_ended`.
   package func user(_ request: HTTPRequest) throws(Problem) -> Claims {
+    if let admitted = request.identity as? Admitted { return admitted.claims }
+    let claims = try verified(request)
+    request.identity = Admitted(claims)
+    return claims
+  }
+
+  private func verified(_ request: HTTPRequest) throws(Problem) -> Claims {
     guard let header = request.header("Authorization") else {
       if let token = cookies.accessToken(request) { return try verify(token) }
       throw Problem(401, "unauthorized", "This needs a bearer token in the Authorization header.")
@@ -46,8 +59,17 @@ package struct Authenticator {
     return claims
   }
 
-  /// What a request of anybody but an organizer is answered; for routes whose bodies are large, before they are
-  /// received.
+  /// What a request without a valid token is answered, before its body is received: nobody sends one who may not.
+  package func refusesStrangers(_ request: HTTPRequest) -> HTTPResponse? {
+    do throws(Problem) {
+      _ = try user(request)
+      return nil
+    } catch {
+      return error.response
+    }
+  }
+
+  /// The same for anybody but an organizer.
   package func refusesAllButOrganizers(_ request: HTTPRequest) -> HTTPResponse? {
     do throws(Problem) {
       _ = try organizer(request)

@@ -1,17 +1,9 @@
-package import EventLoop
-package import HTTPServer
 import JSON
 
 /// What organizers write: strictly by name, and in the shapes that other programs export.
 extension Fields {
-  /// The body as an editor may have saved it, with a byte order mark in front.
-  /// - Throws: as `init(body:)`.
-  @LoopActor
-  package init(file request: HTTPRequest) throws(Problem) {
-    try Self.checkType(request)
-    try self.init(file: request.body)
-  }
-
+  /// A body as an editor may have saved it, with a byte order mark in front.
+  /// - Throws: as `init(body:)`, but for its type.
   package init(file text: [UInt8]) throws(Problem) {
     try self.init(text: text.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(text.dropFirst(3)) : text)
   }

@@ -9,12 +9,20 @@ import Store
 /// Tickets that organizers take back, change or put on sale again.
 extension Admin {
   func addTicketRoutes(to router: inout Router, _ event: String) {
-    router.on(.get, event + "/uploads") { [self] request in checked { try uploads(request) } }
-    router.on(.delete, event + "/uploads/{upload}") { [self] request in checked { try undo(request) } }
-    router.on(.post, event + "/tickets/block") { [self] request in checked { try block(request) } }
-    router.on(.post, event + "/tickets/release") { [self] request in checked { try release(request) } }
-    router.on(.put, event + "/sections") { [self] request in checked { try updateSection(request) } }
-    router.on(.delete, event) { [self] request in checked { try delete(request) } }
+    router.on(.get, event + "/uploads", refuse: refuse) { [self] request in checked { try uploads(request) } }
+    router.on(.delete, event + "/uploads/{upload}", refuse: refuse) { [self] request in
+      checked { try undo(request) }
+    }
+    router.on(.post, event + "/tickets/block", refuse: refuse) { [self] request in
+      checked { try block(request) }
+    }
+    router.on(.post, event + "/tickets/release", refuse: refuse) { [self] request in
+      checked { try release(request) }
+    }
+    router.on(.put, event + "/sections", refuse: refuse) { [self] request in
+      checked { try updateSection(request) }
+    }
+    router.on(.delete, event, refuse: refuse) { [self] request in checked { try delete(request) } }
   }
 
   private func uploads(_ request: HTTPRequest) throws -> HTTPAnswer {

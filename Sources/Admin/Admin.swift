@@ -30,36 +30,41 @@ package final class Admin {
     self.logger = logger
   }
 
+  /// Nobody but organizers gets to send a body.
+  var refuse: @LoopActor (HTTPRequest) -> HTTPResponse? { authenticator.refusesAllButOrganizers }
+
   package func addRoutes(to router: inout Router) {
     let event = "/api/admin/events/{id}"
-    router.on(.get, "/api/admin/events") { [self] request in checked { try list(request) } }
-    let refuse = authenticator.refusesAllButOrganizers
+    router.on(.get, "/api/admin/events", refuse: refuse) { [self] request in checked { try list(request) } }
     router.on(.post, "/api/admin/events", maximumBody: Self.maximumEventBody, refuse: refuse) {
       [self] request in checked { try create(request) }
     }
-    router.on(.put, event) { [self] request in checked { try update(request) } }
+    router.on(.put, event, refuse: refuse) { [self] request in checked { try update(request) } }
     move(&router, event + "/open", to: .open, from: nil)
     move(&router, event + "/pause", to: .paused, from: nil)
     move(&router, event + "/resume", to: .open, from: [.paused, .open])
     move(&router, event + "/close", to: .closed, from: nil)
-    router.on(.put, event + "/message") { [self] request in checked { try setMessage(request) } }
-    router.on(.put, event + "/rate") { [self] request in checked { try setRate(request) } }
+    router.on(.put, event + "/message", refuse: refuse) { [self] request in
+      checked { try setMessage(request) }
+    }
+    router.on(.put, event + "/rate", refuse: refuse) { [self] request in checked { try setRate(request) } }
     router.on(.post, event + "/tickets", maximumBody: TicketUpload.maximumBody, refuse: refuse) {
       [self] request in checked { try addTickets(request) }
     }
     addTicketRoutes(to: &router, event)
-    router.on(.get, event + "/stats") { [self] request in checked { try stats(request) } }
-    router.on(.get, event + "/log") { [self] request in checked { try log(request) } }
+    router.on(.get, event + "/stats", refuse: refuse) { [self] request in checked { try stats(request) } }
+    router.on(.get, event + "/log", refuse: refuse) { [self] request in checked { try log(request) } }
   }
 
   // MARK: Making
 
   private func create(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
-    let fields = try Fields(file: request)
+    try Fields.checkType(request)
+    let body = request.body
     let key = try Self.idempotencyKey(request)
     return answer { [self] in
-      var draft = try await SideThread.shared.run { try EventInput.draft(fields) }
+      var draft = try await SideThread.shared.run { try EventInput.draft(Fields(file: body)) }
       draft.owner = EventOwner(user: claims.user, organizations: claims.organizations)
       // A person's own, and never what somebody wrote into `key`, which has no line breaks.
       if draft.key == nil, let key { draft.key = "\(claims.user)\n\(key)" }
@@ -125,7 +130,7 @@ package final class Admin {
   }
 
   private func move(_ router: inout Router, _ pattern: String, to state: EventState, from: Set<EventState>?) {
-    router.on(.post, pattern) { [self] request in
+    router.on(.post, pattern, refuse: refuse) { [self] request in
       checked {
         let claims = try authenticator.organizer(request)
         let despite = state == .open ? try EventInput.despite(request) : false

@@ -92,18 +92,25 @@ package final class Catalog {
     router.on(.post, "/api/sessions", maximumBody: 4_096) { [self] request in
       checked { try accounts.signIn(request) }
     }
-    router.on(.delete, "/api/sessions") { [self] request in checked { try accounts.signOut(request) } }
+    let refuse = authenticator.refusesStrangers
+    router.on(.delete, "/api/sessions", refuse: refuse) { [self] request in
+      checked { try accounts.signOut(request) }
+    }
     router.on(.post, "/api/sessions/refresh", maximumBody: 4_096) { [self] request in
       checked { try accounts.renew(request) }
     }
-    router.on(.post, "/api/me/password", maximumBody: 4_096) { [self] request in
+    router.on(.post, "/api/me/password", maximumBody: 4_096, refuse: refuse) { [self] request in
       checked { try accounts.changePassword(request) }
     }
-    router.on(.get, "/api/search") { [self] request in checked { try find(request) } }
-    router.on(.get, "/api/event/{id}") { [self] request in checked { try event(request) } }
-    router.on(.get, "/api/event/{id}/tickets") { [self] request in checked { try tickets(request) } }
-    router.on(.get, "/api/event/{id}/plan") { [self] request in checked { try plan(request) } }
-    router.on(.get, "/api/me/tickets") { [self] request in checked { try purchases(request) } }
+    router.on(.get, "/api/search", refuse: refuse) { [self] request in checked { try find(request) } }
+    router.on(.get, "/api/event/{id}", refuse: refuse) { [self] request in checked { try event(request) } }
+    router.on(.get, "/api/event/{id}/tickets", refuse: refuse) { [self] request in
+      checked { try tickets(request) }
+    }
+    router.on(.get, "/api/event/{id}/plan", refuse: refuse) { [self] request in checked { try plan(request) }
+    }
+    router.on(.get, "/api/me/tickets", refuse: refuse) { [self] request in checked { try purchases(request) }
+    }
   }
 
   // MARK: Search

@@ -42,9 +42,10 @@ package final class Intake {
   }
 
   package func addRoutes(to router: inout Router) {
-    router.on(.post, "/api/ticket/reserve") { [self] request in reserve(request) }
-    router.on(.post, "/api/ticket/confirm") { [self] request in confirm(request) }
-    router.on(.delete, "/api/request/{request_id}") { [self] request in cancel(request) }
+    let refuse = authenticator.refusesStrangers
+    router.on(.post, "/api/ticket/reserve", refuse: refuse) { [self] request in reserve(request) }
+    router.on(.post, "/api/ticket/confirm", refuse: refuse) { [self] request in confirm(request) }
+    router.on(.delete, "/api/request/{request_id}", refuse: refuse) { [self] request in cancel(request) }
   }
 
   // MARK: Reserve

@@ -29,19 +29,30 @@ package struct PaymentWebhook {
   }
 
   package func addRoutes(to router: inout Router) {
-    router.on(.post, "/api/payment/webhook", maximumBody: Self.maximumBody) { request in hear(request) }
+    router.on(
+      .post, "/api/payment/webhook", maximumBody: Self.maximumBody, refuse: { refuse($0) },
+      { request in hear(request) })
   }
 
-  private func hear(_ request: HTTPRequest) -> HTTPAnswer {
-    guard !secrets.isEmpty else {
-      return .now(.problem(404, code: "not_found", detail: "No webhooks of a payment provider are set up."))
+  /// What can be said before the message has come.
+  private func refuse(_ request: HTTPRequest) -> HTTPResponse? {
+    if secrets.isEmpty {
+      return .problem(404, code: "not_found", detail: "No webhooks of a payment provider are set up.")
     }
+    if request.header("Stripe-Signature") != nil { return nil }
+    count("forged")
+    return Self.forged
+  }
+
+  private static let forged = HTTPResponse.problem(
+    400, code: "invalid_signature", detail: "The message is not signed as it should be.")
+
+  private func hear(_ request: HTTPRequest) -> HTTPAnswer {
     guard let header = request.header("Stripe-Signature"),
       WebhookSignature.isValid(header, of: request.body, secrets: secrets, now: now())
     else {
       count("forged")
-      return .now(
-        .problem(400, code: "invalid_signature", detail: "The message is not signed as it should be."))
+      return .now(Self.forged)
     }
     // Whatever it is about: what is of no use here need not be sent again.
     guard let json = try? JSON(parsing: request.body), let metadata = json["data"]?["object"]?["metadata"],

@@ -151,7 +151,35 @@ def upload(maker):
         "POST", f"/api/admin/events/{event}/tickets", [b"Content-Type: " + kind], maker.changed(text))
 
 
-KINDS = (search, cursor, request_id, token, body, upload)
+def wire(maker):
+    """A request whose lines are a little wrong, or many in one."""
+    extra = (
+        b"Host: y", b"Host : x", b": x", b" x", b"X-A: b\r\n c", b"X-A: b\rc", b"X-A: b\nX-B: c", b"X-A: \0",
+        b"Transfer-Encoding: chunked", b"Transfer-Encoding: x", b"Content-Length: 0", b"Content-Length: 5", b"Expect: 100-continue",
+        b"Connection: Upgrade\r\nUpgrade: h2c", b"Connection: keep-alive", b"TE: trailers", b"X-A: " + maker.raw(20),
+    )
+    method = maker.random.choice(("GET", "POST", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW", "PUT", "get", "PRI"))
+    target = maker.random.choice(("/healthz", "/", "*", "http://x/healthz", "/api/search?terms=x", "x:80", "//", "/%", "/?%00"))
+    request = maker.request(method, target, maker.random.sample(extra, maker.random.randint(0, 2)))
+    if maker.random.random() < 0.5:
+        request = maker.changed(request)
+    return request + maker.random.choice((b"", b"\r\n\r\n", b"0\r\n\r\n", request))
+
+
+def many(maker):
+    """Much of one thing, around each limit."""
+    count = maker.random.choice(NUMBERS)
+    target, headers = "/healthz", []
+    match maker.random.randrange(5):
+        case 0: target += "?" + "a=b&" * count
+        case 1: target += "?" + "&" * count
+        case 2: target += "/a" * count
+        case 3: headers = [b"A%d: b" % number for number in range(count)]
+        case 4: headers = [b"Cookie: " + b"a=b; " * count + b"c=d"]
+    return maker.request("GET", target, headers)
+
+
+KINDS = (search, cursor, request_id, token, body, upload, wire, many)
 
 
 # --- Judging ---
@@ -163,6 +191,7 @@ def ask(port, data, timeout=20):
         # The server may have closed before it has read everything.
         with contextlib.suppress(OSError):
             connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
         answer = b""
         with contextlib.suppress(ConnectionError, TimeoutError):
             while chunk := connection.recv(65536):
@@ -170,17 +199,29 @@ def ask(port, data, timeout=20):
         return answer
 
 
-def finding(answer):
-    """What is wrong with an answer; `None` if nothing is."""
+def finding(answer, several=False):
+    """What is wrong with an answer; `None` if nothing is.
+
+    With `several`, what was sent may have been several requests, or one to which nobody gets a body.
+    """
     head, separator, text = answer.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     if not separator or not lines[0].startswith(b"HTTP/1.1 "):
         return f"no answer of HTTP: {answer[:80]!r}"
     status = int(lines[0].split()[1])
+    if several and status == 100:
+        return finding(text, several)
     headers = dict(line.lower().split(b": ", 1) for line in lines[1:] if b": " in line)
-    if status >= 500 and status not in (501, 503):
+    if status >= 500 and status not in (501, 503, 505):
         return f"status {status}: {text[:200]!r}"
-    if int(headers.get(b"content-length", b"0")) != len(text):
+    length = int(headers.get(b"content-length", b"0"))
+    if several and text.startswith(b"HTTP/1.1 "):
+        return finding(text, several)
+    if several and len(text) > length and text[length:].startswith(b"HTTP/1.1 "):
+        return finding(answer[: len(answer) - len(text) + length], several) or finding(text[length:], several)
+    if several and not text:
+        return None
+    if length != len(text):
         return f"status {status}: more or less than one answer: {text[:200]!r}"
     if status >= 400:
         with contextlib.suppress(ValueError):
