@@ -19,6 +19,9 @@ extension Admin {
     router.on(.post, event + "/tickets/release", refuse: refuse) { [self] request in
       checked { try release(request) }
     }
+    router.on(.patch, event + "/tickets", refuse: refuse) { [self] request in
+      checked { try setPrice(request) }
+    }
     router.on(.put, event + "/sections", refuse: refuse) { [self] request in
       checked { try updateSection(request) }
     }
@@ -67,8 +70,10 @@ extension Admin {
     }
   }
 
-  private static func selection(_ fields: Fields) throws(Problem) -> EventStore.Selection {
-    try fields.refuseAllBut(["ticket_ids", "section", "row", "seats"])
+  private static func selection(
+    _ fields: Fields, besides: Set<String> = []
+  ) throws(Problem) -> EventStore.Selection {
+    try fields.refuseAllBut(besides.union(["ticket_ids", "section", "row", "seats"]))
     if let ids = try fields.optionalInts(
       "ticket_ids", in: 1...Limits.ticketID, atMost: Limits.ticketsPerEvent)
     {
@@ -117,6 +122,28 @@ extension Admin {
         event: id, named: section, newName: name, price: price, isTaken: isTaken, by: claims.user)
       guard isKnown else { throw Problem(404, "unknown_section", "The event has no section of this name.") }
       return 0
+    }
+  }
+
+  /// What the tickets cost that nobody has yet.
+  private func setPrice(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let (id, claims) = try target(request)
+    let fields = try Fields(body: request)
+    let price = try fields.int("price", in: 0...Limits.ticketPrice)
+    let selection = try Self.selection(fields, besides: ["price"])
+    return answer { [self] in
+      try await permit(claims, id)
+      let (changed, kept) = try await events.setPrice(event: id, selection, price, by: claims.user) {
+        try await queue.barGrants(event: id, ticketsVersion: $0)
+      }
+      var published = true
+      if let settings = try await events.settings(event: id) { published = await publish(settings) }
+      return .json(
+        200,
+        [
+          "id": .integer(id), "changed": .integer(changed), "kept": .integer(kept),
+          "published": .bool(published),
+        ])
     }
   }
 

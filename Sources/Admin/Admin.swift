@@ -1,5 +1,5 @@
 package import API
-import Auth
+package import Auth
 package import EventLoop
 package import HTTPServer
 import JSON
@@ -16,16 +16,23 @@ package import Store
 package final class Admin {
   /// Bytes of an event with its rows, or its seating plan.
   private static let maximumEventBody = TicketUpload.maximumBody
-  private static let pageSizes = 1...500
+  static let pageSizes = 1...500
 
   let events: EventStore
+  let refunds: RefundStore
   let queue: QueueStore
+  let ids: RequestIDCoder
   let authenticator: Authenticator
   private let logger: Logger
 
-  package init(events: EventStore, queue: QueueStore, authenticator: Authenticator, logger: Logger) {
+  package init(
+    events: EventStore, refunds: RefundStore, queue: QueueStore, ids: RequestIDCoder,
+    authenticator: Authenticator, logger: Logger
+  ) {
     self.events = events
+    self.refunds = refunds
     self.queue = queue
+    self.ids = ids
     self.authenticator = authenticator
     self.logger = logger
   }
@@ -42,6 +49,7 @@ package final class Admin {
     router.on(.put, event, refuse: refuse) { [self] request in checked { try update(request) } }
     move(&router, event + "/open", to: .open, from: nil)
     move(&router, event + "/pause", to: .paused, from: nil)
+    move(&router, event + "/stop", to: .paused, from: nil, stops: true)
     move(&router, event + "/resume", to: .open, from: [.paused, .open])
     move(&router, event + "/close", to: .closed, from: nil)
     router.on(.put, event + "/message", refuse: refuse) { [self] request in
@@ -52,6 +60,8 @@ package final class Admin {
       [self] request in checked { try addTickets(request) }
     }
     addTicketRoutes(to: &router, event)
+    addRefundRoutes(to: &router, event)
+    addCancelRoutes(to: &router, event)
     router.on(.get, event + "/stats", refuse: refuse) { [self] request in checked { try stats(request) } }
     router.on(.get, event + "/log", refuse: refuse) { [self] request in checked { try log(request) } }
   }
@@ -101,7 +111,7 @@ package final class Admin {
     return Array("\(request.header("Content-Type") ?? "")\n\(items)".utf8)
   }
 
-  private static func idempotencyKey(_ request: HTTPRequest) throws(Problem) -> String? {
+  static func idempotencyKey(_ request: HTTPRequest) throws(Problem) -> String? {
     guard let key = request.header("Idempotency-Key") else { return nil }
     guard (1...Limits.idempotencyKeyBytes).contains(key.utf8.count) else {
       throw Problem(400, "invalid_header", "Idempotency-Key has 1 to \(Limits.idempotencyKeyBytes) bytes.")
@@ -129,13 +139,17 @@ package final class Admin {
     }
   }
 
-  private func move(_ router: inout Router, _ pattern: String, to state: EventState, from: Set<EventState>?) {
+  private func move(
+    _ router: inout Router, _ pattern: String, to state: EventState, from: Set<EventState>?,
+    stops: Bool = false
+  ) {
     router.on(.post, pattern, refuse: refuse) { [self] request in
       checked {
         let claims = try authenticator.organizer(request)
         let despite = state == .open ? try EventInput.despite(request) : false
         return try change(request, claims) { events, id in
-          try await events.move(event: id, to: state, from: from, despite: despite, by: claims.user)
+          try await events.move(
+            event: id, to: state, from: from, stops: stops, despite: despite, by: claims.user)
         }
       }
     }
@@ -171,7 +185,7 @@ package final class Admin {
       return .json(
         200,
         [
-          "id": .integer(id), "state": .string(settings.state), "version": .integer(settings.version),
+          "id": .integer(id), "state": .string(settings.shownState), "version": .integer(settings.version),
           "published": .bool(published),
         ])
     }
@@ -202,7 +216,7 @@ package final class Admin {
         [
           "id": .integer(event.id), "name": .string(event.name), "location": .string(event.location),
           "date": .string(Time.text(event.date)), "time_zone": JSON(event.timeZone),
-          "state": .string(event.state),
+          "state": .string(event.settings.shownState),
           "onsale_at": JSON(event.onsaleAt.map(Time.text)), "currency": .string(event.currency),
         ]
       }
@@ -243,5 +257,5 @@ package final class Admin {
     }
   }
 
-  private static let uncached: HTTPResponse.Headers = [("Cache-Control", "no-store")]
+  static let uncached: HTTPResponse.Headers = [("Cache-Control", "no-store")]
 }

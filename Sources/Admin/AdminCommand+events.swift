@@ -110,12 +110,14 @@ extension AdminCommand {
 
   // MARK: Steering
 
-  func move(_ arguments: inout Arguments, to state: EventState, from: Set<EventState>? = nil) async throws {
+  func move(
+    _ arguments: inout Arguments, to state: EventState, from: Set<EventState>? = nil, stops: Bool = false
+  ) async throws {
     let despite = state == .open && arguments.flag("despite")
     let id = try arguments.event()
     try arguments.finish()
     try await change { events in
-      try await events.move(event: id, to: state, from: from, despite: despite, by: who)
+      try await events.move(event: id, to: state, from: from, stops: stops, despite: despite, by: who)
     }
   }
 
@@ -144,11 +146,38 @@ extension AdminCommand {
     try await change { events in try await events.setRate(event: id, rate, by: who) }
   }
 
+  func setPrice(_ arguments: inout Arguments) async throws {
+    let event = try arguments.event()
+    let section = try arguments.next("the section")
+    let word = try arguments.next("the price")
+    guard let price = Int(word), (0...Limits.ticketPrice).contains(price) else {
+      throw Failure.usage("\"\(word)\" is not a price in minor units, such as 4500")
+    }
+    var tickets: [Int] = []
+    while let word = arguments.optional() {
+      guard let ticket = Int(word), ticket > 0 else {
+        throw Failure.usage("\"\(word)\" is not a ticket's number")
+      }
+      tickets.append(ticket)
+    }
+    try await withServers { servers in
+      let selection: EventStore.Selection =
+        tickets.isEmpty ? .row(section: section, row: nil, seats: []) : .tickets(tickets)
+      let (changed, kept) = try await servers.events.setPrice(event: event, selection, price, by: who) {
+        try await servers.queue.barGrants(event: event, ticketsVersion: $0)
+      }
+      if let settings = try await servers.events.settings(event: event) {
+        try await servers.events.publish(settings, to: servers.queue)
+      }
+      print("\(changed) tickets cost \(price) from now on, \(kept) keep their price")
+    }
+  }
+
   private func change(_ body: @LoopActor (EventStore) async throws -> EventSettings) async throws {
     try await withServers { servers in
       let settings = try await body(servers.events)
       try await servers.events.publish(settings, to: servers.queue)
-      print("event \(settings.id) is \(settings.state)")
+      print("event \(settings.id) is \(settings.shownState)")
     }
   }
 }

@@ -32,7 +32,7 @@ extension AdminCommand {
     try await withServers { servers in
       print(Self.row(["ID", "STATE", "DATE", "NAME"]))
       try await each(servers.events) { event in
-        print(Self.row([String(event.id), event.state, Time.text(event.date), event.name]))
+        print(Self.row([String(event.id), event.settings.shownState, Time.text(event.date), event.name]))
       }
     }
   }
@@ -58,7 +58,8 @@ extension AdminCommand {
 
   private func line(_ event: Event, _ servers: Servers) async throws -> String {
     // A sale that was stopped by itself says why.
-    let state = event.halt.map { "\(event.state) (stopped: \($0.reason.rawValue))" } ?? event.state
+    let state =
+      event.halt.map { "\(event.state) (stopped: \($0.reason.rawValue))" } ?? event.settings.shownState
     guard let document = try await servers.queue.document(event: event.id) else {
       return Self.row([String(event.id), state, "-", "-", "-", "-", "-", event.name])
     }
@@ -161,7 +162,7 @@ extension AdminCommand {
   private static let noEvent = Failure.refused("there is no such event")
 
   /// Values with tabs between them: aligned enough for people, and easy to cut for scripts.
-  private static func row(_ values: [String]) -> String {
+  static func row(_ values: [String]) -> String {
     values.map { Escaping.terminal($0) }.joined(separator: "\t")
   }
 }

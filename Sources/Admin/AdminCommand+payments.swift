@@ -63,7 +63,7 @@ extension AdminCommand {
   }
 
   /// Reads the id that its buyer has, or `EVENT-GENERATION-POSITION`.
-  private func request(_ text: String) throws(Failure) -> PurchaseStore.Key {
+  func request(_ text: String) throws(Failure) -> PurchaseStore.Key {
     let parts = text.split(separator: "-").map { Int($0) }
     if parts.count == 3, let event = parts[0], let generation = parts[1], let position = parts[2] {
       return PurchaseStore.Key(event: event, generation: generation, position: position)
@@ -86,16 +86,19 @@ extension AdminCommand {
     print("request    \(desk.key.event)-\(desk.key.generation)-\(desk.key.position) of \(desk.found.user)")
     print("purchase   \(standing.state.rawValue)\(standing.reason.isEmpty ? "" : ", \(standing.reason)")")
     print("tickets    \(desk.found.tickets.map(String.init).joined(separator: ", "))")
-    print("amount     \(amount) \(standing.currency)")
+    print(
+      "amount     \(amount) \(standing.currency)\(desk.found.givenBack.isEmpty ? "" : ", \(desk.found.givenBack)")"
+    )
     print("attempt    \(standing.attempt), \(standing.triedSeconds) s ago, reference \(desk.reference)")
     print("payment    \(standing.paymentID ?? "not known here")")
     if let id = standing.paymentID, PurchaseStore.isFree(id) { return print("provider   it was free") }
     guard let payment = try await look(desk) else {
       return print("provider   knows no such payment, or not yet")
     }
+    let given = try await desk.provider.refunded(payment.id)
     print(
       "provider   \(payment.id) is \(payment.status), \(payment.amountCaptured) of \(payment.amount) "
-        + "\(payment.currency) taken")
+        + "\(payment.currency) taken, \(given) given back")
   }
 
   private func look(_ desk: Desk) async throws -> Payment? {

@@ -23,7 +23,9 @@ package struct AdminCommand {
       import --tickets ID FILE [--price CATEGORY:PRICE …] [--capacity AREA:NUMBER …]
                      [--charset NAME]
                                    adds tickets from a .csv file, a seating plan or a list of sections
-      open ID, pause ID, resume ID, close ID
+      open ID, resume ID, close ID
+      pause ID                     nobody is granted seats, and the time of holds stands still; they may be paid
+      stop ID                      the same, and no payment starts
       resume ID --despite          a sale that was stopped by itself goes on before its cause is gone
       message ID TEXT              shown to everyone in line; an empty text takes it away
       rate ID N|unlimited          grants per second
@@ -31,6 +33,18 @@ package struct AdminCommand {
       status [ID]                  where the sale stands, of one event or of all that are under way
       stats ID                     the same in full, as JSON
       log ID                       who changed what, and when
+      price ID SECTION PRICE [TICKET …]
+                                   what the tickets of a section cost from now on, or some of them, in minor units;
+                                   what somebody holds or has bought keeps its price
+      purchases ID [--user USER] [--ticket TICKET]
+                                   what was bought
+      refund REQUEST [TICKET …] [--block]
+                                   gives a purchase back, or some of its tickets, which are for sale again then, or
+                                   blocked; carried out by workers
+      cancel ID --reason TEXT [--no-wait]
+                                   the event does not take place: its sale is closed for good, and whoever has bought
+                                   gets their money back; shows how far that is, also when it is asked for again
+      refunds ID                   what was given back, and what becomes of it
       payment REQUEST              what is known of a payment, here and at the provider
       payment REQUEST void         one that is under way is given up, and what there is of it cancelled
       payment REQUEST resolve      one that is under way ends as the provider has it
@@ -97,6 +111,7 @@ package struct AdminCommand {
     case "import": try await importFile(&arguments)
     case "open": try await move(&arguments, to: .open)
     case "pause": try await move(&arguments, to: .paused)
+    case "stop": try await move(&arguments, to: .paused, stops: true)
     case "resume": try await move(&arguments, to: .open, from: [.paused, .open])
     case "close": try await move(&arguments, to: .closed)
     case "message": try await setMessage(&arguments)
@@ -105,6 +120,11 @@ package struct AdminCommand {
     case "status": try await status(&arguments)
     case "stats": try await stats(&arguments)
     case "log": try await log(&arguments)
+    case "price": try await setPrice(&arguments)
+    case "purchases": try await purchases(&arguments)
+    case "refund": try await refund(&arguments)
+    case "cancel": try await cancelEvent(&arguments)
+    case "refunds": try await refunds(&arguments)
     case "payment": try await payment(&arguments)
     case "dead-letters": try await deadLetters(&arguments)
     case "reindex":
@@ -121,6 +141,7 @@ package struct AdminCommand {
 
   struct Servers {
     let events: EventStore
+    let refunds: RefundStore
     let queue: QueueStore
   }
 
@@ -144,7 +165,7 @@ package struct AdminCommand {
     try await postgres.waitUntilReady(milliseconds: 5_000)
     try await redis.waitUntilReady(milliseconds: 5_000)
     let events = EventStore(postgres, rejoinSeconds: rejoinSeconds)
-    return try await body(Servers(events: events, queue: QueueStore(redis)))
+    return try await body(Servers(events: events, refunds: RefundStore(postgres), queue: QueueStore(redis)))
   }
 
   /// As the servers read it.

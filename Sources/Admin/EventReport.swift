@@ -17,7 +17,7 @@ struct EventReport {
     do { document = try await queue.document(event: id) } catch { document = nil }
     let held = document?.held ?? 0
     return [
-      "id": .integer(id), "name": .string(event.name), "state": .string(event.state),
+      "id": .integer(id), "name": .string(event.name), "state": .string(event.settings.shownState),
       "onsale_at": JSON(event.onsaleAt.map(Time.text)), "currency": .string(event.currency),
       "message": .string(event.settings.message), "rate": JSON(event.settings.rate),
       "generation": .integer(event.settings.generation), "version": .integer(event.settings.version),
@@ -48,7 +48,7 @@ struct EventReport {
 
   private static func json(_ document: QueueDocument) -> JSON {
     [
-      "state": .string(document.isSoldOut && document.state == "open" ? "sold_out" : document.state),
+      "state": .string(document.isSoldOut && document.state == "open" ? "sold_out" : document.shownState),
       "generation": .integer(document.generation), "head": .integer(document.head),
       "tail": .integer(document.tail), "waiting": .integer(max(0, document.tail - document.head)),
       "available": .integer(document.free), "held": .integer(document.held), "sold": .integer(document.sold),
@@ -61,6 +61,8 @@ struct EventReport {
     return [
       "sold": count("sold"), "paying": count("paying"), "declined": count("declined"), "void": count("void"),
       "amount": .integer(sales.amount), "captured_amount": .integer(sales.capturedAmount),
+      "refunded_amount": .integer(sales.refundedAmount),
+      "disputed_amount": .integer(sales.disputedAmount),
       "buyers": .integer(sales.buyers), "first_sold_at": JSON(sales.firstSoldAt.map(Time.text)),
       "last_sold_at": JSON(sales.lastSoldAt.map(Time.text)), "open_chores": .integer(sales.openChores),
     ]

@@ -15,7 +15,7 @@ extension Audit {
     notes += tried
     let order: [FindingKind] = [
       .ticketNotDelivered, .claimWithoutPurchase, .buyerMiscounted, .saleNotCaptured, .captureNotNoted,
-      .authorisationOpen,
+      .authorisationOpen, .refundedOtherwise, .disputeUnknown,
       .saleNotTold, .toldOtherwise, .toldWithoutSale, .confirmationLost, .holdNotIndexed, .lockWithoutHold,
       .settingsDiffer, .epochAhead, .saleForgotten, .bitmapWrong, .countsWrong,
     ]
@@ -73,6 +73,10 @@ extension Audit {
     case (.saleNotTold, let key?, _), (.toldOtherwise, let key?, _), (.toldWithoutSale, let key?, _),
       (.confirmationLost, let key?, _):
       return try await tell(key)
+    case (.refundedOtherwise, let key?, _), (.disputeUnknown, let key?, _):
+      guard let payment = finding.paymentID else { return nil }
+      try await sales.noteNews(of: payment)
+      return RepairNote("\(Sales.name(key)): a worker learns what became of \(payment)", isDone: true)
     case (.holdNotIndexed, let key?, _):
       let state = try await queues.record(event: key.event, position: key.position)?.state
       let isDone = try await queues.repair(

@@ -133,6 +133,20 @@ package final class Audit {
       let (page, hasMore) = try await provider.list(after: last, limit: 100)
       for payment in page { ledger.add(payment) }
       progress("\(ledger.count) payments")
+      guard hasMore, let end = page.last?.id else { break }
+      last = end
+    }
+    last = nil
+    while true {
+      let (page, hasMore) = try await provider.refunds(after: last, limit: 100)
+      for refund in page { ledger.add(refund) }
+      guard hasMore, let end = page.last?.id else { break }
+      last = end
+    }
+    last = nil
+    while true {
+      let (page, hasMore) = try await provider.disputes(of: nil, after: last, limit: 100)
+      for dispute in page { ledger.add(dispute) }
       guard hasMore, let end = page.last?.id else { return }
       last = end
     }
@@ -154,6 +168,10 @@ package final class Audit {
     for id in Set(found.kept.compactMap(\.paymentID)).union(ledger.openPayments) {
       do {
         ledger.add(try await provider.retrieve(id))
+        ledger.note(refunded: try await provider.refunded(id), of: id)
+        for dispute in try await provider.disputes(of: id, after: nil, limit: 100).disputes {
+          ledger.add(dispute)
+        }
       } catch let error as PaymentError where error.code == .invalid {
         continue  // PostgreSQL names a payment that the provider does not have: that is the finding
       }

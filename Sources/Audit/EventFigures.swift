@@ -20,6 +20,7 @@ package struct EventFigures: Sendable, Equatable {
   package var salesSold = 0
   package var amountSold = 0
   package var salesCaptured = 0
+  package var amountRefunded = 0
   /// Payments, confirmations and chores that are still being worked on.
   package var underWay = 0
 
@@ -59,6 +60,7 @@ package struct EventFigures: Sendable, Equatable {
       case .sold:
         salesSold += 1
         amountSold += purchase.amount
+        amountRefunded += purchase.refunded
         if ledger.entries(purchase.key).contains(where: {
           $0.id == purchase.paymentID && $0.status == .succeeded
         }) {
@@ -79,7 +81,8 @@ package struct EventFigures: Sendable, Equatable {
       "declined_with_hold": .integer(declinedWithHold),
       "terminal": .object(terminal.sorted { $0.key < $1.key }.map { ($0.key, .integer($0.value)) }),
       "tickets": .integer(tickets), "tickets_sold": .integer(ticketsSold), "sales": .integer(salesSold),
-      "amount": .integer(amountSold), "captured": .integer(salesCaptured), "under_way": .integer(underWay),
+      "amount": .integer(amountSold), "refunded": .integer(amountRefunded),
+      "captured": .integer(salesCaptured), "under_way": .integer(underWay),
     ]
   }
 }

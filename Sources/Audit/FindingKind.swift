@@ -35,6 +35,10 @@ package enum FindingKind: String, Sendable, CaseIterable {
   case saleWithoutPayment = "sale_without_payment"
   /// Delivered but not paid yet: authorised, and not captured within the grace.
   case saleNotCaptured = "sale_not_captured"
+  /// What the provider gave back of a purchase's money is not what PostgreSQL knows of.
+  case refundedOtherwise = "refunded_otherwise"
+  /// A dispute at the provider is not known here, or not as it is.
+  case disputeUnknown = "dispute_unknown"
   /// Captured, and PostgreSQL does not know it after the grace.
   case captureNotNoted = "capture_not_noted"
   /// Money is reserved for a request that has no purchase for it.
@@ -136,7 +140,8 @@ package enum FindingKind: String, Sendable, CaseIterable {
       .ticketHeldAndSold, .saleForgotten:
       "I1"
     case .wrongPrice, .capturedTwice, .capturedWrongAmount, .saleWithoutPayment, .saleNotCaptured,
-      .captureNotNoted:
+      .captureNotNoted, .refundedOtherwise,
+      .disputeUnknown:
       "I2"
     case .captureWithoutPurchase, .authorisationOpen, .choreOverdue: "I3"
     case .paymentStalled, .requestLost, .requestTwice, .requestUnknown, .recordUnreadable, .saleNotTold,

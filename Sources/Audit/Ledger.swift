@@ -51,6 +51,27 @@ package struct Ledger: Sendable {
     }
   }
 
+  /// What was given back of each payment, where anything was.
+  private var refunds: [String: Int] = [:]
+
+  package func refunded(_ payment: String) -> Int { refunds[payment] ?? 0 }
+
+  /// Disputes of each payment, where there are any: how each stands, by its id.
+  private var disputes: [String: [String: String]] = [:]
+
+  package mutating func add(_ dispute: Dispute) {
+    disputes[dispute.payment, default: [:]][dispute.id] = dispute.status
+  }
+  package func disputes(_ payment: String) -> [String: String] { disputes[payment] ?? [:] }
+
+  /// Says what was given back of a payment, all in all.
+  package mutating func note(refunded amount: Int, of payment: String) { refunds[payment] = amount }
+
+  /// Adds what was given back.
+  package mutating func add(_ refund: Refund) {
+    if !refund.hasFailed { refunds[refund.payment, default: 0] += refund.amount }
+  }
+
   /// Whether it has this payment, whatever its state.
   package func knows(_ payment: Payment) -> Bool {
     guard let (key, _) = place(of: payment) else { return false }

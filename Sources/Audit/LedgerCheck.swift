@@ -25,8 +25,22 @@ extension Ledger {
   /// Delivered, so it must be paid.
   private func checkPaid(_ purchase: AuditedPurchase, _ graceSeconds: Int, _ findings: inout Findings) {
     let key = purchase.key
+    let charged = purchase.charged ?? purchase.amount
     // What costs nothing no provider ever sees.
-    if purchase.amount == 0, purchase.paymentID.map(PurchaseStore.isFree) == true { return }
+    if charged == 0, purchase.paymentID.map(PurchaseStore.isFree) == true { return }
+    if let id = purchase.paymentID, refunded(id) != purchase.refunded {
+      findings.add(
+        Finding(
+          .refundedOtherwise, key, paymentID: id,
+          "\(refunded(id)) \(purchase.currency) were given back, and \(purchase.refunded) are known here"))
+    }
+    if let id = purchase.paymentID, disputes(id) != purchase.disputes {
+      findings.add(
+        Finding(
+          .disputeUnknown, key, paymentID: id,
+          "\(disputes(id).count) disputes at the provider, \(purchase.disputes.count) here, or not as they stand"
+        ))
+    }
     guard let id = purchase.paymentID, let entry = entries(key).first(where: { $0.id == id }) else {
       return findings.add(
         Finding(
@@ -34,12 +48,14 @@ extension Ledger {
           "sold for \(purchase.amount) \(purchase.currency), and the provider knows no such payment"))
     }
     switch entry.status {
+    // Given back before it was taken.
+    case .canceled where charged == 0 && purchase.tickets.isEmpty: break
     case .succeeded:
-      if entry.amountCaptured != purchase.amount || entry.currency != purchase.currency.uppercased() {
+      if entry.amountCaptured != charged || entry.currency != purchase.currency.uppercased() {
         findings.add(
           Finding(
             .capturedWrongAmount, key, paymentID: id,
-            "captured \(entry.amountCaptured) \(entry.currency), sold for \(purchase.amount) \(purchase.currency)"
+            "captured \(entry.amountCaptured) \(entry.currency), sold for \(charged) \(purchase.currency)"
           ))
       }
       if !purchase.isCaptureNoted, purchase.ageSeconds > graceSeconds {
@@ -64,7 +80,8 @@ extension Ledger {
   ) {
     let isSoldByIt = purchase?.state == .sold && purchase?.paymentID == entry.id
     switch entry.status {
-    case .succeeded where !isSoldByIt:
+    // What was taken for nothing, and given back, is settled.
+    case .succeeded where !isSoldByIt && refunded(entry.id) < entry.amountCaptured:
       findings.add(
         Finding(
           .captureWithoutPurchase, key, paymentID: entry.id,

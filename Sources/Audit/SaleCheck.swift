@@ -62,7 +62,7 @@ package struct Sales: Sendable {
       findings.add(
         Finding(
           .choreOverdue, chore.key, paymentID: chore.paymentID,
-          "\(chore.isCapture ? "capture" : "cancel") due since \(chore.overdueSeconds) s, tried \(chore.attempts) times"
+          "\(chore.kind) due since \(chore.overdueSeconds) s, tried \(chore.attempts) times"
         ))
     }
     return findings
@@ -114,7 +114,8 @@ package struct Sales: Sendable {
                 ? "sold with another payment than the ticket's" : "sold, and not marked as purchased"))
         }
       }
-      if price != purchase.amount || purchase.tickets.isEmpty {
+      // What was given back may be all.
+      if price != purchase.amount || purchase.tickets.isEmpty && purchase.charged == nil {
         findings.add(
           Finding(.wrongPrice, purchase.key, "charged \(purchase.amount), the tickets cost \(price)"))
       }

@@ -69,7 +69,7 @@ extension QueueEvidence {
         Finding(kind, event: event, generation: generation, position: position, ticket: ticket, detail))
     }
     let isPaying = hold.state == .confirming
-    let overdue = now - hold.deadline
+    let overdue = facts.document.eventTime(at: now) - hold.deadline
     switch deadlines[position] {
     case nil: add(.holdNotIndexed, "\(hold.state.name), and not in the index of holds")
     case .some(let deadline) where deadline != (isPaying ? nil : hold.deadline):
@@ -115,7 +115,8 @@ extension QueueEvidence {
             + "\(example ?? 0)"))
     }
     let document = facts.document, sold = sales.sold
-    let free = sales.tickets.count - sold - held
+    let withheld = sales.tickets.count { $0.isWithheld && !$0.isPurchased && holders[$0.id] == nil }
+    let free = sales.tickets.count - sold - held - withheld
     if (document.free, document.held, document.sold) != (free, held, sold) {
       found.add(
         Finding(

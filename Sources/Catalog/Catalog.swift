@@ -352,9 +352,22 @@ package final class Catalog {
         "event_name": .string(purchase.eventName), "event_location": .string(purchase.location),
         "event_date": .string(Time.text(purchase.date)), "event_location_was": JSON(purchase.locationWas),
         "event_date_was": JSON(purchase.dateWas.map(Time.text)),
+        "event_cancelled": JSON(purchase.cancelReason),
         "tickets": .array(purchase.tickets.map(json)),
         "amount": .integer(purchase.amount), "currency": .string(purchase.currency),
         "payment_id": JSON(purchase.paymentID), "purchased_at": .string(Time.text(purchase.soldAt)),
+        "refunds": .array(
+          purchase.refunds.map { refund -> JSON in
+            [
+              "state": .string(refund.state.rawValue), "amount": .integer(refund.amount),
+              "tickets": .array(refund.tickets.map(json)),
+              "requested_at": .string(Time.text(refund.requestedAt)),
+            ]
+          }),
+        "disputes": .array(
+          purchase.disputes.map { dispute -> JSON in
+            ["amount": .integer(dispute.amount), "status": .string(dispute.status)]
+          }),
       ]
     }
     return JSON.object([("purchases", .array(list))]).serialized()

@@ -20,7 +20,11 @@ package struct EventDescription: Sendable {
     var members: [(name: String, value: JSON)] = [
       ("@context", "https://schema.org"), ("@type", "Event"), ("name", .string(event.name)),
       ("startDate", .string(Time.text(event.date, in: page.zone))),
-      ("eventStatus", "https://schema.org/EventScheduled"),
+      (
+        "eventStatus",
+        .string(
+          "https://schema.org/Event" + (event.settings.isCancelled ? "Cancelled" : "Scheduled"))
+      ),
       ("eventAttendanceMode", "https://schema.org/OfflineEventAttendanceMode"),
       ("location", ["@type": "Place", "name": .string(event.location), "address": .string(event.location)]),
       ("url", .string(url)),
@@ -55,7 +59,8 @@ package struct EventDescription: Sendable {
     switch page.state {
     case EventState.draft.rawValue:
       if let opens = event.onsaleAt { facts.append("On sale from \(Time.sentence(opens, in: page.zone))") }
-    case EventState.closed.rawValue: facts.append("Sales have ended")
+    case EventState.closed.rawValue:
+      facts.append(event.settings.isCancelled ? "Cancelled" : "Sales have ended")
     case EventState.paused.rawValue: facts.append("Sales are paused")
     default:
       facts.append(

@@ -56,6 +56,14 @@ package enum FaultPoint: String, CaseIterable, Sendable {
 
   case relayDue = "relay.due"
   case relayStalled = "relay.stalled"
+  case refundDue = "refund.due"
+  case refundCancel = "refund.cancel"
+  case newsDue = "news.due"
+  case newsAsk = "news.ask"
+  case newsWrite = "news.write"
+  case refundMake = "refund.make"
+  case refundSettle = "refund.settle"
+  case refundTell = "refund.tell"
   case openDue = "events.open_due"
   case openPublish = "events.publish"
   case reconcile = "events.reconcile"
@@ -68,6 +76,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case intakeCancel = "intake.cancel"
   case intakePast = "intake.past"
   case intakeHint = "intake.hint"
+  case intakeNews = "intake.news"
 
   case indexChanged = "index.changed"
   case indexEvents = "index.events"

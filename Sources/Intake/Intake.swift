@@ -310,6 +310,11 @@ package final class Intake {
         throw Problem(409, "too_often", "Too many payments were tried for these tickets.")
       case .methodRequired:
         throw Problem(422, "payment_method_required", "These tickets are not free: say how they are paid.")
+      case .closed: throw Problem(410, "closed", "The sale is over: no payment starts any more.")
+      case .stopped:
+        throw Problem(
+          409, "sale_stopped",
+          "The organizer lets no payment start for now. The tickets stay held, and their time stands still.")
       case .holdLost:
         throw Problem(
           409, "hold_lost", "Other tickets are held for this request than these; nothing was charged.")

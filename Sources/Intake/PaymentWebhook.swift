@@ -10,20 +10,24 @@ package import Store
 /// Hears from the payment provider that something has happened to a payment.
 ///
 /// What is said is a hint and nothing more: it may be late, twice, out of order or of yesterday. Whichever worker has the
-/// payment asks the provider what has become of it.
+/// payment asks the provider what has become of it. That money was given back, or is disputed, is written down for that.
 @LoopActor
 package struct PaymentWebhook {
   private static let maximumBody = 256 << 10
 
   private let queue: QueueStore
+  private let refunds: RefundStore
   private let secrets: [String]
   private let now: @LoopActor () -> Int
 
   /// - Parameters:
   ///   - secrets: that messages are signed with; none where there are no webhooks.
   ///   - now: Unix seconds.
-  package init(queue: QueueStore, secrets: [String], now: @escaping @LoopActor () -> Int) {
+  package init(
+    queue: QueueStore, refunds: RefundStore, secrets: [String], now: @escaping @LoopActor () -> Int
+  ) {
     self.queue = queue
+    self.refunds = refunds
     self.secrets = secrets
     self.now = now
   }
@@ -54,8 +58,16 @@ package struct PaymentWebhook {
       count("forged")
       return .now(Self.forged)
     }
+    let json = try? JSON(parsing: request.body)
+    if let json, let payment = Self.news(json) {
+      count("news")
+      return answer {
+        try await Faults.crossing(.intakeNews) { try await refunds.note(payments: [payment]) }
+        return .json(200, ["received": true])
+      }
+    }
     // Whatever it is about: what is of no use here need not be sent again.
-    guard let json = try? JSON(parsing: request.body), let metadata = json["data"]?["object"]?["metadata"],
+    guard let json, let metadata = json["data"]?["object"]?["metadata"],
       let event = number(metadata["onsale_event"]), let generation = number(metadata["onsale_generation"]),
       let position = number(metadata["onsale_position"])
     else {
@@ -69,6 +81,27 @@ package struct PaymentWebhook {
       }
       return .json(200, ["received": true])
     }
+  }
+
+  private static let longestID = 255
+
+  /// The payment of which something was given back, or is disputed, or that was cancelled; `nil` for anything else. What we
+  /// give back ourselves is known, unless it fails.
+  private static func news(_ json: JSON) -> String? {
+    guard let type = json["type"]?.string, let object = json["data"]?["object"] else { return nil }
+    let payment: String?
+    if type == "payment_intent.canceled" {
+      payment = object["id"]?.string
+    } else if type.hasPrefix("refund.") || type.hasPrefix("charge.refund")
+      || type.hasPrefix("charge.dispute.")
+    {
+      let isOurs = object["object"]?.string == "refund" && object["metadata"]?["onsale_refund"]?.string != nil
+      if isOurs, ["succeeded", "pending"].contains(object["status"]?.string) { return nil }
+      payment = object["payment_intent"]?.string ?? object["payment_intent"]?["id"]?.string
+    } else {
+      return nil
+    }
+    return payment.flatMap { (1...longestID).contains($0.utf8.count) && !$0.utf8.contains(0) ? $0 : nil }
   }
 
   private func number(_ json: JSON?) -> Int? {

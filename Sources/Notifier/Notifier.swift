@@ -356,9 +356,12 @@ package final class Notifier {
     }
     if let deadline = status.deadline {
       json.append(#","expires_at":""#)
-      json.append(verbatim: Time.text(deadline / 1000))
+      json.append(verbatim: Time.text(watch.end(id.event, deadline: deadline) / 1000))
       json.append(#"","expires_in_seconds":"#)
       json.append(watch.secondsLeft(id.event, deadline: deadline))
+      if let document, document.standsSince != nil {
+        json.append(verbatim: document.isStopped ? #","hold_time":"stopped""# : #","hold_time":"paused""#)
+      }
     }
     if status.state == .reserved || status.state == .declined, let deadline = status.deadline {
       json.append(#","hold":""#)

@@ -12,7 +12,7 @@ struct QueueAnswer {
     let pause = policy.crowdPollAfterMilliseconds(
       waiting: waiting, tail: document.tail, grantsPerSecond: document.grantedPerSecond)
     self.init(
-      state: document.isSoldOut && document.state == "open" ? "sold_out" : document.state,
+      state: document.isSoldOut && document.state == "open" ? "sold_out" : document.shownState,
       head: document.head,
       tail: document.tail, available: document.free, held: document.held, sold: document.sold,
       grantedPerSecond: document.grantedPerSecond, pollAfterMilliseconds: pause, message: document.message,
@@ -24,7 +24,7 @@ struct QueueAnswer {
   init(_ summary: PastRequests.Summary, policy: PollPolicy, now: Int) {
     let opensIn = summary.state == EventState.draft.rawValue ? summary.onsaleAt.map { $0 - now } : nil
     self.init(
-      state: summary.state, head: summary.head, tail: summary.tail, available: summary.free, held: 0,
+      state: summary.shownState, head: summary.head, tail: summary.tail, available: summary.free, held: 0,
       sold: summary.sold, grantedPerSecond: 0,
       pollAfterMilliseconds: policy.pollAfterMilliseconds(opensInSeconds: opensIn), message: summary.message,
       version: IndexVersion(

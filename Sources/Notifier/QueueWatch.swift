@@ -268,10 +268,21 @@ package final class QueueWatch {
   }
 
   /// For how many whole seconds a hold of the event lasts.
-  /// - Parameter deadline: milliseconds since 1970 on the clock of the event's partition.
+  /// - Parameter deadline: milliseconds since 1970 on the event's clock, which stands still while its sale does.
   package func secondsLeft(_ event: Int, deadline: Int) -> Int {
-    let now = queue.clock.now(Partition(of: event)) ?? WallClock.milliseconds
-    return max(0, deadline - now) / 1_000
+    max(0, deadline - eventTime(event, at: now(event))) / 1_000
+  }
+
+  /// When a hold ends, in milliseconds since 1970, if the sale does not stand still any longer.
+  package func end(_ event: Int, deadline: Int) -> Int {
+    let now = now(event)
+    return now + deadline - eventTime(event, at: now)
+  }
+
+  private func now(_ event: Int) -> Int { queue.clock.now(Partition(of: event)) ?? WallClock.milliseconds }
+
+  private func eventTime(_ event: Int, at now: Int) -> Int {
+    events[event]?.document?.eventTime(at: now) ?? now
   }
 
   /// The life of the queue, and the record of a request, as Redis has them now, whatever is remembered; `nil`

@@ -5,7 +5,8 @@ package import Store
 
 /// What tickets are called: section, row and seat, for answers to buyers who have got some.
 ///
-/// What is told of a ticket never changes, so it is kept once it was read. Only tickets that were asked for are read, those
+/// What is told of a ticket hardly ever changes, so it is kept once it was read, until its price is not that of a buyer's
+/// tickets any more. Only tickets that were asked for are read, those
 /// of many buyers at once: an event may have 200,000, and more may be added while it is on sale.
 @LoopActor
 package final class TicketLabels {
@@ -29,7 +30,13 @@ package final class TicketLabels {
   }
 
   private let seats: SeatStore
-  private var known = RecentValues<Ticket, String>(capacity: TicketLabels.ticketLimit)
+  private struct Label: Sendable {
+    let json: String
+    let price: Int
+    let readAt: UInt64
+  }
+
+  private var known = RecentValues<Ticket, Label>(capacity: TicketLabels.ticketLimit)
   private var currencies = RecentValues<Int, String>(capacity: TicketLabels.eventLimit)
   /// When a ticket, or anything of an event, was last asked for in vain.
   private var missedAt = RecentValues<Ticket, UInt64>(capacity: TicketLabels.eventLimit)
@@ -51,12 +58,27 @@ package final class TicketLabels {
 
   /// Whether what a buyer is told can be told without reading anything.
   func suffice(_ status: RequestStatus, of event: Int) -> Bool {
-    status.tickets.isEmpty || knows(event, status.tickets)
+    if status.tickets.isEmpty { return true }
+    forgetOldPrices(status, of: event)
+    return knows(event, status.tickets)
   }
 
   /// Reads what is not known of the tickets of a buyer.
   func load(for status: RequestStatus, of event: Int) async {
-    if !status.tickets.isEmpty { await load(event, status.tickets) }
+    if status.tickets.isEmpty { return }
+    forgetOldPrices(status, of: event)
+    await load(event, status.tickets)
+  }
+
+  /// A price may have changed between two buyers of a ticket.
+  private func forgetOldPrices(_ status: RequestStatus, of event: Int) {
+    let labels = status.tickets.compactMap { known.value(of: Ticket(event: event, id: $0)) }
+    guard labels.count == status.tickets.count, let amount = status.amount,
+      labels.reduce(0, { $0 + $1.price }) != amount
+    else { return }
+    for (id, label) in zip(status.tickets, labels) where !isRecent(label.readAt) {
+      known.remove(Ticket(event: event, id: id))
+    }
   }
 
   private func has(_ ticket: Ticket) -> Bool {
@@ -71,7 +93,7 @@ package final class TicketLabels {
 
   /// The JSON of one ticket; only its id where nothing is known of it.
   func json(event: Int, ticket: Int) -> String {
-    known.value(of: Ticket(event: event, id: ticket)) ?? "{\"id\":\(ticket)}"
+    known.value(of: Ticket(event: event, id: ticket))?.json ?? "{\"id\":\(ticket)}"
   }
 
   /// Reads what is not known of these tickets. Never fails: an answer without labels is better than none.
@@ -96,15 +118,16 @@ package final class TicketLabels {
 
   private func note(_ event: Int, _ asked: Set<Int>, _ labels: SeatStore.Labels?) {
     var missing = asked
+    let now = EventLoop.shared.now
     for label in labels?.tickets ?? [] {
       missing.remove(label.ticket)
       let json =
         "{\"id\":\(label.ticket),\"section\":\(JSON.string(label.section).text),\"row\":\(JSON(label.row).text),"
         + (label.block.map { "\"block\":\(JSON.string($0).text)," } ?? "")
         + "\"seat\":\(JSON(label.seat).text),\"price\":\(label.price)}"
-      known.set(json, for: Ticket(event: event, id: label.ticket))
+      known.set(
+        Label(json: json, price: label.price, readAt: now), for: Ticket(event: event, id: label.ticket))
     }
-    let now = EventLoop.shared.now
     for id in missing { missedAt.set(now, for: Ticket(event: event, id: id)) }
     if let labels { currencies.set(labels.currency, for: event) } else { failedAt.set(now, for: event) }
   }

@@ -26,7 +26,7 @@ struct FaultSettings: Sendable, Equatable {
   var retryAfterSeconds = 0
   /// Requests in a second; those beyond are answered 429. 0 is no limit.
   var requestsPerSecond = 0
-  /// Milliseconds until a webhook is sent, and how often.
+  /// Milliseconds until a webhook is sent, and how often; 0 loses all.
   var webhookDelayMilliseconds = 0
   var webhookCopies = 1
   /// Milliseconds that `pm_stub_processing` is processed.

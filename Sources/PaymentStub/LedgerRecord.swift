@@ -5,7 +5,9 @@ struct LedgerRecord: Sendable, Equatable {
   enum Change: Sendable, Equatable {
     case created(PaymentIntent)
     case changed(id: String, PaymentIntent.State)
+    /// Made, or changed since.
     case refunded(Refund)
+    case disputed(Dispute)
     /// No change: a failure that is kept under a key.
     case none
 
@@ -51,6 +53,13 @@ extension LedgerRecord {
         ("kind", "refunded"), ("id", .string(refund.id)), ("intent", .string(refund.intent)),
         ("created", .integer(refund.created)), ("amount", .integer(refund.amount)),
         ("reason", JSON(refund.reason)), ("metadata", Self.object(refund.metadata)),
+        ("status", .string(refund.status)),
+      ]
+    case .disputed(let dispute):
+      members = [
+        ("kind", "disputed"), ("id", .string(dispute.id)), ("intent", .string(dispute.intent)),
+        ("created", .integer(dispute.created)), ("amount", .integer(dispute.amount)),
+        ("reason", .string(dispute.reason)), ("status", .string(dispute.status)),
       ]
     case .none: members = [("kind", "none")]
     }
@@ -77,6 +86,15 @@ extension LedgerRecord {
   private static func change(_ json: JSON) -> Change? {
     guard json["kind"] != "none" else { return Change.none }
     guard let id = json["id"]?.string else { return nil }
+    if json["kind"] == "disputed" {
+      guard let intent = json["intent"]?.string, let created = json["created"]?.integer,
+        let amount = json["amount"]?.integer, let status = json["status"]?.string
+      else { return nil }
+      return .disputed(
+        Dispute(
+          id: id, intent: intent, created: created, amount: amount, reason: json["reason"]?.string ?? "",
+          status: status))
+    }
     if json["kind"] == "refunded" {
       guard let intent = json["intent"]?.string, let created = json["created"]?.integer,
         let amount = json["amount"]?.integer
@@ -84,7 +102,7 @@ extension LedgerRecord {
       return .refunded(
         Refund(
           id: id, intent: intent, created: created, amount: amount, reason: json["reason"]?.string,
-          metadata: dictionary(json["metadata"])))
+          metadata: dictionary(json["metadata"]), status: json["status"]?.string ?? "succeeded"))
     }
     guard let state = state(json) else { return nil }
     if json["kind"] == "changed" { return .changed(id: id, state) }

@@ -21,11 +21,13 @@ struct PaymentBook {
   /// Oldest first.
   private(set) var intents: [PaymentIntent] = []
   private(set) var refunds: [Refund] = []
+  private(set) var disputes: [Dispute] = []
   private(set) var keys: [String: (fingerprint: UInt64, answer: Answer)] = [:]
   private(set) var records = 0
   private var intentIndex: [String: Int] = [:]
   private var refundIndex: [String: Int] = [:]
   private var refundsByIntent: [Int: [Int]] = [:]
+  private var disputeIndex: [String: Int] = [:]
   /// Intents by the hash of one metadata name and value; what is found is compared.
   private var metadataIndex: [Int: [Int32]] = [:]
 
@@ -34,11 +36,12 @@ struct PaymentBook {
 
   func index(of id: String) -> Int? { intentIndex[id] }
   func refundIndex(of id: String) -> Int? { refundIndex[id] }
+  func disputeIndex(of id: String) -> Int? { disputeIndex[id] }
 
   func refunds(ofIntentAt index: Int) -> [Int] { refundsByIntent[index] ?? [] }
 
   func refunded(intentAt index: Int) -> Int {
-    refunds(ofIntentAt: index).reduce(0) { $0 + refunds[$1].amount }
+    refunds(ofIntentAt: index).reduce(0) { $0 + (refunds[$1].status == "failed" ? 0 : refunds[$1].amount) }
   }
 
   /// Indices of intents with this metadata, oldest first.
@@ -68,10 +71,24 @@ struct PaymentBook {
       subject = .intent(index, state)
     case .refunded(let refund):
       guard let index = intentIndex[refund.intent] else { throw Inconsistent() }
+      if let known = refundIndex[refund.id] {
+        refunds[known] = refund
+        subject = .refund(known)
+        break
+      }
       refundIndex[refund.id] = refunds.count
       refundsByIntent[index, default: []].append(refunds.count)
       subject = .refund(refunds.count)
       refunds.append(refund)
+    case .disputed(let dispute):
+      guard intentIndex[dispute.intent] != nil else { throw Inconsistent() }
+      if let known = disputeIndex[dispute.id] {
+        disputes[known] = dispute
+      } else {
+        disputeIndex[dispute.id] = disputes.count
+        disputes.append(dispute)
+      }
+      subject = .none
     case .none: subject = .none
     }
     records += 1

@@ -45,4 +45,15 @@ struct Refund: Sendable, Equatable {
   let amount: Int
   let reason: String?
   let metadata: [String: String]
+  var status = "succeeded"
+}
+
+/// Money that a buyer's bank wants back.
+struct Dispute: Sendable, Equatable {
+  let id: String
+  let intent: String
+  let created: Int
+  let amount: Int
+  let reason: String
+  var status = "needs_response"
 }

@@ -116,6 +116,9 @@ extension PaymentStub {
         return StripeFailure.internalError.response
       }
       let answer = try await commit(LedgerRecord(change: change, status: status, key: key))
+      if case .refunded(let refund) = change, let index = book.refundIndex(of: refund.id) {
+        tell("refund.created", refundJSON(index))
+      }
       // Ends by itself, and is waited for by nobody.
       if let id = change.processed { Task { @LoopActor in await process(id) } }
       return response(answer)

@@ -261,7 +261,7 @@ extension PaymentStub {
   private static let alphabet = Array("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".utf8)
 
   /// A new id with 24 random characters.
-  private static func id(_ prefix: String) -> String {
+  static func id(_ prefix: String) -> String {
     var characters: [UInt8] = []
     while characters.count < 24 {
       // Ten at a time: each draw is a system call.

@@ -27,6 +27,30 @@ extension PaymentStub {
     }
   }
 
+  func addDisputes(to router: inout Router) {
+    router.on(.get, "/v1/disputes") { [unowned self] request in
+      read(request) { [unowned self] request throws(StripeFailure) in try listDisputes(request) }
+    }
+    router.on(.get, "/v1/disputes/{id}") { [unowned self] request in
+      read(request) { [unowned self] request throws(StripeFailure) in
+        let id = request.parameters["id"] ?? ""
+        guard let index = book.disputeIndex(of: id) else { throw .missing("dispute", id, param: "id") }
+        return disputeJSON(index)
+      }
+    }
+  }
+
+  private func listDisputes(_ request: HTTPRequest) throws(StripeFailure) -> JSON {
+    let intent = request.query("payment_intent")
+    let page = try page(
+      request, count: book.disputes.count, index: { book.disputeIndex(of: $0) },
+      matches: { intent == nil || book.disputes[$0].intent == intent })
+    return [
+      "object": "list", "url": "/v1/disputes", "has_more": .bool(page.hasMore),
+      "data": .array(page.indices.map { disputeJSON($0) }),
+    ]
+  }
+
   private func read(
     _ request: HTTPRequest, _ body: @escaping @LoopActor (HTTPRequest) throws(StripeFailure) -> JSON
   ) -> HTTPAnswer {

@@ -19,7 +19,6 @@ extension PaymentStub {
 
   /// Tells the owner what has happened to a payment without a request of theirs.
   func tell(_ intent: PaymentIntent) {
-    guard let target = webhook, messages < Self.mostMessages else { return }
     let type =
       switch intent.state.status {
       case .requiresCapture: "amount_capturable_updated"
@@ -30,11 +29,18 @@ extension PaymentStub {
       case .succeeded: "succeeded"
       case .canceled: "canceled"
       }
+    tell("payment_intent.\(type)", intent.json(at: url))
+  }
+
+  /// Tells that something has happened.
+  func tell(_ type: String, _ object: JSON) {
+    guard let target = webhook, messages < Self.mostMessages, faults.settings.webhookCopies > 0 else {
+      return
+    }
     let event: JSON = [
-      "id": .string("evt_" + intent.id.dropFirst(3)), "object": "event", "api_version": "2025-08-27.basil",
-      "created": .integer(Self.now()), "data": ["object": intent.json(at: url)], "livemode": false,
-      "pending_webhooks": 1, "request": ["id": nil, "idempotency_key": nil],
-      "type": .string("payment_intent.\(type)"),
+      "id": .string(Self.id("evt_")), "object": "event", "api_version": "2025-08-27.basil",
+      "created": .integer(Self.now()), "data": ["object": object], "livemode": false,
+      "pending_webhooks": 1, "request": ["id": nil, "idempotency_key": nil], "type": .string(type),
     ]
     let body = event.serialized(), copies = faults.settings.webhookCopies
     messages += 1
@@ -42,7 +48,7 @@ extension PaymentStub {
     Task { @LoopActor in
       defer { messages -= 1 }
       try? await sleep(milliseconds: UInt64(faults.settings.webhookDelayMilliseconds))
-      for _ in 0..<max(1, copies) { await send(body, to: target) }
+      for _ in 0..<copies { await send(body, to: target) }
     }
   }
 

@@ -79,6 +79,7 @@ package final class PaymentStub: Service {
     var router = Router()
     addMutations(to: &router)
     addReads(to: &router)
+    addDisputes(to: &router)
     addControls(to: &router)
     addBank(to: &router)
     return router
@@ -130,6 +131,12 @@ package final class PaymentStub: Service {
     return refund.json(charge: intent.chargeID, currency: intent.currency)
   }
 
+  func disputeJSON(_ index: Int) -> JSON {
+    let dispute = book.disputes[index]
+    guard let intent = book.index(of: dispute.intent).map({ book.intents[$0] }) else { return nil }
+    return dispute.json(charge: intent.chargeID, currency: intent.currency)
+  }
+
   private func addControls(to router: inout Router) {
     let refuse: @LoopActor (HTTPRequest) -> HTTPResponse? = { [unowned self] in refusal(of: $0) }
     router.on(.post, "/stub/faults", refuse: refuse) { [unowned self] request in
@@ -153,6 +160,7 @@ package final class PaymentStub: Service {
         do throws(StripeFailure) { return try await happen(event, to: id) } catch { return error.response }
       }
     }
+    addDashboard(to: &router, refuse)
     router.on(.get, "/stub/faults", refuse: refuse) { [unowned self] _ in
       .now(.json(200, faults.settings.json))
     }

@@ -59,7 +59,22 @@ extension Refund {
       "metadata": .object(
         metadata.sorted { $0.key < $1.key }.map { (name: $0.key, value: JSON.string($0.value)) }),
       "payment_intent": .string(intent), "reason": JSON(reason), "receipt_number": nil,
-      "source_transfer_reversal": nil, "status": "succeeded", "transfer_reversal": nil,
+      "source_transfer_reversal": nil, "status": .string(status), "transfer_reversal": nil,
+    ]
+  }
+}
+
+extension Dispute {
+  func json(charge: String, currency: String) -> JSON {
+    [
+      "id": .string(id), "object": "dispute", "amount": .integer(amount), "balance_transactions": [],
+      "charge": .string(charge), "created": .integer(created), "currency": .string(currency), "evidence": [:],
+      "evidence_details": [
+        "due_by": .integer(created + 604_800), "has_evidence": false, "past_due": false,
+        "submission_count": 0,
+      ],
+      "is_charge_refundable": .bool(status != "lost"), "livemode": false, "metadata": [:],
+      "payment_intent": .string(intent), "reason": .string(reason), "status": .string(status),
     ]
   }
 }

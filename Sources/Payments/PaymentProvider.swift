@@ -14,6 +14,18 @@ package protocol PaymentProvider: AnyObject {
   func cancel(_ id: String, reference: String) async throws -> Payment
   /// Gives back all of a captured payment. One that was given back is left as it is.
   func refund(_ id: String) async throws
+  /// Gives back what was ordered, at most once under its reference, whatever becomes of the answer.
+  /// - Throws: `PaymentError` `refused` where the provider never will; `failed` where it answers this key with a failure
+  ///   for good and has no such refund: another key may be tried.
+  func refund(_ order: RefundOrder) async throws -> Refund
+  /// What was given back of a payment, by whomever, failures included; latest first.
+  func refunds(of payment: String) async throws -> [Refund]
+  /// Refunds from the newest to the oldest, those after the one named `after`.
+  func refunds(after: String?, limit: Int) async throws -> (refunds: [Refund], hasMore: Bool)
+  /// Disputes of a payment, or of all, latest first; those after the one named `after`.
+  func disputes(of payment: String?, after: String?, limit: Int) async throws -> (
+    disputes: [Dispute], hasMore: Bool
+  )
   /// The payment made for a reference, as it is now, or `nil` if the provider knows none, or does not yet.
   func find(reference: String) async throws -> Payment?
   /// - Throws: `PaymentError` with code `invalid` if there is no such payment.

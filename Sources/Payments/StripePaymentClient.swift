@@ -138,6 +138,90 @@ package final class StripePaymentClient: PaymentProvider {
     throw answer.error
   }
 
+  /// The metadata that names a refund of ours.
+  package nonisolated static let refundField = "onsale_refund"
+
+  /// A failure of the provider is resolved by asking it what was given back of the payment, which it knows at once.
+  package func refund(_ order: RefundOrder) async throws -> Refund {
+    let amount = Currency(code: order.currency.uppercased())?.providerAmount(order.amount) ?? order.amount
+    let answer = try await exchange(
+      "POST", "/v1/refunds",
+      [
+        ("payment_intent", order.payment), ("amount", String(amount)),
+        ("metadata[\(Self.refundField)]", order.reference),
+      ], idempotencyKey: order.key, event: order.event)
+    switch answer.status {
+    // A replayed answer is of then: what it names is asked for.
+    case 200..<300 where !answer.isReplayed: return try refund(answer.json)
+    case 409, 429, 401, 403: throw answer.error
+    case 404 where !answer.refusesTheOrder: throw answer.error
+    default:
+      let known: Refund?
+      // Whatever becomes of the question, what came of the request stays unknown.
+      do { known = try await refunds(of: order.payment).first { $0.reference == order.reference } } catch {
+        throw PaymentError(code: .outcomeUnknown, message: answer.error.message)
+      }
+      if let known { return known }
+      let code: PaymentError.Code =
+        answer.status >= 500
+        ? (answer.isReplayed ? .failed : .outcomeUnknown)
+        : answer.status < 300 ? .outcomeUnknown : .refused
+      throw PaymentError(
+        code: code, message: answer.error.message, providerCode: answer.error.providerCode,
+        retryAfterMilliseconds: answer.retryAfterMilliseconds)
+    }
+  }
+
+  package func refunds(of payment: String) async throws -> [Refund] {
+    // A payment has a handful of refunds at most: each gives back a part of it.
+    try await refunds("&payment_intent=\(FormEncoding.escape(payment))", limit: 100).refunds
+  }
+
+  package func refunds(after: String?, limit: Int) async throws -> (refunds: [Refund], hasMore: Bool) {
+    try await refunds(
+      after.map { "&starting_after=\(FormEncoding.escape($0))" } ?? "", limit: min(max(limit, 1), 100))
+  }
+
+  private func refunds(_ query: String, limit: Int) async throws -> (refunds: [Refund], hasMore: Bool) {
+    let answer = try await exchange("GET", "/v1/refunds?limit=\(limit)\(query)", [])
+    guard answer.status == 200, let data = answer.json?["data"]?.array else { throw answer.error }
+    return (try data.map { try refund($0) }, answer.json?["has_more"]?.bool ?? false)
+  }
+
+  package func disputes(of payment: String?, after: String?, limit: Int) async throws -> (
+    disputes: [Dispute], hasMore: Bool
+  ) {
+    let which = payment.map { "&payment_intent=\(FormEncoding.escape($0))" } ?? ""
+    let start = after.map { "&starting_after=\(FormEncoding.escape($0))" } ?? ""
+    let answer = try await exchange(
+      "GET", "/v1/disputes?limit=\(min(max(limit, 1), 100))\(which)\(start)", [])
+    guard answer.status == 200, let data = answer.json?["data"]?.array else { throw answer.error }
+    let disputes = try data.map { json in
+      guard let id = json["id"]?.string, let amount = json["amount"]?.integer,
+        let currency = json["currency"]?.string, let status = json["status"]?.string
+      else {
+        throw PaymentError(code: .outcomeUnknown, message: "the provider's answer is not a dispute")
+      }
+      return Dispute(
+        id: id, payment: json["payment_intent"]?.string ?? "", amount: Self.amount(amount, currency),
+        reason: json["reason"]?.string ?? "", status: status, created: json["created"]?.integer ?? 0)
+    }
+    return (disputes, answer.json?["has_more"]?.bool ?? false)
+  }
+
+  private func refund(_ json: JSON?) throws -> Refund {
+    guard let json, let id = json["id"]?.string, let amount = json["amount"]?.integer,
+      let currency = json["currency"]?.string
+    else {
+      throw PaymentError(code: .outcomeUnknown, message: "the provider's answer is not a refund")
+    }
+    return Refund(
+      id: id, payment: json["payment_intent"]?.string ?? "", amount: Self.amount(amount, currency),
+      // Those of cards in their first moment have none yet.
+      status: Refund.Status(rawValue: json["status"]?.string ?? "pending"),
+      reference: json["metadata"]?[Self.refundField]?.string, created: json["created"]?.integer ?? 0)
+  }
+
   /// - Note: Stripe's search sees a new payment after up to a minute, if nothing is wrong there, and shows old states: what
   ///   it finds is asked for.
   package func find(reference: String) async throws -> Payment? {
@@ -162,15 +246,7 @@ package final class StripePaymentClient: PaymentProvider {
   }
 
   package func refunded(_ id: String) async throws -> Int {
-    // A payment has a handful of refunds at most: each gives back a part of it.
-    let answer = try await exchange(
-      "GET", "/v1/refunds?limit=100&payment_intent=\(FormEncoding.escape(id))", [])
-    guard answer.status == 200, let data = answer.json?["data"]?.array else { throw answer.error }
-    return data.reduce(0) { sum, refund in
-      let failed = ["failed", "canceled"].contains(refund["status"]?.string)
-      let amount = Self.amount(refund["amount"]?.integer ?? 0, refund["currency"]?.string ?? "")
-      return sum + (failed ? 0 : amount)
-    }
+    try await refunds(of: id).reduce(0) { $0 + ($1.hasFailed ? 0 : $1.amount) }
   }
 
   package func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool) {

@@ -21,7 +21,10 @@ package final class ArchiveStore {
     event: Int, generation: Int
   ) async throws -> (document: QueueDocument, marks: [Int: LineMark])? {
     let rows = try await postgres.query(
-      "SELECT * FROM queue_outcome WHERE event_id = \(event) AND generation = \(generation)")
+      """
+      SELECT o.*, \(unsafeSQL: Self.cancelled) FROM queue_outcome o
+      WHERE o.event_id = \(event) AND o.generation = \(generation)
+      """)
     guard let document = try document(rows) else { return nil }
     return (document, Self.marks(rows.first?["line_marks"].string ?? ""))
   }
@@ -40,17 +43,27 @@ package final class ArchiveStore {
   package func lastOutcome(event: Int) async throws -> QueueDocument? {
     try await document(
       postgres.query(
-        "SELECT * FROM queue_outcome WHERE event_id = \(event) ORDER BY generation DESC LIMIT 1"))
+        """
+        SELECT o.*, \(unsafeSQL: Self.cancelled) FROM queue_outcome o WHERE o.event_id = \(event)
+        ORDER BY o.generation DESC LIMIT 1
+        """))
   }
 
   private func document(_ rows: [PostgresRow]) throws -> QueueDocument? {
     guard let row = rows.first else { return nil }
-    return QueueDocument(
+    var document = QueueDocument(
       closed: try row.int("generation"), head: try row.int("head"), tail: try row.int("tail"),
       free: try row.int("free"),
       sold: try row.int("sold"), soldOutUpTo: try row.int("sold_out_up_to"),
       closedUpTo: try row.int("closed_up_to"), message: try row.string("message"))
+    document.isCancelled = try row.bool("cancelled")
+    return document
   }
+
+  /// Whether that was why the line ended: whoever was told before that the sale is closed is told so for good.
+  private static let cancelled = """
+    coalesce((SELECT e.cancelled_at <= o.archived_at FROM event e WHERE e.id = o.event_id), false) AS cancelled
+    """
 
   /// The records of a hundred positions.
   @LoopActor

@@ -20,10 +20,15 @@ package struct AuditedTicket: Sendable, Equatable {
   package var id: Int
   package var price: Int
   package var isPurchased: Bool
+  /// Off sale; who holds it keeps it.
+  package var isWithheld: Bool
   package var paymentID: String?
   package var claim: PurchaseStore.Key?
 
-  package init(id: Int, price: Int, isPurchased: Bool, paymentID: String?, claim: PurchaseStore.Key?) {
+  package init(
+    id: Int, price: Int, isPurchased: Bool, isWithheld: Bool, paymentID: String?, claim: PurchaseStore.Key?
+  ) {
+    self.isWithheld = isWithheld
     self.id = id
     self.price = price
     self.isPurchased = isPurchased
@@ -42,6 +47,11 @@ package struct AuditedPurchase: Sendable, Equatable {
   package var amount: Int
   package var currency: String
   package var paymentID: String?
+  /// What was to be taken for it, where some of it was given back since; and what that was.
+  package var charged: Int?
+  package var refunded: Int
+  /// How its disputes stand, by their ids.
+  package var disputes: [String: String] = [:]
   /// Why it was declined or void.
   package var reason: String?
   package var isCaptureNoted: Bool
@@ -50,8 +60,11 @@ package struct AuditedPurchase: Sendable, Equatable {
 
   package init(
     key: PurchaseStore.Key, user: String, state: PurchaseStore.Standing.State, attempt: Int, tickets: [Int],
-    amount: Int, currency: String, paymentID: String?, reason: String?, isCaptureNoted: Bool, ageSeconds: Int
+    amount: Int, charged: Int? = nil, refunded: Int = 0, currency: String, paymentID: String?,
+    reason: String?, isCaptureNoted: Bool, ageSeconds: Int
   ) {
+    self.charged = charged
+    self.refunded = refunded
     self.key = key
     self.user = user
     self.state = state
@@ -69,16 +82,16 @@ package struct AuditedPurchase: Sendable, Equatable {
 /// Something that is still to be done at the provider.
 package struct AuditedChore: Sendable, Equatable {
   package var key: PurchaseStore.Key
-  package var isCapture: Bool
+  /// What it does, in a word.
+  package var kind: String
   package var paymentID: String
   package var attempts: Int
   /// Seconds since it was due; negative while it is leased or not due.
   package var overdueSeconds: Int
 
-  package init(key: PurchaseStore.Key, isCapture: Bool, paymentID: String, attempts: Int, overdueSeconds: Int)
-  {
+  package init(key: PurchaseStore.Key, kind: String, paymentID: String, attempts: Int, overdueSeconds: Int) {
     self.key = key
-    self.isCapture = isCapture
+    self.kind = kind
     self.paymentID = paymentID
     self.attempts = attempts
     self.overdueSeconds = overdueSeconds

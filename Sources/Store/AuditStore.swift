@@ -96,7 +96,7 @@ package final class AuditStore {
   ) async throws -> [AuditedTicket] {
     let rows = try await transaction.query(
       """
-      SELECT id, price, purchased, payment_id FROM ticket
+      SELECT id, price, purchased, withheld IS NOT NULL AS withheld, payment_id FROM ticket
       WHERE event_id = \(event) AND id > \(id) ORDER BY id LIMIT \(limit)
       """)
     guard let last = try rows.last?.int("id") else { return [] }
@@ -115,7 +115,7 @@ package final class AuditStore {
       let id = try row.int("id")
       return AuditedTicket(
         id: id, price: try row.int("price"), isPurchased: try row.bool("purchased"),
-        paymentID: row["payment_id"].string, claim: claims[id])
+        isWithheld: try row.bool("withheld"), paymentID: row["payment_id"].string, claim: claims[id])
     }
   }
 
@@ -123,8 +123,8 @@ package final class AuditStore {
   package func purchase(_ key: PurchaseStore.Key) async throws -> AuditedPurchase? {
     let rows = try await postgres.query(
       """
-      SELECT generation, position, user_id, state, try, tickets, amount, currency, payment_id, reason,
-        captured_at IS NOT NULL AS captured, extract(epoch FROM now() - updated_at)::bigint AS age
+      SELECT generation, position, user_id, state, try, tickets, amount, charged, refunded, currency, payment_id, reason,
+        \(Self.disputes), captured_at IS NOT NULL AS captured, extract(epoch FROM now() - updated_at)::bigint AS age
       FROM purchase
       WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
       """)
@@ -136,8 +136,8 @@ package final class AuditStore {
   ) async throws -> [AuditedPurchase] {
     let rows = try await transaction.query(
       """
-      SELECT generation, position, user_id, state, try, tickets, amount, currency, payment_id, reason,
-        captured_at IS NOT NULL AS captured, extract(epoch FROM now() - updated_at)::bigint AS age
+      SELECT generation, position, user_id, state, try, tickets, amount, charged, refunded, currency, payment_id, reason,
+        \(Self.disputes), captured_at IS NOT NULL AS captured, extract(epoch FROM now() - updated_at)::bigint AS age
       FROM purchase
       WHERE event_id = \(event) AND (generation, position) > (\(end.generation)::int, \(end.position)::bigint)
       ORDER BY generation, position LIMIT \(limit)
@@ -149,14 +149,25 @@ package final class AuditStore {
     guard let state = PurchaseStore.Standing.State(rawValue: try row.string("state")) else {
       throw StoreError(.unexpectedAnswer, "purchase.state")
     }
-    return AuditedPurchase(
+    var purchase = AuditedPurchase(
       key: PurchaseStore.Key(
         event: event, generation: try row.int("generation"), position: try row.int("position")),
       user: try row.string("user_id"), state: state, attempt: try row.int("try"),
-      tickets: row["tickets"].ints ?? [], amount: try row.int("amount"), currency: try row.string("currency"),
+      tickets: row["tickets"].ints ?? [], amount: try row.int("amount"), charged: row["charged"].int,
+      refunded: try row.int("refunded"), currency: try row.string("currency"),
       paymentID: row["payment_id"].string, reason: row["reason"].string,
       isCaptureNoted: try row.bool("captured"), ageSeconds: try row.int("age"))
+    for dispute in (row["disputes"].string ?? "").split(separator: "\n") {
+      let words = dispute.split(separator: " ")
+      if words.count == 2 { purchase.disputes[String(words[0])] = String(words[1]) }
+    }
+    return purchase
   }
+
+  private static let disputes: SQL = """
+    (SELECT string_agg(d.id || ' ' || d.status, E'\\n') FROM dispute d WHERE d.event_id = purchase.event_id
+      AND d.generation = purchase.generation AND d.position = purchase.position) AS disputes
+    """
 
   /// The oldest of an event's chores: how many there are is bounded by what the relay leaves behind.
   private static func chores(_ transaction: PostgresTransaction, event: Int) async throws -> [AuditedChore] {
@@ -164,13 +175,17 @@ package final class AuditStore {
       """
       SELECT generation, position, kind, payment_id, attempts,
         extract(epoch FROM now() - available_at)::bigint AS overdue
-      FROM outbox WHERE event_id = \(event) ORDER BY available_at LIMIT 1000
+      FROM (
+        SELECT generation, position, kind, payment_id, attempts, available_at FROM outbox WHERE event_id = \(event)
+        UNION ALL SELECT generation, position, 'refund', id::text, leases, available_at FROM refund
+        WHERE event_id = \(event) AND available_at IS NOT NULL
+      ) c ORDER BY available_at LIMIT 1000
       """)
     return try rows.map { row in
       AuditedChore(
         key: PurchaseStore.Key(
           event: event, generation: try row.int("generation"), position: try row.int("position")),
-        isCapture: try row.string("kind") == "capture", paymentID: try row.string("payment_id"),
+        kind: try row.string("kind"), paymentID: try row.string("payment_id"),
         attempts: try row.int("attempts"), overdueSeconds: try row.int("overdue"))
     }
   }
@@ -254,6 +269,11 @@ package final class AuditStore {
       """,
     ])
     return results[1].count
+  }
+
+  /// Has a worker ask the provider how a payment stands.
+  package func noteNews(of payment: String) async throws {
+    try await RefundStore(postgres).note(payments: [payment])
   }
 
   /// Takes the partition away from its owner, who then reads the tickets anew, or whoever comes next.

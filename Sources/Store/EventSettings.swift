@@ -15,6 +15,19 @@ package struct EventSettings: Sendable, Equatable {
   package var version: Int
   /// A draft without a time for its sale, be it closed before it was opened: nobody but organizers knows of it.
   package var isUnannounced: Bool
+  /// For how many milliseconds the sale has stood still before, and stands still now; `nil` if it does not. By PostgreSQL's
+  /// clock, for a queue that Redis has lost.
+  package var stoodMilliseconds = 0
+  package var standingMilliseconds: Int?
+  /// Whether no payment starts while it is paused.
+  package var isStopped = false
+  /// Whether its event does not take place.
+  package var isCancelled = false
+
+  /// As organizers see it.
+  package var shownState: String {
+    isCancelled ? EventState.cancelled : isStopped && state == "paused" ? EventState.stopped : state
+  }
 
   package init(
     id: Int, generation: Int, state: String, queueLimit: Int, perUserLimit: Int, holdSeconds: Int, rate: Int?,
@@ -38,7 +51,9 @@ extension EventSettings {
   /// for its queue, and for everybody who asks, whatever its operator said before.
   static let columns = """
     e.id, e.generation, CASE WHEN e.state = 'open' AND e.halt IS NOT NULL THEN 'paused' ELSE e.state END AS state,
-    e.queue_limit, e.per_user_limit, e.hold_seconds, e.rate, e.message, e.version, \(isUnannouncedColumn)
+    e.queue_limit, e.per_user_limit, e.hold_seconds, e.rate, e.message, e.version, e.stood_ms,
+    (extract(epoch FROM now() - e.stands_since) * 1000)::bigint AS standing_ms, e.payments_stopped,
+    e.cancelled_at IS NOT NULL AS is_cancelled, \(isUnannouncedColumn)
     """
 
   /// As `is_unannounced`, of the table `event` or its alias `e`.
@@ -51,5 +66,9 @@ extension EventSettings {
       queueLimit: try row.int("queue_limit"), perUserLimit: try row.int("per_user_limit"),
       holdSeconds: try row.int("hold_seconds"), rate: row["rate"].int, message: try row.string("message"),
       version: try row.int("version"), isUnannounced: try row.bool("is_unannounced"))
+    stoodMilliseconds = try row.int("stood_ms")
+    standingMilliseconds = row["standing_ms"].int.map { max(0, $0) }
+    isStopped = try row.bool("payments_stopped")
+    isCancelled = try row.bool("is_cancelled")
   }
 }

@@ -84,7 +84,8 @@ extension EventStore {
           per_user_limit = CASE WHEN version < \(version) THEN \(facts.perUserLimit) ELSE per_user_limit END,
           hold_seconds = CASE WHEN version < \(version) THEN \(facts.holdMilliseconds / 1_000) ELSE hold_seconds END,
           rate = CASE WHEN version < \(version) THEN \(facts.rate) ELSE rate END,
-          message = CASE WHEN version < \(version) THEN \(document.message) ELSE message END
+          message = CASE WHEN version < \(version) THEN \(document.message) ELSE message END,
+          payments_stopped = CASE WHEN version < \(version) THEN \(document.isStopped) ELSE payments_stopped END
         WHERE id = \(event) AND (version < \(version) OR generation < \(document.generation))
         RETURNING id
       ), noted AS (

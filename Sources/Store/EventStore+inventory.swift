@@ -1,3 +1,4 @@
+import EventLoop
 import Onsale
 import Postgres
 
@@ -194,6 +195,66 @@ extension EventStore {
     }
   }
 
+  /// Changes what tickets cost, also while they are on sale. What somebody holds, is paying for or has bought stays at its
+  /// price.
+  ///
+  /// Whoever grants seats takes a map of the new prices from before the change on, so that nobody is granted any at an old
+  /// price that is not known as held here.
+  /// - Parameter bar: has Redis grant nothing but from tickets of this version, and says which are held or sold; `nil`
+  ///   where there is no queue.
+  /// - Returns: how many tickets have the new price, and how many keep theirs.
+  /// - Throws: `StoreError` `conflict` where it took too long, or tickets were changed at the same moment: nothing is
+  ///   changed then.
+  package func setPrice(
+    event: Int, _ selection: Selection, _ price: Int, by who: String,
+    bar: @LoopActor (_ ticketsVersion: Int) async throws -> [UInt8]?
+  ) async throws -> (changed: Int, kept: Int) {
+    let before = try await postgres.query("SELECT tickets_version FROM event WHERE id = \(event)")
+    guard let version = try before.first?.int("tickets_version") else { throw Self.unknown }
+    let started = EventLoop.shared.now
+    let taken = try await bar(version + 1)
+    return try await postgres.withTransaction { transaction in
+      _ = try await transaction.query("SET LOCAL statement_timeout = '\(unsafeSQL: Self.priceStatement)'")
+      try await Self.lockUnfinished(event, transaction)
+      let terms = try await transaction.query(
+        "SELECT currency, per_user_limit, tickets_version FROM event WHERE id = \(event)")
+      guard let terms = terms.first, try terms.int("tickets_version") == version else { throw Self.again }
+      if let currency = Currency(code: try terms.string("currency")),
+        let problem = currency.problem(withPrice: price, tickets: try terms.int("per_user_limit"))
+      {
+        throw StoreError(.invalid, "The price \(price) \(problem).")
+      }
+      let rows = try await transaction.query(
+        """
+        SELECT t.id, t.purchased OR c.ticket_id IS NOT NULL AS taken
+        FROM ticket t LEFT JOIN claim c ON c.event_id = t.event_id AND c.ticket_id = t.id
+        WHERE t.event_id = \(event) AND t.withheld IS DISTINCT FROM 'removed' AND \(Self.condition(selection, event))
+        """)
+      if rows.isEmpty { throw StoreError(.conflict, "The event has no such tickets.") }
+      let free = try rows.filter { try !$0.bool("taken") }.map { try $0.int("id") }
+        .filter { !Bitmap.contains(taken ?? [], $0) }
+      _ = try await transaction.query(
+        "UPDATE ticket SET price = \(price) WHERE event_id = \(event) AND id = ANY (\(free)::int[])")
+      if case .row(let section, nil, let seats) = selection, seats.isEmpty {
+        _ = try await transaction.query(
+          "UPDATE section SET price = \(price) WHERE event_id = \(event) AND name = \(section)")
+      }
+      try await Self.ticketsChanged(event, transaction)
+      try await Self.note(
+        who, "price", event: event, detail: "\(price) for \(free.count) tickets", transaction)
+      // Later than that somebody may be granted tickets at the old price again.
+      guard EventLoop.shared.now < started + Self.priceMilliseconds else { throw Self.again }
+      return (free.count, rows.count - free.count)
+    }
+  }
+
+  /// Well before Redis grants at old prices again.
+  private static let priceMilliseconds = UInt64(QueueLibrary.barMilliseconds) / 2
+  private static let priceStatement = "1500ms"
+  private static let again = StoreError(
+    .conflict,
+    "The tickets were changed at the same moment, or it took too long: nothing was changed. Try again.")
+
   /// Deletes a draft with everything that it has. Nobody has ever bought anything of it.
   /// - Throws: `StoreError.conflict` for one that was announced or opened.
   package func delete(event: Int, by who: String) async throws {
@@ -224,6 +285,17 @@ extension EventStore {
   static func ticketsChanged(_ event: Int, _ transaction: PostgresTransaction) async throws {
     _ = try await transaction.query(
       "UPDATE event SET version = version + 1, tickets_version = tickets_version + 1 WHERE id = \(event)")
+  }
+
+  /// So that whoever reads tickets looks at them again, since some were given back.
+  /// - Returns: the settings to publish; `nil` for an unknown event.
+  package func noteTicketsChanged(event: Int) async throws -> EventSettings? {
+    try await postgres.query(
+      """
+      UPDATE event e SET version = version + 1, tickets_version = tickets_version + 1 WHERE e.id = \(event)
+      RETURNING \(unsafeSQL: EventSettings.columns)
+      """
+    ).first.map { try EventSettings($0) }
   }
 
   @discardableResult

@@ -152,6 +152,10 @@ extension EventStore {
     /// Of what is sold, in minor units.
     package let amount: Int
     package let capturedAmount: Int
+    /// Of what was captured.
+    package let refundedAmount: Int
+    /// What banks of buyers have taken back, or may; not what they have given up.
+    package let disputedAmount: Int
     /// Different users who bought.
     package let buyers: Int
     package let firstSoldAt: Int?
@@ -165,18 +169,25 @@ extension EventStore {
       "SELECT state, count(*) AS count FROM purchase WHERE event_id = \(event) GROUP BY state",
       """
       SELECT coalesce(sum(amount), 0)::bigint AS amount,
-        coalesce(sum(amount) FILTER (WHERE captured_at IS NOT NULL), 0)::bigint AS captured,
-        count(DISTINCT user_id) AS buyers, extract(epoch FROM min(sold_at))::bigint AS first,
+        coalesce(sum(coalesce(charged, amount)) FILTER (WHERE captured_at IS NOT NULL), 0)::bigint AS captured,
+        coalesce(sum(refunded), 0)::bigint AS refunded,
+        (SELECT coalesce(sum(amount), 0)::bigint FROM dispute WHERE event_id = \(event) AND status <> 'won'
+          AND status <> 'warning_closed') AS disputed,
+        count(DISTINCT user_id) FILTER (WHERE cardinality(tickets) > 0) AS buyers, extract(epoch FROM min(sold_at))::bigint AS first,
         extract(epoch FROM max(sold_at))::bigint AS last
       FROM purchase WHERE event_id = \(event) AND state = 'sold'
       """,
-      "SELECT count(*) AS count FROM outbox WHERE event_id = \(event)",
+      """
+      SELECT (SELECT count(*) FROM outbox WHERE event_id = \(event))
+        + (SELECT count(*) FROM refund WHERE event_id = \(event) AND available_at IS NOT NULL) AS count
+      """,
     ])
     guard let row = results[1].first else { throw StoreError(.unexpectedAnswer, "sales") }
     var purchases: [String: Int] = [:]
     for row in results[0] { purchases[try row.string("state")] = try row.int("count") }
     return Sales(
       purchases: purchases, amount: try row.int("amount"), capturedAmount: try row.int("captured"),
+      refundedAmount: try row.int("refunded"), disputedAmount: try row.int("disputed"),
       buyers: try row.int("buyers"), firstSoldAt: row["first"].int, lastSoldAt: row["last"].int,
       openChores: try results[2].first?.int("count") ?? 0)
   }

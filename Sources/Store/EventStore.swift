@@ -403,10 +403,12 @@ package final class EventStore {
   /// Opening a draft takes a new generation in the same step, with which `publish` creates the queue.
   /// - Parameters:
   ///   - from: the only states to do it from; `nil` for all that allow it.
+  ///   - stops: with `paused`: whether no payment starts meanwhile.
   ///   - despite: whether to sell on although the sale was stopped by itself, and its cause is still there.
   /// - Throws: `StoreError.conflict` where that is not possible.
   package func move(
-    event: Int, to next: EventState, from: Set<EventState>? = nil, despite: Bool = false, by who: String
+    event: Int, to next: EventState, from: Set<EventState>? = nil, stops: Bool = false, despite: Bool = false,
+    by who: String
   ) async throws -> EventSettings {
     try await postgres.withTransaction { transaction in
       let state = try await Self.lock(event, transaction)
@@ -416,7 +418,10 @@ package final class EventStore {
       guard state.allows(next), from?.contains(state) != false else {
         throw StoreError(.conflict, "The sale is \(state.rawValue); it cannot become \(next.rawValue).")
       }
-      if state == next { return try await Self.settings(event, transaction) }
+      if state == next {
+        let settings = try await Self.settings(event, transaction)
+        if next != .paused || settings.isStopped == stops { return settings }
+      }
       if next == .open {
         let tickets = try await transaction.query(
           "SELECT 1 FROM ticket WHERE event_id = \(event) AND withheld IS NULL LIMIT 1")
@@ -433,10 +438,12 @@ package final class EventStore {
       let rows = try await transaction.query(
         """
         UPDATE event e SET state = \(next.rawValue), version = e.version + 1,
+          payments_stopped = CASE WHEN \(next == .closed) THEN e.payments_stopped ELSE \(stops) END,
           generation = e.generation + \(state == .draft && next == .open ? 1 : 0)
         WHERE e.id = \(event) RETURNING \(unsafeSQL: EventSettings.columns)
         """)
-      try await Self.note(who, next.rawValue, event: event, detail: "was \(state.rawValue)", transaction)
+      let word = stops ? EventState.stopped : next.rawValue
+      try await Self.note(who, word, event: event, detail: "was \(state.rawValue)", transaction)
       guard let row = rows.first else { throw Self.unknown }
       return try EventSettings(row)
     }

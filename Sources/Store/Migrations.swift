@@ -489,5 +489,102 @@ package struct Migrations {
       END IF;
     END $$;
     """,
+    """
+    -- What is given back: written down first, carried out by workers.
+    CREATE TABLE refund (
+      event_id bigint NOT NULL,
+      id uuid NOT NULL DEFAULT gen_random_uuid(),
+      generation int NOT NULL,
+      position bigint NOT NULL,
+      tickets int[] NOT NULL,
+      amount bigint NOT NULL CHECK (amount >= 0),
+      state text NOT NULL DEFAULT 'requested' CHECK (state IN ('requested', 'succeeded', 'failed')),
+      releases boolean NOT NULL,
+      reason text,
+      provider_id text,
+      who text NOT NULL,
+      key text,
+      digest text NOT NULL DEFAULT '',
+      attempt int NOT NULL DEFAULT 1,
+      attempted_at timestamptz NOT NULL DEFAULT now(),
+      leases int NOT NULL DEFAULT 0,
+      available_at timestamptz DEFAULT now(),
+      created_at timestamptz NOT NULL DEFAULT now(),
+      ended_at timestamptz,
+      PRIMARY KEY (event_id, id)
+    );
+    CREATE INDEX refund_by_purchase ON refund (event_id, generation, position);
+    CREATE INDEX refund_by_time ON refund (event_id, created_at, id);
+    CREATE INDEX refund_due ON refund (available_at) WHERE available_at IS NOT NULL;
+    CREATE UNIQUE INDEX refund_by_key ON refund (event_id, who, key) WHERE key IS NOT NULL;
+    CREATE UNIQUE INDEX refund_by_provider ON refund (event_id, provider_id) WHERE provider_id IS NOT NULL;
+    COMMENT ON COLUMN refund.releases IS 'its tickets are for sale again; else they are blocked';
+    COMMENT ON COLUMN refund.attempt IS 'with the id its idempotency key at the provider, since attempted_at';
+    COMMENT ON COLUMN refund.available_at IS 'when a worker looks after it next; NULL once nothing is left to do';
+
+    -- Of what is given back the purchase has no tickets any more, so that they count for nobody's limit.
+    ALTER TABLE purchase ADD charged bigint, ADD refunded bigint NOT NULL DEFAULT 0;
+    COMMENT ON COLUMN purchase.charged IS 'what was taken for it, once its tickets are not those any more; else its amount';
+    COMMENT ON COLUMN purchase.refunded IS 'what of it was given back';
+    """,
+    """
+    -- The time of holds stands still while a sale does: Redis keeps it, and begins with this where it has lost a queue.
+    ALTER TABLE event ADD stands_since timestamptz, ADD stood_ms bigint NOT NULL DEFAULT 0,
+      ADD payments_stopped boolean NOT NULL DEFAULT false;
+    COMMENT ON COLUMN event.stood_ms IS 'for how long the sale stood still before stands_since';
+    COMMENT ON COLUMN event.payments_stopped IS 'while it is paused, and after that if it is closed: no payment starts';
+
+    -- By a trigger, whoever pauses it: an operator, or a worker that stops it, or goes on by itself.
+    CREATE FUNCTION keep_event_clock() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+      stood boolean := OLD.state = 'paused' OR OLD.state = 'open' AND OLD.halt IS NOT NULL;
+      stands boolean := NEW.state = 'paused' OR NEW.state = 'open' AND NEW.halt IS NOT NULL;
+    BEGIN
+      IF stands AND NOT stood THEN
+        NEW.stands_since := now();
+      ELSIF stood AND NOT stands THEN
+        NEW.stood_ms := OLD.stood_ms
+          + greatest(0, extract(epoch FROM now() - coalesce(OLD.stands_since, now())) * 1000)::bigint;
+        NEW.stands_since := NULL;
+      END IF;
+      RETURN NEW;
+    END $$;
+    CREATE TRIGGER event_clock BEFORE UPDATE OF state, halt ON event FOR EACH ROW EXECUTE FUNCTION keep_event_clock();
+    UPDATE event SET stands_since = now() WHERE state = 'paused' OR state = 'open' AND halt IS NOT NULL;
+    """,
+    """
+    ALTER TABLE event ADD cancelled_at timestamptz, ADD cancelled_by text, ADD cancel_reason text,
+      ADD cancel_asked_at timestamptz, ADD cancel_ended_at timestamptz;
+    COMMENT ON COLUMN event.cancelled_at IS 'it does not take place: whoever has bought gets their money back';
+    COMMENT ON COLUMN event.cancel_asked_at IS 'when that was asked for last: what failed before is tried again';
+    CREATE INDEX event_cancelling ON event (cancel_asked_at) WHERE cancelled_at IS NOT NULL AND cancel_ended_at IS NULL;
+    ALTER TABLE refund ADD cancels boolean NOT NULL DEFAULT false;
+    COMMENT ON COLUMN refund.cancels IS 'of an event that was cancelled';
+    """,
+    """
+    -- Payments that something has happened to at the provider: asked for by workers, who learn the truth there.
+    CREATE TABLE payment_news (
+      payment_id text PRIMARY KEY,
+      times bigint NOT NULL DEFAULT 1,
+      leases int NOT NULL DEFAULT 0,
+      available_at timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE INDEX payment_news_due ON payment_news (available_at);
+
+    CREATE TABLE dispute (
+      event_id bigint NOT NULL,
+      id text NOT NULL,
+      generation int NOT NULL,
+      position bigint NOT NULL,
+      payment_id text NOT NULL,
+      amount bigint NOT NULL,
+      reason text NOT NULL,
+      status text NOT NULL,
+      created_at timestamptz NOT NULL,
+      PRIMARY KEY (event_id, id)
+    );
+    CREATE INDEX dispute_by_purchase ON dispute (event_id, generation, position);
+    COMMENT ON TABLE dispute IS 'money that banks of buyers have taken back, or may, as the provider has it';
+    """,
   ]
 }

@@ -83,6 +83,7 @@ package final class PastRequests {
     }
     status.tickets = found.tickets
     status.amount = found.standing.amount
+    status.reason = found.givenBack.isEmpty ? nil : found.givenBack
     return status
   }
 
@@ -162,6 +163,10 @@ package final class PastRequests {
 
     /// As `EventSettings.isUnannounced`.
     package let isUnannounced: Bool
+    package let isCancelled: Bool
+
+    /// As everybody is told.
+    package var shownState: String { isCancelled ? EventState.cancelled : state }
   }
 
   /// - Returns: `nil` for an unknown event.
@@ -169,7 +174,7 @@ package final class PastRequests {
     let rows = try await postgres.query(
       """
       SELECT e.state, e.version, e.message, extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
-        \(unsafeSQL: EventSettings.isUnannouncedColumn)
+        e.cancelled_at IS NOT NULL AS cancelled, \(unsafeSQL: EventSettings.isUnannouncedColumn)
       FROM event e WHERE e.id = \(event)
       """)
     guard let row = rows.first else { return nil }
@@ -181,6 +186,6 @@ package final class PastRequests {
     return Summary(
       state: state, head: outcome?.head ?? 0, tail: outcome?.tail ?? 0, free: counted.total - counted.sold,
       sold: counted.sold, message: try row.string("message"), onsaleAt: row["onsale_at"].int,
-      isUnannounced: try row.bool("is_unannounced"))
+      isUnannounced: try row.bool("is_unannounced"), isCancelled: try row.bool("cancelled"))
   }
 }

@@ -37,7 +37,10 @@ extension PurchaseStore {
   ) async throws -> [Frozen] {
     let rows = try await postgres.query(
       """
-      SELECT position, user_id, state, try, tickets, amount, method, reason, line, ordinal FROM purchase
+      SELECT position, user_id, state, try, tickets, amount, method, line, ordinal, CASE
+        WHEN state <> 'sold' THEN reason WHEN charged IS NULL AND refunded = 0 THEN NULL
+        WHEN cardinality(tickets) = 0 THEN \(Self.refunded) ELSE \(Self.partlyRefunded) END AS reason
+      FROM purchase
       WHERE event_id = \(event) AND generation = \(generation) AND position > \(position)
       ORDER BY position LIMIT \(limit)
       """)

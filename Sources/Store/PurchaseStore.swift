@@ -157,7 +157,9 @@ package final class PurchaseStore {
         \(group.map { $0.wish?.ordinal ?? 0 })::bigint[])
         AS i (event, generation, position, user_id, try, tickets, amount, method, user_key, line, ordinal)
       JOIN event e ON e.id = i.event
-      WHERE NOT EXISTS (SELECT 1 FROM queue_life l WHERE l.event_id = i.event AND l.generation > i.generation)
+      -- Of an event that was cancelled, and all of which was given back, nothing is sold any more.
+      WHERE e.cancel_ended_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM queue_life l WHERE l.event_id = i.event AND l.generation > i.generation)
         AND NOT EXISTS (SELECT 1 FROM lost_place l WHERE l.event_id = i.event AND l.generation = i.generation
           AND l.position = i.position AND l.user_key = i.user_key)
       ORDER BY i.event, i.generation, i.position, i.try DESC
@@ -239,20 +241,28 @@ package final class PurchaseStore {
     package let standing: Standing
     package let user: String
     package let tickets: [Int]
+    /// What its buyer is told of what was given back; empty where nothing was.
+    package let givenBack: String
   }
+
+  /// Of a purchase all of whose tickets were given back, and of one with some left.
+  package nonisolated static let refunded = "refunded"
+  package nonisolated static let partlyRefunded = "partly_refunded"
 
   /// The purchase of one request, or `nil` if it never reached payment.
   package func find(_ key: Key) async throws -> Found? {
     let rows = try await postgres.query(
       """
       SELECT state, try, amount, currency, method, payment_id, reason, user_id, tickets, false AS owns,
-        \(Self.names)
+        charged IS NOT NULL OR refunded > 0 AS given_back, \(Self.names)
       FROM purchase p
       WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
       """)
     guard let row = rows.first else { return nil }
+    let tickets = row["tickets"].ints ?? []
     return Found(
-      standing: try Self.standing(row), user: try row.string("user_id"), tickets: row["tickets"].ints ?? [])
+      standing: try Self.standing(row), user: try row.string("user_id"), tickets: tickets,
+      givenBack: try row.bool("given_back") ? (tickets.isEmpty ? Self.refunded : Self.partlyRefunded) : "")
   }
 
   /// How an attempt to pay ended at the provider.
@@ -560,6 +570,9 @@ package final class PurchaseStore {
         WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
           AND payment_id = \(paymentID) AND captured_at IS NULL
           AND (state = 'sold' OR state = 'void' AND reason = \(Self.authorisationLapsed))
+          -- Where it is being given back, it was let go of for that.
+          AND NOT EXISTS (SELECT FROM refund r WHERE r.event_id = \(key.event) AND r.generation = \(key.generation)
+            AND r.position = \(key.position) AND r.state = 'requested')
         RETURNING tickets
         """)
       guard let tickets = rows.first?["tickets"].ints else { return nil }

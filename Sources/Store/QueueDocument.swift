@@ -24,6 +24,32 @@ package struct QueueDocument: Sendable, Equatable {
   package var apart = 0
   /// How many are in line.
   package var waiting = 0
+  /// For how many milliseconds the sale has stood still, and since when it does, on the partition's clock.
+  package var stood = 0
+  package var standsSince: Int?
+  /// Whether no payment starts.
+  package var isStopped = false
+  /// Whether the event does not take place.
+  package var isCancelled = false
+
+  /// Why everybody ended who was in line when the sale was closed.
+  package var closingReason: String { isCancelled ? Self.cancelled : "closed" }
+  package static let cancelled = "event_cancelled"
+
+  /// `open`, `paused`, `stopped` or `closed`.
+  package var shownState: String {
+    isCancelled ? EventState.cancelled : isStopped && state == "paused" ? EventState.stopped : state
+  }
+
+  /// - Parameter word: 1 where payments are stopped, 2 where the event was cancelled besides.
+  mutating func note(stopped word: some StringProtocol) {
+    isStopped = word == "1" || word == "2"
+    isCancelled = word == "2"
+  }
+
+  /// What the event's own clock says, which the deadlines of its holds are on: it stands still while the sale does.
+  /// - Parameter now: of the partition's.
+  package func eventTime(at now: Int) -> Int { (standsSince ?? now) - stood }
 
   /// An older copy of itself, which Redis came back with: as good as none.
   package var isLost: Bool { state == "lost" }
@@ -34,7 +60,7 @@ package struct QueueDocument: Sendable, Equatable {
   ]
 
   /// What is stored; published, the last ones stand by themselves, since the version before reads the message to the end.
-  static let storedFields = fields + ["apart", "waiting"]
+  static let storedFields = fields + ["apart", "waiting", "stood", "stands_since", "stopped"]
 
   /// - Parameter values: in the order of `storedFields`; the last ones may be missing.
   init?(values: [String]) {
@@ -58,6 +84,9 @@ package struct QueueDocument: Sendable, Equatable {
     if values.count >= Self.storedFields.count {
       apart = integer(14)
       waiting = integer(15)
+      stood = integer(16)
+      standsSince = Int(values[17])
+      note(stopped: values[18])
     }
   }
 }
@@ -114,6 +143,13 @@ package struct QueueChange: Sendable {
       case "#":
         let numbers = text.dropFirst().split(separator: ":").compactMap { Int($0) }
         if numbers.count == 2 { (self.document.apart, self.document.waiting) = (numbers[0], numbers[1]) }
+      case "~":
+        let parts = text.dropFirst().split(separator: ":", omittingEmptySubsequences: false)
+        if parts.count == 3 {
+          self.document.stood = Int(parts[0]) ?? 0
+          self.document.standsSince = Int(parts[1])
+          self.document.note(stopped: parts[2])
+        }
       default:
         guard let number = Int(text) else { continue }
         positions.append(abs(number))

@@ -53,7 +53,7 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 17
+  package static let version = 18
 
   package static let lock = "{workers}:library"
 
@@ -62,6 +62,9 @@ package enum QueueLibrary {
 
   /// Holds that were shown and wait for the owner, of one event: as many as it can have, of some 150 B each.
   static let shownHolds = Limits.ticketsPerEvent
+
+  /// For so long nobody is granted seats while prices change.
+  static let barMilliseconds = 5_000
 
   package static let source = #"""
     #!lua name=onsale
@@ -78,6 +81,13 @@ package enum QueueLibrary {
     -- The clock of the partition that the key belongs to: Redis's, but for the steps that its owner has noticed.
     local function now_ms(key)
       return server_ms() + tonumber(redis.call('GET', partition(key) .. 'clock') or '0')
+    end
+
+    -- The event's own clock, which all deadlines of its holds are on: the partition's, but for the time for which the sale
+    -- has stood still. While it stands still, it does not go on. The second answer says whether it does that now.
+    local function event_ms(m, now)
+      local v = redis.call('HMGET', m, 'stood', 'stands_since')
+      return (tonumber(v[2] or '') or now or now_ms(m)) - (tonumber(v[1] or '') or 0), v[2]
     end
 
     -- A position is its text: 1234 is field 34 of r:12, 1205 field 5. By text, as formatting numbers is dear.
@@ -197,12 +207,16 @@ package enum QueueLibrary {
       'sold_out_up_to', 'closed_up_to', 'sold_out', 'version', 'decided_up_to', 'message'}
 
     -- Tells notifiers: the event's head document, and the positions whose state changed; one that is now in `away` with a
-    -- minus; marks of lines, as "=<number>:<mark>"; and how many places are in `away`, and wait, as "#<places>:<waiting>".
+    -- minus; marks of lines, as "=<number>:<mark>"; how many places are in `away`, and wait, as "#<places>:<waiting>"; and
+    -- how long the event's clock has stood, since when it does, and whether payments are stopped, as "~<ms>:<since>:<0/1/2>".
     local function announce(m, positions)
       local v = redis.call('HMGET', m, unpack(FIELDS))
       for i = 1, #FIELDS do v[i] = v[i] or '' end
-      local more = redis.call('HMGET', m, 'apart', 'waiting')
+      local more = redis.call('HMGET', m, 'apart', 'waiting', 'stood', 'stands_since', 'stopped')
       positions[#positions + 1] = '#' .. (more[1] or '0') .. ':' .. (more[2] or '0')
+      if more[3] or more[4] or more[5] and more[5] ~= '0' then
+        positions[#positions + 1] = '~' .. (more[3] or '0') .. ':' .. (more[4] or '') .. ':' .. (more[5] or '0')
+      end
       redis.call('PUBLISH', partition(m) .. 'n',
         event(m) .. '\n' .. table.concat(positions, ',') .. '\n' .. table.concat(v, '|'))
     end
@@ -378,16 +392,19 @@ package enum QueueLibrary {
     local MAX_ENDS = 20
 
     -- The line's ends with one more: of everyone in it after `from` and up to `up_to`; where `from` is 0, nobody was served
-    -- since the last.
-    local function with_end(ends, from, up_to, reason, left, now)
+    -- since the last. Not of those up to `told`, who ended with everybody before some came back that had been sold.
+    local function with_end(ends, from, up_to, reason, left, now, told)
       local list = {}
       for one in string.gmatch(ends, '[^+]+') do list[#list + 1] = one end
       local first, last, till, same = string.match(list[#list] or '', '^(%d+)/(%d+)/(%d+)/(.*)$')
       local words = left .. '/' .. reason
-      if from == '0' and same == words and tonumber(till) >= now + ANSWER_MS - ENDS_AS_ONE_MS then
+      if from == '0' and same == words and tonumber(till) >= now + ANSWER_MS - ENDS_AS_ONE_MS
+        and tonumber(last) >= told
+      then
         list[#list] = first .. '/' .. up_to .. '/' .. till .. '/' .. words
       else
         if from == '0' then from = last or '0' end
+        if tonumber(from) < told then from = string.format('%.0f', told) end
         list[#list + 1] = from .. '/' .. up_to .. '/' .. string.format('%.0f', now + ANSWER_MS) .. '/' .. words
       end
       -- The oldest can be answered no more, and are told as the one behind them.
@@ -674,15 +691,34 @@ package enum QueueLibrary {
       changed[#changed + 1] = '-' .. pos
     end
 
+    -- For so long at most nobody is granted seats while prices change: whoever changes them may die.
+    local BAR_MS = $BAR
+
+    -- KEYS m; ARGV a version of the tickets. From now on nothing is granted from a map of an earlier one, for a moment. The
+    -- tickets that somebody has until then.
+    local function bar_grants(keys, args)
+      local m = keys[1]
+      if redis.call('EXISTS', m) == 0 or redis.call('HGET', m, 'state') == 'lost' then return {'missing'} end
+      redis.call('HSET', m, 'least_map', args[1], 'barred_until', string.format('%.0f', now_ms(m) + BAR_MS))
+      return {'ok', redis.call('GET', prefix(m) .. 'b') or ''}
+    end
+
+    -- Whether the owner's map is too old to grant from.
+    local function is_barred(m)
+      local v = redis.call('HMGET', m, 'barred_until', 'least_map', 'map')
+      return v[1] and now_ms(m) < tonumber(v[1]) and (tonumber(v[3] or '') or 0) < tonumber(v[2])
+    end
+
     -- What a batch of decisions writes, gathered so that it takes few calls.
     local function gather()
       return {changed = {}, holds = {}, bits = {}, records = {}, buys = false}
     end
 
-    -- Tickets are held for a place from now on, or paid for at once.
+    -- Tickets are held for a place from now on, or paid for at once. `hold`: for how long they are locked, or '' while the
+    -- event's clock stands still.
     local function grant(m, p, to, hold, deadline, pos, key, user, tickets, amount, method, place)
       for t in each_ticket(tickets) do
-        if method == '' then
+        if method == '' and hold ~= '' then
           redis.call('SET', p .. 'l:' .. t, pos, 'PX', hold)
         else
           redis.call('SET', p .. 'l:' .. t, pos)
@@ -716,13 +752,17 @@ package enum QueueLibrary {
       local m = keys[1]
       local p = prefix(m)
       if not is_owner(m, args[1]) then return {'stale'} end
+      if #args >= 12 and is_barred(m) then return {'conflict', ''} end
       local conflicts = find_locks(p, args, 12, 9, 5)
       if #conflicts > 0 then return {'conflict', table.concat(conflicts, ',')} end
-      local v = redis.call('HMGET', m, 'hold_ms', 'state', 'tail', 'head', 'sold_out', 'restoring_until')
+      local v = redis.call('HMGET', m, 'hold_ms', 'state', 'tail', 'head', 'sold_out', 'restoring_until',
+        'sold_out_up_to')
       if v[2] == 'lost' then return {'missing'} end
       local hold, state, tail, is_restoring = v[1], v[2], v[3], v[6]
       local now = now_ms(m)
-      local deadline = string.format('%.0f', now + tonumber(hold))
+      local clock, stands = event_ms(m, now)
+      local deadline = string.format('%.0f', clock + tonumber(hold))
+      if stands then hold = '' end
       local to, skipped, gone = gather(), {}, 0
       for i = 12, #args, 9 do
         local pos, line, key = args[i + 1], args[i + 3], args[i + 4]
@@ -765,7 +805,7 @@ package enum QueueLibrary {
         gone = gone + count
         redis.call('HINCRBY', m, 'ended_with_line', count)
         redis.call('UNLINK', p .. 'q:' .. line)
-        local with = with_end(ends, from, tail, reason, left, now)
+        local with = with_end(ends, from, tail, reason, left, now, tonumber(v[7]))
         mark(line, '', '', with)
         note_end(p, '=' .. line .. '/' .. string.match(with, '[^+]+$'))
       end
@@ -901,12 +941,15 @@ package enum QueueLibrary {
       local m = keys[1]
       local p = prefix(m)
       if not is_owner(m, args[1]) then return {'stale'} end
+      if #args >= 9 and is_barred(m) then return {'conflict', ''} end
       local conflicts = find_locks(p, args, 9, 7, 4)
       if #conflicts > 0 then return {'conflict', table.concat(conflicts, ',')} end
       local v = redis.call('HMGET', m, 'hold_ms', 'state')
       if v[2] == 'lost' then return {'missing'} end
       local hold, queue = v[1], p .. 'q'
-      local deadline = string.format('%.0f', now_ms(m) + tonumber(hold))
+      local clock, stands = event_ms(m)
+      local deadline = string.format('%.0f', clock + tonumber(hold))
+      if stands then hold = '' end
       local to, skipped = gather(), {}
       for i = 9, #args, 7 do
         local kind, pos, user = args[i], args[i + 1], args[i + 2]
@@ -975,8 +1018,11 @@ package enum QueueLibrary {
     -- are more holds to end.
     local function end_holds(m, now, limit)
       local p = prefix(m)
-      limit = tonumber(limit)
-      local due = redis.call('ZRANGEBYSCORE', p .. 'x', '-inf', string.format('%.0f', now), 'LIMIT', 0, limit)
+      limit, now = tonumber(limit), string.format('%.0f', (event_ms(m, now)))
+      -- Of an event that was cancelled all end that nobody is paying for.
+      local is_cancelled = redis.call('HGET', m, 'stopped') == '2'
+      if is_cancelled then now = '(+inf' end
+      local due = redis.call('ZRANGEBYSCORE', p .. 'x', '-inf', now, 'LIMIT', 0, limit)
       local ended, released, records = {}, {}, {}
       local locks, holders, bits = {}, {}, {}
       for i, pos in ipairs(due) do
@@ -993,7 +1039,7 @@ package enum QueueLibrary {
           let_user_go(p, r.user, pos, 0, true)
           released[#released + 1] = r.tickets
           append(records, pos, record_text(r.state == 'R' and 'X' or 'd', r.try, string.format('%.0f', r.deadline),
-            r.amount, r.tickets, r.reason, r.user, r.place))
+            r.amount, r.tickets, is_cancelled and r.state == 'R' and 'event_cancelled' or r.reason, r.user, r.place))
         end
       end
       local has_more = #ended < #due or #due == limit
@@ -1123,12 +1169,12 @@ package enum QueueLibrary {
       return math.max(1, math.min(loads, MAX_LOST_LOADS))
     end
 
-    -- KEYS m; ARGV fence, bitmap, free, held, sold, reopened (1/0)
+    -- KEYS m; ARGV fence, bitmap, free, held, sold, reopened (1/0), version of the tickets
     local function publish_map(keys, args)
       local m = keys[1]
       if not is_owner(m, args[1]) then return {'stale'} end
       redis.call('SET', prefix(m) .. 'b', args[2])
-      redis.call('HSET', m, 'free', args[3], 'held', args[4], 'sold', args[5])
+      redis.call('HSET', m, 'free', args[3], 'held', args[4], 'sold', args[5], 'map', args[7] or '0')
       if args[6] == '1' then
         local tail = redis.call('HGET', m, 'tail')
         redis.call('HSET', m, 'sold_out', '0', 'decided_up_to', tail, 'reopened_up_to', tail)
@@ -1178,7 +1224,9 @@ package enum QueueLibrary {
       end
       if r.state == 'X' or r.state == 'd' then return {'expired'} end
       if r.state ~= 'R' and r.state ~= 'D' then return {'not_reserved'} end
-      if now_ms(m) >= r.deadline then return {'expired'} end
+      if event_ms(m) >= r.deadline then return {'expired'} end
+      local is_stopped, state = unpack(redis.call('HMGET', m, 'stopped', 'state'))
+      if is_stopped == '1' or is_stopped == '2' then return {state == 'closed' and 'closed' or 'stopped'} end
       if (args[7] or '') ~= '' and not are_same(r.tickets, args[7]) then return {'hold_lost'} end
       if r.try >= MAX_TRIES then return {'too_often'} end
       if args[3] == '' and r.amount ~= '0' then return {'method_required'} end
@@ -1229,7 +1277,8 @@ package enum QueueLibrary {
       local changed, ids, sold = {}, {}, {}
       local v = redis.call('HMGET', m, 'generation', 'state')
       -- In a line that is lost nothing is held any more: there an entry only leaves its lane.
-      local generation, now = v[2] ~= 'lost' and v[1], now_ms(m)
+      local generation = v[2] ~= 'lost' and v[1]
+      local now, stands = event_ms(m)
       for i = 1, #args, 6 do
         local outcome, pos, try, reason, id = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 3], args[i + 4]
         local life, user, bought = string.match(args[i + 5], '^(%d+):?([^:]*):?(.*)$')
@@ -1246,7 +1295,10 @@ package enum QueueLibrary {
           if outcome == 'D' then
             redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
             for t in each_ticket(r.tickets) do
-              redis.call('PEXPIRE', p .. 'l:' .. t, string.format('%.0f', math.max(0, r.deadline - now)))
+              -- While the clock stands still the lock stays; whoever has it go on again sees to that.
+              if not stands then
+                redis.call('PEXPIRE', p .. 'l:' .. t, string.format('%.0f', math.max(0, r.deadline - now)))
+              end
             end
           else
             redis.call('ZREM', p .. 'x', pos)
@@ -1327,12 +1379,33 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
+    -- For how long a pause that comes from PostgreSQL may be under way already, by its clock, which may have stepped.
+    local TOLD_LATE_MS = 60000
+
+    -- Has the event's clock stand still, or go on. Locks end by Redis's own clock: they are brought in line by `renew_some`.
+    -- `before`: for how many ms it should have stood still by now.
+    local function keep_clock(m, stands, before)
+      local v = redis.call('HMGET', m, 'stood', 'stands_since')
+      if stands == (v[2] and true or false) then return end
+      local now = now_ms(m)
+      if stands then
+        redis.call('HSET', m, 'stands_since', string.format('%.0f', now - math.max(0, before)))
+      else
+        redis.call('HSET', m, 'stood', string.format('%.0f', (tonumber(v[1] or '') or 0) + math.max(0, now - tonumber(v[2]))))
+        redis.call('HDEL', m, 'stands_since')
+      end
+      redis.call('HSET', m, 'locks_from', '0')
+    end
+
     -- KEYS m; ARGV generation, state, queue limit, per-user limit, hold ms, rate or '', message, version of these
     -- settings, create (1/0), for how many ms a line that was lost is restored at least or nothing, for how many after
-    -- the last one came back, for how many at most. Older settings than those that are there change nothing.
+    -- the last one came back, for how many at most; for how many the sale has stood still before, and has stood still now
+    -- or '', by PostgreSQL's account, which counts where Redis has none; whether payments are stopped (1/0, 2 where the
+    -- event was cancelled). Older settings than those that are there change nothing.
     local function configure(keys, args)
       local m = keys[1]
       local settings = partition(m) .. 'settings'
+      local stood_before = tonumber(args[14] or '') or 0
       if redis.call('EXISTS', m) == 0 then
         if args[9] ~= '1' then
           redis.call('HDEL', settings, event(m))
@@ -1341,6 +1414,7 @@ package enum QueueLibrary {
         redis.call('HSET', m, 'generation', args[1], 'head', 0, 'tail', 0, 'free', 0, 'held', 0, 'sold', 0,
           'granted_per_second', 0, 'sold_out', 0, 'sold_out_up_to', 0, 'closed_up_to', 0, 'decided_up_to', 0, 'version', 0, 'idle', 0,
           'split', 1, 'counts_ends', 1, 'mapped', redis.call('GET', partition(m) .. 'epoch') or '0')
+        if (tonumber(args[13] or '') or 0) > 0 then redis.call('HSET', m, 'stood', args[13]) end
         local milliseconds = tonumber(args[10] or '') or 0
         if milliseconds > 0 then
           redis.call('HSET', m, 'restoring_until', string.format('%.0f', now_ms(m) + milliseconds),
@@ -1350,6 +1424,9 @@ package enum QueueLibrary {
         redis.call('HDEL', settings, event(m))
       elseif redis.call('HGET', m, 'state') == 'lost' then
         return {'missing'}
+      else
+        -- Told late, and not for the first time after a loss: what lies between is little.
+        stood_before = math.min(stood_before, TOLD_LATE_MS)
       end
       redis.call('SADD', partition(m) .. 'events', event(m))
       if tonumber(args[8]) < tonumber(redis.call('HGET', settings, event(m)) or '0') then
@@ -1358,6 +1435,8 @@ package enum QueueLibrary {
       redis.call('HSET', settings, event(m), args[8])
       redis.call('HSET', m, 'state', args[2], 'queue_limit', args[3], 'per_user_limit', args[4], 'hold_ms', args[5],
         'rate', args[6], 'message', args[7])
+      if args[15] then redis.call('HSET', m, 'stopped', args[15]) end
+      keep_clock(m, args[2] == 'paused', stood_before)
       if args[2] == 'closed' then
         local tail = redis.call('HGET', m, 'tail')
         local head = redis.call('HGET', m, 'head')
@@ -1397,6 +1476,35 @@ package enum QueueLibrary {
       return {'ok'}
     end
 
+    -- KEYS m; ARGV generation and position of a purchase, user key, its tickets since, what they cost, what is said of it,
+    -- tickets that were given back, how many tickets the user has. The record tells how many fewer they are; of an earlier
+    -- life there is none, and the user's count is at most what is said.
+    local function give_back(keys, args)
+      local m = keys[1]
+      local p = prefix(m)
+      local v = redis.call('HMGET', m, 'generation', 'state')
+      if not v[1] or v[2] == 'lost' then return {'missing'} end
+      local pos, user = args[2], args[3]
+      local live, owned, left, line, refused = get_user(p, user)
+      if v[1] == args[1] then
+        local r = get_record(p, pos)
+        -- It is bought, and nobody was told so yet.
+        if r and r.user == user and r.state == 'C' then return {'moved'} end
+        if r and r.user == user and r.state == 'P' then
+          local fewer = count_tickets(r.tickets) - count_tickets(args[4])
+          if fewer > 0 then put_user(p, user, live, math.max(0, owned - fewer), left, line, refused) end
+          r.tickets, r.amount, r.reason = args[4], args[5], args[6]
+          put_record(p, pos, r)
+        end
+      elseif owned > tonumber(args[8]) then
+        put_user(p, user, live, tonumber(args[8]), left, line, refused)
+      end
+      set_sold(p, args[7], '0')
+      redis.call('HINCRBY', m, 'version', 1)
+      announce(m, v[1] == args[1] and {pos} or {})
+      return {'ok'}
+    end
+
     -- KEYS m; ARGV position, state that the caller saw or '', outcome (P, C, D, an end, I index the hold again), try,
     -- amount, tickets, those of them to be sold again, reason (of C the payment method), user key, of C the user,
     -- "<line>.<ordinal>" or '' where there was no record. A record says what PostgreSQL says: for the audit, and for an
@@ -1419,7 +1527,7 @@ package enum QueueLibrary {
         local live, owned, left, line, refused = get_user(p, args[9])
         leave_line(m, p, pos, live == tonumber(pos) and line or '')
         local deadline = r and r.deadline or 0
-        if deadline == 0 then deadline = now_ms(m) + tonumber(redis.call('HGET', m, 'hold_ms')) end
+        if deadline == 0 then deadline = event_ms(m) + tonumber(redis.call('HGET', m, 'hold_ms')) end
         if r then unlock(p, pos, r.tickets) end
         r = {state = 'C', try = tonumber(args[4]), deadline = deadline, amount = args[5], tickets = tickets, reason = '',
              user = args[9], place = r and r.place ~= '' and r.place or args[11]}
@@ -1456,8 +1564,9 @@ package enum QueueLibrary {
         redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
         for t in each_ticket(tickets) do
           redis.call('SET', p .. 'l:' .. t, pos, 'NX')
-          if redis.call('GET', p .. 'l:' .. t) == pos then
-            redis.call('PEXPIRE', p .. 'l:' .. t, string.format('%.0f', math.max(0, r.deadline - now_ms(m))))
+          local clock, stands = event_ms(m)
+          if not stands and redis.call('GET', p .. 'l:' .. t) == pos then
+            redis.call('PEXPIRE', p .. 'l:' .. t, string.format('%.0f', math.max(0, r.deadline - clock)))
           end
         end
       else
@@ -1506,7 +1615,7 @@ package enum QueueLibrary {
       local p = prefix(m)
       local v = redis.call('HMGET', m, 'generation', 'state')
       if not v[1] or v[2] == 'lost' then return {'missing'} end
-      local now, shown, answer = now_ms(m), redis.call('HLEN', p .. 'h'), {'ok'}
+      local now, shown, answer = event_ms(m), redis.call('HLEN', p .. 'h'), {'ok'}
       for i = 1, #args, 6 do
         local pos, user, r = args[i], args[i + 1], get_record(p, args[i])
         local is_waiting = get_user(p, user) == tonumber(pos) and (not r or r.state == 'B')
@@ -1735,6 +1844,44 @@ package enum QueueLibrary {
       return entry and {entry[1], server_ms() - tonumber(string.match(entry[1], '^%d+'))} or false
     end
 
+    -- A lock lasts as long as the hold that it is for: without an end while the event's clock stands still.
+    local function renew_lock(lock, pos, deadline, clock, stands)
+      local holder = redis.call('GET', lock)
+      if holder and holder ~= pos then return end
+      if stands then
+        redis.call('SET', lock, pos)
+      elseif deadline > clock then
+        redis.call('SET', lock, pos, 'PX', string.format('%.0f', deadline - clock))
+      end
+    end
+
+    -- Holds whose locks one call renews, about: some milliseconds.
+    local RENEWED_AT_ONCE = 500
+
+    -- After the event's clock was stopped, or went on again: the locks of some holds, in the order of their deadlines, from
+    -- where the call before has left off. Whether there are more.
+    local function renew_some(m)
+      local from = redis.call('HGET', m, 'locks_from')
+      if not from then return false end
+      local p = prefix(m)
+      local clock, stands = event_ms(m)
+      local holds = redis.call('ZRANGEBYSCORE', p .. 'x', from, '(+inf', 'WITHSCORES', 'LIMIT', 0, RENEWED_AT_ONCE)
+      for i = 1, #holds, 2 do
+        local r = get_record(p, holds[i])
+        if r and (r.state == 'R' or r.state == 'D') then
+          for t in each_ticket(r.tickets) do renew_lock(p .. 'l:' .. t, holds[i], r.deadline, clock, stands) end
+        end
+      end
+      if #holds < 2 * RENEWED_AT_ONCE then
+        redis.call('HDEL', m, 'locks_from')
+        return false
+      end
+      -- Of those that end together some may be left: they are looked at again, unless they are all that there were.
+      local last = holds[#holds]
+      redis.call('HSET', m, 'locks_from', last == from and '(' .. last or last)
+      return true
+    end
+
     -- Events that one call looks at, about.
     local EVENTS_AT_ONCE = 500
 
@@ -1750,6 +1897,7 @@ package enum QueueLibrary {
         local released, count = end_holds(m, now, left)
         for _, tickets in ipairs(released) do redis.call('RPUSH', prefix(m) .. 'f', 'r' .. tickets) end
         if #released > 0 then wake_owner(m) end
+        if renew_some(m) then left = 0 end
         left = left - count
         if left <= 0 then return {'more', now, args[1]} end
       end
@@ -1790,7 +1938,11 @@ package enum QueueLibrary {
       for _, id in ipairs(redis.call('SMEMBERS', keys[1])) do
         local e = p .. id .. ':'
         local hold = tonumber(redis.call('HGET', e .. 'm', 'hold_ms') or '0')
-        local from, to = now + hold - UNNOTICED_MS, now + hold
+        local clock, since = event_ms(e .. 'm', now)
+        if since and tonumber(since) > now - UNNOTICED_MS then
+          redis.call('HSET', e .. 'm', 'stands_since', string.format('%.0f', tonumber(since) + delta))
+        end
+        local from, to = clock + hold - UNNOTICED_MS, clock + hold
         for _, pos in ipairs(redis.call('ZRANGEBYSCORE', e .. 'x', string.format('%.0f', from), string.format('%.0f', to))) do
           local r = get_record(e, pos)
           if r then
@@ -1809,18 +1961,13 @@ package enum QueueLibrary {
     local function renew_locks(keys, args)
       local m = keys[1]
       local p = prefix(m)
-      local now, first = now_ms(m), tonumber(args[1])
+      local first = tonumber(args[1])
+      local clock, stands = event_ms(m)
       local holds = redis.call('ZRANGE', p .. 'x', first, first + tonumber(args[2]) - 1, 'WITHSCORES')
       for i = 1, #holds, 2 do
         local r = get_record(p, holds[i])
-        if r and (r.state == 'R' or r.state == 'D') and r.deadline > now then
-          for t in each_ticket(r.tickets) do
-            local lock = p .. 'l:' .. t
-            local holder = redis.call('GET', lock)
-            if not holder or holder == holds[i] then
-              redis.call('SET', lock, holds[i], 'PX', string.format('%.0f', r.deadline - now))
-            end
-          end
+        if r and (r.state == 'R' or r.state == 'D') then
+          for t in each_ticket(r.tickets) do renew_lock(p .. 'l:' .. t, holds[i], r.deadline, clock, stands) end
         end
       end
       return {'ok', #holds / 2}
@@ -1860,6 +2007,8 @@ package enum QueueLibrary {
     keeps_going('onsale_drop_lock', drop_lock)
     keeps_going('onsale_note_sold', note_sold)
     keeps_going('onsale_drop_sold', drop_sold)
+    keeps_going('onsale_bar_grants', bar_grants)
+    keeps_going('onsale_give_back', give_back)
     keeps_going('onsale_lease', lease)
     keeps_going('onsale_release_lease', release_lease)
     keeps_going('onsale_own', own)
@@ -1876,7 +2025,7 @@ package enum QueueLibrary {
     .replacing("REFUSALS", with: "\(Limits.placesRefused)")
     .replacing("ATTEMPTS", with: "\(Limits.paymentAttempts)")
     .replacing("$NEWS", with: "\(newsAtOnce)").replacing("$LINES", with: "\(Limits.wishesPerEvent)")
-    .replacing("$SHOWN", with: "\(shownHolds)")
+    .replacing("$BAR", with: "\(barMilliseconds)").replacing("$SHOWN", with: "\(shownHolds)")
     .replacing("$ALONE", with: "\(Limits.waitingAlone)")
     .replacing("$ANSWERED", with: "\(Limits.endAnswerSeconds * 1000)")
     .replacing("CLOCK_STEP", with: "\(QueueClock.stepMilliseconds)")

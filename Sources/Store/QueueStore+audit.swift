@@ -51,14 +51,17 @@ extension QueueStore {
     let names =
       QueueDocument.fields + [
         "queue_limit", "per_user_limit", "hold_ms", "rate", "reopened_up_to", "rejoined_up_to",
-        "counts_ends", "ended_with_line", "ended_in_mass",
+        "counts_ends", "ended_with_line", "ended_in_mass", "stood", "stands_since", "stopped",
       ]
     let answer = try await redis.command(["HMGET", .text(EventKeys(event).meta)] + names.map { .text($0) })
     let values = (answer.array ?? []).map { $0.text ?? "" }
     let own = QueueDocument.fields.count
-    guard values.count == names.count, let document = QueueDocument(values: Array(values[..<own])) else {
+    guard values.count == names.count, var document = QueueDocument(values: Array(values[..<own])) else {
       return nil
     }
+    document.stood = Int(values[own + 9]) ?? 0
+    document.standsSince = Int(values[own + 10])
+    document.note(stopped: values[own + 11])
     func integer(_ index: Int) -> Int { Int(values[own + index]) ?? 0 }
     var facts = QueueFacts(
       document: document, queueLimit: integer(0), perUserLimit: integer(1), holdMilliseconds: integer(2),

@@ -26,6 +26,34 @@ extension QueueStore {
       "onsale_drop_sold", event, [.text(tickets.map(String.init).joined(separator: ","))])
   }
 
+  package enum RefundAnswer: Sendable { case told, moved }
+
+  /// Some tickets of a purchase were given back: its record says what is left, its user's count is lower, and the tickets
+  /// do not count as sold. Repeated, it changes nothing. The owner of the seats reads them anew for it.
+  /// - Parameters:
+  ///   - purchase: as it is since.
+  ///   - owned: how many tickets PostgreSQL counts for the user, where the purchase is of an earlier life of the line.
+  /// - Returns: `moved` where the buyer has not been told of the purchase yet: later.
+  package func giveBack(
+    _ tickets: [Int], of key: PurchaseStore.Key, _ purchase: PurchaseStore.Found, owned: Int
+  ) async throws -> RefundAnswer {
+    func text(_ tickets: [Int]) -> RedisArgument { .text(tickets.map(String.init).joined(separator: ",")) }
+    do {
+      let answer = try await call(
+        "onsale_give_back", key.event,
+        [
+          .integer(key.generation), .integer(key.position), .text(UserKey(purchase.user).text),
+          text(purchase.tickets), .integer(purchase.standing.amount), .text(purchase.givenBack),
+          text(tickets),
+          .integer(owned),
+        ])
+      return answer.first?.text == "moved" ? .moved : .told
+    } catch let error as StoreError where error.code == .noQueue {
+      // It has left Redis: PostgreSQL alone is asked.
+      return .told
+    }
+  }
+
   /// The state of PostgreSQL whose purchases were last found to be those that the provider knows of; `nil` if Redis does
   /// not know. And the highest position of its log that anybody has seen.
   package func checkedDatabase() async throws -> (identity: String?, position: Int) {

@@ -215,6 +215,10 @@ package final class QueueStore {
     case idempotencyMismatch = "mismatch"
     /// Other tickets are held by now than the buyer was told of.
     case holdLost = "hold_lost"
+    /// No payment starts for now; the hold stays, and its time stands still.
+    case stopped
+    /// No payment starts any more: the sale was closed while payments were stopped, or its event was cancelled.
+    case closed
   }
 
   /// Starts the payment of a hold, which needs no method where it is free; the hold no longer expires until the payment has ended. Repeating it
@@ -358,7 +362,10 @@ package final class QueueStore {
           .integer(event.perUserLimit),
           .integer(event.holdSeconds * 1000), event.rate.map { .integer($0) } ?? "", .text(event.message),
           .integer(event.version), create ? "1" : "0",
-        ] + RejoinWindow(shortestMilliseconds: restoreMilliseconds).arguments)
+        ] + RejoinWindow(shortestMilliseconds: restoreMilliseconds).arguments + [
+          .integer(event.stoodMilliseconds), event.standingMilliseconds.map { .integer($0) } ?? "",
+          event.isCancelled ? "2" : event.isStopped ? "1" : "0",
+        ])
       return values.count > 1 ? Self.number(values[1]) : nil
     } catch let error as StoreError where error.code == .noQueue {
       return nil
@@ -546,14 +553,29 @@ package final class QueueStore {
   }
 
   package func publishMap(
-    event: Int, epoch: Int, load: Int? = nil, bitmap: [UInt8], free: Int, held: Int, sold: Int, reopened: Bool
+    event: Int, epoch: Int, load: Int? = nil, bitmap: [UInt8], free: Int, held: Int, sold: Int,
+    reopened: Bool, ticketsVersion: Int = 0
   ) async throws {
     _ = try await call(
       "onsale_publish_map", event,
       [
         Self.fence(epoch, load), .bytes(bitmap), .integer(free), .integer(held), .integer(sold),
-        reopened ? "1" : "0",
+        reopened ? "1" : "0", .integer(ticketsVersion),
       ])
+  }
+
+  /// For a moment nothing is granted but from a map of this version of the tickets, or a later one.
+  /// - Returns: tickets that somebody has until then, as a bitmap; `nil` where Redis has no queue for the event.
+  package func barGrants(event: Int, ticketsVersion: Int) async throws -> [UInt8]? {
+    do {
+      let values = try await call("onsale_bar_grants", event, [.integer(ticketsVersion)])
+      guard values.count > 1, case .string(let bytes) = values[1] else {
+        throw StoreError(.unexpectedAnswer, "onsale_bar_grants")
+      }
+      return bytes
+    } catch let error as StoreError where error.code == .noQueue {
+      return nil
+    }
   }
 
   /// Someone in line, as the stream has them.

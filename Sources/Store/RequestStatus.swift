@@ -51,7 +51,8 @@ package struct RequestStatus: Sendable, Equatable {
   /// The status of a request that has no record. - Returns: `nil` when there should be one.
   package init?(position: Int, wish: WishPlace?, document: QueueDocument, mark: LineMark?) {
     let passed = mark?.served.flatMap { position > $0.position ? $0 : nil }
-    if let end = mark?.end(of: position) {
+    // Not of an end that came after everything was sold, and told to everybody who waited then.
+    if let end = mark?.end(of: position), position > end.after || position > document.soldOutUpTo {
       self.init(end)
     } else if let all = Self.ended(position, document) {
       self = all
@@ -79,7 +80,9 @@ package struct RequestStatus: Sendable, Equatable {
   /// How everybody's line ended for the place, if it did.
   private static func ended(_ position: Int, _ document: QueueDocument) -> RequestStatus? {
     if position <= document.soldOutUpTo { return RequestStatus(state: .soldOut) }
-    if position <= document.closedUpTo { return RequestStatus(state: .rejected, reason: "closed") }
+    if position <= document.closedUpTo {
+      return RequestStatus(state: .rejected, reason: document.closingReason)
+    }
     return nil
   }
 
@@ -95,7 +98,8 @@ package struct RequestStatus: Sendable, Equatable {
       self.init(state: .actionRequired)
       redirectURL = String(record.reason.dropFirst(Self.actionPrefix.count))
     case .confirming: self.init(state: .confirming)
-    case .purchased: self.init(state: .purchased)
+    // Behind it stands what was given back of it.
+    case .purchased: self.init(state: .purchased, reason: record.reason.isEmpty ? nil : record.reason)
     case .declined:
       self.init(state: .declined, reason: record.reason)
       deadline = record.deadline

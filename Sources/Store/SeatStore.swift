@@ -19,6 +19,8 @@ package final class SeatStore {
     package let withheld: Set<Int>
     /// Changes when tickets are added, taken off sale or priced anew.
     package let version: Int
+    /// The event's own number for that, as it was before anything of this was read.
+    package let ticketsVersion: Int
   }
 
   /// Rows that are read at once: some milliseconds of the loop.
@@ -60,7 +62,8 @@ package final class SeatStore {
     let sections = try await sections(event: event)
     return Inventory(
       sections: sections, tickets: tickets, sold: sold, claimed: claimed,
-      withheld: withheld.subtracting(sold), version: version * Self.versionUnit + (tickets.last?.id ?? 0))
+      withheld: withheld.subtracting(sold), version: version * Self.versionUnit + (tickets.last?.id ?? 0),
+      ticketsVersion: version)
   }
 
   /// Above every ticket's id: versions before this one notice new tickets by the highest of these alone.

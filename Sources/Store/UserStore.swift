@@ -54,6 +54,12 @@ package final class UserStore {
       /// Which of several rows of the same label.
       package let block: String?
     }
+    package struct Refund: Sendable {
+      package let state: RefundStore.State
+      package let amount: Int
+      package let tickets: [Ticket]
+      package let requestedAt: Int
+    }
     package let key: PurchaseStore.Key
     /// As the request's id says it, where that is known.
     package let wish: WishPlace?
@@ -63,9 +69,16 @@ package final class UserStore {
     package let date: Int
     package let locationWas: String?
     package let dateWas: Int?
+    /// Why it does not take place; `nil` if it does.
+    package let cancelReason: String?
+    /// That are the buyer's still.
     package var tickets: [Ticket]
-    /// In minor units.
+    /// What these cost, in minor units.
     package let amount: Int
+    /// What was given back, or is being given back.
+    package var refunds: [Refund]
+    /// What the buyer's bank wants back, or has taken back.
+    package var disputes: [RefundStore.Dispute] = []
     package let currency: String
     package let paymentID: String?
     /// Seconds since 1970.
@@ -77,6 +90,7 @@ package final class UserStore {
     let rows = try await postgres.query(
       """
       SELECT p.event_id, p.generation, p.position, p.line, p.ordinal, p.amount, p.currency, p.payment_id, e.name,
+        CASE WHEN e.cancelled_at IS NOT NULL THEN coalesce(e.cancel_reason, '') END AS cancel_reason,
         e.location, e.location_was, extract(epoch FROM e.date)::bigint AS date,
         extract(epoch FROM e.date_was)::bigint AS date_was,
         extract(epoch FROM p.sold_at)::bigint AS sold_at
@@ -91,7 +105,8 @@ package final class UserStore {
           position: try row.int("position")),
         wish: WishPlace(row), eventName: try row.string("name"), location: try row.string("location"),
         date: try row.int("date"), locationWas: row["location_was"].string, dateWas: row["date_was"].int,
-        tickets: [], amount: try row.int("amount"),
+        cancelReason: row["cancel_reason"].string,
+        tickets: [], amount: try row.int("amount"), refunds: [],
         currency: try row.string("currency"), paymentID: row["payment_id"].string,
         soldAt: try row.int("sold_at"))
     }
@@ -100,6 +115,11 @@ package final class UserStore {
       for (index, tickets) in zip(page, try await tickets(of: purchases[page].map(\.key))) {
         purchases[index].tickets = tickets
       }
+      for (index, refunds) in zip(page, try await refunds(of: purchases[page].map(\.key))) {
+        purchases[index].refunds = refunds
+      }
+      let disputes = try await RefundStore.disputes(of: purchases[page].map(\.key), postgres)
+      for index in page { purchases[index].disputes = disputes[purchases[index].key] ?? [] }
     }
     return purchases
   }
@@ -119,13 +139,46 @@ package final class UserStore {
       ORDER BY i.n, t.id
       """)
     var tickets = [[Purchase.Ticket]](repeating: [], count: keys.count)
-    for row in rows {
-      tickets[try row.int("n") - 1].append(
-        Purchase.Ticket(
-          id: try row.int("ticket"), section: try row.string("section"), row: row["row"].string,
-          seat: row["seat"].string, price: try row.int("price"),
-          block: row["block"].string))
-    }
+    for row in rows { tickets[try row.int("n") - 1].append(try Self.ticket(row)) }
     return tickets
+  }
+
+  private static func ticket(_ row: PostgresRow) throws -> Purchase.Ticket {
+    Purchase.Ticket(
+      id: try row.int("ticket"), section: try row.string("section"), row: row["row"].string,
+      seat: row["seat"].string, price: try row.int("price"), block: row["block"].string)
+  }
+
+  /// Those that failed are the organizer's business.
+  private func refunds(of keys: [PurchaseStore.Key]) async throws -> [[Purchase.Refund]] {
+    let rows = try await postgres.query(
+      """
+      SELECT i.n, r.id::text AS refund, r.state, r.amount, extract(epoch FROM r.created_at)::bigint AS requested_at,
+        t.id AS ticket, s.name AS section, t.row, t.seat, t.price, t.block
+      FROM unnest(\(keys.map(\.event))::bigint[], \(keys.map(\.generation))::int[], \(keys.map(\.position))::bigint[])
+        WITH ORDINALITY AS i (event, generation, position, n)
+      JOIN refund r ON r.event_id = i.event AND r.generation = i.generation AND r.position = i.position
+        AND r.state <> 'failed'
+      LEFT JOIN ticket t ON t.event_id = r.event_id AND t.id = ANY (r.tickets)
+      LEFT JOIN section s ON s.event_id = t.event_id AND s.id = t.section_id
+      ORDER BY i.n, r.created_at, r.id, t.id
+      """)
+    var refunds = [[Purchase.Refund]](repeating: [], count: keys.count)
+    var start = 0
+    while start < rows.count {
+      let row = rows[start]
+      // The tickets of one refund follow each other.
+      let refund = rows[start...].prefix { $0["refund"] == row["refund"] }
+      start += refund.count
+      guard let state = RefundStore.State(rawValue: try row.string("state")) else {
+        throw StoreError(.unexpectedAnswer, "refund.state")
+      }
+      refunds[try row.int("n") - 1].append(
+        Purchase.Refund(
+          state: state, amount: try row.int("amount"),
+          tickets: try refund.filter { $0["ticket"].int != nil }.map(Self.ticket),
+          requestedAt: try row.int("requested_at")))
+    }
+    return refunds
   }
 }

@@ -239,7 +239,7 @@ final class ReserveLane {
         event: event, epoch: epoch, load: loadNumber, bitmap: map.bitmap, free: map.counts.free,
         held: map.counts.held,
         sold: map.counts.sold,
-        reopened: reopened)
+        reopened: reopened, ticketsVersion: inventory.ticketsVersion)
     }
     if let anotherRedis {
       try await grantAgain()
@@ -522,6 +522,10 @@ final class ReserveLane {
         event: event, epoch: epoch, load: loadNumber, standing: standing, plan: plan)
     }
     switch answer {
+    // Prices are changing: with the next map.
+    case .conflict(let tickets) where tickets.isEmpty:
+      try await sleep(milliseconds: Self.passingMilliseconds)
+      throw Reload()
     case .conflict(let tickets):
       foreignLocks.formUnion(tickets)
       logger.retrying("tickets are locked by a hold that is not known", ["tickets": tickets.count])

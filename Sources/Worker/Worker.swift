@@ -18,11 +18,12 @@ package final class Worker: Service {
     package let epochs: EpochStore
     package let archive: QueueArchive
     package let events: EventStore
+    package let refunds: RefundStore
 
     package init(
       queue: QueueStore, purchases: PurchaseStore, seats: SeatStore, epochs: EpochStore,
       archive: QueueArchive,
-      events: EventStore
+      events: EventStore, refunds: RefundStore
     ) {
       self.queue = queue
       self.purchases = purchases
@@ -30,6 +31,7 @@ package final class Worker: Service {
       self.epochs = epochs
       self.archive = archive
       self.events = events
+      self.refunds = refunds
     }
   }
 
@@ -42,6 +44,8 @@ package final class Worker: Service {
     /// Where Redis may have forgotten holds that no worker remembers, nobody is decided for so long: their buyers, and
     /// servers that told of them, show them meanwhile. Twice the pause between two polls of a buyer with a hold.
     package var shownHoldsMilliseconds = 10_000
+    /// How often it is looked what was given back and disputed at the provider, in case that its messages are lost.
+    package var newsMilliseconds = 60_000
 
     package init() {}
   }
@@ -68,6 +72,8 @@ package final class Worker: Service {
   private let leases: PartitionLeases
   private let lane: ConfirmLane
   private let relay: PaymentRelay
+  private let refundRelay: RefundRelay
+  private let newsRelay: NewsRelay
   private let calendar: EventCalendar
   private let database: DatabaseWatch
   private let holds: HoldClock
@@ -76,7 +82,8 @@ package final class Worker: Service {
   private var running: Loops?
 
   private struct Loops {
-    let leasing, relaying, scheduling, comparing, ending, taking, helping, watching: Task<Void, Never>
+    let leasing, relaying, refunding, learning, scheduling, comparing, ending, taking, helping,
+      watching: Task<Void, Never>
   }
 
   /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
@@ -113,6 +120,11 @@ package final class Worker: Service {
     relay = PaymentRelay(
       stores: stores, provider: provider, lane: lane, searchMilliseconds: providerLimits.searchMilliseconds,
       logger: logger)
+    refundRelay = RefundRelay(
+      stores: stores, provider: provider, searchMilliseconds: providerLimits.searchMilliseconds,
+      logger: logger)
+    newsRelay = NewsRelay(
+      stores: stores, provider: provider, lookMilliseconds: patience.newsMilliseconds, logger: logger)
     let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })
     let confirmWakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.confirmWakes, $0) })
     let lane = lane
@@ -142,10 +154,13 @@ package final class Worker: Service {
   package func start() async throws {
     subscriber.start()
     let leases = leases, lane = lane, relay = relay, calendar = calendar, database = database
+    let refundRelay = refundRelay, newsRelay = newsRelay
     let holds = holds
     running = Loops(
       leasing: Task { @LoopActor in await leases.run() },
       relaying: Task { @LoopActor in await relay.run() },
+      refunding: Task { @LoopActor in await refundRelay.run() },
+      learning: Task { @LoopActor in await newsRelay.run() },
       scheduling: Task { @LoopActor in await calendar.run() },
       comparing: Task { @LoopActor in await database.run() },
       ending: Task { @LoopActor in await holds.run() },
@@ -157,7 +172,8 @@ package final class Worker: Service {
   package func stop() async {
     guard let running else { return subscriber.close() }
     let deciding = [
-      running.leasing, running.relaying, running.scheduling, running.comparing, running.ending,
+      running.leasing, running.relaying, running.refunding, running.learning, running.scheduling,
+      running.comparing, running.ending,
     ]
     for task in deciding { task.cancel() }
     await running.leasing.value

@@ -191,7 +191,8 @@ enum Roles {
     }
     if roles.contains("intake") {
       PaymentWebhook(
-        queue: queue, secrets: settings.paymentWebhookSecrets, now: { clock.milliseconds / 1_000 }
+        queue: queue, refunds: RefundStore(postgres), secrets: settings.paymentWebhookSecrets,
+        now: { clock.milliseconds / 1_000 }
       ).addRoutes(to: &router)
     }
     var catalog: Catalog?
@@ -227,7 +228,10 @@ enum Roles {
       catalog = made
     }
     if roles.contains("admin") {
-      Admin(events: events, queue: queue, authenticator: authenticator, logger: logger).addRoutes(to: &router)
+      Admin(
+        events: events, refunds: RefundStore(postgres), queue: queue, ids: ids, authenticator: authenticator,
+        logger: logger
+      ).addRoutes(to: &router)
     }
     let replication = ReplicationWatch(postgres)
     services.append(replication)
@@ -369,6 +373,7 @@ enum Roles {
     patience.leaseMilliseconds = Int(Double(patience.leaseMilliseconds) * share)
     patience.confirmationMilliseconds = Int(Double(patience.confirmationMilliseconds) * share)
     patience.shownHoldsMilliseconds = Int(Double(patience.shownHoldsMilliseconds) * share)
+    patience.newsMilliseconds = Int(Double(patience.newsMilliseconds) * share)
     var purchasePatience = PurchaseStore.Patience()
     purchasePatience.captureSeconds *= share
     // What waits for the provider's search is under way all the same.
@@ -380,7 +385,8 @@ enum Roles {
         queue: queue, purchases: PurchaseStore(sales, patience: purchasePatience), seats: SeatStore(postgres),
         epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres),
-        events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds)),
+        events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds),
+        refunds: RefundStore(postgres, leaseSeconds: purchasePatience.captureSeconds)),
       provider: StripePaymentClient(
         client, url: settings.paymentURL, secretKey: settings.paymentKey,
         requestsPerSecond: settings.paymentRate ?? StripePaymentClient.usualRate(settings.paymentURL),

@@ -62,13 +62,18 @@ final class Service {
       search: CachedSearch(PostgresSearchIndex(postgres), render: Catalog.body), authenticator: authenticator,
       sessions: sessions, hasher: hasher, ids: ids)
     catalog.addRoutes(to: &router)
-    Admin(events: events, queue: queue, authenticator: authenticator, logger: logger).addRoutes(to: &router)
+    Admin(
+      events: events, refunds: RefundStore(postgres), queue: queue, ids: ids, authenticator: authenticator,
+      logger: logger
+    ).addRoutes(to: &router)
     Intake(
       queue: queue, events: events, sections: SectionNames(seats: seats), past: past,
       authenticator: authenticator,
       ids: ids
     ).addRoutes(to: &router)
-    PaymentWebhook(queue: queue, secrets: [Self.webhookSecret], now: { Time.now }).addRoutes(to: &router)
+    PaymentWebhook(
+      queue: queue, refunds: RefundStore(postgres), secrets: [Self.webhookSecret], now: { Time.now }
+    ).addRoutes(to: &router)
     Notifier(
       watch: QueueWatch(queue: queue, redis: configuration, logger: logger), past: past,
       labels: TicketLabels(seats: seats), ids: ids, authenticator: authenticator

@@ -128,6 +128,20 @@ struct Damage: CustomTestStringConvertible, Sendable {
       try await $0.sql(
         "UPDATE purchase SET captured_at = NULL, updated_at = now() - interval '1 h' WHERE tickets = '{1}'")
     },
+    Damage("given back at the provider, and not known", finds: [.refundedOtherwise], repairable: false) {
+      let sold = try await $0.sell("ann", [1])
+      $0.provider.refunds[sold.payment] = 300
+    },
+    Damage("said to be given back, and it was not", finds: [.refundedOtherwise], repairable: false) {
+      try await $0.sell("ann", [1])
+      try await $0.sql("UPDATE purchase SET charged = amount, refunded = 300 WHERE tickets = '{1}'")
+    },
+    Damage("disputed at the provider, and not known", finds: [.disputeUnknown], repairable: false) {
+      let sold = try await $0.sell("ann", [1])
+      $0.provider.disputed = [
+        Dispute(id: "du_1", payment: sold.payment, amount: 1000, reason: "fraudulent", status: "lost")
+      ]
+    },
     Damage("money is reserved for nobody", finds: [.authorisationOpen], repairable: true) {
       $0.provider.add("pi_z", .requiresCapture, reference: "\(Hall.event)-1-77-1")
     },

@@ -64,7 +64,7 @@ final class Hall {
     try await postgres.script(
       """
       TRUNCATE event, section, ticket, purchase, claim, outbox, partition, request_archive, queue_outcome,
-        buyer CASCADE
+        buyer, refund, dispute, payment_news CASCADE
       """)
     _ = try await postgres.transaction([
       """
@@ -311,6 +311,31 @@ final class LedgerInMemory: PaymentProvider {
   func refunded(_ id: String) async throws -> Int { refunds[id] ?? 0 }
 
   func refund(_ id: String) async throws { refunds[id] = payments[id]?.amountCaptured }
+
+  func refund(_ order: RefundOrder) async throws -> Refund {
+    refunds[order.payment, default: 0] += order.amount
+    return Refund(
+      id: "re_" + order.reference, payment: order.payment, amount: order.amount, status: .succeeded,
+      reference: order.reference)
+  }
+
+  func refunds(of payment: String) async throws -> [Refund] {
+    refunds[payment].map { amount in
+      [Refund(id: "re_" + payment, payment: payment, amount: amount, status: .succeeded, reference: nil)]
+    } ?? []
+  }
+
+  func refunds(after: String?, limit: Int) async throws -> (refunds: [Refund], hasMore: Bool) {
+    var all: [Refund] = []
+    for payment in refunds.keys.sorted() { all += try await refunds(of: payment) }
+    return (all, false)
+  }
+
+  var disputed: [Dispute] = []
+
+  func disputes(of payment: String?, after: String?, limit: Int) async throws -> (
+    disputes: [Dispute], hasMore: Bool
+  ) { (disputed.filter { payment == nil || $0.payment == payment }, false) }
 
   func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool) {
     let rest = payments.values.sorted { $0.id > $1.id }.filter { after == nil || $0.id < after ?? "" }

@@ -93,3 +93,26 @@ def test_an_operator_sees_and_ends_a_payment(stack, buyer, organizer, ledger):
     buyer.await_state(request, "purchased")
     assert "purchase   sold" in stack.admin("payment", place)
     assert stack.onsale("admin", "payment", request, "void", check=False).returncode == 1
+
+
+def test_a_price_changes_while_the_sale_goes_on(stack, organizer, buyer, other_buyer):
+    event = organizer.create_event([{"name": "GA", "price": 2500, "capacity": 3}])
+    held = buyer.hold(event, 1)
+    path = f"/api/admin/events/{event}/tickets"
+    answer = ok(organizer.call("PATCH", path, {"section": "GA", "price": 3000}))
+    assert (answer["changed"], answer["kept"]) == (2, 1)
+    problem(organizer.call("PATCH", path, {"section": "Nowhere", "price": 3000}), 409)
+    problem(organizer.call("PATCH", path, {"section": "GA", "price": 1}), 422)
+    problem(buyer.call("PATCH", path, {"section": "GA", "price": 3000}), 403)
+    other = other_buyer.hold(event, 1)
+    assert (other["amount"], other["tickets"][0]["price"]) == (3000, 3000)
+    # Held at the old price, paid at the old price.
+    ok(confirm(buyer, held["request_id"], payment_method=VISA), 202)
+    assert buyer.await_state(held["request_id"], "purchased")["amount"] == 2500
+    section = until(
+        lambda: [s for s in ok(buyer.get(f"/api/event/{event}"))["sections"] if s["price"] == 3000], what="the new price"
+    )
+    assert section
+    assert "1 tickets cost 3500" in stack.admin("price", str(event), "GA", "3500")
+    audit = stack.onsale("audit", "--event", str(event), "--settle", "20", check=False)
+    assert audit.returncode == 0, audit.stdout

@@ -211,7 +211,11 @@ class Buyer(threading.Thread):
             self.tickets = ()
         if "hold" in answer:
             self.hold = (self.position, answer["hold"])
-        if state in ("reserved", "confirming", "purchased"):
+        if answer.get("reason") in ("refunded", "partly_refunded"):
+            # They may have fewer since; which ones is looked at by who gave them back.
+            if not {ticket["id"] for ticket in answer.get("tickets", [])} <= set(self.tickets):
+                self.problems.append(f"had tickets {self.tickets}, and after a refund {answer}")
+        elif state in ("reserved", "confirming", "purchased"):
             tickets = tuple(sorted(ticket["id"] for ticket in answer["tickets"]))
             if self.tickets and tickets != self.tickets:
                 self.problems.append(f"had tickets {self.tickets}, and later {tickets}")

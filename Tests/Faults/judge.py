@@ -87,9 +87,11 @@ def check_ledger(sale, verdict):
     for reference, times in captured.items():
         if times > 1:
             verdict.violations.append(f"I2 request {reference} was charged {times} times")
+    # Of what was given back before it was taken nothing was ever charged.
     rows = sale.stack.sql(
-        "SELECT count(*), coalesce(sum(amount), 0) FROM purchase WHERE event_id = %s AND state = 'sold'", sale.event
-    )
+        "SELECT count(*) FILTER (WHERE coalesce(charged, amount) > 0 OR amount = 0 AND charged IS NULL), "
+        "coalesce(sum(coalesce(charged, amount)), 0) FROM purchase WHERE event_id = %s AND state = 'sold'", sale.event
+    )  # fmt: skip
     count, amount = rows[0]
     total = sum(payment["amount_received"] for payment in payments)
     verdict.sold, verdict.captured = count, total
@@ -97,6 +99,7 @@ def check_ledger(sale, verdict):
         verdict.violations.append(
             f"I2 captured {total} in {sum(captured.values())} payments, sold {count} for {amount}"
         )
+    check_refunds(sale, payments, verdict)
     tickets = sale.stack.sql(
         "SELECT t, count(*) FROM purchase, unnest(tickets) t WHERE event_id = %s AND state = 'sold' "
         "GROUP BY t HAVING count(*) > 1",
@@ -104,6 +107,38 @@ def check_ledger(sale, verdict):
     )
     for ticket, times in tickets:
         verdict.violations.append(f"I1 ticket {ticket} was sold {times} times")
+
+
+def check_refunds(sale, payments, verdict):
+    """Each refund gave back its amount once, and no payment more than was taken of it."""
+    captured = {payment["id"]: payment["amount_received"] for payment in payments}
+    back = [refund for refund in sale.stack.refunds() if refund["payment_intent"] in captured]
+    for payment, received in captured.items():
+        total = sum(refund["amount"] for refund in back if refund["payment_intent"] == payment)
+        if total > received:
+            verdict.violations.append(f"I2 {total} of {received} were given back of {payment}")
+    names = collections.Counter(refund["metadata"].get("onsale_refund") for refund in back)
+    rows = sale.stack.sql(
+        "SELECT id::text, amount FROM refund WHERE event_id = %s AND state = 'succeeded' AND provider_id IS NOT NULL "
+        "AND who <> 'provider'",
+        sale.event,
+    )
+    for refund, amount in rows:
+        given = sum(each["amount"] for each in back if each["metadata"].get("onsale_refund") == refund)
+        if (names[refund], given) != (1, amount):
+            verdict.violations.append(f"I2 refund {refund} of {amount} gave back {given} in {names[refund]}")
+
+
+def given_back(sale):
+    """The tickets that each user has no more."""
+    rows = sale.stack.sql(
+        "SELECT p.user_id, unnest(r.tickets) FROM refund r JOIN purchase p USING (event_id, generation, position) "
+        "WHERE r.event_id = %s AND r.state = 'succeeded'", sale.event,
+    )  # fmt: skip
+    found = collections.defaultdict(set)
+    for user, ticket in rows:
+        found[user].add(ticket)
+    return found
 
 
 def check_buyers(sale, verdict, pending, lost):
@@ -138,10 +173,11 @@ def check_buyers(sale, verdict, pending, lost):
 
 def check_tickets(sale, violations):
     owners = {}
+    back = given_back(sale)
     for buyer in sale.purchases:
-        if not buyer.tickets:
+        if not buyer.tickets and not back[buyer.user]:
             violations.append(f"I4 {buyer} bought nothing")
-        for ticket in buyer.tickets:
+        for ticket in set(buyer.tickets) - back[buyer.user]:
             if ticket in owners:
                 violations.append(f"I1 ticket {ticket} was sold to {owners[ticket]} and to {buyer}")
             owners[ticket] = buyer
@@ -155,7 +191,7 @@ def check_tickets(sale, violations):
         found = sorted(
             ticket["id"] for p in answer["purchases"] if p["event_id"] == sale.event for ticket in p["tickets"]
         )
-        if status != 200 or found != sorted(buyer.tickets):
+        if status != 200 or found != sorted(set(buyer.tickets) - back[buyer.user]):
             violations.append(f"I4 {buyer} was told {buyer.tickets}, and the account has {found}")
 
 

@@ -16,6 +16,7 @@ import uuid
 
 from buyers import VISA, Caller, Sale, token
 from cases import Case, fault_points
+from refunds import Refunds
 from judge import Verdict, judge
 from servers import FAULT_STRUCK, TAKEOVER_PERCENT, WEBHOOK_SECRET, Failure, until
 
@@ -380,6 +381,67 @@ class Orphan(Course):
         )  # fmt: skip
 
 
+class Refund(Course):
+    """Somebody gets their money back, and others their seats."""
+
+    passages = 2
+    plans = ("buy", "pay")
+
+    def during(self, sale):
+        self.back = Refunds(sale)
+
+    def again(self, sale):
+        self.back.sale = sale
+        self.back.ask(1)
+
+    def after(self, sale):
+        for each in self.case.sales:
+            each.finish()
+        self.back.await_ends()
+
+
+class Cancelled(Course):
+    """The event does not take place."""
+
+    plans = ("buy", "pay")
+
+    def during(self, sale):
+        until(lambda: self.case.has_struck or any(b.final == "purchased" for b in sale.buyers), 40, "a purchase")
+        sale.act("cancel", reason="Flooded")
+
+    def after(self, sale):
+        path = f"/api/admin/events/{sale.event}/cancel"
+        until(
+            lambda: sale.organizer.until_answered("GET", path, deadline=time.monotonic() + 10)[1]["state"] == "done",
+            60, "the cancellation's end",
+        )  # fmt: skip
+
+
+class News(Course):
+    """Somebody gives money back at the provider's dashboard."""
+
+    passages = 3
+    plans = ("buy", "pay")
+
+    def during(self, sale):
+        self.payment = None
+
+    def again(self, sale):
+        if self.payment is None:
+            done = [p["id"] for p in sale.stack.payments(sale.event) if p["status"] == "succeeded"]
+            if done:
+                self.payment = done[0]
+                form = {"payment_intent": self.payment, "amount": 100}
+                sale.stack.stub("POST", "/stub/dashboard/refunds", form=form)
+
+    def after(self, sale):
+        if self.payment:
+            until(
+                lambda: sale.stack.sql("SELECT 1 FROM refund WHERE event_id = %s AND who = 'provider'", sale.event),
+                60, "the refund to be known",
+            )  # fmt: skip
+
+
 class Draft(Course):
     """A sale that opens by the clock."""
 
@@ -453,9 +515,12 @@ class Hint(Intake):
     passages = 1
     sells_on = False
 
-    def again(self, sale):
+    def message(self, sale):
         metadata = {"onsale_event": str(sale.event), "onsale_generation": "1", "onsale_position": "1"}
-        body = {"type": "payment_intent.succeeded", "data": {"object": {"metadata": metadata}}}
+        return {"type": "payment_intent.succeeded", "data": {"object": {"metadata": metadata}}}
+
+    def again(self, sale):
+        body = self.message(sale)
         now = int(time.time())
         signature = hmac.new(WEBHOOK_SECRET.encode(), f"{now}.{json.dumps(body)}".encode(), hashlib.sha256).hexdigest()
         status, answer = Caller(sale.urls).until_answered(
@@ -464,6 +529,13 @@ class Hint(Intake):
         )  # fmt: skip
         if status != 200:
             raise Failure(f"a message of the provider was answered {status} {answer}")
+
+
+class HintOfRefund(Hint):
+    """The same of something that was given back."""
+
+    def message(self, sale):
+        return {"type": "refund.updated", "data": {"object": {"object": "refund", "payment_intent": "pi_nobodys"}}}
 
 
 class Index(Course):
@@ -529,6 +601,14 @@ COURSES = {
     "confirm.forget": Course,
     "relay.due": Confirm,
     "relay.stalled": Confirm,
+    "refund.cancel": Cancelled,
+    "news.due": Course,
+    "news.ask": News,
+    "news.write": News,
+    "refund.due": Refund,
+    "refund.make": Refund,
+    "refund.settle": Refund,
+    "refund.tell": Refund,
     "events.open_due": Lease,
     "events.publish": Draft,
     "events.reconcile": Lease,
@@ -540,6 +620,7 @@ COURSES = {
     "intake.cancel": Cancelling,
     "intake.past": Past,
     "intake.hint": Hint,
+    "intake.news": HintOfRefund,
     "index.changed": Index,
     "index.events": Index,
     "index.queues": Index,
@@ -555,7 +636,8 @@ COURSES = {
 
 ROW_OF = {
     "lease": 2, "reserve": 2, "holds": 2, "events": 2, "forgotten": 2, "database": 2, "confirm": 3, "relay": 3,
-    "intake": 1, "index": 19}
+    "intake": 1, "index": 19, "refund": 26,
+    "news": 26}
 
 
 def untested(bench, rng):

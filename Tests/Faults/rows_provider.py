@@ -7,6 +7,7 @@ import time
 from buyers import Sale
 from cases import ROWS, Case, row
 from judge import judge
+from refunds import Refunds
 from scenes import (
     end_in_time,
     expect,
@@ -343,3 +344,121 @@ for name, faults in {
     "and are heard of late, twice, out of order": {"webhook_delay_ms": 1_500, "webhook_copies": 2},
 }.items():
     ROWS[26].append(Case(26, f"banks ask their customers {name}", banks(faults), 30))
+
+
+# --- What is given back ---
+
+
+def await_books(sale, expected, seconds=60):
+    """Waits until the purchases of a sale have this much given back."""
+    until(
+        lambda: sale.stack.sql(
+            "SELECT coalesce(sum(refunded), 0) FROM purchase WHERE event_id = %s", sale.event
+        )[0][0] == expected,
+        seconds, "what was given back",
+    )  # fmt: skip
+
+
+def sold_out(stack, rng, seats=10, **fields):
+    sale = Sale(stack, rng, seats=seats, hold_seconds=4, **fields)
+    sale.await_open()
+    sale.crowd(seats, ("buy",), (1, 2)).start().finish()
+    expect(len(sale.purchases) >= seats // 2, f"was not sold: {[str(buyer) for buyer in sale.buyers]}")
+    return sale
+
+
+def given_back_while(faults):
+    def run(bench, rng):
+        """Once each, whatever the provider says first, and seats that come back are sold."""
+        stack = bench.shared_stack()
+        sale = sold_out(stack, rng)
+        stack.set_provider(**faults, seed=rng.randrange(1_000_000))
+        try:
+            back = Refunds(sale)
+            back.ask(6, seats="release", parts=True)
+            for _ in range(4):
+                sale.add("pay")
+            sale.start()
+            time.sleep(5)
+        finally:
+            stack.set_provider()
+        back.await_ends(90)
+        sale.finish()
+        return judge(sale)
+
+    return run
+
+
+for name, faults in {
+    "loses answers, and replays first ones": {"timeout_after_rate": 0.5, "duplicate_rate": 0.5, "hang_ms": 200},
+    "fails before and after the effect, and replays that": {"error_rate": 0.6},
+    "is silent before the effect": {"timeout_before_rate": 0.6, "hang_ms": 200},
+    "is asked too often": {"requests_per_second": 5},
+    **{f"answers {status} to some": {"refuse_rate": 0.5, "refuse_status": status} for status in (401, 409, 429, 500)},
+}.items():
+    ROWS[26].append(Case(26, f"refunds while the provider {name}", given_back_while(faults), 30))
+
+
+@row(26, cost=40)
+def workers_die_again_and_again_while_an_event_is_cancelled(bench, rng):
+    """Everybody gets their money back once."""
+    stack = bench.shared_stack()
+    sale = sold_out(stack, rng, seats=16)
+    captured = sum(buyer.amount for buyer in sale.purchases)
+    stack.set_provider(latency=300)
+    try:
+        sale.act("cancel", reason="The hall is flooded.")
+        for _ in range(4):
+            time.sleep(rng.uniform(0.3, 1.2))
+            stack.end("worker-b", number=9)
+            stack.start("worker-b", "worker")
+    finally:
+        stack.set_provider()
+    await_books(sale, captured, 90)
+    path = f"/api/admin/events/{sale.event}/cancel"
+    until(
+        lambda: sale.organizer.until_answered("GET", path, deadline=time.monotonic() + 10)[1]["state"] == "done",
+        60, "the cancellation's end",
+    )  # fmt: skip
+    return judge(sale)
+
+
+def at_the_dashboard(faults):
+    def run(bench, rng):
+        """Refunds and disputes that nobody here has asked for."""
+        stack = bench.shared_stack()
+        sale = sold_out(stack, rng)
+        stack.set_provider(**faults)
+        try:
+            payments = [p for p in stack.payments(sale.event) if p["status"] == "succeeded"]
+            rng.shuffle(payments)
+            whole, part, disputed = payments[:3]
+            stack.stub("POST", "/stub/dashboard/refunds", form={"payment_intent": whole["id"]})
+            for amount in (300, 200):
+                stack.stub("POST", "/stub/dashboard/refunds", form={"payment_intent": part["id"], "amount": amount})
+            dispute = stack.stub("POST", "/stub/dashboard/disputes", form={"payment_intent": disputed["id"]})
+            stack.stub("POST", f"/stub/dashboard/disputes/{dispute['id']}/lost")
+            await_books(sale, whole["amount_received"] + 500)
+            until(
+                lambda: stack.sql("SELECT status FROM dispute WHERE event_id = %s", sale.event) == [("lost",)],
+                60, "the dispute",
+            )  # fmt: skip
+            until(
+                lambda: not stack.sql(
+                    "SELECT 1 FROM refund WHERE event_id = %s AND available_at IS NOT NULL", sale.event
+                ),
+                30, "everybody to be told",
+            )  # fmt: skip
+        finally:
+            stack.set_provider()
+        return judge(sale)
+
+    return run
+
+
+for name, faults in {
+    "are heard of": {},
+    "are heard of late and twice": {"webhook_delay_ms": 1_500, "webhook_copies": 2},
+    "are not heard of": {"webhook_copies": 0},
+}.items():
+    ROWS[26].append(Case(26, f"refunds and disputes of the dashboard {name}", at_the_dashboard(faults), 25))

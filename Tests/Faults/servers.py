@@ -674,6 +674,16 @@ class Stack:
         }  # fmt: skip
         return self.stub("POST", "/v1/payment_intents", form=fields)
 
+    def refunds(self):
+        """Everything that was given back, in the provider's books."""
+        found, after = [], ""
+        while True:
+            page = self.stub("GET", f"/v1/refunds?limit=100{after}")
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            after = f"&starting_after={page['data'][-1]['id']}"
+
     def payments(self, event):
         """All payments of an event in the provider's books."""
         found, after = [], ""

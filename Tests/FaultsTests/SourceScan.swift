@@ -6,7 +6,8 @@ import Foundation
 struct SourceScan {
   /// Types whose calls go to Redis, PostgreSQL, the search index or the payment provider.
   static let serverTypes = [
-    "QueueStore", "PurchaseStore", "SeatStore", "EpochStore", "EventStore", "QueueArchive", "PastRequests",
+    "QueueStore", "PurchaseStore", "SeatStore", "EpochStore", "EventStore", "RefundStore", "QueueArchive",
+    "PastRequests",
     "IndexSource", "UserStore", "PaymentProvider", "SearchIndex", "RedisClient", "PostgresClient",
     "HTTPClient",
   ]

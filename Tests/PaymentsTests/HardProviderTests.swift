@@ -206,3 +206,59 @@ struct HardProviderTests {
     }
   }
 }
+
+@Suite("Refunds at the provider")
+@LoopActor
+struct ProviderRefundTests {
+  /// A payment that was captured.
+  private func captured(_ provider: Provider) async throws -> String {
+    let order = Provider.order("r-\(UInt32.random(in: 0...UInt32.max))")
+    let payment = try #require(try await provider.payments.authorise(order).payment)
+    _ = try await provider.payments.capture(payment.id, reference: order.reference)
+    return payment.id
+  }
+
+  private func order(_ payment: String, _ amount: Int = 1000, reference: String = "a", attempt: Int = 1)
+    -> RefundOrder
+  {
+    RefundOrder(reference: reference, attempt: attempt, payment: payment, amount: amount, currency: "EUR")
+  }
+
+  @Test("Repeated under its name it is one, also once the provider has forgotten the key")
+  func once() async throws {
+    try await Provider.with { provider in
+      let id = try await captured(provider)
+      let first = try await provider.payments.refund(order(id))
+      #expect(first.amount == 1000 && first.reference == "a" && first.payment == id)
+      #expect(try await provider.payments.refund(order(id)) == first)
+      #expect(try await provider.payments.refunded(id) == 1000)
+      _ = try await provider.payments.refund(order(id, reference: "b"))
+      #expect(try await provider.payments.refunded(id) == 2000)
+      #expect(try await provider.payments.refunds(of: id).map(\.reference) == ["b", "a"])
+    }
+  }
+
+  @Test("A failure after the effect is found, and one before it is said to be for good once it is replayed")
+  func failures() async throws {
+    try await Provider.with { provider in
+      let id = try await captured(provider)
+      // Every other failure comes after the effect.
+      try await provider.inject(["error_rate": 1])
+      #expect(await code { _ = try await provider.payments.refund(order(id)) } == .outcomeUnknown)
+      #expect(await code { _ = try await provider.payments.refund(order(id)) } == .failed)
+      try await provider.inject([:])
+      #expect(try await provider.payments.refund(order(id, attempt: 2)).reference == "a")
+      #expect(try await provider.payments.refunded(id) == 1000)
+    }
+  }
+
+  @Test("More than is left is refused for good")
+  func refused() async throws {
+    try await Provider.with { provider in
+      let id = try await captured(provider)
+      #expect(await code { _ = try await provider.payments.refund(order(id, 9999)) } == .refused)
+      _ = try await provider.payments.refund(order(id, 4200, reference: "all"))
+      #expect(await code { _ = try await provider.payments.refund(order(id, 1, reference: "b")) } == .refused)
+    }
+  }
+}

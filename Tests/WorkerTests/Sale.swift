@@ -24,6 +24,8 @@ final class Sale {
   private let redis: RedisClient
   private let configuration: RedisConfiguration
   private let stores: Worker.Stores
+  var refunds: RefundStore { stores.refunds }
+  var events: EventStore { stores.events }
   var workers: [Worker] = []
 
   /// - Parameter tickets: places of general admission in one section, 1000 each.
@@ -53,7 +55,8 @@ final class Sale {
     purchases = PurchaseStore(postgres)
     stores = Worker.Stores(
       queue: queue, purchases: purchases, seats: SeatStore(postgres), epochs: EpochStore(postgres),
-      archive: QueueArchive(queue, postgres), events: EventStore(postgres, rejoinSeconds: rejoinSeconds))
+      archive: QueueArchive(queue, postgres), events: EventStore(postgres, rejoinSeconds: rejoinSeconds),
+      refunds: RefundStore(postgres, leaseSeconds: 0.2))
     try await queue.configure(
       EventSettings(
         id: event, generation: 1, state: "open", queueLimit: 1_000_000, perUserLimit: perUserLimit,
@@ -331,6 +334,35 @@ final class ScriptedProvider: PaymentProvider {
   func refunded(_ id: String) async throws -> Int { refunds.contains(id) ? payments[id]?.amount ?? 0 : 0 }
 
   func refund(_ id: String) async throws { refunds.insert(id) }
+
+  /// What was given back, by reference; and what happens before it is, and after it.
+  var given: [String: Refund] = [:]
+  var beforeRefund: (RefundOrder) async throws -> Void = { _ in }
+  var afterRefund: (RefundOrder) async throws -> Void = { _ in }
+
+  func refund(_ order: RefundOrder) async throws -> Refund {
+    try await beforeRefund(order)
+    if given[order.reference] == nil {
+      given[order.reference] = Refund(
+        id: "re_" + order.reference, payment: order.payment, amount: order.amount, status: .succeeded,
+        reference: order.reference)
+    }
+    try await afterRefund(order)
+    guard let made = given[order.reference] else { throw PaymentError(code: .invalid, message: "lost") }
+    return made
+  }
+
+  func refunds(of payment: String) async throws -> [Refund] { given.values.filter { $0.payment == payment } }
+
+  func refunds(after: String?, limit: Int) async throws -> (refunds: [Refund], hasMore: Bool) {
+    (Array(given.values), false)
+  }
+
+  var disputed: [Dispute] = []
+
+  func disputes(of payment: String?, after: String?, limit: Int) async throws -> (
+    disputes: [Dispute], hasMore: Bool
+  ) { (disputed.filter { payment == nil || $0.payment == payment }, false) }
 
   func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool) {
     (payments.values.sorted { $0.id < $1.id }, false)

@@ -39,8 +39,9 @@ export class Checkout {
     this.heading = h("h1", { tabindex: "-1" }, "Your seats are held");
     this.clock = h("span", { class: "hold-time" });
     this.bar = h("progress", { class: "hold-bar", "aria-label": "Time left to pay", max: 1, value: 1 });
+    this.standingStill = h("p", { class: "quiet", role: "status" });
     this.hold = h("div", { class: "hold" }, icon("clock"),
-      h("p", null, "Pay within ", h("strong", null, this.clock)), this.bar);
+      h("p", null, "Pay within ", h("strong", null, this.clock)), this.bar, this.standingStill);
     this.tickets = h("div");
     this.amount = h("strong");
     this.message = formMessage();
@@ -77,6 +78,7 @@ export class Checkout {
   update(request) {
     const wasDeclined = this.request?.state === "declined";
     this.request = request;
+    this.standing = request.hold_time;
     this.expect(request.expires_in_seconds ?? NaN);
     this.whole ??= Math.max(1, this.left);
     setText(this.amount, money(request.amount ?? 0, request.currency ?? "EUR"));
@@ -117,6 +119,8 @@ export class Checkout {
 
   /** Counts from what the server says is left, on a clock that nobody sets: this device's may be wrong. */
   expect(seconds) {
+    // While the sale stands still, so does the time to pay.
+    this.kept = seconds * 1_000;
     const deadline = performance.now() + seconds * 1_000;
     // Whole seconds: what differs by less is the same deadline.
     if (Math.abs(deadline - this.deadline) < 1_500) return;
@@ -124,13 +128,17 @@ export class Checkout {
   }
 
   get left() {
-    return Math.max(0, this.deadline - performance.now());
+    return this.standing ? this.kept : Math.max(0, this.deadline - performance.now());
   }
 
   tick() {
     if (!this.request || Number.isNaN(this.deadline)) return;
     const { left } = this;
     setText(this.clock, countdown(left));
+    setText(this.standingStill, {
+      paused: "Sales are paused: your time to pay stands still. You may pay all the same.",
+      stopped: "Sales are stopped for a moment: your seats are kept, your time to pay stands still, and no payment starts.",
+    }[this.standing] ?? "");
     this.bar.value = Math.min(1, left / this.whole);
     this.hold.classList.toggle("short", left < shortTime);
     const reminder = reminders.find((each) => left <= each && left > each - 1_500);

@@ -26,6 +26,13 @@ export function ending({ state, reason = "", left }, ask, unsold) {
       elsewhere: "Back to the event",
     };
   }
+  if (reason === "event_cancelled") {
+    return {
+      title: "The event is cancelled",
+      text: "It does not take place, and nothing is sold any more. Nothing was charged.",
+      elsewhere: "Back to the event",
+    };
+  }
   if (state === "expired" && reason === "tickets_taken") {
     return {
       title: "Your seats had been sold",

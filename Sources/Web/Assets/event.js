@@ -129,7 +129,11 @@ class EventPage {
   }
 
   get isOpen() {
-    return this.state === "open" || this.state === "paused";
+    return ["open", "paused", "stopped"].includes(this.state);
+  }
+
+  get isClosed() {
+    return this.state === "closed" || this.state === "cancelled";
   }
 
   /** The queue knows first; the event's own word is a cached one. */
@@ -242,7 +246,7 @@ class EventPage {
     }
     const message = queue?.message ?? event.message;
     if (message) found.push({ tone: "info", icon: "info", key: message, nodes: [message] });
-    if (!this.isOpen && this.state !== "closed" && this.state !== "sold_out") {
+    if (!this.isOpen && !this.isClosed && this.state !== "sold_out") {
       const when = opensIn === undefined ? "Not on sale yet" : opensIn > 0 ? "On sale " : "Opening now…";
       found.push({ tone: "wait", icon: "clock", key: when, nodes: [
         h("strong", null, when), opensIn > 0 && [dayAndTime(opening(event)), aside(opening(event))],
@@ -270,7 +274,7 @@ class EventPage {
     const gone = this.state === "sold_out"
       || (this.isOpen && this.queue && this.queue.available === 0 && this.queue.held === 0);
     // With nothing left to choose, choosing is only in the way.
-    const isOver = gone || this.state === "closed";
+    const isOver = gone || this.isClosed;
     this.picker.node.hidden = this.summary.hidden = isOver;
     this.over.hidden = !isOver;
     setText(this.over.querySelector("p"), gone
@@ -278,7 +282,7 @@ class EventPage {
       : "Tickets are no longer sold here.");
     const blocked = !this.isOpen || gone || !this.picker.ask;
     let text = "Get tickets";
-    if (this.state === "closed") text = "Sales have ended";
+    if (this.isClosed) text = this.state === "cancelled" ? "The event is cancelled" : "Sales have ended";
     else if (gone) text = "Sold out";
     else if (!this.isOpen) {
       text = opens === undefined ? "Not on sale yet"

@@ -164,6 +164,7 @@ export function seatName(ticket) {
 /** What can be bought of an event right now, in words. `tone` is `good`, `few`, `wait` or `none`. */
 export function availability(event) {
   const { onsale_state: state, available, held } = event;
+  if (event.cancelled || state === "cancelled") return { text: "Cancelled", tone: "none" };
   if (state === "closed") return { text: "Sales have ended", tone: "none" };
   if (state === "sold_out") return { text: "Sold out", tone: "none" };
   if (state === "draft") {
@@ -172,7 +173,7 @@ export function availability(event) {
   if (available === 0 && held === 0) return { text: "Sold out", tone: "none" };
   if (available === 0 && held > 0) return { text: "All held, some may come back", tone: "wait" };
   if (available === 0) return { text: "None free right now", tone: "wait" };
-  if (state === "paused") return { text: "Sales are paused", tone: "wait" };
+  if (state === "paused" || state === "stopped") return { text: "Sales are paused", tone: "wait" };
   if (available <= 20) return { text: `Only ${count(available)} left`, tone: "few" };
   return { text: `${count(available)} available`, tone: "good" };
 }

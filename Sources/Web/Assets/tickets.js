@@ -54,14 +54,20 @@ export function ticketsView(context) {
     const title = h("h2");
     const moved = h("div");
     const body = h("div");
-    const paid = h("p", { class: "quiet" }, `${counted(purchase.tickets.length, "ticket")} · `,
-      `${money(purchase.amount, purchase.currency)} · bought ${dayAndTime({ date: purchase.purchased_at })}`);
+    const bought = `bought ${dayAndTime({ date: purchase.purchased_at })}`;
+    const paid = h("p", { class: "quiet" }, purchase.tickets.length === 0 ? `No tickets left · ${bought}`
+      : `${counted(purchase.tickets.length, "ticket")} · ${money(purchase.amount, purchase.currency)} · ${bought}`);
+    const disputed = (purchase.disputes ?? []).map((dispute) => disputeNotice(dispute, purchase.currency));
+    const cancelled = purchase.event_cancelled != null && h("div", { class: "notice bad", role: "note" }, icon("alert"),
+      h("div", null, h("p", null, h("strong", null, "Cancelled. "), purchase.event_cancelled),
+        purchase.tickets.length > 0 && h("p", null, "You get your money back; there is nothing you need to do.")));
+    const back = (purchase.refunds ?? []).map((refund) => refundNotice(refund, purchase.currency));
     draw({ name: purchase.event_name });
     // The purchase says what was bought; when and where, the event knows.
     eventDetails(purchase.event_id).then((event) => {
       if (event && !signal.aborted) draw(event);
     });
-    return h("section", { class: "purchase" }, title, paid, moved, body);
+    return h("section", { class: "purchase" }, title, paid, cancelled, back, disputed, moved, body);
 
     function draw(event) {
       const href = `/event/${encodeURIComponent(purchase.event_id)}`;
@@ -80,6 +86,27 @@ function movedNotice(purchase, zone) {
   return h("div", { class: "notice", role: "note" }, icon("alert"), h("div", null,
     dateWas && h("p", null, `Moved from ${at(dateWas)} to ${at(date)}. Your tickets stay valid.`),
     placeWas && h("p", null, `Moved from ${placeWas} to ${place}. Your tickets stay valid.`)));
+}
+
+/** Says what was given back, and which tickets are not the buyer's any more. */
+function refundNotice({ state, amount, tickets }, currency) {
+  const seats = tickets.map(({ section, row, seat }) => [section, row && `row ${row}`, seat && `seat ${seat}`]
+    .filter(Boolean).join(" ")).join("; ");
+  return h("div", { class: "notice", role: "note" }, icon("alert"), h("div", null,
+    h("p", null, state === "succeeded"
+      ? `Refunded: ${money(amount, currency)}. It takes your bank some days to show it.`
+      : `A refund of ${money(amount, currency)} is on its way.`),
+    seats && h("p", { class: "quiet" }, state === "succeeded" ? `Not valid any more: ${seats}` : seats)));
+}
+
+/** Says that the buyer's bank was asked to take a payment back. */
+function disputeNotice({ amount, status }, currency) {
+  if (status === "won" || status === "warning_closed") return undefined;
+  return h("div", { class: "notice", role: "note" }, icon("alert"), h("div", null,
+    h("p", null, status === "lost"
+      ? `Your bank has taken ${money(amount, currency)} back.`
+      : `Your bank was asked to take ${money(amount, currency)} back, and has not decided yet.`),
+    h("p", { class: "quiet" }, "Ask the organizer what that means for your tickets.")));
 }
 
 function waitingPlace(each) {

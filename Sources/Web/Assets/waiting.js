@@ -69,23 +69,23 @@ export class WaitingScene {
     if (this.state === "queued") {
       setText(this.number, ahead === 0 ? "Next" : count(ahead));
       setText(this.caption, ahead === 0
-        ? (queue?.state === "paused" ? "It is your turn when sales go on" : "It is almost your turn")
+        ? (isPaused(queue) ? "It is your turn when sales go on" : "It is almost your turn")
         : ahead === 1 ? "person ahead of you" : "people ahead of you");
       setText(this.spoken, spokenPlace(ahead));
       this.bar.value = Math.min(0.98, Math.max(0.03, 1 - ahead / from));
       this.announce(ahead);
     }
-    const isPaused = queue?.state === "paused";
+    const stands = isPaused(queue);
     // The estimate came with an answer that may be older than the place: it shrinks along.
     this.drawFacts([
       request.position && ["Your place", count(request.position)],
       this.state === "queued"
-        && ["Estimated wait", isPaused ? "when sales go on" : estimate(shrunk(request, ahead)) ?? "not known yet"],
+        && ["Estimated wait", stands ? "when sales go on" : estimate(shrunk(request, ahead)) ?? "not known yet"],
       this.state === "standby" && ahead > 0 && ["Ahead, who want the same", count(ahead)],
       this.state === "standby" && queue && ["Held by others", counted(queue.held, "ticket")],
     ].filter(Boolean));
     drawOperator(this.operator, queue?.message
-      || (isPaused ? "Sales are paused for a moment. Nobody loses their place." : ""));
+      || (stands ? "Sales are paused for a moment. Nobody loses their place." : ""));
   }
 
   drawFacts(facts) {
@@ -122,6 +122,10 @@ export class WaitingScene {
 export function drawOperator(node, text = "") {
   if (node.textContent === text) return;
   put(node, text && h("div", { class: "notice info", role: "status" }, icon("info"), h("p", null, text)));
+}
+
+function isPaused(queue) {
+  return queue?.state === "paused" || queue?.state === "stopped";
 }
 
 function shrunk({ eta_seconds: eta, ahead: told }, ahead) {

@@ -1,0 +1,135 @@
+import EventLoop
+import Postgres
+
+/// What workers do with refunds. Each step may be repeated after an unknown outcome.
+extension RefundStore {
+  /// Leases due refunds to this caller: they become due again by themselves, later with every lease. Those whose money is
+  /// on its way, but of which not everybody was told, are among them.
+  package func due(limit: Int) async throws -> [Due] {
+    // Later than any is put off: PostgreSQL's clock has gone back since.
+    _ = try await postgres.query(
+      "UPDATE refund SET available_at = now() WHERE available_at > now() + \(leaseSeconds * 32) * interval '1 s'"
+    )
+    let rows = try await postgres.query(
+      """
+      UPDATE refund r
+      SET leases = leases + 1, available_at = now() + \(leaseSeconds) * interval '1 s' * 2 ^ least(r.leases, 4)
+      FROM (SELECT event_id, id FROM refund WHERE available_at <= now()
+        ORDER BY available_at LIMIT \(limit) FOR UPDATE SKIP LOCKED) d, purchase p
+      WHERE r.event_id = d.event_id AND r.id = d.id AND \(unsafeSQL: Self.ofPurchase)
+      RETURNING \(unsafeSQL: Self.columns), p.payment_id, p.captured_at IS NOT NULL AS captured,
+        p.charged IS NULL AND r.tickets @> p.tickets AS whole, r.attempt,
+        extract(epoch FROM now() - r.attempted_at)::bigint AS attempt_seconds
+      """)
+    return try rows.map { row in
+      Due(
+        refund: try Self.refund(row), payment: row["payment_id"].string ?? "",
+        isCaptured: try row.bool("captured"), isWhole: try row.bool("whole"), attempt: try row.int("attempt"),
+        attemptSeconds: try row.int("attempt_seconds"))
+    }
+  }
+
+  /// The money is on its way: the tickets are nobody's from now on.
+  ///
+  /// **The one place where a refund comes to be**: whoever wants to tell of it does so in this transaction.
+  /// - Parameters:
+  ///   - providerID: its id at the provider; `nil` where nothing had been taken.
+  ///   - isVoid: whether nothing had been taken, and nothing will be.
+  /// - Returns: whether this call did it.
+  @discardableResult
+  package func succeed(_ refund: Refund, providerID: String?, isVoid: Bool = false) async throws -> Bool {
+    let key = refund.key
+    return try await postgres.withTransaction { transaction in
+      // As whoever asks for a refund does it: first the purchase, then its refunds.
+      let rows = try await transaction.query(
+        """
+        SELECT state, payment_id, tickets FROM purchase WHERE event_id = \(key.event)
+          AND generation = \(key.generation) AND position = \(key.position) FOR UPDATE
+        """)
+      let ended = try await transaction.query(
+        """
+        UPDATE refund SET state = 'succeeded', provider_id = \(providerID), ended_at = now()
+        WHERE event_id = \(key.event) AND id::text = \(refund.id) AND state = 'requested' RETURNING id
+        """)
+      guard !ended.isEmpty, let row = rows.first, try row.string("state") == "sold" else {
+        return !ended.isEmpty
+      }
+      try await Self.takeOut(
+        refund.tickets, of: key, row, amount: refund.amount, isVoid: isVoid, releases: refund.releases,
+        transaction)
+      return true
+    }
+  }
+
+  /// The tickets are not the purchase's any more.
+  /// - Parameter purchase: its payment and its tickets, locked.
+  static func takeOut(
+    _ tickets: [Int], of key: PurchaseStore.Key, _ purchase: PostgresRow, amount: Int, isVoid: Bool,
+    releases: Bool, _ transaction: PostgresTransaction
+  ) async throws {
+    let back = Set(tickets)
+    let left = (purchase["tickets"].ints ?? []).filter { !back.contains($0) }
+    _ = try await transaction.query(
+      """
+      UPDATE purchase SET tickets = \(left)::int[], charged = CASE WHEN \(isVoid) THEN 0 ELSE coalesce(charged, amount) END,
+        amount = (SELECT coalesce(sum(price), 0) FROM ticket WHERE event_id = \(key.event) AND id = ANY (\(left)::int[])),
+        refunded = refunded + \(isVoid ? 0 : amount), updated_at = now(),
+        captured_at = CASE WHEN \(isVoid) THEN coalesce(captured_at, now()) ELSE captured_at END
+      WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
+      """)
+    _ = try await transaction.query(
+      """
+      UPDATE ticket SET purchased = false, payment_id = NULL,
+        withheld = CASE WHEN \(releases) THEN withheld ELSE coalesce(withheld, 'blocked') END
+      WHERE event_id = \(key.event) AND id = ANY (\(tickets)::int[])
+        AND payment_id = \(purchase["payment_id"].string)
+      """)
+    _ = try await transaction.query(
+      """
+      DELETE FROM claim WHERE event_id = \(key.event) AND ticket_id = ANY (\(tickets)::int[])
+        AND generation = \(key.generation) AND position = \(key.position)
+      """)
+    if isVoid {
+      _ = try await transaction.query(
+        """
+        DELETE FROM outbox WHERE event_id = \(key.event) AND generation = \(key.generation)
+          AND position = \(key.position) AND kind = 'capture'
+        """)
+    }
+  }
+
+  /// The provider will not give it back. The tickets stay its buyer's.
+  package func fail(_ refund: Refund, reason: String) async throws {
+    _ = try await postgres.query(
+      """
+      UPDATE refund SET state = 'failed', reason = \(reason), ended_at = now(), available_at = NULL
+      WHERE event_id = \(refund.key.event) AND id::text = \(refund.id) AND state = 'requested'
+      """)
+  }
+
+  /// How many tickets PostgreSQL counts for a user of an event.
+  package func owned(event: Int, user: String) async throws -> Int {
+    try await postgres.query("SELECT tickets FROM buyer WHERE event_id = \(event) AND user_id = \(user)")
+      .first?.int("tickets") ?? 0
+  }
+
+  /// From now on it has another idempotency key: that came of nothing which it had until now.
+  package func takeNextKey(_ due: Due) async throws {
+    _ = try await postgres.query(
+      """
+      UPDATE refund SET attempt = attempt + 1, attempted_at = now()
+      WHERE event_id = \(due.refund.key.event) AND id::text = \(due.refund.id) AND attempt = \(due.attempt)
+      """)
+  }
+
+  /// Nothing is left to do for these.
+  package func told(_ refunds: [Refund]) async throws {
+    if refunds.isEmpty { return }
+    _ = try await postgres.query(
+      """
+      UPDATE refund r SET available_at = NULL
+      FROM unnest(\(refunds.map(\.key.event))::bigint[], \(refunds.map(\.id))::text[]) AS i (event, id)
+      WHERE r.event_id = i.event AND r.id = i.id::uuid AND r.state <> 'requested'
+      """)
+  }
+}
