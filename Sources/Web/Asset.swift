@@ -12,14 +12,17 @@ struct Asset: Sendable {
   /// What a client may choose from, the smallest first.
   let codings: [ContentCoding]
 
-  init(name: String, body: [UInt8]) {
+  /// - Parameter isPacked: whether it is sent often enough to be worth compressing.
+  init(name: String, body: [UInt8], isPacked: Bool = true) {
     self.name = name
     self.body = body
     contentType = Self.contentType(of: name)
     entityTag = EntityTag.of(body)
     var packed: [ContentCoding: [UInt8]] = [:]
-    packed[.brotli] = Compression.brotli(body)
-    packed[.gzip] = Compression.gzip(body)
+    if isPacked {
+      packed[.brotli] = Compression.brotli(body)
+      packed[.gzip] = Compression.gzip(body)
+    }
     self.packed = packed
     codings = [.brotli, .gzip].filter { packed[$0] != nil }
   }

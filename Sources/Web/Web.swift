@@ -33,6 +33,8 @@ package struct Web {
   private let version: String
   private let page: Page
   private let document: Asset
+  /// What people are shown where nothing is, by status.
+  private let refusals: [Int: Asset]
   private let files: [String: Asset]
   private let described = Described(capacity: Web.pagesKept)
 
@@ -74,34 +76,36 @@ package struct Web {
       EntityTag.of(Asset.others.flatMap { Array($0.name.utf8) + $0.body }).dropFirst().dropLast())
     page = Page(version: version)
     document = page.document
+    refusals = [400: page.refusing(400), 404: page.refusing(404)]
     files = Dictionary(uniqueKeysWithValues: Asset.others.map { ($0.name, $0) })
   }
 
   package func addRoutes(to router: inout Router) {
     let document = document
+    let nothing = refusals[404] ?? document
     for pattern in Self.pages {
       router.on(.get, pattern, ignoresQuery: true) { request in
         // Always asked for again, which costs a 304: it is what names the version of everything else.
         .now(Self.answer(request, document, cache: "no-cache"))
       }
     }
-    router.on(.get, "/event/{id}", ignoresQuery: true) { [describe, described, page] request in
+    router.on(.get, "/event/{id}", ignoresQuery: true) { [describe, described, page, nothing] request in
       .later {
         switch await Self.event(request, describe) {
         case .event(let event):
           Self.answer(request, described.page(of: event, page.describing), cache: "no-cache")
         case .unknown: Self.answer(request, document, cache: "no-cache")
-        case .nothing: Self.answer(request, page.refusing(404), status: 404, cache: "no-cache")
+        case .nothing: Self.answer(request, nothing, status: 404, cache: "no-cache")
         }
       }
     }
-    router.on(.get, "/event/{id}/event.ics", ignoresQuery: true) { [describe, page] request in
+    router.on(.get, "/event/{id}/event.ics", ignoresQuery: true) { [describe, nothing] request in
       .later {
         switch await Self.event(request, describe) {
         case .event(let event):
-          Self.answer(request, Asset(name: "event.ics", body: event.calendar), cache: "no-cache")
+          Self.answer(request, Asset(name: "event.ics", body: event.calendar, isPacked: false), cache: "no-cache")
         case .unknown: .problem(503, code: "unavailable", detail: "The event cannot be read right now.")
-        case .nothing: Self.answer(request, page.refusing(404), status: 404, cache: "no-cache")
+        case .nothing: Self.answer(request, nothing, status: 404, cache: "no-cache")
         }
       }
     }
@@ -115,9 +119,9 @@ package struct Web {
       let isCurrent = request.parameters["version"] == version
       return .now(Self.answer(request, file, cache: isCurrent ? Self.oneYear : "no-cache"))
     }
-    router.onRefusal = { [page] request, refusal in
-      guard refusal.status == 404 || refusal.status == 400, Self.isOfPerson(request) else { return nil }
-      return Self.answer(request, page.refusing(refusal.status), status: refusal.status, cache: "no-cache")
+    router.onRefusal = { [refusals] request, refusal in
+      guard let page = refusals[refusal.status], Self.isOfPerson(request) else { return nil }
+      return Self.answer(request, page, status: refusal.status, cache: "no-cache")
     }
   }
 
@@ -161,7 +165,8 @@ package struct Web {
     func page(of event: Description, _ make: (Description) -> Asset) -> Asset {
       let key = event.calendarPath
       if let known = pages[key], known.event == event { return known.asset }
-      if pages.count >= capacity { pages.removeAll() }
+      // Any one: which of so many pages somebody asks for next is anybody's guess.
+      if pages.count >= capacity, pages[key] == nil { pages.remove(at: pages.startIndex) }
       let asset = make(event)
       pages[key] = (event, asset)
       return asset

@@ -19,6 +19,7 @@ let usage = """
     admin ...                                           the operator's commands; `onsale admin help` lists them
     audit ...                                           compares PostgreSQL, Redis and the payment ledger
     rush ...                                            plays buyers against a running system
+    version                                             says which version this is
 
   Settings come from the environment, as ONSALE_ variables.
 
@@ -66,6 +67,9 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
       return await RushCommand.run(arguments: rest, environment: environment) {
         try Roles.searchAudit(environment)
       }
+    case "version", "--version":
+      print(Version.text)
+      return 0
     case "help", "--help", "-h":
       print(usage, terminator: "")
       return 0

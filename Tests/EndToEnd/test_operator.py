@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 import pty
+import re
 import subprocess
 import time
 import uuid
 
 import jwt
+import psycopg
 import pytest
 
 from client import VISA, Client, ok, problem
@@ -23,6 +25,15 @@ def test_the_command_line_issues_tokens(stack):
         assert claims["role"] == role and claims["sub"] and claims["exp"] > time.time()
     organizer = Client(stack.url, stack.admin("token", "--role", "organizer").strip())
     organizer.create_event()
+
+
+def test_a_program_says_which_version_it_is(stack):
+    said = stack.onsale("version").stdout
+    version = re.fullmatch(r"onsale (\d+\.\d+\.\d+), schema (\d+), functions of Redis (\d+)\n", said)
+    assert version, said
+    assert version[1] in (ROOT / "CHANGELOG.md").read_text()
+    with psycopg.connect(stack.settings["ONSALE_MIGRATE_DATABASE_URL"]) as database:
+        assert database.execute("SELECT max(id) FROM schema_step").fetchone()[0] == int(version[2])
 
 
 def on_a_terminal(stack, *arguments, **settings):
