@@ -83,6 +83,12 @@ final class Exchange {
   func end() {
     // Not kept for an idle connection.
     if !body.isEmpty { body = [] }
+    if !queryItems.isEmpty { queryItems = [] }
+    if !values.isEmpty { values = [] }
+    answer = nil
+    refusal = nil
+    task = nil
+    route = nil
     head = RequestHead()
     identity = nil
     peer = nil

@@ -11,7 +11,9 @@ extension HTTPServer {
   /// Milliseconds for which a client may go on sending before its connection ends, and how many bytes.
   private static let lingerMilliseconds: UInt64 = 2_000
   static let drainLimit = 1 << 20
-  /// Bytes that a client has to send to count as one that gets on, and milliseconds after which one that has not is slow.
+  /// How often a connection that is closed to make room is read once more.
+  private static let lastReads = 16
+  /// Bytes that a client has to send, or to read, to count as one that gets on, and milliseconds after which one that has not is slow.
   private static let progressBytes = 16 << 10
   private static let slowMilliseconds: UInt64 = 1_000
   /// Connections among which one of a client is looked for.
@@ -99,6 +101,11 @@ extension HTTPServer {
   private func evict(_ peer: Peer) {
     metrics?.evictions.increment()
     if peer.phase == .receivingHead || peer.phase == .receivingBody { refuse(peer, .overloaded) }
+    // What has come and nobody has read would take the answer away from the client.
+    var reads = 0
+    while peer.phase == .lingering, reads < Self.lastReads,
+      recv(peer.descriptor, scratch.baseAddress, Self.largePiece, 0) > 0
+    { reads += 1 }
     close(peer)
   }
 
@@ -169,11 +176,11 @@ extension HTTPServer {
     if sends && !sent { began(peer) }
   }
 
-  /// Whether the client is the one that is to do something, and has begun.
+  /// Whether the client is the one that is to do something, be it to read, and has begun.
   private static func sends(_ phase: Peer.Phase) -> Bool {
     switch phase {
-    case .receivingHead, .receivingBody, .draining, .lingering: true
-    case .idle, .handling, .sending, .closed: false
+    case .receivingHead, .receivingBody, .sending, .draining, .lingering: true
+    case .idle, .handling, .closed: false
     }
   }
 

@@ -7,11 +7,17 @@ extension HTTPServer {
   /// Bytes that are read at once: of a large body, and of everything else.
   static let largePiece = 64 << 10
   private static let piece = 16 << 10
+  /// Requests of one connection, sent in one go, that are answered before others get their turn.
+  private static let requestsPerTurn = 8
+  /// Milliseconds that a client has for the next piece of an answer, as long as it gets on, and for all of it.
+  private static let pieceMilliseconds: UInt64 = 15_000
+  private static let answerMilliseconds: UInt64 = 300_000
 
   // MARK: Receiving
 
   func ready(_ peer: Peer, _ events: DescriptorWatcher.Events) {
     switch peer.phase {
+    case .idle where peer.keptParsed < peer.kept.count: proceed(peer)
     case .idle, .receivingHead, .receivingBody, .draining: receive(peer)
     case .lingering: discard(peer)
     // Whoever sends on before the answer waits for it.
@@ -34,7 +40,11 @@ extension HTTPServer {
     guard count > 0 else { return ended(peer) }
     if peer.phase != .idle { progressed(peer, count) }
     work(peer, from: before, to: before + count)
+    if hasMore(peer) { peer.watcher.watch(.writable) }
   }
+
+  /// Whether more requests have come than were answered in this turn; the next one goes on with them.
+  private func hasMore(_ peer: Peer) -> Bool { peer.phase == .idle && peer.keptParsed < peer.kept.count }
 
   /// The client sends nothing more, or is gone.
   private func ended(_ peer: Peer) {
@@ -61,7 +71,9 @@ extension HTTPServer {
     load(peer)
     work(peer, from: parsed, to: count)
     // Nothing has been read for a while.
-    if peer.phase != .sending, peer.phase != .closed { peer.watcher.watch(.readable) }
+    if peer.phase != .sending, peer.phase != .closed {
+      peer.watcher.watch(hasMore(peer) ? .writable : .readable)
+    }
   }
 
   /// Brings what was kept of a connection to the beginning of the memory that all of them are read into.
@@ -90,11 +102,12 @@ extension HTTPServer {
     var at = position
     // Where the head of the request under way is.
     var start = 0
-    defer { peer.lastByte = base[end - 1] }
+    var begun = 0
+    var seen = position
     /// Whether a line ends here, be it that its first byte came before.
     func endsLine() -> Bool {
       base[at - 1] == UInt8(ascii: "\n")
-        && (at - 2 >= position ? base[at - 2] : peer.lastByte) == UInt8(ascii: "\r")
+        && (at - 2 >= seen ? base[at - 2] : peer.lastByte) == UInt8(ascii: "\r")
     }
     loop: while true {
       switch peer.phase {
@@ -103,6 +116,8 @@ extension HTTPServer {
         while at < end, base[at] == UInt8(ascii: "\r") || base[at] == UInt8(ascii: "\n") { at += 1 }
         start = at
         if at == end { return }
+        begun += 1
+        if begun > Self.requestsPerTurn { break loop }
         http_parser_init(&peer.parser, HTTP_REQUEST)
         let patience = deadline(seconds: configuration.headerSeconds)
         enter(.receivingHead, peer, deadline: peer.hasAsked ? patience : min(patience, peer.deadline))
@@ -111,6 +126,8 @@ extension HTTPServer {
       case .lingering, .closed: return
       }
       if at == end { break }
+      if at > seen { peer.lastByte = base[at - 1] }
+      seen = at
       let next = http_parser_next(&peer.parser, base + at, end - at)
       at += next.consumed
       switch next.event {
@@ -130,6 +147,7 @@ extension HTTPServer {
           peer, Self.tooLong(UnsafeBufferPointer(start: base + start, count: at - start), configuration))
       }
     }
+    if at > seen { peer.lastByte = base[at - 1] }
     let head = peer.phase == .receivingHead ? at - start : peer.exchange.head.bytes.count
     store(peer, from: start, at..<end, head: head)
   }
@@ -162,7 +180,10 @@ extension HTTPServer {
   /// Answers what cannot be read, after which nothing on the connection can be.
   func refuse(_ peer: Peer, _ fault: RequestHead.Fault) {
     if peer.exchange.isAnswered, peer.exchange.peer != nil { return end(peer, isQuiet: false) }
-    if peer.exchange.peer == nil { start(peer) }
+    if peer.exchange.peer == nil {
+      start(peer)
+      if http_parser_method(&peer.parser) == HTTP_HEAD { peer.exchange.method = .head }
+    }
     peer.closesNext = true
     send(.problem(fault.status, code: fault.code, detail: fault.detail), peer.exchange)
   }
@@ -185,7 +206,8 @@ extension HTTPServer {
     metrics?.record(
       exchange.route, exchange.isMethodKnown ? exchange.method : nil, status: answer.status,
       nanoseconds: exchange.startedAt == 0 ? 0 : Self.monotonicNanoseconds() - exchange.startedAt)
-    let skipped = exchange.method == .head ? answer.body.count : 0
+    let isBare = exchange.method == .head || answer.status == 204 || answer.status == 304
+    let skipped = isBare ? answer.body.count : 0
     let sent = Self.write(peer.descriptor, answerHead.bytes[...], answer.body, from: skipped)
     guard sent >= 0 else { return close(peer) }
     let headLeft = max(0, answerHead.bytes.count - sent)
@@ -193,6 +215,7 @@ extension HTTPServer {
     if headLeft == 0, bodySent == answer.body.count { return sentAll(peer) }
     peer.unsent = Unsent(head: answerHead.bytes.suffix(headLeft), answer: answer, sent: bodySent)
     enter(.sending, peer, deadline: deadline(seconds: configuration.sendSeconds))
+    peer.sendsUntil = EventLoop.shared.now + Self.answerMilliseconds
     peer.watcher.watch(.writable)
   }
 
@@ -248,6 +271,12 @@ extension HTTPServer {
     peer.unsent = nil
     let sent = Self.write(peer.descriptor, unsent.head, unsent.answer.body, from: unsent.sent)
     guard sent >= 0 else { return close(peer) }
+    if sent > 0 {
+      // A slow phone that goes on reading may read on.
+      progressed(peer, sent)
+      let patience = max(peer.deadline, EventLoop.shared.now + Self.pieceMilliseconds)
+      peer.deadline = min(peer.sendsUntil, patience)
+    }
     let fromHead = min(sent, unsent.head.count)
     unsent.head.removeFirst(fromHead)
     unsent.sent += sent - fromHead

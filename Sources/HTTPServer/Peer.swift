@@ -52,6 +52,8 @@ final class Peer {
   var lastByte: UInt8 = 0
   /// Whether the connection ends with the answer that is being sent.
   var closesNext = false
+  /// Loop time in milliseconds until which its client may receive an answer at most.
+  var sendsUntil: UInt64 = 0
   /// What of an answer the kernel has not taken yet.
   var unsent: Unsent?
 

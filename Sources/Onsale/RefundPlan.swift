@@ -24,13 +24,20 @@ package struct RefundPlan: Sendable, Equatable {
     asked: [Int]?, owned: [Int: Int], charged: Int, refunded: Int, requested: Set<Int>, requestedAmount: Int
   ) throws(Problem) {
     let wanted = asked.map { Set($0) } ?? Set(owned.keys).subtracting(requested)
-    if wanted.isEmpty { throw .nothingLeft }
+    let rest = charged - refunded - requestedAmount
+    if wanted.isEmpty {
+      // Money that came back after its tickets were given away is owed all the same.
+      guard asked == nil, owned.isEmpty, requested.isEmpty, rest > 0 else { throw .nothingLeft }
+      tickets = []
+      amount = rest
+      return
+    }
     let strange = wanted.subtracting(owned.keys)
     if !strange.isEmpty { throw .notTheirs(strange.sorted()) }
     let twice = wanted.intersection(requested)
     if !twice.isEmpty { throw .underWay(twice.sorted()) }
     tickets = wanted.sorted()
     let price = tickets.reduce(0) { $0 + (owned[$1] ?? 0) }
-    amount = max(0, min(price, charged - refunded - requestedAmount))
+    amount = max(0, min(price, rest))
   }
 }

@@ -596,6 +596,16 @@ package final class PurchaseStore {
     }
   }
 
+  /// Whether a refund of the purchase is under way.
+  package func isBeingGivenBack(_ key: Key) async throws -> Bool {
+    try await !postgres.query(
+      """
+      SELECT 1 AS one FROM refund WHERE event_id = \(key.event) AND generation = \(key.generation)
+        AND position = \(key.position) AND state = 'requested' LIMIT 1
+      """
+    ).isEmpty
+  }
+
   /// Payments that are taken up this often without an end are left to the audit: they may be what kills workers.
   private static let stallLimit = 10
 

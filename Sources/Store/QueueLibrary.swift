@@ -1226,7 +1226,8 @@ package enum QueueLibrary {
       if r.state ~= 'R' and r.state ~= 'D' then return {'not_reserved'} end
       if event_ms(m) >= r.deadline then return {'expired'} end
       local is_stopped, state = unpack(redis.call('HMGET', m, 'stopped', 'state'))
-      if is_stopped == '1' or is_stopped == '2' then return {state == 'closed' and 'closed' or 'stopped'} end
+      -- A sale that is open takes payments, whatever was said before: the version before opens it without a word of that.
+      if is_stopped == '2' or is_stopped == '1' and state ~= 'open' then return {state == 'closed' and 'closed' or 'stopped'} end
       if (args[7] or '') ~= '' and not are_same(r.tickets, args[7]) then return {'hold_lost'} end
       if r.try >= MAX_TRIES then return {'too_often'} end
       if args[3] == '' and r.amount ~= '0' then return {'method_required'} end

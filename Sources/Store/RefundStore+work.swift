@@ -49,7 +49,7 @@ extension RefundStore {
       let ended = try await transaction.query(
         """
         UPDATE refund SET state = 'succeeded', provider_id = \(providerID), ended_at = now()
-        WHERE event_id = \(key.event) AND id::text = \(refund.id) AND state = 'requested' RETURNING id
+        WHERE event_id = \(key.event) AND id = \(refund.id)::uuid AND state = 'requested' RETURNING id
         """)
       guard !ended.isEmpty, let row = rows.first, try row.string("state") == "sold" else {
         return !ended.isEmpty
@@ -103,7 +103,7 @@ extension RefundStore {
     _ = try await postgres.query(
       """
       UPDATE refund SET state = 'failed', reason = \(reason), ended_at = now(), available_at = NULL
-      WHERE event_id = \(refund.key.event) AND id::text = \(refund.id) AND state = 'requested'
+      WHERE event_id = \(refund.key.event) AND id = \(refund.id)::uuid AND state = 'requested'
       """)
   }
 
@@ -118,7 +118,7 @@ extension RefundStore {
     _ = try await postgres.query(
       """
       UPDATE refund SET attempt = attempt + 1, attempted_at = now()
-      WHERE event_id = \(due.refund.key.event) AND id::text = \(due.refund.id) AND attempt = \(due.attempt)
+      WHERE event_id = \(due.refund.key.event) AND id = \(due.refund.id)::uuid AND attempt = \(due.attempt)
       """)
   }
 

@@ -95,12 +95,15 @@ final class PaymentRelay {
 
   /// A sale that can never be paid, since its authorisation was gone before the capture: its tickets are on sale again,
   /// and its buyer is told so.
-  private func takeBack(_ chore: PurchaseStore.Chore) async throws {
+  /// - Returns: whether that is done; it is not while the money is being given back, which ends it in its own way.
+  private func takeBack(_ chore: PurchaseStore.Chore) async throws -> Bool {
     let (key, queue) = (chore.key, stores.queue)
     let tickets = try await Faults.crossing(.relayDue) {
       try await purchases.lapse(key, paymentID: chore.paymentID)
     }
-    guard let tickets else { return }
+    guard let tickets else {
+      return try await Faults.crossing(.relayDue) { try await !purchases.isBeingGivenBack(key) }
+    }
     lapsed.increment()
     logger.error(
       "an authorisation was gone before its capture: its tickets are on sale again",
@@ -123,6 +126,7 @@ final class PaymentRelay {
       let epoch = try await stores.epochs.next(partition, above: try await queue.epoch(partition))
       _ = try await queue.own(partition, epoch: epoch)
     }
+    return true
   }
 
   private func carryOut(_ chore: PurchaseStore.Chore) async -> Bool {
@@ -134,10 +138,7 @@ final class PaymentRelay {
         let payment = try await Faults.crossing(.confirmCapture) {
           try await provider.capture(chore.paymentID, reference: reference)
         }
-        if payment.status == .canceled {
-          try await takeBack(chore)
-          return true
-        }
+        if payment.status == .canceled { return try await takeBack(chore) }
         return payment.status == .succeeded
       case .cancel: return try await letGo(of: chore.paymentID, chore, reference)
       case .find where chore.ageSeconds > Self.findSeconds:

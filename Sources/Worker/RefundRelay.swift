@@ -76,12 +76,19 @@ final class RefundRelay {
   private func cancelEvents() async throws {
     let events = try await Faults.crossing(.refundCancel) { try await refunds.cancelling() }
     for event in events {
-      try await Faults.crossing(.refundCancel) {
-        let isOver = try await stores.queue.document(event: event) == nil
-        let since = lingering[event] ?? EventLoop.shared.now
-        lingering[event] = since
-        guard isOver || EventLoop.shared.now >= since + Self.lineMilliseconds else { return }
-        try await refunds.cancelSome(event: event, isOver: isOver, limit: Self.cancelled)
+      do {
+        try await Faults.crossing(.refundCancel) {
+          let isOver = try await stores.queue.document(event: event) == nil
+          let since = lingering[event] ?? EventLoop.shared.now
+          lingering[event] = since
+          guard isOver || EventLoop.shared.now >= since + Self.lineMilliseconds else { return }
+          try await refunds.cancelSome(event: event, isOver: isOver, limit: Self.cancelled)
+        }
+      } catch let error as CancellationError {
+        throw error
+      } catch {
+        // One event, or Redis, keeps nobody else's refunds waiting.
+        logger.retrying("a cancelled event waits", ["event.id": event, "error": "\(error)"])
       }
     }
     lingering = lingering.filter { events.contains($0.key) }
@@ -141,7 +148,18 @@ final class RefundRelay {
       currency: refund.currency, event: refund.key.event)
     let made: Refund
     do {
-      made = try await Faults.crossing(.refundMake) { try await provider.refund(order) }
+      // The provider may have forgotten the key of a try whose answer was lost; what it made of it, it knows.
+      var known: Refund?
+      if due.attemptSeconds > searchSeconds {
+        known = try await Faults.crossing(.refundMake) {
+          try await provider.refunds(of: due.payment).first { $0.reference == refund.id }
+        }
+      }
+      if let known {
+        made = known
+      } else {
+        made = try await Faults.crossing(.refundMake) { try await provider.refund(order) }
+      }
     } catch let error as PaymentError where error.code == .refused {
       let reason = error.providerCode ?? "refused"
       logger.error(

@@ -69,6 +69,8 @@ def nginx(directory, port, upstreams):
         text = text.replace(address, f"127.0.0.1:{upstream}")
     text = text.replace("listen 443 ssl http2;", f"listen 127.0.0.1:{port};").replace("server_name tickets.example.org;", "")
     text = re.sub(r"ssl_certificate\S* \S+;", "", text).replace("listen 80;", f"listen 127.0.0.1:{free_port()};")
+    assert "burst=3000 " in text and "rate=300r/s" in text
+    text = text.replace("burst=3000 ", "burst=100 ").replace("rate=300r/s", "rate=20r/s")
     text = text.replace("/var/cache/nginx/onsale", str(directory / "cache"))
     text = text.replace("/var/log/nginx/onsale.log", str(directory / "access.log"))
     text = text.replace("worker_rlimit_nofile 200000;", "").replace("worker_connections 50000", "worker_connections 256")
@@ -87,6 +89,8 @@ def haproxy(directory, port, upstreams):
     bind = "bind :443 ssl crt /etc/ssl/onsale.pem alpn h2,http/1.1"
     assert bind in text
     text = text.replace(bind, f"bind 127.0.0.1:{port}").replace("maxconn 100000", "maxconn 200")
+    assert "sc_gpc0_rate(0) gt 3000" in text
+    text = text.replace("sc_gpc0_rate(0) gt 3000", "sc_gpc0_rate(0) gt 200")
     text = text.replace("option redispatch\n", "option redispatch\n  log stdout format raw local0\n")
     file = directory / "haproxy.cfg"
     file.write_text(text)

@@ -171,6 +171,27 @@ struct LimitTests {
     }
   }
 
+  @Test("When the server is full, those that do not read their answers go first")
+  func unread() async throws {
+    try await TestServer.with {
+      $0.connectionLimit = 64
+    } _: { test in
+      var deaf: [RawConnection] = []
+      for index in 0..<60 {
+        deaf.append(try RawConnection(port: test.port))
+        await deaf[index].send(
+          String(repeating: "GET /large HTTP/1.1\r\nHost: x\r\n\r\n", count: 8))
+      }
+      #expect(await eventually { test.server.peers.count { $0.phase == .sending } >= 50 })
+      for peer in test.server.peers { peer.progressAt = 0 }
+      for _ in 0..<30 {
+        let connection = try RawConnection(port: test.port)
+        await connection.send(Self.now)
+        #expect(try await connection.response().status == 200)
+      }
+    }
+  }
+
   @Test("When the server is full, those that do not get on go first, and are told so")
   func full() async throws {
     try await TestServer.with {

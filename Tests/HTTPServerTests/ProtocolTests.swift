@@ -34,6 +34,33 @@ struct ProtocolTests {
     }
   }
 
+  @Test("However many requests come in one go, all are answered, and others get their turn between them")
+  func manyAtOnce() async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      let paths = (0..<200).map { "/item/\($0)" }
+      await connection.send(
+        paths.map { "GET \($0) HTTP/1.1\r\nHost: x\r\n\r\n" }.joined()
+          + "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+      for number in 0..<200 { #expect(try await connection.response().body == "item \(number)") }
+      #expect(try await connection.response().status == 200)
+    }
+  }
+
+  @Test("An answered request leaves nothing with its connection")
+  func nothingIsKept() async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      await connection.send(
+        "GET /item/1?" + String(repeating: "a&", count: 900) + " HTTP/1.1\r\nHost: x\r\n\r\n")
+      _ = try await connection.response()
+      let exchange = try #require(test.server.peers.first).exchange
+      #expect(await eventually { exchange.peer == nil })
+      #expect(exchange.queryItems.isEmpty && exchange.values.isEmpty && exchange.answer == nil)
+      #expect(exchange.body.isEmpty && exchange.refusal == nil)
+    }
+  }
+
   @Test("HEAD has the headers of GET and no body")
   func head() async throws {
     try await TestServer.with { test in

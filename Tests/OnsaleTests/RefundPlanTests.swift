@@ -27,6 +27,18 @@ struct RefundPlanTests {
     #expect(try plan(nil, refunded: 99).amount == 0)
   }
 
+  @Test("Money that came back after its tickets were given away is owed once more")
+  func cameBack() throws {
+    func rest(refunded: Int, requested: Int = 0) throws -> RefundPlan {
+      try RefundPlan(
+        asked: nil, owned: [:], charged: 60, refunded: refunded, requested: [], requestedAmount: requested)
+    }
+    let plan = try rest(refunded: 20)
+    #expect(plan.amount == 40 && plan.tickets.isEmpty)
+    #expect(throws: RefundPlan.Problem.nothingLeft) { try rest(refunded: 60) }
+    #expect(throws: RefundPlan.Problem.nothingLeft) { try rest(refunded: 20, requested: 40) }
+  }
+
   @Test("Nobody else's tickets, and none twice")
   func refused() {
     #expect(throws: RefundPlan.Problem.notTheirs([9])) { try plan([1, 9]) }
