@@ -155,7 +155,8 @@ def wire(maker):
     """A request whose lines are a little wrong, or many in one."""
     extra = (
         b"Host: y", b"Host : x", b": x", b" x", b"X-A: b\r\n c", b"X-A: b\rc", b"X-A: b\nX-B: c", b"X-A: \0",
-        b"Transfer-Encoding: chunked", b"Transfer-Encoding: x", b"Content-Length: 0", b"Content-Length: 5", b"Expect: 100-continue",
+        b"Transfer-Encoding: chunked", b"Transfer-Encoding: x", b"Content-Length: 0", b"Content-Length: 5",
+        b"Expect: 100-continue",
         b"Connection: Upgrade\r\nUpgrade: h2c", b"Connection: keep-alive", b"TE: trailers", b"X-A: " + maker.raw(20),
     )
     method = maker.random.choice(("GET", "POST", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW", "PUT", "get", "PRI"))

@@ -414,10 +414,11 @@ def test_two_thousand_buyers_behind_one_address_all_get_through(tmp_path):
         connections = []
         with descriptors(buyers + 500):
             try:
-                for number in range(buyers):
+                for _ in range(buyers):
                     connections.append(raw(stack))
                     connections[-1].sendall(
-                        b"POST /api/ticket/reserve HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s"
+                        b"POST /api/ticket/reserve HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
+                        b"Content-Length: %d\r\n\r\n%s"
                         % (make_token(stack).encode(), len(body), body)
                     )
                 ids = []
@@ -425,7 +426,7 @@ def test_two_thousand_buyers_behind_one_address_all_get_through(tmp_path):
                     status, text = read_answer(connection)
                     assert status == 202, text
                     ids.append(json.loads(text)["request_id"])
-                for connection, request in zip(connections, ids):
+                for connection, request in zip(connections, ids, strict=True):
                     status, text = exchange(connection, f"GET /api/request/{request} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
                     assert status == 200, text
             finally:

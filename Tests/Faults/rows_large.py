@@ -92,7 +92,8 @@ def processor_seconds(process):
 
 
 def metric(stack, wanted):
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(stack.operators_url + "/metrics", timeout=20) as answer:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(stack.operators_url + "/metrics", timeout=20) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith(wanted + " "):
                 return float(line.rsplit(" ", 1)[1])
