@@ -1,8 +1,9 @@
 import EventLoop
 import Foundation
-import HTTPServer
 import JSON
 import Testing
+
+@testable import HTTPServer
 
 @Suite("HTTP/1.1 on a live socket")
 @LoopActor
