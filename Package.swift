@@ -86,12 +86,10 @@ let package = Package(
 
     // One role each.
     module("Catalog", shared + ["Search"]),
-    module("Intake", shared + ["Faults", "Payments"]),
+    module("Intake", shared + ["Faults"]),
     module("Notifier", shared),
     module(
       "Worker", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Payments", "Postgres", "Redis"]),
-    module(
-      "Webhooks", foundations + ["Lifecycle", "Faults", "HTTPClient", "JSON", "Auth", "Onsale", "Store"]),
     module("Indexer", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Search"]),
     module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer", "HTTPClient", "Auth", "Onsale"]),
     module("Admin", shared + ["HTTPClient", "Payments"]),
@@ -107,7 +105,7 @@ let package = Package(
       dependencies: [
         "EventLoop", "Logging", "Metrics", "Lifecycle", "Faults", "JSON", "HTTPServer", "HTTPClient", "Redis",
         "Postgres", "Onsale", "Auth", "Store", "Search", "Payments", "API", "Catalog", "Intake",
-        "Notifier", "Worker", "Webhooks", "Indexer", "PaymentStub", "Admin", "Web", "Audit", "Rush",
+        "Notifier", "Worker", "Indexer", "PaymentStub", "Admin", "Web", "Audit", "Rush",
       ],
       swiftSettings: strict,
       // Named here, it comes before libc and is the allocator of the whole process: a request is some hundred short

@@ -5,7 +5,6 @@ import Faults
 package import HTTPServer
 import JSON
 import Metrics
-import Payments
 package import Store
 
 /// Hears from the payment provider that something has happened to a payment.
@@ -69,7 +68,8 @@ package struct PaymentWebhook {
     }
     // Whatever it is about: what is of no use here need not be sent again.
     guard let json, let metadata = json["data"]?["object"]?["metadata"],
-      let key = PurchaseMetadata.key({ metadata[$0]?.string })
+      let event = number(metadata["onsale_event"]), let generation = number(metadata["onsale_generation"]),
+      let position = number(metadata["onsale_position"])
     else {
       count("ignored")
       return .now(.json(200, ["received": true]))
@@ -77,8 +77,7 @@ package struct PaymentWebhook {
     count("heard")
     return answer {
       try await Faults.crossing(.intakeHint) {
-        try await queue.hintPayment(
-          event: key.event, generation: key.generation, position: key.position)
+        try await queue.hintPayment(event: event, generation: generation, position: position)
       }
       return .json(200, ["received": true])
     }
@@ -103,6 +102,10 @@ package struct PaymentWebhook {
       return nil
     }
     return payment.flatMap { (1...longestID).contains($0.utf8.count) && !$0.utf8.contains(0) ? $0 : nil }
+  }
+
+  private func number(_ json: JSON?) -> Int? {
+    json?.string.flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
   }
 
   private func count(_ outcome: String) {

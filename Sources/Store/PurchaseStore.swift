@@ -1,5 +1,4 @@
 package import EventLoop
-import Onsale
 package import Postgres
 
 /// Purchases in PostgreSQL: the only truth about what is sold. Every method handles a whole group of requests
@@ -46,17 +45,11 @@ package final class PurchaseStore {
 
   let postgres: PostgresClient
   private let patience: Patience
-  private let listeners: WebhookListeners
   private var knownInstallation: String?
 
-  /// - Parameter listeners: what is known of who is told of purchases; who knows nothing looks each time.
-  package init(
-    _ postgres: PostgresClient, patience: Patience = Patience(),
-    listeners: WebhookListeners = WebhookListeners()
-  ) {
+  package init(_ postgres: PostgresClient, patience: Patience = Patience()) {
     self.postgres = postgres
     self.patience = patience
-    self.listeners = listeners
   }
 
   /// Names one request in PostgreSQL.
@@ -357,9 +350,6 @@ package final class PurchaseStore {
       ON CONFLICT DO NOTHING
       """,
     ]
-    if listeners.mayListen(to: .purchaseCompleted), group.contains(where: { $0.outcome == .sold }) {
-      statements.append(WebhookStore.tellSold(events, generations, positions))
-    }
     let authorised = group.filter { $0.outcome == .sold && $0.paymentID != nil }
     if !authorised.isEmpty {
       // An authorisation that sold nothing is voided, whoever dies now. That of an attempt under way is not settled.
@@ -571,27 +561,21 @@ package final class PurchaseStore {
   }
 
   /// Takes a sale back whose money can never be taken: its authorisation was gone before. Repeated, it answers the same.
-  /// - Parameter isAskedAgain: whether its buyer may pay otherwise; else the purchase ends here.
   /// - Returns: the tickets that are nobody's since; `nil` if there is no such sale, or its money was taken after all.
-  package func lapse(_ key: Key, paymentID: String, isAskedAgain: Bool = false) async throws -> [Int]? {
+  package func lapse(_ key: Key, paymentID: String) async throws -> [Int]? {
     try await postgres.withTransaction { transaction in
       let rows = try await transaction.query(
         """
-        UPDATE purchase SET state = \(isAskedAgain ? "declined" : "void"), reason = \(Self.authorisationLapsed),
-          sold_at = NULL, updated_at = now()
+        UPDATE purchase SET state = 'void', reason = \(Self.authorisationLapsed), sold_at = NULL, updated_at = now()
         WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
           AND payment_id = \(paymentID) AND captured_at IS NULL
-          AND (state = 'sold' OR state IN ('declined', 'void') AND reason = \(Self.authorisationLapsed))
+          AND (state = 'sold' OR state = 'void' AND reason = \(Self.authorisationLapsed))
           -- Where it is being given back, it was let go of for that.
           AND NOT EXISTS (SELECT FROM refund r WHERE r.event_id = \(key.event) AND r.generation = \(key.generation)
             AND r.position = \(key.position) AND r.state = 'requested')
         RETURNING tickets
         """)
       guard let tickets = rows.first?["tickets"].ints else { return nil }
-      // Nothing was taken, so that nothing is given back: its tickets are no good any more.
-      _ = try await transaction.query(
-        WebhookStore.tellRefund(
-          of: key, tickets: tickets, amount: 0, reason: Self.authorisationLapsed, ordinal: 0))
       _ = try await transaction.query(
         """
         UPDATE ticket SET purchased = false, payment_id = NULL

@@ -40,9 +40,6 @@ import Onsale
 ///     P settings hash    event → version of the settings that its queue has
 ///     P c        stream  confirmations, for the consumer group of all workers
 ///     P dead     stream  confirmations that failed too often
-///     P told     stream  holds that were granted and have ended, and lines that are sold out, for systems outside; it is
-///                        there where anybody listens
-///     P told:lost  string  how many of them found no room
 ///     P lease    string  the owner's name, with a TTL
 ///     P epoch    string  the owner's fencing number
 ///     P clock    string  ms that the partition's clock is ahead of Redis's, since that has stepped (`set_clock`)
@@ -56,15 +53,12 @@ import Onsale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 19
+  package static let version = 18
 
   package static let lock = "{workers}:library"
 
   /// News to the owner that one call of `tick` hands over at most.
   static let newsAtOnce = 2_000
-
-  /// News for systems outside that wait in one partition: some 10 MB.
-  static let toldAtOnce = 50_000
 
   /// Holds that were shown and wait for the owner, of one event: as many as it can have, of some 150 B each.
   static let shownHolds = Limits.ticketsPerEvent
@@ -189,27 +183,6 @@ package enum QueueLibrary {
         refused = refused + 1
       end
       put_user(p, user, live, owned + bought, left, line, refused)
-    end
-
-    -- What systems outside are told goes where workers take it from; nil where nobody listens.
-    local function listener(m)
-      local told = partition(m) .. 'told'
-      if redis.call('EXISTS', told) == 0 then return nil end
-      return {key = told, event = event(m), generation = redis.call('HGET', m, 'generation')}
-    end
-
-    local MAX_TOLD = $TOLD
-
-    local function tell(to, kind, pos, user_key, tickets, amount, deadline, place, user, reason)
-      if redis.call('XLEN', to.key) >= MAX_TOLD then return redis.call('INCR', to.key .. ':lost') end
-      redis.call('XADD', to.key, '*', 'k', kind, 'e', to.event, 'g', to.generation, 'p', pos, 'u', user_key, 't', tickets,
-        'a', amount, 'd', deadline, 'l', place or '', 'i', user, 'r', reason)
-    end
-
-    -- A hold has ended without a purchase.
-    local function tell_end(m, pos, r, reason)
-      local to = listener(m)
-      if to then tell(to, 'x', pos, r.user, r.tickets, r.amount, '', r.place, '', reason) end
     end
 
     local function each_ticket(tickets) return string.gmatch(tickets, '%d+') end
@@ -387,11 +360,7 @@ package enum QueueLibrary {
     -- Everybody in line is told that everything is sold; not of a sale that is closed, as they were told that.
     local function sell_out(m, head, tail, was_sold_out)
       -- Told twice, as after a lost answer, the head is the tail already and says nothing of who was decided.
-      if was_sold_out ~= '1' then
-        redis.call('HSET', m, 'decided_up_to', head)
-        local to = listener(m)
-        if to then tell(to, 's', '0', '', '', '0', '', '', '', '') end
-      end
+      if was_sold_out ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
       redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
       note_end(prefix(m), '*' .. tail)
       end_lines(m)
@@ -741,8 +710,8 @@ package enum QueueLibrary {
     end
 
     -- What a batch of decisions writes, gathered so that it takes few calls.
-    local function gather(m)
-      return {changed = {}, holds = {}, bits = {}, records = {}, buys = false, listener = listener(m)}
+    local function gather()
+      return {changed = {}, holds = {}, bits = {}, records = {}, buys = false}
     end
 
     -- Tickets are held for a place from now on, or paid for at once. `hold`: for how long they are locked, or '' while the
@@ -757,7 +726,6 @@ package enum QueueLibrary {
         append(to.bits, 'SET', 'u1')
         append(to.bits, t, '1')
       end
-      if to.listener then tell(to.listener, 'g', pos, key, tickets, amount, deadline, place, user, '') end
       if method == '' then
         append(to.holds, deadline, pos)
         append(to.records, pos, record_text('R', '0', deadline, amount, tickets, '', key, place))
@@ -795,7 +763,7 @@ package enum QueueLibrary {
       local clock, stands = event_ms(m, now)
       local deadline = string.format('%.0f', clock + tonumber(hold))
       if stands then hold = '' end
-      local to, skipped, gone = gather(m), {}, 0
+      local to, skipped, gone = gather(), {}, 0
       for i = 12, #args, 9 do
         local pos, line, key = args[i + 1], args[i + 3], args[i + 4]
         local is_there
@@ -982,7 +950,7 @@ package enum QueueLibrary {
       local clock, stands = event_ms(m)
       local deadline = string.format('%.0f', clock + tonumber(hold))
       if stands then hold = '' end
-      local to, skipped = gather(m), {}
+      local to, skipped = gather(), {}
       for i = 9, #args, 7 do
         local kind, pos, user = args[i], args[i + 1], args[i + 2]
         if kind == 'B' then
@@ -1057,7 +1025,6 @@ package enum QueueLibrary {
       local due = redis.call('ZRANGEBYSCORE', p .. 'x', '-inf', now, 'LIMIT', 0, limit)
       local ended, released, records = {}, {}, {}
       local locks, holders, bits = {}, {}, {}
-      local to = #due > 0 and listener(m)
       for i, pos in ipairs(due) do
         if #locks >= limit then break end
         ended[i] = pos
@@ -1071,9 +1038,6 @@ package enum QueueLibrary {
           end
           let_user_go(p, r.user, pos, 0, true)
           released[#released + 1] = r.tickets
-          if to then
-            tell(to, 'x', pos, r.user, r.tickets, r.amount, '', r.place, '', r.state == 'R' and 'expired' or 'declined')
-          end
           append(records, pos, record_text(r.state == 'R' and 'X' or 'd', r.try, string.format('%.0f', r.deadline),
             r.amount, r.tickets, is_cancelled and r.state == 'R' and 'event_cancelled' or r.reason, r.user, r.place))
         end
@@ -1341,7 +1305,6 @@ package enum QueueLibrary {
             redis.call('ZREM', p .. 'x', pos)
             unlock(p, pos, r.tickets)
             let_user_go(p, r.user, pos, outcome == 'P' and count_tickets(r.tickets) or 0)
-            if outcome ~= 'P' then tell_end(m, pos, r, 'rejected') end
             if outcome == 'J' then
               -- Nobody else's: they go back to the line.
               mark(p, r.tickets, 0)
@@ -1411,7 +1374,6 @@ package enum QueueLibrary {
       mark(p, r.tickets, 0)
       let_user_go(p, user, pos, 0, true)
       put_record(p, pos, r)
-      tell_end(m, pos, r, 'cancelled')
       redis.call('RPUSH', p .. 'f', 'r' .. r.tickets)
       wake_owner(m)
       announce(m, {pos})
@@ -1496,40 +1458,6 @@ package enum QueueLibrary {
       local bits = {}
       add_bits(bits, tickets, bit)
       all_at_once('BITFIELD', p .. 'o', bits, 4)
-    end
-
-    -- KEYS m; ARGV position, try, generation, reason. A sale was taken back whose money could not be taken: its buyer has the
-    -- hold again, for its whole time, to pay otherwise. Where somebody else has a ticket of it, or the buyer another place,
-    -- nothing is changed.
-    local function ask_again(keys, args)
-      local m = keys[1]
-      local p = prefix(m)
-      local pos, try, reason = args[1], tonumber(args[2]), args[4]
-      local v = redis.call('HMGET', m, 'state', 'hold_ms')
-      if not is_generation(m, args[3]) or v[1] == 'lost' then return {'missing'} end
-      local r = get_record(p, pos)
-      if r and r.state == 'D' and r.try == try and r.reason == reason then return {'ok'} end
-      if not r or r.state ~= 'P' or r.try ~= try then return {'moved'} end
-      local live, owned, left, _, refused = get_user(p, r.user)
-      if live ~= 0 and live ~= tonumber(pos) then return {'moved'} end
-      for t in each_ticket(r.tickets) do
-        local holder = redis.call('GET', p .. 'l:' .. t)
-        if holder and holder ~= pos then return {'moved'} end
-      end
-      local clock, stands = event_ms(m)
-      r.state, r.reason, r.deadline = 'D', reason, clock + tonumber(v[2])
-      put_record(p, pos, r)
-      put_user(p, r.user, tonumber(pos), math.max(owned - count_tickets(r.tickets), 0), left, '', refused)
-      redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
-      for t in each_ticket(r.tickets) do
-        if stands then redis.call('SET', p .. 'l:' .. t, pos) else redis.call('SET', p .. 'l:' .. t, pos, 'PX', v[2]) end
-      end
-      mark(p, r.tickets, 1)
-      set_sold(p, r.tickets, '0')
-      redis.call('HINCRBY', m, 'version', 1)
-      wake_owner(m)
-      announce(m, {pos})
-      return {'ok'}
     end
 
     -- KEYS m; ARGV bitmap of tickets that are sold. What was known as sold stays so.
@@ -1617,7 +1545,6 @@ package enum QueueLibrary {
         announce(m, changed)
         return {'ok'}
       end
-      local had = r and (r.state == 'R' or r.state == 'D' or r.state == 'C') and r
       local bought = outcome == 'P' and count_tickets(tickets) or 0
       if r and r.state == 'P' then bought = bought - count_tickets(r.tickets) end
       local live, owned, _, line = get_user(p, r and r.user or args[9])
@@ -1647,7 +1574,6 @@ package enum QueueLibrary {
         redis.call('ZREM', p .. 'x', pos)
         unlock(p, pos, tickets)
         let_user_go(p, r.user, pos, bought, state == 'L' or state == 'X' or state == 'd')
-        if had and outcome ~= 'P' then tell_end(m, pos, had, state == 'L' and 'cancelled' or 'expired') end
         if outcome == 'P' then
           mark(p, tickets, 1)
           set_sold(p, tickets, '1')
@@ -2080,7 +2006,6 @@ package enum QueueLibrary {
     keeps_going('onsale_leave', leave)
     keeps_going('onsale_repair', repair)
     keeps_going('onsale_drop_lock', drop_lock)
-    keeps_going('onsale_ask_again', ask_again)
     keeps_going('onsale_note_sold', note_sold)
     keeps_going('onsale_drop_sold', drop_sold)
     keeps_going('onsale_bar_grants', bar_grants)
@@ -2101,7 +2026,6 @@ package enum QueueLibrary {
     .replacing("REFUSALS", with: "\(Limits.placesRefused)")
     .replacing("ATTEMPTS", with: "\(Limits.paymentAttempts)")
     .replacing("$NEWS", with: "\(newsAtOnce)").replacing("$LINES", with: "\(Limits.wishesPerEvent)")
-    .replacing("$TOLD", with: "\(toldAtOnce)")
     .replacing("$BAR", with: "\(barMilliseconds)").replacing("$SHOWN", with: "\(shownHolds)")
     .replacing("$ALONE", with: "\(Limits.waitingAlone)")
     .replacing("$ANSWERED", with: "\(Limits.endAnswerSeconds * 1000)")

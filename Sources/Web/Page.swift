@@ -13,10 +13,8 @@ struct Page: Sendable {
   /// Not in a `noscript`, which browsers that are told to run nothing do not all show. The script replaces it.
   private static let plain = "<p class=\"plain notice\">Onsale needs JavaScript.</p>"
 
-  /// - Parameters:
-  ///   - version: of all other files; `VERSION` in the template stands for it.
-  ///   - payment: how buyers say what they pay with, which the script reads.
-  init(version: String, payment: PaymentEntry) {
+  /// - Parameter version: of all other files; `VERSION` in the template stands for it.
+  init(version: String) {
     let template = String(decoding: PackageResources.index_html, as: UTF8.self)
     var rest = template.split(separator: "VERSION", omittingEmptySubsequences: false).joined(
       separator: version)[...]
@@ -25,10 +23,6 @@ struct Page: Sendable {
       guard let range = rest.firstRange(of: mark) else { preconditionFailure("the document has no \(mark)") }
       parts.append(String(rest[..<range.lowerBound]))
       rest = rest[range.upperBound...]
-    }
-    // Behind the root's name come its attributes.
-    for (name, value) in payment.attributes {
-      parts[1] = " \(name)=\"\(String(decoding: Escaping.attribute(value), as: UTF8.self))\"" + parts[1]
     }
     self.parts = parts + [String(rest)]
   }

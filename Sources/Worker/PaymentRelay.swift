@@ -14,10 +14,6 @@ final class PaymentRelay {
   private static let stalledBatch = 256
   /// For so long what there is of a payment is looked for, where the provider cannot say.
   private static let findSeconds = 86_400
-  /// So often it is searched for at least, by one process.
-  private static let searches = 3
-  /// Whose searches are counted; past that they are counted anew.
-  private static let notFoundLimit = 10_000
 
   private let stores: Worker.Stores
   private var purchases: PurchaseStore { stores.purchases }
@@ -25,8 +21,6 @@ final class PaymentRelay {
   private let provider: any PaymentProvider
   private let lane: ConfirmLane
   private let logger: Logger
-  /// What was searched for and not found, and how often, since when by the loop's clock.
-  private var notFound: [String: (count: Int, since: UInt64)] = [:]
   private let relayed = MetricsRegistry.shared.counter(
     "onsale_relayed_total", "Captures and cancellations done after the fact")
   private let lapsed = MetricsRegistry.shared.counter(
@@ -66,9 +60,7 @@ final class PaymentRelay {
     let excused = lane.takeExcused()
     let stalled = try await Faults.crossing(.relayStalled) {
       try await purchases.excuse(excused)
-      // Whom there is no room for is left to others, and has not stalled once more.
-      let room = min(Self.stalledBatch, lane.roomForStalled)
-      return room > 0 ? try await purchases.stalledPayments(limit: room) : []
+      return try await purchases.stalledPayments(limit: Self.stalledBatch)
     }
     if !stalled.isEmpty {
       logger.retrying("stalled payments taken up", level: .notice, ["count": stalled.count])
@@ -101,65 +93,17 @@ final class PaymentRelay {
     return true
   }
 
-  /// A sale that can never be paid, since its authorisation was gone before the capture: its buyer is asked again, and has
-  /// the tickets for another hold. Where that cannot be, they are on sale again, and its buyer is told so.
-  private func takeBack(_ chore: PurchaseStore.Chore) async throws {
-    let (key, queue) = (chore.key, stores.queue)
-    let known = try await Faults.crossing(.relayDue) { try await purchases.find(key)?.standing }
-    let record = try await Faults.crossing(.relayDue) {
-      // A place of an earlier life has nobody to be asked.
-      guard try await queue.queueFacts(event: key.event)?.document.generation == key.generation else {
-        return nil as RequestRecord?
-      }
-      return try await queue.record(event: key.event, position: key.position)
-    }
-    let mayAsk = record?.state == .purchased || known?.reason == PurchaseStore.authorisationLapsed
-    if mayAsk, let known, try await askAgain(chore, attempt: known.attempt) { return }
-    try await release(chore)
-  }
-
-  /// - Returns: false where its buyer cannot have the tickets again.
-  private func askAgain(_ chore: PurchaseStore.Chore, attempt: Int) async throws -> Bool {
-    let (key, queue) = (chore.key, stores.queue)
-    let tickets = try await Faults.crossing(.relayDue) {
-      try await purchases.lapse(key, paymentID: chore.paymentID, isAskedAgain: true)
-    }
-    // Captured after all, or paid otherwise since.
-    guard let tickets else { return true }
-    let isAsked = try await Faults.crossing(.relayDue) {
-      do {
-        return try await queue.askAgain(
-          event: key.event, generation: key.generation, position: key.position, attempt: attempt,
-          reason: PurchaseStore.authorisationLapsed)
-      } catch let error as StoreError where error.code == .noQueue {
-        return false
-      }
-    }
-    guard isAsked else { return false }
-    lapsed.increment()
-    logger.error(
-      "an authorisation was gone before its capture: its buyer is asked again",
-      ["payment.id": chore.paymentID, "event.id": key.event, "tickets": tickets.count])
-    try await reload(key.event)
-    return true
-  }
-
-  /// Whoever owns the partition has the tickets as sold, and reads them anew.
-  private func reload(_ event: Int) async throws {
-    let queue = stores.queue
-    try await Faults.crossing(.relayDue) {
-      let partition = Partition(of: event)
-      let epoch = try await stores.epochs.next(partition, above: try await queue.epoch(partition))
-      _ = try await queue.own(partition, epoch: epoch)
-    }
-  }
-
-  private func release(_ chore: PurchaseStore.Chore) async throws {
+  /// A sale that can never be paid, since its authorisation was gone before the capture: its tickets are on sale again,
+  /// and its buyer is told so.
+  /// - Returns: whether that is done; it is not while the money is being given back, which ends it in its own way.
+  private func takeBack(_ chore: PurchaseStore.Chore) async throws -> Bool {
     let (key, queue) = (chore.key, stores.queue)
     let tickets = try await Faults.crossing(.relayDue) {
       try await purchases.lapse(key, paymentID: chore.paymentID)
     }
-    guard let tickets else { return }
+    guard let tickets else {
+      return try await Faults.crossing(.relayDue) { try await !purchases.isBeingGivenBack(key) }
+    }
     lapsed.increment()
     logger.error(
       "an authorisation was gone before its capture: its tickets are on sale again",
@@ -177,21 +121,12 @@ final class PaymentRelay {
       } else {
         try await queue.dropSold(event: key.event, tickets)
       }
+      // Whoever owns the partition has them as sold, and reads them anew.
+      let partition = Partition(of: key.event)
+      let epoch = try await stores.epochs.next(partition, above: try await queue.epoch(partition))
+      _ = try await queue.own(partition, epoch: epoch)
     }
-    try await reload(key.event)
-  }
-
-  /// Not found is not known yet, as long as it may be: a search may lag, and PostgreSQL's clock, by which a chore is so old,
-  /// may have stepped.
-  private func isNowhere(_ chore: PurchaseStore.Chore) -> Bool {
-    let now = EventLoop.shared.now
-    let before = notFound[chore.paymentID] ?? (count: 0, since: now)
-    let isOver =
-      before.count + 1 >= Self.searches && now >= before.since + UInt64(searchSeconds) * 1_000
-      && chore.ageSeconds > 2 * searchSeconds
-    if notFound.count >= Self.notFoundLimit { notFound = [:] }
-    notFound[chore.paymentID] = isOver ? nil : (count: before.count + 1, since: before.since)
-    return isOver
+    return true
   }
 
   private func carryOut(_ chore: PurchaseStore.Chore) async -> Bool {
@@ -203,10 +138,7 @@ final class PaymentRelay {
         let payment = try await Faults.crossing(.confirmCapture) {
           try await provider.capture(chore.paymentID, reference: reference)
         }
-        if payment.status == .canceled {
-          try await takeBack(chore)
-          return true
-        }
+        if payment.status == .canceled { return try await takeBack(chore) }
         return payment.status == .succeeded
       case .cancel: return try await letGo(of: chore.paymentID, chore, reference)
       case .find where chore.ageSeconds > Self.findSeconds:
@@ -218,8 +150,8 @@ final class PaymentRelay {
         let payment = try await Faults.crossing(.confirmVoid) {
           try await provider.find(reference: chore.paymentID)
         }
-        guard let payment else { return isNowhere(chore) }
-        notFound[chore.paymentID] = nil
+        // Not found is not known yet, as long as it may be.
+        guard let payment else { return chore.ageSeconds > 2 * searchSeconds }
         return try await letGo(of: payment.id, chore, reference)
       }
     } catch {

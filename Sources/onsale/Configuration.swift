@@ -1,7 +1,6 @@
 import API
 import Auth
 import Foundation
-import HTTPClient
 import HTTPServer
 import Logging
 import Onsale
@@ -42,8 +41,6 @@ struct Configuration {
   /// `ONSALE_PAYMENT_URL` and `ONSALE_PAYMENT_KEY`: the provider's API and secret key.
   var paymentURL = ""
   var paymentKey = ""
-  /// `ONSALE_PAYMENT_PUBLISHABLE_KEY`: the provider's key for pages; with it the page shows the provider's own form.
-  var paymentPublishableKey: String?
   /// `ONSALE_PAYMENT_HOST`, `ONSALE_PAYMENT_PORT`, `ONSALE_PAYMENT_LEDGER`: where the stub listens and remembers.
   var stubHost = "127.0.0.1"
   var stubPort: UInt16 = 8081
@@ -94,8 +91,6 @@ struct Configuration {
   var paymentKeySeconds = 82_800
   /// `ONSALE_PAYMENT_RATE`: requests that one worker sends the provider in a second; 0 is no limit.
   var paymentRate: Int?
-  /// `ONSALE_WEBHOOK_NETWORKS`: where webhooks may go besides the internet.
-  var webhookPolicy = AddressPolicy()
   /// `ONSALE_DATABASE_CONNECTIONS`: per process.
   var databaseConnections = 8
   /// `ONSALE_TAKEOVER_PERCENT`: how long a silent worker is waited for before others take over its leases,
@@ -157,16 +152,6 @@ struct Configuration {
     paymentKey = need("PAYMENT_KEY", [.payments, .stub], "the payment provider's secret key")
     if !isVisible(paymentKey) {
       problems.append("ONSALE_PAYMENT_KEY must be visible ASCII, without blanks or line breaks")
-    }
-    paymentPublishableKey = value("PAYMENT_PUBLISHABLE_KEY")
-    if let key = paymentPublishableKey, !key.hasPrefix("pk_") || !isVisible(key) {
-      // A secret key here would be shown to everybody.
-      problems.append(
-        "ONSALE_PAYMENT_PUBLISHABLE_KEY must be the provider's publishable key, which begins with pk_")
-    }
-    if let key = paymentPublishableKey, !paymentKey.isEmpty, Self.isLive(key) != Self.isLive(paymentKey) {
-      problems.append(
-        "ONSALE_PAYMENT_PUBLISHABLE_KEY and ONSALE_PAYMENT_KEY must both be live, or both be of tests")
     }
     if needs.contains(.stub), Self.isLive(paymentKey) {
       problems.append("ONSALE_PAYMENT_KEY is a provider's live key: the payment stub takes nobody's money")
@@ -252,13 +237,6 @@ struct Configuration {
     paymentWebhookSecrets = (value("PAYMENT_WEBHOOK_SECRET") ?? "").split(separator: ",").map(String.init)
     if paymentWebhookSecrets.contains(where: { $0.utf8.count < 16 }) {
       problems.append("ONSALE_PAYMENT_WEBHOOK_SECRET is shorter than 16 bytes")
-    }
-    if let blocks = value("WEBHOOK_NETWORKS") {
-      if let policy = AddressPolicy(blocks: blocks) {
-        webhookPolicy = policy
-      } else {
-        problems.append("ONSALE_WEBHOOK_NETWORKS must list networks such as 10.0.0.0/8,127.0.0.0/8")
-      }
     }
     paymentRate = integer("PAYMENT_RATE", in: 0...100_000)
     takeoverPercent = integer("TAKEOVER_PERCENT", in: 10...1_000) ?? takeoverPercent

@@ -20,7 +20,6 @@ import Redis
 import Search
 import Store
 import Web
-import Webhooks
 import Worker
 
 /// Puts the roles together from their parts. The only place that knows all of them.
@@ -240,20 +239,16 @@ enum Roles {
     operations.addPublicRoutes(to: &router)
     services += observation(settings, operations, logger)
     if roles.contains("web") {
-      let entry = PaymentEntry(url: settings.paymentURL, publishableKey: settings.paymentPublishableKey)
-      Web(
-        payment: entry,
-        describe: { [catalog] event in
-          guard let catalog else { return .unknown }
-          do {
-            guard let event = try await catalog.description(of: event) else { return .nothing }
-            return .event(
-              Web.Description(
-                name: event.name, json: event.json, facts: event.facts, calendar: event.calendar,
-                calendarPath: event.calendarPath))
-          } catch { return .unknown }
-        }
-      ).addRoutes(to: &router)
+      Web(describe: { [catalog] event in
+        guard let catalog else { return .unknown }
+        do {
+          guard let event = try await catalog.description(of: event) else { return .nothing }
+          return .event(
+            Web.Description(
+              name: event.name, json: event.json, facts: event.facts, calendar: event.calendar,
+              calendarPath: event.calendarPath))
+        } catch { return .unknown }
+      }).addRoutes(to: &router)
     }
     var http = HTTPServerConfiguration(host: settings.host, port: settings.port)
     http.crossOrigins = settings.crossOrigins
@@ -384,13 +379,10 @@ enum Roles {
     // What waits for the provider's search is under way all the same.
     purchasePatience.stalledSeconds =
       purchasePatience.stalledSeconds * share + Double(settings.paymentSearchSeconds)
-    let listeners = WebhookListeners()
-    let webhooks = webhookSender(settings, postgres, queue, listeners, logger)
     let worker = Worker(
       identity: identity,
       stores: Worker.Stores(
-        queue: queue, purchases: PurchaseStore(sales, patience: purchasePatience, listeners: listeners),
-        seats: SeatStore(postgres),
+        queue: queue, purchases: PurchaseStore(sales, patience: purchasePatience), seats: SeatStore(postgres),
         epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres),
         events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds),
@@ -407,23 +399,9 @@ enum Roles {
         ClientService("sales-postgres", start: sales.start, stop: sales.close),
         ClientService("postgres", start: postgres.start, stop: postgres.close),
         ClientService("payments", start: {}, stop: client.close),
-      ] + observation(settings, postgres, redis, logger) + [webhooks, worker]
+      ] + observation(settings, postgres, redis, logger) + [worker]
     try await Lifecycle(services, logger: logger).run()
     return 0
-  }
-
-  /// Sends what systems outside are told.
-  private static func webhookSender(
-    _ settings: Configuration, _ postgres: PostgresClient, _ queue: QueueStore, _ listeners: WebhookListeners,
-    _ logger: Logger
-  ) -> WebhookSender {
-    let policy = settings.webhookPolicy
-    return WebhookSender(
-      store: WebhookStore(postgres, listeners: listeners), queue: queue,
-      client: HTTPClient(WebhookSender.clientConfiguration(policy)),
-      ids: settings.requestSecret.isEmpty
-        ? nil : RequestIDCoder(secret: settings.requestSecret, former: settings.formerRequestSecrets),
-      allowsPlain: policy.allowsPlain, logger: logger)
   }
 
   /// The configured number, or what the process's descriptors allow if that is less.

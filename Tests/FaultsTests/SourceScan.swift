@@ -9,7 +9,7 @@ struct SourceScan {
     "QueueStore", "PurchaseStore", "SeatStore", "EpochStore", "EventStore", "RefundStore", "QueueArchive",
     "PastRequests",
     "IndexSource", "UserStore", "PaymentProvider", "SearchIndex", "RedisClient", "PostgresClient",
-    "HTTPClient", "WebhookStore",
+    "HTTPClient",
   ]
 
   /// The file's text with comments blanked, at the same offsets.
