@@ -1,9 +1,9 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// One folder under Sources is one module. Dependencies point down only, in this order:
-// the executable, the roles, what roles share (Store, Search, Payments, API, Auth), the domain,
-// clients and servers, foundations, C libraries.
+// A folder of Sources is a layer, a folder in it a module. A module depends on modules of its own layer or of layers below,
+// and names every one that it imports: `make lint` holds this list true. Layers, from the bottom: System, Base, Clients
+// and Domain, Stores, Service, Tools, App. Sources/README.md is the map.
 
 let strict: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
@@ -18,32 +18,32 @@ let strict: [SwiftSetting] = [
   .unsafeFlags(["-enable-testing"], .when(configuration: .release)),
 ]
 
-func module(_ name: String, _ dependencies: [String], resources: [Resource]? = nil) -> Target {
+func module(
+  _ layer: String, _ name: String, _ dependencies: [String], exclude: [String] = [],
+  resources: [Resource]? = nil
+) -> Target {
   .target(
-    name: name, dependencies: dependencies.map { .byName(name: $0) }, resources: resources,
-    swiftSettings: strict)
+    name: name, dependencies: dependencies.map { .byName(name: $0) }, path: "Sources/\(layer)/\(name)",
+    exclude: exclude, resources: resources, swiftSettings: strict)
 }
 
-func tests(_ name: String, _ dependencies: [String], exclude: [String] = []) -> Target {
+func tests(_ kind: String, _ name: String, _ dependencies: [String], exclude: [String] = []) -> Target {
   .testTarget(
-    name: name, dependencies: dependencies.map { .byName(name: $0) }, exclude: exclude,
-    swiftSettings: strict)
+    name: name, dependencies: dependencies.map { .byName(name: $0) }, path: "Tests/\(kind)/\(name)",
+    exclude: exclude, swiftSettings: strict)
 }
 
+/// A C library of Debian's.
 func library(_ name: String, _ pkgConfig: String, debian: String) -> Target {
-  .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([debian])])
+  .systemLibrary(
+    name: name, path: "Sources/System/\(name)", pkgConfig: pkgConfig, providers: [.apt([debian])])
 }
-
-let foundations = ["EventLoop", "Logging", "Metrics", "Text"]
-let domain = ["Onsale"]
-let shared = foundations + ["JSON", "HTTPServer", "Auth", "API", "Onsale", "Store"]
 
 let package = Package(
   name: "onsale",
   targets: [
-    // C libraries, from Debian.
+    // System
     library("CLibUV", "libuv", debian: "libuv1-dev"),
-    .systemLibrary(name: "CHTTPParser", providers: [.apt(["libhttp-parser-dev"])]),
     library("CHiredis", "hiredis", debian: "libhiredis-dev"),
     library("CLibPQ", "libpq", debian: "libpq-dev"),
     library("CCurl", "libcurl", debian: "libcurl4-openssl-dev"),
@@ -51,106 +51,172 @@ let package = Package(
     library("CSodium", "libsodium", debian: "libsodium-dev"),
     library("CZlib", "zlib", debian: "zlib1g-dev"),
     library("CBrotli", "libbrotlienc", debian: "libbrotli-dev"),
+    .systemLibrary(
+      name: "CHTTPParser", path: "Sources/System/CHTTPParser", providers: [.apt(["libhttp-parser-dev"])]),
     // A library of C++ headers, from Debian's rapidjson-dev, behind functions of C.
-    .target(name: "CRapidJSON", cxxSettings: [.unsafeFlags(["-O2", "-gdwarf-4"])]),
-
+    .target(
+      name: "CRapidJSON", path: "Sources/System/CRapidJSON",
+      cxxSettings: [.unsafeFlags(["-O2", "-gdwarf-4"])]),
     // A hook of Swift's runtime that has no name in Swift.
-    .target(name: "CSwiftJobs", cSettings: [.unsafeFlags(["-O2", "-gdwarf-4"])]),
+    .target(
+      name: "CSwiftJobs", path: "Sources/System/CSwiftJobs", cSettings: [.unsafeFlags(["-O2", "-gdwarf-4"])]),
 
-    // Foundations.
-    module("EventLoop", ["CLibUV", "CSwiftJobs"]),
-    module("Text", []),
-    module("Logging", ["Text"]),
-    module("Metrics", ["EventLoop"]),
-    module("Lifecycle", ["EventLoop", "Logging", "CLibUV"]),
-    module("Faults", ["EventLoop", "Logging"]),
-    module("JSON", ["CRapidJSON"]),
+    // Base
+    module("Base", "EventLoop", ["CLibUV", "CSwiftJobs"]),
+    module("Base", "Logging", ["Text"]),
+    module("Base", "Metrics", ["EventLoop"]),
+    module("Base", "Lifecycle", ["EventLoop", "Logging"]),
+    module("Base", "JSON", ["CRapidJSON"]),
+    module("Base", "FaultInjection", ["EventLoop", "Logging"]),
+    module("Base", "Text", []),
 
-    // One client or server each; no word of the domain in them.
-    module("HTTPServer", foundations + ["Lifecycle", "JSON", "CHTTPParser"]),
-    module("HTTPClient", foundations + ["CCurl"]),
-    module("Redis", foundations + ["CHiredis"]),
-    module("Postgres", foundations + ["CLibPQ"]),
+    // Clients
+    module("Clients", "HTTPServer", ["CHTTPParser", "EventLoop", "Logging", "Metrics", "Lifecycle", "JSON"]),
+    module("Clients", "HTTPClient", ["CCurl", "EventLoop"]),
+    module("Clients", "Redis", ["CHiredis", "EventLoop", "Logging", "Metrics"]),
+    module("Clients", "Postgres", ["CLibPQ", "EventLoop", "Logging", "Metrics"]),
 
-    // The domain: pure, no input or output, no C.
-    module("Onsale", []),
+    // Domain
+    module("Domain", "Sale", []),
 
-    // What roles share.
-    module("Auth", ["EventLoop", "JSON", "CJWT", "CSodium"]),
-    module("Store", foundations + ["Onsale", "Redis", "Postgres", "JSON", "CSodium"]),
-    module("Search", foundations + ["Onsale", "Postgres", "HTTPClient", "JSON"]),
-    module("Payments", foundations + ["HTTPClient", "JSON", "Onsale"]),
+    // Stores
     module(
-      "API", foundations + ["HTTPServer", "Auth", "JSON", "Onsale", "Store", "Redis", "Postgres"],
-      resources: [.embedInCode("Resources")]),
+      "Stores", "Store", ["CSodium", "EventLoop", "Logging", "Redis", "Postgres", "Sale"],
+      exclude: ["Queue/README.md"], resources: [.embedInCode("Queue/Functions")]),
+    module(
+      "Stores", "Search", ["EventLoop", "Logging", "Metrics", "JSON", "HTTPClient", "Postgres", "Sale"],
+      exclude: ["README.md"]),
+    module("Stores", "Payments", ["EventLoop", "JSON", "HTTPClient", "Sale"]),
+    module("Stores", "Identity", ["CJWT", "CSodium", "EventLoop", "JSON"]),
 
-    // One role each.
-    module("Catalog", shared + ["Search"]),
-    module("Intake", shared + ["Faults"]),
-    module("Notifier", shared),
+    // Service
     module(
-      "Worker", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Payments", "Postgres", "Redis"]),
-    module("Indexer", foundations + ["Lifecycle", "Faults", "Onsale", "Store", "Search"]),
-    module("PaymentStub", foundations + ["Lifecycle", "JSON", "HTTPServer", "HTTPClient", "Auth", "Onsale"]),
-    module("Admin", shared + ["HTTPClient", "Payments"]),
+      "Service", "HTTPCommon",
+      [
+        "EventLoop", "Text", "Logging", "Metrics", "JSON", "HTTPServer", "Redis", "Postgres", "Sale",
+        "Identity", "Store",
+      ], resources: [.embedInCode("Resources")]),
     module(
-      "Web", ["EventLoop", "HTTPServer", "Onsale", "Text", "CZlib", "CBrotli"],
+      "Service", "Catalog",
+      [
+        "EventLoop", "Logging", "JSON", "HTTPServer", "Postgres", "Sale", "Identity", "Store", "Search",
+        "HTTPCommon",
+      ]),
+    module(
+      "Service", "Intake",
+      [
+        "EventLoop", "Metrics", "FaultInjection", "JSON", "HTTPServer", "Sale", "Identity", "Store",
+        "HTTPCommon",
+      ]),
+    module(
+      "Service", "Notifier",
+      [
+        "EventLoop", "Logging", "Metrics", "JSON", "HTTPServer", "Redis", "Sale", "Identity", "Store",
+        "HTTPCommon",
+      ]),
+    module(
+      "Service", "Admin",
+      [
+        "EventLoop", "Text", "Logging", "JSON", "HTTPServer", "HTTPClient", "Redis", "Postgres", "Sale",
+        "Identity", "Store", "Payments", "HTTPCommon",
+      ]),
+    module(
+      "Service", "Web", ["CBrotli", "CZlib", "EventLoop", "Text", "HTTPServer", "Sale"],
       resources: [.embedInCode("Assets")]),
     module(
-      "Audit", foundations + ["JSON", "HTTPClient", "Redis", "Postgres", "Onsale", "Store", "Payments"]),
-    module("Rush", foundations + ["JSON", "HTTPClient", "Redis", "Postgres", "Auth", "Onsale", "Audit"]),
+      "Service", "Worker",
+      [
+        "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "Redis", "Postgres", "Sale",
+        "Store", "Payments",
+      ]),
+    module(
+      "Service", "Indexer",
+      ["EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "Redis", "Sale", "Store", "Search"]),
 
+    // Tools
+    module(
+      "Tools", "Audit",
+      [
+        "EventLoop", "Text", "Logging", "JSON", "HTTPClient", "Redis", "Postgres", "Sale", "Store",
+        "Payments",
+      ]),
+    module(
+      "Tools", "LoadTest",
+      ["EventLoop", "Text", "Logging", "JSON", "HTTPClient", "Redis", "Postgres", "Identity", "Audit"]),
+    module(
+      "Tools", "PaymentStub",
+      [
+        "EventLoop", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer", "HTTPClient", "Sale",
+        "Identity",
+      ]),
+
+    // App
     .executableTarget(
       name: "onsale",
       dependencies: [
-        "EventLoop", "Logging", "Metrics", "Lifecycle", "Faults", "JSON", "HTTPServer", "HTTPClient", "Redis",
-        "Postgres", "Onsale", "Auth", "Store", "Search", "Payments", "API", "Catalog", "Intake",
-        "Notifier", "Worker", "Indexer", "PaymentStub", "Admin", "Web", "Audit", "Rush",
-      ],
-      swiftSettings: strict,
+        "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "HTTPServer", "HTTPClient", "Redis",
+        "Postgres", "Sale", "Identity", "Store", "Search", "Payments", "HTTPCommon", "Catalog", "Intake",
+        "Notifier", "Worker", "Indexer", "Admin", "Web", "PaymentStub", "Audit", "LoadTest",
+      ], path: "Sources/App", swiftSettings: strict,
       // Named here, it comes before libc and is the allocator of the whole process: a request is some hundred short
       // allocations, and takes an eighth less of the server than with libc's.
       linkerSettings: [.linkedLibrary("jemalloc")]),
 
-    // Tests.
-    tests("FaultsTests", ["EventLoop", "Faults"]),
-    tests("OnsaleTests", ["Onsale"]),
-    tests("AuthTests", ["Auth", "EventLoop", "JSON", "CJWT"]),
-    tests("HTTPServerTests", foundations + ["JSON", "HTTPServer"]),
-    tests("HTTPClientTests", foundations + ["HTTPServer", "HTTPClient"]),
-    tests(
-      "PaymentsTests",
-      foundations + ["JSON", "HTTPServer", "HTTPClient", "Onsale", "Payments", "PaymentStub"]),
-    tests("WebTests", ["Web", "EventLoop", "HTTPServer", "Onsale"]),
-
-    tests(
-      "APITests",
-      shared + ["Redis", "Postgres", "Search", "Catalog", "Admin", "Intake", "Notifier", "TestServers"]),
-
     // Servers of their own for the tests of what speaks to them.
-    .target(name: "TestServers", path: "Tests/TestServers", swiftSettings: strict),
+    .target(name: "TestServers", path: "Tests/Support/TestServers", swiftSettings: strict),
+
+    // Unit tests
+    tests("Unit", "SaleTests", ["Sale"]),
+    tests("Unit", "FaultInjectionTests", ["EventLoop", "FaultInjection"]),
+    tests("Unit", "TextTests", ["Text"]),
+    tests("Unit", "JSONTests", ["JSON"]),
+    tests("Unit", "LoggingTests", ["Logging"]),
+    tests("Unit", "LifecycleTests", ["EventLoop", "Logging", "Lifecycle"]),
+    tests("Unit", "EventLoopTests", ["EventLoop"]),
+    tests("Unit", "IdentityTests", ["CJWT", "EventLoop", "JSON", "Identity"]),
+    tests("Unit", "WebTests", ["EventLoop", "HTTPServer", "Web"]),
+    tests("Unit", "CommandTests", ["onsale"]),
+    tests("Unit", "HTTPServerTests", ["EventLoop", "Logging", "Metrics", "JSON", "HTTPServer"]),
+    tests("Unit", "HTTPClientTests", ["EventLoop", "Logging", "HTTPServer", "HTTPClient"]),
     tests(
-      "WorkerTests",
-      foundations + ["Onsale", "Payments", "Postgres", "Redis", "Store", "Worker", "TestServers"]),
+      "Unit", "PaymentsTests",
+      ["EventLoop", "Logging", "JSON", "HTTPClient", "Sale", "Payments", "PaymentStub"]),
+    tests("Unit", "LoadTestTests", ["EventLoop", "JSON", "LoadTest"]),
+
+    // Integration tests
     tests(
-      "AuditTests",
-      foundations + ["Audit", "JSON", "Onsale", "Payments", "Postgres", "Redis", "Store", "TestServers"]),
-    tests("RushTests", ["Rush", "Audit", "JSON", "EventLoop"]),
+      "Integration", "APITests",
+      [
+        "EventLoop", "Logging", "Metrics", "JSON", "HTTPServer", "Redis", "Postgres", "Sale", "Identity",
+        "Store", "Search", "HTTPCommon", "Catalog", "Intake", "Notifier", "Admin", "TestServers",
+      ]),
     tests(
-      "SearchTests", foundations + ["HTTPClient", "Postgres", "Onsale", "JSON", "Search", "TestServers"],
+      "Integration", "StoreTests",
+      ["EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Store", "TestServers"]),
+    tests(
+      "Integration", "WorkerTests",
+      [
+        "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Store", "Payments", "Worker",
+        "TestServers",
+      ]),
+    tests(
+      "Integration", "AuditTests",
+      [
+        "EventLoop", "Logging", "JSON", "Redis", "Postgres", "Sale", "Store", "Payments", "Audit",
+        "TestServers",
+      ]),
+    tests(
+      "Integration", "SearchTests",
+      ["EventLoop", "Logging", "Metrics", "JSON", "HTTPClient", "Postgres", "Sale", "Search", "TestServers"],
       exclude: ["judgements.tsv"]),
-    tests("EventLoopTests", ["EventLoop"]),
-    tests("CommandTests", ["onsale"]),
-    tests("TextTests", ["Text"]),
-    tests("LoggingTests", ["Logging"]),
-    tests("JSONTests", ["JSON"]),
-    tests("LifecycleTests", ["EventLoop", "Logging", "Lifecycle"]),
     tests(
-      "IndexerTests",
-      foundations + ["Lifecycle", "Onsale", "Store", "Search", "Postgres", "Redis", "Indexer", "TestServers"]),
-    tests("RedisTests", foundations + ["Redis", "TestServers"]),
-    tests("PostgresTests", foundations + ["Postgres", "TestServers"]),
-    tests("StoreTests", foundations + ["Redis", "Postgres", "Onsale", "Store", "TestServers"]),
+      "Integration", "IndexerTests",
+      [
+        "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Store", "Search", "Indexer",
+        "TestServers",
+      ]),
+    tests("Integration", "RedisTests", ["EventLoop", "Logging", "Redis", "TestServers"]),
+    tests("Integration", "PostgresTests", ["EventLoop", "Logging", "Postgres", "TestServers"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17

@@ -19,7 +19,7 @@ PROVOKED = "Failed to load resource"
 
 
 # The page's files from the source instead of the binary, to try changes without building: ONSALE_ASSETS=1.
-ASSETS = os.environ.get("ONSALE_ASSETS") and ROOT / "Sources/Web/Assets"
+ASSETS = os.environ.get("ONSALE_ASSETS") and ROOT / "Sources/Service/Web/Assets"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 

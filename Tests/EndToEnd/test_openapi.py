@@ -14,7 +14,7 @@ from conftest import make_token
 from stack import ROOT
 
 METHODS = {"get", "post", "put", "delete"}
-FILE = ROOT / "Sources/API/Resources/openapi.json"
+FILE = ROOT / "Sources/Service/HTTPCommon/Resources/openapi.json"
 OPERATIONS = [result.ok() for result in schemathesis.openapi.from_path(str(FILE)).get_all_operations()]
 
 

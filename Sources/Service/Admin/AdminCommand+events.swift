@@ -1,0 +1,183 @@
+import EventLoop
+import Foundation
+import HTTPCommon
+import JSON
+import Sale
+import Store
+import Text
+
+extension AdminCommand {
+  func createEvent(_ arguments: inout Arguments) async throws {
+    let opens = arguments.flag("open")
+    let path = try arguments.next("the file")
+    try arguments.finish()
+    let draft = try Self.draft(try Self.read(path), "the file")
+    try await withServers { servers in
+      let (id, isNew) = try await servers.events.create(draft, by: who)
+      if opens {
+        let settings = try await servers.events.move(event: id, to: .open, by: who)
+        try await servers.events.publish(settings, to: servers.queue)
+      }
+      if !isNew { Self.note("an event of this key was there already") }
+      print(id)
+    }
+  }
+
+  func importFile(_ arguments: inout Arguments) async throws {
+    if let path = try arguments.option("events") {
+      try arguments.finish()
+      return try await importEvents(path)
+    }
+    guard let word = try arguments.option("tickets") else {
+      throw Failure.usage("say --events FILE, or --tickets ID FILE")
+    }
+    let id = try Arguments.event(word)
+    var terms = SeatingPlan.Terms()
+    while let text = try arguments.option("price") {
+      guard let (category, price) = TicketUpload.pair(text, in: 0...Limits.ticketPrice) else {
+        throw Failure.usage("--price takes a category and its price in minor units, such as Stalls:4500")
+      }
+      terms.prices[category] = price
+    }
+    let charset = try arguments.option("charset")
+    while let text = try arguments.option("capacity") {
+      guard let (area, capacity) = TicketUpload.pair(text, in: 1...Limits.ticketsPerEvent) else {
+        throw Failure.usage(
+          "--capacity takes a standing area and how many people it takes, such as Floor:300")
+      }
+      terms.capacities[area] = capacity
+    }
+    let path = try arguments.next("the file")
+    try arguments.finish()
+    let bytes = try Self.read(path)
+    let isTable = [".csv", ".tsv", ".txt"].contains { path.lowercased().hasSuffix($0) }
+    func read(_ currency: Currency?) throws(Failure) -> TicketUpload.Tickets {
+      do throws(Problem) {
+        if !isTable { return try TicketUpload.tickets(Fields(file: bytes), terms) }
+        let text = try CSVText.read(bytes, type: charset.map { "text/csv; charset=\($0)" } ?? "")
+        return TicketUpload.Tickets(sections: try SeatTable.sections(text, currency: currency))
+      } catch { throw Failure.file(error.detail) }
+    }
+    // What needs no event is told without a server.
+    if !isTable { _ = try read(nil) }
+    try await withServers { servers in
+      let currency = try await servers.events.owner(event: id).flatMap { Currency(code: $0.currency) }
+      let tickets = try read(currency)
+      let added = try await servers.events.addTickets(
+        event: id, tickets.sections, drawing: tickets.drawing, by: who)
+      if let settings = try await servers.events.settings(event: id) {
+        try await servers.events.publish(settings, to: servers.queue)
+      }
+      print("\(added.count) tickets added")
+    }
+  }
+
+  /// Every line is checked before the first event is made. One that is broken stops all.
+  private func importEvents(_ path: String) async throws {
+    let lines = try Self.read(path).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    var drafts: [EventDraft] = []
+    for (index, line) in lines.enumerated() where line.contains(where: { $0 > 0x20 }) {
+      drafts.append(try Self.draft(Array(line), "line \(index + 1)"))
+    }
+    guard !drafts.isEmpty else { throw Failure.file("there is no event in the file") }
+    try await withServers { servers in
+      var made = 0
+      for draft in drafts {
+        if try await servers.events.create(draft, by: who).isNew { made += 1 }
+      }
+      print("\(made) events made, \(drafts.count - made) were there already")
+    }
+  }
+
+  private static func draft(_ text: [UInt8], _ place: String) throws(Failure) -> EventDraft {
+    do throws(Problem) {
+      return try EventInput.draft(Fields(file: text))
+    } catch {
+      throw .file("\(place): \(error.detail)")
+    }
+  }
+
+  private static func read(_ path: String) throws(Failure) -> [UInt8] {
+    if path == "-" { return Array(FileHandle.standardInput.readDataToEndOfFile()) }
+    do {
+      return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+    } catch {
+      throw .file("\(path) cannot be read")
+    }
+  }
+
+  private static func note(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+
+  // MARK: Steering
+
+  func move(
+    _ arguments: inout Arguments, to state: EventState, from: Set<EventState>? = nil, stops: Bool = false
+  ) async throws {
+    let despite = state == .open && arguments.flag("despite")
+    let id = try arguments.event()
+    try arguments.finish()
+    try await change { events in
+      try await events.move(event: id, to: state, from: from, stops: stops, despite: despite, by: who)
+    }
+  }
+
+  func setMessage(_ arguments: inout Arguments) async throws {
+    let id = try arguments.event()
+    let message = try arguments.next("the message")
+    try arguments.finish()
+    guard message.utf8.count <= Limits.messageBytes,
+      !message.unicodeScalars.contains(where: \.steersText)
+    else { throw Failure.usage("the message has over \(Limits.messageBytes) bytes, or control characters") }
+    try await change { events in try await events.setMessage(event: id, message, by: who) }
+  }
+
+  func setRate(_ arguments: inout Arguments) async throws {
+    let id = try arguments.event()
+    let word = try arguments.next("the rate")
+    try arguments.finish()
+    var rate: Int?
+    if word != "unlimited" {
+      guard let number = Int(word), Limits.rate.contains(number) else {
+        throw Failure.usage(
+          "the rate must be `unlimited` or from \(Limits.rate.lowerBound) to \(Limits.rate.upperBound)")
+      }
+      rate = number
+    }
+    try await change { events in try await events.setRate(event: id, rate, by: who) }
+  }
+
+  func setPrice(_ arguments: inout Arguments) async throws {
+    let event = try arguments.event()
+    let section = try arguments.next("the section")
+    let word = try arguments.next("the price")
+    guard let price = Int(word), (0...Limits.ticketPrice).contains(price) else {
+      throw Failure.usage("\"\(word)\" is not a price in minor units, such as 4500")
+    }
+    var tickets: [Int] = []
+    while let word = arguments.optional() {
+      guard let ticket = Int(word), ticket > 0 else {
+        throw Failure.usage("\"\(word)\" is not a ticket's number")
+      }
+      tickets.append(ticket)
+    }
+    try await withServers { servers in
+      let selection: EventStore.Selection =
+        tickets.isEmpty ? .row(section: section, row: nil, seats: []) : .tickets(tickets)
+      let (changed, kept) = try await servers.events.setPrice(event: event, selection, price, by: who) {
+        try await servers.queue.barGrants(event: event, ticketsVersion: $0)
+      }
+      if let settings = try await servers.events.settings(event: event) {
+        try await servers.events.publish(settings, to: servers.queue)
+      }
+      print("\(changed) tickets cost \(price) from now on, \(kept) keep their price")
+    }
+  }
+
+  private func change(_ body: @LoopActor (EventStore) async throws -> EventSettings) async throws {
+    try await withServers { servers in
+      let settings = try await body(servers.events)
+      try await servers.events.publish(settings, to: servers.queue)
+      print("event \(settings.id) is \(settings.shownState)")
+    }
+  }
+}

@@ -1,0 +1,107 @@
+import HTTPCommon
+
+/// A table split into lines and values as RFC 4180 has it, separated by whatever its first line is separated by.
+struct CSVRecords {
+  struct Record {
+    /// Of its first line in the file, from 1.
+    let number: Int
+    var values: [String]
+  }
+
+  /// Lines that hold nothing are left out.
+  let records: [Record]
+
+  init(_ text: String) throws(Problem) {
+    var bytes = Array(text.utf8)
+    // Excel's own word for the separator, in front of the table.
+    var line = 1, given: UInt8?
+    let start = bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
+    if start.count == 5, start.prefix(4).elementsEqual("sep=".utf8) {
+      given = start.last
+      bytes.removeFirst(bytes.firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? bytes.count)
+      line = 2
+    }
+    let separator = given ?? Self.separator(bytes)
+    records = try Self.split(bytes, separator, firstLine: line).filter { record in
+      record.values.contains { !$0.isEmpty }
+    }
+  }
+
+  /// The one that the first line has most of, outside of quotation marks.
+  private static func separator(_ bytes: [UInt8]) -> UInt8 {
+    let candidates = [UInt8(ascii: ","), UInt8(ascii: ";"), UInt8(ascii: "\t")]
+    var counts = [Int](repeating: 0, count: candidates.count)
+    var isQuoted = false
+    for byte in bytes {
+      if byte == UInt8(ascii: "\"") { isQuoted.toggle() }
+      if isQuoted { continue }
+      if byte == UInt8(ascii: "\n") { break }
+      if let index = candidates.firstIndex(of: byte) { counts[index] += 1 }
+    }
+    let most = counts.max() ?? 0
+    return candidates[counts.firstIndex(of: most) ?? 0]
+  }
+
+  private static func split(_ bytes: [UInt8], _ separator: UInt8, firstLine: Int) throws(Problem) -> [Record]
+  {
+    var records: [Record] = []
+    var values: [String] = [], value: [UInt8] = []
+    var isQuoted = false, wasQuoted = false, line = firstLine, start = firstLine
+    func endValue() {
+      let text = String(decoding: value, as: UTF8.self)
+      values.append(wasQuoted ? text : text.trimmingBlanks)
+      value = []
+      wasQuoted = false
+    }
+    func endRecord() {
+      endValue()
+      records.append(Record(number: start, values: values))
+      values = []
+      start = line
+    }
+    var index = 0
+    while index < bytes.count {
+      let byte = bytes[index]
+      index += 1
+      // A carriage return alone ends a line, too, as old programs have it.
+      let next = index < bytes.count ? bytes[index] : 0
+      let endsLine =
+        byte == UInt8(ascii: "\n") || (byte == UInt8(ascii: "\r") && next != UInt8(ascii: "\n"))
+      if endsLine { line += 1 }
+      if isQuoted {
+        if byte != UInt8(ascii: "\"") {
+          value.append(byte)
+        } else if next == UInt8(ascii: "\""), index < bytes.count {
+          value.append(byte)
+          index += 1
+        } else {
+          isQuoted = false
+        }
+        continue
+      }
+      if byte == UInt8(ascii: "\""), value.allSatisfy({ $0 == UInt8(ascii: " ") }) {
+        value = []
+        isQuoted = true
+        wasQuoted = true
+      } else if byte == separator {
+        endValue()
+      } else if endsLine {
+        endRecord()
+      } else if byte != UInt8(ascii: "\r") {
+        value.append(byte)
+      }
+    }
+    if isQuoted { throw CSVText.invalid("Line \(start) has a quotation mark that is not closed.") }
+    if !value.isEmpty || !values.isEmpty { endRecord() }
+    return records
+  }
+}
+
+extension String {
+  fileprivate var trimmingBlanks: String {
+    func isBlank(_ scalar: Unicode.Scalar) -> Bool { scalar == " " || scalar == "\t" || scalar == "\u{a0}" }
+    let body = unicodeScalars.drop(while: isBlank)
+    guard let last = body.lastIndex(where: { !isBlank($0) }) else { return "" }
+    return String(body[...last])
+  }
+}

@@ -1,0 +1,117 @@
+import Foundation
+import HTTPCommon
+import HTTPServer
+
+/// The text of a table as spreadsheets write it, in UTF-8.
+///
+/// What is not UTF-8 is converted where somebody says what it is; it is never guessed, since many encodings look alike,
+/// and names would be spelled wrong on every ticket.
+enum CSVText {
+  /// What may be named as `charset`, as glibc calls it.
+  private static let encodings: [String: String] = [
+    "utf-8": "UTF-8", "utf8": "UTF-8", "us-ascii": "UTF-8", "windows-1252": "CP1252", "cp1252": "CP1252",
+    "windows-1250": "CP1250", "windows-1251": "CP1251", "windows-1253": "CP1253", "windows-1254": "CP1254",
+    "windows-1257": "CP1257", "iso-8859-1": "CP1252", "latin1": "CP1252", "iso-8859-2": "ISO-8859-2",
+    "iso-8859-15": "ISO-8859-15", "macintosh": "MACINTOSH", "utf-16": "UTF-16", "utf-16le": "UTF-16LE",
+    "shift_jis": "CP932", "gb18030": "GB18030", "big5": "BIG5", "euc-kr": "CP949",
+  ]
+
+  /// Types that programs give tables.
+  static let types: Set = [
+    "text/csv", "application/csv", "text/tab-separated-values", "text/plain", "application/vnd.ms-excel",
+  ]
+
+  /// - Parameter type: the upload's `Content-Type`, whose `charset` is believed.
+  /// - Throws: 400 that names the line of what cannot be read, and the remedy; 415 for an unknown `charset`.
+  static func read(_ bytes: [UInt8], type: String = "") throws(Problem) -> String {
+    // A workbook is no table, whatever it is called.
+    if bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) || bytes.starts(with: [0xD0, 0xCF, 0x11, 0xE0]) {
+      throw invalid("This is a workbook and not a table of text: in Excel, save it as \"CSV UTF-8\".")
+    }
+    if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { return try utf8(Array(bytes.dropFirst(3))) }
+    if bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF]) {
+      return try converted(bytes, from: "UTF-16", name: "utf-16")
+    }
+    guard let name = charset(type) else { return try utf8(bytes) }
+    guard let encoding = encodings[name] else {
+      throw Problem(
+        415, "unsupported_media_type",
+        "The charset \"\(name.prefix(40))\" is not known here. Save the file as \"CSV UTF-8\".")
+    }
+    return encoding == "UTF-8" ? try utf8(bytes) : try converted(bytes, from: encoding, name: name)
+  }
+
+  private static func charset(_ type: String) -> String? {
+    for parameter in type.split(separator: ";").dropFirst() {
+      let parts = parameter.split(separator: "=", maxSplits: 1).map { $0.filter { $0 != " " && $0 != "\"" } }
+      if parts.count == 2, parts[0].lowercased() == "charset" { return parts[1].lowercased() }
+    }
+    return nil
+  }
+
+  private static func utf8(_ bytes: [UInt8]) throws(Problem) -> String {
+    if let text = String(validating: bytes, as: UTF8.self) { return text }
+    let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    let broken = lines.enumerated().filter { String(validating: $0.element, as: UTF8.self) == nil }
+    let numbers = broken.prefix(10).map { String($0.offset + 1) }.joined(separator: ", ")
+    let place = broken.first.map { line -> String in
+      let column = column(ofFirstBadByte: Array(line.element))
+      return "; in line \(line.offset + 1) it is column \(column)"
+    }
+    throw invalid(
+      "Letters that are not UTF-8 are in \(broken.count == 1 ? "line" : "lines") \(numbers)"
+        + (broken.count > 10 ? " and \(broken.count - 10) more" : "") + (place ?? "")
+        + ". In Excel, save the file as \"CSV UTF-8\"; or say what it is, such as "
+        + "Content-Type: text/csv; charset=windows-1252.")
+  }
+
+  /// The number of the value that holds the first byte that is not UTF-8.
+  private static func column(ofFirstBadByte line: [UInt8]) -> Int {
+    var end = 0
+    while end < line.count,
+      String(validating: line[...end], as: UTF8.self) != nil || isWithinCharacter(line[...end])
+    {
+      end += 1
+    }
+    let before = line[..<min(end, line.count)]
+    return 1 + before.count { $0 == UInt8(ascii: ";") || $0 == UInt8(ascii: ",") || $0 == UInt8(ascii: "\t") }
+  }
+
+  /// Whether more bytes may make it UTF-8.
+  private static func isWithinCharacter(_ bytes: ArraySlice<UInt8>) -> Bool {
+    let tail = bytes.suffix(3).reversed().prefix { $0 & 0xC0 == 0x80 }.count
+    guard tail < 3, let lead = bytes.dropLast(tail).last, lead >= 0xC2, lead <= 0xF4 else { return false }
+    let length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2
+    return tail + 1 < length && String(validating: bytes.dropLast(tail + 1), as: UTF8.self) != nil
+  }
+
+  private static func converted(_ bytes: [UInt8], from encoding: String, name: String) throws(Problem)
+    -> String
+  {
+    guard let converter = iconv_open("UTF-8", encoding), converter != iconv_t(bitPattern: -1) else {
+      throw Problem(
+        415, "unsupported_media_type", "The charset \"\(name)\" cannot be read here. Save the file as UTF-8.")
+    }
+    defer { iconv_close(converter) }
+    var input = bytes.map { CChar(bitPattern: $0) }
+    // No character of these encodings needs more than three bytes for one.
+    var output = [CChar](repeating: 0, count: bytes.count * 3 + 16)
+    let (read, written, failed) = input.withUnsafeMutableBufferPointer { from in
+      output.withUnsafeMutableBufferPointer { to -> (Int, Int, Bool) in
+        var source = from.baseAddress, target = to.baseAddress
+        var left = from.count, room = to.count
+        let status = iconv(converter, &source, &left, &target, &room)
+        return (from.count - left, to.count - room, status == -1)
+      }
+    }
+    let text = String(decoding: output[..<written].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    if failed {
+      let line = text.count { $0 == "\n" || $0 == "\r\n" } + 1
+      throw invalid(
+        "Line \(line) has a letter that \(name) does not have (byte \(read + 1)). Save the file as UTF-8.")
+    }
+    return text.hasPrefix("\u{feff}") ? String(text.unicodeScalars.dropFirst()) : text
+  }
+
+  static func invalid(_ detail: String) -> Problem { Problem(400, "invalid_csv", detail) }
+}

@@ -1,0 +1,289 @@
+import EventLoop
+import HTTPCommon
+import HTTPServer
+import Identity
+import JSON
+import Sale
+import Store
+
+/// Signing up and signing in.
+@LoopActor
+final class Accounts {
+  /// Passwords that may wait to be hashed when somebody signs up: a quarter of all places, so that those who have an
+  /// account get in however many ask for one.
+  private static let signUpPlaces = PasswordHasher.defaultCapacity / 4
+  /// Passwords of one client that may wait at once: a quarter of all places, so that nobody takes them all.
+  static let clientPlaces = PasswordHasher.defaultCapacity / 4
+  /// The same of one user on a device where they signed in before.
+  private static let knownPlaces = 2
+  /// Accounts that one client may make in `signUpSeconds`: each is a row for good. As many as a school behind one address.
+  static let signUpLimit = 500
+  private static let signUpSeconds = 3_600
+  /// Clients whose accounts are counted.
+  private static let clientsKept = 50_000
+
+  private let users: UserStore
+  private let hasher: PasswordHasher
+  private let sessions: Sessions
+  private let authenticator: Authenticator
+  private var attempts = SignInAttempts()
+  var signUps = RecentCounts<String>(seconds: Accounts.signUpSeconds, capacity: Accounts.clientsKept)
+  /// How many passwords of each client wait.
+  private var waiting: [String: Int] = [:]
+
+  init(users: UserStore, hasher: PasswordHasher, sessions: Sessions, authenticator: Authenticator) {
+    self.users = users
+    self.hasher = hasher
+    self.sessions = sessions
+    self.authenticator = authenticator
+  }
+
+  func signUp(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let fields = try Fields(body: request)
+    let name = try fields.string("name", characters: Limits.nameCharacters)
+    let email = try Self.email(fields)
+    let password = try Self.newPassword(fields)
+    let client = request.client
+    return answer { [self] in
+      let taken = Problem(409, "email_taken", "There is an account with this address.")
+      // Asked before, so that a taken address does not cost a hash.
+      if try await users.isKnown(email: email) { throw taken }
+      signUps.age(now: Int(EventLoop.shared.now / 1_000))
+      guard signUps[client] < Self.signUpLimit else {
+        throw Problem(
+          429, "too_many_accounts", "Too many accounts were made from this place.",
+          retryAfter: Self.signUpSeconds)
+      }
+      signUps.add(client)
+      do {
+        let hash = try await inPlace(of: client) {
+          try await hasher.hash(EmailAddress.composed(password), places: Self.signUpPlaces)
+        }
+        guard let id = try await users.create(name: name, email: email, password: hash) else { throw taken }
+        return .json(201, ["user_id": .string(id)])
+      } catch {
+        signUps.remove(client)
+        throw error
+      }
+    }
+  }
+
+  private static func newPassword(_ fields: Fields) throws(Problem) -> String {
+    let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
+    guard password.utf8.count >= Limits.passwordBytes.lowerBound else {
+      throw Problem.invalidField("password", "must have at least \(Limits.passwordBytes.lowerBound) bytes")
+    }
+    return password
+  }
+
+  /// Does something with a password in one of its client's places.
+  /// - Parameter known: who signed in on that device before: has places that are counted apart, so that others at the same
+  ///   address take none of them.
+  private func inPlace<R: Sendable>(
+    of client: String, known: String? = nil, _ work: @LoopActor () async throws -> R
+  ) async throws -> R {
+    let client = known.map { "\(client)\n\($0)" } ?? client
+    guard waiting[client, default: 0] < (known == nil ? Self.clientPlaces : Self.knownPlaces) else {
+      throw Problem(
+        429, "too_many_attempts", "Too many passwords from this place wait to be checked.", retryAfter: 2)
+    }
+    waiting[client, default: 0] += 1
+    defer {
+      let others = waiting[client, default: 1] - 1
+      waiting[client] = others > 0 ? others : nil
+    }
+    return try await work()
+  }
+
+  func signIn(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let fields = try Fields(body: request)
+    let email = try Self.email(fields)
+    let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
+    let inCookies = try fields.optionalBool("cookies") ?? false
+    let former = try fields.optionalString("refresh_token", max: SessionCoder.longestText)
+    let client = request.client, owner = sessions.deviceOwner(request, token: former)
+    return answer { [self] in
+      // A session is as old as the password that was looked up for it: one that is changed meanwhile ends it, too.
+      let since = WallClock.milliseconds
+      guard let user = try await verified(email, password, client: client, deviceOwner: owner) else {
+        throw Problem(401, "wrong_credentials", "The address or the password is wrong.")
+      }
+      return sessions.begin(user.id, inCookies: inCookies, now: since)
+    }
+  }
+
+  /// A new token for one that ends, by the refresh token in the body or in the page's cookie. Nothing is looked up.
+  func renew(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let cookie = sessions.cookies.refreshToken(request)
+    var text = cookie
+    // A page sends no token in the body; its browser may have forgotten the cookie.
+    if text == nil, !sessions.cookies.isOfPage(request) || !request.body.isEmpty {
+      text = try Fields(body: request).string("refresh_token", max: SessionCoder.longestText)
+    }
+    guard let text, let session = sessions.session(text) else {
+      throw Problem(401, "session_ended", "The session has ended. Sign in again.")
+    }
+    return .now(sessions.answer(session, inCookies: cookie != nil))
+  }
+
+  /// Ends the session of the request's token, or all of its user's, on every device.
+  func signOut(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let everywhere = try QueryItems(request).optionalBool("everywhere") ?? false
+    let session = try ownSession(request)
+    return answer { [sessions] in
+      if everywhere {
+        try await sessions.endAll(of: session.user, upTo: WallClock.milliseconds)
+      } else {
+        try await sessions.end(session)
+      }
+      return HTTPResponse(status: 204, headers: [("Cache-Control", "no-store")] + sessions.cookies.clear)
+    }
+  }
+
+  private func ownSession(_ request: HTTPRequest) throws(Problem) -> Session {
+    guard let session = try authenticator.user(request).session else {
+      throw Problem(409, "no_session", "This token does not belong to a session that began here.")
+    }
+    return session
+  }
+
+  /// Changes the password of who knows it, and ends all sessions but a new one, which is answered.
+  func changePassword(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let user = try ownSession(request).user
+    let fields = try Fields(body: request)
+    let current = try fields.string("current_password", max: Limits.passwordBytes.upperBound)
+    let password = try Self.newPassword(fields)
+    let inCookies = sessions.cookies.accessToken(request) != nil
+    // Counted like signing in: whoever has a token is not to find the password out by it.
+    let attempt = SignInAttempts.Attempt(email: "user " + user, client: request.client)
+    try take(attempt)
+    return answer { [self] in
+      do {
+        let isRight = try await inPlace(of: attempt.client) {
+          try await matches(current, try await users.password(of: user))
+        }
+        guard isRight else { throw Problem(403, "wrong_credentials", "The current password is wrong.") }
+        let hash = try await inPlace(of: attempt.client) {
+          try await hasher.hash(EmailAddress.composed(password))
+        }
+        guard try await users.setPassword(hash, of: user) else { throw Problem.unavailable }
+      } catch let problem as Problem where problem.status == 403 {
+        throw problem
+      } catch {
+        attempts.giveBack(attempt)
+        throw error
+      }
+      attempts.succeeded(attempt)
+      let now = WallClock.milliseconds
+      try await sessions.endAll(of: user, upTo: now)
+      return sessions.begin(user, inCookies: inCookies, now: now + 1)
+    }
+  }
+
+  private func take(_ attempt: SignInAttempts.Attempt) throws(Problem) {
+    guard attempts.take(attempt, now: Int(EventLoop.shared.now / 1_000)) else {
+      throw Problem(
+        429, "too_many_attempts", "Too many attempts to sign in with this address.",
+        retryAfter: SignInAttempts.seconds)
+    }
+  }
+
+  /// - Returns: `nil` when the address or the password is wrong. What failed for another reason is no attempt.
+  private func verified(
+    _ email: String, _ password: String, client: String, deviceOwner: String?
+  ) async throws -> (id: String, password: String)? {
+    let user = try await users.credentials(email: email)
+    // Of the device's own user alone: with their own device strangers are strangers.
+    let isKnown = user != nil && user?.id == deviceOwner
+    let attempt = SignInAttempts.Attempt(email: email, client: client, device: isKnown ? deviceOwner : nil)
+    try take(attempt)
+    do {
+      // Also without a user a password is verified, so that the time does not tell who has an account.
+      let isRight = try await inPlace(of: attempt.client, known: attempt.device) {
+        try await matches(password, user?.password, isKnown: isKnown)
+      }
+      guard isRight, let user else { return nil }
+      attempts.succeeded(attempt)
+      return user
+    } catch {
+      attempts.giveBack(attempt)
+      throw error
+    }
+  }
+
+  /// The same letters may be typed in two ways. An account of a version before has its password as it was typed.
+  private func matches(_ password: String, _ hash: String?, isKnown: Bool = false) async throws -> Bool {
+    let composed = EmailAddress.composed(password)
+    if try await hasher.verify(composed, against: hash, isKnown: isKnown) { return true }
+    if composed.utf8.elementsEqual(password.utf8) { return false }
+    return try await hasher.verify(password, against: hash, isKnown: isKnown)
+  }
+
+  /// The address in the one spelling that stands for it. Whether mail arrives there is not known.
+  private static func email(_ fields: Fields) throws(Problem) -> String {
+    guard let address = EmailAddress.normalized(try fields.string("email", max: Limits.emailBytes)) else {
+      throw .invalidField("email", "must be an address such as name@example.com")
+    }
+    return address
+  }
+}
+
+/// How often each address was tried lately, so that guessing a password takes longer than it is worth.
+///
+/// Counted for each client that tries, so that nobody can keep the owner of an address out by guessing, and, with a
+/// higher limit, for the address alone, so that many clients do not get many times as far. Of each process.
+struct SignInAttempts {
+  static let seconds = 60
+  static let limit = 10
+  /// For all clients together.
+  static let addressLimit = 100
+  private static let capacity = 50_000
+
+  struct Attempt: Sendable {
+    let email: String
+    let client: String
+    /// Whose the address is, if they signed in before on the device that it comes from.
+    var device: String?
+  }
+
+  private struct Key: Hashable {
+    let email: String
+    /// `nil` for all clients together.
+    var client: String?
+    /// A device on which somebody signed in before counts by itself.
+    var device: String?
+  }
+
+  private var counts = RecentCounts<Key>(seconds: Self.seconds, capacity: Self.capacity)
+
+  /// Counts an attempt, if there may be one more.
+  /// - Parameter now: seconds, on any clock that only goes forward.
+  mutating func take(_ attempt: Attempt, now: Int) -> Bool {
+    counts.age(now: now)
+    let (own, all) = Self.keys(attempt)
+    // Strangers who guess keep nobody out who signed in here before.
+    guard counts[own] < Self.limit, attempt.device != nil || counts[all] < Self.addressLimit else {
+      return false
+    }
+    for key in [own, all] { counts.add(key) }
+    return true
+  }
+
+  private static func keys(_ attempt: Attempt) -> (own: Key, all: Key) {
+    let own =
+      attempt.device.map { Key(email: attempt.email, device: $0) }
+      ?? Key(email: attempt.email, client: attempt.client)
+    return (own, Key(email: attempt.email))
+  }
+
+  /// The attempt did not come to an answer, through no fault of the client's.
+  mutating func giveBack(_ attempt: Attempt) {
+    let (own, all) = Self.keys(attempt)
+    for key in [own, all] { counts.remove(key) }
+  }
+
+  mutating func succeeded(_ attempt: Attempt) {
+    giveBack(attempt)
+    counts.forget(Self.keys(attempt).own)
+  }
+}

@@ -1,0 +1,384 @@
+package import EventLoop
+package import HTTPCommon
+package import HTTPServer
+package import Identity
+import JSON
+package import Sale
+package import Search
+package import Store
+
+/// The role for everyone who looks around: accounts, search, events and their seats, what one has bought.
+///
+/// Reads only, from memory where it can. It goes on with what it knows while PostgreSQL, Redis or the search
+/// backend are away.
+@LoopActor
+package final class Catalog {
+  /// Purchases told in one answer.
+  private static let purchasesShown = 500
+  /// Lists of seats kept ready to be sent; each may have several megabytes.
+  private static let bodiesKept = 16
+  /// Bytes of lists in memory, those included that are outdated and still being sent to slow readers; past it
+  /// lists are told as they last were. Those kept ready alone may come to half of it.
+  package nonisolated static let listBytes = 512 << 20
+
+  /// What a list of seats was asked for.
+  struct SeatQuery: Hashable, Sendable {
+    let event: Int
+    let section: String?
+  }
+
+  /// A list ready to be sent, in memory once however many are reading it.
+  final class SeatAnswer: Sendable {
+    let body: [UInt8]
+    let tag: String
+    /// As of the event's page that it was made from.
+    let asOf: Int
+    let isUnannounced: Bool
+    init(body: [UInt8], tag: String, page: EventPages.Page) {
+      self.body = body
+      self.tag = tag
+      asOf = page.asOf
+      isUnannounced = page.event.settings.isUnannounced
+    }
+  }
+
+  private struct WeakSeatAnswer {
+    weak var answer: SeatAnswer?
+  }
+
+  private let users: UserStore
+  private let search: CachedSearch
+  private let authenticator: Authenticator
+  private let ids: RequestIDCoder
+  private let publicURL: String
+  private let accounts: Accounts
+  private let pages: EventPages
+  private let lists: SeatLists
+  private let events: ReadableEvents
+  private let listBytes: Int
+  /// Every list that may still be in memory.
+  private var made: [WeakSeatAnswer] = []
+  private(set) lazy var seats = FreshCache<SeatQuery, SeatAnswer>(capacity: Self.bodiesKept) {
+    [unowned self] query, _ in try await loadSeats(query)
+  }
+
+  /// - Parameters:
+  ///   - standby: where events are read while the primary does not answer.
+  ///   - search: renders pages by `Catalog.body`.
+  ///   - publicURL: where people find the event pages, without a slash at its end.
+  ///   - zone: of venues whose events name none.
+  package init(
+    events: EventStore, standby: Standby? = nil, users: UserStore, queue: QueueStore, search: CachedSearch,
+    authenticator: Authenticator, sessions: Sessions, hasher: PasswordHasher, ids: RequestIDCoder,
+    publicURL: String = "", zone: VenueZone = .utc, listBytes: Int = Catalog.listBytes
+  ) {
+    self.publicURL = publicURL
+    self.users = users
+    self.search = search
+    self.authenticator = authenticator
+    self.ids = ids
+    self.listBytes = listBytes
+    accounts = Accounts(users: users, hasher: hasher, sessions: sessions, authenticator: authenticator)
+    let readable = ReadableEvents(events, standby: standby)
+    pages = EventPages(events: readable, queue: queue, zone: zone)
+    lists = SeatLists(events: readable)
+    self.events = readable
+  }
+
+  package func addRoutes(to router: inout Router) {
+    router.on(.post, "/api/users", maximumBody: 4_096) { [self] request in
+      checked { try accounts.signUp(request) }
+    }
+    router.on(.post, "/api/sessions", maximumBody: 4_096) { [self] request in
+      checked { try accounts.signIn(request) }
+    }
+    let refuse = authenticator.refusesStrangers
+    router.on(.delete, "/api/sessions", refuse: refuse) { [self] request in
+      checked { try accounts.signOut(request) }
+    }
+    router.on(.post, "/api/sessions/refresh", maximumBody: 4_096) { [self] request in
+      checked { try accounts.renew(request) }
+    }
+    router.on(.post, "/api/me/password", maximumBody: 4_096, refuse: refuse) { [self] request in
+      checked { try accounts.changePassword(request) }
+    }
+    router.on(.get, "/api/search", refuse: refuse) { [self] request in checked { try find(request) } }
+    router.on(.get, "/api/event/{id}", refuse: refuse) { [self] request in checked { try event(request) } }
+    router.on(.get, "/api/event/{id}/tickets", refuse: refuse) { [self] request in
+      checked { try tickets(request) }
+    }
+    router.on(.get, "/api/event/{id}/plan", refuse: refuse) { [self] request in checked { try plan(request) }
+    }
+    router.on(.get, "/api/me/tickets", refuse: refuse) { [self] request in checked { try purchases(request) }
+    }
+  }
+
+  // MARK: Search
+
+  private func find(_ request: HTTPRequest) throws -> HTTPAnswer {
+    _ = try authenticator.user(request)
+    let items = QueryItems(request)
+    let from = Self.parts(try items.optionalDay("from")), to = Self.parts(try items.optionalDay("to"))
+    let recent = try Self.recent(items)
+    let query = SearchQuery(
+      terms: try items.optionalString("terms", max: Limits.searchTermsBytes) ?? "",
+      from: from.moment ?? recent, to: to.moment, fromDay: from.date, toDay: to.date,
+      location: try items.optionalString("location", max: Limits.searchLocationBytes) ?? "",
+      maxPrice: try items.optionalInt("max_price", in: 0...Limits.ticketPrice),
+      currency: try Self.currency(items),
+      section: try items.optionalString("section", max: Limits.sectionNameBytes) ?? "",
+      includeSoldOut: try items.optionalBool("include_sold_out") ?? false,
+      limit: try items.optionalInt("limit", in: Limits.searchHits) ?? Limits.defaultSearchHits,
+      cursor: try Self.cursor(request))
+    if let answer = search.cached(query) { return .now(Self.respond(answer)) }
+    return answer { [search] in
+      do {
+        return Self.respond(try await search.search(query))
+      } catch let error as SearchError where error.code != .unexpectedAnswer {
+        throw error.code == .overloaded ? Problem.overloaded : Problem.unavailable
+      }
+    }
+  }
+
+  private static func currency(_ items: QueryItems) throws(Problem) -> String? {
+    guard let text = try items.optionalString("currency", max: 3), !text.isEmpty else { return nil }
+    guard let currency = Currency(code: text.uppercased()) else {
+      throw .invalidField("currency", "is not one that tickets are sold in")
+    }
+    return currency.code
+  }
+
+  /// Whatever is no cursor of ours is refused: who follows pages must not begin again without noticing.
+  private static func cursor(_ request: HTTPRequest) throws(Problem) -> SearchCursor? {
+    guard let text = request.query("cursor") else { return nil }
+    guard text.utf8.count <= Limits.cursorBytes, let cursor = SearchCursor(text) else {
+      throw .invalidField("cursor", "must be `next_cursor` of the page before, as it is")
+    }
+    return cursor
+  }
+
+  private static func parts(_ day: QueryItems.Day?) -> (moment: Int?, date: Int?) {
+    switch day {
+    case .moment(let seconds)?: (seconds, nil)
+    case .date(let beginning)?: (nil, beginning)
+    case nil: (nil, nil)
+    }
+  }
+
+  /// Whoever asks for nothing in particular is shown what is still to come. To the hour, as everybody asks that.
+  private static func recent(_ items: QueryItems) throws(Problem) -> Int? {
+    if let terms = try items.optionalString("terms", max: Limits.searchTermsBytes), !terms.isEmpty {
+      return nil
+    }
+    for name in ["from", "to"] where try items.optionalDay(name) != nil { return nil }
+    return (Time.now - Self.recentSeconds) / 3_600 * 3_600
+  }
+  /// An evening that has begun may still be bought.
+  private static let recentSeconds = 12 * 3_600
+
+  private static func respond(_ answer: CachedSearch.Answer) -> HTTPResponse {
+    .json(200, serialized: answer.body, headers: headers(ageMilliseconds: UInt64(answer.ageMilliseconds)))
+  }
+
+  /// A page of hits as the API has it.
+  package static func body(_ page: SearchPage) -> [UInt8] {
+    let json: JSON = [
+      "total": .integer(page.total), "total_is_exact": .bool(page.isTotalExact),
+      "events": .array(
+        page.hits.map { hit in
+          let zone = VenueZone(hit.timeZone) ?? .utc
+          return [
+            "id": .integer(hit.id), "name": .string(hit.name), "location": .string(hit.location),
+            "date": .string(Time.text(hit.date)), "date_local": .string(Time.text(hit.date, in: zone)),
+            "time_zone": .string(zone.name), "onsale_at": JSON(hit.onsaleAt.map(Time.text)),
+            "available": .integer(hit.available),
+            "held": .integer(hit.held), "min_price": .integer(hit.minPrice),
+            "max_price": .integer(hit.maxPrice), "currency": .string(hit.currency),
+            "onsale_state": .string(hit.onsaleState),
+            "version": .integer(IndexVersion(number: hit.version).saleNumber),
+            "highlights": .object(
+              hit.highlights.map { ($0.field.rawValue, .array($0.pieces.map { .string($0) })) }),
+          ]
+        }),
+      "suggestions": .array(page.suggestions.map { .string($0) }),
+      "next_cursor": JSON(page.nextCursor),
+    ]
+    return json.serialized()
+  }
+
+  /// What an event's page tells those who do not run it; `nil` for what there is not, or is not for the public.
+  /// - Throws: where it cannot be read now.
+  package func description(of event: Int) async throws -> EventDescription? {
+    guard let page = try await pages.cache.answer(event)?.value, !page.event.settings.isUnannounced else {
+      return nil
+    }
+    return EventDescription(page, url: "\(publicURL)/event/\(event)")
+  }
+
+  // MARK: Events
+
+  private func event(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let claims = try authenticator.user(request)
+    let id = try request.eventID()
+    let known = request.header("If-None-Match")
+    if let page = pages.cache.immediate(id)?.value { return .now(try Self.respond(page, to: claims, known)) }
+    return answer { [pages] in
+      guard let page = try await pages.cache.answer(id)?.value else { throw Problem.unknownEvent }
+      return try Self.respond(page, to: claims, known)
+    }
+  }
+
+  private static func respond(
+    _ page: EventPages.Page, to claims: Claims, _ known: String?
+  ) throws(Problem) -> HTTPResponse {
+    guard shows(page, to: claims) else { throw Problem.unknownEvent }
+    return respond(page.body, page.tag, known, age: page.ageMilliseconds)
+  }
+
+  /// Whether somebody may know that there is this event.
+  private static func shows(_ page: EventPages.Page, to claims: Claims) -> Bool {
+    !page.event.settings.isUnannounced || claims.manages(page.event.owner)
+  }
+
+  private func tickets(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let claims = try authenticator.user(request)
+    let section = try QueryItems(request).optionalString("section", max: Limits.sectionNameBytes)
+    let query = SeatQuery(event: try request.eventID(), section: section)
+    let known = request.header("If-None-Match")
+    if let answer = seats.immediate(query), !answer.value.isUnannounced {
+      return .now(Self.respond(answer, known))
+    }
+    return answer { [self] in
+      guard let page = try await pages.cache.answer(query.event)?.value, Self.shows(page, to: claims) else {
+        throw Problem.unknownEvent
+      }
+      // A section that does not exist is not asked for: names made up would push lists out of memory.
+      if let section, !page.event.sections.contains(where: { $0.name == section }) {
+        throw Problem(404, "unknown_section", "The event has no section of this name.")
+      }
+      guard let answer = try await seats.answer(query) else { throw Problem.unknownEvent }
+      return Self.respond(answer, known)
+    }
+  }
+
+  /// What the seating plan shows beside the seats, which have their own positions in the list of tickets.
+  private func plan(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let claims = try authenticator.user(request)
+    let id = try request.eventID()
+    let known = request.header("If-None-Match")
+    return answer { [pages, events] in
+      guard let page = try await pages.cache.answer(id)?.value, Self.shows(page, to: claims) else {
+        throw Problem.unknownEvent
+      }
+      guard page.event.hasPlan,
+        let drawing = try await events.read({ try await $0.drawing(event: id) }).value
+      else { throw Problem(404, "no_plan", "The event has no seating plan.") }
+      let body = Array(drawing.utf8)
+      return Self.respond(body, EntityTag.of(body), known, age: 0)
+    }
+  }
+
+  private static func respond(
+    _ answer: FreshCache<SeatQuery, SeatAnswer>.Answer, _ known: String?
+  ) -> HTTPResponse {
+    let age = UInt64(max(0, Int(EventLoop.shared.now) - answer.value.asOf))
+    var response = respond(answer.value.body, answer.value.tag, known, age: age)
+    response.source = answer.value
+    return response
+  }
+
+  private func loadSeats(_ query: SeatQuery) async throws -> SeatAnswer? {
+    guard let page = try await pages.cache.answer(query.event)?.value else { return nil }
+    var sections = page.event.sections
+    if let name = query.section { sections.removeAll { $0.name != name } }
+    made.removeAll { $0.answer == nil }
+    guard made.reduce(0, { $0 + ($1.answer?.body.count ?? 0) }) < listBytes else {
+      throw Problem.overloaded
+    }
+    let list = try await lists.list(of: page.event)
+    let body = await SeatLists.render(
+      list, sections: sections.map(\.id), unavailable: page.unavailable, holdsAreKnown: page.holdsAreKnown)
+    let version = "\(query.section ?? "")/\(list.total)/\(list.version)/\(page.holdsAreKnown)"
+    let tag = EntityTag.of(page.unavailable + Array(version.utf8))
+    let answer = SeatAnswer(body: body, tag: tag, page: page)
+    made.append(WeakSeatAnswer(answer: answer))
+    return answer
+  }
+
+  private static func respond(
+    _ body: [UInt8], _ tag: String, _ known: String?, age: UInt64
+  ) -> HTTPResponse {
+    let headers = headers(ageMilliseconds: age) + [("ETag", tag)]
+    if EntityTag.matches(known, tag) { return HTTPResponse(status: 304, headers: headers) }
+    return .json(200, serialized: body, headers: headers)
+  }
+
+  /// Answers for one caller, to be asked for again after a second.
+  private static func headers(ageMilliseconds age: UInt64) -> HTTPResponse.Headers {
+    var headers: HTTPResponse.Headers = [("Cache-Control", "private, max-age=1")]
+    if age >= 1_000 { headers.append(("Age", String(age / 1_000))) }
+    return headers
+  }
+
+  // MARK: Purchases
+
+  private func purchases(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let user = try authenticator.user(request).user
+    return answer { [users, ids] in
+      let purchases = try await users.purchases(of: user, limit: Self.purchasesShown)
+      let owner = UserKey(user).text
+      let isLarge = purchases.reduce(0) { $0 + $1.tickets.count } > Self.ticketsAtOnce
+      // What takes longer than a turn of the loop may is written beside it.
+      let list =
+        isLarge
+        ? try await SideThread.shared.run { Self.list(purchases, owner, ids) }
+        : Self.list(purchases, owner, ids)
+      return .json(200, serialized: list, headers: [("Cache-Control", "no-store")])
+    }
+  }
+
+  /// Tickets that are written in one turn of the loop: some milliseconds.
+  private nonisolated static let ticketsAtOnce = 1_000
+
+  private nonisolated static func list(
+    _ purchases: [UserStore.Purchase], _ owner: String, _ ids: RequestIDCoder
+  ) -> [UInt8] {
+    let list = purchases.map { purchase -> JSON in
+      let id = RequestID(
+        event: purchase.key.event, generation: purchase.key.generation, position: purchase.key.position,
+        owner: owner, line: purchase.wish?.line ?? 0, ordinal: purchase.wish?.ordinal ?? 0)
+      return [
+        "request_id": .string(ids.encode(id)), "event_id": .integer(purchase.key.event),
+        "event_name": .string(purchase.eventName), "event_location": .string(purchase.location),
+        "event_date": .string(Time.text(purchase.date)), "event_location_was": JSON(purchase.locationWas),
+        "event_date_was": JSON(purchase.dateWas.map(Time.text)),
+        "event_cancelled": JSON(purchase.cancelReason),
+        "tickets": .array(purchase.tickets.map(json)),
+        "amount": .integer(purchase.amount), "currency": .string(purchase.currency),
+        "payment_id": JSON(purchase.paymentID), "purchased_at": .string(Time.text(purchase.soldAt)),
+        "refunds": .array(
+          purchase.refunds.map { refund -> JSON in
+            [
+              "state": .string(refund.state.rawValue), "amount": .integer(refund.amount),
+              "tickets": .array(refund.tickets.map(json)),
+              "requested_at": .string(Time.text(refund.requestedAt)),
+            ]
+          }),
+        "disputes": .array(
+          purchase.disputes.map { dispute -> JSON in
+            ["amount": .integer(dispute.amount), "status": .string(dispute.status)]
+          }),
+      ]
+    }
+    return JSON.object([("purchases", .array(list))]).serialized()
+  }
+
+  private nonisolated static func json(_ ticket: UserStore.Purchase.Ticket) -> JSON {
+    var members: [(name: String, value: JSON)] = [
+      ("id", .integer(ticket.id)), ("section", .string(ticket.section)), ("row", JSON(ticket.row)),
+      ("seat", JSON(ticket.seat)), ("price", .integer(ticket.price)),
+    ]
+    if let block = ticket.block { members.append(("block", .string(block))) }
+    return .object(members)
+  }
+}

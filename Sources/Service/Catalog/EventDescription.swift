@@ -1,0 +1,86 @@
+import EventLoop
+import HTTPCommon
+import JSON
+import Sale
+import Store
+
+/// An event for those who read its page without running it: schema.org's `Event` as JSON-LD, sentences, a calendar's entry.
+package struct EventDescription: Sendable {
+  package let name: String
+  package let json: [UInt8]
+  /// What people want to know first: when, where, for how much.
+  package let facts: [String]
+  package let calendar: [UInt8]
+  package let calendarPath: String
+
+  /// - Parameter url: of the event's page.
+  init(_ page: EventPages.Page, url: String) {
+    let event = page.event
+    name = event.name
+    var members: [(name: String, value: JSON)] = [
+      ("@context", "https://schema.org"), ("@type", "Event"), ("name", .string(event.name)),
+      ("startDate", .string(Time.text(event.date, in: page.zone))),
+      (
+        "eventStatus",
+        .string(
+          "https://schema.org/Event" + (event.settings.isCancelled ? "Cancelled" : "Scheduled"))
+      ),
+      ("eventAttendanceMode", "https://schema.org/OfflineEventAttendanceMode"),
+      ("location", ["@type": "Place", "name": .string(event.location), "address": .string(event.location)]),
+      ("url", .string(url)),
+    ]
+    if !event.description.isEmpty { members.append(("description", .string(event.description))) }
+    calendarPath = "/event/\(event.id)/event.ics"
+    calendar = EventCalendar.text(event, zone: page.zone, url: url, now: event.createdAt)
+    facts = Self.facts(page)
+    if let low = event.sections.map(\.price).min(), let high = event.sections.map(\.maxPrice).max() {
+      var offer: [(name: String, value: JSON)] = [
+        ("@type", "AggregateOffer"), ("url", .string(url)), ("priceCurrency", .string(event.currency)),
+        ("lowPrice", .string(Self.price(low, event.currency))),
+        ("highPrice", .string(Self.price(high, event.currency))),
+        ("availability", .string("https://schema.org/" + Self.availability(page))),
+      ]
+      if let opens = event.onsaleAt { offer.append(("validFrom", .string(Time.text(opens, in: page.zone)))) }
+      members.append(("offers", .object(offer)))
+    }
+    json = JSON.object(members).serialized()
+  }
+
+  private static func facts(_ page: EventPages.Page) -> [String] {
+    let event = page.event
+    var facts = [Time.sentence(event.date, in: page.zone), event.location]
+    if let low = event.sections.map(\.price).min(), let high = event.sections.map(\.maxPrice).max() {
+      let amounts = low == high ? [low] : [low, high]
+      facts.append(
+        high == 0
+          ? "Free"
+          : amounts.map { price($0, event.currency) }.joined(separator: " to ") + " " + event.currency)
+    }
+    switch page.state {
+    case EventState.draft.rawValue:
+      if let opens = event.onsaleAt { facts.append("On sale from \(Time.sentence(opens, in: page.zone))") }
+    case EventState.closed.rawValue:
+      facts.append(event.settings.isCancelled ? "Cancelled" : "Sales have ended")
+    case EventState.paused.rawValue: facts.append("Sales are paused")
+    default:
+      facts.append(
+        page.available > 0 ? "On sale" : page.held > 0 ? "All held, some may come back" : "Sold out")
+    }
+    if !event.settings.message.isEmpty { facts.append(event.settings.message) }
+    return facts
+  }
+
+  private static func availability(_ page: EventPages.Page) -> String {
+    switch page.state {
+    case EventState.draft.rawValue: "PreSale"
+    case EventState.closed.rawValue: "OutOfStock"
+    default: page.available > 0 ? "InStock" : page.held > 0 ? "LimitedAvailability" : "SoldOut"
+    }
+  }
+
+  /// Minor units as a plain number of the currency's main unit.
+  static func price(_ amount: Int, _ currency: String) -> String {
+    // An event of a version before may have another one.
+    Currency(code: currency)?.text(amount) ?? String(amount)
+  }
+}

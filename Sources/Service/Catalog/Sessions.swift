@@ -1,0 +1,94 @@
+package import EventLoop
+package import HTTPCommon
+import HTTPServer
+package import Identity
+import JSON
+package import Store
+
+/// Sessions of those who sign in here: a token for some minutes, and one with which a new one is got, without a look-up.
+@LoopActor
+package struct Sessions {
+  /// Of a token. Whoever has one that was stolen is out after so long.
+  static let tokenSeconds = 900
+  /// From signing in until one has to sign in again.
+  static let seconds = 30 * 86_400
+  /// When a new token is to be got, as a share of the life of the one before: of a crowd that signed in together, not all
+  /// come for it together.
+  static let renewal = 0.4...0.8
+
+  let issuer: TokenIssuer
+  let coder: SessionCoder
+  let store: SessionStore
+  package let ended: EndedSessions
+  let cookies: SessionCookies
+
+  /// - Parameters:
+  ///   - coder: of refresh tokens.
+  ///   - ended: what tokens are checked against.
+  package init(
+    issuer: TokenIssuer, coder: SessionCoder, store: SessionStore, ended: EndedSessions,
+    cookies: SessionCookies
+  ) {
+    self.issuer = issuer
+    self.coder = coder
+    self.store = store
+    self.ended = ended
+    self.cookies = cookies
+  }
+
+  /// Begins one for a user. - Parameter now: milliseconds since 1970.
+  func begin(_ user: String, inCookies: Bool, now: Int = WallClock.milliseconds) -> HTTPResponse {
+    let session = Session.begin(user: user, now: now)
+    var response = answer(session, inCookies: inCookies)
+    if inCookies { response.headers += cookies.keepDevice(coder.encode(session)) }
+    return response
+  }
+
+  /// Whose device a request comes from, if somebody signed in there before. Whether that session goes on does not matter.
+  func deviceOwner(_ request: HTTPRequest, token: String?) -> String? {
+    (token ?? cookies.deviceToken(request)).flatMap { coder.decode($0) }?.user
+  }
+
+  /// The tokens of a session, in the body or in cookies.
+  func answer(_ session: Session, inCookies: Bool) -> HTTPResponse {
+    let now = Time.now
+    let left = max(0, session.startedAt / 1_000 + Self.seconds - now)
+    let lifetime = min(Self.tokenSeconds, left)
+    let token = issuer.issue(
+      user: session.user, role: .customer, lifetimeSeconds: lifetime, now: now, session: session)
+    var members: [(name: String, value: JSON)] = [
+      ("user_id", .string(session.user)), ("expires_at", .string(Time.text(now + lifetime))),
+      ("expires_in_seconds", .integer(lifetime)),
+      ("refresh_in_seconds", .integer(Int(Double(lifetime) * Double.random(in: Self.renewal)))),
+      ("session_expires_in_seconds", .integer(left)),
+    ]
+    var headers: HTTPResponse.Headers = [("Cache-Control", "no-store")]
+    let refresh = coder.encode(session)
+    if inCookies {
+      headers += cookies.keep(access: (token, lifetime), refresh: (refresh, left))
+    } else {
+      members += [("token", .string(token)), ("refresh_token", .string(refresh))]
+    }
+    return .json(200, .object(members), headers: headers)
+  }
+
+  /// The session of a refresh token, if it goes on.
+  func session(_ text: String) -> Session? {
+    guard let session = coder.decode(text), session.startedAt / 1_000 + Self.seconds > Time.now,
+      !ended.contains(session)
+    else { return nil }
+    return session
+  }
+
+  /// Here at once, and at the other servers within a second or two.
+  func end(_ session: Session) async throws {
+    try await store.end(session: session.id, of: session.user)
+    ended.end(session: session.id)
+  }
+
+  /// - Parameter time: milliseconds since 1970.
+  func endAll(of user: String, upTo time: Int) async throws {
+    try await store.endAll(of: user, upTo: time)
+    ended.end(user: user, upTo: time)
+  }
+}

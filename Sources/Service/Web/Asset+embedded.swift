@@ -1,0 +1,50 @@
+import Sale
+
+extension Asset {
+  /// Every other file that the page asks for; a test compares the list with that.
+  static let others: [Asset] = [
+    Asset(name: "bundle.js", body: Array(Bundle.of("app.js", modules).utf8)),
+    Asset(name: "icon.svg", body: PackageResources.icon_svg),
+    Asset(name: "style.css", body: PackageResources.style_css),
+  ]
+
+  /// The currencies of `Currency`, by their codes, with the digits behind the point: a browser's own are not ISO's.
+  private static let currencies =
+    "// Digits behind the point of each currency, by ISO 4217.\n\nexport const currencyDigits = {\n"
+    + Currency.all.map { "  \($0.code): \($0.digits),\n" }.joined() + "};\n"
+
+  /// The modules that the bundle is made of. A new one in Assets is added here.
+  private static let modules: [String: String] = embedded.mapValues { String(decoding: $0, as: UTF8.self) }
+    .merging(["currencies.js": currencies]) { $1 }
+
+  private static let embedded: [String: [UInt8]] = [
+    "account.js": PackageResources.account_js,
+    "api.js": PackageResources.api_js,
+    "app.js": PackageResources.app_js,
+    "checkout.js": PackageResources.checkout_js,
+    "clock.js": PackageResources.clock_js,
+    "dom.js": PackageResources.dom_js,
+    "drawnplan.js": PackageResources.drawnplan_js,
+    "ending.js": PackageResources.ending_js,
+    "event.js": PackageResources.event_js,
+    "form.js": PackageResources.form_js,
+    "format.js": PackageResources.format_js,
+    "held.js": PackageResources.held_js,
+    "known.js": PackageResources.known_js,
+    "line.js": PackageResources.line_js,
+    "order.js": PackageResources.order_js,
+    "pace.js": PackageResources.pace_js,
+    "picker.js": PackageResources.picker_js,
+    "poster.js": PackageResources.poster_js,
+    "queue.js": PackageResources.queue_js,
+    "sale.js": PackageResources.sale_js,
+    "search.js": PackageResources.search_js,
+    "seatdraw.js": PackageResources.seatdraw_js,
+    "seatmap.js": PackageResources.seatmap_js,
+    "seats.js": PackageResources.seats_js,
+    "session.js": PackageResources.session_js,
+    "stub.js": PackageResources.stub_js,
+    "tickets.js": PackageResources.tickets_js,
+    "waiting.js": PackageResources.waiting_js,
+  ]
+}

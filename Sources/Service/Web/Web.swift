@@ -1,0 +1,176 @@
+package import EventLoop
+package import HTTPServer
+
+/// The buyer's page: one document for all its URLs, and the files it needs, out of the executable.
+///
+/// Files live under a path that names the version of all of them together, so they may be cached for good, and a
+/// page never mixes files of two versions, even while two versions of the server run side by side.
+@LoopActor
+package struct Web {
+  /// URLs of the page; its script decides what each shows.
+  private static let pages = ["/", "/queue/{request_id}", "/tickets", "/account"]
+
+  /// Nothing from elsewhere, nothing inline, no frames. `data:` images are for what the script draws.
+  static let contentSecurityPolicy = [
+    "default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'",
+    "img-src 'self' data:", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
+  ].joined(separator: "; ")
+
+  private static let protection: HTTPResponse.Headers = [
+    ("Content-Security-Policy", contentSecurityPolicy),
+    ("X-Content-Type-Options", "nosniff"),
+    // A queue URL is a secret of its buyer; it must not travel to other sites.
+    ("Referrer-Policy", "no-referrer"),
+    ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+  ]
+
+  private static let oneYear = "public, max-age=31536000, immutable"
+  /// Pages of events that are kept ready to be sent.
+  private static let pagesKept = 500
+
+  private let version: String
+  private let page: Page
+  private let document: Asset
+  /// What people are shown where nothing is, by status.
+  private let refusals: [Int: Asset]
+  private let files: [String: Asset]
+  private let described = Described(capacity: Web.pagesKept)
+
+  /// An event, for machines that read the page of it, and for people without JavaScript.
+  package struct Description: Equatable, Sendable {
+    let name: String
+    /// JSON-LD.
+    let json: [UInt8]
+    /// Sentences about it, most important first.
+    let facts: [String]
+    /// iCalendar.
+    let calendar: [UInt8]
+    let calendarPath: String
+
+    package init(name: String, json: [UInt8], facts: [String], calendar: [UInt8], calendarPath: String) {
+      self.name = name
+      self.json = json
+      self.facts = facts
+      self.calendar = calendar
+      self.calendarPath = calendarPath
+    }
+  }
+
+  /// What is known of the event that an address names.
+  package enum Answer: Sendable {
+    case event(Description)
+    /// There is none, as far as the public knows.
+    case nothing
+    /// Cannot be told now.
+    case unknown
+  }
+
+  private let describe: @LoopActor (Int) async -> Answer
+
+  /// - Parameter describe: what the page of an event says of it, where that is known and public.
+  package init(describe: @escaping @LoopActor (Int) async -> Answer = { _ in .unknown }) {
+    self.describe = describe
+    version = String(
+      EntityTag.of(Asset.others.flatMap { Array($0.name.utf8) + $0.body }).dropFirst().dropLast())
+    page = Page(version: version)
+    document = page.document
+    refusals = [400: page.refusing(400), 404: page.refusing(404)]
+    files = Dictionary(uniqueKeysWithValues: Asset.others.map { ($0.name, $0) })
+  }
+
+  package func addRoutes(to router: inout Router) {
+    let document = document
+    let nothing = refusals[404] ?? document
+    for pattern in Self.pages {
+      router.on(.get, pattern, ignoresQuery: true) { request in
+        // Always asked for again, which costs a 304: it is what names the version of everything else.
+        .now(Self.answer(request, document, cache: "no-cache"))
+      }
+    }
+    router.on(.get, "/event/{id}", ignoresQuery: true) { [describe, described, page, nothing] request in
+      .later {
+        switch await Self.event(request, describe) {
+        case .event(let event):
+          Self.answer(request, described.page(of: event, page.describing), cache: "no-cache")
+        case .unknown: Self.answer(request, document, cache: "no-cache")
+        case .nothing: Self.answer(request, nothing, status: 404, cache: "no-cache")
+        }
+      }
+    }
+    router.on(.get, "/event/{id}/event.ics", ignoresQuery: true) { [describe, nothing] request in
+      .later {
+        switch await Self.event(request, describe) {
+        case .event(let event):
+          Self.answer(
+            request, Asset(name: "event.ics", body: event.calendar, isPacked: false), cache: "no-cache")
+        case .unknown: .problem(503, code: "unavailable", detail: "The event cannot be read right now.")
+        case .nothing: Self.answer(request, nothing, status: 404, cache: "no-cache")
+        }
+      }
+    }
+    let files = files
+    let version = version
+    router.on(.get, "/assets/{version}/{file}", ignoresQuery: true) { request in
+      guard let file = files[request.parameters["file"] ?? ""] else {
+        return .now(.problem(404, code: "not_found", detail: "There is no such file."))
+      }
+      // A page of another version gets what there is, but must not keep it under that version's name.
+      let isCurrent = request.parameters["version"] == version
+      return .now(Self.answer(request, file, cache: isCurrent ? Self.oneYear : "no-cache"))
+    }
+    router.onRefusal = { [refusals] request, refusal in
+      guard let page = refusals[refusal.status], Self.isOfPerson(request) else { return nil }
+      return Self.answer(request, page, status: refusal.status, cache: "no-cache")
+    }
+  }
+
+  private static func event(
+    _ request: HTTPRequest, _ describe: @LoopActor (Int) async -> Answer
+  ) async -> Answer {
+    guard let event = request.parameters["id"].flatMap({ Int($0) }), event > 0 else { return .nothing }
+    return await describe(event)
+  }
+
+  /// Whether somebody looks at it in a browser: scripts and programs ask for something else than a page, or for the API.
+  private static func isOfPerson(_ request: HTTPRequest) -> Bool {
+    (request.method == .get || request.method == .head) && !request.path.hasPrefix("/api/")
+      && request.header("Accept")?.contains("text/html") == true
+  }
+
+  private static func answer(
+    _ request: HTTPRequest, _ asset: Asset, status: Int = 200, cache: String
+  ) -> HTTPResponse {
+    let coding = ContentCoding.chosen(request.header("Accept-Encoding"), among: asset.codings)
+    var headers = protection
+    headers.append(("Content-Type", asset.contentType))
+    headers.append(("Cache-Control", cache))
+    headers.append(("ETag", EntityTag.of(asset.entityTag, in: coding)))
+    headers.append(("Vary", "Accept-Encoding"))
+    if status == 200, EntityTag.matches(request.header("If-None-Match"), asset.entityTag) {
+      return HTTPResponse(status: 304, headers: headers)
+    }
+    if coding != .identity { headers.append(("Content-Encoding", coding.rawValue)) }
+    return HTTPResponse(status: status, headers: headers, body: asset.body(in: coding))
+  }
+
+  /// Pages of events, made and compressed once for each state of them.
+  @LoopActor
+  private final class Described {
+    private let capacity: Int
+    private var pages: [String: (event: Description, asset: Asset)] = [:]
+
+    init(capacity: Int) { self.capacity = capacity }
+
+    func page(of event: Description, _ make: (Description) -> Asset) -> Asset {
+      let key = event.calendarPath
+      if let known = pages[key], known.event == event { return known.asset }
+      // Any one: which of so many pages somebody asks for next is anybody's guess.
+      if pages.count >= capacity, pages[key] == nil { pages.remove(at: pages.startIndex) }
+      let asset = make(event)
+      pages[key] = (event, asset)
+      return asset
+    }
+  }
+}

@@ -1,0 +1,133 @@
+import EventLoop
+import FaultInjection
+import Logging
+import Metrics
+import Payments
+import Store
+
+/// Learns what happens to payments at the provider without us, and brings purchases in line with it.
+///
+/// Messages say of which payment there is news. As they may be lost, what was given back and disputed last is also looked
+/// at now and then.
+@LoopActor
+final class NewsRelay {
+  private static let idleMilliseconds: UInt64 = 1_000
+  private static let batch = 32
+  /// Refunds and disputes that are looked at then.
+  private static let latest = 100
+
+  private let refunds: RefundStore
+  private let purchases: PurchaseStore
+  private let provider: any PaymentProvider
+  private let lookMilliseconds: UInt64
+  private let logger: Logger
+  private var lookedAt: UInt64
+  private let learned = MetricsRegistry.shared.counter(
+    "onsale_payment_news_total", "Refunds and disputes that somebody made at the payment provider")
+
+  /// - Parameter lookMilliseconds: how often the latest are looked at.
+  init(stores: Worker.Stores, provider: any PaymentProvider, lookMilliseconds: Int, logger: Logger) {
+    refunds = stores.refunds
+    purchases = stores.purchases
+    self.provider = provider
+    self.lookMilliseconds = UInt64(lookMilliseconds)
+    self.logger = logger
+    // Workers that start together look one after the other.
+    lookedAt = EventLoop.shared.now - min(EventLoop.shared.now, .random(in: 0...UInt64(lookMilliseconds)))
+  }
+
+  /// Runs until cancelled. Errors end a round, not the loop.
+  func run() async {
+    while !Task.isCancelled {
+      var isBusy = false
+      do {
+        isBusy = try await round()
+        logger.worksAgain("news of payments wait")
+      } catch is CancellationError {
+        return
+      } catch {
+        logger.retrying("news of payments wait", ["error": "\(error)"])
+      }
+      if !isBusy {
+        do { try await sleep(milliseconds: Self.idleMilliseconds) } catch { return }
+      }
+    }
+  }
+
+  private func round() async throws -> Bool {
+    if EventLoop.shared.now >= lookedAt + lookMilliseconds {
+      lookedAt = EventLoop.shared.now
+      try await look()
+    }
+    let due = try await Faults.crossing(.newsDue) { try await refunds.dueNews(limit: Self.batch) }
+    let attempts = due.map { news in Task { @LoopActor in await learn(news) } }
+    for attempt in attempts { await attempt.value }
+    return due.count == Self.batch
+  }
+
+  private func look() async throws {
+    let (made, disputes) = try await Faults.crossing(.newsAsk) {
+      (
+        try await provider.refunds(after: nil, limit: Self.latest).refunds,
+        try await provider.disputes(of: nil, after: nil, limit: Self.latest).disputes
+      )
+    }
+    // Those of ours are known, or are under way.
+    let others = made.filter { $0.reference == nil && !$0.hasFailed }
+    try await Faults.crossing(.newsWrite) {
+      let unknown = try await refunds.unknown(
+        refunds: others.map(\.id), disputes: disputes.map { ($0.id, $0.status) })
+      try await refunds.note(
+        payments: others.filter { unknown.contains($0.id) }.map(\.payment)
+          + disputes.filter { unknown.contains($0.id) }.map(\.payment))
+    }
+  }
+
+  private func learn(_ news: RefundStore.News) async {
+    do {
+      if let place = try await place(news.payment) { try await reconcile(place, news.payment) }
+      try await Faults.crossing(.newsWrite) { try await refunds.learned(news) }
+    } catch {
+      logger.retrying(
+        "news of a payment wait, trying again later", ["payment.id": news.payment, "error": "\(error)"])
+    }
+  }
+
+  /// Whose it is; `nil` for a payment of somebody else.
+  private func place(_ payment: String) async throws -> PurchaseStore.Key? {
+    let installation = try await Faults.crossing(.newsWrite) { try await purchases.installation() }
+    do {
+      return try await Faults.crossing(.newsAsk) { try await provider.retrieve(payment) }.place(
+        in: installation
+      )
+      .map { PurchaseStore.Key(event: $0.event, generation: $0.generation, position: $0.position) }
+    } catch let error as PaymentError where error.code == .invalid {
+      return nil
+    }
+  }
+
+  private func reconcile(_ key: PurchaseStore.Key, _ payment: String) async throws {
+    let (made, disputes) = try await Faults.crossing(.newsAsk) {
+      (
+        try await provider.refunds(of: payment),
+        try await provider.disputes(of: payment, after: nil, limit: Self.latest).disputes
+      )
+    }
+    let changes = try await Faults.crossing(.newsWrite) {
+      try await refunds.reconcile(
+        key, payment: payment,
+        // Oldest first: which of them is the one that leaves nothing depends on it.
+        refunds: made.reversed().map {
+          RefundStore.Seen(id: $0.id, reference: $0.reference, amount: $0.amount, hasFailed: $0.hasFailed)
+        },
+        disputes: disputes.map {
+          RefundStore.Dispute(
+            id: $0.id, amount: $0.amount, reason: $0.reason, status: $0.status, createdAt: $0.created)
+        })
+    }
+    learned.increment(by: changes.count)
+    for change in changes {
+      logger.notice("news of a payment", ["payment.id": payment, "event.id": key.event, "news": change])
+    }
+  }
+}

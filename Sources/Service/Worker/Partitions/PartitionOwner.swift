@@ -1,0 +1,81 @@
+import EventLoop
+import FaultInjection
+import Logging
+import Store
+
+/// What a worker does with a partition it owns: one reserve lane for each event alive in it.
+@LoopActor
+final class PartitionOwner {
+  let partition: Partition
+  let epoch: Int
+  private let queue: QueueStore
+  private let seats: SeatStore
+  private let purchases: PurchaseStore
+  private let archive: QueueArchive
+  private let memory: LineMemory
+  private let database: DatabaseWatch
+  private let shownHoldsMilliseconds: UInt64
+  private let logger: Logger
+  private var lanes: [Int: (lane: ReserveLane, task: Task<Void, Never>)] = [:]
+  /// A newer owner was met: this one must go.
+  private(set) var wasReplaced = false
+  private let onReplaced: @LoopActor () -> Void
+
+  init(
+    partition: Partition, epoch: Int, queue: QueueStore, seats: SeatStore, purchases: PurchaseStore,
+    archive: QueueArchive, memory: LineMemory, database: DatabaseWatch,
+    shownHoldsMilliseconds: UInt64, logger: Logger,
+    onReplaced: @escaping @LoopActor () -> Void
+  ) {
+    self.partition = partition
+    self.epoch = epoch
+    self.queue = queue
+    self.seats = seats
+    self.purchases = purchases
+    self.archive = archive
+    self.memory = memory
+    self.database = database
+    self.shownHoldsMilliseconds = shownHoldsMilliseconds
+    self.logger = logger
+    self.onReplaced = onReplaced
+  }
+
+  /// Starts lanes for events that have none. Called regularly, and when an event wakes that is not known.
+  func refresh() async throws {
+    let events = try await Faults.crossing(.leaseEvents) { try await queue.liveEvents(partition) }
+    for event in events where lanes[event] == nil && !wasReplaced { start(event) }
+  }
+
+  private func start(_ event: Int) {
+    let lane = ReserveLane(
+      event: event, epoch: epoch, queue: queue, seats: seats, purchases: purchases, archive: archive,
+      memory: memory, witness: database.witness(event: event, logger: logger),
+      shownHoldsMilliseconds: shownHoldsMilliseconds, logger: logger)
+    // Owned by this object: `stop` cancels and awaits it.
+    let task = Task { @LoopActor [weak self] in
+      let end = await lane.run()
+      guard let self else { return }
+      lanes[event] = nil
+      if case .replaced = end, !wasReplaced {
+        wasReplaced = true
+        onReplaced()
+      }
+    }
+    lanes[event] = (lane, task)
+  }
+
+  /// - Returns: whether the event has a lane here.
+  func wake(_ event: Int) -> Bool {
+    guard let lane = lanes[event]?.lane else { return false }
+    lane.wake()
+    return true
+  }
+
+  /// Ends all lanes between two batches.
+  func stop() async {
+    wasReplaced = true
+    let tasks = lanes.values.map(\.task)
+    for task in tasks { task.cancel() }
+    for task in tasks { await task.value }
+  }
+}

@@ -1,0 +1,209 @@
+import EventLoop
+import FaultInjection
+import Logging
+import Metrics
+import Payments
+import Store
+
+/// Carries out what organizers give back: asks the provider, exactly once, then takes the tickets out of the purchase, and
+/// tells Redis and the owner of the seats.
+///
+/// A crash between any two steps is finished by whoever leases the refund next: what came of an earlier try is looked for
+/// at the provider before it is tried again, under the same name.
+@LoopActor
+final class RefundRelay {
+  private static let idleMilliseconds: UInt64 = 1_000
+  private static let batch = 64
+  /// Purchases of a cancelled event that are written down at once.
+  private static let cancelled = 500
+  /// For so long the line of a cancelled event is waited for.
+  private static let lineMilliseconds: UInt64 = 600_000
+  /// Cancelled events, and since when this process knows of each.
+  private var lingering: [Int: UInt64] = [:]
+
+  private let stores: Worker.Stores
+  private var refunds: RefundStore { stores.refunds }
+  private let provider: any PaymentProvider
+  /// After so long it is certain that the provider made nothing of what it answers with a failure.
+  private let searchSeconds: Int
+  private let logger: Logger
+
+  /// - Parameter searchMilliseconds: as `PaymentRelay` has it.
+  init(stores: Worker.Stores, provider: any PaymentProvider, searchMilliseconds: Int, logger: Logger) {
+    self.stores = stores
+    self.provider = provider
+    searchSeconds = (searchMilliseconds + 999) / 1_000
+    self.logger = logger
+  }
+
+  /// Runs until cancelled. Errors end a round, not the loop.
+  func run() async {
+    while !Task.isCancelled {
+      var isBusy = false
+      do {
+        isBusy = try await round()
+        logger.worksAgain("refund round failed")
+      } catch is CancellationError {
+        return
+      } catch {
+        logger.retrying("refund round failed", ["error": "\(error)"])
+      }
+      if !isBusy {
+        do { try await sleep(milliseconds: Self.idleMilliseconds) } catch { return }
+      }
+    }
+  }
+
+  private func round() async throws -> Bool {
+    try await cancelEvents()
+    let due = try await Faults.crossing(.refundDue) { try await refunds.due(limit: Self.batch) }
+    let attempts = due.map { each in Task { @LoopActor in await carryOut(each) } }
+    var told: [RefundStore.Refund] = []
+    for (each, attempt) in zip(due, attempts) where await attempt.value { told.append(each.refund) }
+    // Once for all of an event's: whoever owns its seats reads them anew for it.
+    for event in Set(told.map(\.key.event)) {
+      try await Faults.crossing(.refundTell) {
+        guard let settings = try await stores.events.noteTicketsChanged(event: event) else { return }
+        try await stores.events.publish(settings, to: stores.queue)
+      }
+    }
+    try await Faults.crossing(.refundTell) { try await refunds.told(told) }
+    return due.count == Self.batch
+  }
+
+  /// Writes down what is to be given back of events that were cancelled. Only once their lines have left Redis, so that
+  /// payments that had begun are at their ends; a line that stays for long keeps nobody's money.
+  private func cancelEvents() async throws {
+    let events = try await Faults.crossing(.refundCancel) { try await refunds.cancelling() }
+    for event in events {
+      do {
+        try await Faults.crossing(.refundCancel) {
+          let isOver = try await stores.queue.document(event: event) == nil
+          let since = lingering[event] ?? EventLoop.shared.now
+          lingering[event] = since
+          guard isOver || EventLoop.shared.now >= since + Self.lineMilliseconds else { return }
+          try await refunds.cancelSome(event: event, isOver: isOver, limit: Self.cancelled)
+        }
+      } catch let error as CancellationError {
+        throw error
+      } catch {
+        // One event, or Redis, keeps nobody else's refunds waiting.
+        logger.retrying("a cancelled event waits", ["event.id": event, "error": "\(error)"])
+      }
+    }
+    lingering = lingering.filter { events.contains($0.key) }
+  }
+
+  /// - Returns: whether its tickets are given back, and all but the owner of the seats were told.
+  private func carryOut(_ due: RefundStore.Due) async -> Bool {
+    do {
+      switch RefundStep(due) {
+      case .tell: break
+      case .settle: try await settle(due, nil)
+      case .void, .capture:
+        guard try await giveUntaken(due) else { return false }
+      case .give:
+        guard try await give(due) else { return false }
+      }
+      return try await tell(due.refund)
+    } catch {
+      logger.retrying(
+        "a refund waits, trying again later", ["refund.id": due.refund.id, "error": "\(error)"])
+      return false
+    }
+  }
+
+  /// - Returns: whether it is settled; false if it failed, or must wait.
+  private func giveUntaken(_ due: RefundStore.Due) async throws -> Bool {
+    let step = RefundStep(due), key = due.refund.key
+    let reference = "\(key.event)-\(key.generation)-\(key.position)"
+    let payment = try await Faults.crossing(.refundMake) {
+      if step == .void { return try await provider.cancel(due.payment, reference: reference) }
+      return try await provider.capture(due.payment, reference: reference)
+    }
+    let capture = PurchaseStore.Chore(key: key, kind: .capture, paymentID: due.payment)
+    switch step.next(payment.status) {
+    case .voided:
+      try await settle(due, nil, isVoid: true)
+      return true
+    case .give:
+      try await Faults.crossing(.refundSettle) { try await stores.purchases.done([capture]) }
+      return try await give(due)
+    case .lapsed:
+      // Noted again, as it may have been taken for done: it takes the sale back.
+      try await Faults.crossing(.refundSettle) {
+        try await refunds.fail(due.refund, reason: PurchaseStore.authorisationLapsed)
+        try await stores.purchases.add(capture)
+      }
+      return false
+    case .later:
+      throw PaymentError(code: .pending, message: "payment \(payment.id) is \(payment.status)")
+    }
+  }
+
+  private func give(_ due: RefundStore.Due) async throws -> Bool {
+    let refund = due.refund
+    let order = RefundOrder(
+      reference: refund.id, attempt: due.attempt, payment: due.payment, amount: refund.amount,
+      currency: refund.currency, event: refund.key.event)
+    let made: Refund
+    do {
+      // The provider may have forgotten the key of a try whose answer was lost; what it made of it, it knows.
+      var known: Refund?
+      if due.attemptSeconds > searchSeconds {
+        known = try await Faults.crossing(.refundMake) {
+          try await provider.refunds(of: due.payment).first { $0.reference == refund.id }
+        }
+      }
+      if let known {
+        made = known
+      } else {
+        made = try await Faults.crossing(.refundMake) { try await provider.refund(order) }
+      }
+    } catch let error as PaymentError where error.code == .refused {
+      let reason = error.providerCode ?? "refused"
+      logger.error(
+        "the provider gives nothing back", ["refund.id": refund.id, "error": "\(error)"])
+      try await Faults.crossing(.refundSettle) { try await refunds.fail(refund, reason: reason) }
+      count("refused")
+      return false
+    } catch let error as PaymentError where error.code == .failed {
+      // What was made of it, if anything, would be there by now.
+      if due.attemptSeconds > searchSeconds {
+        try await Faults.crossing(.refundSettle) { try await refunds.takeNextKey(due) }
+      }
+      throw error
+    }
+    if made.hasFailed {
+      try await Faults.crossing(.refundSettle) {
+        try await refunds.fail(refund, reason: "refund_\(made.status)")
+      }
+      count("failed")
+      return false
+    }
+    try await settle(due, made.id)
+    return true
+  }
+
+  private func settle(_ due: RefundStore.Due, _ providerID: String?, isVoid: Bool = false) async throws {
+    let isNew = try await Faults.crossing(.refundSettle) {
+      try await refunds.succeed(due.refund, providerID: providerID, isVoid: isVoid)
+    }
+    if isNew { count(isVoid ? "voided" : "succeeded") }
+  }
+
+  /// Tells Redis, where the purchase's record and its user's count are.
+  private func tell(_ refund: RefundStore.Refund) async throws -> Bool {
+    try await Faults.crossing(.refundTell) {
+      guard let found = try await stores.purchases.find(refund.key) else { return true }
+      let owned = try await refunds.owned(event: refund.key.event, user: refund.user)
+      return try await stores.queue.giveBack(refund.tickets, of: refund.key, found, owned: owned) == .told
+    }
+  }
+
+  private func count(_ outcome: String) {
+    MetricsRegistry.shared.counter(
+      "onsale_refunds_total", "Refunds that ended", labels: [("outcome", outcome)]
+    ).increment()
+  }
+}

@@ -1,0 +1,519 @@
+package import EventLoop
+package import Postgres
+import Sale
+
+/// Events in PostgreSQL, as operators make and change them. Every change is written together with who made
+/// it, and raises the event's version.
+///
+/// What a queue must know is written here first and to Redis after it: `publish` does the second step, and
+/// `reconcile` finds what a crash between both left undone.
+@LoopActor
+package final class EventStore {
+  /// Tickets inserted by one statement: it stays well below any statement timeout, and writing it is some milliseconds of
+  /// the loop.
+  private static let ticketsPerStatement = 4_000
+  /// New seats that one statement looks for among those of a section, each time all of them.
+  private static let seatsCompared = 20_000
+
+  let postgres: PostgresClient
+  let rejoinSeconds: Int
+
+  /// Longer than the longest pause between two polls, 36 seconds with its jitter: everyone hears of it in time.
+  package nonisolated static let defaultRejoinSeconds = 40
+  package nonisolated static let allowedRejoinSeconds = 0...600
+
+  /// - Parameter rejoinSeconds: for how long a line that Redis lost takes in only those who were in it. 0 lets everybody
+  ///   in at once.
+  package init(_ postgres: PostgresClient, rejoinSeconds: Int = defaultRejoinSeconds) {
+    self.postgres = postgres
+    self.rejoinSeconds = rejoinSeconds
+  }
+
+  // MARK: Making
+
+  /// Makes an event with its tickets, as a draft.
+  /// - Returns: its id; not new if an event of the same `key` was there, which is then left as it is.
+  /// - Throws: `StoreError.invalid` for sections that cannot be.
+  package func create(_ draft: EventDraft, by who: String) async throws -> (id: Int, isNew: Bool) {
+    if draft.sections.isEmpty { throw StoreError(.invalid, "The event has no sections.") }
+    if let problem = try await Self.problem(with: draft.sections) {
+      throw StoreError(.invalid, "The event has \(problem).")
+    }
+    try await Self.check(draft.sections, currency: draft.currency, perUserLimit: draft.perUserLimit)
+    return try await postgres.withTransaction { transaction in
+      let rows = try await transaction.query(
+        """
+        INSERT INTO event (key, name, location, date, time_zone, description, currency, onsale_at, sales_end_at,
+          hold_seconds, per_user_limit, queue_limit, owner, organizations, generation)
+        VALUES (\(draft.key), \(draft.name), \(draft.location), to_timestamp(\(draft.date)),
+          \(draft.timeZone), \(draft.description), \(draft.currency), to_timestamp(\(draft.onsaleAt)),
+          to_timestamp(\(draft.salesEndAt)), \(draft.holdSeconds), \(draft.perUserLimit), \(draft.queueLimit),
+          \(draft.owner.user), \(draft.owner.organizations)::text[], 0)
+        ON CONFLICT (key) DO NOTHING RETURNING id
+        """)
+      guard let id = try rows.first?.int("id") else {
+        let known = try await transaction.query("SELECT id FROM event WHERE key = \(draft.key)")
+        guard let row = known.first else { throw StoreError(.unexpectedAnswer, "event.key") }
+        return (try row.int("id"), false)
+      }
+      let count = try await Self.insert(
+        draft.sections.map { (nil, 1, $0) }, event: id, firstSection: 1, firstSectionRank: 1, firstTicket: 1,
+        runsBefore: 0, upload: nil, transaction)
+      if let drawing = draft.drawing { try await Self.setDrawing(drawing, event: id, transaction) }
+      try await Self.note(who, "create", event: id, detail: "\(count) tickets", transaction)
+      return (id, true)
+    }
+  }
+
+  private static func problem(with sections: [SectionDraft]) async throws -> String? {
+    try await SideThread.shared.run { SectionDraft.problem(with: sections) }
+  }
+
+  /// That the payment provider takes what tickets cost.
+  private static func check(_ sections: [SectionDraft], currency code: String, perUserLimit: Int) async throws
+  {
+    guard let currency = Currency(code: code) else {
+      // One of a version before: nothing in it can be sold, but for what is free.
+      if sections.allSatisfy({ $0.prices == [0] }) { return }
+      throw StoreError(.invalid, "Nothing can be charged in the currency \(code).")
+    }
+    let problem = try await SideThread.shared.run {
+      SectionDraft.problem(withPricesOf: sections, in: currency, perUserLimit: perUserLimit)
+    }
+    if let problem { throw StoreError(.invalid, "There is \(problem).") }
+  }
+
+  /// Adds tickets to sections that are there, by their names, and to new ones.
+  ///
+  /// The same `key` of the same person again, with the same `digest`, changes nothing.
+  /// - Parameter drawing: what a seating plan shows beside the seats, as JSON; takes the place of the one before.
+  package func addTickets(
+    event: Int, _ sections: [SectionDraft], drawing: String? = nil, key: String? = nil, digest: String = "",
+    upTo: Int? = nil, by who: String
+  ) async throws -> AddedTickets {
+    if let problem = try await Self.problem(with: sections) {
+      throw StoreError(.invalid, "There are \(problem).")
+    }
+    return try await postgres.withTransaction { transaction in
+      let state = try await Self.lock(event, transaction)
+      if let key, let before = try await Self.upload(event, key, digest, by: who, transaction) {
+        return before
+      }
+      if state == .closed { throw StoreError(.conflict, "The sale is closed.") }
+      let money = try await transaction.query(
+        """
+        SELECT currency, greatest(per_user_limit, highest_per_user_limit) AS most FROM event WHERE id = \(event)
+        """)
+      if let row = money.first {
+        try await Self.check(
+          sections, currency: try row.string("currency"), perUserLimit: try row.int("most"))
+      }
+      let known = try await transaction.query(
+        """
+        SELECT s.id, s.name, s.rank, coalesce(max(t.rank), 0) AS last,
+          count(t.id) FILTER (WHERE t.withheld IS DISTINCT FROM 'removed') AS tickets,
+          count(t.id) FILTER (WHERE t.row IS NOT NULL OR t.seat IS NOT NULL) AS seats
+        FROM section s LEFT JOIN ticket t ON t.event_id = s.event_id AND t.section_id = s.id
+        WHERE s.event_id = \(event) GROUP BY s.id, s.name, s.rank
+        """)
+      var idsAndRanks: [String: (id: Int, nextRank: Int)] = [:]
+      var lastSection = 0, lastRank = 0, tickets = 0
+      var sections = sections
+      for row in known {
+        if let upTo, try row.string("name") == sections.first?.name {
+          guard try row.int("seats") == 0 else {
+            throw StoreError(.invalid, "The section has seats: its capacity is what they are.")
+          }
+          sections[0].seats = Array(sections[0].seats.prefix(max(0, upTo - (try row.int("tickets")))))
+        }
+        idsAndRanks[try row.string("name")] = (try row.int("id"), try row.int("last") + 1)
+        lastSection = max(lastSection, try row.int("id"))
+        lastRank = max(lastRank, try row.int("rank"))
+        tickets += try row.int("tickets")
+      }
+      let added = sections.reduce(0) { $0 + $1.seats.count }
+      guard tickets + added <= Limits.ticketsPerEvent else {
+        throw StoreError(.invalid, "An event has at most \(Limits.ticketsPerEvent) tickets.")
+      }
+      let parts = sections.map { section in
+        (idsAndRanks[section.name]?.id, idsAndRanks[section.name]?.nextRank ?? 1, section)
+      }
+      guard lastSection + parts.count <= Limits.sectionsPerEvent * 2 else {
+        throw StoreError(.invalid, "An event has at most \(Limits.sectionsPerEvent) sections.")
+      }
+      for (id, _, section) in parts {
+        if let id { try await Self.refuseDuplicates(of: section, id: id, event: event, transaction) }
+      }
+      let last = try await transaction.query(
+        "SELECT coalesce(max(id), 0) AS last, coalesce(max(run), 0) AS runs FROM ticket WHERE event_id = \(event)"
+      ).first
+      let first = (try last?.int("last") ?? 0) + 1
+      guard first + added <= Limits.ticketID else {
+        throw StoreError(.conflict, "Tickets of this event were removed and added too often.")
+      }
+      let uploads = try await transaction.query(
+        "SELECT coalesce(max(id), 0) AS last FROM upload WHERE event_id = \(event)")
+      let number = (try uploads.first?.int("last") ?? 0) + 1
+      let count = try await Self.insert(
+        parts, event: event, firstSection: lastSection + 1, firstSectionRank: lastRank + 1,
+        firstTicket: first, runsBefore: try last?.int("runs") ?? 0, upload: number, transaction)
+      if let drawing { try await Self.setDrawing(drawing, event: event, transaction) }
+      _ = try await transaction.query(
+        """
+        INSERT INTO upload (event_id, id, key, digest, who, tickets)
+        VALUES (\(event), \(number), \(key), \(digest), \(who), \(count))
+        """)
+      try await Self.ticketsChanged(event, transaction)
+      try await Self.note(who, "add_tickets", event: event, detail: "\(count) tickets", transaction)
+      return AddedTickets(upload: number, count: count, isNew: true)
+    }
+  }
+
+  /// What an upload has brought.
+  package struct AddedTickets: Sendable, Equatable {
+    /// Names it, to undo it.
+    package let upload: Int
+    package let count: Int
+    /// Whether it was this call that brought them.
+    package let isNew: Bool
+  }
+
+  /// What came with the key before.
+  private static func upload(
+    _ event: Int, _ key: String, _ digest: String, by who: String, _ transaction: PostgresTransaction
+  ) async throws -> AddedTickets? {
+    let rows = try await transaction.query(
+      """
+      SELECT id, digest, tickets, undone_at IS NOT NULL AS undone FROM upload
+      WHERE event_id = \(event) AND who = \(who) AND key = \(key)
+      """)
+    guard let row = rows.first else { return nil }
+    if try row.bool("undone") {
+      throw StoreError(.conflict, "The upload of this Idempotency-Key was undone: use another key.")
+    }
+    guard try row.string("digest") == digest else {
+      throw StoreError(.invalid, "This Idempotency-Key came with another upload before.")
+    }
+    return AddedTickets(upload: try row.int("id"), count: try row.int("tickets"), isNew: false)
+  }
+
+  private static func setDrawing(_ drawing: String, event: Int, _ transaction: PostgresTransaction)
+    async throws
+  {
+    _ = try await transaction.query(
+      """
+      INSERT INTO event_drawing (event_id, drawing) VALUES (\(event), \(drawing))
+      ON CONFLICT (event_id) DO UPDATE SET drawing = excluded.drawing
+      """)
+  }
+
+  /// - Parameter parts: the section's id if it is there, its next rank, and what to add.
+  private static func insert(
+    _ parts: [(id: Int?, nextRank: Int, draft: SectionDraft)], event: Int, firstSection: Int,
+    firstSectionRank: Int, firstTicket: Int, runsBefore: Int, upload: Int?,
+    _ transaction: PostgresTransaction
+  ) async throws -> Int {
+    var sections: [(id: Int, draft: SectionDraft, rank: Int)] = []
+    var newIDs: [Int] = [], names: [String] = [], prices: [Int] = [], ranks: [Int] = []
+    for part in parts {
+      let id = part.id ?? firstSection + newIDs.count
+      sections.append((id, part.draft, part.nextRank))
+      if part.id != nil { continue }
+      ranks.append(firstSectionRank + newIDs.count)
+      newIDs.append(id)
+      names.append(part.draft.name)
+      prices.append(part.draft.price)
+    }
+    _ = try await transaction.query(
+      """
+      INSERT INTO section (event_id, id, name, price, rank)
+      SELECT \(event), i.*
+      FROM unnest(\(newIDs)::int[], \(names)::text[], \(prices)::bigint[], \(ranks)::int[]) AS i
+      """)
+    var batch = Batch(runsBefore: runsBefore, upload: upload), next = firstTicket
+    for section in sections {
+      for (index, seat) in section.draft.seats.enumerated() {
+        batch.add(
+          next, section: section.id, seat, rank: section.rank + index,
+          price: seat.price ?? section.draft.price)
+        next += 1
+        if batch.ids.count == ticketsPerStatement {
+          _ = try await transaction.query(batch.insertion(event: event))
+          batch = Batch(runsBefore: runsBefore, upload: upload)
+        }
+      }
+    }
+    if !batch.ids.isEmpty { _ = try await transaction.query(batch.insertion(event: event)) }
+    return next - firstTicket
+  }
+
+  private struct Batch {
+    var ids: [Int] = []
+    private var sections: [Int] = []
+    private var rows: [String?] = []
+    private var seats: [String?] = []
+    private var ranks: [Int] = []
+    private var prices: [Int] = []
+    private var blocks: [String?] = []
+    private var guids: [String?] = []
+    /// Runs, places, and positions across and down.
+    private var plans: [[String?]] = [[], [], [], []]
+    private let runsBefore: Int
+    private let upload: Int?
+
+    init(runsBefore: Int, upload: Int?) {
+      self.runsBefore = runsBefore
+      self.upload = upload
+    }
+
+    mutating func add(_ id: Int, section: Int, _ seat: SectionDraft.Seat, rank: Int, price: Int) {
+      ids.append(id)
+      sections.append(section)
+      rows.append(seat.row)
+      seats.append(seat.seat)
+      ranks.append(rank)
+      prices.append(price)
+      blocks.append(seat.plan?.block)
+      guids.append(seat.plan?.guid)
+      let numbers = [seat.plan.map { $0.run + runsBefore }, seat.plan?.place, seat.plan?.x, seat.plan?.y]
+      for (index, number) in numbers.enumerated() { plans[index].append(number.map { String($0) }) }
+    }
+
+    func insertion(event: Int) -> SQL {
+      """
+      INSERT INTO ticket (event_id, upload, id, section_id, row, seat, rank, price, block, guid, run, place, x, y)
+      SELECT \(event), \(upload)::int, i.* FROM unnest(\(ids)::int[], \(sections)::int[], \(rows)::text[], \(seats)::text[],
+        \(ranks)::int[], \(prices)::bigint[], \(blocks)::text[], \(guids)::text[], \(plans[0])::int[],
+        \(plans[1])::int[], \(plans[2])::int[], \(plans[3])::int[]) AS i
+      """
+    }
+  }
+
+  private static func refuseDuplicates(
+    of section: SectionDraft, id: Int, event: Int, _ transaction: PostgresTransaction
+  ) async throws {
+    for start in stride(from: 0, to: section.seats.count, by: seatsCompared) {
+      let some = section.seats[start..<min(start + seatsCompared, section.seats.count)]
+      let labelled = some.filter { $0.seat != nil }
+      if labelled.isEmpty { continue }
+      let taken = try await transaction.query(
+        """
+        SELECT t.row, t.seat
+        FROM unnest(\(labelled.map { $0.row ?? "" })::text[], \(labelled.map { $0.seat ?? "" })::text[],
+          \(labelled.map { $0.plan?.block ?? "" })::text[], \(labelled.map { $0.plan?.guid ?? "" })::text[])
+          AS i (row, seat, block, guid)
+        JOIN ticket t ON t.seat = i.seat AND coalesce(t.row, '') = i.row AND coalesce(t.block, '') = i.block
+          AND coalesce(t.guid, '') = i.guid
+        WHERE t.event_id = \(event) AND t.section_id = \(id) AND t.withheld IS DISTINCT FROM 'removed' LIMIT 1
+        """)
+      if let row = taken.first {
+        throw StoreError(
+          .conflict,
+          "Row \(row["row"].string ?? "-") seat \(row["seat"].string ?? "-") of \"\(section.name)\" is there."
+        )
+      }
+    }
+  }
+
+  // MARK: Changing
+
+  /// Changes what is told about an event. Its currency and its tickets stay.
+  package func update(event: Int, _ changes: EventChanges, by who: String) async throws -> EventSettings {
+    let changesOnsale = changes.onsaleAt != nil
+    let onsaleAt: Int? = changes.onsaleAt ?? nil
+    let changesZone = changes.timeZone != nil
+    let timeZone: String? = changes.timeZone ?? nil
+    let changesEnd = changes.salesEndAt != nil
+    let salesEndAt: Int? = changes.salesEndAt ?? nil
+    var names: [String] = []
+    if changes.name != nil { names.append("name") }
+    if changes.location != nil { names.append("location") }
+    if changes.date != nil { names.append("date") }
+    if changesZone { names.append("time_zone") }
+    if changes.salesEndAt != nil { names.append("sales_end_at") }
+    if changes.description != nil { names.append("description") }
+    if changesOnsale { names.append("onsale_at") }
+    if changes.holdSeconds != nil { names.append("hold_seconds") }
+    if changes.perUserLimit != nil { names.append("per_user_limit") }
+    if changes.queueLimit != nil { names.append("queue_limit") }
+    if let limit = changes.perUserLimit { try await check(perUserLimit: limit, event: event) }
+    return try await change(
+      event: event,
+      """
+      name = coalesce(\(changes.name), e.name), location = coalesce(\(changes.location), e.location),
+      date = coalesce(to_timestamp(\(changes.date)), e.date),
+      time_zone = CASE WHEN \(changesZone) THEN \(timeZone) ELSE e.time_zone END,
+      date_was = CASE WHEN to_timestamp(\(changes.date)) <> e.date AND e.generation > 0
+        THEN nullif(coalesce(e.date_was, e.date), to_timestamp(\(changes.date))) ELSE e.date_was END,
+      location_was = CASE WHEN \(changes.location)::text <> e.location AND e.generation > 0
+        THEN nullif(coalesce(e.location_was, e.location), \(changes.location)::text) ELSE e.location_was END,
+      sales_end_at = CASE WHEN \(changesEnd) THEN to_timestamp(\(salesEndAt)) ELSE e.sales_end_at END,
+      description = coalesce(\(changes.description), e.description),
+      onsale_at = CASE WHEN \(changesOnsale) THEN to_timestamp(\(onsaleAt)) ELSE e.onsale_at END,
+      hold_seconds = coalesce(\(changes.holdSeconds), e.hold_seconds),
+      per_user_limit = coalesce(\(changes.perUserLimit), e.per_user_limit),
+      highest_per_user_limit = greatest(e.highest_per_user_limit, e.per_user_limit),
+      queue_limit = coalesce(\(changes.queueLimit), e.queue_limit)
+      """, "update", detail: names.joined(separator: ", "), by: who)
+  }
+
+  /// That so many of the dearest tickets can be charged at once. Tickets that are added at the same moment are checked
+  /// against the limit that they find.
+  private func check(perUserLimit limit: Int, event: Int) async throws {
+    let rows = try await postgres.query(
+      """
+      SELECT e.currency, coalesce(max(t.price), 0) AS price
+      FROM event e LEFT JOIN ticket t ON t.event_id = e.id WHERE e.id = \(event) GROUP BY e.currency
+      """)
+    guard let row = rows.first, let currency = Currency(code: try row.string("currency")),
+      let problem = currency.problem(withPrice: try row.int("price"), tickets: limit)
+    else { return }
+    throw StoreError(.invalid, "The price of the dearest ticket \(problem).")
+  }
+
+  package func setMessage(event: Int, _ message: String, by who: String) async throws -> EventSettings {
+    try await change(event: event, "message = \(message)", "message", detail: message, by: who)
+  }
+
+  /// - Parameter rate: grants per second; `nil` for as fast as possible.
+  package func setRate(event: Int, _ rate: Int?, by who: String) async throws -> EventSettings {
+    try await change(
+      event: event, "rate = \(rate)", "rate", detail: rate.map { "\($0)/s" } ?? "unlimited", by: who)
+  }
+
+  private func change(
+    event: Int, _ assignments: SQL, _ action: String, detail: String, by who: String
+  ) async throws -> EventSettings {
+    let results = try await postgres.transaction([
+      """
+      UPDATE event e SET \(assignments), version = e.version + 1 WHERE e.id = \(event)
+      RETURNING \(unsafeSQL: EventSettings.columns)
+      """,
+      """
+      INSERT INTO audit_log (who, event_id, action, detail)
+      SELECT \(who), e.id, \(action), \(detail) FROM event e WHERE e.id = \(event)
+      """,
+    ])
+    guard let row = results[0].first else { throw Self.unknown }
+    return try EventSettings(row)
+  }
+
+  /// Takes the sale to another state. The same state again changes nothing.
+  ///
+  /// Opening a draft takes a new generation in the same step, with which `publish` creates the queue.
+  /// - Parameters:
+  ///   - from: the only states to do it from; `nil` for all that allow it.
+  ///   - stops: with `paused`: whether no payment starts meanwhile.
+  ///   - despite: whether to sell on although the sale was stopped by itself, and its cause is still there.
+  /// - Throws: `StoreError.conflict` where that is not possible.
+  package func move(
+    event: Int, to next: EventState, from: Set<EventState>? = nil, stops: Bool = false, despite: Bool = false,
+    by who: String
+  ) async throws -> EventSettings {
+    try await postgres.withTransaction { transaction in
+      let state = try await Self.lock(event, transaction)
+      if next == .open {
+        try await Self.endHalt(event, despite: despite, by: who, transaction)
+      }
+      guard state.allows(next), from?.contains(state) != false else {
+        throw StoreError(.conflict, "The sale is \(state.rawValue); it cannot become \(next.rawValue).")
+      }
+      if state == next {
+        let settings = try await Self.settings(event, transaction)
+        if next != .paused || settings.isStopped == stops { return settings }
+      }
+      if next == .open {
+        let tickets = try await transaction.query(
+          "SELECT 1 FROM ticket WHERE event_id = \(event) AND withheld IS NULL LIMIT 1")
+        if tickets.isEmpty { throw StoreError(.conflict, "The event has no tickets.") }
+        let over = try await transaction.query(
+          "SELECT FROM event WHERE id = \(event) AND coalesce(sales_end_at, date) <= now()")
+        if !over.isEmpty {
+          throw StoreError(
+            .conflict,
+            "The event is over, or its `sales_end_at` is past. To sell on, set `sales_end_at` to a later time."
+          )
+        }
+      }
+      let rows = try await transaction.query(
+        """
+        UPDATE event e SET state = \(next.rawValue), version = e.version + 1,
+          payments_stopped = CASE WHEN \(next == .closed) THEN e.payments_stopped ELSE \(stops) END,
+          generation = e.generation + \(state == .draft && next == .open ? 1 : 0)
+        WHERE e.id = \(event) RETURNING \(unsafeSQL: EventSettings.columns)
+        """)
+      let word = stops ? EventState.stopped : next.rawValue
+      try await Self.note(who, word, event: event, detail: "was \(state.rawValue)", transaction)
+      guard let row = rows.first else { throw Self.unknown }
+      return try EventSettings(row)
+    }
+  }
+
+  /// Opens the drafts whose time has come, closes the sales that are over, and returns their settings, each with a new generation.
+  /// Called by several processes at once, each event is returned to one of them.
+  /// - Parameter clocks: what two other clocks say, in milliseconds since 1970: it is time when two of three say so. One
+  ///   that has stepped opens nothing, and keeps nothing closed.
+  package func openDue(clocks: (Int, Int)) async throws -> [EventSettings] {
+    let time: SQL = """
+      greatest(
+        least(now(), to_timestamp(\(clocks.0)::bigint / 1000.0)),
+        least(now(), to_timestamp(\(clocks.1)::bigint / 1000.0)),
+        least(to_timestamp(\(clocks.0)::bigint / 1000.0), to_timestamp(\(clocks.1)::bigint / 1000.0)))
+      """
+    let rows = try await postgres.query(
+      """
+      WITH moved AS (
+        UPDATE event SET state = 'open', version = version + 1, generation = generation + 1
+        WHERE state = 'draft' AND onsale_at <= \(time) AND coalesce(sales_end_at, date) > \(time)
+          AND EXISTS (SELECT 1 FROM ticket t WHERE t.event_id = event.id AND t.withheld IS NULL)
+        RETURNING *
+      ), noted AS (
+        INSERT INTO audit_log (who, event_id, action, detail)
+        SELECT 'schedule', id, 'open', 'was draft' FROM moved
+      )
+      SELECT \(unsafeSQL: EventSettings.columns) FROM moved e
+      """)
+    let ended = try await postgres.query(
+      """
+      WITH moved AS (
+        UPDATE event SET state = 'closed', version = version + 1
+        WHERE state IN ('open', 'paused') AND coalesce(sales_end_at, date) <= \(time)
+        RETURNING *
+      ), noted AS (
+        INSERT INTO audit_log (who, event_id, action, detail)
+        SELECT 'schedule', id, 'closed', 'its time is over' FROM moved
+      )
+      SELECT \(unsafeSQL: EventSettings.columns) FROM moved e
+      """)
+    return try (rows + ended).map { try EventSettings($0) }
+  }
+
+  // MARK: Steps within a transaction
+
+  static let unknown = StoreError(.notFound, "There is no such event.")
+
+  static func lock(_ event: Int, _ transaction: PostgresTransaction) async throws -> EventState {
+    let rows = try await transaction.query("SELECT state FROM event WHERE id = \(event) FOR UPDATE")
+    guard let row = rows.first, let state = EventState(rawValue: try row.string("state")) else {
+      throw unknown
+    }
+    return state
+  }
+
+  private static func settings(_ event: Int, _ transaction: PostgresTransaction) async throws -> EventSettings
+  {
+    let rows = try await transaction.query(
+      "SELECT \(unsafeSQL: EventSettings.columns) FROM event e WHERE e.id = \(event)")
+    guard let row = rows.first else { throw unknown }
+    return try EventSettings(row)
+  }
+
+  static func note(
+    _ who: String, _ action: String, event: Int, detail: String, _ transaction: PostgresTransaction
+  ) async throws {
+    _ = try await transaction.query(
+      """
+      INSERT INTO audit_log (who, event_id, action, detail) VALUES (\(who), \(event), \(action), \(detail))
+      """)
+  }
+}

@@ -1,0 +1,124 @@
+import Audit
+import EventLoop
+import Payments
+import Postgres
+import Redis
+import Sale
+import Store
+import Testing
+
+@Suite("Damage", .serialized)
+@LoopActor
+struct DamageTests {
+  @Test(
+    "Everything that is broken by hand is named, nothing else is, and what can be settled is",
+    arguments: Damage.all)
+  func damage(_ damage: Damage) async throws {
+    let hall = try await Hall()
+    // An ordinary sale next to it, which must not be suspected.
+    try await hall.sell("neighbour", [11, 12])
+    _ = try await hall.hold("holder", [13])
+    try await damage.corrupt(hall)
+
+    let report = try await hall.audit()
+    #expect(Set(report.findings.counts.keys) == damage.finds, "\(report.text)")
+    #expect(report.isClean == damage.finds.allSatisfy { !$0.isViolation })
+    let repaired = try await hall.audit(repairs: true)
+    #expect(!repaired.repairs.isEmpty || damage.finds.allSatisfy { !$0.isViolation })
+    if damage.isRepairable {
+      // What the owner of the seat map does when it is taken from its partition: it reads everything anew.
+      try await hall.publish()
+      let after = try await hall.audit()
+      #expect(after.isClean, "\(repaired.text)\(after.text)")
+    }
+    await hall.end()
+  }
+
+  @Test("Every kind of damage has a test")
+  func completeness() {
+    // Those that depend on time or on another store have tests of their own.
+    let elsewhere: Set<FindingKind> = [.indexEmpty, .indexBehind, .indexUnknown, .indexWentBack]
+    let tested = Damage.all.reduce(into: elsewhere) { $0.formUnion($1.finds) }
+    #expect(Set(FindingKind.allCases).subtracting(tested) == [])
+  }
+
+  @Test("A capture that PostgreSQL does not know is never voided or repeated by a repair")
+  func repairIsSafe() async throws {
+    let hall = try await Hall()
+    let sold = try await hall.sell("ann", [1])
+    hall.provider.add("pi_z", .succeeded, captured: Hall.price, reference: "\(Hall.event)-1-77-1")
+    hall.provider.add("pi_other", .requiresCapture, reference: "somebody-else")
+    _ = try await hall.audit(repairs: true)
+    #expect(hall.provider.payments["pi_z"]?.status == .succeeded)
+    #expect(hall.provider.payments["pi_other"]?.status == .requiresCapture, "not ours")
+    #expect(hall.provider.payments[sold.payment]?.amountCaptured == Hall.price)
+    await hall.end()
+  }
+
+  @Test("A repair tells nobody of another's purchase")
+  func keepsToItself() async throws {
+    let hall = try await Hall()
+    let bob = UserKey("bob").text
+    var places: [(position: Int, user: String, record: RequestRecord)] = []
+    for (user, ticket, text) in [("ann", 1, "P|1|0|1000|2|"), ("eve", 3, "X|1|0|1000|3|queue_lost")] {
+      let sold = try await hall.sell(user, [ticket])
+      try await hall.setRecord(sold.position, "\(text)|\(bob)")
+      places.append((sold.position, user, try #require(try await hall.record(sold.position))))
+    }
+    _ = try await hall.audit(repairs: true)
+    for (position, user, record) in places {
+      #expect(try await hall.record(position) == record)
+      #expect(
+        try await !hall.queue.repair(
+          event: Hall.event, position: position, expected: record.state, to: .purchased, attempt: 1,
+          amount: 1000, tickets: [1], free: [], reason: "", user: user))
+      #expect(try await hall.record(position) == record)
+    }
+    await hall.end()
+  }
+
+  @Test("A repair gives tickets of a lost payment back, and the buyer may ask again")
+  func givesBack() async throws {
+    let hall = try await Hall()
+    let position = try await hall.hold("ann", [1])
+    try await hall.setRecord(position, "P|1|0|1000|1||\(UserKey("ann").text)")
+    _ = try await hall.audit(repairs: true)
+    #expect(try await hall.record(position)?.state == .expired)
+    #expect(try await hall.queue.locks(event: Hall.event, tickets: [1]) == [nil])
+    let again = try await hall.join("ann")
+    #expect(again > position)
+    await hall.end()
+  }
+}
+
+extension Hall {
+  /// PostgreSQL as it was before these tickets were sold.
+  func losePurchase(_ tickets: [Int]) async throws {
+    try await sql("DELETE FROM purchase WHERE tickets = \(tickets)::int[]")
+    try await sql("DELETE FROM claim WHERE ticket_id = ANY (\(tickets)::int[])")
+    try await sql("UPDATE ticket SET purchased = false, payment_id = NULL WHERE id = ANY (\(tickets)::int[])")
+  }
+
+  /// Acknowledges and deletes every entry of the confirm lane, as if it had been dealt with.
+  func loseEntries() async throws {
+    let lane = "{p\(partition.number)}:c"
+    for entry in try await queue.laneEntries(partition, deadLetters: false, after: nil, limit: 100) {
+      try await redis("XACK", lane, "workers", entry.id)
+      try await redis("XDEL", lane, entry.id)
+    }
+  }
+
+  /// Puts every entry of the confirm lane where one of an hour ago would be.
+  func makeEntriesOld() async throws {
+    let lane = "{p\(partition.number)}:c"
+    let old = try await queue.laneEntries(partition, deadLetters: false, after: nil, limit: 100)
+    let values = try await redis.command(["XRANGE", .text(lane), "-", "+"]).array ?? []
+    try await redis("DEL", lane)
+    for (entry, value) in zip(old, values) {
+      let fields = (value.array?.last?.array ?? []).compactMap(\.text)
+      let id = "\(entry.addedAt - 3_600_000)-0"
+      _ = try await redis.command(["XADD", .text(lane), .text(id)] + fields.map { .text($0) })
+    }
+    try await redis("XGROUP", "CREATE", lane, "workers", "0")
+  }
+}

@@ -1,0 +1,79 @@
+import EventLoop
+import Sale
+import Testing
+
+@testable import Store
+
+@LoopActor
+@Suite("What Redis knows as sold", .timeLimit(.minutes(3)))
+struct QueueSoldTests {
+  /// Holds these tickets and pays for them; how that ends.
+  private func end(
+    _ it: QueueFixture, _ user: String, _ tickets: [Int], _ outcome: QueueStore.Ending.Outcome
+  ) async throws {
+    let position = try await it.hold(user, tickets)
+    #expect(try await it.confirm(user, position) == .ok)
+    let taken = try #require(try await it.take().first)
+    try await it.queue.finish(event: it.event, [.init(taken, outcome)])
+  }
+
+  private func sold(_ it: QueueFixture) async throws -> [Int] {
+    let bitmap = try await it.queue.soldTickets(event: it.event)
+    return (0..<bitmap.count * 8).filter { Bitmap.contains(bitmap, $0) }
+  }
+
+  @Test("Tickets are noted when their payment has succeeded, and no others")
+  func noted() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    #expect(try await sold(it) == [])
+    try await end(it, "a", [3, 9], .purchased)
+    try await end(it, "b", [4], .declined)
+    try await end(it, "c", [5], .lost)
+    #expect(try await sold(it) == [3, 9])
+  }
+
+  @Test("What PostgreSQL says is added; what nobody has after all is taken away")
+  func added() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await end(it, "a", [3], .purchased)
+    try await it.queue.noteSold(event: it.event, Bitmap.of([1, 17, 200]))
+    try await it.queue.noteSold(event: it.event, Bitmap.of([2]))
+    #expect(try await sold(it) == [1, 2, 3, 17, 200])
+    try await it.queue.dropSold(event: it.event, [2, 3])
+    #expect(try await sold(it) == [1, 17, 200])
+  }
+
+  @Test("It outlives a line that was lost, and leaves with one that was closed")
+  func lives() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await end(it, "a", [3], .purchased)
+    try await it.queue.forsake(event: it.event, generation: 1)
+    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 1)
+    #expect(try await sold(it) == [3])
+    try await it.configure { $0.generation = 2 }
+    #expect(try await sold(it) == [3])
+    try await it.configure { $0.state = "closed" }
+    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 2, tail: 0)
+    #expect(try await sold(it) == [])
+  }
+
+  @Test("A repair notes what was sold, and forgets what is to be sold again")
+  func repaired() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.hold("a", [3])
+    #expect(
+      try await it.queue.repair(
+        event: it.event, position: position, expected: .reserved, to: .purchased, attempt: 1, amount: 100,
+        tickets: [3], free: [], reason: "", user: "a"))
+    #expect(try await sold(it) == [3])
+    #expect(
+      try await it.queue.repair(
+        event: it.event, position: position, expected: .purchased, to: .expired, attempt: 1, amount: 100,
+        tickets: [3], free: [3], reason: "", user: "a"))
+    #expect(try await sold(it) == [])
+  }
+}

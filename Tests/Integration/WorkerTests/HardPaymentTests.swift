@@ -1,0 +1,269 @@
+import EventLoop
+import Payments
+import Postgres
+import Sale
+import Store
+import Testing
+
+@testable import Worker
+
+@Suite("Payments that do not just succeed or fail")
+@LoopActor
+struct HardPaymentTests {
+  private static func limits(wait: Int = 600, key: Int = 82_800, search: Int = 0) -> Worker.ProviderLimits {
+    var limits = Worker.ProviderLimits()
+    limits.paymentSeconds = wait
+    limits.misconfiguredSeconds = wait
+    limits.keySeconds = key
+    limits.searchMilliseconds = search
+    return limits
+  }
+
+  private func chores(_ sale: Sale) async throws -> Int {
+    try await sale.postgres.query("SELECT count(*) AS count FROM outbox").first?.int("count") ?? -1
+  }
+
+  @Test("A payment that is processed is asked for by its id, not made again, and sells when it is authorised")
+  func processing() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.authorised = .processing
+    var made = 0
+    sale.provider.beforeAuthorising = { _ in made += 1 }
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", method: "pm_1")
+    var id: String?
+    try await sale.eventually("the payment's id is written down") {
+      id = try await sale.purchase(position)?.standing.paymentID
+      return id != nil
+    }
+    #expect(try await sale.status(position)?.state == .confirming)
+    sale.provider.payments[try #require(id)]?.status = .requiresCapture
+    try await sale.wait(for: .purchased, position)
+    #expect(made == 1)
+    try await sale.eventually("captured") { sale.provider.payments.values.map(\.status) == [.succeeded] }
+    await sale.end()
+  }
+
+  @Test("A payment that nobody decides has an end: declined with its reason, and cancelled")
+  func timeout() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.authorised = .processing
+    try await sale.startWorker(Self.limits(wait: 1))
+    let position = try await sale.join("ann", method: "pm_1")
+    #expect(try await sale.wait(for: .declined, position)?.reason == "processing_timeout")
+    try await sale.eventually("nothing is open") {
+      sale.provider.payments.values.map(\.status) == [.canceled]
+    }
+    // Its tickets are still its buyer's, who pays otherwise.
+    sale.provider.authorised = .requiresCapture
+    #expect(try await sale.confirm(position, "ann", "pm_2") == .ok)
+    try await sale.wait(for: .purchased, position)
+    await sale.end()
+  }
+
+  @Test(
+    "Whatever the provider answers for ever, the payment ends",
+    arguments: [
+      (PaymentError.Code.rateLimited, "payments_busy"), (.misconfigured, "payments_unavailable"),
+      (.outcomeUnknown, "payment_unknown"), (.unavailable, "payment_unknown"),
+      (.otherOrder, "payment_unknown"),
+      (.invalid, "payment_unknown"),
+    ])
+  func forEver(_ code: PaymentError.Code, _ reason: String) async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.beforeAuthorising = { _ in throw PaymentError(code: code, message: "always") }
+    try await sale.startWorker(Self.limits(wait: 1))
+    let position = try await sale.join("ann", method: "pm_1")
+    #expect(try await sale.wait(for: .declined, position)?.reason == reason)
+    try await sale.eventually("nothing is left to be done") {
+      try await sale.makeChoresDue()
+      return try await chores(sale) == 0
+    }
+    await sale.end()
+  }
+
+  @Test("What was made while the provider was silent is found when it is given up, and counts")
+  func silentSuccess() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.afterAuthorising = { _ in throw PaymentError(code: .outcomeUnknown, message: "lost") }
+    try await sale.startWorker(Self.limits(wait: 1))
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    #expect(sale.provider.payments.count == 1)
+    await sale.end()
+  }
+
+  @Test("What is found only after it was given up is cancelled")
+  func foundLater() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.afterAuthorising = { _ in throw PaymentError(code: .outcomeUnknown, message: "lost") }
+    var isAway = true
+    sale.provider.onFind = {
+      if isAway { throw PaymentError(code: .unavailable, message: "away") }
+    }
+    try await sale.startWorker(Self.limits(wait: 1))
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .declined, position)
+    #expect(sale.provider.payments.values.map(\.status) == [.requiresCapture])
+    isAway = false
+    try await sale.makeChoresDue()
+    try await sale.eventually("nothing is open") {
+      sale.provider.payments.values.map(\.status) == [.canceled]
+    }
+    await sale.end()
+  }
+
+  @Test("Under a key that the provider has forgotten nothing is made again")
+  func forgottenKey() async throws {
+    let sale = try await Sale(tickets: 2)
+    var made = 0
+    sale.provider.beforeAuthorising = { _ in made += 1 }
+    try await sale.startWorker(Self.limits(key: 0))
+    let position = try await sale.join("ann", method: "pm_1")
+    #expect(try await sale.wait(for: .declined, position)?.reason == "processing_error")
+    #expect(made == 0)
+    await sale.end()
+  }
+
+  @Test("A card that was declined leaves nothing open")
+  func declined() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.authorised = .requiresAction
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", method: "pm_1")
+    #expect(try await sale.wait(for: .declined, position)?.reason == "authentication_required")
+    try await sale.eventually("nothing is open") {
+      sale.provider.payments.values.map(\.status) == [.canceled]
+    }
+    await sale.end()
+  }
+
+  @Test("Money that was taken for nothing is given back")
+  func takenForNothing() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.authorised = .requiresAction
+    // Somebody takes it, at the provider's dashboard, before it is cancelled.
+    sale.provider.afterAuthorising = { [provider = sale.provider] order in
+      provider.payments["pi_" + order.reference]?.status = .succeeded
+    }
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .declined, position)
+    try await sale.eventually("it is given back") { sale.provider.refunds.count == 1 }
+    await sale.end()
+  }
+
+  @Test("A sale whose authorisation was gone before its capture is taken back, and its tickets sell again")
+  func lapsed() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
+    try await sale.startWorker(Self.limits())
+    let first = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .purchased, first)
+    sale.provider.onCapture = { _ in }
+    try await sale.makeChoresDue()
+    #expect(try await sale.wait(for: .expired, first)?.reason == "authorisation_lapsed")
+    let purchase = try #require(try await sale.purchase(first))
+    #expect(purchase.standing.state == .void && purchase.standing.reason == "authorisation_lapsed")
+    try await sale.eventually("the line takes people in again") {
+      try await sale.queue.document(event: sale.event)?.isSoldOut == false
+    }
+    let second = try await sale.join("bob", method: "pm_1")
+    try await sale.wait(for: .purchased, second)
+    #expect(try await sale.soldTickets() == [1])
+    #expect(try await chores(sale) <= 1)
+    await sale.end()
+  }
+
+  @Test("A purchase has a name of its own at the provider, and says whose it is")
+  func names() async throws {
+    let sale = try await Sale(tickets: 2)
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", method: "decline")
+    try await sale.wait(for: .declined, position)
+    #expect(try await sale.confirm(position, "ann", "pm_2") == .ok)
+    try await sale.wait(for: .purchased, position)
+    let id = try #require(try await sale.purchase(position)?.standing.id)
+    let payment = try #require(sale.provider.payments.values.first)
+    #expect(payment.reference == "\(id)-2")
+    let installation = try await sale.purchases.installation()
+    #expect(payment.installation == installation && payment.purchase?.id == id)
+    #expect(try await sale.purchases.installation() == installation)
+    #expect(payment.place(in: installation)?.position == position)
+    await sale.end()
+  }
+
+  @Test("Those who wait for the provider keep nobody from their turn")
+  func room() async throws {
+    let sale = try await Sale(tickets: 40)
+    var limits = Self.limits()
+    limits.connections = 1
+    sale.provider.beforeAuthorising = { order in
+      if order.method == "pm_stuck" { throw PaymentError(code: .rateLimited, message: "always") }
+    }
+    try await sale.startWorker(limits)
+    for number in 0..<20 { _ = try await sale.join("stuck \(number)", method: "pm_stuck") }
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    await sale.end()
+  }
+
+  @Test("A payment that waits for its buyer tells them where to go, and sells once they were there")
+  func action() async throws {
+    let sale = try await Sale(tickets: 1, holdSeconds: 1)
+    sale.provider.authorised = .requiresAction
+    sale.provider.redirectURL = "https://me@bank.example/1?a=b|c"
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann")
+    try await sale.wait(for: .reserved, position)
+    #expect(try await sale.confirm(position, "ann") == .ok)
+    let status = try await sale.wait(for: .actionRequired, position)
+    #expect(status?.redirectURL == "https://me%40bank.example/1?a=b%7Cc" && status?.tickets == [1])
+    // The hold would have ended by now: it is kept.
+    let other = try await sale.join("bob")
+    try await sale.wait(for: .standby, other)
+    let id = try #require(sale.provider.payments.keys.first)
+    sale.provider.payments[id]?.status = .requiresCapture
+    try await sale.queue.hintPayment(event: sale.event, generation: 1, position: position)
+    try await sale.wait(for: .purchased, position)
+    #expect(sale.provider.payments.count == 1)
+    await sale.end()
+  }
+
+  @Test("A buyer who never comes back from their bank loses the tickets, and pays nothing")
+  func actionAbandoned() async throws {
+    let sale = try await Sale(tickets: 1, holdSeconds: 1)
+    sale.provider.authorised = .requiresAction
+    sale.provider.redirectURL = "https://bank.example/1"
+    var limits = Self.limits()
+    limits.actionSeconds = 2
+    try await sale.startWorker(limits)
+    let first = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .actionRequired, first)
+    let second = try await sale.join("bob")
+    #expect(try await sale.wait(for: .declined, first)?.reason == "authentication_required")
+    try await sale.wait(for: .reserved, second)
+    try await sale.eventually("nothing is open") {
+      sale.provider.payments.values.map(\.status) == [.canceled]
+    }
+    await sale.end()
+  }
+
+  @Test("A hint has a payment that waits asked for at once, and one for nobody's does nothing")
+  func hint() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.authorised = .processing
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", method: "pm_1")
+    // Its pauses have become long.
+    try await sale.eventually("it was asked for some times") { sale.provider.retrievals >= 5 }
+    let id = try #require(sale.provider.payments.keys.first)
+    sale.provider.payments[id]?.status = .requiresCapture
+    for wrong in [(7, 1, 1), (sale.event, 9, position), (sale.event, 1, 77)] {
+      try await sale.queue.hintPayment(event: wrong.0, generation: wrong.1, position: wrong.2)
+    }
+    try await sale.queue.hintPayment(event: sale.event, generation: 1, position: position)
+    try await sale.wait(for: .purchased, position)
+    await sale.end()
+  }
+}

@@ -1,0 +1,277 @@
+import EventLoop
+import Payments
+import Postgres
+import Sale
+import Testing
+
+@testable import Store
+@testable import Worker
+
+@Suite("What organizers give back")
+@LoopActor
+struct RefundTests {
+  /// A sale in which `ann` has bought so many tickets.
+  private func sold(_ quantity: Int, of tickets: Int, perUserLimit: Int = 4) async throws -> (Sale, Int) {
+    let sale = try await Sale(tickets: tickets, perUserLimit: perUserLimit)
+    try await sale.startWorker(limits)
+    let position = try await sale.join("ann", quantity, method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    return (sale, position)
+  }
+
+  private var limits: Worker.ProviderLimits {
+    var limits = Worker.ProviderLimits()
+    limits.searchMilliseconds = 0
+    return limits
+  }
+
+  private func captured(_ sale: Sale) async throws {
+    try await sale.eventually("captured") {
+      try await !sale.postgres.query("SELECT 1 FROM purchase WHERE captured_at IS NOT NULL").isEmpty
+    }
+  }
+
+  /// Everything was sold, and something has come back.
+  private func reopened(_ sale: Sale) async throws {
+    try await sale.eventually("the sale goes on") {
+      let document = try await sale.queue.document(event: sale.event)
+      return document?.isSoldOut == false && document?.free ?? 0 > 0
+    }
+  }
+
+  private func wish(
+    _ sale: Sale, _ position: Int, _ tickets: [Int]? = nil, blocks: Bool = false, key: String? = nil
+  )
+    -> RefundStore.Wish
+  {
+    RefundStore.Wish(
+      PurchaseStore.Key(event: sale.event, generation: 1, position: position), tickets: tickets,
+      releases: !blocks, idempotencyKey: key)
+  }
+
+  private func end(_ sale: Sale, _ id: String) async throws -> RefundStore.Refund? {
+    try await sale.eventually("the refund's end") {
+      try await sale.refunds.find(event: sale.event, id: id)?.state != .requested
+    }
+    return try await sale.refunds.find(event: sale.event, id: id)
+  }
+
+  private func given(_ sale: Sale) -> Int { sale.provider.given.values.reduce(0) { $0 + $1.amount } }
+
+  @Test("A ticket of two: its money goes back once, it is sold again, and its user may buy another")
+  func partly() async throws {
+    let (sale, position) = try await sold(2, of: 2, perUserLimit: 2)
+    try await captured(sale)
+    let ticket = try #require(try await sale.purchase(position)?.tickets.first)
+    let (refund, isNew) = try await sale.refunds.request(wish(sale, position, [ticket], key: "k"), by: "boss")
+    #expect(isNew && refund.amount == 1000 && refund.state == .requested)
+    let again = try await sale.refunds.request(wish(sale, position, [ticket], key: "k"), by: "boss")
+    #expect(!again.isNew && again.refund.id == refund.id)
+    #expect(try await end(sale, refund.id)?.state == .succeeded)
+    #expect(given(sale) == 1000)
+    // Its buyer is told, of this ticket alone.
+    try await sale.eventually("the request says so") {
+      try await sale.status(position)?.reason == "partly_refunded"
+    }
+    let status = try await sale.status(position)
+    #expect(status?.state == .purchased && status?.tickets.count == 1 && status?.amount == 1000)
+    // Sold again, to the same person, whom the limit would not let otherwise.
+    try await reopened(sale)
+    let next = try await sale.join("ann", 1, method: "pm_2")
+    #expect(try await sale.wait(for: .purchased, next)?.tickets == [ticket])
+    #expect(try await sale.soldTickets().count == 2)
+    await sale.end()
+  }
+
+  @Test("All of it, to be blocked: nothing is left, and nobody gets the seats")
+  func blocked() async throws {
+    let (sale, position) = try await sold(2, of: 2)
+    try await captured(sale)
+    let refund = try await sale.refunds.request(wish(sale, position, blocks: true), by: "boss").refund
+    #expect(try await end(sale, refund.id)?.state == .succeeded)
+    #expect(given(sale) == 2000)
+    try await sale.eventually("the request says so") { try await sale.status(position)?.reason == "refunded" }
+    #expect(try await sale.soldTickets() == [])
+    let rows = try await sale.postgres.query("SELECT count(*) AS n FROM ticket WHERE withheld = 'blocked'")
+    #expect(try rows.first?.int("n") == 2)
+    try await sale.eventually("nothing is free") {
+      try await sale.queue.document(event: sale.event)?.free == 0
+    }
+    await #expect(throws: StoreError.self) {
+      _ = try await sale.refunds.request(wish(sale, position), by: "boss")
+    }
+    await sale.end()
+  }
+
+  @Test("Before its money was taken it is let go of, and never taken")
+  func voided() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.onCapture = { _ in throw PaymentError(code: .unavailable, message: "away") }
+    try await sale.startWorker(limits)
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    let refund = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+    #expect(try await end(sale, refund.id)?.state == .succeeded)
+    #expect(sale.provider.payments.values.map(\.status) == [.canceled])
+    #expect(given(sale) == 0)
+    try await sale.eventually("no capture is due") {
+      try await sale.postgres.query("SELECT 1 FROM outbox").isEmpty
+    }
+    try await reopened(sale)
+    let next = try await sale.join("bob")
+    try await sale.wait(for: .reserved, next)
+    await sale.end()
+  }
+
+  @Test("A part of what was not taken yet: taken first, then given back")
+  func captureFirst() async throws {
+    let sale = try await Sale(tickets: 2)
+    var mayCapture = false
+    sale.provider.onCapture = { _ in
+      if !mayCapture { throw PaymentError(code: .unavailable, message: "away") }
+    }
+    try await sale.startWorker(limits)
+    let position = try await sale.join("ann", 2, method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    let refund = try await sale.refunds.request(wish(sale, position, [1]), by: "boss").refund
+    mayCapture = true
+    #expect(try await end(sale, refund.id)?.state == .succeeded)
+    #expect(sale.provider.payments.values.map(\.amountCaptured) == [2000])
+    #expect(given(sale) == 1000)
+    await sale.end()
+  }
+
+  @Test("Whatever the provider says of it first, it is given back once")
+  func onceThroughTrouble() async throws {
+    let (sale, position) = try await sold(1, of: 1)
+    try await captured(sale)
+    var left = 3, calls = 0
+    var names: Set<String> = []
+    sale.provider.afterRefund = { order in
+      calls += 1
+      names.insert(order.key)
+      left -= 1
+      if left >= 0 {
+        throw PaymentError(code: [.outcomeUnknown, .rateLimited, .unavailable][left], message: "later")
+      }
+    }
+    let refund = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+    #expect(try await end(sale, refund.id)?.state == .succeeded)
+    #expect(calls == 4 && names.count == 1 && given(sale) == 1000)
+    await sale.end()
+  }
+
+  @Test("Another key only after one that failed for good")
+  func nextKey() async throws {
+    let (sale, position) = try await sold(1, of: 1)
+    try await captured(sale)
+    sale.provider.beforeRefund = { order in
+      if order.attempt == 1 { throw PaymentError(code: .failed, message: "a failure that is replayed") }
+    }
+    let refund = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+    // Nothing of it may have come by the first second.
+    #expect(try await end(sale, refund.id)?.state == .succeeded)
+    #expect(given(sale) == 1000)
+    await sale.end()
+  }
+
+  @Test("What the provider refuses leaves the tickets where they are, and may be asked for again")
+  func refused() async throws {
+    let (sale, position) = try await sold(1, of: 1)
+    try await captured(sale)
+    sale.provider.beforeRefund = { _ in
+      throw PaymentError(code: .refused, message: "disputed", providerCode: "charge_disputed")
+    }
+    let refund = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+    let ended = try await end(sale, refund.id)
+    #expect(ended?.state == .failed && ended?.reason == "charge_disputed")
+    #expect(try await sale.soldTickets() == [1])
+    #expect(try await sale.status(position)?.tickets == [1])
+    sale.provider.beforeRefund = { _ in }
+    let again = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+    #expect(try await end(sale, again.id)?.state == .succeeded)
+    await sale.end()
+  }
+
+  @Test("Of what is free nothing is asked of the provider")
+  func free() async throws {
+    let sale = try await Sale(tickets: 1)
+    _ = try await sale.postgres.query("UPDATE ticket SET price = 0")
+    try await sale.startWorker(limits)
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    let refund = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+    #expect(try await end(sale, refund.id)?.state == .succeeded)
+    #expect(sale.provider.given.isEmpty && sale.provider.payments.isEmpty)
+    #expect(try await sale.soldTickets() == [])
+    await sale.end()
+  }
+
+  @Test("Two refunds of the same tickets are one, and no more than was charged goes back")
+  func neverTwice() async throws {
+    let (sale, position) = try await sold(2, of: 2)
+    await sale.stopWorkers()
+    let first = try await sale.refunds.request(wish(sale, position, [1]), by: "boss").refund
+    await #expect(throws: StoreError.self) {
+      _ = try await sale.refunds.request(wish(sale, position, [1]), by: "boss")
+    }
+    let rest = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+    #expect(rest.tickets == [2])
+    await #expect(throws: StoreError.self) {
+      _ = try await sale.refunds.request(wish(sale, position), by: "boss")
+    }
+    try await sale.startWorker(limits)
+    #expect(try await end(sale, first.id)?.state == .succeeded)
+    #expect(try await end(sale, rest.id)?.state == .succeeded)
+    #expect(given(sale) == 2000)
+    await sale.end()
+  }
+
+  @Test("Who was told that everything is sold stays told so when something comes back")
+  func soldOutStays() async throws {
+    let sale = try await Sale(tickets: 2)
+    try await sale.startWorker(limits)
+    let buyer = try await sale.join("ann", 2)
+    try await sale.wait(for: .reserved, buyer)
+    let others = try await [sale.join("bob", 2), sale.join("cid", 1), sale.join("dan", 2)]
+    for other in others { try await sale.wait(for: .standby, other) }
+    #expect(try await sale.confirm(buyer, "ann") == .ok)
+    try await sale.wait(for: .purchased, buyer)
+    for other in others { try await sale.wait(for: .soldOut, other) }
+    let refund = try await sale.refunds.request(wish(sale, buyer, [1]), by: "boss").refund
+    #expect(try await end(sale, refund.id)?.state == .succeeded)
+    // One ticket is not enough for two, which ends the line of those who want two: of those who come now.
+    try await sale.eventually("the sale goes on") {
+      try await sale.queue.document(event: sale.event)?.isSoldOut == false
+    }
+    let late = try await sale.join("eve", 2)
+    #expect(try await sale.wait(for: .rejected, late)?.left == 1)
+    for other in others { #expect(try await sale.status(other)?.state == .soldOut) }
+    await sale.end()
+  }
+
+  @Test("Carried out again after a crash at any point, it is the same")
+  func repeated() async throws {
+    let (sale, position) = try await sold(1, of: 1)
+    try await captured(sale)
+    await sale.stopWorkers()
+    let refund = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+    let made = try await sale.provider.refund(
+      RefundOrder(
+        reference: refund.id, payment: try #require(sale.provider.payments.keys.first), amount: 1000,
+        currency: "EUR"))
+    #expect(try await sale.refunds.succeed(refund, providerID: made.id))
+    #expect(try await !sale.refunds.succeed(refund, providerID: made.id))
+    // The worker that did so died before anybody was told.
+    try await sale.startWorker(limits)
+    try await sale.eventually("the request says so") { try await sale.status(position)?.reason == "refunded" }
+    try await sale.eventually("nothing is left to do") {
+      try await sale.postgres.query("SELECT 1 FROM refund WHERE available_at IS NOT NULL").isEmpty
+    }
+    #expect(given(sale) == 1000)
+    try await reopened(sale)
+    let next = try await sale.join("bob")
+    try await sale.wait(for: .reserved, next)
+    await sale.end()
+  }
+}
