@@ -60,17 +60,11 @@ final class Exchange {
     own = (Array(parts[0]), parts.count > 1 ? Array(parts[1]) : [], headers)
   }
 
-  /// Starts a request.
+  /// Starts a request, in an exchange that is new or has ended.
   func begin(_ peer: Peer) {
     self.peer = peer
     method = .get
     isMethodKnown = false
-    route = nil
-    if !values.isEmpty { values.removeAll(keepingCapacity: true) }
-    if !queryItems.isEmpty { queryItems = [] }
-    answer = nil
-    task = nil
-    refusal = nil
     isWhole = false
     isAnswered = false
     counted = nil
@@ -84,7 +78,8 @@ final class Exchange {
     // Not kept for an idle connection.
     if !body.isEmpty { body = [] }
     if !queryItems.isEmpty { queryItems = [] }
-    if !values.isEmpty { values = [] }
+    // A few strings' room, which the next request has a use for.
+    if !values.isEmpty { values.removeAll(keepingCapacity: true) }
     answer = nil
     refusal = nil
     task = nil

@@ -136,8 +136,7 @@ extension Admin {
       let (changed, kept) = try await events.setPrice(event: id, selection, price, by: claims.user) {
         try await queue.barGrants(event: id, ticketsVersion: $0)
       }
-      var published = true
-      if let settings = try await events.settings(event: id) { published = await publish(settings) }
+      let published = try await publish(event: id)
       return .json(
         200,
         [
@@ -175,8 +174,7 @@ extension Admin {
       // Read first, so that whoever was granted some by now is seen; nothing is known of holds while Redis is away.
       let taken = try await queue.unavailableTickets(event: id) ?? []
       let count = try await body(events) { Bitmap.contains(taken, $0) }
-      var published = true
-      if let settings = try await events.settings(event: id) { published = await publish(settings) }
+      let published = try await publish(event: id)
       return .json(200, ["id": .integer(id), (name): .integer(count), "published": .bool(published)])
     }
   }

@@ -97,8 +97,7 @@ package final class Admin {
       let added = try await events.addTickets(
         event: id, tickets.sections, drawing: tickets.drawing, key: key, digest: digest, by: claims.user)
       // The queue learns of the event's new version, so that its owner looks for new tickets at once.
-      var published = true
-      if let settings = try await events.settings(event: id) { published = await publish(settings) }
+      let published = try await publish(event: id)
       return .json(
         added.isNew ? 201 : 200,
         ["added": .integer(added.count), "upload": .integer(added.upload), "published": .bool(published)])
@@ -200,6 +199,12 @@ package final class Admin {
       logger.retrying("settings wait for the queue", ["event": settings.id, "error": "\(error)"])
       return false
     }
+  }
+
+  /// The same with the event's settings as they are by now.
+  func publish(event id: Int) async throws -> Bool {
+    guard let settings = try await events.settings(event: id) else { return true }
+    return await publish(settings)
   }
 
   // MARK: Looking

@@ -82,12 +82,11 @@ extension AdminCommand {
 
   private func show(_ desk: Desk) async throws {
     let standing = desk.standing
-    let amount = Currency(code: standing.currency)?.text(standing.amount) ?? String(standing.amount)
     print("request    \(desk.key.event)-\(desk.key.generation)-\(desk.key.position) of \(desk.found.user)")
     print("purchase   \(standing.state.rawValue)\(standing.reason.isEmpty ? "" : ", \(standing.reason)")")
     print("tickets    \(desk.found.tickets.map(String.init).joined(separator: ", "))")
     print(
-      "amount     \(amount) \(standing.currency)\(desk.found.givenBack.isEmpty ? "" : ", \(desk.found.givenBack)")"
+      "amount     \(Self.money(standing.amount, standing.currency))\(desk.found.givenBack.isEmpty ? "" : ", \(desk.found.givenBack)")"
     )
     print("attempt    \(standing.attempt), \(standing.triedSeconds) s ago, reference \(desk.reference)")
     print("payment    \(standing.paymentID ?? "not known here")")

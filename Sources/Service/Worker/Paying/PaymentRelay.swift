@@ -38,21 +38,10 @@ final class PaymentRelay {
     self.logger = logger
   }
 
-  /// Runs until cancelled. Errors end a round, not the loop.
+  /// Runs until cancelled.
   func run() async {
-    while !Task.isCancelled {
-      var isBusy = false
-      do {
-        isBusy = try await round()
-        logger.worksAgain("relay round failed")
-      } catch is CancellationError {
-        return
-      } catch {
-        logger.retrying("relay round failed", ["error": "\(error)"])
-      }
-      if !isBusy {
-        do { try await sleep(milliseconds: Self.idleMilliseconds) } catch { return }
-      }
+    await repeatRounds("relay round failed", pauseMilliseconds: Self.idleMilliseconds, logger) {
+      try await round()
     }
   }
 

@@ -36,21 +36,10 @@ final class RefundRelay {
     self.logger = logger
   }
 
-  /// Runs until cancelled. Errors end a round, not the loop.
+  /// Runs until cancelled.
   func run() async {
-    while !Task.isCancelled {
-      var isBusy = false
-      do {
-        isBusy = try await round()
-        logger.worksAgain("refund round failed")
-      } catch is CancellationError {
-        return
-      } catch {
-        logger.retrying("refund round failed", ["error": "\(error)"])
-      }
-      if !isBusy {
-        do { try await sleep(milliseconds: Self.idleMilliseconds) } catch { return }
-      }
+    await repeatRounds("refund round failed", pauseMilliseconds: Self.idleMilliseconds, logger) {
+      try await round()
     }
   }
 

@@ -166,7 +166,7 @@ package final class PastRequests {
     package let isCancelled: Bool
 
     /// As everybody is told.
-    package var shownState: String { isCancelled ? EventState.cancelled : state }
+    package var shownState: String { EventState.shown(state, isStopped: false, isCancelled: isCancelled) }
   }
 
   /// - Returns: `nil` for an unknown event.

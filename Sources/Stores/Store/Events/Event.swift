@@ -55,6 +55,11 @@ package enum EventState: String, Sendable, CaseIterable {
   /// And one that is closed since its event does not take place.
   package static let cancelled = "cancelled"
 
+  /// What a sale in a state is called, with what these say besides.
+  static func shown(_ state: String, isStopped: Bool, isCancelled: Bool) -> String {
+    isCancelled ? cancelled : isStopped && state == paused.rawValue ? stopped : state
+  }
+
   /// Whether an operator may take the sale from here to `next`.
   package func allows(_ next: EventState) -> Bool {
     switch (self, next) {

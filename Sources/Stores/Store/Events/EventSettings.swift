@@ -26,7 +26,7 @@ package struct EventSettings: Sendable, Equatable {
 
   /// As organizers see it.
   package var shownState: String {
-    isCancelled ? EventState.cancelled : isStopped && state == "paused" ? EventState.stopped : state
+    EventState.shown(state, isStopped: isStopped, isCancelled: isCancelled)
   }
 
   package init(

@@ -38,7 +38,7 @@ package struct QueueDocument: Sendable, Equatable {
 
   /// `open`, `paused`, `stopped` or `closed`.
   package var shownState: String {
-    isCancelled ? EventState.cancelled : isStopped && state == "paused" ? EventState.stopped : state
+    EventState.shown(state, isStopped: isStopped, isCancelled: isCancelled)
   }
 
   /// - Parameter word: 1 where payments are stopped, 2 where the event was cancelled besides.

@@ -340,7 +340,7 @@ extension QueueStore {
       "onsale_repair", keys: [EventKeys(event).meta],
       [
         .integer(position), .text(expected.map { String($0.rawValue) } ?? ""), .text(repair.rawValue),
-        .integer(attempt), .integer(amount), .text(tickets.map(String.init).joined(separator: ",")),
+        .integer(attempt), .integer(amount), .text(Self.text(tickets)),
         .text(free.map(String.init).joined(separator: ",")), .text(Self.field(reason)),
         .text(UserKey(user).text), .text(user), .text(wish?.text ?? ""),
       ])

@@ -39,7 +39,6 @@ extension QueueStore {
 
   /// In one call: a millisecond of Redis.
   private static let holdsShownAtOnce = 100
-  private static let holdsReadAtOnce = 1_000
 
   package enum ShowAnswer: Int, Sendable {
     /// The time of the hold is over, the seats are somebody else's, or the place is.
@@ -61,7 +60,7 @@ extension QueueStore {
         holds[start..<min(start + Self.holdsShownAtOnce, holds.count)].flatMap { hold -> [RedisArgument] in
           [
             .integer(hold.position), .text(hold.userKey), .integer(hold.generation), .integer(hold.deadline),
-            .integer(hold.amount), .text(hold.tickets.map(String.init).joined(separator: ",")),
+            .integer(hold.amount), .text(Self.text(hold.tickets)),
           ]
         })
       answers += values.dropFirst().map { $0.integer.flatMap(ShowAnswer.init(rawValue:)) ?? .lost }
@@ -74,21 +73,12 @@ extension QueueStore {
   /// Read in steps. What is shown meanwhile may be missing; the next tick counts it.
   package func shownHolds(event: Int) async throws -> [Hold] {
     var holds: [Int: Hold] = [:]
-    var cursor = "0"
-    repeat {
-      let answer = try await redis.command([
-        "HSCAN", .text(EventKeys(event).shown), .text(cursor), "COUNT", .integer(Self.holdsReadAtOnce),
-      ])
-      guard let parts = answer.array, parts.count == 2, let next = parts[0].text,
-        let members = parts[1].array
-      else { throw StoreError(.unexpectedAnswer, "HSCAN") }
-      cursor = next
-      // A step may tell what one before it told.
+    try await scan("HSCAN", EventKeys(event).shown) { members in
       for (position, text) in Self.fields(members) {
         guard let position = Int(position), let hold = Hold(shown: text, position) else { continue }
         holds[position] = hold
       }
-    } while cursor != "0"
+    }
     return holds.values.sorted { ($0.deadline, $1.position) > ($1.deadline, $0.position) }
   }
 

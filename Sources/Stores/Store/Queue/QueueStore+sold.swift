@@ -23,7 +23,7 @@ extension QueueStore {
   package func dropSold(event: Int, _ tickets: [Int]) async throws {
     if tickets.isEmpty { return }
     _ = try await call(
-      "onsale_drop_sold", event, [.text(tickets.map(String.init).joined(separator: ","))])
+      "onsale_drop_sold", event, [.text(Self.text(tickets))])
   }
 
   package enum RefundAnswer: Sendable { case told, moved }
@@ -37,14 +37,13 @@ extension QueueStore {
   package func giveBack(
     _ tickets: [Int], of key: PurchaseStore.Key, _ purchase: PurchaseStore.Found, owned: Int
   ) async throws -> RefundAnswer {
-    func text(_ tickets: [Int]) -> RedisArgument { .text(tickets.map(String.init).joined(separator: ",")) }
     do {
       let answer = try await call(
         "onsale_give_back", key.event,
         [
           .integer(key.generation), .integer(key.position), .text(UserKey(purchase.user).text),
-          text(purchase.tickets), .integer(purchase.standing.amount), .text(purchase.givenBack),
-          text(tickets),
+          .text(Self.text(purchase.tickets)), .integer(purchase.standing.amount), .text(purchase.givenBack),
+          .text(Self.text(tickets)),
           .integer(owned),
         ])
       return answer.first?.text == "moved" ? .moved : .told

@@ -488,21 +488,13 @@ package final class QueueStore {
   }
 
   private static let splitAtOnce = 500
-  private static let holdsAtOnce = 1_000
+  private static let membersAtOnce = 1_000
 
   /// The tickets of all holds, read in steps. What changes meanwhile is in the feedback.
   package func heldTickets(event: Int) async throws -> [Int] {
     let keys = EventKeys(event)
     var held: [Int] = []
-    var cursor = "0"
-    repeat {
-      let answer = try await redis.command([
-        "ZSCAN", .text(keys.holds), .text(cursor), "COUNT", .integer(Self.holdsAtOnce),
-      ])
-      guard let parts = answer.array, parts.count == 2, let next = parts[0].text,
-        let members = parts[1].array
-      else { throw StoreError(.unexpectedAnswer, "ZSCAN") }
-      cursor = next
+    try await scan("ZSCAN", keys.holds) { members in
       var buckets: [String: [RedisArgument]] = [:]
       for index in stride(from: 0, to: members.count - 1, by: 2) {
         guard let position = members[index].text.flatMap({ Int($0) }) else { continue }
@@ -514,8 +506,25 @@ package final class QueueStore {
         guard let record = value.text.flatMap(RequestRecord.init), record.holdsTickets else { continue }
         held += record.tickets
       }
-    } while cursor != "0"
+    }
     return held
+  }
+
+  /// Reads what may be large in steps, each of which may tell again what one before it told.
+  func scan(
+    _ command: String, _ key: String, _ body: @LoopActor (_ members: [RedisValue]) async throws -> Void
+  ) async throws {
+    var cursor = "0"
+    repeat {
+      let answer = try await redis.command([
+        .text(command), .text(key), .text(cursor), "COUNT", .integer(Self.membersAtOnce),
+      ])
+      guard let parts = answer.array, parts.count == 2, let next = parts[0].text,
+        let members = parts[1].array
+      else { throw StoreError(.unexpectedAnswer, command) }
+      cursor = next
+      try await body(members)
+    } while cursor != "0"
   }
 
   /// What is wished for in each line, by its number.
@@ -1133,7 +1142,7 @@ package final class QueueStore {
     text.split(separator: ",").compactMap { Int($0) }
   }
 
-  private static func text(_ tickets: [Int]) -> String {
+  nonisolated static func text(_ tickets: [Int]) -> String {
     tickets.map(String.init).joined(separator: ",")
   }
 }

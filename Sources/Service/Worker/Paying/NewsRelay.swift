@@ -36,21 +36,10 @@ final class NewsRelay {
     lookedAt = EventLoop.shared.now - min(EventLoop.shared.now, .random(in: 0...UInt64(lookMilliseconds)))
   }
 
-  /// Runs until cancelled. Errors end a round, not the loop.
+  /// Runs until cancelled.
   func run() async {
-    while !Task.isCancelled {
-      var isBusy = false
-      do {
-        isBusy = try await round()
-        logger.worksAgain("news of payments wait")
-      } catch is CancellationError {
-        return
-      } catch {
-        logger.retrying("news of payments wait", ["error": "\(error)"])
-      }
-      if !isBusy {
-        do { try await sleep(milliseconds: Self.idleMilliseconds) } catch { return }
-      }
+    await repeatRounds("news of payments wait", pauseMilliseconds: Self.idleMilliseconds, logger) {
+      try await round()
     }
   }
 
