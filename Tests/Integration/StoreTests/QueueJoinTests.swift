@@ -51,6 +51,35 @@ struct QueueJoinTests {
       record.reason == "card_declined" && record.wish == told.wish && record.userKey == UserKey("a").text)
   }
 
+  @Test(
+    "Who only waits is remembered as one number; place and line are read from it, and from what was written out"
+  )
+  func packedPlaces() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.takeOver()
+    let first = try await it.join("a"), key = UserKey("a").text
+    let keys = EventKeys(it.event)
+    let entry = try await it.redis.command(["HGET", .text(keys.user(key)), .text(key)]).text
+    #expect(entry == "-\(first * QueueStore.UserStanding.packedLines + 1)")
+    #expect(try await it.queue.line(event: it.event, position: first, userKey: key) == 1)
+    #expect(try await it.queue.line(event: it.event, position: first + 1, userKey: key) == nil)
+    // As the version before wrote it.
+    _ = try await it.redis.command(["HSET", .text(keys.user(key)), .text(key), .text("\(first).1")])
+    #expect(try await it.queue.line(event: it.event, position: first, userKey: key) == 1)
+    #expect(try await it.ask("a")?.position == first)
+    // The first line that has no room in the number.
+    _ = try await it.redis.command([
+      "HSET", .text(keys.meta), "lines", .integer(QueueStore.UserStanding.packedLines - 1),
+    ])
+    let second = try await it.join("b", quantity: 2), other = UserKey("b").text
+    #expect(
+      try await it.redis.command(["HGET", .text(keys.user(other)), .text(other)]).text == "\(second).256")
+    #expect(try await it.queue.line(event: it.event, position: second, userKey: other) == 256)
+    _ = try await it.cancel("a", first)
+    #expect(try await it.redis.command(["HGET", .text(keys.user(key)), .text(key)]).text == "0:0:1")
+  }
+
   @Test("An idempotency key names the place in a line that has ended, though its user has another one by now")
   func keyOfAnEndedLine() async throws {
     let it = try await QueueFixture()

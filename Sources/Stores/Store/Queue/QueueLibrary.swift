@@ -6,7 +6,7 @@ import Sale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 18
+  package static let version = 19
 
   package static let lock = "{workers}:library"
 
@@ -30,6 +30,7 @@ package enum QueueLibrary {
     ("MAX_TRIES", Limits.paymentAttempts),
     ("NEWS_AT_ONCE", newsAtOnce),
     ("MAX_LINES", Limits.wishesPerEvent),
+    ("PACKED_LINES", QueueStore.UserStanding.packedLines),
     // For so long at most nobody is granted seats while prices change: whoever changes them may die.
     ("BAR_MS", barMilliseconds),
     ("MAX_SHOWN", shownHolds),

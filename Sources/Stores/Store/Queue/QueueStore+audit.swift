@@ -239,7 +239,30 @@ extension QueueStore {
     package let key: String
     /// Their request in line or with a hold; 0 for none.
     package let live: Int
+    /// The line in which that waits, or waited; `nil` where it is not known.
+    package let line: Int?
     package let ticketsOwned: Int
+
+    /// Lines below this are packed into one number with the place.
+    static let packedLines = 256
+
+    /// Reads what the functions write (`put_user`); `nil` if that is no entry of theirs.
+    init?(key: String, entry: String) {
+      self.key = key
+      if entry.hasPrefix("-") {
+        guard let packed = Int(entry.dropFirst()) else { return nil }
+        live = packed / Self.packedLines
+        line = packed % Self.packedLines
+        ticketsOwned = 0
+        return
+      }
+      let parts = entry.split(separator: ":", omittingEmptySubsequences: false)
+      let place = parts[0].split(separator: ".")
+      guard let live = place.first.flatMap({ Int($0) }) else { return nil }
+      self.live = live
+      line = place.count == 2 ? Int(place[1]) : nil
+      ticketsOwned = parts.count > 1 ? Int(parts[1]) ?? 0 : 0
+    }
   }
 
   /// The users in these buckets.
@@ -253,11 +276,8 @@ extension QueueStore {
     return answers.flatMap { answer -> [UserStanding] in
       let fields = answer.array ?? []
       return stride(from: 0, to: fields.count - 1, by: 2).compactMap { index in
-        guard let key = fields[index].text, let value = fields[index + 1].text else { return nil }
-        let parts = value.split(separator: ":")
-        return UserStanding(
-          key: key, live: parts.first.flatMap { Int($0.prefix { $0 != "." }) } ?? 0,
-          ticketsOwned: parts.count > 1 ? Int(parts[1]) ?? 0 : 0)
+        guard let key = fields[index].text, let entry = fields[index + 1].text else { return nil }
+        return UserStanding(key: key, entry: entry)
       }
     }
   }

@@ -327,9 +327,11 @@ package final class QueueStore {
   package func line(event: Int, position: Int, userKey: String) async throws -> Int? {
     let key = EventKeys(event).user(userKey)
     let entry = try await redis.command(["HGET", .text(key), .text(userKey)]).text
-    let place = (entry ?? "").prefix { $0 != ":" }.split(separator: ".")
-    guard place.count == 2, Int(place[0]) == position else { return nil }
-    return Int(place[1])
+    guard let standing = entry.flatMap({ UserStanding(key: userKey, entry: $0) }), standing.live == position
+    else {
+      return nil
+    }
+    return standing.line
   }
 
   /// Bit i, most significant first, is set when ticket i is not free. `nil` before the first owner loaded it.

@@ -68,12 +68,17 @@ end
 
 local function bucket(p, user) return p .. 'u:' .. string.sub(user, 1, 2) end
 
+-- Of those who only wait, which are nearly all, place and line are one negative number, -(place * PACKED_LINES + line):
+-- Redis keeps a number in fewer bytes than its digits. Lines from PACKED_LINES on are written out.
+
 -- The user's live position, or 0; how many tickets they own; how often they gave a place up, by a cancellation or
 -- by letting a hold expire; the number of the line that they stand in, '' where it is not known; how often a place came
 -- to nothing without their doing.
 local function get_user(p, user)
   local text = redis.call('HGET', bucket(p, user), user)
   if not text then return 0, 0, 0, '', 0 end
+  local packed = tonumber(string.match(text, '^%-(%d+)$'))
+  if packed then return math.floor(packed / PACKED_LINES), 0, 0, tostring(packed % PACKED_LINES), 0 end
   local live, line, owned, left, refused = string.match(text, '^(%d+)%.?(%d*):?(%d*):?(%d*):?(%d*)$')
   return tonumber(live), tonumber(owned) or 0, tonumber(left) or 0, line, tonumber(refused) or 0
 end
@@ -89,6 +94,8 @@ local function put_user(p, user, live, owned, left, line, refused)
   elseif owned > 0 then
     redis.call('HSET', bucket(p, user), user, place .. ':' .. owned)
   else
+    local number = place ~= live and tonumber(line)
+    if number and number < PACKED_LINES then place = string.format('%.0f', -(live * PACKED_LINES + number)) end
     redis.call('HSET', bucket(p, user), user, place)
   end
 end
