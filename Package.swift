@@ -105,8 +105,8 @@ let package = Package(
     module(
       "Service", "Intake",
       [
-        "EventLoop", "Metrics", "FaultInjection", "JSON", "HTTPServer", "Sale", "Identity", "Store",
-        "HTTPCommon",
+        "EventLoop", "Logging", "Metrics", "FaultInjection", "JSON", "HTTPServer", "Sale", "Identity",
+        "Store", "HTTPCommon",
       ]),
     module(
       "Service", "Notifier",

@@ -91,6 +91,9 @@ struct Configuration {
   var paymentKeySeconds = 82_800
   /// `ONSALE_PAYMENT_RATE`: requests that one worker sends the provider in a second; 0 is no limit.
   var paymentRate: Int?
+  /// `ONSALE_DECLINES_PER_USER`, `ONSALE_DECLINES_PER_ADDRESS`, `ONSALE_DECLINES_PER_EVENT`: cards that may be refused in
+  /// an hour before the next one has to wait; 0 is no limit.
+  var declines = DeclineLimits.Settings()
   /// `ONSALE_DATABASE_CONNECTIONS`: per process.
   var databaseConnections = 8
   /// `ONSALE_TAKEOVER_PERCENT`: how long a silent worker is waited for before others take over its leases,
@@ -238,6 +241,10 @@ struct Configuration {
     if paymentWebhookSecrets.contains(where: { $0.utf8.count < 16 }) {
       problems.append("ONSALE_PAYMENT_WEBHOOK_SECRET is shorter than 16 bytes")
     }
+    declines.perUser = integer("DECLINES_PER_USER", in: DeclineLimits.allowedPerHour) ?? declines.perUser
+    declines.perClient =
+      integer("DECLINES_PER_ADDRESS", in: DeclineLimits.allowedPerHour) ?? declines.perClient
+    declines.perEvent = integer("DECLINES_PER_EVENT", in: DeclineLimits.allowedPerHour) ?? declines.perEvent
     paymentRate = integer("PAYMENT_RATE", in: 0...100_000)
     takeoverPercent = integer("TAKEOVER_PERCENT", in: 10...1_000) ?? takeoverPercent
     rejoinSeconds = integer("REJOIN_SECONDS", in: EventStore.allowedRejoinSeconds) ?? rejoinSeconds

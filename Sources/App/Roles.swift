@@ -183,9 +183,13 @@ enum Roles {
     if let file = settings.keySet {
       services.append(KeySetFile(file.path, text: file.text, verifier: verifier, logger: logger))
     }
+    let clientNames = ClientNames(secret: settings.secret)
     if roles.contains("intake") {
+      let declines = DeclineWatch(
+        DeclineStore(postgres), names: clientNames, limits: DeclineLimits(settings.declines), logger: logger)
+      services.append(ClientService("decline-watch", start: declines.start, stop: declines.stop))
       Intake(
-        queue: queue, events: events, sections: SectionNames(seats: seats), past: past,
+        queue: queue, events: events, sections: SectionNames(seats: seats), past: past, declines: declines,
         authenticator: authenticator, ids: ids
       ).addRoutes(to: &router)
     }
@@ -386,7 +390,8 @@ enum Roles {
         epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres),
         events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds),
-        refunds: RefundStore(postgres, leaseSeconds: purchasePatience.captureSeconds)),
+        refunds: RefundStore(postgres, leaseSeconds: purchasePatience.captureSeconds),
+        declines: DeclineStore(postgres)),
       provider: StripePaymentClient(
         client, url: settings.paymentURL, secretKey: settings.paymentKey,
         requestsPerSecond: settings.paymentRate ?? StripePaymentClient.usualRate(settings.paymentURL),

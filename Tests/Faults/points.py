@@ -300,6 +300,13 @@ class Confirm(Course):
     sells_on = True
 
 
+class Declined(Course):
+    """Cards that are refused."""
+
+    plans = ("decline", "refuse", "buy")
+    sells_on = True
+
+
 class Helped(Course):
     """The owner stands still, and another worker looks after its payments."""
 
@@ -599,6 +606,7 @@ COURSES = {
     "confirm.bury": Poison,
     "confirm.retire": Handover,
     "confirm.forget": Course,
+    "confirm.declined": Declined,
     "relay.due": Confirm,
     "relay.stalled": Confirm,
     "refund.cancel": Cancelled,
@@ -621,6 +629,7 @@ COURSES = {
     "intake.past": Past,
     "intake.hint": Hint,
     "intake.news": HintOfRefund,
+    "intake.declines": Intake,
     "index.changed": Index,
     "index.events": Index,
     "index.queues": Index,

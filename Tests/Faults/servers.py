@@ -575,6 +575,8 @@ class Stack:
             "ONSALE_HOST": "127.0.0.1",
             # All buyers come from one address.
             "ONSALE_CONNECTIONS_PER_ADDRESS": "0",
+            "ONSALE_DECLINES_PER_ADDRESS": "0",
+            "ONSALE_DECLINES_PER_EVENT": "0",
             "ONSALE_URL": self.url,
             "ONSALE_TAKEOVER_PERCENT": str(TAKEOVER_PERCENT),
             "ONSALE_REJOIN_SECONDS": "1",

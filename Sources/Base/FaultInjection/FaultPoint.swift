@@ -53,6 +53,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case confirmBury = "confirm.bury"
   case confirmRetire = "confirm.retire"
   case confirmForget = "confirm.forget"
+  case confirmDeclined = "confirm.declined"
 
   case relayDue = "relay.due"
   case relayStalled = "relay.stalled"
@@ -77,6 +78,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case intakePast = "intake.past"
   case intakeHint = "intake.hint"
   case intakeNews = "intake.news"
+  case intakeDeclines = "intake.declines"
 
   case indexChanged = "index.changed"
   case indexEvents = "index.events"

@@ -16,9 +16,9 @@ final class Accounts {
   static let clientPlaces = PasswordHasher.defaultCapacity / 4
   /// The same of one user on a device where they signed in before.
   private static let knownPlaces = 2
-  /// Accounts that one client may make in `signUpSeconds`: each is a row for good. As many as a school behind one address.
-  static let signUpLimit = 500
-  private static let signUpSeconds = 3_600
+  /// Accounts that one client may make in an hour, all at once if need be: each is a row for good. As many as a school
+  /// behind one address; beyond them it gets slower, and nobody there waits for an hour.
+  static let signUpsAnHour = 500
   /// Clients whose accounts are counted.
   private static let clientsKept = 50_000
 
@@ -27,7 +27,7 @@ final class Accounts {
   private let sessions: Sessions
   private let authenticator: Authenticator
   private var attempts = SignInAttempts()
-  var signUps = RecentCounts<String>(seconds: Accounts.signUpSeconds, capacity: Accounts.clientsKept)
+  var signUps = TokenBuckets<String>(anHour: Accounts.signUpsAnHour, capacity: Accounts.clientsKept)
   /// How many passwords of each client wait.
   private var waiting: [String: Int] = [:]
 
@@ -48,13 +48,7 @@ final class Accounts {
       let taken = Problem(409, "email_taken", "There is an account with this address.")
       // Asked before, so that a taken address does not cost a hash.
       if try await users.isKnown(email: email) { throw taken }
-      signUps.age(now: Int(EventLoop.shared.now / 1_000))
-      guard signUps[client] < Self.signUpLimit else {
-        throw Problem(
-          429, "too_many_accounts", "Too many accounts were made from this place.",
-          retryAfter: Self.signUpSeconds)
-      }
-      signUps.add(client)
+      try takeSignUp(client)
       do {
         let hash = try await inPlace(of: client) {
           try await hasher.hash(EmailAddress.composed(password), places: Self.signUpPlaces)
@@ -62,11 +56,23 @@ final class Accounts {
         guard let id = try await users.create(name: name, email: email, password: hash) else { throw taken }
         return .json(201, ["user_id": .string(id)])
       } catch {
-        signUps.remove(client)
+        signUps.giveBack(client, now: Self.now)
         throw error
       }
     }
   }
+
+  private func takeSignUp(_ client: String) throws(Problem) {
+    let wait = signUps.wait(client, now: Self.now)
+    guard wait == 0 else {
+      throw Problem(
+        429, "too_many_accounts", "Many accounts were made from this place lately. Try again in a moment.",
+        retryAfter: (wait + 999) / 1_000)
+    }
+    signUps.take(client, now: Self.now)
+  }
+
+  static var now: Int { Int(EventLoop.shared.now) }
 
   private static func newPassword(_ fields: Fields) throws(Problem) -> String {
     let password = try fields.string("password", max: Limits.passwordBytes.upperBound)

@@ -19,6 +19,7 @@ package final class Intake {
   private let authenticator: Authenticator
   private let ids: RequestIDCoder
   private let past: PastRequests
+  private let declines: DeclineWatch
   private let policy = PollPolicy()
   /// Events that were asked for without a queue, `nil` where there is no such event: when a line is lost, by a crowd.
   private lazy var settingsKnown = FreshCache<Int, EventSettings?>(capacity: Self.settingsKept) {
@@ -31,12 +32,13 @@ package final class Intake {
 
   package init(
     queue: QueueStore, events: EventStore, sections: SectionNames, past: PastRequests,
-    authenticator: Authenticator, ids: RequestIDCoder
+    declines: DeclineWatch, authenticator: Authenticator, ids: RequestIDCoder
   ) {
     self.queue = queue
     self.events = events
     self.sections = sections
     self.past = past
+    self.declines = declines
     self.authenticator = authenticator
     self.ids = ids
   }
@@ -95,7 +97,12 @@ package final class Intake {
         throw Problem.invalidField("quantity", "differs from the number of `ticket_ids`")
       }
     }
-    if let method { try Self.check(method) }
+    if let method {
+      try Self.check(method)
+      let client = declines.name(of: request)
+      try declines.check(user: claims.user, client: client, event: event)
+      declines.remember(user: claims.user, client: client)
+    }
     var rejoin: RequestID?
     if let text = try fields.optionalString("rejoin", max: Limits.idempotencyKeyBytes) {
       rejoin = try own(text, claims)
@@ -261,7 +268,7 @@ package final class Intake {
   // MARK: Confirm and cancel
 
   private func confirm(_ request: HTTPRequest) -> HTTPAnswer {
-    let claims: Claims, id: RequestID, method: String?, key: String?
+    let claims: Claims, id: RequestID, method: String?, key: String?, client: String
     var hold: HoldReceipt?
     do throws(Problem) {
       claims = try authenticator.user(request)
@@ -275,6 +282,8 @@ package final class Intake {
         hold = ids.holds.decode(shown, of: id)
         if hold == nil { throw Problem.invalidField("hold", "is not what an answer said of this request") }
       }
+      client = declines.name(of: request)
+      if method != nil { try declines.check(user: claims.user, client: client, event: id.event) }
     } catch {
       return .now(error.response)
     }
@@ -286,7 +295,7 @@ package final class Intake {
           try await queue.confirm(
             event: id.event, generation: id.generation, position: id.position, user: claims.user,
             method: method,
-            idempotencyKey: key, tickets: hold?.tickets ?? [])
+            idempotencyKey: key, tickets: hold?.tickets ?? [], client: client)
         }
         if answer == .notReserved, let hold,
           try await Faults.crossing(

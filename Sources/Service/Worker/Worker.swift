@@ -19,11 +19,12 @@ package final class Worker: Service {
     package let archive: QueueArchive
     package let events: EventStore
     package let refunds: RefundStore
+    package let declines: DeclineStore
 
     package init(
       queue: QueueStore, purchases: PurchaseStore, seats: SeatStore, epochs: EpochStore,
       archive: QueueArchive,
-      events: EventStore, refunds: RefundStore
+      events: EventStore, refunds: RefundStore, declines: DeclineStore
     ) {
       self.queue = queue
       self.purchases = purchases
@@ -32,6 +33,7 @@ package final class Worker: Service {
       self.archive = archive
       self.events = events
       self.refunds = refunds
+      self.declines = declines
     }
   }
 
@@ -74,6 +76,7 @@ package final class Worker: Service {
   private let relay: PaymentRelay
   private let refundRelay: RefundRelay
   private let newsRelay: NewsRelay
+  private let declineLog: DeclineLog
   private let calendar: EventCalendar
   private let database: DatabaseWatch
   private let holds: HoldClock
@@ -83,7 +86,7 @@ package final class Worker: Service {
 
   private struct Loops {
     let leasing, relaying, refunding, learning, scheduling, comparing, ending, taking, helping,
-      watching: Task<Void, Never>
+      watching, counting: Task<Void, Never>
   }
 
   /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
@@ -113,9 +116,11 @@ package final class Worker: Service {
     }
     let leases = leases
     holds = HoldClock(queue: stores.queue, leases: leases, logger: logger)
+    declineLog = DeclineLog(stores.declines, logger: logger)
     lane = ConfirmLane(
       worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
-      limits: ConfirmLane.Limits(providerLimits, patience), spareProcessor: spareProcessor, logger: logger
+      declines: declineLog, limits: ConfirmLane.Limits(providerLimits, patience),
+      spareProcessor: spareProcessor, logger: logger
     ) { leases.owns($0) }
     relay = PaymentRelay(
       stores: stores, provider: provider, lane: lane, searchMilliseconds: providerLimits.searchMilliseconds,
@@ -154,7 +159,7 @@ package final class Worker: Service {
   package func start() async throws {
     subscriber.start()
     let leases = leases, lane = lane, relay = relay, calendar = calendar, database = database
-    let refundRelay = refundRelay, newsRelay = newsRelay
+    let refundRelay = refundRelay, newsRelay = newsRelay, declineLog = declineLog
     let holds = holds
     running = Loops(
       leasing: Task { @LoopActor in await leases.run() },
@@ -166,7 +171,8 @@ package final class Worker: Service {
       ending: Task { @LoopActor in await holds.run() },
       taking: Task { @LoopActor in await lane.run() },
       helping: Task { @LoopActor in await lane.help() },
-      watching: Task { @LoopActor in await lane.watch() })
+      watching: Task { @LoopActor in await lane.watch() },
+      counting: Task { @LoopActor in await declineLog.run() })
   }
 
   package func stop() async {
@@ -180,7 +186,7 @@ package final class Worker: Service {
     await leases.stop()
     // Takes what still comes until here, as anybody does who does not own the partition.
     await lane.stop()
-    let paying = [running.taking, running.helping, running.watching]
+    let paying = [running.taking, running.helping, running.watching, running.counting]
     for task in paying { task.cancel() }
     for task in deciding + paying { await task.value }
     subscriber.close()

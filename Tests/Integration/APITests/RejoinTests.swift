@@ -36,6 +36,8 @@ private final class Loss {
     ).addRoutes(to: &router)
     Intake(
       queue: service.queue, events: service.events, sections: SectionNames(seats: seats), past: past,
+      declines: DeclineWatch(
+        DeclineStore(service.postgres), names: ClientNames(secret: Service.secret), logger: logger),
       authenticator: Authenticator(try TokenVerifier(secret: Service.secret)), ids: service.ids
     ).addRoutes(to: &router)
     self.router = router

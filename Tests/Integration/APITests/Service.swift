@@ -68,8 +68,9 @@ final class Service {
     ).addRoutes(to: &router)
     Intake(
       queue: queue, events: events, sections: SectionNames(seats: seats), past: past,
-      authenticator: authenticator,
-      ids: ids
+      declines: DeclineWatch(
+        DeclineStore(postgres), names: ClientNames(secret: Self.secret), logger: logger),
+      authenticator: authenticator, ids: ids
     ).addRoutes(to: &router)
     PaymentWebhook(
       queue: queue, refunds: RefundStore(postgres), secrets: [Self.webhookSecret], now: { Time.now }

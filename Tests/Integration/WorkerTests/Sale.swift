@@ -56,7 +56,7 @@ final class Sale {
     stores = Worker.Stores(
       queue: queue, purchases: purchases, seats: SeatStore(postgres), epochs: EpochStore(postgres),
       archive: QueueArchive(queue, postgres), events: EventStore(postgres, rejoinSeconds: rejoinSeconds),
-      refunds: RefundStore(postgres, leaseSeconds: 0.2))
+      refunds: RefundStore(postgres, leaseSeconds: 0.2), declines: DeclineStore(postgres))
     try await queue.configure(
       EventSettings(
         id: event, generation: 1, state: "open", queueLimit: 1_000_000, perUserLimit: perUserLimit,
@@ -158,6 +158,12 @@ final class Sale {
     -> QueueStore.ConfirmAnswer
   {
     try await queue.confirm(event: event, generation: 1, position: position, user: user, method: method)
+  }
+
+  /// Whose cards were refused, of those who are asked for.
+  func declines(among users: [String] = ["ann"]) async throws -> [String] {
+    let names = Dictionary(uniqueKeysWithValues: users.map { (UserKey($0).text, $0) })
+    return try await stores.declines.declines(after: 0, limit: 100).compactMap { names[$0.decline.user] }
   }
 
   /// Makes the line as short as it was when `tail` people had come.

@@ -153,6 +153,7 @@ struct WorkerTests {
     let declined = try await sale.wait(for: .declined, position)
     #expect(declined?.tickets == [1])
     #expect(declined?.reason == "card_declined")
+    try await sale.eventually("the refused card is counted") { try await sale.declines() == ["ann"] }
     #expect(try await sale.confirm(position, "ann") == .ok)
     try await sale.wait(for: .purchased, position)
     #expect(sale.provider.payments.count == 1)

@@ -7,7 +7,7 @@ struct SourceScan {
   /// Types whose calls go to Redis, PostgreSQL, the search index or the payment provider.
   static let serverTypes = [
     "QueueStore", "PurchaseStore", "SeatStore", "EpochStore", "EventStore", "RefundStore", "QueueArchive",
-    "PastRequests",
+    "PastRequests", "DeclineStore",
     "IndexSource", "UserStore", "PaymentProvider", "SearchIndex", "RedisClient", "PostgresClient",
     "HTTPClient",
   ]

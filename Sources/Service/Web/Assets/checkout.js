@@ -182,6 +182,8 @@ export class Checkout {
       this.onGone();
     } else if (error.status === 403) {
       this.message.show("These seats are held for another account. Sign in as the one who asked for them.");
+    } else if (error.code === "too_many_declines") {
+      this.message.show(`Too many cards were refused lately. Nothing was charged, and your seats stay held until the time is up: the next card may be tried in ${spokenDuration((error.retryAfter ?? 60) * 1_000)}.`);
     } else if (error.isTemporary) {
       this.message.show("That was a little too fast. Nothing was charged; press again in a moment.");
     } else this.message.show(error.message);

@@ -91,6 +91,7 @@ final class ConfirmLane {
   private let queue: QueueStore
   private let purchases: PurchaseStore
   private let provider: any PaymentProvider
+  private let declines: DeclineLog
   private let limits: Limits
   private let owns: @LoopActor (Partition) -> Bool
   private let spareProcessor: SpareProcessor
@@ -147,7 +148,7 @@ final class ConfirmLane {
 
   init(
     worker: String, queue: QueueStore, purchases: PurchaseStore, provider: any PaymentProvider,
-    limits: Limits, spareProcessor: SpareProcessor,
+    declines: DeclineLog, limits: Limits, spareProcessor: SpareProcessor,
     logger: Logger,
     owns: @escaping @LoopActor (Partition) -> Bool
   ) {
@@ -155,6 +156,7 @@ final class ConfirmLane {
     self.queue = queue
     self.purchases = purchases
     self.provider = provider
+    self.declines = declines
     self.limits = limits
     self.owns = owns
     self.spareProcessor = spareProcessor
@@ -645,9 +647,12 @@ final class ConfirmLane {
         amount: standing.amount, purchase: standing.id, installation: installation
       ).fields, event: confirmation.event)
     var outcome: PaymentOutcome
+    // By the card's bank, and not because it was given up, or the provider could not.
+    var isRefused = false
     let askedAt = EventLoop.shared.now
     do {
       outcome = try await ask(order, standing, key)
+      if case .declined(_, let code, _) = outcome { isRefused = code != "processing_error" }
       if case .waiting(let payment) = outcome {
         // Kept before anything else: from now on it is asked for, and not made again.
         if standing.paymentID != payment.id {
@@ -706,6 +711,7 @@ final class ConfirmLane {
       try await settle(
         confirmation, .declined, paymentID: id, reason: code,
         looseReference: id == nil ? order.reference : nil)
+      if isRefused { declines.note(confirmation) }
     case .waiting: break
     }
   }

@@ -589,5 +589,17 @@ package struct Migrations {
     CREATE INDEX dispute_by_purchase ON dispute (event_id, generation, position);
     COMMENT ON TABLE dispute IS 'money that banks of buyers have taken back, or may, as the provider has it';
     """,
+    """
+    CREATE TABLE decline (
+      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      event_id bigint NOT NULL,
+      user_key text NOT NULL,
+      client text NOT NULL,
+      at timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE INDEX decline_by_age ON decline (at);
+    COMMENT ON TABLE decline IS 'cards that the payment provider refused within the last hour or so';
+    COMMENT ON COLUMN decline.client IS 'where the buyer came from, by a name that is not the address; empty if not known';
+    """,
   ]
 }

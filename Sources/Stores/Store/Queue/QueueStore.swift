@@ -226,13 +226,14 @@ package final class QueueStore {
   /// - Parameter tickets: those that the buyer was told of, if that is known: no others are paid for.
   package func confirm(
     event: Int, generation: Int, position: Int, user: String, method: String?, idempotencyKey: String? = nil,
-    tickets: [Int] = []
+    tickets: [Int] = [], client: String = ""
   ) async throws -> ConfirmAnswer {
     let values = try await call(
       "onsale_confirm", event,
       [
         .integer(position), .text(UserKey(user).text), .text(method ?? ""), .text(user),
         .text(Self.name(idempotencyKey, of: user)), .integer(generation), .text(Self.text(tickets)),
+        .text(client),
       ])
     guard let answer = values[0].text.flatMap(ConfirmAnswer.init(rawValue:)) else {
       throw StoreError(.unexpectedAnswer, "onsale_confirm")
@@ -870,10 +871,12 @@ package final class QueueStore {
     package let user: String
     /// As the request's id says it, where that is known.
     package let wish: WishPlace?
+    /// What the place is called that the buyer comes from; empty where that is not known.
+    package let client: String
 
     package init(
       entryID: String?, event: Int, generation: Int, position: Int, attempt: Int, tickets: [Int], amount: Int,
-      method: String, user: String, wish: WishPlace? = nil
+      method: String, user: String, wish: WishPlace? = nil, client: String = ""
     ) {
       self.entryID = entryID
       self.event = event
@@ -885,6 +888,7 @@ package final class QueueStore {
       self.method = method
       self.user = user
       self.wish = wish
+      self.client = client
     }
   }
 
@@ -1113,7 +1117,7 @@ package final class QueueStore {
         entryID: id, event: event, generation: fields["g"].flatMap { Int($0) } ?? 0, position: position,
         attempt: fields["t"].flatMap { Int($0) } ?? 0, tickets: tickets(fields["k"] ?? ""),
         amount: fields["a"].flatMap { Int($0) } ?? 0, method: fields["m"] ?? "", user: fields["u"] ?? "",
-        wish: fields["l"].flatMap { WishPlace($0) })
+        wish: fields["l"].flatMap { WishPlace($0) }, client: fields["c"] ?? "")
     }
   }
 
@@ -1124,7 +1128,7 @@ package final class QueueStore {
       .integer(confirmation.position), "t", .integer(confirmation.attempt), "k",
       .text(text(confirmation.tickets)), "a", .integer(confirmation.amount), "m", .text(confirmation.method),
       "u",
-      .text(confirmation.user), "l", .text(confirmation.wish?.text ?? ""),
+      .text(confirmation.user), "l", .text(confirmation.wish?.text ?? ""), "c", .text(confirmation.client),
     ]
   }
 

@@ -170,7 +170,8 @@ local function is_owner(m, fence)
     and (load == '' or redis.call('HGET', m, 'load') == load)
 end
 
-local function add_confirmation(m, pos, r, method, user)
+local function add_confirmation(m, pos, r, method, user, client)
   redis.call('XADD', partition(m) .. 'c', '*', 'e', event(m), 'g', redis.call('HGET', m, 'generation'),
-    'p', pos, 't', r.try, 'k', r.tickets, 'a', r.amount, 'm', method, 'u', user, 'l', r.place or '')
+    'p', pos, 't', r.try, 'k', r.tickets, 'a', r.amount, 'm', method, 'u', user, 'l', r.place or '',
+    'c', client or '')
 end
