@@ -61,8 +61,7 @@ test: ## Run every test (on a machine with nothing installed: installs, builds, 
 .PHONY: test-fast
 test-fast: deps ## Run the Swift tests only
 	@swift build -c release --build-tests
-	@# One at a time: they share one event loop, and on two cores they would wait for each other into time-outs.
-	@deploy/with-servers swift test -c release --skip-build --no-parallel
+	@deploy/test-swift
 
 .PHONY: test-faults
 test-faults: ## Kill, stop, cut off and fill up everything, with an audit after each (ARGS="--rows 2,7")

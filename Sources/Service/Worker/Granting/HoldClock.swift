@@ -18,8 +18,8 @@ final class HoldClock {
   /// After a new connection to Redis what it lost is looked for first, by whoever loads a seat map. Not for longer: that
   /// may take PostgreSQL, which may be away.
   private static let headStartMilliseconds: UInt64 = 400
-  /// Tickets that one call frees.
-  private static let limit = 1_000
+  /// Tickets that one call frees: a third of what stops Redis for 20 ms when each is a hold of its own.
+  private static let limit = 400
   /// Holds whose locks one call renews.
   private static let locks = 500
   /// Two looks at a clock that has stepped differ by less.
