@@ -109,8 +109,9 @@ struct Configuration {
   /// `ONSALE_LOG_LEVEL`: debug, info, notice, warning or error.
   var logLevel = Logger.Level.info
 
-  init(_ environment: [String: String], needs: Needs) throws {
-    var problems: [String] = []
+  /// - Parameter mistakes: of the command line, to be told with those of the environment.
+  init(_ environment: [String: String], needs: Needs, mistakes: [String] = []) throws {
+    var problems = mistakes
     func value(_ name: String) -> String? {
       environment["ONSALE_" + name].flatMap { $0.isEmpty ? nil : $0 }
     }
@@ -137,6 +138,17 @@ struct Configuration {
       }
     }
 
+    func checkDatabase(_ name: String) {
+      guard let url = value(name) else { return }
+      do { _ = try PostgresConfiguration(url: url) } catch {
+        problems.append("ONSALE_\(name) cannot be understood: postgres://user:password@host:port/database")
+      }
+    }
+
+    for name in ["DATABASE_URL", "MIGRATE_DATABASE_URL", "SEARCH_DATABASE_URL"] { checkDatabase(name) }
+    if let kind = value("DATABASE_POOLER"), kind != "session" {
+      problems.append("ONSALE_DATABASE_POOLER must be `session`: nothing else keeps what connections hold")
+    }
     databaseURL = need("DATABASE_URL", .database, "postgres://user:password@host:port/database")
     schemaOwnerURL =
       value("MIGRATE_DATABASE_URL")
@@ -177,6 +189,11 @@ struct Configuration {
     if let path = value("JWKS_FILE") {
       do { keySet = (path, try String(contentsOfFile: path, encoding: .utf8)) } catch {
         problems.append("ONSALE_JWKS_FILE cannot be read: \(path)")
+      }
+      if let keySet {
+        do throws(AuthError) { try TokenVerifier.check(jwks: keySet.text) } catch {
+          problems.append("ONSALE_JWKS_FILE: \(error.message)")
+        }
       }
     }
     issuer = value("JWT_ISSUER")

@@ -90,8 +90,8 @@ enum Roles {
   // MARK: payments
 
   static func payments(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
-    try refuseArguments(arguments, of: "payments")
-    let settings = try Configuration(environment, needs: [.ledger, .stub])
+    let settings = try Configuration(
+      environment, needs: [.ledger, .stub], mistakes: mistakes(arguments, of: "payments"))
     Logger.configure(level: settings.logLevel)
     let logger = Logger(label: "payments")
     var configuration = PaymentStubConfiguration(
@@ -107,8 +107,8 @@ enum Roles {
   // MARK: migrate
 
   static func migrate(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
-    let (cleans, patience) = try migrateOptions(arguments)
-    let settings = try Configuration(environment, needs: [.schemaOwner])
+    let (cleans, patience, mistakes) = migrateOptions(arguments)
+    let settings = try Configuration(environment, needs: [.schemaOwner], mistakes: mistakes)
     Logger.configure(level: settings.logLevel)
     let logger = Logger(label: "migrate")
     let postgres = try postgres(settings.schemaOwnerURL, connections: 1, logger)
@@ -126,25 +126,27 @@ enum Roles {
     return 0
   }
 
-  private static func migrateOptions(_ arguments: [String]) throws -> (cleans: Bool, Migrations.Patience) {
+  private static func migrateOptions(
+    _ arguments: [String]
+  ) -> (cleans: Bool, patience: Migrations.Patience, mistakes: [String]) {
     var rest = arguments[...]
-    var cleans = false, patience = Migrations.Patience()
+    var cleans = false, patience = Migrations.Patience(), mistakes: [String] = []
     while let option = rest.popFirst() {
       switch option {
       case "--clean": cleans = true
       case "--wait":
-        guard let seconds = rest.popFirst().flatMap({ Int($0) }),
+        if let seconds = rest.popFirst().flatMap({ Int($0) }),
           Migrations.Patience.allowedSeconds.contains(seconds)
-        else {
-          throw Configuration.Invalid(problems: [
-            "--wait takes a number of seconds, at most \(Migrations.Patience.allowedSeconds.upperBound)"
-          ])
+        {
+          patience.seconds = seconds
+        } else {
+          mistakes.append(
+            "--wait takes a number of seconds, at most \(Migrations.Patience.allowedSeconds.upperBound)")
         }
-        patience.seconds = seconds
-      default: throw Configuration.Invalid(problems: ["migrate takes --clean and --wait, not \"\(option)\""])
+      default: mistakes.append("migrate takes --clean and --wait, not \"\(option)\"")
       }
     }
-    return (cleans, patience)
+    return (cleans, patience, mistakes)
   }
 
   // MARK: serve
@@ -152,8 +154,8 @@ enum Roles {
   private static let roleNames = ["catalog", "intake", "notifier", "admin", "web"]
 
   static func serve(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
-    let roles = try rolesToServe(arguments)
-    let settings = try Configuration(environment, needs: [.database, .redis, .secret])
+    let (roles, mistakes) = rolesToServe(arguments)
+    let settings = try Configuration(environment, needs: [.database, .redis, .secret], mistakes: mistakes)
     Logger.configure(level: settings.logLevel)
     let logger = Logger(label: "serve")
     let configuration = try required(settings.redis)
@@ -327,26 +329,24 @@ enum Roles {
     return [HTTPServer(configuration, router: router, logger: logger)]
   }
 
-  private static func rolesToServe(_ arguments: [String]) throws -> Set<String> {
-    if arguments.isEmpty { return Set(roleNames) }
+  private static func rolesToServe(_ arguments: [String]) -> (roles: Set<String>, mistakes: [String]) {
+    if arguments.isEmpty { return (Set(roleNames), []) }
     guard arguments.count == 2, arguments[0] == "--roles" else {
-      throw Configuration.Invalid(problems: [
-        "serve takes --roles and a list of \(roleNames.joined(separator: ","))"
-      ])
+      return ([], ["serve takes --roles and a list of \(roleNames.joined(separator: ","))"])
     }
     let roles = arguments[1].split(separator: ",").map(String.init)
-    if let unknown = roles.first(where: { !roleNames.contains($0) }) {
-      throw Configuration.Invalid(
-        problems: ["there is no role \"\(unknown)\"; there are \(roleNames.joined(separator: ", "))"])
-    }
-    return Set(roles)
+    let unknown = roles.filter { !roleNames.contains($0) }
+    return (
+      Set(roles),
+      unknown.map { "there is no role \"\($0)\"; there are \(roleNames.joined(separator: ", "))" }
+    )
   }
 
   // MARK: worker
 
   static func worker(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
-    try refuseArguments(arguments, of: "worker")
-    let settings = try Configuration(environment, needs: [.database, .redis, .payments])
+    let settings = try Configuration(
+      environment, needs: [.database, .redis, .payments], mistakes: mistakes(arguments, of: "worker"))
     Logger.configure(level: settings.logLevel)
     let logger = Logger(label: "worker")
     let configuration = try required(settings.redis)
@@ -428,8 +428,7 @@ enum Roles {
   // MARK: indexer
 
   static func indexer(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
-    try refuseArguments(arguments, of: "indexer")
-    let parts = try indexerParts(environment)
+    let parts = try indexerParts(environment, mistakes: mistakes(arguments, of: "indexer"))
     try await Lifecycle(parts.services + [parts.indexer], logger: parts.logger).run()
     return 0
   }
@@ -451,9 +450,9 @@ enum Roles {
   }
 
   private static func indexerParts(
-    _ environment: [String: String]
+    _ environment: [String: String], mistakes: [String] = []
   ) throws -> (indexer: Indexer, services: [any Service], logger: Logger) {
-    let settings = try Configuration(environment, needs: [.database, .redis])
+    let settings = try Configuration(environment, needs: [.database, .redis], mistakes: mistakes)
     Logger.configure(level: settings.logLevel)
     let logger = Logger(label: "indexer")
     let configuration = try required(settings.redis)
@@ -482,9 +481,9 @@ enum Roles {
 
   private static let indexerConnections = 2
 
-  private static func refuseArguments(_ arguments: [String], of command: String) throws {
-    guard let first = arguments.first else { return }
-    throw Configuration.Invalid(problems: ["\(command) takes no argument \"\(first)\""])
+  /// What is wrong with the arguments of a command that takes none.
+  private static func mistakes(_ arguments: [String], of command: String) -> [String] {
+    arguments.map { "\(command) takes no argument \"\($0)\"" }
   }
 }
 

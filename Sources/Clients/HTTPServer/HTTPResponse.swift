@@ -44,8 +44,9 @@ package struct HTTPResponse: Sendable {
   ///
   /// 429 and 503 get `Retry-After: 1` unless `headers` has one: a client that is turned away always learns when
   /// to come back.
+  /// - Parameter errors: each thing that is wrong in what was sent.
   package static func problem(
-    _ status: Int, code: String, detail: String, headers: Headers = []
+    _ status: Int, code: String, detail: String, errors: [JSON] = [], headers: Headers = []
   ) -> HTTPResponse {
     var headers = [(name: "Content-Type", value: "application/problem+json")] + headers
     if status == 429 || status == 503, !headers.contains(where: { $0.name.lowercased() == "retry-after" }) {
@@ -61,6 +62,10 @@ package struct HTTPResponse: Sendable {
     json.append(escaping: detail)
     json.append(#","code":"#)
     json.append(escaping: code)
+    if !errors.isEmpty {
+      json.append(#","errors":"#)
+      json.append(json: .array(errors))
+    }
     json.append("}")
     return HTTPResponse(status: status, headers: headers, body: json.bytes)
   }

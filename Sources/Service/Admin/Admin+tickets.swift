@@ -70,39 +70,52 @@ extension Admin {
     }
   }
 
+  private static func selection(_ fields: Fields) throws(Problem) -> EventStore.Selection {
+    var findings = Findings()
+    let selection = selection(fields, &findings)
+    try findings.finish()
+    return selection
+  }
+
   private static func selection(
-    _ fields: Fields, besides: Set<String> = []
-  ) throws(Problem) -> EventStore.Selection {
-    try fields.refuseAllBut(besides.union(["ticket_ids", "section", "row", "seats"]))
-    if let ids = try fields.optionalInts(
-      "ticket_ids", in: 1...Limits.ticketID, atMost: Limits.ticketsPerEvent)
-    {
-      guard !ids.isEmpty, !fields.has("section") else {
-        throw .invalidField("ticket_ids", "must name tickets, and stand alone")
+    _ fields: Fields, besides: Set<String> = [], _ findings: inout Findings
+  ) -> EventStore.Selection {
+    findings.take(try fields.refuseAllBut(besides.union(["ticket_ids", "section", "row", "seats"])))
+    if fields.has("ticket_ids") {
+      let ids = findings.take(
+        try fields.optionalInts("ticket_ids", in: 1...Limits.ticketID, atMost: Limits.ticketsPerEvent))
+      if ids?.isEmpty == true || fields.has("section") {
+        findings.note(fields.refused("ticket_ids", "must name tickets, and stand alone"))
       }
-      return .tickets(ids)
+      return .tickets(ids ?? [])
     }
-    let section = try fields.string("section", characters: Limits.nameCharacters)
-    let row = try fields.optionalString("row", characters: Limits.seatLabelCharacters)
-    let seats = try fields.optionalStrings(
-      "seats", characters: Limits.seatLabelCharacters, atMost: Limits.ticketsPerEvent)
-    return .row(section: section, row: row, seats: seats ?? [])
+    let section = findings.take(try fields.string("section", characters: Limits.nameCharacters))
+    let row = findings.take(try fields.optionalString("row", characters: Limits.seatLabelCharacters))
+    let seats = findings.take(
+      try fields.optionalStrings(
+        "seats", characters: Limits.seatLabelCharacters, atMost: Limits.ticketsPerEvent))
+    return .row(section: section ?? "", row: row, seats: seats ?? [])
   }
 
   private func updateSection(_ request: HTTPRequest) throws -> HTTPAnswer {
     let (id, claims) = try target(request)
     let fields = try Fields(body: request)
-    try fields.refuseAllBut(["section", "name", "price", "capacity"])
-    let section = try fields.string("section", characters: Limits.nameCharacters)
-    let name = fields.has("name") ? try fields.string("name", characters: Limits.nameCharacters) : nil
-    let price = try fields.optionalInt("price", in: 0...Limits.ticketPrice)
-    let capacity = try fields.optionalInt("capacity", in: 0...Limits.ticketsPerEvent)
-    guard name != nil || price != nil || capacity != nil else {
-      throw Problem(400, "invalid_field", "Say a new `name`, `price` or `capacity`.")
+    var findings = Findings()
+    findings.take(try fields.refuseAllBut(["section", "name", "price", "capacity"]))
+    let named = findings.take(try fields.string("section", characters: Limits.nameCharacters))
+    let name =
+      fields.has("name")
+      ? findings.take(try fields.string("name", characters: Limits.nameCharacters)) : nil
+    let price = findings.take(try fields.optionalInt("price", in: 0...Limits.ticketPrice))
+    let capacity = findings.take(try fields.optionalInt("capacity", in: 0...Limits.ticketsPerEvent))
+    if !["name", "price", "capacity"].contains(where: fields.has) {
+      findings.note(Problem(400, "invalid_field", "Say a new `name`, `price` or `capacity`."))
     }
-    guard capacity == nil || (name == nil && price == nil) else {
-      throw Problem.invalidField("capacity", "is changed by itself")
+    if fields.has("capacity"), fields.has("name") || fields.has("price") {
+      findings.note(fields.refused("capacity", "is changed by itself"))
     }
+    try findings.finish()
+    let section = named ?? ""
     return change(id, claims, "removed") { events, isTaken in
       if let capacity {
         let known = try await events.event(id)?.sections.first { $0.name == section }
@@ -129,8 +142,11 @@ extension Admin {
   private func setPrice(_ request: HTTPRequest) throws -> HTTPAnswer {
     let (id, claims) = try target(request)
     let fields = try Fields(body: request)
-    let price = try fields.int("price", in: 0...Limits.ticketPrice)
-    let selection = try Self.selection(fields, besides: ["price"])
+    var findings = Findings()
+    let told = findings.take(try fields.int("price", in: 0...Limits.ticketPrice))
+    let selection = Self.selection(fields, besides: ["price"], &findings)
+    try findings.finish()
+    let price = told ?? 0
     return answer { [self] in
       try await permit(claims, id)
       let (changed, kept) = try await events.setPrice(event: id, selection, price, by: claims.user) {

@@ -11,7 +11,11 @@ extension AdminCommand {
     let opens = arguments.flag("open")
     let path = try arguments.next("the file")
     try arguments.finish()
-    let draft = try Self.draft(try Self.read(path), "the file")
+    let text = try Self.read(path)
+    let draft: EventDraft
+    do throws(Problem) { draft = try EventInput.draft(Fields(file: text)) } catch {
+      throw Failure.file(error.detail)
+    }
     try await withServers { servers in
       let (id, isNew) = try await servers.events.create(draft, by: who)
       if opens {
@@ -32,28 +36,37 @@ extension AdminCommand {
       throw Failure.usage("say --events FILE, or --tickets ID FILE")
     }
     let id = try Arguments.event(word)
-    var terms = SeatingPlan.Terms()
+    var terms = SeatingPlan.Terms(), mistakes: [String] = []
     while let text = try arguments.option("price") {
-      guard let (category, price) = TicketUpload.pair(text, in: 0...Limits.ticketPrice) else {
-        throw Failure.usage("--price takes a category and its price in minor units, such as Stalls:4500")
+      if let (category, price) = TicketUpload.pair(text, in: 0...Limits.ticketPrice) {
+        terms.prices[category] = price
+      } else {
+        mistakes.append(
+          "--price takes a category and its price in minor units, such as Stalls:4500, not \"\(text)\"")
       }
-      terms.prices[category] = price
     }
     let charset = try arguments.option("charset")
     while let text = try arguments.option("capacity") {
-      guard let (area, capacity) = TicketUpload.pair(text, in: 1...Limits.ticketsPerEvent) else {
-        throw Failure.usage(
-          "--capacity takes a standing area and how many people it takes, such as Floor:300")
+      if let (area, capacity) = TicketUpload.pair(text, in: 1...Limits.ticketsPerEvent) {
+        terms.capacities[area] = capacity
+      } else {
+        mistakes.append(
+          "--capacity takes a standing area and how many people it takes, such as Floor:300, not \"\(text)\"")
       }
-      terms.capacities[area] = capacity
     }
+    if !mistakes.isEmpty { throw Failure.usage(mistakes.joined(separator: "\n")) }
     let path = try arguments.next("the file")
     try arguments.finish()
     let bytes = try Self.read(path)
     let isTable = [".csv", ".tsv", ".txt"].contains { path.lowercased().hasSuffix($0) }
     func read(_ currency: Currency?) throws(Failure) -> TicketUpload.Tickets {
       do throws(Problem) {
-        if !isTable { return try TicketUpload.tickets(Fields(file: bytes), terms) }
+        if !isTable {
+          var findings = Findings()
+          let tickets = TicketUpload.tickets(try Fields(file: bytes), terms, &findings)
+          try findings.finish()
+          return tickets
+        }
         let text = try CSVText.read(bytes, type: charset.map { "text/csv; charset=\($0)" } ?? "")
         return TicketUpload.Tickets(sections: try SeatTable.sections(text, currency: currency))
       } catch { throw Failure.file(error.detail) }
@@ -72,13 +85,18 @@ extension AdminCommand {
     }
   }
 
-  /// Every line is checked before the first event is made. One that is broken stops all.
+  /// Every line is checked before the first event is made. What is wrong in any is told of all, and stops all.
   private func importEvents(_ path: String) async throws {
     let lines = try Self.read(path).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-    var drafts: [EventDraft] = []
+    var drafts: [EventDraft] = [], findings = Findings()
     for (index, line) in lines.enumerated() where line.contains(where: { $0 > 0x20 }) {
-      drafts.append(try Self.draft(Array(line), "line \(index + 1)"))
+      do throws(Problem) {
+        drafts.append(try EventInput.draft(Fields(file: Array(line))))
+      } catch {
+        findings.note(error, in: "Line \(index + 1)")
+      }
     }
+    do throws(Problem) { try findings.finish() } catch { throw Failure.file(error.detail) }
     guard !drafts.isEmpty else { throw Failure.file("there is no event in the file") }
     try await withServers { servers in
       var made = 0
@@ -86,14 +104,6 @@ extension AdminCommand {
         if try await servers.events.create(draft, by: who).isNew { made += 1 }
       }
       print("\(made) events made, \(drafts.count - made) were there already")
-    }
-  }
-
-  private static func draft(_ text: [UInt8], _ place: String) throws(Failure) -> EventDraft {
-    do throws(Problem) {
-      return try EventInput.draft(Fields(file: text))
-    } catch {
-      throw .file("\(place): \(error.detail)")
     }
   }
 

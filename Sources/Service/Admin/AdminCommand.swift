@@ -148,8 +148,7 @@ package struct AdminCommand {
   /// Runs `body` with connections to PostgreSQL and Redis, which are closed after it.
   func withServers<R>(_ body: @LoopActor (Servers) async throws -> R) async throws -> R {
     let logger = Logger(label: "admin")
-    let postgresURL = try setting("ONSALE_DATABASE_URL"), redisURL = try setting("ONSALE_REDIS_URL")
-    let rejoinSeconds = try rejoinSeconds()
+    let (postgresURL, redisURL, rejoinSeconds) = try serverSettings()
     var configuration = try PostgresConfiguration(
       url: postgresURL, connections: 2, statementTimeoutMilliseconds: 60_000)
     configuration.poolerKeepsSessions = environment["ONSALE_DATABASE_POOLER"] == "session"
@@ -168,16 +167,28 @@ package struct AdminCommand {
     return try await body(Servers(events: events, refunds: RefundStore(postgres), queue: QueueStore(redis)))
   }
 
-  /// As the servers read it.
-  private func rejoinSeconds() throws(Failure) -> Int {
-    guard let text = environment["ONSALE_REJOIN_SECONDS"], !text.isEmpty else {
-      return EventStore.defaultRejoinSeconds
+  /// As the servers read them; all that is wrong with them is told at once.
+  private func serverSettings() throws(Failure) -> (postgres: String, redis: String, rejoinSeconds: Int) {
+    var mistakes: [String] = []
+    func value(_ name: String) -> String {
+      do throws(Failure) { return try setting(name) } catch {
+        mistakes.append(error.message)
+        return ""
+      }
     }
-    let range = EventStore.allowedRejoinSeconds
-    guard let seconds = Int(text), range.contains(seconds) else {
-      throw .usage("ONSALE_REJOIN_SECONDS must be a number from \(range.lowerBound) to \(range.upperBound)")
+    let postgres = value("ONSALE_DATABASE_URL"), redis = value("ONSALE_REDIS_URL")
+    var rejoinSeconds = EventStore.defaultRejoinSeconds
+    if let text = environment["ONSALE_REJOIN_SECONDS"], !text.isEmpty {
+      let range = EventStore.allowedRejoinSeconds
+      if let seconds = Int(text), range.contains(seconds) {
+        rejoinSeconds = seconds
+      } else {
+        mistakes.append(
+          "ONSALE_REJOIN_SECONDS must be a number from \(range.lowerBound) to \(range.upperBound)")
+      }
     }
-    return seconds
+    guard mistakes.isEmpty else { throw .usage(mistakes.joined(separator: "\n")) }
+    return (postgres, redis, rejoinSeconds)
   }
 
   func setting(_ name: String) throws(Failure) -> String {

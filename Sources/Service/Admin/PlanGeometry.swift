@@ -14,13 +14,13 @@ struct PlanGeometry {
   private(set) var rotation = 0.0
 
   /// What is placed by `part` within this.
-  func within(_ part: Fields) throws(Problem) -> PlanGeometry {
+  func within(_ part: Fields, _ findings: inout Findings) -> PlanGeometry {
     var inner = self
-    if let point = try Self.position(part) {
+    if let point = Self.position(part, &findings) {
       let place = self.place(point)
       (inner.x, inner.y) = (place.x, place.y)
     }
-    inner.rotation += try part.optionalNumber("rotation", within: 36_000) ?? 0
+    inner.rotation += findings.take(try part.optionalNumber("rotation", within: 36_000)) ?? 0
     return inner
   }
 
@@ -35,11 +35,11 @@ struct PlanGeometry {
   var origin: SeatNeighbours.Point { SeatNeighbours.Point(x: x, y: y) }
 
   /// `nil` where there is none.
-  static func position(_ part: Fields, _ name: String = "position") throws(Problem) -> SeatNeighbours.Point? {
-    guard let position = try part.optionalObject(name),
-      let x = try position.optionalNumber("x", within: bound),
-      let y = try position.optionalNumber("y", within: bound)
-    else { return nil }
+  static func position(_ part: Fields, _ findings: inout Findings) -> SeatNeighbours.Point? {
+    guard let position = findings.take(try part.optionalObject("position")) else { return nil }
+    let x = findings.take(try position.optionalNumber("x", within: bound))
+    let y = findings.take(try position.optionalNumber("y", within: bound))
+    guard let x, let y else { return nil }
     return SeatNeighbours.Point(x: x, y: y)
   }
 
@@ -56,12 +56,16 @@ struct PlanDrawing {
   private let size: JSON
   private var drawn: [JSON] = []
   private var blocked: [JSON] = []
+  private var isFull = false
 
-  init(_ plan: Fields) throws(Problem) {
-    let size = try plan.optionalObject("size")
-    let width = try size?.optionalNumber("width", within: PlanGeometry.bound) ?? 0
-    let height = try size?.optionalNumber("height", within: PlanGeometry.bound) ?? 0
-    self.size = ["width": PlanGeometry.json(max(0, width)), "height": PlanGeometry.json(max(0, height))]
+  init(_ plan: Fields, _ findings: inout Findings) {
+    let size = findings.take(try plan.optionalObject("size"))
+    func length(_ name: String) -> JSON {
+      guard let size else { return 0 }
+      let number = findings.take(try size.optionalNumber(name, within: PlanGeometry.bound))
+      return PlanGeometry.json(max(0, number ?? 0))
+    }
+    self.size = ["width": length("width"), "height": length("height")]
   }
 
   var json: String {
@@ -75,8 +79,12 @@ struct PlanDrawing {
   }
 
   /// - Parameter geometry: of the area.
-  mutating func add(_ area: Fields, _ geometry: PlanGeometry) throws(Problem) {
-    guard drawn.count < Self.areas else { throw .invalidField("zones", "has more than \(Self.areas) areas") }
+  mutating func add(_ area: Fields, _ geometry: PlanGeometry, _ findings: inout Findings) {
+    guard drawn.count < Self.areas else {
+      if !isFull { findings.note(area.refused("shape", "is of an area beyond the limit of \(Self.areas)")) }
+      isFull = true
+      return
+    }
     let origin = geometry.origin
     var members: [(name: String, value: JSON)] = [
       ("shape", .string(area.text("shape") ?? "text")), ("x", PlanGeometry.json(origin.x)),
@@ -84,45 +92,52 @@ struct PlanDrawing {
       ("color", JSON(Self.colour(area.text("color")))),
       ("border_color", JSON(Self.colour(area.text("border_color")))),
     ]
-    members += try Self.shape(area)
-    if let text = try Self.text(area) { members.append(("text", text)) }
+    members += Self.shape(area, &findings)
+    if let text = Self.text(area, &findings) { members.append(("text", text)) }
     drawn.append(.object(members))
   }
 
-  private static func shape(_ area: Fields) throws(Problem) -> [(name: String, value: JSON)] {
-    let bound = PlanGeometry.bound
-    func number(_ fields: Fields, _ name: String) throws(Problem) -> JSON {
-      PlanGeometry.json(max(0, try fields.optionalNumber(name, within: bound) ?? 0))
+  private static func shape(_ area: Fields, _ findings: inout Findings) -> [(name: String, value: JSON)] {
+    func number(_ fields: Fields, _ name: String) -> Double {
+      findings.take(try fields.optionalNumber(name, within: PlanGeometry.bound)) ?? 0
     }
+    func length(_ fields: Fields, _ name: String) -> JSON { PlanGeometry.json(max(0, number(fields, name))) }
     switch area.text("shape") {
     case "rectangle":
-      guard let box = try area.optionalObject("rectangle") else { return [] }
-      return [("width", try number(box, "width")), ("height", try number(box, "height"))]
+      guard let box = findings.take(try area.optionalObject("rectangle")) else { return [] }
+      return [("width", length(box, "width")), ("height", length(box, "height"))]
     case "circle":
-      guard let circle = try area.optionalObject("circle") else { return [] }
-      let radius = try number(circle, "radius")
+      guard let circle = findings.take(try area.optionalObject("circle")) else { return [] }
+      let radius = length(circle, "radius")
       return [("radius_x", radius), ("radius_y", radius)]
     case "ellipse":
-      guard let radius = try area.optionalObject("ellipse")?.optionalObject("radius") else { return [] }
-      return [("radius_x", try number(radius, "x")), ("radius_y", try number(radius, "y"))]
+      guard let ellipse = findings.take(try area.optionalObject("ellipse")),
+        let radius = findings.take(try ellipse.optionalObject("radius"))
+      else { return [] }
+      return [("radius_x", length(radius, "x")), ("radius_y", length(radius, "y"))]
     case "polygon":
-      var points: [JSON] = []
-      for point in try area.optionalObject("polygon")?.optionalObjects("points", atMost: Self.points) ?? [] {
-        let x = try point.optionalNumber("x", within: bound) ?? 0,
-          y = try point.optionalNumber("y", within: bound) ?? 0
-        points.append(["x": PlanGeometry.json(x), "y": PlanGeometry.json(y)])
-      }
-      return [("points", .array(points))]
+      let polygon = findings.take(try area.optionalObject("polygon"))
+      let points = polygon?.optionalObjects("points", atMost: Self.points, &findings) ?? []
+      return [
+        (
+          "points",
+          .array(
+            points.map { point in
+              [
+                "x": PlanGeometry.json(number(point, "x")), "y": PlanGeometry.json(number(point, "y")),
+              ]
+            })
+        )
+      ]
     default: return []
     }
   }
 
-  private static func text(_ area: Fields) throws(Problem) -> JSON? {
-    guard let text = try area.optionalObject("text"), let words = SeatingPlan.words(of: area) else {
-      return nil
-    }
-    let place = try PlanGeometry.position(text) ?? SeatNeighbours.Point(x: 0, y: 0)
-    let size = try text.optionalNumber("size", within: 1_000) ?? 16
+  private static func text(_ area: Fields, _ findings: inout Findings) -> JSON? {
+    guard let text = findings.take(try area.optionalObject("text")), let words = SeatingPlan.words(of: area)
+    else { return nil }
+    let place = PlanGeometry.position(text, &findings) ?? SeatNeighbours.Point(x: 0, y: 0)
+    let size = findings.take(try text.optionalNumber("size", within: 1_000)) ?? 16
     return [
       "text": .string(words), "x": PlanGeometry.json(place.x), "y": PlanGeometry.json(place.y),
       "size": PlanGeometry.json(max(1, size)), "color": JSON(colour(text.text("color"))),

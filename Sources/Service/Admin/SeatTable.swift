@@ -11,11 +11,10 @@ import Text
 /// `price_major` has them in main units, with a point or a comma. Everything that is wrong is told at once, and then
 /// nothing is taken.
 struct SeatTable {
-  private static let problemsTold = 50
-
+  /// `nil` for what the first line does not name, or not clearly.
   private struct Columns {
-    let section: Int
-    let price: Int
+    let section: Int?
+    let price: Int?
     let isMajor: Bool
     let capacity: Int?
     let row: Int?
@@ -25,11 +24,19 @@ struct SeatTable {
 
   private let columns: Columns
   private let currency: Currency?
-  private var problems: [String] = []
+  private var findings: Findings
+  /// The lines in which seats were first.
+  private var lines: [SeatKey: Int] = [:]
   private var sections: [SectionDraft] = []
   private var index: [String: Int] = [:]
   private var total = 0
   private var rows = RowOrder()
+
+  private struct SeatKey: Hashable {
+    let section: Int
+    let row: String?
+    let seat: String
+  }
 
   /// - Parameter currency: the event's, for prices in main units.
   static func sections(_ text: String, currency: Currency?) throws(Problem) -> [SectionDraft] {
@@ -37,55 +44,60 @@ struct SeatTable {
     guard let first = records.first else {
       throw CSVText.invalid("The table is empty. Its first line names the columns.")
     }
-    var table = SeatTable(columns: try columns(first), currency: currency)
+    var findings = Findings()
+    let columns = columns(first, &findings)
+    var table = SeatTable(columns: columns, currency: currency, findings: findings)
     for record in records.dropFirst() { table.read(record) }
     return try table.finished()
   }
 
-  private init(columns: Columns, currency: Currency?) {
+  private init(columns: Columns, currency: Currency?, findings: Findings) {
     self.columns = columns
     self.currency = currency
+    self.findings = findings
   }
 
   // MARK: The first line
 
-  private static func columns(_ first: CSVRecords.Record) throws(Problem) -> Columns {
+  private static func columns(_ first: CSVRecords.Record, _ findings: inout Findings) -> Columns {
     let plain = first.values.map { value in value.lowercased().filter { $0.isLetter || $0.isNumber } }
-    var problems: [String] = []
+    func note(_ what: String) {
+      findings.note(
+        Finding(.table(line: first.number, column: nil), "Line \(first.number) \(what)."))
+    }
     for name in ["section", "price", "pricemajor", "capacity", "row", "seat"]
     where plain.count(where: { $0 == name }) > 1 {
-      problems.append("Line \(first.number) names the column `\(name)` twice.")
+      note("names the column `\(name)` twice")
     }
     func column(_ name: String) -> Int? { plain.firstIndex(of: name) }
     let there = first.values.prefix(12).map { "`\($0.prefix(30))`" }.joined(separator: ", ")
-    func missing(_ what: String) {
-      problems.append("Line \(first.number) must name \(what). It has \(there).")
-    }
+    func missing(_ what: String) { note("must name \(what). It has \(there)") }
     if column("section") == nil { missing("the column `section`") }
     let price = column("price"), major = column("pricemajor")
     if price == nil, major == nil { missing("the column `price`, or `price_major` for prices such as 25.50") }
     if price != nil, major != nil {
-      problems.append(
-        "Line \(first.number) names both `price` and `price_major`: one of them says the price.")
+      note("names both `price` and `price_major`: one of them says the price")
     }
     let capacity = column("capacity"), seat = column("seat")
-    if (capacity != nil) == (seat != nil) {
+    let isClear = (capacity != nil) != (seat != nil)
+    if !isClear {
       missing("either the columns `row` and `seat`, with a line for each seat, or the column `capacity`")
     }
-    guard problems.isEmpty, let section = column("section"), let amount = price ?? major else {
-      throw CSVText.invalid(problems.joined(separator: "\n"))
-    }
+    // What is not clear is not read: it would be wrong in every line.
     return Columns(
-      section: section, price: amount, isMajor: price == nil, capacity: capacity, row: column("row"),
-      seat: seat,
-      names: first.values)
+      section: column("section"), price: price == nil || major == nil ? price ?? major : nil,
+      isMajor: price == nil, capacity: isClear ? capacity : nil, row: column("row"),
+      seat: isClear ? seat : nil, names: first.values)
   }
 
   // MARK: The others
 
   private mutating func note(_ record: CSVRecords.Record, _ column: Int?, _ what: String) {
     let place = column.map { ", column \($0 + 1) (`\(columns.names[$0])`)" } ?? ""
-    problems.append("Line \(record.number)\(place) \(what).")
+    findings.note(
+      Finding(
+        .table(line: record.number, column: column.map { columns.names[$0] }),
+        "Line \(record.number)\(place) \(what)."))
   }
 
   private mutating func read(_ record: CSVRecords.Record) {
@@ -94,54 +106,61 @@ struct SeatTable {
     guard record.values.count >= columns.names.count, extra.allSatisfy(\.isEmpty) else {
       return note(record, nil, "has \(record.values.count) values for \(columns.names.count) columns")
     }
-    let before = problems.count
-    let name = label(record, columns.section, atMost: Limits.nameCharacters)
-    let price = price(record)
+    let name = columns.section.flatMap { label(record, $0, atMost: Limits.nameCharacters) }
+    let price = columns.price.flatMap { self.price(record, $0) }
     if let column = columns.capacity {
-      let text = record.values[column]
-      guard let count = Int(text), (1...Limits.ticketsPerEvent).contains(count) else {
-        return note(
-          record, column,
-          "\"\(text.prefix(30))\" is not a number of places from 1 to \(Limits.ticketsPerEvent)")
-      }
-      guard problems.count == before, let name, let price else { return }
-      // Before they are made: a table may ask for so many in every line.
-      guard total + count <= Limits.ticketsPerEvent else {
-        if total <= Limits.ticketsPerEvent {
-          note(record, nil, "is beyond the limit of \(Limits.ticketsPerEvent) tickets")
-        }
-        total = Limits.ticketsPerEvent + 1
-        return
-      }
-      put(
-        name, price, Array(repeating: SectionDraft.Seat(row: nil, seat: nil, price: price), count: count),
-        record)
+      let count = capacity(record, column)
+      guard let name, let price, let count, fits(count, record) else { return }
+      let place = SectionDraft.Seat(row: nil, seat: nil, price: price)
+      _ = put(name, price, Array(repeating: place, count: count))
     } else if let column = columns.seat {
+      let before = findings.count
       let seat = label(record, column, atMost: Limits.seatLabelCharacters)
       let rowLabel = columns.row.flatMap { column in
         record.values[column].isEmpty ? nil : label(record, column, atMost: Limits.seatLabelCharacters)
       }
-      guard problems.count == before, let name, let price, let seat else { return }
+      guard findings.count == before, let name, let price, let seat, fits(1, record) else { return }
       let place = rows.next(section: name, row: rowLabel, seat: seat)
-      put(name, price, [SectionDraft.Seat(row: rowLabel, seat: seat, price: price, plan: place)], record)
+      let section = put(
+        name, price, [SectionDraft.Seat(row: rowLabel, seat: seat, price: price, plan: place)])
+      let key = SeatKey(section: section, row: rowLabel, seat: seat)
+      if let first = lines[key] {
+        note(record, column, "is row \(rowLabel ?? "-") seat \(seat) of \"\(name)\", as line \(first) is")
+      } else {
+        lines[key] = record.number
+      }
     }
   }
 
-  private mutating func put(
-    _ name: String, _ price: Int, _ seats: [SectionDraft.Seat], _ record: CSVRecords.Record
-  ) {
-    guard total <= Limits.ticketsPerEvent else { return }
-    total += seats.count
-    guard total <= Limits.ticketsPerEvent else {
-      return note(record, nil, "is beyond the limit of \(Limits.ticketsPerEvent) tickets")
+  private mutating func capacity(_ record: CSVRecords.Record, _ column: Int) -> Int? {
+    let text = record.values[column]
+    if let count = Int(text), (1...Limits.ticketsPerEvent).contains(count) { return count }
+    note(
+      record, column, "\"\(text.prefix(30))\" is not a number of places from 1 to \(Limits.ticketsPerEvent)")
+    return nil
+  }
+
+  /// Whether so many more may be made, which is asked before they are: every line may ask for so many.
+  private mutating func fits(_ count: Int, _ record: CSVRecords.Record) -> Bool {
+    guard total <= Limits.ticketsPerEvent else { return false }
+    total += count
+    if total > Limits.ticketsPerEvent {
+      note(record, nil, "is beyond the limit of \(Limits.ticketsPerEvent) tickets")
     }
-    if let known = index[name] {
-      sections[known].seats += seats
-      sections[known].price = min(sections[known].price, price)
+    return total <= Limits.ticketsPerEvent
+  }
+
+  /// - Returns: which section they are of.
+  private mutating func put(_ name: String, _ price: Int, _ seats: [SectionDraft.Seat]) -> Int {
+    let section = index[name] ?? sections.count
+    if section < sections.count {
+      sections[section].seats += seats
+      sections[section].price = min(sections[section].price, price)
     } else {
-      index[name] = sections.count
+      index[name] = section
       sections.append(SectionDraft(name: name, price: price, seats: seats))
     }
+    return section
   }
 
   private mutating func label(_ record: CSVRecords.Record, _ column: Int, atMost limit: Int) -> String? {
@@ -158,43 +177,45 @@ struct SeatTable {
     return nil
   }
 
-  private mutating func price(_ record: CSVRecords.Record) -> Int? {
-    let text = record.values[columns.price]
+  private mutating func price(_ record: CSVRecords.Record, _ column: Int) -> Int? {
+    let text = record.values[column]
     let shown = "\"\(text.prefix(30))\""
     guard let decimal = Decimal(text) else {
       note(
-        record, columns.price,
+        record, column,
         "\(shown) is not a price: digits alone are expected"
           + (columns.isMajor ? ", with a point or a comma" : ""))
       return nil
     }
     if columns.isMajor {
       guard let currency else {
-        note(record, columns.price, "cannot be read: the event has no currency that is known")
+        note(record, column, "cannot be read: the event has no currency that is known")
         return nil
       }
       guard let amount = decimal.minorUnits(digits: currency.digits) else {
         note(
-          record, columns.price,
+          record, column,
           "\(shown) has more than \(currency.digits) digits behind the point, which \(currency.code) does not have"
         )
         return nil
       }
-      return inRange(amount, record, shown)
+      return inRange(amount, record, column, shown)
     }
     guard decimal.fraction.isEmpty else {
       note(
-        record, columns.price,
+        record, column,
         "\(shown) is not a whole number of minor units, such as cents. For prices in main units call the column "
           + "`price_major`")
       return nil
     }
-    return inRange(decimal.minorUnits(digits: 0), record, shown)
+    return inRange(decimal.minorUnits(digits: 0), record, column, shown)
   }
 
-  private mutating func inRange(_ amount: Int?, _ record: CSVRecords.Record, _ shown: String) -> Int? {
+  private mutating func inRange(_ amount: Int?, _ record: CSVRecords.Record, _ column: Int, _ shown: String)
+    -> Int?
+  {
     if let amount, (0...Limits.ticketPrice).contains(amount) { return amount }
-    note(record, columns.price, "\(shown) is more than a ticket may cost")
+    note(record, column, "\(shown) is more than a ticket may cost")
     return nil
   }
 
@@ -219,17 +240,17 @@ struct SeatTable {
   }
 
   private mutating func finished() throws(Problem) -> [SectionDraft] {
-    if sections.isEmpty, problems.isEmpty {
-      problems = ["There is no ticket in the table: behind the first line nothing follows."]
+    if sections.isEmpty, findings.isEmpty {
+      findings.note(
+        Finding(.unknown, "There is no ticket in the table: behind the first line nothing follows."))
     }
-    if problems.isEmpty, let problem = SectionDraft.problem(with: sections) {
-      problems = ["The table has \(problem)."]
+    if findings.isEmpty {
+      for problem in SectionDraft.problems(with: sections) {
+        findings.note(Finding(.unknown, "The table has \(problem)."))
+      }
     }
-    if problems.isEmpty { return sections }
-    let told = problems.prefix(Self.problemsTold).joined(separator: "\n")
-    let more = problems.count - Self.problemsTold
-    throw CSVText.invalid(
-      more > 0 ? told + "\nAnd \(more) more. Nothing was taken." : told + "\nNothing was taken.")
+    try findings.finish("invalid_csv")
+    return sections
   }
 }
 

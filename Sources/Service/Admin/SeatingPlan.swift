@@ -37,93 +37,119 @@ struct SeatingPlan {
   private var runs = 0
   private var unpriced: Set<String> = []
   private var standing: [String] = []
+  /// Whatever an area may be called where its price and capacity are given.
+  private var areaNames: Set<String> = []
   private var unusedCapacities: Set<String>
+  private var findings: Findings
 
-  /// - Parameter given: the plan's own members `prices` and `capacities` go before them.
-  static func tickets(_ plan: Fields, _ given: Terms, beside: Fields? = nil) throws(Problem)
-    -> TicketUpload.Tickets
-  {
-    let terms = try Self.terms(beside ?? plan, given)
-    var reading = try SeatingPlan(plan, terms)
-    return try reading.read(plan)
+  /// - Parameters:
+  ///   - given: the members `prices` and `capacities` of `beside` go before them.
+  ///   - beside: the plan itself, or what holds it.
+  static func tickets(
+    _ plan: Fields, _ given: Terms, beside: Fields, _ findings: inout Findings
+  ) -> TicketUpload.Tickets {
+    let terms = Self.terms(beside, given, &findings)
+    var reading = SeatingPlan(plan, terms, findings)
+    let tickets = reading.read(plan, beside)
+    findings = reading.findings
+    return tickets
   }
 
-  private static func terms(_ fields: Fields, _ given: Terms) throws(Problem) -> Terms {
+  private static func terms(_ fields: Fields, _ given: Terms, _ findings: inout Findings) -> Terms {
     var terms = given
-    if let prices = try fields.optionalObject("prices") {
-      guard prices.names.count <= categories else {
-        throw .invalidField("prices", "must have at most \(categories) members")
+    if let prices = findings.take(try fields.optionalObject("prices")) {
+      if prices.names.count > categories {
+        findings.note(fields.refused("prices", "must have at most \(categories) members"))
       }
-      for name in prices.names {
+      for name in prices.names.prefix(categories) {
         if let more = try? prices.optionalObject(name) {
-          try more.refuseAllBut(["price", "name"])
-          terms.prices[name] = try more.int("price", in: 0...Limits.ticketPrice)
-          terms.names[name] = try more.optionalString("name", characters: Limits.nameCharacters)
+          findings.take(try more.refuseAllBut(["price", "name"]))
+          terms.prices[name] = findings.take(try more.int("price", in: 0...Limits.ticketPrice))
+          terms.names[name] = findings.take(
+            try more.optionalString("name", characters: Limits.nameCharacters))
         } else {
-          terms.prices[name] = try prices.optionalInt(name, in: 0...Limits.ticketPrice)
+          terms.prices[name] = findings.take(try prices.optionalInt(name, in: 0...Limits.ticketPrice))
         }
       }
     }
-    let capacities = try fields.optionalNumbers(
-      "capacities", in: 1...Limits.ticketsPerEvent, atMost: areasPerZone)
-    terms.capacities.merge(capacities ?? [:]) { $1 }
+    let capacities = fields.optionalNumbers(
+      "capacities", in: 1...Limits.ticketsPerEvent, atMost: areasPerZone, &findings)
+    terms.capacities.merge(capacities) { $1 }
     return terms
   }
 
-  private init(_ plan: Fields, _ terms: Terms) throws(Problem) {
+  private init(_ plan: Fields, _ terms: Terms, _ before: Findings) {
+    var findings = before
     self.terms = terms
-    drawing = try PlanDrawing(plan)
+    drawing = PlanDrawing(plan, &findings)
     unusedCapacities = Set(terms.capacities.keys)
-    for (number, category) in try (plan.optionalObjects("categories", atMost: Self.categories) ?? [])
-      .enumerated()
-    {
-      let name = try category.optionalString("name", characters: Limits.nameCharacters) ?? ""
+    let categories = plan.optionalObjects("categories", atMost: Self.categories, &findings) ?? []
+    for (number, category) in categories.enumerated() {
+      let name =
+        findings.take(try category.optionalString("name", characters: Limits.nameCharacters)) ?? ""
       // An editor's own key says nothing to a buyer.
       let isKey = name.isEmpty || UUID(uuidString: name) != nil
       if isKey, terms.names[name] == nil { isNameless.insert(name) }
       names[name] = terms.names[name] ?? (isKey ? "Category \(number + 1)" : name)
     }
+    self.findings = findings
   }
 
-  private mutating func read(_ plan: Fields) throws(Problem) -> TicketUpload.Tickets {
-    let zones = try plan.objects("zones", atMost: Self.zones)
+  private mutating func read(_ plan: Fields, _ beside: Fields) -> TicketUpload.Tickets {
+    let zones = plan.objects("zones", atMost: Self.zones, &findings)
     var rows: [(zone: String, rows: [PlannedRow])] = []
     for zone in zones {
-      let name = try zone.optionalString("name", characters: Limits.nameCharacters) ?? ""
-      rows.append((name, try self.rows(of: zone)))
+      let name = findings.take(try zone.optionalString("name", characters: Limits.nameCharacters)) ?? ""
+      rows.append((name, self.rows(of: zone)))
     }
     let pitches = rows.flatMap(\.rows).filter { $0.seats.count > 2 }
       .compactMap { SeatNeighbours.pitch($0.seats.map(\.place)) }.sorted()
     let usualPitch = pitches.isEmpty ? nil : pitches[pitches.count / 2]
-    try refuseUnknownCategories(rows.flatMap(\.rows))
-    let fallback = try plan.optionalString("name", characters: Limits.nameCharacters) ?? ""
+    refuseUnknownCategories(rows.flatMap(\.rows))
+    let fallback =
+      findings.take(try plan.optionalString("name", characters: Limits.nameCharacters)) ?? ""
     var blocks = Blocks(rows)
-    for (zone, planned) in rows { try add(planned, of: zone, fallback, usualPitch, &blocks) }
-    for (index, zone) in zones.enumerated() { try addAreas(of: zone, named: rows[index].zone) }
-    try check()
+    for (zone, planned) in rows { add(planned, of: zone, fallback, usualPitch, &blocks) }
+    for (index, zone) in zones.enumerated() { addAreas(of: zone, named: rows[index].zone, beside) }
+    check(plan, beside)
     return TicketUpload.Tickets(sections: sections, drawing: drawing.json)
   }
 
-  private func check() throws(Problem) {
-    if !unusedCapacities.isEmpty {
-      throw .invalidField(
-        "capacities",
-        "names \(Self.list(unusedCapacities.sorted())), which no area of the plan is called"
-          + (standing.isEmpty ? "; it has none" : ": there are \(Self.list(standing))"))
+  private mutating func check(_ plan: Fields, _ beside: Fields) {
+    for name in unusedCapacities.sorted() {
+      findings.note(
+        beside.refused(
+          "capacities",
+          "names \(Self.list([name])), which no area of the plan is called"
+            + (standing.isEmpty ? "; it has none" : ": there are \(Self.list(standing))")))
     }
-    if sections.isEmpty, !unpriced.isEmpty {
-      throw .invalidField(
-        "prices", "has no price for any category of the plan, which has \(Self.list(unpriced.sorted()))")
+    // One that is mistyped must not look as if its seats were on sale.
+    for name in terms.prices.keys.sorted() where names[name] == nil && !areaNames.contains(name) {
+      findings.note(
+        beside.refused(
+          "prices",
+          "names \(Self.list([name])), which no category of the plan is called: there are "
+            + Self.list(names.keys.sorted())))
     }
-    if sections.isEmpty, !standing.isEmpty {
-      throw .invalidField("capacities", "is needed for a plan without seats, by area: \(Self.list(standing))")
+    for problem in SectionDraft.problems(with: sections) {
+      findings.note(plan.refused("zones", "has \(problem)"))
     }
-    if sections.isEmpty { throw .invalidField("zones", "has no seats") }
-    if let problem = SectionDraft.problem(with: sections) { throw .invalidField("zones", "has \(problem)") }
+    // Why nothing is left may stand above.
+    guard sections.isEmpty, findings.isEmpty else { return }
+    if !unpriced.isEmpty {
+      findings.note(
+        beside.refused(
+          "prices", "has no price for any category of the plan, which has \(Self.list(unpriced.sorted()))"))
+    } else if !standing.isEmpty {
+      findings.note(
+        beside.refused("capacities", "is needed for a plan without seats, by area: \(Self.list(standing))"))
+    } else {
+      findings.note(plan.refused("zones", "has no seats"))
+    }
   }
 
   private static func list(_ names: [String]) -> String {
-    let told = names.prefix(20).map { "\"\($0)\"" }.joined(separator: ", ")
+    let told = names.prefix(20).map { "\"\(Escaping.terminal($0))\"" }.joined(separator: ", ")
     return names.count > 20 ? told + " and \(names.count - 20) more" : told
   }
 
@@ -134,6 +160,9 @@ struct SeatingPlan {
     let guid: String?
     let category: String
     let place: SeatNeighbours.Point?
+    let fields: Fields
+    /// Whether something of it could not be read.
+    let isBroken: Bool
   }
 
   private struct PlannedRow {
@@ -141,41 +170,54 @@ struct SeatingPlan {
     let seats: [PlannedSeat]
   }
 
-  private mutating func rows(of zone: Fields) throws(Problem) -> [PlannedRow] {
-    let geometry = try PlanGeometry().within(zone)
+  private mutating func rows(of zone: Fields) -> [PlannedRow] {
+    let geometry = PlanGeometry().within(zone, &findings)
     var rows: [PlannedRow] = []
-    for row in try zone.optionalObjects("rows", atMost: Limits.rowsPerSection) ?? [] {
-      let within = try geometry.within(row)
+    for row in zone.optionalObjects("rows", atMost: Limits.rowsPerSection, &findings) ?? [] {
+      let within = geometry.within(row, &findings)
       var seats: [PlannedSeat] = []
-      for seat in try row.optionalObjects("seats", atMost: Self.seatsPerRow) ?? [] {
+      for seat in row.optionalObjects("seats", atMost: Self.seatsPerRow, &findings) ?? [] {
         total += 1
         guard total <= Limits.ticketsPerEvent else {
-          throw .invalidField("zones", "has more than \(Limits.ticketsPerEvent) seats")
+          if total == Limits.ticketsPerEvent + 1 {
+            findings.note(
+              row.refused("seats", "has a seat beyond the limit of \(Limits.ticketsPerEvent) of all zones"))
+          }
+          continue
         }
+        let before = findings.count
+        let label = findings.take(try seat.label("seat_number", characters: Limits.seatLabelCharacters))
+        let guid = findings.take(try seat.label("seat_guid", characters: Limits.nameCharacters))
+        let category = findings.take(try seat.optionalString("category", characters: Limits.nameCharacters))
+        let place = PlanGeometry.position(seat, &findings).map { within.place($0) }
         seats.append(
           PlannedSeat(
-            label: try seat.label("seat_number", characters: Limits.seatLabelCharacters),
-            guid: try seat.label("seat_guid", characters: Limits.nameCharacters),
-            category: try seat.optionalString("category", characters: Limits.nameCharacters) ?? "",
-            place: try PlanGeometry.position(seat).map { within.place($0) }))
+            label: label, guid: guid, category: category ?? "", place: place, fields: seat,
+            isBroken: findings.count > before))
       }
-      rows.append(
-        PlannedRow(label: try row.label("row_number", characters: Limits.seatLabelCharacters), seats: seats))
+      let label = findings.take(try row.label("row_number", characters: Limits.seatLabelCharacters))
+      rows.append(PlannedRow(label: label, seats: seats))
     }
     return rows
   }
 
-  private func refuseUnknownCategories(_ rows: [PlannedRow]) throws(Problem) {
-    let unknown = Set(rows.flatMap { $0.seats.map(\.category) }).filter { names[$0] == nil && !$0.isEmpty }
-    if !unknown.isEmpty {
-      throw .invalidField(
-        "zones", "has seats of \(Self.list(unknown.sorted())), which are not among the plan's `categories`")
+  /// One finding a category, at the first of its seats: a whole block may have it.
+  private mutating func refuseUnknownCategories(_ rows: [PlannedRow]) {
+    var unknown: [String: (first: Fields, seats: Int)] = [:]
+    for seat in rows.lazy.flatMap(\.seats) where names[seat.category] == nil && !seat.category.isEmpty {
+      unknown[seat.category, default: (seat.fields, 0)].seats += 1
+    }
+    for (category, found) in unknown.sorted(by: { $0.key < $1.key }) {
+      let more = found.seats == 1 ? "" : "; \(found.seats - 1) more seats have it"
+      findings.note(
+        found.first.refused(
+          "category", "is \(Self.list([category])), which is not among the plan's `categories`\(more)"))
     }
   }
 
   private mutating func add(
     _ rows: [PlannedRow], of zone: String, _ fallback: String, _ usualPitch: Double?, _ blocks: inout Blocks
-  ) throws(Problem) {
+  ) {
     let categories = Set(rows.flatMap { $0.seats.map(\.category) }.filter { terms.prices[$0] != nil })
     for row in rows {
       let block = blocks.next(zone, row)
@@ -183,6 +225,7 @@ struct SeatingPlan {
         runs += 1
         for (place, number) in run.enumerated() {
           let seat = row.seats[number]
+          if seat.isBroken { continue }
           guard let price = terms.prices[seat.category] else {
             unpriced.insert(seat.category)
             if let place = seat.place { drawing.block(place) }
@@ -257,38 +300,49 @@ struct SeatingPlan {
     return words.isEmpty ? nil : String(words)
   }
 
-  private mutating func addAreas(of zone: Fields, named zoneName: String) throws(Problem) {
-    let geometry = try PlanGeometry().within(zone)
-    let areas = try zone.optionalObjects("areas", atMost: Self.areasPerZone) ?? []
+  private mutating func addAreas(of zone: Fields, named zoneName: String, _ beside: Fields) {
+    // Its mistakes were noted with its seats.
+    var noted = Findings()
+    let geometry = PlanGeometry().within(zone, &noted)
+    let areas = zone.optionalObjects("areas", atMost: Self.areasPerZone, &findings) ?? []
     for area in areas {
-      try drawing.add(area, try geometry.within(area))
+      drawing.add(area, geometry.within(area, &findings), &findings)
       let words = Self.words(of: area)
       let keys = [area.text("uuid"), words, areas.count == 1 ? zoneName : nil].compactMap { $0 }.filter {
         !$0.isEmpty
       }
       if let name = words ?? keys.first { standing.append(name) }
+      areaNames.formUnion(keys)
       guard let key = keys.first(where: { terms.capacities[$0] != nil }), let capacity = terms.capacities[key]
       else {
         continue
       }
       guard unusedCapacities.remove(key) != nil else {
-        throw .invalidField(
-          "capacities", "names \"\(key)\", which several areas are called: say their `uuid`")
+        findings.note(
+          beside.refused(
+            "capacities", "names \(Self.list([key])), which several areas are called: say their `uuid`"))
+        continue
       }
       let name = words ?? (zoneName.isEmpty ? "Standing" : zoneName)
       let price =
         keys.compactMap { terms.prices[$0] }.first
         ?? (terms.prices.count == 1 ? terms.prices.first?.value : nil)
-      guard let price else { throw .invalidField("prices", "has no price for the area \"\(key)\"") }
+      if price == nil {
+        findings.note(beside.refused("prices", "has no price for the area \(Self.list([key]))"))
+      }
       guard total + capacity <= Limits.ticketsPerEvent else {
-        throw .invalidField("capacities", "makes more than \(Limits.ticketsPerEvent) tickets")
+        findings.note(
+          beside.refused(
+            "capacities", "makes more than \(Limits.ticketsPerEvent) tickets, with \(Self.list([key]))"))
+        continue
       }
       total += capacity
       guard index[name] == nil else {
-        throw .invalidField("capacities", "makes two sections of the name \"\(name)\"")
+        findings.note(beside.refused("capacities", "makes two sections of the name \(Self.list([name]))"))
+        continue
       }
       index[name] = sections.count
-      sections.append(SectionDraft(name: name, price: price, capacity: capacity))
+      sections.append(SectionDraft(name: name, price: price ?? 0, capacity: capacity))
     }
   }
 }

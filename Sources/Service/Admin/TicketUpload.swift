@@ -3,6 +3,7 @@ import HTTPCommon
 import HTTPServer
 import Sale
 import Store
+import Text
 
 /// Tickets to be added, in whatever format they come.
 enum TicketUpload {
@@ -26,43 +27,66 @@ enum TicketUpload {
       return { Tickets(sections: try SeatTable.sections(try CSVText.read(body, type: given), currency: $0)) }
     }
     try Fields.checkType(request)
-    let terms = try terms(request)
-    return { _ in try tickets(Fields(file: body), terms) }
+    let items = request.queryItems.map { (name: $0.name, value: $0.value) }
+    return { _ in
+      var findings = Findings()
+      let terms = terms(items, &findings)
+      let tickets = tickets(try Fields(file: body), terms, &findings)
+      try findings.finish()
+      return tickets
+    }
   }
 
   /// A seating plan, or sections as an event is made with.
-  static func tickets(_ fields: Fields, _ terms: SeatingPlan.Terms) throws(Problem) -> Tickets {
+  static func tickets(
+    _ fields: Fields, _ terms: SeatingPlan.Terms, _ findings: inout Findings
+  ) -> Tickets {
     if fields.has("sections") {
-      try fields.refuseAllBut(["sections"])
-      return Tickets(sections: try EventInput.sections(fields))
+      findings.take(try fields.refuseAllBut(["sections"]))
+      return Tickets(sections: EventInput.sections(fields, &findings))
     }
-    if let plan = try fields.optionalObject("plan") {
-      return try SeatingPlan.tickets(plan, terms, beside: fields)
+    if fields.has("plan") {
+      guard let plan = findings.take(try fields.optionalObject("plan")) else { return Tickets(sections: []) }
+      return SeatingPlan.tickets(plan, terms, beside: fields, &findings)
     }
     guard fields.has("zones") else {
-      throw Problem(400, "invalid_field", "The body needs `zones` of a seating plan, or `sections`.")
+      findings.note(
+        Problem(400, "invalid_field", "The body needs `zones` of a seating plan, or `sections`."))
+      return Tickets(sections: [])
     }
-    return try SeatingPlan.tickets(fields, terms)
+    return SeatingPlan.tickets(fields, terms, beside: fields, &findings)
   }
 
   /// From the query: `price=Stalls:4500` for each category, `capacity=Floor:300` for each standing area.
-  @LoopActor
-  private static func terms(_ request: HTTPRequest) throws(Problem) -> SeatingPlan.Terms {
+  private static func terms(
+    _ items: [(name: String, value: String)], _ findings: inout Findings
+  ) -> SeatingPlan.Terms {
     var terms = SeatingPlan.Terms()
-    for item in request.queryItems where item.name == "price" {
-      guard let (category, price) = pair(item.value, in: 0...Limits.ticketPrice) else {
-        throw .invalidField("price", "must be a category and its price, such as Stalls:4500")
+    for item in items where item.name == "price" {
+      if let (category, price) = pair(item.value, in: 0...Limits.ticketPrice) {
+        terms.prices[category] = price
+      } else {
+        findings.note(
+          Problem.invalidItem(
+            "price", "must be a category and its price, such as Stalls:4500, and not \"\(shown(item.value))\""
+          ))
       }
-      terms.prices[category] = price
     }
-    for item in request.queryItems where item.name == "capacity" {
-      guard let (area, capacity) = pair(item.value, in: 1...Limits.ticketsPerEvent) else {
-        throw .invalidField("capacity", "must be an area and how many people it takes, such as Floor:300")
+    for item in items where item.name == "capacity" {
+      if let (area, capacity) = pair(item.value, in: 1...Limits.ticketsPerEvent) {
+        terms.capacities[area] = capacity
+      } else {
+        findings.note(
+          Problem.invalidItem(
+            "capacity",
+            "must be an area and how many people it takes, such as Floor:300, and not \"\(shown(item.value))\""
+          ))
       }
-      terms.capacities[area] = capacity
     }
     return terms
   }
+
+  private static func shown(_ text: String) -> String { Escaping.terminal(String(text.prefix(60))) }
 
   /// `Stalls:4500`, split at the last colon. A category may have no name.
   static func pair(_ text: String, in range: ClosedRange<Int>) -> (name: String, number: Int)? {

@@ -143,7 +143,7 @@ package final class Catalog {
   private static func currency(_ items: QueryItems) throws(Problem) -> String? {
     guard let text = try items.optionalString("currency", max: 3), !text.isEmpty else { return nil }
     guard let currency = Currency(code: text.uppercased()) else {
-      throw .invalidField("currency", "is not one that tickets are sold in")
+      throw .invalidItem("currency", "is not one that tickets are sold in")
     }
     return currency.code
   }
@@ -152,7 +152,7 @@ package final class Catalog {
   private static func cursor(_ request: HTTPRequest) throws(Problem) -> SearchCursor? {
     guard let text = request.query("cursor") else { return nil }
     guard text.utf8.count <= Limits.cursorBytes, let cursor = SearchCursor(text) else {
-      throw .invalidField("cursor", "must be `next_cursor` of the page before, as it is")
+      throw .invalidItem("cursor", "must be `next_cursor` of the page before, as it is")
     }
     return cursor
   }

@@ -14,12 +14,18 @@ extension Fields {
   package func refuseAllBut(_ known: Set<String>) throws(Problem) {
     let unknown = (json.members ?? []).map(\.name).filter { !known.contains($0) }
     if unknown.isEmpty { return }
-    let names = unknown.prefix(Self.namesTold).map { "`\(path)\($0.prefix(Self.nameTold))`" }.joined(
-      separator: ", ")
+    let told = unknown.prefix(Self.namesTold).map { FieldPlace(place, String($0.prefix(Self.nameTold))) }
+    let names = told.map { "`\($0.path)`" }.joined(separator: ", ")
+    let possible = "Possible are " + known.sorted().map { "`\($0)`" }.joined(separator: ", ") + "."
+    let errors = told.enumerated().map { index, field in
+      Finding(
+        .body(pointer: field.pointer),
+        "The field `\(field.path)` cannot be set here." + (index == told.count - 1 ? " \(possible)" : ""))
+    }
     throw Problem(
       400, "invalid_field",
-      "\(unknown.count == 1 ? "The field" : "The fields") \(names) cannot be set here. Possible are "
-        + known.sorted().map { "`\($0)`" }.joined(separator: ", ") + ".")
+      "\(unknown.count == 1 ? "The field" : "The fields") \(names) cannot be set here. \(possible)",
+      errors: errors, untold: unknown.count - told.count)
   }
 
   private static let namesTold = 20
@@ -28,9 +34,9 @@ extension Fields {
   /// A name, not empty, of at most so many characters.
   package func string(_ name: String, characters: Int) throws(Problem) -> String {
     guard let text = try optionalString(name, characters: characters) else {
-      throw .invalidField(path + name, "is required")
+      throw refused(name, "is required")
     }
-    if text.isEmpty { throw .invalidField(path + name, "must not be empty") }
+    if text.isEmpty { throw refused(name, "must not be empty") }
     return text
   }
 
@@ -38,7 +44,7 @@ extension Fields {
   package func optionalString(_ name: String, characters: Int) throws(Problem) -> String? {
     guard let text = try optionalString(name, max: characters * Self.bytesPerCharacter) else { return nil }
     guard text.utf8.count <= characters || text.count <= characters else {
-      throw .invalidField(path + name, "must have at most \(characters) characters")
+      throw refused(name, "must have at most \(characters) characters")
     }
     return text
   }
@@ -57,10 +63,12 @@ extension Fields {
   package func optionalObject(_ name: String) throws(Problem) -> Fields? {
     guard has(name), let value = json[name] else { return nil }
     guard value.members != nil else {
-      throw .invalidField(path + name, "must be an object, not \(value.kind)")
+      throw refused(name, "must be an object, not \(value.kind)")
     }
-    return Fields(value, path: "\(path)\(name).")
+    return Fields(value, at: FieldPlace(place, name))
   }
+
+  package func isEmptyList(_ name: String) -> Bool { json[name]?.array?.isEmpty == true }
 
   /// The names of the members.
   package var names: [String] { (json.members ?? []).map(\.name) }
@@ -74,14 +82,14 @@ extension Fields {
   {
     guard has(name), let value = json[name] else { return nil }
     guard let elements = value.array, elements.count <= count else {
-      throw .invalidField(path + name, "must be a list of at most \(count) texts")
+      throw refused(name, "must be a list of at most \(count) texts")
     }
     var texts: [String] = []
     for (index, element) in elements.enumerated() {
       guard let text = element.string ?? element.integer.map(String.init),
         text.utf8.count <= characters * Self.bytesPerCharacter
       else {
-        throw .invalidField(path + "\(name)[\(index)]", "must be a text of at most \(characters) characters")
+        throw refused(name, "must be a text of at most \(characters) characters", at: index)
       }
       texts.append(text)
     }
@@ -92,11 +100,54 @@ extension Fields {
   package func optionalNumber(_ name: String, within bound: Double) throws(Problem) -> Double? {
     guard has(name), let value = json[name] else { return nil }
     guard let number = value.double else {
-      throw .invalidField(path + name, "must be a number, not \(value.kind)")
+      throw refused(name, "must be a number, not \(value.kind)")
     }
     guard abs(number) <= bound else {
-      throw .invalidField(path + name, "must be from -\(Int(bound)) to \(Int(bound))")
+      throw refused(name, "must be from -\(Int(bound)) to \(Int(bound))")
     }
     return number
+  }
+
+  // MARK: With all that is wrong
+
+  /// The objects of a list; `nil` when missing. What is no object, or too much, is noted and left out.
+  package func optionalObjects(
+    _ name: String, atMost count: Int, _ findings: inout Findings
+  ) -> [Fields]? {
+    guard has(name), let value = json[name] else { return nil }
+    guard let elements = value.array else {
+      findings.note(refused(name, "must be a list, not \(value.kind)"))
+      return []
+    }
+    if elements.count > count { findings.note(refused(name, "must have at most \(count) elements")) }
+    var objects: [Fields] = []
+    for (index, element) in elements.prefix(count).enumerated() {
+      if element.members != nil {
+        objects.append(Fields(element, at: FieldPlace(place, name, index, element)))
+      } else {
+        findings.note(refused(name, "must be an object, not \(element.kind)", at: index))
+      }
+    }
+    return objects
+  }
+
+  /// The same of a list that must be there: empty where it is not.
+  package func objects(_ name: String, atMost count: Int, _ findings: inout Findings) -> [Fields] {
+    if let objects = optionalObjects(name, atMost: count, &findings) { return objects }
+    findings.note(refused(name, "is required"))
+    return []
+  }
+
+  /// The object `name`, as names and whole numbers. What is none is noted and left out.
+  package func optionalNumbers(
+    _ name: String, in range: ClosedRange<Int>, atMost count: Int, _ findings: inout Findings
+  ) -> [String: Int] {
+    guard let object = findings.take(try optionalObject(name)) else { return [:] }
+    var numbers: [String: Int] = [:]
+    if object.names.count > count { findings.note(refused(name, "must have at most \(count) members")) }
+    for member in object.names.prefix(count) {
+      numbers[member] = findings.take(try object.int(member, in: range))
+    }
+    return numbers
   }
 }

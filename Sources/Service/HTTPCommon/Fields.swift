@@ -10,8 +10,8 @@ import Text
 /// missing. Members that nobody asks for are ignored.
 package struct Fields: Sendable {
   let json: JSON
-  /// Where this object is within the body, such as `sections[2].`; empty at the top.
-  let path: String
+  /// Where this object is within the body; `nil` at the top.
+  let place: FieldPlace?
 
   /// - Throws: 415 for a body of another type, 400 `invalid_json` for one that is not a JSON object.
   @LoopActor
@@ -46,12 +46,25 @@ package struct Fields: Sendable {
     guard json.members != nil else {
       throw Problem(400, "invalid_json", "The body must be a JSON object, not \(json.kind).")
     }
-    self.init(json, path: "")
+    self.init(json, at: nil)
   }
 
-  init(_ json: JSON, path: String) {
+  init(_ json: JSON, at place: FieldPlace?) {
     self.json = json
-    self.path = path
+    self.place = place
+  }
+
+  /// That the member `name`, or an element of it, is not as it must be.
+  /// - Parameter reason: follows the name in a sentence.
+  package func refused(_ name: String, _ reason: String, at index: Int? = nil) -> Problem {
+    let field = FieldPlace(place, name, index)
+    let words = field.words
+    // The path is for who writes the body, the words are for who drew the plan.
+    let detail =
+      words.isEmpty
+      ? "The field `\(field.path)` \(reason)."
+      : "\(words.prefix(1).uppercased())\(words.dropFirst()): the field `\(field.path)` \(reason)."
+    return Problem(400, "invalid_field", detail, errors: [Finding(.body(pointer: field.pointer), detail)])
   }
 
   /// Whether the member is there and not `null`.
@@ -67,9 +80,9 @@ package struct Fields: Sendable {
     guard let value = value(name) else { return nil }
     guard let members = value.members else { throw wrong(name, "an object", value) }
     guard members.count <= count else {
-      throw .invalidField(path + name, "must have at most \(count) members")
+      throw refused(name, "must have at most \(count) members")
     }
-    let fields = Fields(value, path: "\(path)\(name).")
+    let fields = Fields(value, at: FieldPlace(place, name))
     var numbers: [String: Int] = [:]
     for member in members { numbers[member.name] = try fields.int(member.name, in: range) }
     return numbers
@@ -83,12 +96,12 @@ package struct Fields: Sendable {
   }
 
   private func required<Value>(_ value: Value?, _ name: String) throws(Problem) -> Value {
-    guard let value else { throw .invalidField(path + name, "is required") }
+    guard let value else { throw refused(name, "is required") }
     return value
   }
 
-  private func wrong(_ name: String, _ expected: String, _ value: JSON) -> Problem {
-    .invalidField(path + name, "must be \(expected), not \(value.kind)")
+  private func wrong(_ name: String, _ expected: String, _ value: JSON, at index: Int? = nil) -> Problem {
+    refused(name, "must be \(expected), not \(value.kind)", at: index)
   }
 
   // MARK: Texts
@@ -97,7 +110,7 @@ package struct Fields: Sendable {
   /// - Parameter isMultiline: whether line breaks and tabs are allowed.
   package func string(_ name: String, max: Int, isMultiline: Bool = false) throws(Problem) -> String {
     let text = try required(try optionalString(name, max: max, isMultiline: isMultiline), name)
-    if text.isEmpty { throw .invalidField(path + name, "must not be empty") }
+    if text.isEmpty { throw refused(name, "must not be empty") }
     return text
   }
 
@@ -106,11 +119,10 @@ package struct Fields: Sendable {
   {
     guard let value = value(name) else { return nil }
     guard let text = value.string else { throw wrong(name, "a string", value) }
-    guard text.utf8.count <= max else { throw .invalidField(path + name, "must have at most \(max) bytes") }
+    guard text.utf8.count <= max else { throw refused(name, "must have at most \(max) bytes") }
     for scalar in text.unicodeScalars where scalar.steersText {
       if isMultiline && (scalar == "\n" || scalar == "\r" || scalar == "\t") { continue }
-      throw .invalidField(
-        path + name, "must not contain control characters, or any that turn the direction of writing")
+      throw refused(name, "must not contain control characters, or any that turn the direction of writing")
     }
     return text
   }
@@ -124,7 +136,7 @@ package struct Fields: Sendable {
   package func optionalInt(_ name: String, in range: ClosedRange<Int>) throws(Problem) -> Int? {
     guard let value = value(name) else { return nil }
     guard let number = value.integer else { throw wrong(name, "an integer", value) }
-    guard range.contains(number) else { throw .invalidField(path + name, Self.bounds(range)) }
+    guard range.contains(number) else { throw refused(name, Self.bounds(range)) }
     return number
   }
 
@@ -135,14 +147,14 @@ package struct Fields: Sendable {
     guard let value = value(name) else { return nil }
     guard let elements = value.array else { throw wrong(name, "a list", value) }
     guard elements.count <= count else {
-      throw .invalidField(path + name, "must have at most \(count) elements")
+      throw refused(name, "must have at most \(count) elements")
     }
     var numbers: [Int] = []
     numbers.reserveCapacity(elements.count)
     for (index, element) in elements.enumerated() {
-      guard let number = element.integer else { throw wrong("\(name)[\(index)]", "an integer", element) }
+      guard let number = element.integer else { throw wrong(name, "an integer", element, at: index) }
       guard range.contains(number) else {
-        throw .invalidField(path + "\(name)[\(index)]", Self.bounds(range))
+        throw refused(name, Self.bounds(range), at: index)
       }
       numbers.append(number)
     }
@@ -171,7 +183,7 @@ package struct Fields: Sendable {
     guard let value = value(name) else { return nil }
     guard let text = value.string else { throw wrong(name, "a time as text", value) }
     guard let seconds = Time.parse(text) else {
-      throw .invalidField(path + name, "must be a time such as 2026-05-01T19:30:00Z")
+      throw refused(name, "must be a time such as 2026-05-01T19:30:00Z")
     }
     return seconds
   }
@@ -180,8 +192,7 @@ package struct Fields: Sendable {
   package func optionalZone(_ name: String) throws(Problem) -> VenueZone? {
     guard let text = try optionalString(name, max: Limits.timeZoneBytes) else { return nil }
     guard let zone = VenueZone(text) else {
-      throw .invalidField(
-        path + name, "must be a zone of the IANA database such as Europe/Berlin, not \"\(text)\"")
+      throw refused(name, "must be a zone of the IANA database such as Europe/Berlin, not \"\(text)\"")
     }
     return zone
   }
@@ -197,17 +208,15 @@ package struct Fields: Sendable {
       return try optionalTime(name)
     }
     guard let zone else {
-      throw .invalidField(
-        path + name, "must end in Z or an offset such as +02:00, or `time_zone` must be told too")
+      throw refused(name, "must end in Z or an offset such as +02:00, or `time_zone` must be told too")
     }
     let moments = zone.moments(of: wallClock)
     guard let moment = moments.first else {
-      throw .invalidField(
-        path + name, "is a time that \(zone.name) does not have: clocks are put forward over it")
+      throw refused(name, "is a time that \(zone.name) does not have: clocks are put forward over it")
     }
     guard moments.count == 1 else {
       let texts = moments.map { Time.text($0, in: zone) }.joined(separator: " or ")
-      throw .invalidField(path + name, "comes twice in \(zone.name): say \(texts)")
+      throw refused(name, "comes twice in \(zone.name): say \(texts)")
     }
     return moment
   }
@@ -219,12 +228,12 @@ package struct Fields: Sendable {
     guard let value = value(name) else { return nil }
     guard let elements = value.array else { throw wrong(name, "a list", value) }
     guard elements.count <= count else {
-      throw .invalidField(path + name, "must have at most \(count) elements")
+      throw refused(name, "must have at most \(count) elements")
     }
     var objects: [Fields] = []
     for (index, element) in elements.enumerated() {
-      guard element.members != nil else { throw wrong("\(name)[\(index)]", "an object", element) }
-      objects.append(Fields(element, path: "\(path)\(name)[\(index)]."))
+      guard element.members != nil else { throw wrong(name, "an object", element, at: index) }
+      objects.append(Fields(element, at: FieldPlace(place, name, index, element)))
     }
     return objects
   }

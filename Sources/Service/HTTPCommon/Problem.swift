@@ -15,11 +15,20 @@ package struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
   package let detail: String
   /// Seconds; 429 and 503 always have one.
   package let retryAfter: Int?
+  /// What is wrong in what was sent, each with its place; empty where it is something else.
+  package let errors: [Finding]
+  /// How many more there are than `errors` tells.
+  package let untold: Int
 
-  package init(_ status: Int, _ code: String, _ detail: String, retryAfter: Int? = nil) {
+  package init(
+    _ status: Int, _ code: String, _ detail: String, retryAfter: Int? = nil, errors: [Finding] = [],
+    untold: Int = 0
+  ) {
     self.status = status
     self.code = code
     self.detail = detail
+    self.errors = errors
+    self.untold = untold
     self.retryAfter = retryAfter ?? (status == 429 || status == 503 ? 1 : nil)
   }
 
@@ -27,14 +36,24 @@ package struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
     var headers: HTTPResponse.Headers = [("Cache-Control", "no-store")]
     if let retryAfter { headers.append(("Retry-After", String(retryAfter))) }
     if status == 401 { headers.append(("WWW-Authenticate", "Bearer")) }
-    return .problem(status, code: code, detail: detail, headers: headers)
+    return .problem(
+      status, code: code, detail: detail, errors: errors.map(\.json), headers: headers)
   }
 
   package var description: String { "\(status) \(code): \(detail)" }
 
-  /// The field `name` is missing, of the wrong type or out of bounds.
+  /// The field `name` at the top of a body is not as it must be.
   package static func invalidField(_ name: String, _ reason: String) -> Problem {
-    Problem(400, "invalid_field", "The field `\(name)` \(reason).")
+    let field = FieldPlace(nil, name)
+    let detail = "The field `\(name)` \(reason)."
+    return Problem(
+      400, "invalid_field", detail, errors: [Finding(.body(pointer: field.pointer), detail)])
+  }
+
+  /// The same of an item of the query.
+  package static func invalidItem(_ name: String, _ reason: String) -> Problem {
+    let detail = "The field `\(name)` \(reason)."
+    return Problem(400, "invalid_field", detail, errors: [Finding(.query(name), detail)])
   }
 
   package static let unavailable = Problem(

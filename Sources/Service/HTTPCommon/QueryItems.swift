@@ -14,18 +14,18 @@ package struct QueryItems {
 
   package func optionalString(_ name: String, max: Int) throws(Problem) -> String? {
     guard let text = value(name) else { return nil }
-    guard text.utf8.count <= max else { throw .invalidField(name, "must have at most \(max) bytes") }
+    guard text.utf8.count <= max else { throw .invalidItem(name, "must have at most \(max) bytes") }
     guard text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f }) else {
-      throw .invalidField(name, "must not contain control characters")
+      throw .invalidItem(name, "must not contain control characters")
     }
     return text
   }
 
   package func optionalInt(_ name: String, in range: ClosedRange<Int>) throws(Problem) -> Int? {
     guard let text = value(name) else { return nil }
-    guard let number = Int(text) else { throw .invalidField(name, "must be an integer") }
+    guard let number = Int(text) else { throw .invalidItem(name, "must be an integer") }
     guard range.contains(number) else {
-      throw .invalidField(name, "must be from \(range.lowerBound) to \(range.upperBound)")
+      throw .invalidItem(name, "must be from \(range.lowerBound) to \(range.upperBound)")
     }
     return number
   }
@@ -35,7 +35,7 @@ package struct QueryItems {
     case nil: nil
     case "true", "1": true
     case "false", "0": false
-    default: throw .invalidField(name, "must be true or false")
+    default: throw .invalidItem(name, "must be true or false")
     }
   }
 
@@ -51,7 +51,7 @@ package struct QueryItems {
     guard let text = value(name) else { return nil }
     if let date = Time.parseDate(text) { return .date(date) }
     guard let seconds = Time.parse(text) ?? Self.timeWithPlus(text) else {
-      throw .invalidField(name, "must be a time such as 2026-05-01T19:30:00Z or a date such as 2026-05-01")
+      throw .invalidItem(name, "must be a time such as 2026-05-01T19:30:00Z or a date such as 2026-05-01")
     }
     return .moment(seconds)
   }

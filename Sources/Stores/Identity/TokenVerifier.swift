@@ -70,6 +70,9 @@ package final class TokenVerifier {
     }
   }
 
+  /// That something of a JWK set can be used.
+  nonisolated package static func check(jwks: String) throws(AuthError) { _ = try KeySet(jwks) }
+
   /// What is wrong with keys of the JWK set that were left out, for a person.
   package var keyProblems: [String] { keys?.problems ?? [] }
 

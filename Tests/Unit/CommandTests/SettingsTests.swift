@@ -44,6 +44,63 @@ struct SettingsTests {
     #expect(!text.contains("sk_live_1"))
   }
 
+  @Test("Options and settings that are wrong are told together, whichever command they are of")
+  func together() throws {
+    for (arguments, environment, told) in [
+      (
+        ["serve", "--roles", "catalogue,web,intakes"],
+        ["ONSALE_DATABASE_URL": "postgres://[", "ONSALE_DATABASE_POOLER": "transaction"],
+        [
+          "role \"catalogue\"", "role \"intakes\"", "ONSALE_DATABASE_URL cannot",
+          "ONSALE_DATABASE_POOLER must",
+          "ONSALE_REDIS_URL is not set", "ONSALE_JWT_SECRET is not set",
+        ]
+      ),
+      (["worker", "now", "please"], [:], ["\"now\"", "\"please\"", "ONSALE_PAYMENT_URL is not set"]),
+      (
+        ["migrate", "--wait", "x", "--clear"], [:],
+        ["--wait takes", "\"--clear\"", "ONSALE_DATABASE_URL is not set"]
+      ),
+      (
+        ["admin", "list"], ["ONSALE_REJOIN_SECONDS": "soon"],
+        ["ONSALE_DATABASE_URL is not set", "ONSALE_REDIS_URL is not set", "ONSALE_REJOIN_SECONDS must"]
+      ),
+      (
+        ["admin", "import", "--tickets", "1", "--price", "Gold", "--price", "7", "--capacity", "Pit:0", "f"],
+        [:],
+        ["not \"Gold\"", "not \"7\"", "not \"Pit:0\""]
+      ),
+    ] as [([String], [String: String], [String])] {
+      let (status, text) = try run(arguments, environment)
+      #expect(status == 64)
+      for words in told { #expect(text.contains(words), "\(words): \(text)") }
+    }
+  }
+
+  @Test("Every mistake of every line of a file of events is told, and no server is asked")
+  func files() throws {
+    let path = NSTemporaryDirectory() + "onsale-\(UUID().uuidString).jsonl"
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let good = #"{"name":"A","location":"H","date":"2032-05-01T19:30:00Z","currency":"EUR","#
+    let lines = [
+      good + #""sections":[{"name":"Stalls","price":"x","rows":[{"row":"A","seats":0}]}]}"#, "",
+      good + #""sections":[{"name":"S","price":100,"capacity":1}]}"#, "{", #"{"name":7}"#,
+    ]
+    try lines.joined(separator: "\n").write(toFile: path, atomically: true, encoding: .utf8)
+    let (status, text) = try run(["admin", "import", "--events", path], [:])
+    #expect(status == 65)
+    for words in [
+      "Line 1: Section \"Stalls\": the field `sections[0].price`",
+      "Line 1: Section \"Stalls\", row \"A\": the field `sections[0].rows[0].seats`",
+      "Line 4: The body is not JSON",
+      "Line 5: The field `name`", "Line 5: The field `location`", "Line 5: The field `date`",
+      "Line 5: The field `currency`", "Line 5: The field `sections`", "Nothing was taken.",
+    ] {
+      #expect(text.contains(words), "\(words): \(text)")
+    }
+    #expect(!text.contains("Line 3"))
+  }
+
   @Test(
     "The payment stub does not start without a key, or with one that moves money",
     arguments: ["", "sk_live_51abc", "rk_live_51abc", "pk_live_51abc"])

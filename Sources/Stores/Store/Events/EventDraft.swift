@@ -110,39 +110,51 @@ package struct SectionDraft: Sendable {
     return prices
   }
 
-  /// What is wrong with the prices, to follow "has"; `nil` when nothing is.
+  /// Everything that is wrong with the prices, each to follow "has".
   /// - Parameter perUserLimit: so many tickets of the dearest may be one payment.
-  package static func problem(
+  package static func problems(
     withPricesOf sections: [SectionDraft], in currency: Currency, perUserLimit: Int
-  ) -> String? {
+  ) -> [String] {
+    var problems: [String] = []
     for section in sections {
       for price in section.prices.sorted() {
         guard let problem = currency.problem(withPrice: price, tickets: perUserLimit) else { continue }
-        return "a price in the section \"\(section.name)\" that cannot be charged: \(price) \(problem)"
+        problems.append(
+          "a price in the section \"\(section.name)\" that cannot be charged: \(price) \(problem)")
+        if problems.count == problemsNamed { return problems }
       }
     }
-    return nil
+    return problems
   }
 
-  /// What is wrong with the sections of one event taken together; `nil` when nothing is.
-  package static func problem(with sections: [SectionDraft]) -> String? {
-    if sections.count > Limits.sectionsPerEvent { return "more than \(Limits.sectionsPerEvent) sections" }
+  /// Enough for everybody who mends them.
+  private static let problemsNamed = 200
+
+  /// Everything that is wrong with the sections of one event taken together, each to follow "has".
+  package static func problems(with sections: [SectionDraft]) -> [String] {
+    var problems: [String] = []
     var names: Set<String> = []
     var total = 0
-    for section in sections {
-      if !names.insert(section.name).inserted { return "the section \"\(section.name)\" twice" }
-      if section.seats.isEmpty { return "no seats in the section \"\(section.name)\"" }
+    if sections.count > Limits.sectionsPerEvent {
+      problems.append("more than \(Limits.sectionsPerEvent) sections")
+    }
+    for section in sections.prefix(Limits.sectionsPerEvent) {
+      if !names.insert(section.name).inserted { problems.append("the section \"\(section.name)\" twice") }
+      if section.seats.isEmpty { problems.append("no seats in the section \"\(section.name)\"") }
       total += section.seats.count
-      if total > Limits.ticketsPerEvent { return "more than \(Limits.ticketsPerEvent) tickets" }
+      if total > Limits.ticketsPerEvent {
+        problems.append("more than \(Limits.ticketsPerEvent) tickets")
+        break
+      }
       var seats: Set<[String]> = []
       for seat in section.seats {
         guard let label = seat.seat else { continue }
-        if !seats.insert(seat.identity).inserted {
-          return "row \(seat.row ?? "-") seat \(label) of the section \"\(section.name)\" twice"
+        if !seats.insert(seat.identity).inserted, problems.count < problemsNamed {
+          problems.append("row \(seat.row ?? "-") seat \(label) of the section \"\(section.name)\" twice")
         }
       }
     }
-    return nil
+    return problems
   }
 }
 

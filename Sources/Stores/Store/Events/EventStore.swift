@@ -66,8 +66,17 @@ package final class EventStore {
   }
 
   private static func problem(with sections: [SectionDraft]) async throws -> String? {
-    try await SideThread.shared.run { SectionDraft.problem(with: sections) }
+    try await SideThread.shared.run { list(SectionDraft.problems(with: sections)) }
   }
+
+  /// All in one sentence, or nearly; `nil` for none.
+  private nonisolated static func list(_ problems: [String]) -> String? {
+    let told = problems.prefix(problemsTold).joined(separator: "; ")
+    let more = problems.count - problemsTold
+    return problems.isEmpty ? nil : more > 0 ? "\(told); and more" : told
+  }
+
+  private nonisolated static let problemsTold = 20
 
   /// That the payment provider takes what tickets cost.
   private static func check(_ sections: [SectionDraft], currency code: String, perUserLimit: Int) async throws
@@ -78,7 +87,7 @@ package final class EventStore {
       throw StoreError(.invalid, "Nothing can be charged in the currency \(code).")
     }
     let problem = try await SideThread.shared.run {
-      SectionDraft.problem(withPricesOf: sections, in: currency, perUserLimit: perUserLimit)
+      list(SectionDraft.problems(withPricesOf: sections, in: currency, perUserLimit: perUserLimit))
     }
     if let problem { throw StoreError(.invalid, "There is \(problem).") }
   }
@@ -304,14 +313,15 @@ package final class EventStore {
           AS i (row, seat, block, guid)
         JOIN ticket t ON t.seat = i.seat AND coalesce(t.row, '') = i.row AND coalesce(t.block, '') = i.block
           AND coalesce(t.guid, '') = i.guid
-        WHERE t.event_id = \(event) AND t.section_id = \(id) AND t.withheld IS DISTINCT FROM 'removed' LIMIT 1
+        WHERE t.event_id = \(event) AND t.section_id = \(id) AND t.withheld IS DISTINCT FROM 'removed'
+        LIMIT \(problemsTold + 1)
         """)
-      if let row = taken.first {
-        throw StoreError(
-          .conflict,
-          "Row \(row["row"].string ?? "-") seat \(row["seat"].string ?? "-") of \"\(section.name)\" is there."
-        )
-      }
+      if taken.isEmpty { continue }
+      let names = taken.map { "row \($0["row"].string ?? "-") seat \($0["seat"].string ?? "-")" }
+      throw StoreError(
+        .conflict,
+        "Of the section \"\(section.name)\" these are there already: \(list(names) ?? ""). Nothing was taken."
+      )
     }
   }
 
