@@ -411,6 +411,10 @@ struct WorkerTests {
       let ended = try await sale.wait(for: .rejected, position)
       #expect(ended?.reason == "limit_exceeded")
     }
+    // From the refusal Redis has learned of it: two more hold nothing any more, and one would be in order.
+    let again = try await sale.queue.enqueue(
+      event: sale.event, user: "ann", seats: RequestedSeats(quantity: 2), method: nil)
+    #expect(again == .limitExceeded(owned: 3, limit: 4))
     // The last two are there for somebody else, and ann was charged for three.
     try await sale.wait(for: .purchased, try await sale.join("bob", 2, method: "pm_card_visa"))
     #expect(try await sale.soldTickets().count == 5)

@@ -89,7 +89,7 @@ local function finish(keys, args)
   local p = prefix(m)
   local stream = partition(m) .. 'c'
   local changed, ids, sold = {}, {}, {}
-  local v = redis.call('HMGET', m, 'generation', 'state')
+  local v = redis.call('HMGET', m, 'generation', 'state', 'per_user_limit')
   -- In a line that is lost nothing is held any more: there an entry only leaves its lane.
   local generation = v[2] ~= 'lost' and v[1]
   local now, stands = event_ms(m)
@@ -119,6 +119,9 @@ local function finish(keys, args)
         unlock(p, pos, r.tickets)
         let_user_go(p, r.user, pos, outcome == 'P' and count_tickets(r.tickets) or 0)
         if outcome == 'J' then
+          if reason == 'limit_exceeded' and v[3] then
+            own_at_least(p, r.user, tonumber(v[3]) + 1 - count_tickets(r.tickets))
+          end
           -- Nobody else's: they go back to the line.
           mark(p, r.tickets, 0)
           redis.call('RPUSH', p .. 'f', 'r' .. r.tickets)

@@ -123,6 +123,13 @@ local function let_user_go(p, user, pos, bought, gave_up)
   put_user(p, user, live, owned + bought, left, line, refused)
 end
 
+-- The books know of more tickets of theirs than was counted here, which has been lost: so many more wishes that they
+-- would refuse are refused before anything is held.
+local function own_at_least(p, user, tickets)
+  local live, owned, left, line, refused = get_user(p, user)
+  if owned < tickets then put_user(p, user, live, tickets, left, line, refused) end
+end
+
 local function each_ticket(tickets) return string.gmatch(tickets, '%d+') end
 
 local function count_tickets(tickets)
