@@ -106,7 +106,7 @@ let package = Package(
       "Service", "Intake",
       [
         "EventLoop", "Logging", "Metrics", "FaultInjection", "JSON", "HTTPServer", "Sale", "Identity",
-        "Store", "HTTPCommon",
+        "Store", "Payments", "HTTPCommon",
       ]),
     module(
       "Service", "Notifier",
@@ -128,6 +128,12 @@ let package = Package(
       [
         "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "Redis", "Postgres", "Sale",
         "Store", "Payments",
+      ]),
+    module(
+      "Service", "Webhooks",
+      [
+        "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "JSON", "HTTPClient", "Sale",
+        "Identity", "Store",
       ]),
     module(
       "Service", "Indexer",
@@ -156,7 +162,7 @@ let package = Package(
       dependencies: [
         "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "HTTPServer", "HTTPClient", "Redis",
         "Postgres", "Sale", "Identity", "Store", "Search", "Payments", "HTTPCommon", "Catalog", "Intake",
-        "Notifier", "Worker", "Indexer", "Admin", "Web", "PaymentStub", "Audit", "LoadTest",
+        "Notifier", "Worker", "Webhooks", "Indexer", "Admin", "Web", "PaymentStub", "Audit", "LoadTest",
       ], path: "Sources/App", swiftSettings: strict,
       // Named here, it comes before libc and is the allocator of the whole process: a request is some hundred short
       // allocations, and takes an eighth less of the server than with libc's.

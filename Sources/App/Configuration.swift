@@ -1,4 +1,5 @@
 import Foundation
+import HTTPClient
 import HTTPCommon
 import HTTPServer
 import Identity
@@ -94,6 +95,8 @@ struct Configuration {
   /// `ONSALE_DECLINES_PER_USER`, `ONSALE_DECLINES_PER_ADDRESS`, `ONSALE_DECLINES_PER_EVENT`: cards that may be refused in
   /// an hour before the next one has to wait; 0 is no limit.
   var declines = DeclineLimits.Settings()
+  /// `ONSALE_WEBHOOK_NETWORKS`: where webhooks may go besides the internet.
+  var webhookPolicy = AddressPolicy()
   /// `ONSALE_DATABASE_CONNECTIONS`: per process.
   var databaseConnections = 8
   /// `ONSALE_TAKEOVER_PERCENT`: how long a silent worker is waited for before others take over its leases,
@@ -262,6 +265,13 @@ struct Configuration {
     declines.perClient =
       integer("DECLINES_PER_ADDRESS", in: DeclineLimits.allowedPerHour) ?? declines.perClient
     declines.perEvent = integer("DECLINES_PER_EVENT", in: DeclineLimits.allowedPerHour) ?? declines.perEvent
+    if let blocks = value("WEBHOOK_NETWORKS") {
+      if let policy = AddressPolicy(blocks: blocks) {
+        webhookPolicy = policy
+      } else {
+        problems.append("ONSALE_WEBHOOK_NETWORKS must list networks such as 10.0.0.0/8,127.0.0.0/8")
+      }
+    }
     paymentRate = integer("PAYMENT_RATE", in: 0...100_000)
     takeoverPercent = integer("TAKEOVER_PERCENT", in: 10...1_000) ?? takeoverPercent
     rejoinSeconds = integer("REJOIN_SECONDS", in: EventStore.allowedRejoinSeconds) ?? rejoinSeconds

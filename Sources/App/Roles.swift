@@ -20,6 +20,7 @@ import Sale
 import Search
 import Store
 import Web
+import Webhooks
 import Worker
 
 /// Puts the roles together from their parts. The only place that knows all of them.
@@ -383,10 +384,13 @@ enum Roles {
     // What waits for the provider's search is under way all the same.
     purchasePatience.stalledSeconds =
       purchasePatience.stalledSeconds * share + Double(settings.paymentSearchSeconds)
+    let listeners = WebhookListeners()
+    let webhooks = webhookSender(settings, postgres, queue, listeners, logger)
     let worker = Worker(
       identity: identity,
       stores: Worker.Stores(
-        queue: queue, purchases: PurchaseStore(sales, patience: purchasePatience), seats: SeatStore(postgres),
+        queue: queue, purchases: PurchaseStore(sales, patience: purchasePatience, listeners: listeners),
+        seats: SeatStore(postgres),
         epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres),
         events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds),
@@ -404,9 +408,23 @@ enum Roles {
         ClientService("sales-postgres", start: sales.start, stop: sales.close),
         ClientService("postgres", start: postgres.start, stop: postgres.close),
         ClientService("payments", start: {}, stop: client.close),
-      ] + observation(settings, postgres, redis, logger) + [worker]
+      ] + observation(settings, postgres, redis, logger) + [webhooks, worker]
     try await Lifecycle(services, logger: logger).run()
     return 0
+  }
+
+  /// Sends what systems outside are told.
+  private static func webhookSender(
+    _ settings: Configuration, _ postgres: PostgresClient, _ queue: QueueStore, _ listeners: WebhookListeners,
+    _ logger: Logger
+  ) -> WebhookSender {
+    let policy = settings.webhookPolicy
+    return WebhookSender(
+      store: WebhookStore(postgres, listeners: listeners), queue: queue,
+      client: HTTPClient(WebhookSender.clientConfiguration(policy)),
+      ids: settings.requestSecret.isEmpty
+        ? nil : RequestIDCoder(secret: settings.requestSecret, former: settings.formerRequestSecrets),
+      allowsPlain: policy.allowsPlain, logger: logger)
   }
 
   /// The configured number, or what the process's descriptors allow if that is less.

@@ -1,4 +1,4 @@
-"""Rows 1, 2, 3 and 19: every fault point, generated.
+"""Rows 1, 2, 3, 19, 26 and, in part, 38: every fault point, generated.
 
 A fault point is a place where a process waits for a server. At each of them, before and after the wait, the
 process is killed, or stopped until its leases and its buyers' holds are over, or the wait fails, or takes long.
@@ -16,6 +16,7 @@ import uuid
 
 from buyers import VISA, Caller, Sale, token
 from cases import Case, fault_points
+from hooks import Shop
 from refunds import Refunds
 from judge import Verdict, judge
 from servers import FAULT_STRUCK, TAKEOVER_PERCENT, WEBHOOK_SECRET, Failure, until
@@ -538,6 +539,22 @@ class Hint(Intake):
             raise Failure(f"a message of the provider was answered {status} {answer}")
 
 
+class Told(Course):
+    """A system outside is told of the sale."""
+
+    plans = ("buy", "pay", "cancel")
+    sells_on = True
+
+    def prepare(self):
+        self.shop = Shop(self.case.stack)
+
+    def after(self, sale):
+        for each in self.case.sales:
+            each.finish()
+            self.shop.expect_all(each)
+        self.shop.close()
+
+
 class HintOfRefund(Hint):
     """The same of something that was given back."""
 
@@ -620,6 +637,12 @@ COURSES = {
     "events.open_due": Lease,
     "events.publish": Draft,
     "events.reconcile": Lease,
+    "webhooks.endpoints": Told,
+    "webhooks.news": Told,
+    "webhooks.due": Told,
+    "webhooks.send": Told,
+    "webhooks.sent": Told,
+    "webhooks.tidy": Told,
     "intake.sections": KnownSection,
     "intake.settings": UnknownSection,
     "intake.enqueue": Intake,
@@ -645,8 +668,8 @@ COURSES = {
 
 ROW_OF = {
     "lease": 2, "reserve": 2, "holds": 2, "events": 2, "forgotten": 2, "database": 2, "confirm": 3, "relay": 3,
-    "intake": 1, "index": 19, "refund": 26,
-    "news": 26}
+    "intake": 1, "index": 19, "refund": 26, "news": 26,
+    "webhooks": 38}
 
 
 def untested(bench, rng):

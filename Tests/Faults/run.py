@@ -20,6 +20,7 @@ import traceback
 import rows_clocks
 import rows_crowd
 import rows_forgotten
+import rows_hooks
 import rows_large
 import rows_network
 import rows_older
@@ -39,7 +40,7 @@ from servers import ROOT, Machinery, Stack, end_all
 
 # Imported for the cases that they register.
 THEMES = (
-    rows_clocks, rows_crowd, rows_forgotten, rows_large, rows_network, rows_older, rows_person, rows_postgres,
+    rows_clocks, rows_crowd, rows_forgotten, rows_hooks, rows_large, rows_network, rows_older, rows_person, rows_postgres,
     rows_provider, rows_redis, rows_return, rows_wishes, rows_workers, sabotage,
 )
 # Seconds; what takes longer is for the whole run.

@@ -580,6 +580,7 @@ class Stack:
             "ONSALE_URL": self.url,
             "ONSALE_TAKEOVER_PERCENT": str(TAKEOVER_PERCENT),
             "ONSALE_REJOIN_SECONDS": "1",
+            "ONSALE_WEBHOOK_NETWORKS": "127.0.0.0/8",
             # Row 14 makes it up to two.
             "ONSALE_PAYMENT_SEARCH_SECONDS": "3",
         }

@@ -69,6 +69,13 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case openPublish = "events.publish"
   case reconcile = "events.reconcile"
 
+  case webhookEndpoints = "webhooks.endpoints"
+  case webhookNews = "webhooks.news"
+  case webhookDue = "webhooks.due"
+  case webhookSend = "webhooks.send"
+  case webhookSent = "webhooks.sent"
+  case webhookTidy = "webhooks.tidy"
+
   case intakeSections = "intake.sections"
   case intakeSettings = "intake.settings"
   case intakeEnqueue = "intake.enqueue"

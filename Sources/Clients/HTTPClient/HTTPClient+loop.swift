@@ -35,6 +35,12 @@ extension HTTPClient {
     if socket.isConnection { socket.wanted = [] } else { forget(descriptor) }
   }
 
+  /// Whether a connection to the address may be made.
+  func connects(to address: NetworkAddress?) -> Bool {
+    guard let isAllowed = configuration.connectsTo else { return true }
+    return address.map(isAllowed) ?? false
+  }
+
   /// A socket for a connection was made.
   func opened(_ descriptor: Int32) {
     forget(descriptor)
@@ -133,10 +139,19 @@ let timerWanted: curl_multi_timer_callback = { _, milliseconds, client in
 
 let openSocket: curl_opensocket_callback = { client, _, address in
   guard let client, let address else { return CURL_SOCKET_BAD }
+  // Called on the loop, by libcurl; nothing here leaves it.
+  nonisolated(unsafe) let context = client
+  // In its place: an address of IPv6 is longer than the member says.
+  let offset = MemoryLayout<curl_sockaddr>.offset(of: \.addr) ?? 0
+  let peer = NetworkAddress(
+    UnsafeRawPointer(address).advanced(by: offset).assumingMemoryBound(to: sockaddr.self))
+  let isAllowed = LoopActor.assumeIsolated {
+    Unmanaged<HTTPClient>.fromOpaque(context).takeUnretainedValue().connects(to: peer)
+  }
+  guard isAllowed else { return CURL_SOCKET_BAD }
   let kind = address.pointee.socktype | Int32(SOCK_CLOEXEC.rawValue)
   let descriptor = socket(address.pointee.family, kind, address.pointee.protocol)
   guard descriptor >= 0 else { return CURL_SOCKET_BAD }
-  nonisolated(unsafe) let context = client
   LoopActor.assumeIsolated {
     Unmanaged<HTTPClient>.fromOpaque(context).takeUnretainedValue().opened(descriptor)
   }

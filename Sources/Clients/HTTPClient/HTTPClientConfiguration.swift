@@ -9,6 +9,9 @@ package struct HTTPClientConfiguration: Sendable {
   package var timeoutMilliseconds = 30_000
   /// Bytes of a response's body.
   package var maximumResponseBody = 16 << 20
+  /// Which addresses it connects to, whatever a name leads to at that moment; `nil` is all of them. Refused ones fail
+  /// with `connectFailed` before anything is sent.
+  package var connectsTo: (@Sendable (NetworkAddress) -> Bool)?
 
   package init() {}
 }

@@ -70,6 +70,12 @@ package struct PostgresValue: Sendable, Equatable {
     }
   }
   /// A one-dimensional array without NULLs.
+  package var strings: [String]? {
+    guard let elements = string.flatMap(SQLArray.elements(of:)) else { return nil }
+    let texts = elements.compactMap(\.self)
+    return texts.count == elements.count ? texts : nil
+  }
+  /// A one-dimensional array of integers without NULLs.
   package var ints: [Int]? {
     guard let elements = string.flatMap(SQLArray.elements(of:)) else { return nil }
     let numbers = elements.compactMap { $0.flatMap { Int($0) } }

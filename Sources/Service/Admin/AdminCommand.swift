@@ -50,6 +50,16 @@ package struct AdminCommand {
       payment REQUEST resolve      one that is under way ends as the provider has it
       dead-letters [list]          confirmations that failed too often
       dead-letters requeue ENTRY   one of them, or `all`, is tried again
+      webhooks [list]              systems outside that are told of sales, and what waits for each
+      webhooks add URL [--types TYPE,…] [--events ID,…] [--organizer USER]
+                                   one more, and the secret with which its messages are signed; it hears of
+                                   everything unless types, events, or whose events are named
+      webhooks rotate N            another secret; the former one signs, too, for a day
+      webhooks remove N            it hears no more, and what waits for it is dropped
+      webhooks dead [N]            dead letters: messages that were not taken for three days
+      webhooks replay N MESSAGE    a dead letter, or `all`, is sent again
+      webhooks drop N MESSAGE      a dead letter, or `all`, is forgotten
+      webhooks resend N ID         tells of all that is sold of an event, again
       reindex                      builds the search index anew
 
     FILE may be - for standard input, REQUEST the id that its buyer has, or EVENT-GENERATION-POSITION.
@@ -127,6 +137,7 @@ package struct AdminCommand {
     case "refunds": try await refunds(&arguments)
     case "payment": try await payment(&arguments)
     case "dead-letters": try await deadLetters(&arguments)
+    case "webhooks": try await webhooks(&arguments)
     case "reindex":
       try arguments.finish()
       let progress = ProgressBar("events")

@@ -5,6 +5,7 @@ package import HTTPServer
 import Identity
 import JSON
 import Metrics
+import Payments
 package import Store
 
 /// Hears from the payment provider that something has happened to a payment.
@@ -59,28 +60,31 @@ package struct PaymentWebhook {
       return .now(Self.forged)
     }
     let json = try? JSON(parsing: request.body)
-    if let json, let payment = Self.news(json) {
-      count("news")
-      return answer {
-        try await Faults.crossing(.intakeNews) { try await refunds.note(payments: [payment]) }
-        return .json(200, ["received": true])
-      }
-    }
+    let payment = json.flatMap(Self.news), key = json.flatMap(Self.purchase)
     // Whatever it is about: what is of no use here need not be sent again.
-    guard let json, let metadata = json["data"]?["object"]?["metadata"],
-      let event = number(metadata["onsale_event"]), let generation = number(metadata["onsale_generation"]),
-      let position = number(metadata["onsale_position"])
-    else {
+    if payment == nil, key == nil {
       count("ignored")
       return .now(.json(200, ["received": true]))
     }
-    count("heard")
+    count(payment == nil ? "heard" : "news")
     return answer {
-      try await Faults.crossing(.intakeHint) {
-        try await queue.hintPayment(event: event, generation: generation, position: position)
+      if let payment {
+        try await Faults.crossing(.intakeNews) { try await refunds.note(payments: [payment]) }
+      }
+      // Also of one that is news: its buyer may be waiting for how it ends.
+      if let key {
+        try await Faults.crossing(.intakeHint) {
+          try await queue.hintPayment(event: key.event, generation: key.generation, position: key.position)
+        }
       }
       return .json(200, ["received": true])
     }
+  }
+
+  /// Whose payment something has happened to, by what we wrote on it.
+  private static func purchase(_ json: JSON) -> (event: Int, generation: Int, position: Int)? {
+    guard let metadata = json["data"]?["object"]?["metadata"] else { return nil }
+    return PurchaseMetadata.key { metadata[$0]?.string }
   }
 
   private static let longestID = 255
@@ -95,17 +99,15 @@ package struct PaymentWebhook {
     } else if type.hasPrefix("refund.") || type.hasPrefix("charge.refund")
       || type.hasPrefix("charge.dispute.")
     {
-      let isOurs = object["object"]?.string == "refund" && object["metadata"]?["onsale_refund"]?.string != nil
+      let isOurs =
+        object["object"]?.string == "refund"
+        && object["metadata"]?[StripePaymentClient.refundField]?.string != nil
       if isOurs, ["succeeded", "pending"].contains(object["status"]?.string) { return nil }
       payment = object["payment_intent"]?.string ?? object["payment_intent"]?["id"]?.string
     } else {
       return nil
     }
     return payment.flatMap { (1...longestID).contains($0.utf8.count) && !$0.utf8.contains(0) ? $0 : nil }
-  }
-
-  private func number(_ json: JSON?) -> Int? {
-    json?.string.flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
   }
 
   private func count(_ outcome: String) {

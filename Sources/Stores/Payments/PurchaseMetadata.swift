@@ -62,6 +62,17 @@ package struct PurchaseMetadata: Sendable, Equatable {
     return fields
   }
 
+  /// Whose payment it is, if it says no more than that.
+  package static func key(
+    _ value: (_ name: String) -> String?
+  ) -> (event: Int, generation: Int, position: Int)? {
+    func number(_ name: String) -> Int? { value(name).flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil } }
+    guard let event = number(eventField), let generation = number(generationField),
+      let position = number(positionField)
+    else { return nil }
+    return (event, generation, position)
+  }
+
   /// `nil` where something is missing or not readable, as in payments of versions before.
   package init?(_ fields: [String: String]) {
     self.init { fields[$0] }

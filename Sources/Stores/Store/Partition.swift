@@ -25,6 +25,8 @@ package struct Partition: Hashable, Sendable {
   var settings: String { prefix + "settings" }
   var confirmations: String { prefix + "c" }
   var deadLetters: String { prefix + "dead" }
+  var told: String { prefix + "told" }
+  var toldLost: String { told + ":lost" }
 
   /// Channel of state changes, for notifiers.
   package var changes: String { prefix + "n" }

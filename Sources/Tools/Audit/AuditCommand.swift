@@ -51,7 +51,7 @@ package enum AuditCommand {
         progress: { progress.show($0) })
       let code: Int32
       do {
-        code = try await look(stack.audit, every: pause, asJSON: reader.has("json"), progress)
+        code = try await look(stack, every: pause, asJSON: reader.has("json"), progress)
       } catch {
         await stack.close()
         throw error
@@ -66,7 +66,7 @@ package enum AuditCommand {
 
   @LoopActor
   private static func look(
-    _ audit: Audit, every pause: Int?, asJSON: Bool, _ progress: ProgressLine
+    _ stack: AuditStack, every pause: Int?, asJSON: Bool, _ progress: ProgressLine
   ) async throws -> Int32 {
     var isClean = true
     var isInterrupted = false
@@ -78,8 +78,9 @@ package enum AuditCommand {
       }
     defer { withExtendedLifetime(watchers) {} }
     repeat {
-      let report = try await audit.run()
+      let report = try await stack.audit.run()
       progress.clear()
+      await stack.tell(report)
       write(
         asJSON
           ? Escaping.terminalJSON(report.json.text) + "\n" : Escaping.terminal(report.text, keepsLines: true),

@@ -1,5 +1,6 @@
 package import EventLoop
 import HTTPClient
+import JSON
 package import Logging
 import Payments
 import Postgres
@@ -16,6 +17,7 @@ package final class AuditStack {
   private let redis: RedisClient
   private let http: HTTPClient
   private let index: (any AuditedIndex)?
+  private let logger: Logger
   package let audit: Audit
 
   /// Connects to everything that is compared.
@@ -44,6 +46,7 @@ package final class AuditStack {
     postgres.start()
     redis.start()
     self.index = index
+    self.logger = logger
     do {
       try await index?.open()
       try await postgres.waitUntilReady(milliseconds: Self.readyMilliseconds)
@@ -51,6 +54,20 @@ package final class AuditStack {
     } catch {
       await close()
       throw error
+    }
+  }
+
+  /// Violations of one run that systems outside are told of.
+  private static let toldViolations = 100
+
+  /// Tells those systems outside that listen. That it failed changes nothing of what was found.
+  package func tell(_ report: AuditReport) async {
+    let violations = report.findings.kept.filter(\.kind.isViolation).prefix(Self.toldViolations)
+    do {
+      try await WebhookStore(postgres).tell(
+        violations: violations.map { (event: $0.event, identity: "\($0.identity)", data: $0.json.text) })
+    } catch {
+      logger.warning("nobody outside was told of violations", ["error": "\(error)"])
     }
   }
 

@@ -14,7 +14,8 @@ struct FaultPointTests {
       .map { ("\(module)/\($0)", try String(contentsOf: directory.appending(path: $0), encoding: .utf8)) }
   }
 
-  @Test("Every wait for a server is a named fault point", arguments: ["Worker", "Intake", "Indexer"])
+  @Test(
+    "Every wait for a server is a named fault point", arguments: ["Worker", "Webhooks", "Intake", "Indexer"])
   func everyWaitIsNamed(module: String) throws {
     let scans = try Self.files(module).map { (name: $0.name, scan: SourceScan($0.text)) }
     let names = scans.reduce(into: Set<String>()) { $0.formUnion($1.scan.serverNames) }
@@ -43,7 +44,8 @@ struct FaultPointTests {
 
   @Test("Every fault point is crossed somewhere", arguments: FaultPoint.allCases)
   func everyPointIsUsed(point: FaultPoint) throws {
-    let text = try ["Worker", "Intake", "Indexer"].flatMap { try Self.files($0) }.map(\.text).joined()
+    let text = try ["Worker", "Webhooks", "Intake", "Indexer"].flatMap { try Self.files($0) }.map(\.text)
+      .joined()
     #expect(text.contains("Faults.crossing(.\(point))") || text.contains("Faults.crossing(.\(point),"))
   }
 

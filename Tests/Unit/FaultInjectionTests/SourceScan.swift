@@ -9,7 +9,7 @@ struct SourceScan {
     "QueueStore", "PurchaseStore", "SeatStore", "EpochStore", "EventStore", "RefundStore", "QueueArchive",
     "PastRequests", "DeclineStore",
     "IndexSource", "UserStore", "PaymentProvider", "SearchIndex", "RedisClient", "PostgresClient",
-    "HTTPClient",
+    "HTTPClient", "WebhookStore",
   ]
 
   /// The file's text with comments blanked, at the same offsets.

@@ -85,6 +85,9 @@ extension AuditStore {
         throw StoreError(
           .conflict, "tickets \(others.joined(separator: ", ")) are somebody else's by now, or do not exist")
       }
+      // Told again where it was told before PostgreSQL lost it: as the same message.
+      _ = try await transaction.query(
+        WebhookStore.tellSold([key.event], [key.generation], [key.position], isNow: false))
       if !purchase.isCaptured {
         _ = try await transaction.query(
           """

@@ -601,5 +601,106 @@ package struct Migrations {
     COMMENT ON TABLE decline IS 'cards that the payment provider refused within the last hour or so';
     COMMENT ON COLUMN decline.client IS 'where the buyer came from, by a name that is not the address; empty if not known';
     """,
+    """
+    -- Where systems outside are told of what happens.
+    CREATE TABLE webhook_endpoint (
+      id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      url text NOT NULL,
+      types text[] NOT NULL DEFAULT '{}',
+      events bigint[] NOT NULL DEFAULT '{}',
+      owner text,
+      secret text NOT NULL,
+      former_secret text,
+      former_until timestamptz,
+      made_by text NOT NULL,
+      made_at timestamptz NOT NULL DEFAULT now(),
+      removed_at timestamptz,
+      is_full boolean NOT NULL DEFAULT false,
+      waiting int NOT NULL DEFAULT 0,
+      dead int NOT NULL DEFAULT 0,
+      oldest_at timestamptz,
+      counted_at timestamptz NOT NULL DEFAULT '-infinity'
+    ) WITH (fillfactor = 50);
+    COMMENT ON COLUMN webhook_endpoint.types IS 'of messages; none for all';
+    COMMENT ON COLUMN webhook_endpoint.events IS 'that it hears of; none for all';
+    COMMENT ON COLUMN webhook_endpoint.owner IS 'of whose events it hears; null for everybody''s';
+    COMMENT ON COLUMN webhook_endpoint.removed_at IS 'since when it hears no more; it goes when nothing is left of its messages';
+    COMMENT ON COLUMN webhook_endpoint.is_full IS 'so many messages wait for it that no more are written';
+    COMMENT ON COLUMN webhook_endpoint.counted_at IS 'when somebody began to count its messages last';
+
+    -- What one endpoint is still to be told. A row goes when it was taken. Those of one request are told in the order of
+    -- stage and ordinal.
+    CREATE TABLE webhook_message (
+      event_id bigint NOT NULL,
+      generation int NOT NULL,
+      position bigint NOT NULL,
+      endpoint_id int NOT NULL,
+      stage smallint NOT NULL,
+      ordinal bigint NOT NULL,
+      id uuid NOT NULL,
+      type text NOT NULL,
+      at timestamptz NOT NULL,
+      data json NOT NULL,
+      user_key text NOT NULL DEFAULT '',
+      line int NOT NULL DEFAULT 0,
+      line_ordinal bigint NOT NULL DEFAULT 0,
+      attempts int NOT NULL DEFAULT 0,
+      created_at timestamptz NOT NULL DEFAULT now(),
+      available_at timestamptz NOT NULL DEFAULT now(),
+      dead_at timestamptz,
+      problem text,
+      PRIMARY KEY (event_id, generation, position, endpoint_id, stage, ordinal)
+    ) WITH (fillfactor = 70);
+    CREATE INDEX webhook_message_due ON webhook_message (endpoint_id, available_at) WHERE dead_at IS NULL;
+    CREATE INDEX webhook_message_old ON webhook_message (endpoint_id, created_at) WHERE dead_at IS NULL;
+    CREATE INDEX webhook_message_dead ON webhook_message (endpoint_id, dead_at) WHERE dead_at IS NOT NULL;
+    COMMENT ON COLUMN webhook_message.id IS 'the same for the same thing, however often it is written down and sent';
+    COMMENT ON COLUMN webhook_message.user_key IS 'with line and line_ordinal what the request''s id says besides its place';
+
+    -- Writes one message, in the transaction of what it tells. Many at once are written as this does it, by one statement: a
+    -- call for each costs several times as much.
+    CREATE FUNCTION tell_webhooks(
+      of_type text, of_event bigint, of_generation int, of_position bigint, of_stage int, of_ordinal bigint, of_time timestamptz,
+      of_data json, of_user_key text DEFAULT '', of_line int DEFAULT 0, of_line_ordinal bigint DEFAULT 0
+    ) RETURNS void LANGUAGE sql AS $$
+      INSERT INTO webhook_message (event_id, generation, position, endpoint_id, stage, ordinal, id, type, at, data, user_key,
+        line, line_ordinal)
+      SELECT of_event, of_generation, of_position, w.id, of_stage, of_ordinal,
+        md5(concat_ws('|', (SELECT i.id FROM installation i WHERE i.is_alone), of_type, of_event, of_generation, of_position,
+          of_stage, of_ordinal))::uuid, of_type, of_time, of_data, of_user_key, of_line, of_line_ordinal
+      FROM webhook_endpoint w
+      WHERE w.id > 0 AND NOT w.is_full AND w.removed_at IS NULL AND (w.types = '{}' OR of_type = ANY (w.types))
+        AND (w.events = '{}' OR of_event = ANY (w.events))
+        AND (w.owner IS NULL OR w.owner = (SELECT e.owner FROM event e WHERE e.id = of_event))
+      ON CONFLICT DO NOTHING
+    $$;
+
+    -- The one word that everybody is told of how a sale stands.
+    CREATE FUNCTION sale_word(state text, halt text, payments_stopped boolean, cancelled_at timestamptz) RETURNS text
+    LANGUAGE sql IMMUTABLE AS $$
+      SELECT CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled'
+        WHEN state = 'paused' OR state = 'open' AND halt IS NOT NULL
+          THEN CASE WHEN payments_stopped THEN 'stopped' ELSE 'paused' END
+        ELSE state END
+    $$;
+
+    -- Told in the order of the changes; each one is new, however often a sale pauses and goes on.
+    CREATE FUNCTION tell_event_state() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+      before text := sale_word(OLD.state, OLD.halt, OLD.payments_stopped, OLD.cancelled_at);
+      since text := sale_word(NEW.state, NEW.halt, NEW.payments_stopped, NEW.cancelled_at);
+    BEGIN
+      IF before <> since OR OLD.halt IS DISTINCT FROM NEW.halt THEN
+        PERFORM tell_webhooks('event.state', NEW.id, 0, 0, 0, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+          clock_timestamp(), json_strip_nulls(json_build_object('name', NEW.name, 'state', since, 'state_before', before,
+            'halt', NEW.halt, 'reason', CASE WHEN NEW.cancelled_at IS NOT NULL THEN NEW.cancel_reason END)));
+      END IF;
+      RETURN NULL;
+    END $$;
+    CREATE TRIGGER event_state_changed AFTER UPDATE ON event FOR EACH ROW
+      WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.halt IS DISTINCT FROM NEW.halt
+        OR OLD.payments_stopped IS DISTINCT FROM NEW.payments_stopped OR OLD.cancelled_at IS DISTINCT FROM NEW.cancelled_at)
+      EXECUTE FUNCTION tell_event_state();
+    """,
   ]
 }

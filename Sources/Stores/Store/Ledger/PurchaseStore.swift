@@ -1,5 +1,6 @@
 package import EventLoop
 package import Postgres
+import Sale
 
 /// Purchases in PostgreSQL: the only truth about what is sold. Every method handles a whole group of requests
 /// in one transaction of a fixed number of statements, and may be repeated after an unknown outcome.
@@ -45,11 +46,17 @@ package final class PurchaseStore {
 
   let postgres: PostgresClient
   private let patience: Patience
+  private let listeners: WebhookListeners
   private var knownInstallation: String?
 
-  package init(_ postgres: PostgresClient, patience: Patience = Patience()) {
+  /// - Parameter listeners: what is known of who is told of purchases; who knows nothing looks each time.
+  package init(
+    _ postgres: PostgresClient, patience: Patience = Patience(),
+    listeners: WebhookListeners = WebhookListeners()
+  ) {
     self.postgres = postgres
     self.patience = patience
+    self.listeners = listeners
   }
 
   /// Names one request in PostgreSQL.
@@ -350,6 +357,9 @@ package final class PurchaseStore {
       ON CONFLICT DO NOTHING
       """,
     ]
+    if listeners.mayListen(to: .purchaseCompleted), group.contains(where: { $0.outcome == .sold }) {
+      statements.append(WebhookStore.tellSold(events, generations, positions))
+    }
     let authorised = group.filter { $0.outcome == .sold && $0.paymentID != nil }
     if !authorised.isEmpty {
       // An authorisation that sold nothing is voided, whoever dies now. That of an attempt under way is not settled.
@@ -576,6 +586,9 @@ package final class PurchaseStore {
         RETURNING tickets
         """)
       guard let tickets = rows.first?["tickets"].ints else { return nil }
+      // Nothing was taken, so that nothing is given back: its tickets are no good any more.
+      _ = try await transaction.query(
+        WebhookStore.tellLapse(of: key, tickets: tickets, reason: Self.authorisationLapsed))
       _ = try await transaction.query(
         """
         UPDATE ticket SET purchased = false, payment_id = NULL

@@ -147,7 +147,9 @@ extension RefundStore {
             \(Self.provider), 'succeeded', \(seen.id), now())
           """)
         try await Self.takeOut(
-          tickets, of: key, purchase, amount: seen.amount, isVoid: false, releases: false, transaction)
+          tickets, of: key, purchase, amount: seen.amount, isVoid: false, releases: false,
+          reason: Self.provider,
+          transaction)
         refunded += seen.amount
         changes.append("refund \(seen.id) of \(seen.amount)")
       }

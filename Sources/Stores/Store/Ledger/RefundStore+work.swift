@@ -56,16 +56,18 @@ extension RefundStore {
       }
       try await Self.takeOut(
         refund.tickets, of: key, row, amount: refund.amount, isVoid: isVoid, releases: refund.releases,
-        transaction)
+        reason: "organizer", transaction)
       return true
     }
   }
 
   /// The tickets are not the purchase's any more.
-  /// - Parameter purchase: its payment and its tickets, locked.
+  /// - Parameters:
+  ///   - purchase: its payment and its tickets, locked.
+  ///   - reason: why, for systems outside.
   static func takeOut(
     _ tickets: [Int], of key: PurchaseStore.Key, _ purchase: PostgresRow, amount: Int, isVoid: Bool,
-    releases: Bool, _ transaction: PostgresTransaction
+    releases: Bool, reason: String, _ transaction: PostgresTransaction
   ) async throws {
     let back = Set(tickets)
     let left = (purchase["tickets"].ints ?? []).filter { !back.contains($0) }
@@ -89,6 +91,16 @@ extension RefundStore {
       DELETE FROM claim WHERE event_id = \(key.event) AND ticket_id = ANY (\(tickets)::int[])
         AND generation = \(key.generation) AND position = \(key.position)
       """)
+    // Refunds that have ended are never forgotten, so that each has a number of its own.
+    let ended = try await transaction.query(
+      """
+      SELECT count(*) AS ended FROM refund WHERE event_id = \(key.event) AND generation = \(key.generation)
+        AND position = \(key.position) AND ended_at IS NOT NULL
+      """
+    ).first?.int("ended")
+    _ = try await transaction.query(
+      WebhookStore.tellRefund(
+        of: key, tickets: tickets, amount: isVoid ? 0 : amount, reason: reason, ordinal: ended ?? 1))
     if isVoid {
       _ = try await transaction.query(
         """

@@ -6,12 +6,15 @@ import Sale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 20
+  package static let version = 21
 
   package static let lock = "{workers}:library"
 
   /// News to the owner that one call of `tick` hands over at most.
   static let newsAtOnce = 2_000
+
+  /// News for systems outside that wait in one partition: some 10 MB.
+  static let toldAtOnce = 50_000
 
   /// Holds that were shown and wait for the owner, of one event: as many as it can have, of some 150 B each.
   static let shownHolds = Limits.ticketsPerEvent
@@ -29,6 +32,8 @@ package enum QueueLibrary {
     // Cards that may be tried for one hold: whoever tests stolen ones finds a slower place.
     ("MAX_TRIES", Limits.paymentAttempts),
     ("NEWS_AT_ONCE", newsAtOnce),
+    // News for systems outside in one partition.
+    ("MAX_TOLD", toldAtOnce),
     ("MAX_LINES", Limits.wishesPerEvent),
     ("PACKED_LINES", QueueStore.UserStanding.packedLines),
     // For so long at most nobody is granted seats while prices change: whoever changes them may die.

@@ -68,13 +68,14 @@ local function is_barred(m)
 end
 
 -- What a batch of decisions writes, gathered so that it takes few calls.
-local function gather()
-  return {changed = {}, holds = {}, bits = {}, records = {}, buys = false}
+local function gather(m)
+  return {changed = {}, holds = {}, bits = {}, records = {}, buys = false, listener = listener(m)}
 end
 
 -- Tickets are held for a place from now on, or paid for at once. `hold`: for how long they are locked, or '' while the
 -- event's clock stands still.
 local function grant(m, p, to, hold, deadline, pos, key, user, tickets, amount, method, place)
+  if to.listener then tell(to.listener, 'g', pos, key, tickets, amount, to.ends, place, user, '') end
   for t in each_ticket(tickets) do
     if method == '' and hold ~= '' then
       redis.call('SET', p .. 'l:' .. t, pos, 'PX', hold)
@@ -121,8 +122,10 @@ local function decide(keys, args)
   local now = now_ms(m)
   local clock, stands = event_ms(m, now)
   local deadline = string.format('%.0f', clock + tonumber(hold))
+  local to, skipped, gone = gather(m), {}, 0
+  -- The event's clock is behind by as long as its sale has stood still.
+  to.ends = string.format('%.0f', now + tonumber(hold))
   if stands then hold = '' end
-  local to, skipped, gone = gather(), {}, 0
   for i = 12, #args, 9 do
     local pos, line, key = args[i + 1], args[i + 3], args[i + 4]
     local is_there
@@ -308,8 +311,9 @@ local function commit(keys, args)
   local hold, queue = v[1], p .. 'q'
   local clock, stands = event_ms(m)
   local deadline = string.format('%.0f', clock + tonumber(hold))
+  local to, skipped = gather(m), {}
+  to.ends = string.format('%.0f', now_ms(m) + tonumber(hold))
   if stands then hold = '' end
-  local to, skipped = gather(), {}
   for i = 9, #args, 7 do
     local kind, pos, user = args[i], args[i + 1], args[i + 2]
     if kind == 'B' then

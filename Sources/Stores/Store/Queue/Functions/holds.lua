@@ -28,6 +28,7 @@ local function end_holds(m, now, limit)
   local due = redis.call('ZRANGEBYSCORE', p .. 'x', '-inf', now, 'LIMIT', 0, limit)
   local ended, released, records = {}, {}, {}
   local locks, holders, bits = {}, {}, {}
+  local to = #due > 0 and listener(m)
   for i, pos in ipairs(due) do
     if #locks >= limit then break end
     ended[i] = pos
@@ -41,6 +42,10 @@ local function end_holds(m, now, limit)
       end
       let_user_go(p, r.user, pos, 0, true)
       released[#released + 1] = r.tickets
+      if to then
+        tell(to, 'x', pos, r.user, r.tickets, r.amount, '', r.place, '',
+          r.state == 'D' and 'declined' or is_cancelled and 'event_cancelled' or 'expired')
+      end
       append(records, pos, record_text(r.state == 'R' and 'X' or 'd', r.try, string.format('%.0f', r.deadline),
         r.amount, r.tickets, is_cancelled and r.state == 'R' and 'event_cancelled' or r.reason, r.user, r.place))
     end

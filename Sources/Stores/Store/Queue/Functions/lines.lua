@@ -92,7 +92,11 @@ end
 -- Everybody in line is told that everything is sold; not of a sale that is closed, as they were told that.
 local function sell_out(m, head, tail, was_sold_out)
   -- Told twice, as after a lost answer, the head is the tail already and says nothing of who was decided.
-  if was_sold_out ~= '1' then redis.call('HSET', m, 'decided_up_to', head) end
+  if was_sold_out ~= '1' then
+    redis.call('HSET', m, 'decided_up_to', head)
+    local to = listener(m)
+    if to then tell(to, 's', '0', '', '', '0', '', '', '', '') end
+  end
   redis.call('HSET', m, 'sold_out', '1', 'sold_out_up_to', tail, 'head', tail)
   note_end(prefix(m), '*' .. tail)
   end_lines(m)

@@ -118,6 +118,7 @@ local function finish(keys, args)
         redis.call('ZREM', p .. 'x', pos)
         unlock(p, pos, r.tickets)
         let_user_go(p, r.user, pos, outcome == 'P' and count_tickets(r.tickets) or 0)
+        if outcome ~= 'P' then tell_end(m, pos, r, outcome == 'J' and 'rejected' or 'expired') end
         if outcome == 'J' then
           if reason == 'limit_exceeded' and v[3] then
             own_at_least(p, r.user, tonumber(v[3]) + 1 - count_tickets(r.tickets))
@@ -190,6 +191,7 @@ local function cancel(keys, args)
   mark(p, r.tickets, 0)
   let_user_go(p, user, pos, 0, true)
   put_record(p, pos, r)
+  tell_end(m, pos, r, 'cancelled')
   redis.call('RPUSH', p .. 'f', 'r' .. r.tickets)
   wake_owner(m)
   announce(m, {pos})

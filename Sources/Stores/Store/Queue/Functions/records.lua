@@ -130,6 +130,26 @@ local function own_at_least(p, user, tickets)
   if owned < tickets then put_user(p, user, live, tickets, left, line, refused) end
 end
 
+-- What systems outside are told goes where workers take it from; nil where nobody listens.
+local function listener(m)
+  local told = partition(m) .. 'told'
+  if redis.call('EXISTS', told) == 0 then return nil end
+  return {key = told, event = event(m), generation = redis.call('HGET', m, 'generation')}
+end
+
+-- `ends`: when the hold ends if nobody pauses the sale, on the clock that everybody goes by.
+local function tell(to, kind, pos, user_key, tickets, amount, ends, place, user, reason)
+  if redis.call('XLEN', to.key) >= MAX_TOLD then return redis.call('INCR', to.key .. ':lost') end
+  redis.call('XADD', to.key, '*', 'k', kind, 'e', to.event, 'g', to.generation, 'p', pos, 'u', user_key, 't', tickets,
+    'a', amount, 'd', ends, 'l', place or '', 'i', user, 'r', reason)
+end
+
+-- A hold has ended without a purchase.
+local function tell_end(m, pos, r, reason)
+  local to = listener(m)
+  if to then tell(to, 'x', pos, r.user, r.tickets, r.amount, '', r.place, '', reason) end
+end
+
 local function each_ticket(tickets) return string.gmatch(tickets, '%d+') end
 
 local function count_tickets(tickets)

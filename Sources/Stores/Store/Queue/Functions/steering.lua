@@ -148,6 +148,7 @@ local function repair(keys, args)
     announce(m, changed)
     return {'ok'}
   end
+  local had = r and (r.state == 'R' or r.state == 'D' or r.state == 'C') and r
   local bought = outcome == 'P' and count_tickets(tickets) or 0
   if r and r.state == 'P' then bought = bought - count_tickets(r.tickets) end
   local live, owned, _, line = get_user(p, r and r.user or args[9])
@@ -177,6 +178,7 @@ local function repair(keys, args)
     redis.call('ZREM', p .. 'x', pos)
     unlock(p, pos, tickets)
     let_user_go(p, r.user, pos, bought, state == 'L' or state == 'X' or state == 'd')
+    if had and outcome ~= 'P' then tell_end(m, pos, had, state == 'L' and 'cancelled' or 'expired') end
     if outcome == 'P' then
       mark(p, tickets, 1)
       set_sold(p, tickets, '1')
