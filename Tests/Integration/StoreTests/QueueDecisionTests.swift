@@ -218,6 +218,22 @@ struct QueueDecisionTests {
     #expect(try await it.cancel("a", 1) == .ended)
   }
 
+  @Test("A close that is told twice says no more of who was decided before than it did at first")
+  func closedTwice() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    try await it.takeOver()
+    for user in ["a", "b", "c"] { try await it.join(user) }
+    let wish = try #require(try await it.ask("c")?.wish)
+    try await it.commit([it.grant("a", 1, [1])])
+    // By whoever closes it, and by the worker that compares it with PostgreSQL.
+    for _ in 1...2 { try await it.configure { $0.state = "closed" } }
+    let document = try await it.document()
+    #expect(document.head == 3 && document.closedUpTo == 3 && document.decidedUpTo == 1)
+    // Told from memory: nobody reads a record for it.
+    #expect(RequestStatus(unread: 3, wish: wish, document: document, mark: nil)?.state == .rejected)
+  }
+
   @Test("Whom the head had passed has ended when the sale has closed")
   func closedPassed() async throws {
     let it = try await QueueFixture()

@@ -42,11 +42,11 @@ local function configure(keys, args)
   if args[15] then redis.call('HSET', m, 'stopped', args[15]) end
   keep_clock(m, args[2] == 'paused', stood_before)
   if args[2] == 'closed' then
-    local tail = redis.call('HGET', m, 'tail')
-    local head = redis.call('HGET', m, 'head')
+    local v = redis.call('HMGET', m, 'tail', 'head', 'closed_up_to', 'sold_out')
+    local tail, head = v[1], v[2]
     redis.call('HSET', m, 'closed_up_to', tail, 'head', tail)
-    -- A line that was sold out has been decided up to where it was then.
-    if tonumber(head) < tonumber(tail) or redis.call('HGET', m, 'sold_out') ~= '1' then
+    -- A line that was sold out has been decided up to where it was then, as has one that is told of its end twice.
+    if tonumber(head) < tonumber(tail) or v[4] ~= '1' and v[3] ~= tail then
       redis.call('HSET', m, 'decided_up_to', head)
     end
     end_lines(m)
