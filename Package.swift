@@ -73,6 +73,7 @@ let package = Package(
     // Clients
     module("Clients", "HTTPServer", ["CHTTPParser", "EventLoop", "Logging", "Metrics", "Lifecycle", "JSON"]),
     module("Clients", "HTTPClient", ["CCurl", "EventLoop"]),
+    module("Clients", "SMTPClient", ["CCurl", "EventLoop", "Text"]),
     module("Clients", "Redis", ["CHiredis", "EventLoop", "Logging", "Metrics"]),
     module("Clients", "Postgres", ["CLibPQ", "EventLoop", "Logging", "Metrics"]),
 
@@ -99,14 +100,14 @@ let package = Package(
     module(
       "Service", "Catalog",
       [
-        "EventLoop", "Logging", "JSON", "HTTPServer", "Postgres", "Sale", "Identity", "Store", "Search",
-        "HTTPCommon",
+        "EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer", "Postgres", "Sale",
+        "Identity", "Store", "Search", "HTTPCommon",
       ]),
     module(
       "Service", "Intake",
       [
-        "EventLoop", "Logging", "Metrics", "FaultInjection", "JSON", "HTTPServer", "Sale", "Identity",
-        "Store", "Payments", "HTTPCommon",
+        "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "JSON", "HTTPServer", "Sale",
+        "Identity", "Store", "Payments", "HTTPCommon",
       ]),
     module(
       "Service", "Notifier",
@@ -136,6 +137,9 @@ let package = Package(
         "Identity", "Store",
       ]),
     module(
+      "Service", "Mailer",
+      ["EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "SMTPClient", "Identity", "Store"]),
+    module(
       "Service", "Indexer",
       ["EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "Redis", "Sale", "Store", "Search"]),
 
@@ -160,9 +164,10 @@ let package = Package(
     .executableTarget(
       name: "onsale",
       dependencies: [
-        "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "HTTPServer", "HTTPClient", "Redis",
-        "Postgres", "Sale", "Identity", "Store", "Search", "Payments", "HTTPCommon", "Catalog", "Intake",
-        "Notifier", "Worker", "Webhooks", "Indexer", "Admin", "Web", "PaymentStub", "Audit", "LoadTest",
+        "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "HTTPServer", "HTTPClient",
+        "SMTPClient", "Redis", "Postgres", "Sale", "Identity", "Store", "Search", "Payments", "HTTPCommon",
+        "Catalog", "Intake", "Notifier", "Worker", "Mailer", "Webhooks", "Indexer", "Admin", "Web",
+        "PaymentStub", "Audit", "LoadTest",
       ], path: "Sources/App", swiftSettings: strict,
       // Named here, it comes before libc and is the allocator of the whole process: a request is some hundred short
       // allocations, and takes an eighth less of the server than with libc's.
@@ -184,6 +189,7 @@ let package = Package(
     tests("Unit", "CommandTests", ["onsale"]),
     tests("Unit", "HTTPServerTests", ["EventLoop", "Logging", "Metrics", "JSON", "HTTPServer"]),
     tests("Unit", "HTTPClientTests", ["EventLoop", "Logging", "HTTPServer", "HTTPClient"]),
+    tests("Unit", "SMTPClientTests", ["Text", "SMTPClient"]),
     tests(
       "Unit", "PaymentsTests",
       ["EventLoop", "Logging", "JSON", "HTTPClient", "Sale", "Payments", "PaymentStub"]),
@@ -193,8 +199,10 @@ let package = Package(
     tests(
       "Integration", "APITests",
       [
-        "EventLoop", "Logging", "Metrics", "JSON", "HTTPServer", "Redis", "Postgres", "Sale", "Identity",
-        "Store", "Search", "HTTPCommon", "Catalog", "Intake", "Notifier", "Admin", "TestServers",
+        "EventLoop", "Text", "Logging", "Metrics", "JSON", "HTTPServer", "SMTPClient", "Redis", "Postgres",
+        "Sale", "Identity", "Store", "Search", "HTTPCommon", "Catalog", "Intake", "Notifier", "Mailer",
+        "Admin",
+        "TestServers",
       ]),
     tests(
       "Integration", "StoreTests",

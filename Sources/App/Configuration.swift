@@ -6,6 +6,7 @@ import Identity
 import Logging
 import Postgres
 import Redis
+import SMTPClient
 import Sale
 import Store
 
@@ -66,6 +67,8 @@ struct Configuration {
   var claims = ClaimMapping()
   /// `ONSALE_URL`: the public address, without a slash at its end; links are relative if not set.
   var publicURL = ""
+  /// `ONSALE_MAIL_URL`, `ONSALE_MAIL_FROM`: which server takes mail, and from whom it is. Without the first no mail is sent.
+  var mail: SMTPConfiguration?
   /// `ONSALE_TIME_ZONE`: of venues whose events name none, by its name in the IANA database.
   var timeZone = VenueZone.utc
   /// `ONSALE_HOST`, `ONSALE_PORT`: where `serve` listens.
@@ -221,6 +224,16 @@ struct Configuration {
     }
     publicURL = value("URL") ?? ""
     while publicURL.hasSuffix("/") { publicURL.removeLast() }
+    if let url = value("MAIL_URL") {
+      do throws(SMTPConfiguration.Malformed) {
+        mail = try SMTPConfiguration(url: url, from: value("MAIL_FROM") ?? "")
+      } catch {
+        problems.append("ONSALE_MAIL_URL with ONSALE_MAIL_FROM cannot be understood: \(error)")
+      }
+      if !publicURL.hasPrefix("https://"), !publicURL.hasPrefix("http://") {
+        problems.append("ONSALE_URL is not set: mails have links to it")
+      }
+    }
     if let name = value("TIME_ZONE") {
       if let zone = VenueZone(name) {
         timeZone = zone

@@ -10,12 +10,14 @@ import Indexer
 import Intake
 import Lifecycle
 import Logging
+import Mailer
 import Metrics
 import Notifier
 import PaymentStub
 import Payments
 import Postgres
 import Redis
+import SMTPClient
 import Sale
 import Search
 import Store
@@ -226,8 +228,12 @@ enum Roles {
         services.append(ClientService("standby-postgres", start: reader.start, stop: reader.close))
         standby = age.map { Standby(EventStore(reader), age: $0) }
       }
+      let use = AccountUse(
+        ClientUseStore(postgres), names: clientNames, process: processName, logger: logger)
+      services.append(ClientService("account-use", start: use.start, stop: use.stop))
       let made = Catalog(
-        events: events, standby: standby, users: UserStore(postgres), queue: queue,
+        events: events, standby: standby, users: UserStore(postgres),
+        mails: settings.mail == nil ? nil : MailStore(postgres), use: use, queue: queue,
         search: CachedSearch(search.index, render: Catalog.body), authenticator: authenticator,
         sessions: sessions, hasher: PasswordHasher(), ids: ids,
         publicURL: settings.publicURL, zone: settings.timeZone)
@@ -246,16 +252,19 @@ enum Roles {
     operations.addPublicRoutes(to: &router)
     services += observation(settings, operations, logger)
     if roles.contains("web") {
-      Web(describe: { [catalog] event in
-        guard let catalog else { return .unknown }
-        do {
-          guard let event = try await catalog.description(of: event) else { return .nothing }
-          return .event(
-            Web.Description(
-              name: event.name, json: event.json, facts: event.facts, calendar: event.calendar,
-              calendarPath: event.calendarPath))
-        } catch { return .unknown }
-      }).addRoutes(to: &router)
+      Web(
+        sendsMail: settings.mail != nil,
+        describe: { [catalog] event in
+          guard let catalog else { return .unknown }
+          do {
+            guard let event = try await catalog.description(of: event) else { return .nothing }
+            return .event(
+              Web.Description(
+                name: event.name, json: event.json, facts: event.facts, calendar: event.calendar,
+                calendarPath: event.calendarPath))
+          } catch { return .unknown }
+        }
+      ).addRoutes(to: &router)
     }
     var http = HTTPServerConfiguration(host: settings.host, port: settings.port)
     http.crossOrigins = settings.crossOrigins
@@ -343,6 +352,11 @@ enum Roles {
     )
   }
 
+  /// Unique among all processes that ever run.
+  private static var processName: String {
+    "\(ProcessInfo.processInfo.hostName)-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+  }
+
   // MARK: worker
 
   static func worker(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
@@ -372,7 +386,7 @@ enum Roles {
     providerLimits.keySeconds = settings.paymentKeySeconds
     providerLimits.actionSeconds = settings.paymentActionSeconds
     let client = HTTPClient(payments)
-    let identity = "\(ProcessInfo.processInfo.hostName)-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+    let identity = processName
     let share = Double(settings.takeoverPercent) / 100
     var patience = Worker.Patience()
     patience.leaseMilliseconds = Int(Double(patience.leaseMilliseconds) * share)
@@ -447,7 +461,7 @@ enum Roles {
 
   static func indexer(_ arguments: [String], _ environment: [String: String]) async throws -> Int32 {
     let parts = try indexerParts(environment, mistakes: mistakes(arguments, of: "indexer"))
-    try await Lifecycle(parts.services + [parts.indexer], logger: parts.logger).run()
+    try await Lifecycle(parts.services + parts.mail + [parts.indexer], logger: parts.logger).run()
     return 0
   }
 
@@ -469,7 +483,7 @@ enum Roles {
 
   private static func indexerParts(
     _ environment: [String: String], mistakes: [String] = []
-  ) throws -> (indexer: Indexer, services: [any Service], logger: Logger) {
+  ) throws -> (indexer: Indexer, services: [any Service], mail: [any Service], logger: Logger) {
     let settings = try Configuration(environment, needs: [.database, .redis], mistakes: mistakes)
     Logger.configure(level: settings.logLevel)
     let logger = Logger(label: "indexer")
@@ -484,7 +498,24 @@ enum Roles {
       ClientService("redis", start: redis.start, stop: redis.close),
       ClientService("postgres", start: postgres.start, stop: postgres.close),
     ]
-    return (indexer, services + search.services + observation(settings, postgres, redis, logger), logger)
+    return (
+      indexer, services + search.services + observation(settings, postgres, redis, logger),
+      mailer(settings, postgres, logger), logger
+    )
+  }
+
+  /// Sends mail where the settings say how. Beside the indexer, whose work no buyer waits for: a mail server that hangs
+  /// does so far from where things are sold and paid. The client is closed before the mailer is stopped, which waits for
+  /// what is under way.
+  private static func mailer(
+    _ settings: Configuration, _ postgres: PostgresClient, _ logger: Logger
+  ) -> [any Service] {
+    guard let configuration = settings.mail else { return [] }
+    let client = SMTPClient(configuration)
+    return [
+      Mailer(MailStore(postgres), sender: client, site: settings.publicURL, logger: logger),
+      ClientService("smtp", start: {}, stop: client.close),
+    ]
   }
 
   /// The search index for `onsale audit`.

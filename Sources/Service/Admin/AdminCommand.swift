@@ -45,6 +45,8 @@ package struct AdminCommand {
                                    the event does not take place: its sale is closed for good, and whoever has bought
                                    gets their money back; shows how far that is, also when it is asked for again
       refunds ID                   what was given back, and what becomes of it
+      accounts [--hours N]         addresses that made accounts and signed in most, in the last 24 hours or so many, up
+                                   to 48, and how many cards were refused there within the last one
       payment REQUEST              what is known of a payment, here and at the provider
       payment REQUEST void         one that is under way is given up, and what there is of it cancelled
       payment REQUEST resolve      one that is under way ends as the provider has it
@@ -135,6 +137,7 @@ package struct AdminCommand {
     case "refund": try await refund(&arguments)
     case "cancel": try await cancelEvent(&arguments)
     case "refunds": try await refunds(&arguments)
+    case "accounts": try await accounts(&arguments)
     case "payment": try await payment(&arguments)
     case "dead-letters": try await deadLetters(&arguments)
     case "webhooks": try await webhooks(&arguments)
@@ -154,6 +157,7 @@ package struct AdminCommand {
     let events: EventStore
     let refunds: RefundStore
     let queue: QueueStore
+    let clients: ClientUseStore
   }
 
   /// Runs `body` with connections to PostgreSQL and Redis, which are closed after it.
@@ -175,7 +179,10 @@ package struct AdminCommand {
     try await postgres.waitUntilReady(milliseconds: 5_000)
     try await redis.waitUntilReady(milliseconds: 5_000)
     let events = EventStore(postgres, rejoinSeconds: rejoinSeconds)
-    return try await body(Servers(events: events, refunds: RefundStore(postgres), queue: QueueStore(redis)))
+    return try await body(
+      Servers(
+        events: events, refunds: RefundStore(postgres), queue: QueueStore(redis),
+        clients: ClientUseStore(postgres)))
   }
 
   /// As the servers read them; all that is wrong with them is told at once.

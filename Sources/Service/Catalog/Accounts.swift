@@ -5,8 +5,9 @@ import Identity
 import JSON
 import Sale
 import Store
+import Text
 
-/// Signing up and signing in.
+/// Signing up and signing in, by mail where mail is sent.
 @LoopActor
 final class Accounts {
   /// Passwords that may wait to be hashed when somebody signs up: a quarter of all places, so that those who have an
@@ -22,17 +23,30 @@ final class Accounts {
   /// Clients whose accounts are counted.
   private static let clientsKept = 50_000
 
+  /// Mails that one client may ask for in an hour besides those of accounts: for a password that nobody knows any more.
+  private static let resetsAnHour = 60
+
   private let users: UserStore
+  private let mails: MailStore?
+  private let use: AccountUse?
   private let hasher: PasswordHasher
   private let sessions: Sessions
   private let authenticator: Authenticator
   private var attempts = SignInAttempts()
   var signUps = TokenBuckets<String>(anHour: Accounts.signUpsAnHour, capacity: Accounts.clientsKept)
+  private var resets = TokenBuckets<String>(anHour: Accounts.resetsAnHour, capacity: Accounts.clientsKept)
   /// How many passwords of each client wait.
   private var waiting: [String: Int] = [:]
 
-  init(users: UserStore, hasher: PasswordHasher, sessions: Sessions, authenticator: Authenticator) {
+  /// - Parameter mails: `nil` where no mail is sent: addresses are taken at their word then, a taken one is told, and who
+  ///   forgot their password is not helped.
+  init(
+    users: UserStore, mails: MailStore? = nil, use: AccountUse? = nil, hasher: PasswordHasher,
+    sessions: Sessions, authenticator: Authenticator
+  ) {
     self.users = users
+    self.mails = mails
+    self.use = use
     self.hasher = hasher
     self.sessions = sessions
     self.authenticator = authenticator
@@ -44,6 +58,7 @@ final class Accounts {
     let email = try Self.email(fields)
     let password = try Self.newPassword(fields)
     let client = request.client
+    if let mails { return try signUp(mails, name: name, email: email, password: password, client: client) }
     return answer { [self] in
       let taken = Problem(409, "email_taken", "There is an account with this address.")
       // Asked before, so that a taken address does not cost a hash.
@@ -54,6 +69,7 @@ final class Accounts {
           try await hasher.hash(EmailAddress.composed(password), places: Self.signUpPlaces)
         }
         guard let id = try await users.create(name: name, email: email, password: hash) else { throw taken }
+        use?.count(.signUp, of: client)
         return .json(201, ["user_id": .string(id)])
       } catch {
         signUps.giveBack(client, now: Self.now)
@@ -61,6 +77,120 @@ final class Accounts {
       }
     }
   }
+
+  /// Does the same for every address, whether it has an account or not: its mail says which.
+  private func signUp(
+    _ mails: MailStore, name: String, email: String, password: String, client: String
+  ) throws(Problem) -> HTTPAnswer {
+    try Self.checkMail(email)
+    try takeSignUp(client)
+    return answer { [self] in
+      do {
+        let hash = try await inPlace(of: client) {
+          try await hasher.hash(EmailAddress.composed(password), places: Self.signUpPlaces)
+        }
+        guard try await mails.ask(signUp: email, name: name, password: hash) else { throw Problem.overloaded }
+      } catch {
+        signUps.giveBack(client, now: Self.now)
+        throw error
+      }
+      use?.count(.signUp, of: client)
+      return Self.mailed
+    }
+  }
+
+  private static let mailed = HTTPResponse.json(
+    202, ["state": "mailed"], headers: [("Cache-Control", "no-store")])
+
+  private static func checkMail(_ email: String) throws(Problem) {
+    guard MailAddress(email) != nil else {
+      throw .invalidField("email", "must be an address that mail can be sent to")
+    }
+  }
+
+  /// Makes the account of whoever has the link of the mail and knows the password that was chosen for it: neither who has
+  /// signed up somebody else's address, nor whom they have signed up, has both.
+  func confirm(_ request: HTTPRequest) throws -> HTTPAnswer {
+    guard let mails else { throw Self.noMail }
+    let fields = try Fields(body: request)
+    let link = try Self.link(fields)
+    let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
+    let inCookies = try fields.optionalBool("cookies") ?? false
+    let attempt = SignInAttempts.Attempt(email: "link " + link.hash, client: request.client)
+    try take(attempt)
+    return answer { [self] in
+      let user: String
+      do {
+        guard let hash = try await mails.passwordToConfirm(link.hash) else { throw Self.linkEnded }
+        guard try await inPlace(of: attempt.client, { try await matches(password, hash) }) else {
+          throw Problem(403, "wrong_credentials", "The password is not the one that was chosen.")
+        }
+        guard let id = try await mails.confirm(link.hash) else { throw Self.linkEnded }
+        user = id
+      } catch let problem as Problem where problem.status == 403 {
+        throw problem
+      } catch {
+        attempts.giveBack(attempt)
+        throw error
+      }
+      attempts.succeeded(attempt)
+      var response = sessions.begin(user, inCookies: inCookies)
+      response.status = 201
+      return response
+    }
+  }
+
+  /// Has a link sent with which a new password is chosen. Answers the same whether there is such an account or not.
+  func askForReset(_ request: HTTPRequest) throws -> HTTPAnswer {
+    guard let mails else { throw Self.noMail }
+    let email = try Self.email(try Fields(body: request))
+    try Self.checkMail(email)
+    let client = request.client
+    let wait = resets.wait(client, now: Self.now)
+    guard wait == 0 else {
+      throw Problem(
+        429, "too_many_mails", "Many mails were asked for from this place lately. Try again in a moment.",
+        retryAfter: (wait + 999) / 1_000)
+    }
+    resets.take(client, now: Self.now)
+    return answer {
+      guard try await mails.ask(reset: email) else { throw Problem.overloaded }
+      return Self.mailed
+    }
+  }
+
+  /// Sets a new password by the link of a mail, ends all sessions, and begins a new one.
+  func reset(_ request: HTTPRequest) throws -> HTTPAnswer {
+    guard let mails else { throw Self.noMail }
+    let fields = try Fields(body: request)
+    let link = try Self.link(fields)
+    let password = try Self.newPassword(fields)
+    let inCookies = try fields.optionalBool("cookies") ?? false
+    let client = request.client
+    return answer { [self] in
+      // Looked at before: nobody's guesses are hashed. Used after: it is good as long as the password is not set.
+      guard try await mails.mayReset(link.hash) else { throw Self.linkEnded }
+      let hash = try await inPlace(of: client) { try await hasher.hash(EmailAddress.composed(password)) }
+      let now = WallClock.milliseconds
+      guard let user = try await mails.reset(link.hash, password: hash, endingSessionsUpTo: now) else {
+        throw Self.linkEnded
+      }
+      sessions.ended.end(user: user, upTo: now)
+      return sessions.begin(user, inCookies: inCookies, now: now + 1)
+    }
+  }
+
+  private static func link(_ fields: Fields) throws -> MailToken {
+    // What is cut or mistyped is no more than a link that has ended, and no less.
+    guard let token = MailToken(try fields.string("token", max: Limits.idempotencyKeyBytes)) else {
+      throw linkEnded
+    }
+    return token
+  }
+
+  private static let noMail = Problem(404, "no_mail", "This installation sends no mail.")
+  private static let linkEnded = Problem(
+    410, "link_ended", "This link was used, or its time is over. Ask for a new one.")
 
   private func takeSignUp(_ client: String) throws(Problem) {
     let wait = signUps.wait(client, now: Self.now)
@@ -112,8 +242,10 @@ final class Accounts {
       // A session is as old as the password that was looked up for it: one that is changed meanwhile ends it, too.
       let since = WallClock.milliseconds
       guard let user = try await verified(email, password, client: client, deviceOwner: owner) else {
+        use?.count(.refusal, of: client)
         throw Problem(401, "wrong_credentials", "The address or the password is wrong.")
       }
+      use?.count(.signIn, of: client)
       return sessions.begin(user.id, inCookies: inCookies, now: since)
     }
   }

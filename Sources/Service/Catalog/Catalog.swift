@@ -64,11 +64,15 @@ package final class Catalog {
 
   /// - Parameters:
   ///   - standby: where events are read while the primary does not answer.
+  ///   - mails: where mails are asked for; `nil` where none is sent.
+  ///   - use: counts what clients do with accounts.
   ///   - search: renders pages by `Catalog.body`.
   ///   - publicURL: where people find the event pages, without a slash at its end.
   ///   - zone: of venues whose events name none.
   package init(
-    events: EventStore, standby: Standby? = nil, users: UserStore, queue: QueueStore, search: CachedSearch,
+    events: EventStore, standby: Standby? = nil, users: UserStore, mails: MailStore? = nil,
+    use: AccountUse? = nil, queue: QueueStore,
+    search: CachedSearch,
     authenticator: Authenticator, sessions: Sessions, hasher: PasswordHasher, ids: RequestIDCoder,
     publicURL: String = "", zone: VenueZone = .utc, listBytes: Int = Catalog.listBytes
   ) {
@@ -78,7 +82,8 @@ package final class Catalog {
     self.authenticator = authenticator
     self.ids = ids
     self.listBytes = listBytes
-    accounts = Accounts(users: users, hasher: hasher, sessions: sessions, authenticator: authenticator)
+    accounts = Accounts(
+      users: users, mails: mails, use: use, hasher: hasher, sessions: sessions, authenticator: authenticator)
     let readable = ReadableEvents(events, standby: standby)
     pages = EventPages(events: readable, queue: queue, zone: zone)
     lists = SeatLists(events: readable)
@@ -88,6 +93,15 @@ package final class Catalog {
   package func addRoutes(to router: inout Router) {
     router.on(.post, "/api/users", maximumBody: 4_096) { [self] request in
       checked { try accounts.signUp(request) }
+    }
+    router.on(.post, "/api/users/confirm", maximumBody: 4_096) { [self] request in
+      checked { try accounts.confirm(request) }
+    }
+    router.on(.post, "/api/password/reset", maximumBody: 4_096) { [self] request in
+      checked { try accounts.askForReset(request) }
+    }
+    router.on(.post, "/api/password", maximumBody: 4_096) { [self] request in
+      checked { try accounts.reset(request) }
     }
     router.on(.post, "/api/sessions", maximumBody: 4_096) { [self] request in
       checked { try accounts.signIn(request) }

@@ -3,6 +3,7 @@ import FaultInjection
 import HTTPCommon
 import HTTPServer
 package import Identity
+import Lifecycle
 package import Logging
 import Metrics
 package import Sale
@@ -44,26 +45,19 @@ package final class DeclineWatch {
 
   package func start() async {
     try? await look()
-    task = Task { await run() }
+    task = Task {
+      await repeatRounds(
+        "refused cards cannot be read", pauseMilliseconds: Self.milliseconds, logger
+      ) {
+        try await look()
+        return false
+      }
+    }
   }
 
   package func stop() async {
     task?.cancel()
     await task?.value
-  }
-
-  private func run() async {
-    while !Task.isCancelled {
-      do {
-        try await sleep(milliseconds: Self.milliseconds)
-        try await look()
-        logger.worksAgain("refused cards cannot be read")
-      } catch is CancellationError {
-        return
-      } catch {
-        logger.retrying("refused cards cannot be read", ["error": "\(error)"])
-      }
-    }
   }
 
   /// Reads what is new.

@@ -5,6 +5,7 @@ import Text
 struct Page: Sendable {
   /// The document between the places at which something is written into it.
   private let parts: [String]
+  private let sendsMail: Bool
 
   /// In the order of the document.
   private static let root = "<html lang=\"en\""
@@ -13,8 +14,11 @@ struct Page: Sendable {
   /// Not in a `noscript`, which browsers that are told to run nothing do not all show. The script replaces it.
   private static let plain = "<p class=\"plain notice\">Onsale needs JavaScript.</p>"
 
-  /// - Parameter version: of all other files; `VERSION` in the template stands for it.
-  init(version: String) {
+  /// - Parameters:
+  ///   - version: of all other files; `VERSION` in the template stands for it.
+  ///   - sendsMail: told to the script.
+  init(version: String, sendsMail: Bool = false) {
+    self.sendsMail = sendsMail
     let template = String(decoding: PackageResources.index_html, as: UTF8.self)
     var rest = template.split(separator: "VERSION", omittingEmptySubsequences: false).joined(
       separator: version)[...]
@@ -70,6 +74,7 @@ struct Page: Sendable {
 
   /// All of it is HTML already.
   private func asset(attributes: String = "", title: String, data: [UInt8] = [], plain: [UInt8]) -> Asset {
+    let attributes = attributes + (sendsMail ? " data-mail" : "")
     var bytes = Array(parts[0].utf8)
     bytes += Array("\(Self.root)\(attributes)\(parts[1])<title>\(title)</title>\(parts[2])".utf8)
     bytes += data

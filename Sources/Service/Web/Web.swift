@@ -69,12 +69,16 @@ package struct Web {
 
   private let describe: @LoopActor (Int) async -> Answer
 
-  /// - Parameter describe: what the page of an event says of it, where that is known and public.
-  package init(describe: @escaping @LoopActor (Int) async -> Answer = { _ in .unknown }) {
+  /// - Parameters:
+  ///   - sendsMail: whether who forgot their password is sent a link.
+  ///   - describe: what the page of an event says of it, where that is known and public.
+  package init(
+    sendsMail: Bool = false, describe: @escaping @LoopActor (Int) async -> Answer = { _ in .unknown }
+  ) {
     self.describe = describe
     version = String(
       EntityTag.of(Asset.others.flatMap { Array($0.name.utf8) + $0.body }).dropFirst().dropLast())
-    page = Page(version: version)
+    page = Page(version: version, sendsMail: sendsMail)
     document = page.document
     refusals = [400: page.refusing(400), 404: page.refusing(404)]
     files = Dictionary(uniqueKeysWithValues: Asset.others.map { ($0.name, $0) })

@@ -26,6 +26,16 @@ static inline CURLcode curl_set_on_data(
   return curl_easy_setopt(easy, CURLOPT_HEADERDATA, context);
 }
 
+static inline CURLcode curl_set_on_upload(CURL *easy, curl_data_callback read, void *context) {
+  curl_easy_setopt(easy, CURLOPT_READFUNCTION, read);
+  return curl_easy_setopt(easy, CURLOPT_READDATA, context);
+}
+
+static inline CURLcode curl_set_on_progress(CURL *easy, curl_xferinfo_callback progress, void *context) {
+  curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, progress);
+  return curl_easy_setopt(easy, CURLOPT_XFERINFODATA, context);
+}
+
 static inline CURLcode curl_set_on_socket(
     CURL *easy, curl_opensocket_callback open, curl_closesocket_callback close, void *context) {
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open);

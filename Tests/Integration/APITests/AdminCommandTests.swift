@@ -21,6 +21,7 @@ struct AdminCommandTests {
     ["rate", "1", "-1"], ["import"], ["import", "--tickets", "1"], ["import", "--tickets", "x", "f"],
     ["import", "--tickets", "1", "--price", "Gold", "f"], ["dead-letters", "burn"],
     ["dead-letters", "requeue"], ["dead-letters", "requeue", "99/1-0"], ["stats"], ["log", "one"],
+    ["accounts", "--hours", "0"], ["accounts", "--hours", "49"], ["accounts", "now"],
   ]
 
   @Test("A command that cannot be understood ends with 64", arguments: misuse)

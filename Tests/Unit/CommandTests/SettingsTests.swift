@@ -62,6 +62,14 @@ struct SettingsTests {
         ["--wait takes", "\"--clear\"", "ONSALE_DATABASE_URL is not set"]
       ),
       (
+        ["indexer"],
+        ["ONSALE_MAIL_URL": "smtp://user@mail.example.com", "ONSALE_DECLINES_PER_USER": "many"],
+        [
+          "ONSALE_MAIL_URL with ONSALE_MAIL_FROM cannot", "ONSALE_URL is not set",
+          "ONSALE_DECLINES_PER_USER must",
+        ]
+      ),
+      (
         ["admin", "list"], ["ONSALE_REJOIN_SECONDS": "soon"],
         ["ONSALE_DATABASE_URL is not set", "ONSALE_REDIS_URL is not set", "ONSALE_REJOIN_SECONDS must"]
       ),

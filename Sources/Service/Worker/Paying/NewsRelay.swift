@@ -1,5 +1,6 @@
 import EventLoop
 import FaultInjection
+import Lifecycle
 import Logging
 import Metrics
 import Payments

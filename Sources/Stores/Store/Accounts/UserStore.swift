@@ -36,7 +36,13 @@ package final class UserStore {
 
   /// - Returns: whether there is such a user.
   package func setPassword(_ hash: String, of user: String) async throws -> Bool {
-    try await !postgres.query("UPDATE users SET password = \(hash) WHERE id = \(user) RETURNING id").isEmpty
+    // A link that was sent before would set it back.
+    try await !postgres.query(
+      """
+      WITH links AS (DELETE FROM mail_token WHERE user_id = \(user))
+      UPDATE users SET password = \(hash) WHERE id = \(user) RETURNING id
+      """
+    ).isEmpty
   }
 
   package func isKnown(email: String) async throws -> Bool {

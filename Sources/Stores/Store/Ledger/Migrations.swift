@@ -702,5 +702,52 @@ package struct Migrations {
         OR OLD.payments_stopped IS DISTINCT FROM NEW.payments_stopped OR OLD.cancelled_at IS DISTINCT FROM NEW.cancelled_at)
       EXECUTE FUNCTION tell_event_state();
     """,
+    """
+    -- Written by servers, sent by indexers. What is over stays for an hour, to be counted for its address.
+    CREATE TABLE mail (
+      id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+      kind text NOT NULL CHECK (kind IN ('sign_up', 'reset')),
+      email text NOT NULL,
+      name text,
+      password text,
+      asked_at timestamptz NOT NULL DEFAULT now(),
+      attempts int NOT NULL DEFAULT 0,
+      available_at timestamptz NOT NULL DEFAULT now(),
+      ended_at timestamptz,
+      outcome text
+    );
+    CREATE INDEX mail_due ON mail (available_at) WHERE ended_at IS NULL;
+    CREATE INDEX mail_over ON mail (ended_at) WHERE ended_at IS NOT NULL;
+    CREATE INDEX mail_by_address ON mail (email, asked_at);
+    COMMENT ON COLUMN mail.password IS 'of somebody who wants an account: its hash';
+    COMMENT ON COLUMN mail.available_at IS 'when it is tried next';
+
+    CREATE TABLE mail_token (
+      hash text PRIMARY KEY,
+      kind text NOT NULL,
+      user_id text,
+      email text NOT NULL,
+      name text,
+      password text,
+      expires_at timestamptz NOT NULL
+    );
+    CREATE INDEX mail_token_by_age ON mail_token (expires_at);
+    CREATE INDEX mail_token_by_user ON mail_token (user_id) WHERE user_id IS NOT NULL;
+    CREATE INDEX mail_token_by_email ON mail_token (email);
+    COMMENT ON TABLE mail_token IS 'what links in mails are good for; the links themselves are kept nowhere';
+    """,
+    """
+    CREATE TABLE client_use (
+      hour bigint NOT NULL,
+      process text NOT NULL,
+      client text NOT NULL,
+      sign_ups int NOT NULL,
+      sign_ins int NOT NULL,
+      refusals int NOT NULL,
+      PRIMARY KEY (hour, process, client)
+    );
+    COMMENT ON TABLE client_use IS 'what clients did with accounts, of each server those who did most; kept for 48 hours';
+    COMMENT ON COLUMN client_use.client IS 'where they came from, by a name that is not the address';
+    """,
   ]
 }

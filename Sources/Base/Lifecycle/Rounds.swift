@@ -1,5 +1,5 @@
 import EventLoop
-import Logging
+package import Logging
 
 /// Does what is left to do in rounds, until cancelled: the next one at once while there is more, else after a pause. An
 /// error ends a round, not the loop.
@@ -7,7 +7,7 @@ import Logging
 ///   - problem: what is logged of a round that failed.
 ///   - round: returns whether there is more.
 @LoopActor
-func repeatRounds(
+package func repeatRounds(
   _ problem: StaticString, pauseMilliseconds: UInt64, _ logger: Logger,
   _ round: @LoopActor () async throws -> Bool
 ) async {
