@@ -110,6 +110,11 @@ stadium: build ## A million buyers for 70,000 seats, then the audit
 	@deploy/deps run build test bench
 	@deploy/bench stadium
 
+.PHONY: bench-sign-ins
+bench-sign-ins: build ## How long 5,000 people take to sign in who come at the same moment (some minutes)
+	@deploy/deps run build test bench
+	@deploy/bench-sign-ins
+
 .PHONY: clean
 clean: ## Stop the local stack and remove its data and everything built
 	@deploy/stack remove
