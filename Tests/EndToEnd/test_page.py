@@ -557,6 +557,15 @@ def test_who_wants_seats_side_by_side_is_told_when_there_are_none(visit, organiz
     assert (len({ticket["row"] for ticket in tickets}) == 1) is together
 
 
+def test_a_house_of_one_section_has_nowhere_else_to_offer(visit, organizer):
+    rows = [{"row": row, "seats": 2} for row in "AB"]
+    event = organizer.create_event([{"name": "Stalls", "price": 8000, "rows": rows}])
+    page = join_from_page(visit().register(), event, "Stalls", 3, adjacent=True)
+    expect(heading(page, "No 3 seats side by side are left")).to_be_visible()
+    expect(page.get_by_role("button", name="Take 3 seats apart")).to_be_visible()
+    expect(page.get_by_role("button", name="Anywhere in the house")).to_have_count(0)
+
+
 def test_who_wants_a_section_that_is_sold_out_may_go_anywhere(visit, organizer, buyer):
     event = organizer.create_event(
         [{"name": "Balcony", "price": 8000, "capacity": 1}, {"name": "Floor", "price": 2500, "capacity": 4}])  # fmt: skip
@@ -622,6 +631,26 @@ def test_two_buyers_want_the_same_seat(visit, hall):
     expect(heading(second.page, "Concert")).to_be_visible()
     pay(first.page)
     expect(heading(first.page, "They are yours")).to_be_visible()
+
+
+def test_the_time_to_pay_only_goes_down(visit, hall):
+    page = visit().register().goto(hall().path)
+    page.get_by_role("button", name="Get tickets").click()
+    expect(heading(page, "Your 2 tickets are held")).to_be_visible()
+    # What the sale says of itself comes each second, and says nothing of the time left.
+    shown = page.evaluate(
+        """async () => {
+          const seen = [];
+          for (let n = 0; n < 28; n += 1) {
+            const [minutes, seconds] = document.querySelector(".hold-time").textContent.split(":");
+            seen.push(minutes * 60 + Number(seconds));
+            await new Promise((resolve) => setTimeout(resolve, 250));
+          }
+          return seen;
+        }"""
+    )
+    assert shown == sorted(shown, reverse=True), shown
+    assert shown[0] - shown[-1] >= 4, shown
 
 
 def test_a_hold_that_ran_out_goes_back_and_can_be_asked_for_again(visit, organizer):

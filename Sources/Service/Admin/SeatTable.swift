@@ -192,6 +192,14 @@ struct SeatTable {
         note(record, column, "cannot be read: the event has no currency that is known")
         return nil
       }
+      // A thousand with its mark, or one: who guesses sells at a thousandth of the price.
+      if decimal.fraction.utf8.count == 3, currency.digits != 3 {
+        note(
+          record, column,
+          "\(shown) can be read in two ways: write thousands without a mark, as in 1000, and parts with \(currency.digits) digits at most"
+        )
+        return nil
+      }
       guard let amount = decimal.minorUnits(digits: currency.digits) else {
         note(
           record, column,

@@ -136,6 +136,17 @@ struct UploadTests {
     let broken = await Self.upload(
       service, yen, bytes: Array("section,capacity,price_major\nC,2,88.50\n".utf8))
     #expect(broken.status == 400 && broken.text.contains("JPY"), "\(broken.text)")
+    // One, or a thousand: in another country the mark means the other.
+    let euro = try await service.makeEvent()
+    for (event, price) in [(yen, "1,000"), (euro, "1,000"), (euro, "1.000"), (euro, "2,500")] {
+      let text = "section,capacity,price_major\nD,2,\"\(price)\"\n"
+      let unclear = await Self.upload(service, event, bytes: Array(text.utf8))
+      #expect(unclear.status == 400 && unclear.text.contains("two ways"), "\(unclear.text)")
+    }
+    let dinar = try await service.makeEvent(Service.event(sections: sections, [("currency", "KWD")]))
+    let whole = Array("section,capacity,price_major\nD,2,1.500\n".utf8)
+    #expect(await Self.upload(service, dinar, bytes: whole).status == 201)
+    #expect(try await service.events.event(dinar)?.sections.last?.price == 1_500)
   }
 
   @Test("Seats of a table sit side by side as its lines follow each other, with no number left out")
@@ -325,7 +336,16 @@ struct UploadTests {
     #expect(await service.call(.post, path + "/open", as: .organizer).status == 200)
     let now = WallClock.milliseconds
     #expect(try await !service.events.openDue(clocks: (now, now)).map(\.id).contains(id))
-    #expect(await service.call(.put, path, ["sales_end_at": .null], as: .organizer).status == 200)
+    // A date that was mistyped must not end a sale for good.
+    for change: JSON in [
+      ["sales_end_at": .null], ["sales_end_at": "2020-02-01T19:30:00Z"],
+      ["sales_end_at": .null, "date": "2020-03-01T19:30:00Z"],
+    ] {
+      let refused = await service.call(.put, path, change, as: .organizer)
+      #expect(refused.status == 409 && refused.text.contains("for good"), "\(refused.text)")
+    }
+    #expect(try await service.events.event(id)?.settings.state == "open")
+    _ = try await service.postgres.query("UPDATE event SET sales_end_at = NULL WHERE id = \(id)")
     let ended = try await service.events.openDue(clocks: (now, now)).first { $0.id == id }
     #expect(ended?.state == "closed")
   }

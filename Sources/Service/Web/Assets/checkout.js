@@ -74,12 +74,15 @@ export class Checkout {
     } }, this.message.node, cardsNode, this.pay);
   }
 
-  /** Takes the request's newest answer. */
-  update(request) {
+  /**
+   * Takes the request's newest answer, as often as one likes.
+   * @param heardAt when it came, as `performance.now()` says
+   */
+  update(request, heardAt) {
     const wasDeclined = this.request?.state === "declined";
     this.request = request;
     this.standing = request.hold_time;
-    this.expect(request.expires_in_seconds ?? NaN);
+    this.expect(request.expires_in_seconds ?? NaN, heardAt);
     this.whole ??= Math.max(1, this.left);
     setText(this.amount, money(request.amount ?? 0, request.currency ?? "EUR"));
     if (request.state === "declined" && !wasDeclined) {
@@ -118,10 +121,10 @@ export class Checkout {
   }
 
   /** Counts from what the server says is left, on a clock that nobody sets: this device's may be wrong. */
-  expect(seconds) {
+  expect(seconds, heardAt) {
     // While the sale stands still, so does the time to pay.
     this.kept = seconds * 1_000;
-    const deadline = performance.now() + seconds * 1_000;
+    const deadline = heardAt + seconds * 1_000;
     // Whole seconds: what differs by less is the same deadline.
     if (Math.abs(deadline - this.deadline) < 1_500) return;
     this.deadline = deadline;

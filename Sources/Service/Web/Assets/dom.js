@@ -61,6 +61,14 @@ export function announce(text, urgent = false) {
   setTimeout(() => { region.textContent = text; }, 60);
 }
 
+/** Takes back what was announced, if it is the last that was. */
+export function retract(text) {
+  for (const id of ["polite", "assertive"]) {
+    const region = document.getElementById(id);
+    if (region.textContent === text) region.textContent = "";
+  }
+}
+
 const icons = {
   search: "M11 4a7 7 0 1 1 0 14 7 7 0 0 1 0-14zM16 16l4.5 4.5",
   calendar: "M5 6h14a1 1 0 0 1 1 1v12a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1V7a1 1 0 0 1 1-1zM4 10.5h16M8.5 3.5v4"

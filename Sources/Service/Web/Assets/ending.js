@@ -108,8 +108,9 @@ const want = {
  * Smaller or looser wishes that may be had instead, the nearest first: `{ text, ask }`. None where nobody knows what was
  * asked for.
  * @param unsold how many tickets are free or held in the whole house, if that is known
+ * @param isWhole whether the section is all that the house has: what it cannot give nobody finds elsewhere
  */
-export function offers({ state, reason, left }, ask, unsold = Infinity) {
+export function offers({ state, reason, left }, ask, unsold = Infinity, isWhole = false) {
   if (state !== "rejected" || !want[reason] || !ask?.quantity || ask.ticket_ids) return [];
   const { quantity, section, adjacent } = ask;
   const found = [];
@@ -120,6 +121,7 @@ export function offers({ state, reason, left }, ask, unsold = Infinity) {
   if (reason === "not_together") {
     found.push({ text: `Take ${counted(quantity, "seat")} apart`, ask: { quantity, ...(section ? { section } : {}) } });
   }
+  if (isWhole) return found;
   if (section && unsold >= quantity) {
     found.push({ text: reason === "only_n_left" ? `${count(quantity)} anywhere in the house` : "Anywhere in the house",
       ask: { quantity, ...(adjacent ? { adjacent } : {}) } });

@@ -1,18 +1,22 @@
 // Seats that wait to be paid for, on every page: until when, and the way there.
 
 import { everySecond } from "./clock.js";
-import { announce, h, icon, put, setText } from "./dom.js";
+import { announce, h, icon, put, retract, setText } from "./dom.js";
 import { countdown, spokenDuration } from "./format.js";
 import { openPlaces } from "./line.js";
 import { places, session } from "./session.js";
 
 const holding = new Set(["reserved", "declined"]);
 
+/** Whose bank is to be answered: their seats are kept meanwhile, and nobody counts down. */
+const asksBank = (place) => place.state === "action_required";
+
 /** Places whose seats are held, as far as this browser knows, the one that ends first before others. */
 function heldPlaces() {
   if (!session()) return [];
-  return places().filter((each) => !each.ended && holding.has(each.state) && each.until > Date.now())
-    .sort((a, b) => a.until - b.until);
+  return places().filter((each) => !each.ended
+    && (asksBank(each) || (holding.has(each.state) && each.until > Date.now())))
+    .sort((a, b) => (a.until ?? 0) - (b.until ?? 0));
 }
 
 /** Fills `node` while seats are held, and asks the server whether they are when `look` is called. */
@@ -35,14 +39,24 @@ export class HeldSeats {
     const path = place && `/queue/${encodeURIComponent(place.id)}`;
     const isShown = Boolean(place) && location.pathname !== path;
     this.node.hidden = !isShown;
-    if (!isShown) return;
-    setText(this.clock, countdown(place.until - Date.now()));
+    if (!isShown) {
+      // What was read out of them is not true any more.
+      if (this.told) retract(this.told);
+      this.told = this.key = undefined;
+      return;
+    }
+    if (!asksBank(place)) setText(this.clock, countdown(place.until - Date.now()));
     const key = `${place.id} ${place.state}`;
     if (key === this.key && this.node.hasChildNodes()) return;
     this.key = key;
+    const [words, way] = asksBank(place)
+      ? [["Your seats are kept until you have answered your bank"], "Confirm"]
+      : [["Your seats are held, ", this.clock], "Pay now"];
     put(this.node, h("div", { class: "held-inside" }, icon("clock"),
-      h("p", null, h("span", null, "Your seats are held, ", this.clock), place.name && h("small", null, place.name)),
-      h("a", { class: "button primary", href: path }, "Pay now")));
-    announce(`Your seats are held. ${spokenDuration(place.until - Date.now())} left to pay.`);
+      h("p", null, h("span", null, words), place.name && h("small", null, place.name)),
+      h("a", { class: "button primary", href: path }, way)));
+    this.told = asksBank(place) ? "Your bank waits for your answer. Your seats are kept until then."
+      : `Your seats are held. ${spokenDuration(place.until - Date.now())} left to pay.`;
+    announce(this.told);
   }
 }

@@ -93,6 +93,7 @@ class QueuePage {
 
   update(request) {
     this.request = request;
+    this.answeredAt = performance.now();
     this.heard();
     this.headThen = this.queue?.head;
     // Counted from here: the server says how long, not until when.
@@ -251,7 +252,8 @@ class QueuePage {
 
   /** What may be had instead, to somebody who can ask for it. */
   get offers() {
-    return session() ? offers(this.request, this.ask, this.unsold) : [];
+    const isWhole = this.event.sections?.length === 1;
+    return session() ? offers(this.request, this.ask, this.unsold, isWhole) : [];
   }
 
   /** Draws a scene when it is another one, and moves focus to its heading. */
@@ -310,13 +312,13 @@ class QueuePage {
         onPaying: () => this.pay(),
         onGone: () => this.line.wake({ hurry: true }),
       });
-      this.checkout.update(request);
+      this.checkout.update(request, this.answeredAt);
       this.checkout.showTickets(request.tickets ?? []);
       remember(this.id, { hold: this.checkout.whole });
       return [this.areOthers && notice("These are other seats than before: those were lost by a failure on our side. "
         + "Nothing was charged."), this.checkout.node];
     });
-    this.checkout.update(request);
+    this.checkout.update(request, this.answeredAt);
   }
 
   /** Shows the payment at once. For a moment an answer from before it, still on its way, is not believed. */

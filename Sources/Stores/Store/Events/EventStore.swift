@@ -347,6 +347,21 @@ package final class EventStore {
     if changes.perUserLimit != nil { names.append("per_user_limit") }
     if changes.queueLimit != nil { names.append("queue_limit") }
     if let limit = changes.perUserLimit { try await check(perUserLimit: limit, event: event) }
+    if changes.date != nil || changesEnd {
+      let ends = try await postgres.query(
+        """
+        SELECT FROM event e WHERE e.id = \(event) AND e.state IN ('open', 'paused')
+          AND coalesce(e.sales_end_at, e.date) > now()
+          AND coalesce(CASE WHEN \(changesEnd) THEN to_timestamp(\(salesEndAt)) ELSE e.sales_end_at END,
+            to_timestamp(\(changes.date)), e.date) <= now()
+        """)
+      if !ends.isEmpty {
+        throw StoreError(
+          .conflict,
+          "That time is past, and the sale would end at once and for good. To end it, close it; nothing was changed."
+        )
+      }
+    }
     return try await change(
       event: event,
       """
