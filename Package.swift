@@ -156,8 +156,7 @@ let package = Package(
     module(
       "Tools", "PaymentStub",
       [
-        "EventLoop", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer", "HTTPClient", "Sale",
-        "Identity",
+        "EventLoop", "Logging", "Lifecycle", "JSON", "HTTPServer", "HTTPClient", "Sale", "Identity",
       ]),
 
     // App

@@ -103,7 +103,8 @@ enum Roles {
       configuration.webhook = (settings.publicURL + "/api/payment/webhook", secret)
     }
     let stub = PaymentStub(configuration, logger: logger)
-    try await Lifecycle([stub], logger: logger).run()
+    let services: [any Service] = observation(settings, Operations(checks: []), logger) + [stub]
+    try await Lifecycle(services, logger: logger).run()
     return 0
   }
 

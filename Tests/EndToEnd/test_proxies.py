@@ -1,15 +1,22 @@
 """The proxy examples, run as they are but for addresses and TLS, in front of two servers."""
 
 import asyncio
+import contextlib
+import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
-from stack import ROOT, free_port, until
+from client import Client, ok
+from conftest import new_buyer
+from stack import BINARY, ROOT, free_port, until
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -77,7 +84,9 @@ def nginx(directory, port, upstreams):
     for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
         text = text.replace("http {\n", f"http {{\n  {kind}_temp_path {directory}/{kind};\n", 1)
     file = directory / "nginx.conf"
-    file.write_text(f"daemon off; pid {directory}/pid; error_log {directory}/error.log;\n{text}")
+    # Its workers write what they cache into this test's directory.
+    user = "user root; " if os.geteuid() == 0 else ""
+    file.write_text(f"{user}daemon off; pid {directory}/pid; error_log {directory}/error.log;\n{text}")
     return ["nginx", "-p", str(directory), "-c", str(file), "-e", str(directory / "error.log")]
 
 
@@ -97,28 +106,30 @@ def haproxy(directory, port, upstreams):
     return ["haproxy", "-f", str(file), "-db"]
 
 
-@pytest.fixture(params=[nginx, haproxy], ids=["nginx", "haproxy"])
-def proxy(request, tmp_path, upstreams):
-    name = request.param.__name__
+@contextlib.contextmanager
+def running(kind, tmp_path, upstreams, path):
+    """The proxy in front of two servers, once it answers at `path`; as a session with its address and its logs."""
+    name = kind.__name__
     if shutil.which(name) is None and shutil.which(name, path="/usr/sbin") is None:
         pytest.fail(f"{name} is not installed: make deps")
     port = free_port()
     log = open(tmp_path / "log", "w")
     tmp_path.chmod(0o755)
-    command = request.param(tmp_path, port, upstreams.ports)
+    command = kind(tmp_path, port, upstreams)
     child = subprocess.Popen(
         command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
     )
     session = requests.Session()
     session.trust_env = False
+    session.port = port
     session.url = f"http://127.0.0.1:{port}"
     session.logs = lambda: "".join(path.read_text() for path in tmp_path.glob("*log"))
 
     def answers():
         assert child.poll() is None, session.logs()
         try:
-            return session.get(session.url + "/up", timeout=5).status_code == 200
+            return session.get(session.url + path, timeout=5).status_code == 200
         except requests.ConnectionError:
             return False
 
@@ -130,6 +141,51 @@ def proxy(request, tmp_path, upstreams):
         child.wait(20)
         log.close()
         session.close()
+
+
+@pytest.fixture(params=[nginx, haproxy], ids=["nginx", "haproxy"])
+def proxy(request, tmp_path, upstreams):
+    with running(request.param, tmp_path, upstreams.ports, "/up") as session:
+        yield session
+
+
+@contextlib.contextmanager
+def server(stack, port, log):
+    """One more server of the stack, which believes the proxy."""
+    settings = {name: value for name, value in stack.settings.items() if name != "ONSALE_MIGRATE_DATABASE_URL"}
+    child = subprocess.Popen(
+        [BINARY, "serve"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT,
+        env={
+            **os.environ, **settings, "ONSALE_PORT": str(port), "ONSALE_METRICS_PORT": "",
+            "ONSALE_TRUSTED_PROXIES": "127.0.0.1", "ONSALE_CONNECTIONS_PER_ADDRESS": "4",
+        },
+    )  # fmt: skip
+    try:
+
+        def answers():
+            assert child.poll() is None, "the server ended"
+            with contextlib.suppress(requests.ConnectionError):
+                return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).status_code == 200
+
+        until(answers, 30, "the server")
+        yield child
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+        child.wait(30)
+
+
+@pytest.fixture(params=[nginx, haproxy], ids=["nginx", "haproxy"])
+def house(request, tmp_path, stack):
+    """The proxy in front of two servers of Onsale, which are its `servers`."""
+    with open(tmp_path / "servers.txt", "w") as log, contextlib.ExitStack() as exits:
+        ports, servers = [], []
+        for _ in range(2):
+            ports.append(free_port())
+            servers.append(exits.enter_context(server(stack, ports[-1], log)))
+        session = exits.enter_context(running(request.param, tmp_path, ports, "/healthz"))
+        session.servers = servers
+        yield session
 
 
 def alone(proxy, method, path, **options):
@@ -178,3 +234,69 @@ def test_reserving_is_limited_however_its_path_is_written(proxy, upstreams):
         proxy.post(proxy.url + "/api/ticket/reserve", data=b"{}", timeout=20).status_code for _ in range(300)
     ]
     assert statuses[0] == 200 and statuses[-1] == 429
+
+
+# --- In front of two servers of Onsale ---
+
+
+# What a server answers and then ends the connection, or cannot be read on behind.
+ENDING = {
+    "headers that are too long": b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X-A: " + b"a" * 7000 + b"\r\n" + b"X-B: "
+    + b"b" * 7000 + b"\r\n\r\n",
+    "many query items": b"GET /api/search?" + b"a=b&" * 1900 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "many cookies": b"GET /api/search HTTP/1.1\r\nHost: x\r\nCookie: " + b"a=b; " * 1500 + b"c=d\r\n\r\n",
+    "a body that nobody wants": b"POST /api/admin/events HTTP/1.1\r\nHost: x\r\nContent-Length: 12000\r\n\r\n" + b"a" * 12000,
+    "chunks behind a refusal": b"POST /api/ticket/reserve HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    b"0\r\n\r\n",
+    "a body that does not come": b"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\nabc",
+}
+
+
+def test_whatever_ends_one_connection_ends_no_other(house):
+    for bytes_ in ENDING.values():
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", house.port), timeout=20) as connection:
+                connection.sendall(bytes_)
+                if bytes_.endswith(b"abc"):
+                    continue
+                first = connection.recv(65536)
+                assert re.match(rb"HTTP/1.1 (2|4)\d\d ", first), first[:100]
+            for number in range(10):
+                assert alone(house, "GET", f"/healthz?n={number}").status_code == 200
+                assert house.get(house.url + "/api/search?q=concert", timeout=20).status_code in (200, 401)
+
+
+def test_a_killed_server_is_passed_by(house, stack, organizer):
+    event = organizer.create_event(sections=[{"name": "Floor", "price": 2500, "capacity": 60}])
+    assert house.get(f"{house.url}/api/event/{event}/queue", timeout=20).status_code == 200
+    os.kill(house.servers[0].pid, signal.SIGKILL)
+    house.servers[0].wait(20)
+    places = []
+    for number in range(20):
+        assert house.get(f"{house.url}/healthz?n={number}", timeout=20).status_code == 200
+        assert alone(house, "GET", f"/healthz?a={number}").status_code == 200
+        somebody = Client(house.url, new_buyer(stack).session.headers["Authorization"].removeprefix("Bearer "))
+        # Safe to ask again, and where the proxy does not, it says when to.
+        until(lambda who=somebody: who.reserve(event, 1).status_code == 202, 20, "a place")
+        places.append(somebody.reserve(event, 1).json()["request_id"])
+    assert len(set(places)) == 20, "whoever asked twice has one place"
+
+
+def test_a_forged_address_makes_nobody_another_client(house, stack, organizer):
+    event = organizer.create_event()
+    buyer = new_buyer(stack)
+    request = buyer.hold(event, 1)["request_id"]
+    client = Client(house.url, buyer.session.headers["Authorization"].removeprefix("Bearer "))
+
+    def poll(number):
+        """Waits for what does not come; on a connection of its own, as if from somewhere else each time."""
+        return requests.get(
+            f"{client.url}/api/request/{request}?wait=10&state=reserved", timeout=40,
+            headers={"Authorization": client.session.headers["Authorization"], "X-Forwarded-For": f"192.0.2.{number}"},
+        ).status_code  # fmt: skip
+
+    with ThreadPoolExecutor(12) as pool:
+        # Four for each server are under way at most, whoever they say that they are.
+        statuses = list(pool.map(poll, range(12)))
+    assert set(statuses) == {200, 429} and statuses.count(429) >= 2, statuses
+    assert ok(client.get(f"/api/request/{request}"))["state"] == "reserved"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import zlib
 from pathlib import Path
@@ -94,4 +95,38 @@ def test_no_secret_in_arguments_logs_or_metrics(stack, organizer, buyer):
         told.append(Path(f"/proc/{path.read_text().strip()}/cmdline").read_text())
     assert len(told) > 5
     for secret in secrets:
+        assert not any(secret in text for text in told)
+
+
+def test_an_id_of_a_request_leaves_no_trace(stack, organizer, buyer):
+    event = organizer.create_event()
+    held = buyer.hold(event, 1)
+    request, hold = held["request_id"], held["hold"]
+    answers = [
+        buyer.confirm(request, "pm_card_visa_chargeDeclined"),
+        *(buyer.get(path) for path in (
+            f"/queue/{request}", f"/queue/{request}/", f"/queue/{request}?x=%", f"/api/request/{request}",
+            f"/api/request/{request}?wait=x", f"/api/request/{request}x", f"/api/request/{request}/nothing",
+            f"/nothing/{request}", f"/api/nothing?id={request}",
+        )),
+        buyer.post(f"/api/request/{request}"),
+        buyer.post("/api/ticket/confirm", {"request_id": request, "hold": hold, "payment_method": 7}),
+        buyer.post("/api/ticket/confirm", {"request_id": request + "x", "payment_method": "pm_card_visa"}),
+        buyer.get("/"),
+    ]
+    assert {answer.status_code for answer in answers} >= {200, 400, 404, 405}
+    for answer in answers:
+        # Neither to other sites nor to our own.
+        assert answer.headers["Referrer-Policy"] == "no-referrer", answer.url
+        assert request not in answer.headers.get("Location", "")
+    for line in (f"GET /queue/{request} HTTP/9.9", f"BREW /queue/{request} HTTP/1.1", f"GET /{request}\x01 HTTP/1.1"):
+        with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as connection:
+            connection.sendall(f"{line}\r\nHost: x\r\n\r\n".encode())
+            assert b"referrer-policy: no-referrer" in connection.recv(65536).lower()
+    buyer.await_state(request, "reserved", "declined")
+    assert buyer.cancel(request).status_code in (200, 202, 204)
+    told = [stack.metrics("serve-1"), stack.metrics("worker-1")]
+    told += [path.read_text(errors="replace") for path in stack.state.glob("log/*")]
+    # Nor a part of either that says as much.
+    for secret in (request, request[-24:], hold, hold[-24:]):
         assert not any(secret in text for text in told)

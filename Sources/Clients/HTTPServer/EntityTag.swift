@@ -18,10 +18,7 @@ package enum EntityTag {
   /// GET that is enough.
   package static func matches(_ header: String?, _ tag: String) -> Bool {
     guard let header, let wanted = plain(tag[...]) else { return false }
-    return header.split(separator: ",").contains { part in
-      let part = part.trimmed
-      return part == "*" || plain(part) == wanted
-    }
+    return header.listed.contains { part in part == "*" || plain(part) == wanted }
   }
 
   /// What stands behind a tag where a proxy has compressed what it names: Apache, nginx's modules, Jetty, our own.
@@ -53,9 +50,9 @@ package enum ContentCoding: String, Sendable, CaseIterable {
   package static func chosen(_ header: String?, among available: [ContentCoding]) -> ContentCoding {
     guard let header else { return .identity }
     var weights: [Substring: Double] = [:]
-    for part in header.lowercased().split(separator: ",") {
+    for part in header.lowercased().listed {
       let parts = part.split(separator: ";")
-      guard let name = parts.first.map({ Substring($0.trimmed) }) else { continue }
+      guard let name = parts.first?.trimmed else { continue }
       let weight = parts.dropFirst().lazy.map { $0.trimmed }.first { $0.hasPrefix("q=") }
       weights[name] = weight.map { Double($0.dropFirst(2)) ?? 0 } ?? 1
     }
@@ -65,6 +62,16 @@ package enum ContentCoding: String, Sendable, CaseIterable {
     let best = available.filter { $0 != .identity && weight($0) > 0 }
       .enumerated().max { (weight($0.element), -$0.offset) < (weight($1.element), -$1.offset) }
     return best?.element ?? .identity
+  }
+}
+
+extension String {
+  /// The elements of a list in a header, without blanks at their ends: the first of them, of which nobody who means it
+  /// sends so many. What is behind counts as not said.
+  fileprivate var listed: some Sequence<Substring> {
+    let limit = 64
+    return utf8.split(separator: UInt8(ascii: ","), maxSplits: limit).prefix(limit).lazy
+      .map { Substring($0).trimmed }
   }
 }
 

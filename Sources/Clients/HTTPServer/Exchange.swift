@@ -38,7 +38,9 @@ final class Exchange {
   /// Loop time in milliseconds at which its body began to come.
   var receivedFrom: UInt64 = 0
   /// For whom it counts as one under way.
-  var counted: ClientAddress?
+  var counted: Client?
+  /// Whether that one has so many that this one waits a moment.
+  var isSlowed = false
   /// Whatever who refuses some requests has found out of the others.
   var identity: (any AnyObject & Sendable)?
   /// Bytes of a refused body that were dropped.
@@ -68,6 +70,7 @@ final class Exchange {
     isWhole = false
     isAnswered = false
     counted = nil
+    isSlowed = false
     dropped = 0
     startedAt = 0
     isSuspended = false

@@ -13,11 +13,12 @@ extension HTTPServer {
   static let drainLimit = 1 << 20
   /// How often a connection that is closed to make room is read once more.
   private static let lastReads = 16
-  /// Bytes that a client has to send, or to read, to count as one that gets on, and milliseconds after which one that has not is slow.
+  /// Bytes that a client has to send, or to read, to count as one that gets on, and milliseconds after which one that has
+  /// not may be slow: a phone that changes its cell takes some seconds for a request.
   private static let progressBytes = 16 << 10
-  private static let slowMilliseconds: UInt64 = 1_000
-  /// Connections among which one of a client is looked for.
-  private static let looks = 256
+  static let slowMilliseconds: UInt64 = 5_000
+  /// Slow connections among which the slowest is looked for.
+  private static let looks = 32
 
   // MARK: Opening
 
@@ -88,13 +89,32 @@ extension HTTPServer {
     }
   }
 
-  /// Who goes first: clients that began to send and do not get on, then those that have had nothing to say for longest.
+  /// Who goes first: of those that have been slow for a while the slowest, then who has had nothing to say for longest,
+  /// then who began to send first.
   private func slowest(_ newcomer: Peer) -> Peer? {
-    if let first = receiving.first, EventLoop.shared.now >= first.progressAt + Self.slowMilliseconds {
-      return first
-    }
+    if let slow = slowest(from: receiving.first, next: { $0.after }) { return slow }
     if let first = idle.first, first !== newcomer { return first }
     return receiving.first
+  }
+
+  /// The one with the fewest bytes in its time, among the first that have not got on for a while; `nil` where there is no
+  /// such: nobody's first seconds count.
+  private func slowest(from first: Peer?, next: (Peer) -> Peer?) -> Peer? {
+    let now = EventLoop.shared.now
+    var slowest: Peer?, peer = first
+    for _ in 0..<Self.looks {
+      guard let some = peer, now >= some.progressAt + Self.slowMilliseconds else { break }
+      if let known = slowest {
+        // Bytes by milliseconds, multiplied out.
+        let isSlower =
+          UInt64(some.progress) * (now - known.progressAt) < UInt64(known.progress) * (now - some.progressAt)
+        if isSlower { slowest = some }
+      } else {
+        slowest = some
+      }
+      peer = next(some)
+    }
+    return slowest
   }
 
   /// Closes a connection to make room; its client is told, if it waits for an answer.
@@ -114,23 +134,20 @@ extension HTTPServer {
   /// Counts a new connection for its client.
   private func count(_ peer: Peer) {
     guard clientLimit > 0, !peer.isTrusted else { return }
-    let client = peer.address.client
-    if clients[client, default: 0] >= clientLimit {
+    let client = client(peer.address.client)
+    if client.count >= clientLimit {
       // Whoever takes too much at least does not keep out others behind the same address.
-      if let own = slowest(of: client, but: peer) { evict(own) } else { peer.isSurplus = true }
+      let own = slowest(from: client.receiving.first, next: { $0.afterOfClient }) ?? client.idle.first
+      if let own { evict(own) } else { peer.isSurplus = true }
     }
-    let count = clients[client, default: 0] + 1
-    clients[client] = count
-    peer.isDelayed = count > clientLimit / 2
+    client.count += 1
+    clients[client.address] = client
+    peer.client = client
+    client.idle.append(peer)
+    peer.isDelayed = client.count > clientLimit / 2
   }
 
-  /// A connection of the client that has nothing to do, or does not get on.
-  private func slowest(of client: ClientAddress, but newcomer: Peer) -> Peer? {
-    let slow = receiving.first(Self.looks) {
-      $0.address.client == client && EventLoop.shared.now >= $0.progressAt + Self.slowMilliseconds
-    }
-    return slow ?? idle.first(Self.looks) { $0.address.client == client && $0 !== newcomer }
-  }
+  private func client(_ address: ClientAddress) -> Client { clients[address] ?? Client(address) }
 
   /// Counts a request that may take long for the client that a proxy speaks for.
   /// - Returns: whether it may have one more.
@@ -138,16 +155,18 @@ extension HTTPServer {
     guard clientLimit > 0, exchange.counted == nil, let peer = exchange.peer, peer.isTrusted else {
       return true
     }
-    let client = exchange.client.client, count = clients[client, default: 0]
-    guard count < clientLimit else { return false }
-    clients[client] = count + 1
+    let client = client(exchange.client.client)
+    guard client.count < clientLimit else { return false }
+    client.count += 1
+    clients[client.address] = client
     exchange.counted = client
+    exchange.isSlowed = client.count > clientLimit / 2
     return true
   }
 
-  func uncount(_ client: ClientAddress) {
-    guard let count = clients[client] else { return }
-    clients[client] = count > 1 ? count - 1 : nil
+  func uncount(_ client: Client) {
+    client.count -= 1
+    if client.count == 0 { clients[client.address] = nil }
   }
 
   /// Some more came from a client.
@@ -155,6 +174,7 @@ extension HTTPServer {
     peer.progress += count
     guard peer.progress >= Self.progressBytes, Self.sends(peer.phase) else { return }
     receiving.remove(peer)
+    peer.client?.receiving.remove(peer)
     began(peer)
   }
 
@@ -162,6 +182,7 @@ extension HTTPServer {
     peer.progressAt = EventLoop.shared.now
     peer.progress = 0
     receiving.append(peer)
+    peer.client?.receiving.append(peer)
   }
 
   // MARK: Phases
@@ -169,10 +190,20 @@ extension HTTPServer {
   /// Moves a connection to its next phase, which may last until `deadline`.
   func enter(_ phase: Peer.Phase, _ peer: Peer, deadline: UInt64) {
     let sent = Self.sends(peer.phase), sends = Self.sends(phase)
-    if peer.phase == .idle { idle.remove(peer) }
-    if sent && !sends { receiving.remove(peer) }
+    let client = peer.client
+    if peer.phase == .idle {
+      idle.remove(peer)
+      client?.idle.remove(peer)
+    }
+    if sent && !sends {
+      receiving.remove(peer)
+      client?.receiving.remove(peer)
+    }
     peer.enter(phase, deadline: deadline)
-    if phase == .idle { idle.append(peer) }
+    if phase == .idle {
+      idle.append(peer)
+      client?.idle.append(peer)
+    }
     if sends && !sent { began(peer) }
   }
 
@@ -229,7 +260,8 @@ extension HTTPServer {
       peers[peer.index] = last
       last.index = peer.index
     }
-    if clientLimit > 0, !peer.isTrusted { uncount(peer.address.client) }
+    if let client = peer.client { uncount(client) }
+    peer.client = nil
     listening?.watch(.readable)
     metrics?.connections.value = Double(peers.count)
   }

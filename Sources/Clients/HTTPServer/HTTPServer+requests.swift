@@ -36,6 +36,7 @@ extension HTTPServer {
 
     let announced = http_parser_announced(&peer.parser)
     let isChunked = http_parser_is_chunked(&peer.parser) != 0
+    peer.framing = isChunked ? ChunkFraming(limit: configuration.headerLimit) : nil
     let refusal = refusal(of: exchange, announced: isChunked || announced == .max ? 0 : announced)
     guard isChunked || announced != .max && announced > 0 else {
       exchange.refusal = refusal
@@ -113,7 +114,18 @@ extension HTTPServer {
           .problem(503, code: "overloaded", detail: "Too many requests at once. Please try again."), exchange)
       }
       guard count(exchange) else { return send(.tooMany, exchange) }
-      answerLater(body, exchange)
+      answerLater(exchange.isSlowed ? slowed(body) : body, exchange)
+    }
+  }
+
+  /// The same a moment later: a client with very many under way gets slower before it is refused.
+  private func slowed(
+    _ body: @escaping @LoopActor () async -> HTTPResponse
+  ) -> @LoopActor () async -> HTTPResponse {
+    let wait = configuration.slowedMilliseconds
+    return {
+      do { try await sleep(milliseconds: wait) } catch { return .stopping }
+      return await body()
     }
   }
 

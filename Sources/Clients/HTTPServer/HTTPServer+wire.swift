@@ -130,6 +130,11 @@ extension HTTPServer {
       seen = at
       let next = http_parser_next(&peer.parser, base + at, end - at)
       at += next.consumed
+      if peer.framing != nil, peer.phase != .receivingHead, next.event != HTTP_EVENT_FAULT {
+        do throws(RequestHead.Fault) { try frame(peer, next, base, seen..<at) } catch {
+          return refuse(peer, error)
+        }
+      }
       switch next.event {
       case HTTP_EVENT_HEAD:
         // Its last byte is consumed by what follows.
@@ -150,6 +155,27 @@ extension HTTPServer {
     if at > seen { peer.lastByte = base[at - 1] }
     let head = peer.phase == .receivingHead ? at - start : peer.exchange.head.bytes.count
     store(peer, from: start, at..<end, head: head)
+  }
+
+  /// Looks at what of a chunked body is none of it.
+  private func frame(
+    _ peer: Peer, _ next: http_next, _ base: UnsafeMutablePointer<UInt8>, _ taken: Range<Int>
+  ) throws(RequestHead.Fault) {
+    func take(_ range: Range<Int>) throws(RequestHead.Fault) {
+      try peer.framing?.take(UnsafeBufferPointer(start: base + range.lowerBound, count: range.count))
+    }
+    if next.event == HTTP_EVENT_BODY, let body = next.body {
+      let start = body - UnsafePointer(base), end = start + next.body_count
+      try take(taken.lowerBound..<start)
+      peer.framing?.skipBody()
+      try take(end..<taken.upperBound)
+    } else {
+      try take(taken)
+    }
+    if next.event == HTTP_EVENT_LINE, http_parser_is_trailing(&peer.parser) != 0 {
+      peer.framing?.startTrailers()
+    }
+    if next.event == HTTP_EVENT_END { peer.framing = nil }
   }
 
   // MARK: Refusing what is no request

@@ -37,7 +37,7 @@ package final class HTTPServer: Service {
   /// Of `peers`, those whose clients are sending, in the order in which they last got on.
   var receiving = WaitingPeers()
   /// How many connections, or requests through a proxy, each client has, where that is limited.
-  var clients: [ClientAddress: Int] = [:]
+  var clients: [ClientAddress: Client] = [:]
   /// What every answer says of itself beside its own headers.
   let protection: Protection
   /// Connections open at a time, once started: the configured limit, or what the process's descriptors allow.

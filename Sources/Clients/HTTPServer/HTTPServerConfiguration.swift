@@ -8,10 +8,12 @@ package struct HTTPServerConfiguration: Sendable {
   /// kernel's queue.
   package var connectionLimit = 20_000
   /// Connections open at a time of one client, which is an address of IPv4 or a /56 of IPv6, and requests under way at a
-  /// time of one that comes through a proxy; 0 is no limit. Beyond half of it new connections are served a moment later;
-  /// beyond all of it the client's slowest ones go, or the new one's request is answered 429. `nil` is a quarter of
-  /// `connectionLimit`.
+  /// time of one that comes through a proxy; 0 is no limit. Beyond half of it new connections, or requests, are served a
+  /// moment later; beyond all of it the client's slowest and idle ones go, or the new one's request is answered 429. `nil`
+  /// is a quarter of `connectionLimit`.
   package var perClientLimit: Int? = 0
+  /// Milliseconds that a request waits that comes through a proxy for a client with more than half of its limit.
+  package var slowedMilliseconds: UInt64 = 500
   /// Who may say in X-Forwarded-For whom they speak for. What anybody else writes there counts for nothing.
   package var trustedProxies: [AddressRange] = []
   /// Seconds from a new connection until its first request's headers are there.

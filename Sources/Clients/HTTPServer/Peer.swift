@@ -46,6 +46,13 @@ final class Peer {
   /// Its neighbours in `WaitingPeers` while it is in one.
   unowned var before: Peer?
   unowned var after: Peer?
+  /// Whose it is, where connections are limited by client.
+  var client: Client?
+  /// Its neighbours in the client's `OwnPeers` while it is in one.
+  unowned var beforeOfClient: Peer?
+  unowned var afterOfClient: Peer?
+  /// What has come between the pieces of a chunked body; `nil` for another.
+  var framing: ChunkFraming?
   var exchange = Exchange()
   var parser = http_parser()
   /// The last byte that was received before what is looked at now.

@@ -40,8 +40,10 @@ struct RequestHead {
 
   /// All of it, with the empty line at its end. The owner of the memory moves it.
   private(set) var bytes = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
-  private var target = 0..<0
-  private var pathEnd = 0
+  private var pathRange = 0..<0
+  private var queryRange = 0..<0
+  /// Where a target in absolute form says whom it is for.
+  private var authority: Range<Int>?
   private var fields = 0
   private(set) var expectsContinue = false
 
@@ -49,6 +51,7 @@ struct RequestHead {
   private static let colon = UInt8(ascii: ":")
   private static let carriageReturn = UInt8(ascii: "\r")
   private static let lineFeed = UInt8(ascii: "\n")
+  private static let slash = UInt8(ascii: "/")
 
   init() {}
 
@@ -65,9 +68,9 @@ struct RequestHead {
     bytes = UnsafeBufferPointer(start: start, count: bytes.count)
   }
 
-  var path: UnsafeBufferPointer<UInt8> { slice(target.lowerBound..<pathEnd) }
+  var path: UnsafeBufferPointer<UInt8> { slice(pathRange) }
   /// What follows the first question mark.
-  var query: UnsafeBufferPointer<UInt8> { slice(min(pathEnd + 1, target.upperBound)..<target.upperBound) }
+  var query: UnsafeBufferPointer<UInt8> { slice(queryRange) }
 
   private func slice(_ range: Range<Int>) -> UnsafeBufferPointer<UInt8> {
     UnsafeBufferPointer(rebasing: bytes[range])
@@ -83,12 +86,39 @@ struct RequestHead {
     guard last > first, bytes[last] == Self.space,
       bytes[(last + 1)..<(last + 6)].elementsEqual("HTTP/".utf8)
     else { throw .malformed("The request's line is malformed.") }
-    target = (first + 1)..<last
+    let target = (first + 1)..<last
     guard !target.isEmpty, bytes[target].allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
       throw .malformed("The request's target must be visible ASCII; anything else is percent-encoded.")
     }
-    pathEnd = bytes[target].firstIndex(of: UInt8(ascii: "?")) ?? last
+    let pathEnd = bytes[target].firstIndex(of: UInt8(ascii: "?")) ?? last
+    pathRange = target.lowerBound..<pathEnd
+    queryRange = min(pathEnd + 1, last)..<last
+    if bytes[target.lowerBound] != Self.slash { try readAbsolute() }
     fields = end + 2
+  }
+
+  /// `http://host/path`, as clients of a proxy write it: whom it names goes before the Host.
+  private mutating func readAbsolute() throws(Fault) {
+    let start = pathRange.lowerBound
+    let scheme: Int
+    if equal(start..<min(start + 7, pathRange.upperBound), "http://") {
+      scheme = 7
+    } else if equal(start..<min(start + 8, pathRange.upperBound), "https://") {
+      scheme = 8
+    } else {
+      // `*`, which no route has.
+      return
+    }
+    let path = bytes[(start + scheme)..<pathRange.upperBound].firstIndex(of: Self.slash)
+    let authority = (start + scheme)..<(path ?? pathRange.upperBound)
+    guard !authority.isEmpty, bytes[authority.lowerBound] != Self.colon,
+      bytes[authority].allSatisfy(Self.isHost)
+    else {
+      throw .malformed("The target names a host, and no user.")
+    }
+    self.authority = authority
+    // Without a path it is the root: the last of the scheme's slashes stands for it.
+    pathRange = path.map { $0..<pathRange.upperBound } ?? (start + scheme - 1)..<(start + scheme)
   }
 
   private mutating func readFields(needsHost: Bool) throws(Fault) {
@@ -148,6 +178,10 @@ struct RequestHead {
   func eachField(_ name: String, _ use: (UnsafeBufferPointer<UInt8>) -> Bool) {
     var name = name
     name.withUTF8 { name in
+      if let authority, Self.equal(name, "host") {
+        _ = use(slice(authority))
+        return
+      }
       var start = fields
       while start < bytes.count - 2, let end = lineEnd(from: start) {
         let colon = start + name.count

@@ -9,17 +9,6 @@ struct WaitingPeers {
   private(set) unowned var first: Peer?
   private unowned var last: Peer?
 
-  /// The one that has waited longest among the first `count` of which something holds.
-  func first(_ count: Int, where holds: (Peer) -> Bool) -> Peer? {
-    var peer = first
-    for _ in 0..<count {
-      guard let found = peer else { return nil }
-      if holds(found) { return found }
-      peer = found.after
-    }
-    return nil
-  }
-
   mutating func append(_ peer: Peer) {
     peer.before = last
     peer.after = nil

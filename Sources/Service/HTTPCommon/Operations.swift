@@ -93,17 +93,19 @@ package final class Operations {
       let details = details.compactMap { detail in
         detail.text().map { (name: detail.name, value: JSON.string($0)) }
       }
-      let members = [("status", JSON.string("ready")), ("checks", .object(results))]
-      func answer(_ members: [(name: String, value: JSON)]) -> HTTPResponse {
-        .json(200, .object(members), headers: Self.uncached)
+      func answer(_ more: [(name: String, value: JSON)]) -> HTTPResponse {
+        .json(200, .object([("status", "ready")] + more), headers: Self.uncached)
       }
       return Readiness(
-        detailed: answer(members + [("details", .object(details))]), plain: answer(members))
+        detailed: answer([("checks", .object(results)), ("details", .object(details))]), plain: answer([]))
     }
-    let problem = Problem(
-      503, "not_ready", "Not available: \(missing.joined(separator: ", ")).", retryAfter: 1
-    ).response
-    return Readiness(detailed: problem, plain: problem)
+    // Which part is away, and so what the installation is made of, is nobody's business but its operators'.
+    func problem(_ detail: String) -> HTTPResponse {
+      Problem(503, "not_ready", detail, retryAfter: 1).response
+    }
+    return Readiness(
+      detailed: problem("Not available: \(missing.joined(separator: ", "))."),
+      plain: problem("A part of the service is not available right now."))
   }
 }
 

@@ -86,6 +86,8 @@ static inline enum http_errno http_parser_error(const http_parser *parser) {
 /// What a Content-Length said; UINT64_MAX without one.
 static inline uint64_t http_parser_announced(const http_parser *parser) { return parser->content_length; }
 static inline int http_parser_is_chunked(const http_parser *parser) { return (parser->flags & F_CHUNKED) != 0; }
+/// Whether the last chunk's size has been read, and only trailers follow.
+static inline int http_parser_is_trailing(const http_parser *parser) { return (parser->flags & F_TRAILING) != 0; }
 static inline enum http_method http_parser_method(const http_parser *parser) {
   return (enum http_method)parser->method;
 }

@@ -5,7 +5,6 @@ import HTTPServer
 import JSON
 import Lifecycle
 package import Logging
-import Metrics
 
 /// Stands in for the payment provider: the part of Stripe's API that manual capture needs, as a process of its
 /// own with a durable ledger.
@@ -167,9 +166,6 @@ package final class PaymentStub: Service {
     router.on(.get, "/stub/ledger", refuse: refuse) { [unowned self] _ in .now(.json(200, summary())) }
     router.on(.get, "/healthz") { _ in .now(.text(200, "ok\n")) }
     router.on(.get, "/readyz") { _ in .now(.text(200, "ok\n")) }
-    router.on(.get, "/metrics") { _ in
-      .now(.text(200, MetricsRegistry.shared.exposition(), type: "text/plain; version=0.0.4"))
-    }
   }
 
   /// Counts and sums over the ledger, to compare with what was sold.

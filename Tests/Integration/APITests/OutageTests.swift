@@ -24,7 +24,10 @@ struct OutageTests {
     #expect(await service.call(.post, "/api/admin/events/1/open", as: .organizer).status == 503)
     #expect(await service.call(.get, "/healthz").status == 200)
     let ready = await service.call(.get, "/readyz")
-    #expect(ready.status == 503 && ready.json["detail"]?.string?.contains("postgres") == true)
+    #expect(ready.status == 503 && ready.code == "not_ready", "\(ready.text)")
+    #expect(!ready.text.contains("postgres") && !ready.text.contains("redis"), "\(ready.text)")
+    let told = await service.operatorRouter.respond(to: HTTPRequest(.get, "/readyz"))
+    #expect(told.status == 503 && String(decoding: told.body, as: UTF8.self).contains("postgres, redis"))
   }
 
   private struct Away: Error {}

@@ -24,6 +24,19 @@ struct EntityTagTests {
     #expect(!EntityTag.matches(header, "\"abc\""))
   }
 
+  @Test("Lists count up to a length that nobody needs, and what is behind it costs nothing")
+  func longLists() {
+    func tags(_ count: Int) -> String { (0..<count).map { "\"x\($0)\"" }.joined(separator: ", ") }
+    #expect(EntityTag.matches(tags(63) + ", \"abc\"", "\"abc\""))
+    #expect(!EntityTag.matches(tags(64) + ", \"abc\"", "\"abc\""))
+    #expect(!EntityTag.matches(tags(1_000) + ", *", "\"abc\""))
+    #expect(EntityTag.matches("\"abc\", " + tags(1_000), "\"abc\""))
+    #expect(EntityTag.matches(",,,, ,\"abc\"", "\"abc\""))
+    let codings = (0..<1_000).map { "c\($0);q=0.5" }.joined(separator: ",")
+    #expect(ContentCoding.chosen("gzip," + codings, among: [.brotli, .gzip]) == .gzip)
+    #expect(ContentCoding.chosen(codings + ",gzip", among: [.brotli, .gzip]) == .identity)
+  }
+
   @Test("The same content in another coding has a tag of its own")
   func codings() {
     let tag = EntityTag.of([1, 2, 3])

@@ -33,6 +33,35 @@ struct LimitTests {
     }
   }
 
+  @Test("A client's own idle connections are found behind any number of others'")
+  func idleBehindOthers() async throws {
+    try await TestServer.with {
+      $0.perClientLimit = 600
+    } _: { test in
+      // All of this machine's are one client: those of others are made up, and wait longer.
+      var connections: [RawConnection] = []
+      for _ in 0..<599 { connections.append(try RawConnection(port: test.port)) }
+      try #require(await eventually { test.server.connectionCount == 599 })
+      var others: [Client] = []
+      for (number, peer) in test.server.peers.enumerated() where number < 598 {
+        let other = Client(ClientAddress(high: 1, low: UInt64(number)))
+        peer.client?.idle.remove(peer)
+        peer.client = other
+        other.count = 1
+        other.idle.append(peer)
+        test.server.clients[other.address] = other
+        others.append(other)
+      }
+      let own = try #require(test.server.peers[598].client)
+      own.count = 600
+      let new = try RawConnection(port: test.port)
+      await new.send(Self.now)
+      #expect(try await new.response().status == 200)
+      #expect(await connections[598].isClosedByServer(), "its own goes, not one of those that waited longer")
+      #expect(test.server.connectionCount == 599)
+    }
+  }
+
   @Test("Where all of them wait for an answer, the new one's request is answered 429")
   func busyOnes() async throws {
     try await TestServer.with {
@@ -101,6 +130,53 @@ struct LimitTests {
       for connection in waiting { #expect(try await connection.response().status == 200) }
       waiting = []
       #expect(await eventually { test.server.clients.isEmpty })
+    }
+  }
+
+  @Test(
+    "Behind a trusted proxy a client with more than half of its requests waits a moment, and nobody else does"
+  )
+  func slowed() async throws {
+    try await TestServer.with {
+      $0.perClientLimit = 4
+      $0.trustedProxies = [AddressRange("127.0.0.0/8")!]
+      $0.slowedMilliseconds = 3_600_000
+      $0.stopMilliseconds = 100
+    } _: { test in
+      @LoopActor func request(_ client: String, _ path: String = "/wait") async throws -> RawConnection {
+        let connection = try RawConnection(port: test.port)
+        await connection.send("GET \(path) HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: \(client)\r\n\r\n")
+        return connection
+      }
+      var waiting: [RawConnection] = []
+      for count in 1...2 {
+        waiting.append(try await request("192.0.2.1"))
+        #expect(await eventually { test.waiting.count == count })
+      }
+      let slowed = [try await request("192.0.2.1"), try await request("192.0.2.1", "/at-once")]
+      #expect(await eventually { test.server.laterCount == 4 })
+      #expect(try await request("192.0.2.1").response().status == 429)
+      // What needs nobody's time is answered as ever, and so is everybody else.
+      #expect(try await request("192.0.2.1", "/now").response().status == 200)
+      #expect(try await request("192.0.2.2", "/at-once").response().body == "at once")
+      #expect(test.waiting.count == 2 && test.server.laterCount == 4)
+      test.release()
+      for connection in waiting { #expect(try await connection.response().status == 200) }
+      // Whoever waits like this when the server stops is told so.
+      await test.server.stop()
+      for connection in slowed { #expect(try await connection.response().status == 503) }
+      #expect(await eventually { test.server.laterCount == 0 })
+    }
+    try await TestServer.with {
+      $0.perClientLimit = 1
+      $0.trustedProxies = [AddressRange("127.0.0.0/8")!]
+      $0.slowedMilliseconds = 1
+    } _: { test in
+      let connection = try RawConnection(port: test.port)
+      for _ in 0..<3 {
+        await connection.send("GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n")
+        #expect(try await connection.response().body == "at once")
+      }
     }
   }
 
@@ -219,6 +295,64 @@ struct LimitTests {
       for connection in idle + new {
         await connection.send(Self.now)
         #expect(try await connection.response().status == 200)
+      }
+    }
+  }
+
+  @Test("When the server is full, the slowest of the slow goes, and nobody in their first seconds")
+  func slowest() async throws {
+    try await TestServer.with {
+      $0.connectionLimit = 16
+    } _: { test in
+      let body = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"
+      var senders: [RawConnection] = []
+      for count in 1...15 {
+        senders.append(try RawConnection(port: test.port))
+        await senders[count - 1].send(body)
+        #expect(await eventually { test.server.receiving.count == count })
+      }
+      // In the order in which they came: the first brought much in ten seconds, the second little in eight, the third nothing
+      // yet, but began two seconds ago.
+      let now = EventLoop.shared.now
+      let first = try #require(test.server.receiving.first), second = try #require(first.after)
+      let third = try #require(second.after)
+      try #require(now > 60_000 || now > HTTPServer.slowMilliseconds * 2)
+      (first.progressAt, first.progress) = (now - HTTPServer.slowMilliseconds * 2, 15_000)
+      (second.progressAt, second.progress) = (now - HTTPServer.slowMilliseconds, 100)
+      (third.progressAt, third.progress) = (now - 1_000, 0)
+      let new = try RawConnection(port: test.port)
+      await new.send(Self.now)
+      #expect(try await new.response().status == 200)
+      #expect(try await senders[1].response().status == 503)
+      for (index, sender) in senders.enumerated() where index != 1 {
+        await sender.send([UInt8](repeating: 0x61, count: 90_000))
+        #expect(try await sender.response().status == 200, "\(index)")
+      }
+    }
+  }
+
+  @Test("When the server is full, idle connections go before requests in their first seconds")
+  func firstSeconds() async throws {
+    try await TestServer.with {
+      $0.connectionLimit = 16
+    } _: { test in
+      let idle = try RawConnection(port: test.port)
+      await idle.send(Self.now)
+      #expect(try await idle.response().status == 200)
+      var senders: [RawConnection] = []
+      for count in 1...14 {
+        senders.append(try RawConnection(port: test.port))
+        await senders[count - 1].send("GET /now HTTP/1.1\r\nHost:")
+        #expect(await eventually { test.server.receiving.count == count })
+      }
+      for peer in test.server.peers { peer.progressAt -= min(peer.progressAt, 3_000) }
+      let new = try RawConnection(port: test.port)
+      await new.send(Self.now)
+      #expect(try await new.response().status == 200)
+      #expect(await idle.isClosedByServer())
+      for sender in senders {
+        await sender.send(" x\r\n\r\n")
+        #expect(try await sender.response().status == 200)
       }
     }
   }

@@ -73,6 +73,22 @@ struct RefusalTests {
       "5\r\nhelloXX0\r\n\r\n", "5\r\nhello\rX0\r\n\r\n", "5\r\nhello\n\n0\r\n\r\n", "5\rXhello\r\n0\r\n\r\n",
       "5\r\nhello\r\n0\r\n\rX", "5\r\nhello\r\n0\r\n\n", "5\r\nhello\r\n0\rX\r\n", "5\nhello\r\n0\r\n\r\n",
       "5\r\nhelloX", "x\r\n", "5;a\rb\r\nhello\r\n0\r\n\r\n", "fffffffffffffffff\r\n",
+      // LF alone, or what else steers, in an extension.
+      "5;a\nb\r\nhello\r\n0\r\n\r\n", "5;a=\"b\n\"\r\nhello\r\n0\r\n\r\n", "5;\n\r\nhello\r\n0\r\n\r\n",
+      "5;a\u{0}\r\nhello\r\n0\r\n\r\n", "5;a\u{7F}\r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0;a\nb\r\n\r\n",
+      // Trailers that are none.
+      "5\r\nhello\r\n0\r\nA: b\n\r\n", "5\r\nhello\r\n0\r\nA: b\nB: c\r\n\r\n",
+      "5\r\nhello\r\n0\r\nA : b\r\n\r\n",
+      "5\r\nhello\r\n0\r\n A: b\r\n\r\n", "5\r\nhello\r\n0\r\nA: b\r\n c\r\n\r\n",
+      "5\r\nhello\r\n0\r\n: b\r\n\r\n",
+      "5\r\nhello\r\n0\r\nA\r\n\r\n", "5\r\nhello\r\n0\r\nA: b\rc\r\n\r\n",
+      "5\r\nhello\r\n0\r\nA: \u{1}\r\n\r\n",
+      "5\r\nhello\r\n0\r\nA: b\r\n\n",
+      // Those that would be believed if they were headers.
+      "0\r\nContent-Length: 5\r\n\r\n", "0\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\nhost: y\r\n\r\n",
+      "0\r\nAUTHORIZATION: Bearer x\r\n\r\n", "0\r\nA: b\r\nCookie: a=b\r\n\r\n",
+      "0\r\nX-Forwarded-For: ::1\r\n\r\n",
+      "0\r\nConnection: close\r\n\r\n", "0\r\nIdempotency-Key: x\r\n\r\n",
     ], [false, true])
   func chunks(_ body: String, _ inBytes: Bool) async throws {
     try await TestServer.with { test in
@@ -86,6 +102,78 @@ struct RefusalTests {
       }
       #expect(try await connection.response().status == 400)
       #expect(await connection.rest() == [])
+    }
+  }
+
+  @Test(
+    "Extensions and trailers that RFC 9112 has are read over, wherever they are cut",
+    arguments: [
+      "5\r\nhello\r\n0\r\n\r\n", "5;a\r\nhello\r\n0;b\r\n\r\n", "5;a=b;c=\"d e\\\"\"\r\nhello\r\n0\r\n\r\n",
+      "5 ;\ta\r\nhello\r\n0\r\n\r\n", "005\r\nhello\r\n00\r\n\r\n", "2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+      "5\r\nhello\r\n0\r\nA: b\r\n\r\n", "5\r\nhello\r\n0\r\nA:b\r\nX-Sum:\t\u{e9}\r\nE:\r\n\r\n",
+      "5\r\nhello\r\n0\r\nContent-Lengthy: 7\r\nHosts: y\r\n\r\n",
+    ], [false, true])
+  func lawfulChunks(_ body: String, _ inBytes: Bool) async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      for number in 0..<2 {
+        await connection.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        let rest = body + "GET /item/\(number) HTTP/1.1\r\nHost: x\r\n\r\n"
+        if inBytes {
+          for byte in rest.utf8 { await connection.send([byte]) }
+        } else {
+          await connection.send(rest)
+        }
+        #expect(try await connection.response().body == "hello")
+        #expect(try await connection.response().body == "item \(number)")
+      }
+    }
+  }
+
+  @Test("What stands between the pieces of a body is bounded", arguments: ["extension", "trailers"])
+  func longFraming(_ what: String) async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      await connection.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+      let much = String(repeating: "a", count: 9_000)
+      await connection.send(
+        what == "extension" ? "5;\(much)" : "0\r\n" + String(repeating: "A: b\r\n", count: 1_500))
+      #expect(try await connection.response().status == 431)
+    }
+  }
+
+  @Test("A target in absolute form is served, by whom it names, and not by what is in front of that")
+  func absolute() async throws {
+    try await TestServer.with { test in
+      let connection = try RawConnection(port: test.port)
+      for (target, body) in [
+        ("http://tickets.example.com/item/a?q=1", "item a"), ("HTTPS://[2001:db8::1]:8443/item/b", "item b"),
+        ("http://x", "root"), ("http://x/", "root"), ("http://x/item/a/part/b?q=/c", "a|b|/c"),
+      ] {
+        await connection.send("GET \(target) HTTP/1.1\r\nHost: other\r\n\r\n")
+        let response = try await connection.response()
+        #expect(response.status == 200 && response.body == body, "\(target)")
+      }
+      await connection.send("GET http://x?q=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+      #expect(try await connection.response().status == 200)
+      for target in [
+        "http://user@x/now", "http://user:word@x/now", "http:///now", "http://:80/now", "http://a,b/now",
+      ] {
+        let one = try RawConnection(port: test.port)
+        await one.send("GET \(target) HTTP/1.1\r\nHost: x\r\n\r\n")
+        #expect(try await one.response().status == 400, "\(target)")
+        #expect(await one.rest() == [])
+      }
+    }
+    let text = Array("GET http://named.example:81/a?b HTTP/1.1\r\nHost: other\r\nX: y\r\n\r\n".utf8)
+    try text.withUnsafeBufferPointer { bytes in
+      let head = try RequestHead(bytes, major: 1, minor: 1)
+      func words(_ bytes: UnsafeBufferPointer<UInt8>?) -> String? {
+        bytes.map { String(decoding: $0, as: UTF8.self) }
+      }
+      #expect(words(head.path) == "/a" && words(head.query) == "b")
+      #expect(words(head.field("Host")) == "named.example:81", "the target goes before the Host")
+      #expect(words(head.field("X")) == "y")
     }
   }
 
