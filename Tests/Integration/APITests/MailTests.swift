@@ -215,8 +215,10 @@ struct MailTests {
     for task in asking { #expect(await task.value == 202) }
     let rows = try await service.postgres.query("SELECT FROM mail WHERE email = \(email)")
     #expect(rows.count == MailStore.mailsAnHour)
-    #expect(await signUp(named: "M", email).status == 202)
-    #expect(try await service.postgres.query("SELECT FROM mail WHERE email = \(email)").count == rows.count)
+    // Nor does it cost anybody the other kind.
+    for _ in 0...MailStore.mailsAnHour { #expect(await signUp(named: "M", email).status == 202) }
+    let all = try await service.postgres.query("SELECT FROM mail WHERE email = \(email)")
+    #expect(all.count == 2 * MailStore.mailsAnHour)
     _ = try await service.postgres.query(
       "UPDATE mail SET asked_at = asked_at - interval '1 hour' WHERE email = \(email)")
     #expect(await reset(email).status == 202)

@@ -7,7 +7,8 @@ package import Postgres
 /// found out when that is sent. Whoever asks learns nothing from the answer, or from its time.
 @LoopActor
 package final class MailStore {
-  /// Mails that an address gets in an hour; further ones are not sent, and nobody is told.
+  /// Mails of a kind that an address gets in an hour; further ones are not sent, and nobody is told. Of a kind, so that who
+  /// signs up somebody else's address keeps them from no new password.
   package nonisolated static let mailsAnHour = 4
   /// Mails that wait; past it nobody may ask for one.
   package nonisolated static let capacity = 20_000
@@ -71,7 +72,8 @@ package final class MailStore {
       WITH waiting AS (
         SELECT count(*) >= \(Self.capacity) AS is_full
         FROM (SELECT FROM mail WHERE ended_at IS NULL LIMIT \(Self.capacity)) w
-      ), lately AS (SELECT count(*) AS mails FROM mail WHERE email = \(email) AND asked_at > now() - interval '1 hour'),
+      ), lately AS (SELECT count(*) AS mails FROM mail WHERE email = \(email) AND kind = \(kind.rawValue)
+        AND asked_at > now() - interval '1 hour'),
       added AS (
         INSERT INTO mail (kind, email, name, password)
         SELECT \(kind.rawValue), \(email), \(name), \(password) FROM waiting, lately
