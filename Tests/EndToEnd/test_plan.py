@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,32 @@ def test_a_plan_is_drawn_as_it_says(visit, organizer, viewport):
     assert option() == "Hall, Row C, seat 1"
     page.keyboard.press("Space")
     expect(page.get_by_role("complementary")).to_contain_text("Row C, seat 1")
+
+
+def test_a_magnified_plan_says_what_is_in_view(visit, organizer):
+    event = event_from(organizer, PLAN, prices={"S": 4000})
+    page = visit(viewport=PHONE).register().goto(f"/event/{event}")
+    box = open_map(page)
+    where = page.locator(".seat-where")
+    expect(where).to_have_text("Hall")
+    for _ in range(6):
+        page.get_by_role("button", name="Zoom in").click()
+    # The first seat, which comes into view.
+    box.focus()
+    page.keyboard.press("Home")
+    expect(where).to_have_text(re.compile("^Hall · Rows? A"))
+    # The row's name stands at the edge: there is ink in the strip beside the paper.
+    inks = page.evaluate(
+        """() => {
+          const canvas = document.querySelector('.seat-box canvas'), ratio = Math.min(devicePixelRatio || 1, 3);
+          const data = canvas.getContext('2d').getImageData(0, 0, 28 * ratio, canvas.height).data;
+          const colours = new Set();
+          for (let i = 0; i < data.length; i += 4) colours.add([data[i] >> 5, data[i + 1] >> 5, data[i + 2] >> 5].join());
+          return colours.size;
+        }"""
+    )
+    assert inks > 1
+    keep(page, "plan-magnified")
 
 
 def test_pairs_from_a_plan_sit_side_by_side(organizer, stack):

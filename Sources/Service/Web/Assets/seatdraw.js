@@ -73,14 +73,41 @@ export function drawSeats(map, tierOf) {
   if (map.cursor && map.box.matches(":focus-visible")) {
     ring(context, map.cursor, plan, ink.ring, 3, toX, toY, side);
   }
-  const seen = rows.filter(({ row, first, last }) =>
-    first <= last && toY(row.y + 1) > 0 && toY(row.y) < size.height).map(({ row }) => row);
-  if (gutterWidth(map)) drawGutter(context, plan, seen, ink, size, (gutter - view.x) / scale, toY);
-  return seen;
+  const seen = plan.drawing ? rows : rows.filter(({ row, first, last }) =>
+    first <= last && toY(row.y + 1) > 0 && toY(row.y) < size.height);
+  if (gutterWidth(map)) {
+    const names = plan.drawing ? drawnNames(plan, seen, toY) : namesOfRows(plan, seen, (gutter - view.x) / scale, toY);
+    drawGutter(context, names, ink, size);
+  }
+  return seen.map(({ row }) => row);
 }
 
-/** The names of the rows along the left edge; of those side by side, of the first that is in view. */
-function drawGutter(context, plan, rows, ink, size, x, toY) {
+/** Where the names of rows stand; of those side by side, of the first that is in view. */
+function namesOfRows(plan, seen, x, toY) {
+  const names = new Map();
+  for (const { row } of seen) {
+    if (!row.label || names.has(row.line)) continue;
+    names.set(row.line, { label: row.label, y: toY(row.y + 0.5 - plan.lean(Math.max(x, row.left))) });
+  }
+  return names.values();
+}
+
+/** The same in a drawn plan, where a row may lie as it likes: beside the leftmost of its seats that is in view. */
+function drawnNames(plan, seen, toY) {
+  const ends = seen.filter(({ row }) => row.label).map(({ row, first, last }) => {
+    const seats = row.seats.slice(first, last + 1);
+    const seat = seats.reduce((left, other) => (plan.x(other) < plan.x(left) ? other : left));
+    return { label: row.label, x: plan.x(seat), y: plan.y(seat) };
+  }).sort((a, b) => a.x - b.x);
+  const names = [];
+  for (const end of ends) {
+    if (names.every(({ y }) => Math.abs(y - end.y) > 0.6)) names.push(end);
+  }
+  return names.map(({ label, y }) => ({ label, y: toY(y) }));
+}
+
+/** The names of the rows along the left edge. */
+function drawGutter(context, names, ink, size) {
   context.fillStyle = ink.paper;
   context.fillRect(0, 0, gutter, size.height);
   context.fillStyle = ink.line;
@@ -89,12 +116,7 @@ function drawGutter(context, plan, rows, ink, size, x, toY) {
   context.font = `600 13px ${ink.font}`;
   context.textAlign = "center";
   context.textBaseline = "middle";
-  const lines = new Set();
-  for (const row of rows) {
-    if (!row.label || lines.has(row.line)) continue;
-    lines.add(row.line);
-    context.fillText(row.label, gutter / 2, toY(row.y + 0.5 - plan.lean(Math.max(x, row.left))), gutter - 4);
-  }
+  for (const { label, y } of names) context.fillText(label, gutter / 2, y, gutter - 4);
 }
 
 /** The rows that can be seen, and from which seat to which. */
