@@ -223,7 +223,7 @@ struct MailTests {
       "UPDATE mail SET asked_at = asked_at - interval '1 hour' WHERE email = \(email)")
     #expect(await reset(email).status == 202)
     #expect(
-      try await service.postgres.query("SELECT FROM mail WHERE email = \(email)").count == rows.count + 1)
+      try await service.postgres.query("SELECT FROM mail WHERE email = \(email)").count == all.count + 1)
   }
 
   @Test("One client asks for a limited number of mails, and then for one a minute")
