@@ -123,7 +123,10 @@ export function searchView(context) {
     put(trouble);
     summary.textContent = found.total === 0 ? "No events match"
       : (found.isExact ? "" : "More than ") + counted(found.total, "event");
+    // Who is at a result by keyboard stays there while a newer answer lists it, too.
+    const at = list.contains(document.activeElement) && document.activeElement.getAttribute("href");
     put(list, found.events.map(result));
+    if (at) list.querySelector(`a[href="${CSS.escape(at)}"]`)?.focus({ preventScroll: true });
     currency.suggest(found.events, price.input.value);
     put(suggestions, found.suggestions?.map((text) => h("button", { class: "button", type: "button",
       onclick: () => {
