@@ -97,8 +97,10 @@ class PointRun:
         self.sick_port = stack.sick_port if self.role == "serve" else None
         self.start_sick(fault=spec)
         if self.role == "serve":
-            # Buyers who find nobody there would go to the other server.
-            self.process.await_log('"message":"ready"')
+            # Buyers who find nobody there would go to the other server. What it does by itself may end it before.
+            until(
+                lambda: self.has_struck or not self.process.alive or '"message":"ready"' in self.process.log, 30, "the server"
+            )
         if self.role == "worker":
             until(lambda: self.has_struck or stack.partitions_of(self.process), 30, "the worker's first partition")
         self.sales = []
