@@ -253,9 +253,8 @@ enum Roles {
     operations.addPublicRoutes(to: &router)
     services += observation(settings, operations, logger)
     if roles.contains("web") {
-      let entry = PaymentEntry(url: settings.paymentURL, publishableKey: settings.paymentPublishableKey)
       Web(
-        payment: entry, sendsMail: settings.mail != nil,
+        sendsMail: settings.mail != nil,
         describe: { [catalog] event in
           guard let catalog else { return .unknown }
           do {

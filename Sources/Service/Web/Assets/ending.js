@@ -139,7 +139,6 @@ export function declined(reason) {
     expired_card: ["Your card has expired", another],
     incorrect_cvc: ["The security code does not fit the card", "enter the card again"],
     authentication_required: ["Your bank wants to ask you first, and that did not happen", "pay again, and confirm it with your bank"],
-    authorisation_lapsed: ["Your bank let go of the payment before it could be taken", "pay once more"],
     payment_intent_authentication_failure: ["Your bank was not convinced that it is you", "pay again, or try another card"],
     card_velocity_exceeded: ["Your card was used too often in a short time", another],
     withdrawal_count_limit_exceeded: ["Your card's limit is reached", another],
