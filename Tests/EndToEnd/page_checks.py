@@ -125,3 +125,16 @@ def small_targets(page):
 
 def overflowing(page):
     return page.evaluate(_OVERFLOWING)
+
+
+def inks_at_the_edge(page):
+    """The colours, of few shades, in the strip at the left edge of the seat map where rows have their names."""
+    return page.evaluate(
+        """() => {
+          const canvas = document.querySelector('.seat-box canvas'), ratio = Math.min(devicePixelRatio || 1, 3);
+          const data = canvas.getContext('2d').getImageData(0, 0, 28 * ratio, canvas.height).data;
+          const colours = new Set();
+          for (let i = 0; i < data.length; i += 4) colours.add([data[i] >> 5, data[i + 1] >> 5, data[i + 2] >> 5].join());
+          return [...colours];
+        }"""
+    )

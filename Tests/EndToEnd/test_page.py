@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from client import ok
-from page_checks import accessibility, contrasts, overflowing, small_targets
+from page_checks import accessibility, contrasts, inks_at_the_edge, overflowing, small_targets
 from page_fixtures import ASSETS, PHONE
 from stack import until
 
@@ -1152,15 +1152,7 @@ def test_a_magnified_map_says_what_is_in_view_and_covers_none_of_it(visit, hall)
         button = page.get_by_role("button", name=name).bounding_box()
         assert button["y"] + button["height"] <= seen["y"] or button["y"] >= seen["y"] + seen["height"], name
     # Every line of seats has its row's name at the edge: there is ink in the strip, and no seat.
-    inks = page.evaluate(
-        """() => {
-          const canvas = document.querySelector('.seat-box canvas'), ratio = devicePixelRatio;
-          const data = canvas.getContext('2d').getImageData(0, 0, 28 * ratio, canvas.height).data;
-          const colours = new Set();
-          for (let i = 0; i < data.length; i += 4) colours.add([data[i] >> 5, data[i + 1] >> 5, data[i + 2] >> 5].join());
-          return [...colours];
-        }"""
-    )
+    inks = inks_at_the_edge(page)
     greys = [max(parts) - min(parts) <= 1 for parts in ([int(part) for part in ink.split(",")] for ink in inks)]
     assert len(inks) > 1 and all(greys), f"letters alone: {inks}"
 

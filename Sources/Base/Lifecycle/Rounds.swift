@@ -5,14 +5,19 @@ package import Logging
 /// error ends a round, not the loop.
 /// - Parameters:
 ///   - problem: what is logged of a round that failed.
+///   - pausesFirst: whether a pause comes before the first round, as somebody has just done it.
 ///   - round: returns whether there is more.
 @LoopActor
 package func repeatRounds(
-  _ problem: StaticString, pauseMilliseconds: UInt64, _ logger: Logger,
+  _ problem: StaticString, pauseMilliseconds: UInt64, pausesFirst: Bool = false, _ logger: Logger,
   _ round: @LoopActor () async throws -> Bool
 ) async {
+  var isBusy = !pausesFirst
   while !Task.isCancelled {
-    var isBusy = false
+    if !isBusy {
+      do { try await sleep(milliseconds: pauseMilliseconds) } catch { return }
+    }
+    isBusy = false
     do {
       isBusy = try await round()
       logger.worksAgain(problem)
@@ -20,9 +25,6 @@ package func repeatRounds(
       return
     } catch {
       logger.retrying(problem, ["error": "\(error)"])
-    }
-    if !isBusy {
-      do { try await sleep(milliseconds: pauseMilliseconds) } catch { return }
     }
   }
 }

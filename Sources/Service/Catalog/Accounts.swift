@@ -119,21 +119,14 @@ final class Accounts {
     let attempt = SignInAttempts.Attempt(email: "link " + link.hash, client: request.client)
     try take(attempt)
     return answer { [self] in
-      let user: String
-      do {
+      let user = try await counting(attempt) {
         guard let hash = try await mails.passwordToConfirm(link.hash) else { throw Self.linkEnded }
         guard try await inPlace(of: attempt.client, { try await matches(password, hash) }) else {
           throw Problem(403, "wrong_credentials", "The password is not the one that was chosen.")
         }
         guard let id = try await mails.confirm(link.hash) else { throw Self.linkEnded }
-        user = id
-      } catch let problem as Problem where problem.status == 403 {
-        throw problem
-      } catch {
-        attempts.giveBack(attempt)
-        throw error
+        return id
       }
-      attempts.succeeded(attempt)
       var response = sessions.begin(user, inCookies: inCookies)
       response.status = 201
       return response
@@ -296,7 +289,7 @@ final class Accounts {
     let attempt = SignInAttempts.Attempt(email: "user " + user, client: request.client)
     try take(attempt)
     return answer { [self] in
-      do {
+      try await counting(attempt) {
         let isRight = try await inPlace(of: attempt.client) {
           try await matches(current, try await users.password(of: user))
         }
@@ -305,13 +298,7 @@ final class Accounts {
           try await hasher.hash(EmailAddress.composed(password))
         }
         guard try await users.setPassword(hash, of: user) else { throw Problem.unavailable }
-      } catch let problem as Problem where problem.status == 403 {
-        throw problem
-      } catch {
-        attempts.giveBack(attempt)
-        throw error
       }
-      attempts.succeeded(attempt)
       let now = WallClock.milliseconds
       try await sessions.endAll(of: user, upTo: now)
       return sessions.begin(user, inCookies: inCookies, now: now + 1)
@@ -324,6 +311,23 @@ final class Accounts {
         429, "too_many_attempts", "Too many attempts to sign in with this address.",
         retryAfter: SignInAttempts.seconds)
     }
+  }
+
+  /// Does what was attempted: a wrong password, told as 403, counts; what failed for another reason is no attempt.
+  private func counting<R: Sendable>(
+    _ attempt: SignInAttempts.Attempt, _ work: @LoopActor () async throws -> R
+  ) async throws -> R {
+    let result: R
+    do {
+      result = try await work()
+    } catch let problem as Problem where problem.status == 403 {
+      throw problem
+    } catch {
+      attempts.giveBack(attempt)
+      throw error
+    }
+    attempts.succeeded(attempt)
+    return result
   }
 
   /// - Returns: `nil` when the address or the password is wrong. What failed for another reason is no attempt.

@@ -1,5 +1,6 @@
 package import EventLoop
 import Identity
+import Lifecycle
 package import Logging
 import Store
 
@@ -30,26 +31,19 @@ package final class SessionWatch {
   /// The first look comes before the first request, unless PostgreSQL is away.
   package func start() async {
     try? await look()
-    task = Task { await run() }
+    task = Task {
+      await repeatRounds(
+        "ended sessions cannot be read", pauseMilliseconds: Self.milliseconds, pausesFirst: true, logger
+      ) {
+        try await look()
+        return false
+      }
+    }
   }
 
   package func stop() async {
     task?.cancel()
     await task?.value
-  }
-
-  private func run() async {
-    while !Task.isCancelled {
-      do {
-        try await sleep(milliseconds: Self.milliseconds)
-        try await look()
-        logger.worksAgain("ended sessions cannot be read")
-      } catch is CancellationError {
-        return
-      } catch {
-        logger.retrying("ended sessions cannot be read", ["error": "\(error)"])
-      }
-    }
   }
 
   /// Reads what is new.

@@ -47,7 +47,7 @@ package final class DeclineWatch {
     try? await look()
     task = Task {
       await repeatRounds(
-        "refused cards cannot be read", pauseMilliseconds: Self.milliseconds, logger
+        "refused cards cannot be read", pauseMilliseconds: Self.milliseconds, pausesFirst: true, logger
       ) {
         try await look()
         return false

@@ -3,6 +3,7 @@ import FaultInjection
 import Foundation
 import HTTPClient
 import Identity
+import Lifecycle
 import Logging
 import Metrics
 import Sale
@@ -57,19 +58,12 @@ final class EndpointSender {
   }
 
   private func run() async {
-    while !isStopping, !Task.isCancelled {
-      var isMore = false
-      do {
-        isMore = try await round()
-        logger.worksAgain("messages could not be read or noted")
-      } catch is CancellationError {
-        return
-      } catch {
-        logger.retrying("messages could not be read or noted", ["error": "\(error)"])
-      }
-      isBusy = false
-      if isMore { continue }
-      do { try await sleep(milliseconds: Self.idleMilliseconds) } catch { return }
+    await repeatRounds(
+      "messages could not be read or noted", pauseMilliseconds: Self.idleMilliseconds, logger
+    ) {
+      if isStopping { throw CancellationError() }
+      defer { isBusy = false }
+      return try await round()
     }
   }
 

@@ -98,16 +98,9 @@ package final class WebhookSender: Service {
   private func every(
     _ milliseconds: UInt64, _ problem: StaticString, _ body: @LoopActor () async throws -> Void
   ) async {
-    while !Task.isCancelled, !isStopping {
-      do {
-        try await body()
-        logger.worksAgain(problem)
-      } catch is CancellationError {
-        return
-      } catch {
-        logger.retrying(problem, ["error": "\(error)"])
-      }
-      do { try await sleep(milliseconds: milliseconds) } catch { return }
+    await repeatRounds(problem, pauseMilliseconds: milliseconds, logger) {
+      try await body()
+      return false
     }
   }
 

@@ -15,12 +15,6 @@ package struct ClientNames: Sendable {
     if client.utf8.contains(UInt8(ascii: ":")) { return client + "/56" }
     let hash = Sodium.hash(Array(client.utf8), key: key, length: Self.hashLength).prefix(Self.shownBytes)
     let network = client.utf8.lastIndex(of: UInt8(ascii: ".")).map { String(client[..<$0]) } ?? "0.0.0"
-    var text = network + ".0/24#"
-    let digits = Array("0123456789abcdef")
-    for byte in hash {
-      text.append(digits[Int(byte >> 4)])
-      text.append(digits[Int(byte & 15)])
-    }
-    return text
+    return network + ".0/24#" + Sodium.hex(hash)
   }
 }

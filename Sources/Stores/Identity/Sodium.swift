@@ -78,6 +78,12 @@ enum Sodium {
     return out
   }
 
+  /// Two small digits a byte.
+  static func hex(_ bytes: some Sequence<UInt8>) -> String {
+    let digits = Array("0123456789abcdef".utf8)
+    return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+  }
+
   /// URL-safe base64 without padding.
   static func base64(_ bytes: [UInt8]) -> String {
     let size = sodium_base64_encoded_len(bytes.count, sodium_base64_VARIANT_URLSAFE_NO_PADDING)

@@ -4,7 +4,7 @@ package enum WebhookSignature {
   package static let toleranceSeconds = 300
 
   package static func header(_ body: [UInt8], secret: String, at time: Int) -> String {
-    "t=\(time),v1=\(hex(mac(body, secret, time)))"
+    "t=\(time),v1=\(Sodium.hex(mac(body, secret, time)))"
   }
 
   /// Whether one of the header's signatures is of one of the secrets: two of them count while they are exchanged.
@@ -20,17 +20,12 @@ package enum WebhookSignature {
     // Compared without a difference: a sender may write any number.
     guard let time, time >= now - toleranceSeconds, time <= now + toleranceSeconds else { return false }
     return secrets.contains { secret in
-      let right = Array(hex(mac(body, secret, time)).utf8)
+      let right = Array(Sodium.hex(mac(body, secret, time)).utf8)
       return signatures.contains { Sodium.areEqual($0, right) }
     }
   }
 
   private static func mac(_ body: [UInt8], _ secret: String, _ time: Int) -> [UInt8] {
     Sodium.HMACKey(Array(secret.utf8)).mac((Array("\(time).".utf8) + body)[...])
-  }
-
-  private static func hex(_ bytes: [UInt8]) -> String {
-    let digits = Array("0123456789abcdef".utf8)
-    return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
   }
 }

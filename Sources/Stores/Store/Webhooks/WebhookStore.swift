@@ -267,14 +267,14 @@ package final class WebhookStore {
     return try rows.filter { try $0.bool("is_first") }.map { try WebhookMessage($0) }
   }
 
-  private static let isSame: SQL = """
+  /// `m` tells the same endpoint of the same request as `d`.
+  private static let isOfSame: SQL = """
     m.event_id = d.event_id AND m.generation = d.generation AND m.position = d.position
-      AND m.endpoint_id = d.endpoint_id AND m.stage = d.stage AND m.ordinal = d.ordinal
+      AND m.endpoint_id = d.endpoint_id
     """
-
+  private static let isSame: SQL = "\(isOfSame) AND m.stage = d.stage AND m.ordinal = d.ordinal"
   private static let comesBefore: SQL = """
-    m.event_id = d.event_id AND m.generation = d.generation AND m.position = d.position
-      AND m.endpoint_id = d.endpoint_id AND (m.stage, m.ordinal) < (d.stage, d.ordinal) AND m.dead_at IS NULL
+    \(isOfSame) AND (m.stage, m.ordinal) < (d.stage, d.ordinal) AND m.dead_at IS NULL
     """
 
   private static func these(_ messages: [WebhookMessage]) -> SQL {
@@ -337,8 +337,7 @@ package final class WebhookStore {
       statements.append(
         """
         UPDATE webhook_message m SET available_at = now() FROM \(Self.these(gone))
-        WHERE m.event_id = d.event_id AND m.generation = d.generation AND m.position = d.position
-          AND m.endpoint_id = d.endpoint_id AND (m.stage, m.ordinal) > (d.stage, d.ordinal)
+        WHERE \(Self.isOfSame) AND (m.stage, m.ordinal) > (d.stage, d.ordinal)
           AND m.available_at > now() AND m.dead_at IS NULL
         """)
     }
