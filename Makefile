@@ -58,6 +58,11 @@ demo: up ## Start the stack, then let 20,000 buyers rush for 2,000 seats
 test: ## Run every test (on a machine with nothing installed: installs, builds, tests)
 	@deploy/test
 
+.PHONY: check
+check: deps ## Lint, and run the tests that need no server (a minute or two after a build)
+	@deploy/deps test
+	@deploy/check
+
 .PHONY: test-fast
 test-fast: deps ## Run the Swift tests only
 	@swift build -c release --build-tests
@@ -75,6 +80,10 @@ test-hostile: build ## Attack a stack: whatever clients can say, by seed, and th
 chaos: build ## Sell while parts are killed, stopped and cut off at random, then audit (SEED=N: as that time)
 	@deploy/deps run build
 	@deploy/chaos
+
+.PHONY: fuzz
+fuzz: deps ## Look for inputs that break a decoder, a minute each (TARGETS="plan table" SECONDS_EACH=60)
+	@deploy/fuzz $(TARGETS)
 
 .PHONY: sbom
 sbom: build ## Write .build/sbom.cdx.json: what Onsale runs with here, with versions (CycloneDX)

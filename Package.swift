@@ -39,9 +39,20 @@ func library(_ name: String, _ pkgConfig: String, debian: String) -> Target {
     name: name, path: "Sources/System/\(name)", pkgConfig: pkgConfig, providers: [.apt([debian])])
 }
 
+// `make fuzz` builds this, with libFuzzer; nothing else needs its runtime.
+let fuzzing: [Target] =
+  Context.environment["ONSALE_FUZZ"] == nil
+  ? []
+  : [
+    .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
+    .executableTarget(
+      name: "onsale-fuzz", dependencies: ["CLibFuzzer", "FuzzTargets"], path: "Tests/Fuzz/FuzzRunner",
+      swiftSettings: strict),
+  ]
+
 let package = Package(
   name: "onsale",
-  targets: [
+  targets: fuzzing + [
     // System
     library("CLibUV", "libuv", debian: "libuv1-dev"),
     library("CHiredis", "hiredis", debian: "libhiredis-dev"),
@@ -174,6 +185,15 @@ let package = Package(
 
     // Servers of their own for the tests of what speaks to them.
     .target(name: "TestServers", path: "Tests/Support/TestServers", swiftSettings: strict),
+
+    // Decoders of what comes from outside, for the fuzzer and for the tests that replay what it found.
+    .target(
+      name: "FuzzTargets",
+      dependencies: [
+        "Text", "JSON", "HTTPServer", "HTTPClient", "Postgres", "Sale", "Identity", "Search", "Store",
+        "HTTPCommon", "Catalog", "Admin",
+      ], path: "Tests/Fuzz/FuzzTargets", swiftSettings: strict),
+    tests("Fuzz", "FuzzTests", ["FuzzTargets"]),
 
     // Unit tests
     tests("Unit", "SaleTests", ["Sale"]),
