@@ -1064,6 +1064,14 @@ def check(page, what):
     assert not small_targets(page), (what, small_targets(page))
 
 
+def test_what_no_reader_of_screens_understands_is_found(visit):
+    page = visit().goto("/")
+    expect(page.locator("h1")).to_be_visible()
+    assert not accessibility(page)
+    page.evaluate("() => document.querySelector('main').insertAdjacentHTML('beforeend', '<div role=bogus>?</div>')")
+    assert any(found.startswith("aria-roles") for found in accessibility(page))
+
+
 def test_nothing_is_wider_than_a_small_phone(visit, hall):
     event = hall(name="A Rather Long Name of a Concert With Donaudampfschifffahrtsgesellschaft in It")
     visitor = visit(viewport={"width": 320, "height": 640}).register()
