@@ -43,6 +43,8 @@ struct Configuration {
   /// `ONSALE_PAYMENT_URL` and `ONSALE_PAYMENT_KEY`: the provider's API and secret key.
   var paymentURL = ""
   var paymentKey = ""
+  /// `ONSALE_PAYMENT_PUBLISHABLE_KEY`: the provider's key for pages; with it the page shows the provider's own form.
+  var paymentPublishableKey: String?
   /// `ONSALE_PAYMENT_HOST`, `ONSALE_PAYMENT_PORT`, `ONSALE_PAYMENT_LEDGER`: where the stub listens and remembers.
   var stubHost = "127.0.0.1"
   var stubPort: UInt16 = 8081
@@ -174,6 +176,16 @@ struct Configuration {
     if !isVisible(paymentKey) {
       problems.append("ONSALE_PAYMENT_KEY must be visible ASCII, without blanks or line breaks")
     }
+    paymentPublishableKey = value("PAYMENT_PUBLISHABLE_KEY")
+    if let key = paymentPublishableKey, !key.hasPrefix("pk_") || !isVisible(key) {
+      // A secret key here would be shown to everybody.
+      problems.append(
+        "ONSALE_PAYMENT_PUBLISHABLE_KEY must be the provider's publishable key, which begins with pk_")
+    }
+    if let key = paymentPublishableKey, !paymentKey.isEmpty, Self.isLive(key) != Self.isLive(paymentKey) {
+      problems.append(
+        "ONSALE_PAYMENT_PUBLISHABLE_KEY and ONSALE_PAYMENT_KEY must both be live, or both be of tests")
+    }
     if needs.contains(.stub), Self.isLive(paymentKey) {
       problems.append("ONSALE_PAYMENT_KEY is a provider's live key: the payment stub takes nobody's money")
     }
@@ -303,6 +315,9 @@ struct Configuration {
     }
     if !problems.isEmpty { throw Invalid(problems: problems) }
   }
+
+  /// Whether payments move money.
+  var isLive: Bool { Self.isLive(paymentKey) }
 
   /// Whether a key is one of Stripe's that moves money: secret, restricted or public.
   private static func isLive(_ key: String) -> Bool {

@@ -253,8 +253,10 @@ enum Roles {
     operations.addPublicRoutes(to: &router)
     services += observation(settings, operations, logger)
     if roles.contains("web") {
+      let entry = PaymentEntry(
+        url: settings.paymentURL, publishableKey: settings.paymentPublishableKey, isLive: settings.isLive)
       Web(
-        sendsMail: settings.mail != nil,
+        payment: entry, sendsMail: settings.mail != nil,
         describe: { [catalog] event in
           guard let catalog else { return .unknown }
           do {

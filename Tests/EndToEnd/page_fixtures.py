@@ -30,8 +30,8 @@ def _from_source(route):
         return route.fulfill(body='import "./app.js";', content_type=TYPES[".js"])
     if name == "currencies.js":
         bundle = route.fetch(url=route.request.url.replace(name, "bundle.js")).text()
-        table = re.search(r"const currencyDigits = \{.*?\};", bundle, re.DOTALL)[0]
-        return route.fulfill(body=f"export {table}", content_type=TYPES[".js"])
+        tables = re.findall(r"const (?:currency|provider)Digits = \{.*?\};", bundle, re.DOTALL)
+        return route.fulfill(body="\n".join(f"export {table}" for table in tables), content_type=TYPES[".js"])
     file = ASSETS / name
     route.fulfill(body=file.read_bytes(), content_type=TYPES[file.suffix])
 

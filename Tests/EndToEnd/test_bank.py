@@ -55,7 +55,7 @@ def test_who_is_refused_by_their_bank_may_pay_otherwise(visit, hall, closed):
     event, page = hold(visit, hall)
     page.get_by_role("button", name="No").click()
     expect(heading(page, "Your 2 tickets are held")).to_be_visible()
-    expect(page.get_by_text("Your bank was not convinced that it is you and nothing was charged.")).to_be_visible()
+    expect(page.get_by_text("Your bank was not convinced that it is you. Nothing was charged.")).to_be_visible()
     pay(page)
     expect(heading(page, "They are yours")).to_be_visible()
     assert closed(event.id) == ["canceled", "succeeded"]

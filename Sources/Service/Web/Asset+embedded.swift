@@ -8,10 +8,18 @@ extension Asset {
     Asset(name: "style.css", body: PackageResources.style_css),
   ]
 
-  /// The currencies of `Currency`, by their codes, with the digits behind the point: a browser's own are not ISO's.
+  /// The currencies of `Currency`, by their codes, with the digits behind the point: a browser's own are not ISO's. And
+  /// those that the provider counts with other digits.
   private static let currencies =
-    "// Digits behind the point of each currency, by ISO 4217.\n\nexport const currencyDigits = {\n"
-    + Currency.all.map { "  \($0.code): \($0.digits),\n" }.joined() + "};\n"
+    "// Digits behind the point of each currency, by ISO 4217.\n\n"
+    + table("currencyDigits", of: Currency.all, \.digits) + "\n// Where the provider counts others.\n\n"
+    + table("providerDigits", of: Currency.all.filter { $0.providerDigits != $0.digits }, \.providerDigits)
+
+  private static func table(_ name: String, of currencies: [Currency], _ digits: (Currency) -> Int) -> String
+  {
+    let lines = currencies.map { "  \($0.code): \(digits($0)),\n" }
+    return "export const \(name) = {\n\(lines.joined())};\n"
+  }
 
   /// The modules that the bundle is made of. A new one in Assets is added here.
   private static let modules: [String: String] = embedded.mapValues { String(decoding: $0, as: UTF8.self) }
@@ -34,6 +42,7 @@ extension Asset {
     "line.js": PackageResources.line_js,
     "order.js": PackageResources.order_js,
     "pace.js": PackageResources.pace_js,
+    "paymentform.js": PackageResources.paymentform_js,
     "picker.js": PackageResources.picker_js,
     "poster.js": PackageResources.poster_js,
     "queue.js": PackageResources.queue_js,

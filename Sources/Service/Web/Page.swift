@@ -16,8 +16,9 @@ struct Page: Sendable {
 
   /// - Parameters:
   ///   - version: of all other files; `VERSION` in the template stands for it.
+  ///   - payment: how buyers say what they pay with, which the script reads.
   ///   - sendsMail: told to the script.
-  init(version: String, sendsMail: Bool = false) {
+  init(version: String, payment: PaymentEntry, sendsMail: Bool = false) {
     self.sendsMail = sendsMail
     let template = String(decoding: PackageResources.index_html, as: UTF8.self)
     var rest = template.split(separator: "VERSION", omittingEmptySubsequences: false).joined(
@@ -27,6 +28,10 @@ struct Page: Sendable {
       guard let range = rest.firstRange(of: mark) else { preconditionFailure("the document has no \(mark)") }
       parts.append(String(rest[..<range.lowerBound]))
       rest = rest[range.upperBound...]
+    }
+    // Behind the root's name come its attributes.
+    for (name, value) in payment.attributes {
+      parts[1] = " \(name)=\"\(String(decoding: Escaping.attribute(value), as: UTF8.self))\"" + parts[1]
     }
     self.parts = parts + [String(rest)]
   }

@@ -10,26 +10,40 @@ package struct Web {
   /// URLs of the page; its script decides what each shows.
   private static let pages = ["/", "/queue/{request_id}", "/tickets", "/account"]
 
-  /// Nothing from elsewhere, nothing inline, no frames. `data:` images are for what the script draws.
-  static let contentSecurityPolicy = [
-    "default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'",
-    "img-src 'self' data:", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
-  ].joined(separator: "; ")
+  /// Nothing from elsewhere but the payment provider's form, where there is one; nothing inline. `data:` images are for what
+  /// the script draws.
+  static func contentSecurityPolicy(_ payment: PaymentEntry) -> String {
+    let (scripts, frames, connections) = payment.sources
+    func list(_ name: String, _ sources: [String]) -> String { ([name] + sources).joined(separator: " ") }
+    return
+      ([
+        "default-src 'none'", list("script-src 'self'", scripts), "style-src 'self'",
+        list("connect-src 'self'", connections), "img-src 'self' data:", "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+      ] + (frames.isEmpty ? [] : [list("frame-src", frames)])).joined(separator: "; ")
+  }
 
-  private static let protection: HTTPResponse.Headers = [
-    ("Content-Security-Policy", contentSecurityPolicy),
-    ("X-Content-Type-Options", "nosniff"),
-    // A queue URL is a secret of its buyer; it must not travel to other sites.
-    ("Referrer-Policy", "no-referrer"),
-    ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-  ]
+  private static func protection(_ payment: PaymentEntry) -> HTTPResponse.Headers {
+    let frames = payment.sources.frames.filter { !$0.contains("*") }
+    let wallets = frames.isEmpty ? "" : "self " + frames.map { "\"\($0)\"" }.joined(separator: " ")
+    return [
+      ("Content-Security-Policy", contentSecurityPolicy(payment)),
+      ("X-Content-Type-Options", "nosniff"),
+      // A queue URL is a secret of its buyer; it must not travel to other sites.
+      ("Referrer-Policy", "no-referrer"),
+      ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(\(wallets)), usb=()"),
+      // Wallets open windows of their own.
+      ("Cross-Origin-Opener-Policy", frames.isEmpty ? "same-origin" : "same-origin-allow-popups"),
+      ("Cross-Origin-Resource-Policy", "same-origin"),
+    ]
+  }
 
   private static let oneYear = "public, max-age=31536000, immutable"
   /// Pages of events that are kept ready to be sent.
   private static let pagesKept = 500
 
+  private let protection: HTTPResponse.Headers
   private let version: String
   private let page: Page
   private let document: Asset
@@ -70,15 +84,18 @@ package struct Web {
   private let describe: @LoopActor (Int) async -> Answer
 
   /// - Parameters:
+  ///   - payment: how buyers say what they pay with.
   ///   - sendsMail: whether who forgot their password is sent a link.
   ///   - describe: what the page of an event says of it, where that is known and public.
   package init(
-    sendsMail: Bool = false, describe: @escaping @LoopActor (Int) async -> Answer = { _ in .unknown }
+    payment: PaymentEntry = .testCards, sendsMail: Bool = false,
+    describe: @escaping @LoopActor (Int) async -> Answer = { _ in .unknown }
   ) {
     self.describe = describe
+    protection = Self.protection(payment)
     version = String(
       EntityTag.of(Asset.others.flatMap { Array($0.name.utf8) + $0.body }).dropFirst().dropLast())
-    page = Page(version: version, sendsMail: sendsMail)
+    page = Page(version: version, payment: payment, sendsMail: sendsMail)
     document = page.document
     refusals = [400: page.refusing(400), 404: page.refusing(404)]
     files = Dictionary(uniqueKeysWithValues: Asset.others.map { ($0.name, $0) })
@@ -88,45 +105,44 @@ package struct Web {
     let document = document
     let nothing = refusals[404] ?? document
     for pattern in Self.pages {
-      router.on(.get, pattern, ignoresQuery: true) { request in
+      router.on(.get, pattern, ignoresQuery: true) { [self] request in
         // Always asked for again, which costs a 304: it is what names the version of everything else.
-        .now(Self.answer(request, document, cache: "no-cache"))
+        .now(answer(request, document, cache: "no-cache"))
       }
     }
-    router.on(.get, "/event/{id}", ignoresQuery: true) { [describe, described, page, nothing] request in
+    router.on(.get, "/event/{id}", ignoresQuery: true) { [self] request in
       .later {
         switch await Self.event(request, describe) {
         case .event(let event):
-          Self.answer(request, described.page(of: event, page.describing), cache: "no-cache")
-        case .unknown: Self.answer(request, document, cache: "no-cache")
-        case .nothing: Self.answer(request, nothing, status: 404, cache: "no-cache")
+          answer(request, described.page(of: event, page.describing), cache: "no-cache")
+        case .unknown: answer(request, document, cache: "no-cache")
+        case .nothing: answer(request, nothing, status: 404, cache: "no-cache")
         }
       }
     }
-    router.on(.get, "/event/{id}/event.ics", ignoresQuery: true) { [describe, nothing] request in
+    router.on(.get, "/event/{id}/event.ics", ignoresQuery: true) { [self] request in
       .later {
         switch await Self.event(request, describe) {
         case .event(let event):
-          Self.answer(
-            request, Asset(name: "event.ics", body: event.calendar, isPacked: false), cache: "no-cache")
+          answer(request, Asset(name: "event.ics", body: event.calendar, isPacked: false), cache: "no-cache")
         case .unknown: .problem(503, code: "unavailable", detail: "The event cannot be read right now.")
-        case .nothing: Self.answer(request, nothing, status: 404, cache: "no-cache")
+        case .nothing: answer(request, nothing, status: 404, cache: "no-cache")
         }
       }
     }
     let files = files
     let version = version
-    router.on(.get, "/assets/{version}/{file}", ignoresQuery: true) { request in
+    router.on(.get, "/assets/{version}/{file}", ignoresQuery: true) { [self] request in
       guard let file = files[request.parameters["file"] ?? ""] else {
         return .now(.problem(404, code: "not_found", detail: "There is no such file."))
       }
       // A page of another version gets what there is, but must not keep it under that version's name.
       let isCurrent = request.parameters["version"] == version
-      return .now(Self.answer(request, file, cache: isCurrent ? Self.oneYear : "no-cache"))
+      return .now(answer(request, file, cache: isCurrent ? Self.oneYear : "no-cache"))
     }
-    router.onRefusal = { [refusals] request, refusal in
+    router.onRefusal = { [self] request, refusal in
       guard let page = refusals[refusal.status], Self.isOfPerson(request) else { return nil }
-      return Self.answer(request, page, status: refusal.status, cache: "no-cache")
+      return answer(request, page, status: refusal.status, cache: "no-cache")
     }
   }
 
@@ -143,7 +159,7 @@ package struct Web {
       && request.header("Accept")?.contains("text/html") == true
   }
 
-  private static func answer(
+  private func answer(
     _ request: HTTPRequest, _ asset: Asset, status: Int = 200, cache: String
   ) -> HTTPResponse {
     let coding = ContentCoding.chosen(request.header("Accept-Encoding"), among: asset.codings)

@@ -11,6 +11,8 @@ package struct PaymentOrder: Sendable, Equatable {
   /// The provider's name of the buyer's payment method.
   package var method: String
   package var metadata: [String: String]
+  /// Whether the method is what the provider's own form has made: a confirmation token, which pays once.
+  package var isOfForm: Bool { method.hasPrefix("ctoken_") }
   /// Of which event it is: among many orders that wait for their turn, each event has its own.
   package var event: Int
 

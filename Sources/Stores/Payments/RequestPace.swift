@@ -1,7 +1,8 @@
 import EventLoop
 
-/// When the provider may be asked next: no more often than its rate, not while it wants to be left alone, and the events
-/// that have something to ask in turns, so that a large sale does not keep a small one waiting.
+/// When the provider may be asked next: no more often than its rate, not while it wants to be left alone, and those who
+/// have something to ask in turns: a large sale does not keep a small one waiting, nor those whose buyers are at their banks
+/// anybody, and what is sold is taken in time.
 @LoopActor
 final class RequestPace {
   /// So many requests may follow each other at once after a pause.
@@ -10,9 +11,9 @@ final class RequestPace {
   private let intervalMilliseconds: Double
   private var nextAt = 0.0
   private var pausedUntil: UInt64 = 0
-  private var waiting: [Int: ArraySlice<CheckedContinuation<Void, Never>>] = [:]
-  /// Events that wait, each once, in the order of their turns.
-  private var turns: [Int] = []
+  private var waiting: [Turn: ArraySlice<CheckedContinuation<Void, Never>>] = [:]
+  /// Who waits, each once, in the order of their turns.
+  private var turns: [Turn] = []
   private var isServing = false
 
   /// - Parameter perSecond: 0 for no limit.
@@ -20,12 +21,22 @@ final class RequestPace {
     intervalMilliseconds = perSecond > 0 ? 1_000 / Double(perSecond) : 0
   }
 
-  /// Returns when it is the event's turn.
-  func turn(_ event: Int) async {
+  /// Whose turn it may be.
+  enum Turn: Hashable {
+    /// Payments of an event are made.
+    case making(Int)
+    /// Payments are taken, or let go of.
+    case ending
+    /// What has become of them is asked.
+    case asking
+  }
+
+  /// Returns when it is one's turn.
+  func turn(_ turn: Turn) async {
     if intervalMilliseconds == 0, turns.isEmpty, EventLoop.shared.now >= pausedUntil { return }
     await withCheckedContinuation { continuation in
-      if waiting[event] == nil { turns.append(event) }
-      waiting[event, default: []].append(continuation)
+      if waiting[turn] == nil { turns.append(turn) }
+      waiting[turn, default: []].append(continuation)
       if !isServing {
         isServing = true
         // Ends when nobody waits.
@@ -40,7 +51,7 @@ final class RequestPace {
   }
 
   private func serve() async {
-    while let event = turns.first {
+    while let turn = turns.first {
       let now = EventLoop.shared.now
       let due = max(pausedUntil, intervalMilliseconds > 0 ? UInt64(max(0, nextAt)) : 0)
       if due > now {
@@ -49,11 +60,11 @@ final class RequestPace {
         continue
       }
       turns.removeFirst()
-      var own = waiting.removeValue(forKey: event) ?? []
+      var own = waiting.removeValue(forKey: turn) ?? []
       let next = own.popFirst()
       if !own.isEmpty {
-        waiting[event] = own
-        turns.append(event)
+        waiting[turn] = own
+        turns.append(turn)
       }
       nextAt = max(nextAt, Double(now) - Self.burstMilliseconds) + intervalMilliseconds
       next?.resume()

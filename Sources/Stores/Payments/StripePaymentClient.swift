@@ -51,15 +51,19 @@ package final class StripePaymentClient: PaymentProvider {
   package func authorise(_ order: PaymentOrder) async throws -> PaymentOutcome {
     var fields: [(name: String, value: String)] = [
       ("amount", String(Self.providerAmount(order))), ("currency", order.currency.lowercased()),
-      ("payment_method", order.method), ("payment_method_types[0]", "card"), ("confirm", "true"),
-      ("capture_method", "manual"), ("metadata[\(Self.referenceField)]", order.reference),
+      (order.isOfForm ? "confirmation_token" : "payment_method", order.method),
+      ("payment_method_types[0]", "card"),
+      ("confirm", "true"), ("capture_method", "manual"),
+      ("metadata[\(Self.referenceField)]", order.reference),
     ]
+    // Tokens of the form leave checks to a script in the page, which may be gone by then: the buyer is sent to their bank.
+    if order.isOfForm { fields.append(("use_stripe_sdk", "false")) }
     if !returnURL.isEmpty { fields.append(("return_url", returnURL)) }
     for (name, value) in order.metadata.sorted(by: { $0.key < $1.key }) {
       fields.append(("metadata[\(name)]", value))
     }
     let answer = try await exchange(
-      "POST", "/v1/payment_intents", fields, idempotencyKey: order.reference, event: order.event)
+      "POST", "/v1/payment_intents", fields, idempotencyKey: order.reference, turn: .making(order.event))
     switch answer.status {
     case 200..<300:
       let made = try payment(answer.json)
@@ -117,7 +121,8 @@ package final class StripePaymentClient: PaymentProvider {
 
   /// Moves a payment to its end. One that has ended already, by this call, an earlier one or somebody else's, is returned.
   private func settle(_ id: String, _ action: String) async throws -> Payment {
-    let answer = try await exchange("POST", "/v1/payment_intents/\(FormEncoding.escape(id))/\(action)", [])
+    let answer = try await exchange(
+      "POST", "/v1/payment_intents/\(FormEncoding.escape(id))/\(action)", [], turn: .ending)
     switch answer.status {
     case 200..<300: return try payment(answer.json)
     case 400..<500:
@@ -133,7 +138,7 @@ package final class StripePaymentClient: PaymentProvider {
 
   package func refund(_ id: String) async throws {
     let answer = try await exchange(
-      "POST", "/v1/refunds", [("payment_intent", id)], idempotencyKey: "refund-\(id)")
+      "POST", "/v1/refunds", [("payment_intent", id)], idempotencyKey: "refund-\(id)", turn: .ending)
     if answer.status < 300 || answer.json?["error"]?["code"]?.string == "charge_already_refunded" { return }
     throw answer.error
   }
@@ -149,7 +154,7 @@ package final class StripePaymentClient: PaymentProvider {
       [
         ("payment_intent", order.payment), ("amount", String(amount)),
         ("metadata[\(Self.refundField)]", order.reference),
-      ], idempotencyKey: order.key, event: order.event)
+      ], idempotencyKey: order.key, turn: .ending)
     switch answer.status {
     // A replayed answer is of then: what it names is asked for.
     case 200..<300 where !answer.isReplayed: return try refund(answer.json)
@@ -275,9 +280,9 @@ package final class StripePaymentClient: PaymentProvider {
 
   private func exchange(
     _ method: String, _ target: String, _ fields: [(name: String, value: String)],
-    idempotencyKey: String? = nil, event: Int = 0
+    idempotencyKey: String? = nil, turn: RequestPace.Turn = .asking
   ) async throws -> StripeAnswer {
-    await pace.turn(event)
+    await pace.turn(turn)
     var headers = [(name: "Authorization", value: "Bearer \(secretKey)")]
     if method == "POST" { headers.append(("Content-Type", "application/x-www-form-urlencoded")) }
     if let idempotencyKey { headers.append(("Idempotency-Key", idempotencyKey)) }

@@ -25,7 +25,9 @@ extension PaymentStub {
       isManual: captureMethod == "manual", description: form["description"], metadata: try form.metadata(),
       returnURL: form["return_url"],
       state: PaymentIntent.State(status: .requiresPaymentMethod))
-    if let method = form["payment_method"] {
+    if let method = try form["confirmation_token"].map({ text throws(StripeFailure) in try spend(text) })
+      ?? form["payment_method"]
+    {
       _ = try card(method)
       intent.state.method = method
       intent.state.status = .requiresConfirmation

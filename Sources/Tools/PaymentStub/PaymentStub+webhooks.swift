@@ -5,6 +5,7 @@ import HTTPServer
 import Identity
 import JSON
 import Logging
+import Sale
 
 /// Where messages go, and what they are signed with.
 struct WebhookTarget: Sendable {
@@ -98,11 +99,14 @@ extension PaymentStub {
   /// What a bank shows its customer, who may as well close it and walk away.
   private static func bankPage(_ intent: PaymentIntent) -> HTTPResponse {
     let action = "/stub/bank/\(intent.id)"
+    let currency = Currency(code: intent.currency.uppercased())
+    let amount = currency.map { "\($0.text($0.amount(ofProvider: intent.amount))) \($0.code)" } ?? ""
     let html = """
       <!doctype html><html lang="en"><head><meta charset="utf-8"><title>A bank</title>
-      <meta name="viewport" content="width=device-width, initial-scale=1"></head>
+      <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+      <link rel="stylesheet" href="/stub/bank.css"></head>
       <body><main><h1>Is this you?</h1>
-      <p>A shop asks for \(intent.amount) \(intent.currency.uppercased()) in the smallest unit. This is a test: no money moves.</p>
+      <p>A shop asks for <strong>\(amount)</strong>. This is a test: no money moves.</p>
       <form method="post" action="\(action)/approve"><button>Yes, pay</button></form>
       <form method="post" action="\(action)/refuse"><button>No</button></form>
       </main></body></html>
@@ -110,8 +114,8 @@ extension PaymentStub {
     return HTTPResponse(
       status: 200,
       headers: [
-        ("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", "default-src 'none'"),
-        ("Cache-Control", "no-store"),
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Content-Security-Policy", "default-src 'none'; style-src 'self'"), ("Cache-Control", "no-store"),
       ], body: Array(html.utf8))
   }
 }

@@ -31,6 +31,9 @@ package final class PaymentStub: Service {
   var url: String {
     configuration.publicURL.isEmpty ? "http://\(configuration.host):\(port)" : configuration.publicURL
   }
+  /// What the form made and nobody has used: the methods of tokens, and these in the order in which they were made.
+  var tokens: [String: String] = [:]
+  var tokenOrder: [String] = []
   private(set) var isStopping = false
   private var ledger: LedgerFile?
   private var server: HTTPServer?
@@ -81,6 +84,7 @@ package final class PaymentStub: Service {
     addDisputes(to: &router)
     addControls(to: &router)
     addBank(to: &router)
+    addForm(to: &router)
     return router
   }
 

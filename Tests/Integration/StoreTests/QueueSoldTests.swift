@@ -1,4 +1,5 @@
 import EventLoop
+import Redis
 import Sale
 import Testing
 
@@ -58,6 +59,41 @@ struct QueueSoldTests {
     try await it.configure { $0.state = "closed" }
     try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 2, tail: 0)
     #expect(try await sold(it) == [])
+  }
+
+  @Test(
+    "A sale that was taken back is a hold again, of all that was sold, and for a whole hold of the event's clock"
+  )
+  func askedAgain() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let position = try await it.hold("a", [3, 9])
+    #expect(try await it.confirm("a", position) == .ok)
+    let taken = try #require(try await it.take().first)
+    try await it.queue.finish(event: it.event, [.init(taken, .purchased)])
+    func ask(_ tickets: [Int], attempt: Int = 1) async throws -> Bool {
+      try await it.queue.askAgain(
+        event: it.event, generation: 1, position: position, attempt: attempt, tickets: tickets,
+        reason: "authorisation_lapsed")
+    }
+    #expect(try await !ask([3]))
+    #expect(try await !ask([3, 9, 10]))
+    #expect(try await !ask([3, 9], attempt: 2))
+    #expect(try await it.state(position) == .purchased)
+    #expect(try await sold(it) == [3, 9])
+    // It has stood still for two hours.
+    _ = try await it.redis.command(["HSET", .text(it.keys.meta), "stood", "7200000"])
+    #expect(try await ask([3, 9]))
+    #expect(try await ask([9, 3]))
+    let record = try #require(try await it.queue.record(event: it.event, position: position))
+    #expect(record.state == .declined && record.reason == "authorisation_lapsed" && record.tickets == [3, 9])
+    #expect(abs(record.deadline + 7_200_000 - WallClock.milliseconds) < 3_600_000)
+    #expect(try await sold(it) == [])
+    #expect(try await it.isLocked(3))
+    #expect(try await it.isMarked(9))
+    #expect(try await it.confirm("a", position, method: "pm_2") == .ok)
+    #expect(try await ask([3, 9]))
+    #expect(try await it.state(position) == .confirming)
   }
 
   @Test("A repair notes what was sold, and forgets what is to be sold again")

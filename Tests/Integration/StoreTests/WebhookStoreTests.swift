@@ -30,15 +30,17 @@ struct WebhookStoreTests {
       it.close()
     }
 
-    func sell(_ position: Int, _ tickets: [Int], _ purchases: PurchaseStore? = nil) async throws {
+    func sell(
+      _ position: Int, _ tickets: [Int], _ purchases: PurchaseStore? = nil, attempt: Int = 1
+    ) async throws {
       let purchases = purchases ?? PurchaseStore(it.postgres)
       let confirmation = QueueStore.Confirmation(
-        entryID: nil, event: event, generation: 1, position: position, attempt: 1, tickets: tickets,
+        entryID: nil, event: event, generation: 1, position: position, attempt: attempt, tickets: tickets,
         amount: 100 * tickets.count, method: "pm_card_visa", user: "user \(position)")
       _ = try await purchases.claim([confirmation])
       _ = try await purchases.settle([
         PurchaseStore.Settlement(
-          key: .init(confirmation), user: confirmation.user, attempt: 1, outcome: .sold,
+          key: .init(confirmation), user: confirmation.user, attempt: attempt, outcome: .sold,
           paymentID: "pi_\(position)",
           reason: "")
       ])
@@ -46,11 +48,12 @@ struct WebhookStoreTests {
 
     func key(_ position: Int) -> PurchaseStore.Key { .init(event: event, generation: 1, position: position) }
 
-    func hold(_ type: WebhookType, _ position: Int, _ id: String) -> WebhookNews {
+    func hold(_ type: WebhookType, _ position: Int, _ id: String, attempt: Int = 0) -> WebhookNews {
       WebhookNews(
         id: id, partition: Partition(of: event), type: type, event: event, generation: 1, position: position,
         userKey: UserKey("user \(position)").text, user: "user \(position)", tickets: [1, 2], amount: 200,
-        deadline: 1_900_000_000_000, wish: nil, reason: type == .holdExpired ? "expired" : "")
+        deadline: 1_900_000_000_000, wish: nil, reason: type == .holdExpired ? "expired" : "",
+        attempt: attempt)
     }
 
     /// As they were counted last.
@@ -280,15 +283,39 @@ struct WebhookStoreTests {
     let outside = try await Outside()
     try await outside.sell(1, [1, 2])
     for _ in 0..<2 {
-      _ = try await PurchaseStore(outside.it.postgres).lapse(outside.key(1), paymentID: "pi_1")
+      _ = try await PurchaseStore(outside.it.postgres).lapse(outside.key(1), paymentID: "pi_1", asks: true)
     }
     // Behind the sale.
     let sale = try await outside.due()
-    #expect(sale.map(\.type) == ["purchase.completed"] && sale[0].ordinal == 2)
+    #expect(sale.map(\.type) == ["purchase.completed"] && sale[0].ordinal == 4)
     try await outside.store.note(taken: sale, failed: [])
     let messages = try await outside.due()
-    #expect(messages.map(\.type) == ["purchase.refunded"] && messages[0].ordinal == 3)
+    #expect(messages.map(\.type) == ["purchase.refunded"] && messages[0].ordinal == 5)
     #expect(messages[0].data.contains(#""amount":0"#) && messages[0].data.contains("authorisation_lapsed"))
+    try await outside.close()
+  }
+
+  @Test(
+    "Messages of one request come in the order of its attempts to pay, however late they were written down")
+  func attempts() async throws {
+    let outside = try await Outside()
+    let purchases = PurchaseStore(outside.it.postgres)
+    try await outside.sell(1, [1, 2])
+    #expect(try await purchases.lapse(outside.key(1), paymentID: "pi_1", asks: true)?.isOpen == true)
+    try await outside.sell(1, [1, 2], attempt: 2)
+    try await outside.store.write([
+      outside.hold(.holdGranted, 1, "1800000000009-0", attempt: 1),
+      outside.hold(.holdGranted, 1, "1800000000000-0"),
+    ])
+    var types: [String] = []
+    while let message = try await outside.due().first {
+      types.append(message.type)
+      try await outside.store.note(taken: [message], failed: [])
+    }
+    #expect(
+      types == [
+        "hold.granted", "purchase.completed", "purchase.refunded", "hold.granted", "purchase.completed",
+      ])
     try await outside.close()
   }
 

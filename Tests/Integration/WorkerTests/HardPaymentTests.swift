@@ -153,18 +153,46 @@ struct HardPaymentTests {
     await sale.end()
   }
 
-  @Test("A sale whose authorisation was gone before its capture is taken back, and its tickets sell again")
-  func lapsed() async throws {
+  @Test("Who bought what could not be taken has the tickets for another hold, and pays otherwise")
+  func lapsedAndPaid() async throws {
     let sale = try await Sale(tickets: 1)
+    sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    sale.provider.onCapture = { _ in }
+    try await sale.makeChoresDue()
+    #expect(try await sale.wait(for: .declined, position)?.reason == "authorisation_lapsed")
+    #expect(try await sale.soldTickets() == [])
+    try await sale.eventually("the line takes people in again") {
+      try await sale.queue.document(event: sale.event)?.isSoldOut == false
+    }
+    // The seats are nobody else's meanwhile.
+    let other = try await sale.join("bob")
+    try await sale.wait(for: .standby, other)
+    #expect(try await sale.confirm(position, "ann", "pm_2") == .ok)
+    try await sale.wait(for: .purchased, position)
+    #expect(try await sale.soldTickets() == [1])
+    try await sale.eventually("paid once") {
+      sale.provider.payments.values.map(\.status.rawValue).sorted() == ["canceled", "succeeded"]
+    }
+    #expect(try await sale.wait(for: .soldOut, other) != nil)
+    await sale.end()
+  }
+
+  @Test(
+    "A sale whose authorisation was gone before its capture, and whose buyer does not pay again, sells again")
+  func lapsed() async throws {
+    let sale = try await Sale(tickets: 1, holdSeconds: 2)
     sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
     try await sale.startWorker(Self.limits())
     let first = try await sale.join("ann", method: "pm_1")
     try await sale.wait(for: .purchased, first)
     sale.provider.onCapture = { _ in }
     try await sale.makeChoresDue()
-    #expect(try await sale.wait(for: .expired, first)?.reason == "authorisation_lapsed")
+    #expect(try await sale.wait(for: .declined, first)?.reason == "authorisation_lapsed")
     let purchase = try #require(try await sale.purchase(first))
-    #expect(purchase.standing.state == .void && purchase.standing.reason == "authorisation_lapsed")
+    #expect(purchase.standing.state == .declined && purchase.standing.reason == "authorisation_lapsed")
     try await sale.eventually("the line takes people in again") {
       try await sale.queue.document(event: sale.event)?.isSoldOut == false
     }
@@ -172,6 +200,54 @@ struct HardPaymentTests {
     try await sale.wait(for: .purchased, second)
     #expect(try await sale.soldTickets() == [1])
     #expect(try await chores(sale) <= 1)
+    await sale.end()
+  }
+
+  @Test("Where one of its tickets cannot be had any more, nobody is asked for the others")
+  func lapsedInPart() async throws {
+    let sale = try await Sale(tickets: 2)
+    sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", 2, method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    _ = try await sale.postgres.query("UPDATE ticket SET withheld = 'blocked' WHERE id = 2")
+    sale.provider.onCapture = { _ in }
+    try await sale.makeChoresDue()
+    #expect(try await sale.wait(for: .expired, position)?.reason == "authorisation_lapsed")
+    let purchase = try #require(try await sale.purchase(position))
+    #expect(purchase.standing.state == .void && purchase.standing.reason == "authorisation_lapsed")
+    #expect(try await sale.soldTickets() == [])
+    await sale.end()
+  }
+
+  @Test("While its money is being given back nobody is asked again")
+  func lapsedAndRefunded() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    _ = try await sale.postgres.query(
+      """
+      INSERT INTO refund (event_id, generation, position, tickets, amount, releases, who, available_at)
+      VALUES (\(sale.event), 1, \(position), '{1}', 1000, true, 'boss', NULL)
+      """)
+    func tries() async throws -> Int {
+      try await sale.postgres.query("SELECT attempts FROM outbox").first?.int("attempts") ?? -1
+    }
+    sale.provider.onCapture = { _ in }
+    let before = try await tries()
+    try await sale.eventually("it was tried") {
+      try await sale.makeChoresDue()
+      return try await tries() >= before + 2
+    }
+    #expect(try await sale.purchase(position)?.standing.state == .sold)
+    #expect(try await sale.status(position)?.state == .purchased)
+    _ = try await sale.postgres.query("DELETE FROM refund")
+    try await sale.eventually("its buyer is asked") {
+      try await sale.makeChoresDue()
+      return try await sale.status(position)?.state == .declined
+    }
     await sale.end()
   }
 
@@ -245,6 +321,52 @@ struct HardPaymentTests {
     try await sale.wait(for: .reserved, second)
     try await sale.eventually("nothing is open") {
       sale.provider.payments.values.map(\.status) == [.canceled]
+    }
+    await sale.end()
+  }
+
+  @Test("An authorisation whose tickets are not there any more is kept by its id, and cancelled by that")
+  func soldNothing() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.afterAuthorising = { _ in
+      // Whatever took the claim: nothing is sold without it.
+      _ = try await sale.postgres.query("DELETE FROM claim WHERE event_id = \(sale.event)")
+      _ = try await sale.postgres.query(
+        "INSERT INTO claim (event_id, ticket_id, generation, position) VALUES (\(sale.event), 1, 1, 99)")
+    }
+    sale.provider.onFind = { throw PaymentError(code: .unavailable, message: "the search is away") }
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.eventually("void") { try await sale.purchase(position)?.standing.state == .void }
+    try await sale.eventually("nothing is open") {
+      try await sale.makeChoresDue()
+      return sale.provider.payments.values.map(\.status) == [.canceled]
+    }
+    await sale.end()
+  }
+
+  @Test("What may still be found is looked for more than once, however old it seems")
+  func searches() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.afterAuthorising = { _ in throw PaymentError(code: .outcomeUnknown, message: "lost") }
+    var searches = 0
+    sale.provider.isFindable = false
+    sale.provider.onFind = { searches += 1 }
+    try await sale.startWorker(Self.limits(wait: 1))
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .declined, position)
+    let before = searches
+    // As after a step of PostgreSQL's clock.
+    try await sale.eventually("it was looked for again") {
+      _ = try await sale.postgres.query(
+        "UPDATE outbox SET created_at = now() - interval '1 hour', available_at = now()")
+      return searches >= before + 2
+    }
+    #expect(try await chores(sale) == 1)
+    sale.provider.isFindable = true
+    try await sale.eventually("nothing is open") {
+      try await sale.makeChoresDue()
+      return sale.provider.payments.values.map(\.status) == [.canceled]
     }
     await sale.end()
   }

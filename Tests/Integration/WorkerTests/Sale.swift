@@ -280,6 +280,8 @@ final class ScriptedProvider: PaymentProvider {
   var afterAuthorising: (PaymentOrder) async throws -> Void = { _ in }
   var onCapture: (String) throws -> Void = { _ in }
   var onFind: () throws -> Void = {}
+  /// Whether the provider's search has what was made.
+  var isFindable = true
   /// What an authorisation becomes, and where its buyer goes then.
   var authorised = Payment.Status.requiresCapture
   var redirectURL: String?
@@ -328,6 +330,7 @@ final class ScriptedProvider: PaymentProvider {
 
   func find(reference: String) async throws -> Payment? {
     try onFind()
+    if !isFindable { return nil }
     return payments["pi_" + reference]
   }
 

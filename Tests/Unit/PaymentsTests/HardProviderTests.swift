@@ -113,7 +113,7 @@ struct HardProviderTests {
     let pace = RequestPace(perSecond: 200)
     var order: [Int] = []
     @LoopActor func ask(_ event: Int) async {
-      await pace.turn(event)
+      await pace.turn(.making(event))
       order.append(event)
     }
     let large = (0..<200).map { _ in Task { @LoopActor in await ask(1) } }
@@ -122,6 +122,23 @@ struct HardProviderTests {
     #expect(order.count < 150, "\(order.count) came before")
     for task in large { await task.value }
     #expect(order.count == 201)
+  }
+
+  @Test("What is sold is taken while a thousand buyers at their banks are asked for, and a large sale pays")
+  func turnsOfKinds() async throws {
+    let pace = RequestPace(perSecond: 200)
+    var order: [RequestPace.Turn] = []
+    @LoopActor func ask(_ turn: RequestPace.Turn) async {
+      await pace.turn(turn)
+      order.append(turn)
+    }
+    let many = [RequestPace.Turn.asking, .making(1)].flatMap { turn in
+      (0..<150).map { _ in Task { @LoopActor in await ask(turn) } }
+    }
+    let captures = (0..<20).map { _ in Task { @LoopActor in await ask(.ending) } }
+    for task in captures { await task.value }
+    #expect(order.count < 150, "\(order.count) came before")
+    for task in many { await task.value }
   }
 
   @Test(

@@ -2,11 +2,38 @@ import EventLoop
 import Foundation
 import JSON
 import PaymentStub
+import Payments
 import Testing
 
 @Suite("The stub speaks Stripe's language")
 @LoopActor
 struct StubTests {
+  @Test("What the form makes of a card pays once")
+  func form() async throws {
+    try await Provider.with { provider in
+      func token(_ number: String, key: String = "pk_test_1") async throws -> (status: Int, json: JSON) {
+        let answer = try await provider.post(
+          "/stub/confirmation_tokens", "key=\(key)&number=\(number)&expiry=12+%2F+39&cvc=123")
+        return (answer.status, answer.json)
+      }
+      let made = try await token("4242+4242+4242+4242")
+      let id = try #require(made.json["id"]?.string)
+      #expect(made.status == 200 && id.hasPrefix("ctoken_"))
+      #expect(try await provider.payments.authorise(Provider.order("a", method: id)).payment != nil)
+      // Asked again under its key, it is the same; for another payment it is nothing.
+      #expect(try await provider.payments.authorise(Provider.order("a", method: id)).payment != nil)
+      #expect(
+        await code { _ = try await provider.payments.authorise(Provider.order("b", method: id)) } == .refused)
+      let poor = try #require(try await token("4000000000009995").json["id"]?.string)
+      #expect(
+        try await provider.payments.authorise(Provider.order("c", method: poor)).declineCode
+          == "insufficient_funds")
+      #expect(try await token("4242424242424241").json["error"]?["code"]?.string == "incorrect_number")
+      #expect(try await token("4242424242424242", key: "pk_live_1").status == 401)
+      #expect(try await token("4242424242424242", key: "sk_test_1").status == 401)
+    }
+  }
+
   private nonisolated static let create =
     "amount=1000&currency=eur&confirm=true&capture_method=manual&payment_method=pm_card_visa"
 

@@ -253,6 +253,49 @@ struct WebTests {
     }
   }
 
+  private func policy(_ payment: PaymentEntry) async -> (policy: String, page: HTTPResponse) {
+    var router = Router()
+    Web(payment: payment).addRoutes(to: &router)
+    let page = await router.respond(to: HTTPRequest(.get, "/"))
+    return (page.header("Content-Security-Policy") ?? "", page)
+  }
+
+  @Test("With the provider's form its sources are allowed, and nothing else")
+  func formPolicy() async {
+    let plain = await policy(.testCards).policy
+    #expect(await policy(.nothing).policy == plain)
+    #expect(
+      plain
+        == "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        + "form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+    let real = await policy(
+      PaymentEntry(url: "https://api.stripe.com", publishableKey: "pk_test_1", isLive: false))
+    #expect(
+      real.policy
+        == "default-src 'none'; script-src 'self' https://js.stripe.com https://*.js.stripe.com; style-src 'self'; "
+        + "connect-src 'self' https://api.stripe.com; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
+        + "frame-ancestors 'none'; frame-src https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com"
+    )
+    #expect(
+      text(real.page).contains(
+        #"<html lang="en" data-payment-key="pk_test_1" data-payment-script="https://js.stripe.com/v3/">"#))
+    #expect(
+      real.page.header("Permissions-Policy")?.contains(#"payment=(self "https://js.stripe.com""#) == true)
+    let stub = await policy(
+      PaymentEntry(url: "http://127.0.0.1:8081/", publishableKey: "pk_test_1", isLive: false))
+    #expect(stub.policy.contains("script-src 'self' http://127.0.0.1:8081;"))
+    #expect(stub.policy.hasSuffix("frame-src http://127.0.0.1:8081"))
+    #expect(text(stub.page).contains(#"data-payment-script="http://127.0.0.1:8081/stub/stripe.js""#))
+  }
+
+  @Test("Test cards are offered with the stub alone")
+  func entries() {
+    #expect(PaymentEntry(url: "http://127.0.0.1:8081", publishableKey: nil, isLive: false) == .testCards)
+    #expect(PaymentEntry(url: "https://api.stripe.com", publishableKey: nil, isLive: false) == .nothing)
+    #expect(PaymentEntry(url: "http://proxy.internal", publishableKey: nil, isLive: true) == .nothing)
+    #expect(PaymentEntry(url: "", publishableKey: nil, isLive: false) == .nothing)
+  }
+
   @Test("Everything that the page and its modules name is served, and may be kept for good")
   func references() async {
     let named = all(in: text(await get("/")), after: "\"/assets/", before: "\"").map { "/assets/" + $0 }

@@ -6,10 +6,11 @@ import { declined } from "./ending.js";
 import { announce, confirm, freshID, h, icon, put, setText } from "./dom.js";
 import { formMessage, whileBusy } from "./form.js";
 import { countdown, counted, money, spokenDuration } from "./format.js";
+import { hasForm, hasTestCards, PaymentForm } from "./paymentform.js";
 import { session } from "./session.js";
 import { ticketRows } from "./stub.js";
 
-/** The provider's test cards. A real one would be entered in the provider's own form and come back as such a name. */
+/** The stub's test cards, where it does not show a form of its own. */
 const cards = [
   { method: "pm_card_visa", name: "Visa", digits: "4242" },
   { method: "pm_card_mastercard", name: "Mastercard", digits: "4444" },
@@ -58,6 +59,20 @@ export class Checkout {
   }
 
   drawForm() {
+    this.cards = hasForm ? this.drawProvidersForm() : hasTestCards ? this.drawTestCards()
+      : h("p", { class: "notice" }, "Cards cannot be entered on this page. The organizer says how to pay.");
+    return h("form", { class: "stack", onsubmit: (event) => {
+      event.preventDefault();
+      this.submit();
+    } }, this.message.node, this.cards, this.pay);
+  }
+
+  drawProvidersForm() {
+    this.provider = new PaymentForm(this.signal);
+    return h("section", { "aria-label": "Pay with" }, this.provider.node);
+  }
+
+  drawTestCards() {
     const name = freshID("card");
     const options = cards.map((card, index) => {
       const input = h("input", { type: "radio", name, value: card.method });
@@ -65,13 +80,9 @@ export class Checkout {
       return h("label", { class: "card-choice" }, input, icon("card"),
         h("span", null, h("strong", null, card.name), h("small", null, `ending in ${card.digits}`)));
     });
-    const cardsNode = this.cards = h("fieldset", { class: "cards" },
+    return h("fieldset", { class: "cards" },
       h("legend", null, "Pay with"), options,
       h("p", { class: "quiet small" }, "These are test cards: no real money moves."));
-    return h("form", { class: "stack", onsubmit: (event) => {
-      event.preventDefault();
-      this.submit(this.isFree ? undefined : cardsNode.querySelector("input:checked").value);
-    } }, this.message.node, cardsNode, this.pay);
   }
 
   /**
@@ -86,11 +97,12 @@ export class Checkout {
     this.whole ??= Math.max(1, this.left);
     setText(this.amount, money(request.amount ?? 0, request.currency ?? "EUR"));
     if (request.state === "declined" && !wasDeclined) {
-      this.key = undefined;
       const { why, advice } = declined(request.reason);
-      this.message.show(`${why} and nothing was charged. Your seats are still held: ${advice}.`);
+      this.message.show(`${why}. Nothing was charged. Your seats are still held: ${advice}.`);
     }
     this.cards.hidden = this.isFree;
+    this.pay.hidden = !this.isFree && !hasForm && !hasTestCards;
+    this.provider?.show(request.amount ?? 0, request.currency ?? "EUR");
     this.tick();
     if (!session()) {
       this.message.show("You are signed out. Sign in to pay; your seats stay held until the time is up.");
@@ -155,19 +167,33 @@ export class Checkout {
     }
   }
 
-  async submit(method) {
+  /** What pays: nothing, a test card, or what the provider's form makes of what was typed into it. */
+  async choose() {
+    if (this.isFree) return {};
+    if (!this.provider) return { token: this.cards.querySelector("input:checked").value };
+    // One that was sent, and of which nothing is known, is sent again: the same call cannot charge twice.
+    return this.key && this.method ? { token: this.method } : this.provider.token();
+  }
+
+  async submit() {
     if (this.pay.getAttribute("aria-disabled") === "true" || !this.request) return;
     this.message.clear();
-    // Kept while the outcome is unknown: trying again with the same key cannot charge twice.
-    if (this.method !== method) this.key = undefined;
-    this.method = method;
-    this.key ??= freshKey();
     await whileBusy(this.pay, "Paying…", async () => {
+      const { token: method, problem } = await this.choose();
+      if (this.signal.aborted) return;
+      if (problem) return this.message.show(problem);
+      // Kept while the outcome is unknown: trying again with the same key cannot charge twice.
+      if (this.method !== method) this.key = undefined;
+      this.method = method;
+      this.key ??= freshKey();
       try {
         const body = { request_id: this.requestID, payment_method: method, hold: this.receipt?.() };
         await call("POST", "/api/ticket/confirm", { body, key: this.key, signal: this.signal });
+        // It was heard: whatever comes next is another payment, with another card.
+        this.key = this.method = undefined;
         this.onPaying();
       } catch (error) {
+        if (error instanceof Problem && error.status >= 400 && error.status < 500) this.key = this.method = undefined;
         if (!this.signal.aborted) this.explain(error);
       }
     });

@@ -86,6 +86,8 @@ final class ConfirmLane {
   private static let pollMilliseconds: UInt64 = 500
   private static let shortestBackoffMilliseconds: UInt64 = 50
   private static let longestBackoffMilliseconds: UInt64 = 5_000
+  /// Between two looks at a payment that waits for its buyer, or the provider.
+  private static let longestLookMilliseconds: UInt64 = 30_000
 
   private let worker: String
   private let queue: QueueStore
@@ -115,6 +117,14 @@ final class ConfirmLane {
   private var authorising: Set<PurchaseStore.Key> = []
   /// And the ones that wait for the provider's search, and ask nobody for anything meanwhile.
   private var resting: [PurchaseStore.Key: Bell] = [:]
+  /// Payments that are not decided, by whom they wait for.
+  private var waiting: [PurchaseStore.Key: PaymentError.Code] = [:]
+  private let waitingFor: [PaymentError.Code: Gauge] = [
+    .actionRequired: MetricsRegistry.shared.gauge(
+      "onsale_payments_at_banks", "Payments that wait for their buyers to confirm them"),
+    .pending: MetricsRegistry.shared.gauge(
+      "onsale_payments_undecided", "Payments that the provider has and does not decide"),
+  ]
   /// Payments under way of which somebody said that something has happened to them.
   private var hinted: Set<PurchaseStore.Key> = []
   private let bell = Bell()
@@ -457,9 +467,15 @@ final class ConfirmLane {
         excused.insert(.init(confirmation))
       } else if room > 0 {
         begin(confirmation)
+      } else {
+        // Nobody has tried it.
+        excused.insert(.init(confirmation))
       }
     }
   }
+
+  /// How many payments of PostgreSQL may be taken up now.
+  var roomForStalled: Int { isStopping ? 0 : max(0, room) }
 
   /// Stops taking and waits for what is under way; what does not end is taken over by another worker.
   func stop() async {
@@ -502,6 +518,7 @@ final class ConfirmLane {
       }
       if underWay[key]?.attempt == confirmation.attempt {
         underWay[key] = nil
+        note(key, waitsFor: nil)
         hinted.remove(key)
       }
       underWayGauge.value = Double(underWay.count)
@@ -555,8 +572,13 @@ final class ConfirmLane {
           // Those who wait for the provider keep nobody from their turn.
           let pause = max(
             backoff / 2 + UInt64.random(in: 0...backoff / 2), UInt64(error.retryAfterMilliseconds ?? 0))
-          await rest(confirmation, until: EventLoop.shared.now + pause)
-          backoff = min(backoff * 2, Self.longestBackoffMilliseconds)
+          note(.init(confirmation), waitsFor: error.code)
+          // To its end at the latest, but not in vain again and again.
+          let end = max(trial.endsAt ?? .max, EventLoop.shared.now + Self.shortestBackoffMilliseconds)
+          await rest(confirmation, until: min(EventLoop.shared.now + pause, end))
+          // What the provider has, and does not decide, is asked for ever more rarely: it tells of it by itself.
+          let isThere = error.code == .pending || error.code == .actionRequired
+          backoff = min(backoff * 2, isThere ? Self.longestLookMilliseconds : Self.longestBackoffMilliseconds)
           continue
         }
         // Spread, so that thousands do not come back at the same moment after an outage.
@@ -573,6 +595,14 @@ final class ConfirmLane {
     } else if isInnocent {
       excused.insert(.init(confirmation))
     }
+  }
+
+  private func note(_ key: PurchaseStore.Key, waitsFor code: PaymentError.Code?) {
+    let before = waiting[key]
+    if before == code { return }
+    waiting[key] = code
+    if let before { waitingFor[before]?.value -= 1 }
+    if let code { waitingFor[code]?.value += 1 }
   }
 
   /// Waits without taking part in anything; ends early when the worker stops.
@@ -606,6 +636,8 @@ final class ConfirmLane {
     var failedAt: UInt64?
     /// When the buyer was asked to confirm it with their bank.
     var askedBuyerAt: UInt64?
+    /// When it is given up at the latest.
+    var endsAt: UInt64?
   }
 
   private func attempt(_ confirmation: QueueStore.Confirmation, _ trial: inout Trial) async throws {
@@ -684,15 +716,17 @@ final class ConfirmLane {
       guard askedAt >= since + limits.searchMilliseconds else { throw error }
       outcome = .declined(id: nil, code: "processing_error", message: error.message)
     } catch let error as PaymentError {
-      var isOver =
-        standing.triedSeconds
-        >= (error.code == .misconfigured ? limits.misconfiguredSeconds : limits.paymentSeconds)
+      let seconds = error.code == .misconfigured ? limits.misconfiguredSeconds : limits.paymentSeconds
+      var isOver = standing.triedSeconds >= seconds
+      trial.endsAt = EventLoop.shared.now + UInt64(max(0, seconds - standing.triedSeconds)) * 1_000
       if error.code == .actionRequired {
         // From when its buyer was asked, whatever time went by before; across restarts there is a bound for both.
         let since = trial.askedBuyerAt ?? EventLoop.shared.now
         trial.askedBuyerAt = since
+        let end = since + UInt64(limits.actionSeconds) * 1_000
+        trial.endsAt = end
         isOver =
-          EventLoop.shared.now >= since + UInt64(limits.actionSeconds) * 1_000
+          EventLoop.shared.now >= end
           || standing.triedSeconds >= limits.paymentSeconds + limits.actionSeconds
       }
       guard isOver else { throw error }
@@ -793,6 +827,12 @@ final class ConfirmLane {
     let next = ConfirmStep.afterSettlement(
       standing: standing, attempt: confirmation.attempt)
     if standing == nil, let authorised { try await renew(confirmation, authorised) }
+    if next.isUndecided, let authorised {
+      // Kept, so that it is not looked for once more: it is sold when that can be, else cancelled.
+      try await Faults.crossing(.confirmIntent) {
+        try await purchases.note(payment: authorised, of: key, attempt: confirmation.attempt)
+      }
+    }
     if next.isUndecided { throw StoreError(.unexpectedAnswer, "settlement") }
     if let authorised, standing?.state == .sold, standing?.paymentID == authorised {
       capture(PurchaseStore.Chore(key: key, kind: .capture, paymentID: authorised), confirmation.reference)

@@ -15,6 +15,10 @@ final class PaymentRelay {
   private static let stalledBatch = 256
   /// For so long what there is of a payment is looked for, where the provider cannot say.
   private static let findSeconds = 86_400
+  /// So often it is searched for at least, by one process.
+  private static let searches = 3
+  /// Whose searches are counted; past that they are counted anew.
+  private static let notFoundLimit = 10_000
 
   private let stores: Worker.Stores
   private var purchases: PurchaseStore { stores.purchases }
@@ -22,6 +26,8 @@ final class PaymentRelay {
   private let provider: any PaymentProvider
   private let lane: ConfirmLane
   private let logger: Logger
+  /// What was searched for and not found, and how often, since when by the loop's clock.
+  private var notFound: [String: (count: Int, since: UInt64)] = [:]
   private let relayed = MetricsRegistry.shared.counter(
     "onsale_relayed_total", "Captures and cancellations done after the fact")
   private let lapsed = MetricsRegistry.shared.counter(
@@ -50,7 +56,9 @@ final class PaymentRelay {
     let excused = lane.takeExcused()
     let stalled = try await Faults.crossing(.relayStalled) {
       try await purchases.excuse(excused)
-      return try await purchases.stalledPayments(limit: Self.stalledBatch)
+      // Whom there is no room for is left to others, and has not stalled once more.
+      let room = min(Self.stalledBatch, lane.roomForStalled)
+      return room > 0 ? try await purchases.stalledPayments(limit: room) : []
     }
     if !stalled.isEmpty {
       logger.retrying("stalled payments taken up", level: .notice, ["count": stalled.count])
@@ -83,26 +91,88 @@ final class PaymentRelay {
     return true
   }
 
-  /// A sale that can never be paid, since its authorisation was gone before the capture: its tickets are on sale again,
-  /// and its buyer is told so.
+  /// A sale that can never be paid, since its authorisation was gone before the capture: its buyer is asked again, and has
+  /// the tickets for another hold. Where that cannot be, they are on sale again, and its buyer is told so.
   /// - Returns: whether that is done; it is not while the money is being given back, which ends it in its own way.
   private func takeBack(_ chore: PurchaseStore.Chore) async throws -> Bool {
-    let (key, queue) = (chore.key, stores.queue)
-    let tickets = try await Faults.crossing(.relayDue) {
-      try await purchases.lapse(key, paymentID: chore.paymentID)
+    let key = chore.key
+    let known = try await Faults.crossing(.relayDue) { try await purchases.find(key)?.standing }
+    let record = try await record(of: key)
+    // Also once more, after a crash: then Redis says what its buyer has done since.
+    let asks = record?.state == .purchased || known?.reason == PurchaseStore.authorisationLapsed
+    let lapse = try await Faults.crossing(.relayDue) {
+      try await purchases.lapse(key, paymentID: chore.paymentID, asks: asks)
     }
-    guard let tickets else {
+    guard let lapse else {
       return try await Faults.crossing(.relayDue) { try await !purchases.isBeingGivenBack(key) }
     }
+    var tickets = lapse.free
+    if lapse.isOpen, let known {
+      if try await askAgain(key, attempt: known.attempt, tickets: tickets) {
+        note("an authorisation was gone before its capture: its buyer is asked again", chore, tickets)
+        try await reload(key.event)
+        return true
+      }
+      let end = try await Faults.crossing(.relayDue) {
+        try await purchases.lapse(key, paymentID: chore.paymentID, asks: false)
+      }
+      // Its buyer has begun to pay otherwise after all.
+      guard let end else { return true }
+      tickets = end.free
+    }
+    note("an authorisation was gone before its capture: its tickets are on sale again", chore, tickets)
+    try await release(key, tickets)
+    try await reload(key.event)
+    return true
+  }
+
+  private func note(_ words: StaticString, _ chore: PurchaseStore.Chore, _ tickets: [Int]) {
     lapsed.increment()
     logger.error(
-      "an authorisation was gone before its capture: its tickets are on sale again",
-      ["payment.id": chore.paymentID, "event.id": key.event, "tickets": tickets.count])
+      words, ["payment.id": chore.paymentID, "event.id": chore.key.event, "tickets": tickets.count])
+  }
+
+  /// What Redis has of the purchase's place; `nil` for one of an earlier life, which has nobody to be asked or told.
+  private func record(of key: PurchaseStore.Key) async throws -> RequestRecord? {
+    let queue = stores.queue
+    return try await Faults.crossing(.relayDue) {
+      guard try await queue.queueFacts(event: key.event)?.document.generation == key.generation else {
+        return nil
+      }
+      return try await queue.record(event: key.event, position: key.position)
+    }
+  }
+
+  /// - Returns: false where its buyer cannot have the tickets again.
+  private func askAgain(_ key: PurchaseStore.Key, attempt: Int, tickets: [Int]) async throws -> Bool {
+    let queue = stores.queue
+    return try await Faults.crossing(.relayDue) {
+      do {
+        return try await queue.askAgain(
+          event: key.event, generation: key.generation, position: key.position, attempt: attempt,
+          tickets: tickets, reason: PurchaseStore.authorisationLapsed)
+      } catch let error as StoreError where error.code == .noQueue {
+        return false
+      }
+    }
+  }
+
+  /// Whoever owns the partition has the tickets as sold, and reads them anew.
+  private func reload(_ event: Int) async throws {
+    let queue = stores.queue
     try await Faults.crossing(.relayDue) {
-      guard let facts = try await queue.queueFacts(event: key.event) else { return }
-      // A place of an earlier life has nobody to be told; its tickets go on sale in this one all the same.
-      let isOfThisLife = facts.document.generation == key.generation
-      let record = isOfThisLife ? try await queue.record(event: key.event, position: key.position) : nil
+      let partition = Partition(of: event)
+      let epoch = try await stores.epochs.next(partition, above: try await queue.epoch(partition))
+      _ = try await queue.own(partition, epoch: epoch)
+    }
+  }
+
+  private func release(_ key: PurchaseStore.Key, _ tickets: [Int]) async throws {
+    let queue = stores.queue
+    let record = try await record(of: key)
+    try await Faults.crossing(.relayDue) {
+      // Of an earlier life, too, its tickets go on sale in this one.
+      guard try await queue.queueFacts(event: key.event) != nil else { return }
       if let record, record.state == .purchased {
         _ = try await queue.repair(
           event: key.event, position: key.position, expected: .purchased, to: .expired,
@@ -111,12 +181,20 @@ final class PaymentRelay {
       } else {
         try await queue.dropSold(event: key.event, tickets)
       }
-      // Whoever owns the partition has them as sold, and reads them anew.
-      let partition = Partition(of: key.event)
-      let epoch = try await stores.epochs.next(partition, above: try await queue.epoch(partition))
-      _ = try await queue.own(partition, epoch: epoch)
     }
-    return true
+  }
+
+  /// Not found is not known yet, as long as it may be: a search may lag, and PostgreSQL's clock, by which a chore is so old,
+  /// may have stepped.
+  private func isNowhere(_ chore: PurchaseStore.Chore) -> Bool {
+    let now = EventLoop.shared.now
+    let before = notFound[chore.paymentID] ?? (count: 0, since: now)
+    let isOver =
+      before.count + 1 >= Self.searches && now >= before.since + UInt64(searchSeconds) * 1_000
+      && chore.ageSeconds > 2 * searchSeconds
+    if notFound.count >= Self.notFoundLimit { notFound = [:] }
+    notFound[chore.paymentID] = isOver ? nil : (count: before.count + 1, since: before.since)
+    return isOver
   }
 
   private func carryOut(_ chore: PurchaseStore.Chore) async -> Bool {
@@ -140,8 +218,8 @@ final class PaymentRelay {
         let payment = try await Faults.crossing(.confirmVoid) {
           try await provider.find(reference: chore.paymentID)
         }
-        // Not found is not known yet, as long as it may be.
-        guard let payment else { return chore.ageSeconds > 2 * searchSeconds }
+        guard let payment else { return isNowhere(chore) }
+        notFound[chore.paymentID] = nil
         return try await letGo(of: payment.id, chore, reference)
       }
     } catch {

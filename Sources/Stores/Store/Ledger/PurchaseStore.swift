@@ -570,22 +570,35 @@ package final class PurchaseStore {
       """)
   }
 
-  /// Takes a sale back whose money can never be taken: its authorisation was gone before. Repeated, it answers the same.
-  /// - Returns: the tickets that are nobody's since; `nil` if there is no such sale, or its money was taken after all.
-  package func lapse(_ key: Key, paymentID: String) async throws -> [Int]? {
+  /// A sale that was taken back.
+  package struct Lapse: Sendable, Equatable {
+    /// Whether its buyer may pay otherwise, with all of its tickets; else the purchase has ended.
+    package let isOpen: Bool
+    /// Those of its tickets that are nobody's since.
+    package let free: [Int]
+  }
+
+  /// Takes a sale back whose money can never be taken: its authorisation was gone before. Repeated, it answers the same; what
+  /// has ended stays so.
+  /// - Parameter asks: whether its buyer may pay otherwise, if all of what was sold can still be had.
+  /// - Returns: `nil` if there is no such sale, its money was taken after all, or is being given back.
+  package func lapse(_ key: Key, paymentID: String, asks: Bool) async throws -> Lapse? {
     try await postgres.withTransaction { transaction in
       let rows = try await transaction.query(
         """
-        UPDATE purchase SET state = 'void', reason = \(Self.authorisationLapsed), sold_at = NULL, updated_at = now()
+        -- Of what was given back in part nobody is asked for the rest.
+        UPDATE purchase SET reason = \(Self.authorisationLapsed), sold_at = NULL, updated_at = now(),
+          state = CASE WHEN \(asks)::boolean AND state <> 'void' AND charged IS NULL AND refunded = 0 THEN 'declined' ELSE 'void' END
         WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
           AND payment_id = \(paymentID) AND captured_at IS NULL
-          AND (state = 'sold' OR state = 'void' AND reason = \(Self.authorisationLapsed))
+          AND (state = 'sold' OR state IN ('declined', 'void') AND reason = \(Self.authorisationLapsed))
           -- Where it is being given back, it was let go of for that.
           AND NOT EXISTS (SELECT FROM refund r WHERE r.event_id = \(key.event) AND r.generation = \(key.generation)
             AND r.position = \(key.position) AND r.state = 'requested')
-        RETURNING tickets
+        RETURNING tickets, state
         """)
-      guard let tickets = rows.first?["tickets"].ints else { return nil }
+      guard let row = rows.first else { return nil }
+      let tickets = row["tickets"].ints ?? []
       // Nothing was taken, so that nothing is given back: its tickets are no good any more.
       _ = try await transaction.query(
         WebhookStore.tellLapse(of: key, tickets: tickets, reason: Self.authorisationLapsed))
@@ -601,11 +614,21 @@ package final class PurchaseStore {
         """)
       let free = try await transaction.query(
         """
-        SELECT t.id FROM ticket t WHERE t.event_id = \(key.event) AND t.id = ANY (\(tickets)::int[])
-          AND NOT t.purchased
+        SELECT t.id, t.withheld IS NULL AS is_offered FROM ticket t
+        WHERE t.event_id = \(key.event) AND t.id = ANY (\(tickets)::int[]) AND NOT t.purchased
           AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.event_id = t.event_id AND c.ticket_id = t.id)
         """)
-      return try free.map { try $0.int("id") }
+      let ids = try free.map { try $0.int("id") }
+      if try row.string("state") == "void" { return Lapse(isOpen: false, free: ids) }
+      if try free.count(where: { try $0.bool("is_offered") }) == Set(tickets).count {
+        return Lapse(isOpen: true, free: ids)
+      }
+      _ = try await transaction.query(
+        """
+        UPDATE purchase SET state = 'void'
+        WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
+        """)
+      return Lapse(isOpen: false, free: ids)
     }
   }
 

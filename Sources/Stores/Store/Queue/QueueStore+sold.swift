@@ -19,6 +19,21 @@ extension QueueStore {
     _ = try await call("onsale_note_sold", event, [.bytes(bitmap)])
   }
 
+  /// Gives a buyer the hold again whose sale was taken back, for its whole time. Repeated, it changes nothing.
+  /// - Parameter tickets: all that were sold: whoever has others, or fewer, has been told otherwise.
+  /// - Returns: false where there is no such place any more, its tickets are somebody else's, or its buyer has another one.
+  package func askAgain(
+    event: Int, generation: Int, position: Int, attempt: Int, tickets: [Int], reason: String
+  ) async throws -> Bool {
+    let values = try await call(
+      "onsale_ask_again", event,
+      [
+        .integer(position), .integer(attempt), .integer(generation), .text(Self.field(reason)),
+        .text(tickets.map(String.init).joined(separator: ",")),
+      ])
+    return values[0].text == "ok"
+  }
+
   /// Tickets that nobody has bought after all.
   package func dropSold(event: Int, _ tickets: [Int]) async throws {
     if tickets.isEmpty { return }

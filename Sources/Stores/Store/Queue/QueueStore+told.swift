@@ -51,7 +51,8 @@ extension QueueStore {
       position: integer("p"), userKey: fields["u"] ?? "", user: fields["i"] ?? "",
       tickets: tickets(fields["t"] ?? ""),
       amount: integer("a"), deadline: fields["d"].flatMap { Int($0) },
-      wish: place.count == 2 ? WishPlace(line: place[0], ordinal: place[1]) : nil, reason: fields["r"] ?? "")
+      wish: place.count == 2 ? WishPlace(line: place[0], ordinal: place[1]) : nil, reason: fields["r"] ?? "",
+      attempt: integer("n"))
   }
 
   /// Forgets news that are written down.

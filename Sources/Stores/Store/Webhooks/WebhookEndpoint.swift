@@ -112,8 +112,14 @@ package struct WebhookNews: Sendable {
 
   /// Milliseconds since 1970.
   package var milliseconds: Int { Int(id.prefix { $0 != "-" }) ?? 0 }
-  /// In the order of the stream.
+  /// Behind how many attempts to pay it is.
+  package let attempt: Int
+
+  /// Before the first attempt to pay holds are told in the order of the stream; after it with what became of attempts: sold
+  /// (0), taken back (1), held again (2), and not held any more (3).
+  var stage: Int { position > 0 && attempt == 0 ? 0 : 1 }
   var ordinal: Int {
+    if attempt > 0 { return 4 * attempt + (type == .holdGranted ? 2 : 3) }
     let number = Int(id.drop { $0 != "-" }.dropFirst()) ?? 0
     return milliseconds * 100_000 + min(number, 99_999)
   }

@@ -53,7 +53,7 @@ package final class WebhookStore {
     _ events: [Int], _ generations: [Int], _ positions: [Int], isNow: Bool
   ) -> SQL {
     """
-    SELECT 'purchase.completed' AS type, p.event_id, p.generation, p.position, 1 AS stage, 2 * p.try::bigint AS ordinal,
+    SELECT 'purchase.completed' AS type, p.event_id, p.generation, p.position, 1 AS stage, 4 * p.try::bigint AS ordinal,
       p.sold_at AS at,
       \(purchase(amount: "p.amount", reason: "NULL")) AS data, '' AS user_key, p.line, p.ordinal AS line_ordinal
     FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[]) AS i (event, generation, position)
@@ -79,7 +79,7 @@ package final class WebhookStore {
   /// attempt's.
   static func tellLapse(of key: PurchaseStore.Key, tickets: [Int], reason: String) -> SQL {
     tellRefund(
-      of: key, tickets: tickets, amount: 0, reason: reason, stage: 1, ordinal: "2 * p.try::bigint + 1")
+      of: key, tickets: tickets, amount: 0, reason: reason, stage: 1, ordinal: "4 * p.try::bigint + 1")
   }
 
   private static func tellRefund(
@@ -159,19 +159,19 @@ package final class WebhookStore {
     _ = try await postgres.query(
       Self.write(
         """
-        SELECT i.type, i.event AS event_id, i.generation, i.position, CASE WHEN i.position > 0 THEN 0 ELSE 1 END AS stage,
+        SELECT i.type, i.event AS event_id, i.generation, i.position, i.stage,
           i.ordinal, to_timestamp(i.at / 1000.0) AS at, CASE WHEN i.position = 0 THEN json_build_object('name', n.name)
           ELSE json_strip_nulls(json_build_object('user_id', nullif(i.user_id, ''), 'tickets', k.tickets,
             'amount', i.amount, 'currency', n.currency, 'expires_at',
             to_char(to_timestamp(i.deadline / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'reason',
             nullif(i.reason, ''))) END AS data, i.user_key, i.line, i.line_ordinal
-        FROM unnest(\(news.map(\.type.rawValue))::text[], \(news.map(\.event))::bigint[],
+        FROM unnest(\(news.map(\.type.rawValue))::text[], \(news.map(\.stage))::int[], \(news.map(\.event))::bigint[],
           \(news.map(\.generation))::int[], \(news.map(\.position))::bigint[], \(news.map(\.ordinal))::bigint[],
           \(news.map(\.milliseconds))::bigint[], \(news.map(\.user))::text[], \(tickets)::text[],
           \(news.map(\.amount))::bigint[], \(news.map { $0.deadline.map { String($0) } })::bigint[],
           \(news.map(\.reason))::text[], \(news.map(\.userKey))::text[], \(news.map { $0.wish?.line ?? 0 })::int[],
           \(news.map { $0.wish?.ordinal ?? 0 })::bigint[])
-          AS i (type, event, generation, position, ordinal, at, user_id, tickets, amount, deadline, reason, user_key, line,
+          AS i (type, stage, event, generation, position, ordinal, at, user_id, tickets, amount, deadline, reason, user_key, line,
             line_ordinal)
         JOIN event n ON n.id = i.event
         CROSS JOIN LATERAL (\(Self.labels("i.event", "i.tickets::int[]"))) k

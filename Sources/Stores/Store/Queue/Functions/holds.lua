@@ -44,7 +44,7 @@ local function end_holds(m, now, limit)
       released[#released + 1] = r.tickets
       if to then
         tell(to, 'x', pos, r.user, r.tickets, r.amount, '', r.place, '',
-          r.state == 'D' and 'declined' or is_cancelled and 'event_cancelled' or 'expired')
+          r.state == 'D' and 'declined' or is_cancelled and 'event_cancelled' or 'expired', r.try)
       end
       append(records, pos, record_text(r.state == 'R' and 'X' or 'd', r.try, string.format('%.0f', r.deadline),
         r.amount, r.tickets, is_cancelled and r.state == 'R' and 'event_cancelled' or r.reason, r.user, r.place))

@@ -137,17 +137,18 @@ local function listener(m)
   return {key = told, event = event(m), generation = redis.call('HGET', m, 'generation')}
 end
 
--- `ends`: when the hold ends if nobody pauses the sale, on the clock that everybody goes by.
-local function tell(to, kind, pos, user_key, tickets, amount, ends, place, user, reason)
+-- `ends`: when the hold ends if nobody pauses the sale, on the clock that everybody goes by. `try`: after which attempt to
+-- pay that is; nothing before the first.
+local function tell(to, kind, pos, user_key, tickets, amount, ends, place, user, reason, try)
   if redis.call('XLEN', to.key) >= MAX_TOLD then return redis.call('INCR', to.key .. ':lost') end
   redis.call('XADD', to.key, '*', 'k', kind, 'e', to.event, 'g', to.generation, 'p', pos, 'u', user_key, 't', tickets,
-    'a', amount, 'd', ends, 'l', place or '', 'i', user, 'r', reason)
+    'a', amount, 'd', ends, 'l', place or '', 'i', user, 'r', reason, 'n', try or 0)
 end
 
 -- A hold has ended without a purchase.
 local function tell_end(m, pos, r, reason)
   local to = listener(m)
-  if to then tell(to, 'x', pos, r.user, r.tickets, r.amount, '', r.place, '', reason) end
+  if to then tell(to, 'x', pos, r.user, r.tickets, r.amount, '', r.place, '', reason, r.try) end
 end
 
 local function each_ticket(tickets) return string.gmatch(tickets, '%d+') end

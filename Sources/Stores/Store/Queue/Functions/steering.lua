@@ -63,6 +63,48 @@ local function set_sold(p, tickets, bit)
   all_at_once('BITFIELD', p .. 'o', bits, 4)
 end
 
+-- KEYS m; ARGV position, try, generation, reason, tickets. A sale was taken back whose money could not be taken: its buyer
+-- has the hold again, for its whole time, to pay otherwise; all of these tickets. Where somebody else has one of them, or
+-- the buyer another place, or the event does not take place, nothing is changed.
+local function ask_again(keys, args)
+  local m = keys[1]
+  local p = prefix(m)
+  local pos, try, reason = args[1], tonumber(args[2]), args[4]
+  local v = redis.call('HMGET', m, 'hold_ms', 'stopped')
+  if not is_generation(m, args[3]) then return {'missing'} end
+  local r = get_record(p, pos)
+  -- Asked before; they may be paying already.
+  if r and (r.state == 'D' or r.state == 'C' or r.state == 'P') and (r.try > try or r.try == try and r.reason == reason) then
+    return {'ok'}
+  end
+  if not r or r.state ~= 'P' or r.try ~= try or v[2] == '2' or not are_same(r.tickets, args[5]) then return {'moved'} end
+  local live, owned, left, _, refused = get_user(p, r.user)
+  if live ~= 0 and live ~= tonumber(pos) then return {'moved'} end
+  for t in each_ticket(r.tickets) do
+    local holder = redis.call('GET', p .. 'l:' .. t)
+    if holder and holder ~= pos then return {'moved'} end
+  end
+  local clock, stands = event_ms(m)
+  r.state, r.reason, r.deadline = 'D', reason, clock + tonumber(v[1])
+  put_record(p, pos, r)
+  put_user(p, r.user, tonumber(pos), math.max(owned - count_tickets(r.tickets), 0), left, '', refused)
+  redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
+  for t in each_ticket(r.tickets) do
+    if stands then redis.call('SET', p .. 'l:' .. t, pos) else redis.call('SET', p .. 'l:' .. t, pos, 'PX', v[1]) end
+  end
+  mark(p, r.tickets, 1)
+  set_sold(p, r.tickets, '0')
+  local to = listener(m)
+  if to then
+    local ends = string.format('%.0f', now_ms(m) + tonumber(v[1]))
+    tell(to, 'g', pos, r.user, r.tickets, r.amount, ends, r.place, '', '', r.try)
+  end
+  redis.call('HINCRBY', m, 'version', 1)
+  wake_owner(m)
+  announce(m, {pos})
+  return {'ok'}
+end
+
 -- KEYS m; ARGV bitmap of tickets that are sold. What was known as sold stays so.
 local function note_sold(keys, args)
   local m = keys[1]
