@@ -54,7 +54,6 @@ package enum Limits {
   package static let descriptionBytes = 20_000
   package static let sectionNameBytes = nameBytes
   package static let seatLabelCharacters = 50
-  package static let seatLabelBytes = seatLabelCharacters * bytesPerCharacter
   package static let messageBytes = 500
   package static let emailBytes = 320
   package static let passwordBytes = 8...200
