@@ -155,6 +155,7 @@ let package = Package(
       ["EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "Redis", "Sale", "Store", "Search"]),
 
     // Tools
+    module("Tools", "Capacity", ["JSON", "Sale"]),
     module(
       "Tools", "Audit",
       [
@@ -177,7 +178,7 @@ let package = Package(
         "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "HTTPServer", "HTTPClient",
         "SMTPClient", "Redis", "Postgres", "Sale", "Identity", "Store", "Search", "Payments", "HTTPCommon",
         "Catalog", "Intake", "Notifier", "Worker", "Mailer", "Webhooks", "Indexer", "Admin", "Web",
-        "PaymentStub", "Audit", "LoadTest",
+        "PaymentStub", "Audit", "LoadTest", "Capacity",
       ], path: "Sources/App", swiftSettings: strict,
       // Named here, it comes before libc and is the allocator of the whole process: a request is some hundred short
       // allocations, and takes an eighth less of the server than with libc's.
@@ -213,6 +214,7 @@ let package = Package(
       "Unit", "PaymentsTests",
       ["EventLoop", "Logging", "JSON", "HTTPClient", "Sale", "Payments", "PaymentStub"]),
     tests("Unit", "LoadTestTests", ["EventLoop", "JSON", "LoadTest"]),
+    tests("Unit", "CapacityTests", ["JSON", "Sale", "Capacity"]),
 
     // Integration tests
     tests(

@@ -1,5 +1,6 @@
 import Admin
 import Audit
+import Capacity
 import EventLoop
 import FaultInjection
 import Foundation
@@ -19,6 +20,7 @@ let usage = """
     admin ...                                           the operator's commands; `onsale admin help` lists them
     audit ...                                           compares PostgreSQL, Redis and the payment ledger
     rush ...                                            plays buyers against a running system
+    plan ...                                            what a sale needs, and what would break first
     version                                             says which version this is
 
   Settings come from the environment, as ONSALE_ variables.
@@ -67,6 +69,7 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
       return await RushCommand.run(arguments: rest, environment: environment) {
         try Roles.searchAudit(environment)
       }
+    case "plan": return PlanCommand.run(arguments: rest)
     case "version", "--version":
       print(Version.text)
       return 0

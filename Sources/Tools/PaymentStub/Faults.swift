@@ -22,6 +22,8 @@ struct FaultSettings: Sendable, Equatable {
   /// Share of the requests that are answered with this status, and have no effect.
   var refuseRate = 0.0
   var refuseStatus = 429
+  /// What such an answer is called, such as `lock_timeout`; `nil` is what its status is called.
+  var refuseCode: String?
   /// Seconds that such an answer wants to be left alone; 0 says nothing.
   var retryAfterSeconds = 0
   /// Requests in a second; those beyond are answered 429. 0 is no limit.
@@ -100,7 +102,8 @@ struct FaultInjector: Sendable {
       }
     }
     guard settings.refuseRate > 0, happens(settings.refuseRate, "refuse") else { return nil }
-    return .refused(settings.refuseStatus, retryAfter: settings.retryAfterSeconds)
+    return .refused(
+      settings.refuseStatus, code: settings.refuseCode, retryAfter: settings.retryAfterSeconds)
   }
 
   /// Draws even where the rate is 0, so that one rate does not shift the others' draws.
@@ -140,6 +143,11 @@ extension FaultSettings {
       case "search_stale_ms": searchStaleMilliseconds = try Self.count(value, name)
       case "refuse_rate": refuseRate = try Self.rate(value, name)
       case "refuse_status": refuseStatus = try Self.count(value, name)
+      case "refuse_code":
+        guard value == .null || value.string != nil else {
+          throw .invalid("This must be a text.", param: name)
+        }
+        refuseCode = value.string
       case "retry_after": retryAfterSeconds = try Self.count(value, name)
       case "requests_per_second": requestsPerSecond = try Self.count(value, name)
       case "webhook_delay_ms": webhookDelayMilliseconds = try Self.count(value, name)
@@ -175,7 +183,8 @@ extension FaultSettings {
       "timeout_before_rate": .number(timeoutBeforeRate), "timeout_after_rate": .number(timeoutAfterRate),
       "duplicate_rate": .number(duplicateRate), "search_lag_ms": .integer(searchLagMilliseconds),
       "search_stale_ms": .integer(searchStaleMilliseconds), "refuse_rate": .number(refuseRate),
-      "refuse_status": .integer(refuseStatus), "retry_after": .integer(retryAfterSeconds),
+      "refuse_status": .integer(refuseStatus), "refuse_code": JSON(refuseCode),
+      "retry_after": .integer(retryAfterSeconds),
       "requests_per_second": .integer(requestsPerSecond), "processing_ms": .integer(processingMilliseconds),
       "webhook_delay_ms": .integer(webhookDelayMilliseconds), "webhook_copies": .integer(webhookCopies),
       "hang_ms": .integer(hangMilliseconds),

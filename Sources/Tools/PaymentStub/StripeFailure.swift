@@ -38,7 +38,8 @@ struct StripeFailure: Error, Sendable {
     status: 500, type: "api_error", message: "An unknown error occurred.")
 
   /// What a request is answered that is refused whatever it asks for, as Stripe words it.
-  static func refused(_ status: Int, retryAfter: Int) -> StripeFailure {
+  /// - Parameter code: where a status has several; of 429 also `lock_timeout`, when another request has the object.
+  static func refused(_ status: Int, code: String? = nil, retryAfter: Int) -> StripeFailure {
     var failure: StripeFailure
     switch status {
     case 401: failure = invalid("Invalid API Key provided.", status: 401)
@@ -58,6 +59,7 @@ struct StripeFailure: Error, Sendable {
       failure = StripeFailure(status: status, type: "api_error", message: "An unknown error occurred.")
     default: failure = invalid("Received unknown parameter.", code: "parameter_unknown", status: status)
     }
+    failure.code = code ?? failure.code
     failure.retryAfter = retryAfter
     return failure
   }

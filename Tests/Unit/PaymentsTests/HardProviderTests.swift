@@ -75,10 +75,13 @@ struct HardProviderTests {
     }
   }
 
-  @Test("A provider that wants to be left alone is, for as long as it says")
-  func retryAfter() async throws {
+  @Test(
+    "A provider that wants to be left alone is, for as long as it says",
+    arguments: ["rate_limit", "lock_timeout"])
+  func retryAfter(code: String) async throws {
     try await Provider.with { provider in
-      try await provider.inject(["refuse_rate": 1, "refuse_status": 429, "retry_after": 2])
+      try await provider.inject(
+        ["refuse_rate": 1, "refuse_status": 429, "refuse_code": .string(code), "retry_after": 2])
       let error = await #expect(throws: PaymentError.self) {
         _ = try await provider.payments.authorise(Provider.order("a"))
       }
