@@ -6,7 +6,9 @@ import signal
 import subprocess
 import urllib.request
 
-from stack import ROOT, alive, free_port, until
+from local import ROOT, until
+from local.ports import free as free_port
+from local.processes import is_alive
 
 PROGRAM = os.environ.get("ONSALE_TEST_OPENSEARCH", ROOT.parent / "shared/opensearch/start")
 MISSING = "there is no OpenSearch to start: ONSALE_TEST_OPENSEARCH names a program that does"
@@ -40,5 +42,5 @@ class OpenSearch:
         if self.process:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-            until(lambda: not alive(self.process.pid), what="the end of OpenSearch")
+            until(lambda: not is_alive(self.process.pid), what="the end of OpenSearch")
             self.process = None

@@ -1,9 +1,6 @@
 """Rows about PostgreSQL: connections lost at the worst moment, stopped, failed over, transactions refused."""
 
-import os
-import shutil
 import signal
-import subprocess
 import time
 import urllib.request
 
@@ -24,7 +21,7 @@ from scenes import (
     sell_what_came_back,
     troubled_sale,
 )
-from servers import POSTGRES_BIN, Postgres, postgres_user, until
+from servers import Postgres, postgres, until
 
 
 def through_proxy(stack, proxy):
@@ -189,18 +186,9 @@ def replica_of(stack, primary, port_of_primary=None, synchronous=True):
     """A streaming replica; one that is synchronous has every commit before its client knows of it."""
     directory = stack.directory / "postgres-replica"
     port = stack.ports.take()
-    user = postgres_user()
-    if user:
-        stack.directory.chmod(0o711)
-        directory.mkdir(mode=0o700)
-        shutil.chown(directory, user, user)
-    who = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"] if user else []
-    subprocess.run(
-        [*who, POSTGRES_BIN / "pg_basebackup", "-D", directory, "-h", "127.0.0.1", "-p",
-         str(port_of_primary or primary.port), "-U", "postgres", "-R", "-c", "fast", "-X", "stream"],
-        env={**os.environ, "PGPASSWORD": primary.passwords["postgres"]}, check=True, cwd="/",
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    stack.directory.chmod(0o711)
+    port_of_primary = port_of_primary or primary.port
+    postgres.copy(directory, port_of_primary, "postgres", primary.passwords["postgres"], primary.logs / "copy.log")
     replica = Postgres(directory, port, primary.logs, primary.passwords)
     replica.start(hot_standby="on")
     if not synchronous:

@@ -1,22 +1,20 @@
 """Real servers for the tests: PostgreSQL, Redis, the payment stub and the roles, each a process of its own.
 
-Nothing here is shared with another stack on the machine: every stack has a range of ports of its own, which a
-lock file keeps for it, because servers that share a port by SO_REUSEPORT would take each other's clients
-without a word. Every process ends with this one, however that ends.
+They are started as in `deploy/local`; what is more here is that each can be harmed, and started again with a setting of
+its own. Nothing is shared with another stack on the machine: every stack has a range of ports of its own. Every process
+ends with this one, however that ends.
 """
 
 import atexit
 import contextlib
-import fcntl
 import json
 import os
 import secrets
 import shutil
 import signal
-import socket
 import struct
 import subprocess
-import tempfile
+import sys
 import threading
 import time
 import urllib.parse
@@ -27,11 +25,14 @@ from pathlib import Path
 import psycopg
 import redis
 
-ROOT = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("ONSALE_BINARY", ROOT / ".build/release/onsale")).resolve()
-POSTGRES_BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-PORTS_PER_STACK = 40
-FIRST_PORT, LAST_PORT = 12_000, 19_999
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy"))
+from local import BINARY, Failure, postgres, private, processes  # noqa: E402
+from local import ROOT as ROOT  # noqa: E402
+from local import redis as redis_server  # noqa: E402
+from local import until as until_within  # noqa: E402
+from local.ports import Range  # noqa: E402
+
+POSTGRES_BIN = postgres.programs()
 # Leases, take-overs and retries in a fifth of their usual time: what a test waits for is then seconds.
 TAKEOVER_PERCENT = 20
 PAYMENT_KEY = "sk_test_faults"
@@ -39,20 +40,9 @@ WEBHOOK_SECRET = "whsec_0123456789abcdef"
 FAULT_STRUCK = '"fault struck"'
 
 
-class Failure(AssertionError):
-    """A test's finding."""
-
-
 def until(condition, seconds=30, what="the condition", pause=0.03):
     """Waits until `condition` returns something true, and returns that."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise Failure(f"{what} did not come within {seconds:.0f} s")
-        time.sleep(pause)
+    return until_within(condition, seconds, what, pause)
 
 
 # --- Processes ---
@@ -66,27 +56,23 @@ _running_lock = threading.Lock()
 class Process:
     """One process, its log, and what can be done to it. Always named by its pid."""
 
-    def __init__(self, name, arguments, log, environment=None, ending=signal.SIGKILL, user=None):
+    def __init__(self, name, arguments, log, environment=None):
+        """Runs this command; ended with us by SIGKILL."""
+        self._watch(name, log, lambda: processes.launch(arguments, log, environment, ending=signal.SIGKILL))
+
+    @classmethod
+    def launched(cls, name, log, launch):
+        """What `launch` starts, and returns the `Popen` of."""
+        process = cls.__new__(cls)
+        process._watch(name, log, launch)
+        return process
+
+    def _watch(self, name, log, launch):
         self.name = name
         self.was_told_to_end = False
         self.log_path = Path(log)
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        who = ["--reuid", user, "--regid", user, "--init-groups"] if user else []
-        command = ["setpriv", *who, "--pdeathsig", signal.Signals(ending).name[3:], "--", *map(str, arguments)]
         self._offset = self.log_path.stat().st_size if self.log_path.exists() else 0
-
-        def launch():
-            with open(self.log_path, "ab") as output:
-                return subprocess.Popen(
-                    command,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    cwd="/",
-                    start_new_session=True,
-                )
-
         self.popen = _launcher.submit(launch).result()
         self.pid = self.popen.pid
         with _running_lock:
@@ -102,11 +88,7 @@ class Process:
 
     @property
     def is_stopped(self):
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text()
-        except OSError:
-            return False
-        return stat.rsplit(")", 1)[1].split()[0] == "T"
+        return processes.is_stopped(self.pid)
 
     def send(self, number):
         self.was_told_to_end = self.was_told_to_end or number == signal.SIGTERM
@@ -124,16 +106,14 @@ class Process:
     def standing_still(self):
         """Stopped with all of its children for as long as the block takes: asked, it says nothing, for ever."""
         self.pause()
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        children = processes.children(self.pid)
         for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGSTOP)
+            processes.send(child, signal.SIGSTOP)
         try:
             yield
         finally:
             for child in children:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(child), signal.SIGCONT)
+                processes.send(child, signal.SIGCONT)
             self.resume()
 
     def log_lines(self, level="warning"):
@@ -185,48 +165,10 @@ def end_all():
         left = list(_running.values())
         _running.clear()
     for process in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+        processes.send(process.pid, signal.SIGKILL)
     for process in left:
         with contextlib.suppress(Exception):
             process.popen.wait(10)
-
-
-# --- Ports ---
-
-
-class Ports:
-    """A range of ports that no other test run on this machine uses."""
-
-    def __init__(self):
-        directory = Path(tempfile.gettempdir()) / f"onsale-fault-ports-{os.geteuid()}"
-        directory.mkdir(exist_ok=True)
-        slots = range((LAST_PORT + 1 - FIRST_PORT) // PORTS_PER_STACK)
-        for slot in slots:
-            lock = open(directory / str(slot), "w")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.close()
-                continue
-            self._lock = lock
-            first = FIRST_PORT + slot * PORTS_PER_STACK
-            self._free = [port for port in range(first, first + PORTS_PER_STACK) if self._is_free(port)]
-            if len(self._free) == PORTS_PER_STACK:
-                return
-            lock.close()
-        raise Failure("no range of free ports")
-
-    @staticmethod
-    def _is_free(port):
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) != 0
-
-    def take(self):
-        return self._free.pop(0)
-
-    def release(self):
-        self._lock.close()
 
 
 # --- PostgreSQL ---
@@ -269,7 +211,7 @@ class Clock:
 class Postgres:
     """A PostgreSQL server whose data is a copy of a cluster that has the schema."""
 
-    database = "onsale"
+    database = postgres.NAME
     # What it has in its environment besides ours.
     surroundings = {}
 
@@ -280,24 +222,18 @@ class Postgres:
 
     def start(self, wait=True, **settings):
         options = {
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
             "max_connections": 400,
             "shared_buffers": "64MB",
             "wal_level": "replica",
             "log_min_messages": "warning",
             **settings,
         }
-        arguments = [POSTGRES_BIN / "postgres", "-D", self.directory, "-p", self.port]
-        for name, value in options.items():
-            arguments += ["-c", f"{name}={value}"]
-        self.process = Process(
-            f"postgres-{self.port}",
-            arguments,
-            self.logs / f"postgres-{self.port}.log",
-            {**os.environ, **self.surroundings},
-            ending=signal.SIGINT,
-            user=postgres_user(),
+        name = f"postgres-{self.port}"
+        log, environment = self.logs / f"{name}.log", {**os.environ, **self.surroundings}
+        self.process = Process.launched(
+            name,
+            log,
+            lambda: postgres.launch(self.directory, self.port, log, environment, postgres.STOP_SIGNAL, **options),
         )
         if wait:
             self.await_ready()
@@ -306,11 +242,7 @@ class Postgres:
         def answers():
             if not self.process.alive:
                 raise Failure(f"PostgreSQL ended: {self.process.log[-1500:]}")
-            try:
-                self.execute("SELECT 1", database="postgres")
-                return True
-            except psycopg.OperationalError:
-                return False
+            return postgres.is_ready(self.directory, self.process.pid)
 
         until(answers, seconds, "PostgreSQL")
 
@@ -339,20 +271,17 @@ def rows(connection, statement, parameters):
     return cursor.fetchall() if cursor.description else []
 
 
-def postgres_user():
-    return "postgres" if os.geteuid() == 0 else None
-
-
 class Machinery:
     """What all stacks of a run have in common: a directory, one schema to copy, one PostgreSQL to share."""
 
     def __init__(self):
-        self.directory = self._new_directory()
-        atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
+        undo = contextlib.ExitStack()
+        atexit.register(undo.close)
+        self.directory = undo.enter_context(private.temporary_directory("onsale-faults."))
         self.logs = self.directory / "log"
         self.logs.mkdir()
         self.passwords = {role: secrets.token_hex(8) for role in ("postgres", "onsale_owner", "onsale_app")}
-        self.ports = Ports()
+        self.ports = Range()
         self._golden = self.directory / "golden"
         self._initialise()
         self._lock = threading.Lock()
@@ -360,47 +289,14 @@ class Machinery:
         self.shared = self.new_postgres("shared", self.ports.take())
         self.shared.start()
 
-    @staticmethod
-    def _new_directory():
-        """A directory that PostgreSQL's user can pass through, and not look into."""
-        for parent in (tempfile.gettempdir(), "/var/tmp"):
-            directory = Path(tempfile.mkdtemp(prefix="onsale-faults.", dir=parent))
-            directory.chmod(0o711)
-            user = postgres_user()
-            who = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"] if user else []
-            if subprocess.run([*who, "test", "-x", directory], cwd="/").returncode == 0:
-                return directory
-            directory.rmdir()
-        raise Failure("PostgreSQL's user can reach no temporary directory")
-
     def _initialise(self):
         # Passwords by MD5: a test opens dozens of connections, and SCRAM makes each as dear as a dozen statements.
         # That the clients speak SCRAM is seen elsewhere, in the stack that the other tests use.
-        user = postgres_user()
-        self._golden.mkdir(mode=0o700)
-        if user:
-            shutil.chown(self._golden, user, user)
-        who = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"] if user else []
-        # The password goes through pipes, so that it is in no file and in no argument list. The second pipe is
-        # made by the user that PostgreSQL runs as, who could not open ours by name.
-        with_password = 'read -r password; exec "$0" --pwfile=<(printf "%s\\n" "$password") "$@"'
-        subprocess.run(
-            [
-                *who, "bash", "-c", with_password, POSTGRES_BIN / "initdb",
-                f"--pgdata={self._golden}", "--username=postgres", "--auth=md5", "--encoding=UTF8",
-                "--locale=C.UTF-8", "--no-instructions", "--no-sync",
-            ],
-            input=self.passwords["postgres"].encode() + b"\n", check=True, stdout=subprocess.DEVNULL, cwd="/",
-        )  # fmt: skip
+        postgres.initialise(self._golden, self.passwords["postgres"], authentication="md5")
+        roles = {role: password for role, password in self.passwords.items() if role != "postgres"}
+        postgres.create_database(self._golden, roles)
         server = Postgres(self._golden, self.ports.take(), self.logs, self.passwords)
         server.start()
-        for role in ("onsale_owner", "onsale_app"):
-            server.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{self.passwords[role]}'", database="postgres")
-        server.execute("CREATE DATABASE onsale OWNER onsale_owner", database="postgres")
-        for kind, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT")):
-            server.execute(
-                f"ALTER DEFAULT PRIVILEGES FOR ROLE onsale_owner GRANT {rights} ON {kind} TO onsale_app"
-            )
         subprocess.run(
             [BINARY, "migrate"],
             env={**clean_environment(), "ONSALE_MIGRATE_DATABASE_URL": server.url("onsale_owner")},
@@ -442,27 +338,13 @@ class Redis:
         self.process = None
 
     def start(self, wait=True, **settings):
-        self.directory.mkdir(parents=True, exist_ok=True)
-        options = {
-            "bind": "127.0.0.1",
-            "port": self.port,
-            "dir": self.directory,
-            "save": "",
-            "appendonly": "yes",
-            "appendfsync": "always",
-            "maxmemory-policy": "noeviction",
-            "hash-max-listpack-entries": 512,
-            "hash-max-listpack-value": 128,
-            "stream-node-max-entries": 16,
-            **{name.replace("_", "-"): value for name, value in settings.items()},
-        }
-        arguments = ["redis-server"]
-        for name, value in options.items():
-            arguments += [f"--{name}", *(str(value).split(" ") if value != "" else [""])]
-        self.process = Process(
-            f"redis-{self.port}", arguments, self.logs / f"redis-{self.port}.log",
-            {**os.environ, **self.surroundings},
-        )  # fmt: skip
+        name = f"redis-{self.port}"
+        log, environment = self.logs / f"{name}.log", {**os.environ, **self.surroundings}
+        self.process = Process.launched(
+            name,
+            log,
+            lambda: redis_server.launch(self.directory, self.port, log, environment, signal.SIGKILL, **settings),
+        )
         if wait:
             self.await_ready()
 
@@ -470,10 +352,7 @@ class Redis:
         def answers():
             if not self.process.alive:
                 raise Failure(f"Redis ended: {self.process.log[-1500:]}")
-            try:
-                return self.client.ping()
-            except redis.RedisError:
-                return False
+            return redis_server.answers(self.port)
 
         until(answers, 30, "Redis")
 
@@ -509,7 +388,7 @@ class Stack:
         self.directory = machinery.directory / self.name
         self.directory.mkdir()
         self.logs = self.directory / "log"
-        self.ports = Ports()
+        self.ports = Range()
         self.secret = secrets.token_hex(32)
         self.roles = {}
         # One for each process, by its name.

@@ -10,58 +10,33 @@ import signal
 import socket
 import statistics
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("ONSALE_BINARY", ROOT / ".build/release/onsale"))
+from local import BINARY, ROOT, processes, say
+from local.handle import Handle
+from local.ports import free as free_port
+from local.ports import is_taken
+from local.postgres import programs
+
+__all__ = [
+    "BINARY", "CONNECTIONS", "ROOT", "ROUNDS", "SECONDS_EACH", "Load", "Nginx", "Redis", "Stack", "Table", "free_port",
+    "in_turn", "machine", "pgbench", "processes", "say", "wrk",
+]  # fmt: skip
 SECONDS_EACH = int(os.environ.get("SECONDS_EACH", 4))
 ROUNDS = int(os.environ.get("ROUNDS", 3))
 CONNECTIONS = 64
 
 
-def say(text):
-    print(text, file=sys.stderr, flush=True)
+class Stack(Handle):
+    failure = SystemExit
+    # A measurement of a million takes what it takes.
+    action_seconds = tool_seconds = None
 
-
-def free_port():
-    for port in range(26000 + os.getpid() % 3000, 32000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise SystemExit("no free port")
-
-
-class Stack:
     def __init__(self, directory, workers):
-        self.state = directory / "state"
-        self.environment = {
-            **os.environ, "STATE": str(self.state), "PORT": str(free_port()), "WORKERS": str(workers), "DEMO": "no",
-            "REDIS_FSYNC": "always", "SYNCHRONOUS_COMMIT": "on",
-        }  # fmt: skip
-
-    def run(self, action):
-        done = subprocess.run(
-            [ROOT / "deploy/stack", action], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-        if done.returncode != 0 and action != "remove":
-            raise SystemExit(done.stdout + done.stderr)
-
-    def up(self):
-        self.run("up")
-        lines = (self.state / "env").read_text().splitlines()
-        self.settings = dict(line.split("=", 1) for line in lines)
-        self.url = self.settings["ONSALE_URL"]
-
-    def start(self, *arguments):
-        """The binary with the stack's settings, under way."""
-        return subprocess.Popen(
-            [BINARY, *map(str, arguments)], env={**os.environ, **self.settings}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        super().__init__(directory / "state", workers=workers, REDIS_FSYNC="always", SYNCHRONOUS_COMMIT="on")
 
     def output(self, process, input=None):
         """What it printed; it must have succeeded."""
@@ -70,29 +45,23 @@ class Stack:
             raise SystemExit(f"{' '.join(map(str, process.args))}: {out}{errors}")
         return out
 
-    def onsale(self, *arguments, input=None):
-        return self.output(self.start(*arguments), input)
+    def onsale(self, *arguments, **options):
+        """What the tool printed; it must have succeeded."""
+        return super().onsale(*arguments, **options).stdout
+
+    def remove(self):
+        """Also at the end of a measurement that failed, whose reason is not to be hidden."""
+        self.run("remove", check=False)
 
     def roles(self):
         """The name of each process of the stack, by pid, without its number."""
-        files = (self.state / "run").glob("*.pid")
-        return {int(file.read_text().split()[0]): file.stem.rsplit("-", 1)[0] for file in files}
+        return {pid: name.rpartition("-")[0] for name, pid in self.pids().items()}
 
     def processor_seconds(self):
         """What all processes of the stack have used, by name; PostgreSQL's with its sessions."""
-        ticks = os.sysconf("SC_CLK_TCK")
         used = {}
         for pid, name in self.roles().items():
-            stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            seconds = sum(map(int, stat[11:15])) / ticks
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            for child in children:
-                try:
-                    stat = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()
-                    seconds += sum(map(int, stat[11:13])) / ticks
-                except OSError:
-                    pass
-            used[name] = used.get(name, 0) + seconds
+            used[name] = used.get(name, 0) + sum(map(processes.processor_seconds, [pid, *processes.children(pid)]))
         return used
 
     def event(self, seats, limit=10_000_000):
@@ -194,11 +163,10 @@ def wrk(url, script=None, environment=None, connections=CONNECTIONS):
 
 def pgbench(url, clients, seconds, *scripts, variables=()):
     """Transactions a second of these scripts, each as often as the others. `variables` are pairs of name and text."""
-    program = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))[-1]
     files = [word for script in scripts for word in ("-f", script)]
     files += [word for name, text in variables for word in ("-D", f"{name}={text}")]
     done = subprocess.run(
-        [program, "-n", "-M", "prepared", "-c", str(clients), "-T", str(seconds), *files, url],
+        [programs() / "pgbench", "-n", "-M", "prepared", "-c", str(clients), "-T", str(seconds), *files, url],
         capture_output=True, text=True,
     )  # fmt: skip
     rate = re.search(r"tps = ([\d.]+)", done.stdout)
@@ -212,7 +180,7 @@ class Nginx:
 
     def __init__(self, directory):
         self.directory = directory
-        self.port = free_port() + 50
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         body = json.dumps({"request_id": "x" * 40, "event_id": 1, "state": "queued", "position": 1, "ahead": 0})
         (directory / "nginx.conf").write_text(
@@ -224,9 +192,8 @@ class Nginx:
         )
         self.process = subprocess.Popen(["nginx", "-c", directory / "nginx.conf", "-p", directory])
         for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if is_taken(self.port):
+                return
             time.sleep(0.05)
         raise SystemExit("nginx did not start")
 

@@ -1,4 +1,12 @@
 # shellcheck shell=bash
+# What the shell scripts share.
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+  say "error: $*"
+  exit 1
+}
+
 # The packages of the tests live in .venv; they are installed anew only when the list has changed.
 install_python() {
   local stamp=.venv/installed

@@ -1,0 +1,59 @@
+"""Ports of the loopback address, below the kernel's ephemeral range: no outgoing connection takes one meanwhile."""
+
+import fcntl
+import os
+import random
+import socket
+import tempfile
+from pathlib import Path
+
+from . import Failure
+
+FREE = range(20_000, 32_000)
+TRIES = 200
+# Whole ranges are for test runs, of which several may be under way.
+RANGES = range(12_000, 20_000)
+PORTS_PER_RANGE = 40
+
+
+def is_taken(port):
+    """True if something listens on it."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(port))) == 0
+
+
+def free():
+    """A port that nobody listens on now."""
+    for _ in range(TRIES):
+        port = random.choice(FREE)
+        if not is_taken(port):
+            return port
+    raise Failure(f"no free port between {FREE.start} and {FREE.stop}")
+
+
+class Range:
+    """Ports that nobody else on this machine takes who takes a range: a lock file keeps it, until its process ends.
+    Servers that share a port by SO_REUSEPORT would take each other's clients without a word."""
+
+    def __init__(self):
+        directory = Path(tempfile.gettempdir()) / f"onsale-fault-ports-{os.geteuid()}"
+        directory.mkdir(exist_ok=True)
+        for slot, first in enumerate(RANGES[::PORTS_PER_RANGE]):
+            lock = open(directory / str(slot), "w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                continue
+            self._lock = lock
+            self._free = list(range(first, first + PORTS_PER_RANGE))
+            if not any(map(is_taken, self._free)):
+                return
+            lock.close()
+        raise Failure("no range of free ports")
+
+    def take(self):
+        return self._free.pop(0)
+
+    def release(self):
+        self._lock.close()
