@@ -11,6 +11,8 @@ package struct Arrival: Sendable, Equatable {
   package let seats: RequestedSeats?
   /// Set when they asked to pay at once.
   package let method: String?
+  /// Where who pays at once came from, as `ClientNames` says it; empty where that is not known.
+  package let client: String
   /// The most that they are ready to pay for all of it, in minor units; `nil` for whatever it costs.
   package let maxAmount: Int?
 
@@ -18,7 +20,7 @@ package struct Arrival: Sendable, Equatable {
 
   package init(
     position: Int, ordinal: Int = 0, line: Int, user: String, seats: RequestedSeats?, method: String?,
-    maxAmount: Int? = nil
+    client: String = "", maxAmount: Int? = nil
   ) {
     self.position = position
     self.ordinal = ordinal
@@ -26,6 +28,7 @@ package struct Arrival: Sendable, Equatable {
     self.user = user
     self.seats = seats
     self.method = method
+    self.client = client
     self.maxAmount = maxAmount
   }
 }

@@ -18,8 +18,6 @@ package final class DeclineWatch {
   /// Numbers are given out before they are committed: so many of the last are read once more.
   private static let overlap = 1_000
   private static let tidyMilliseconds: UInt64 = 600_000
-  /// Buyers who sent a card with their wish, and where they came from: the line does not say that.
-  private static let wishesKept = 100_000
 
   private let store: DeclineStore
   private let names: ClientNames
@@ -28,7 +26,6 @@ package final class DeclineWatch {
   private var last = 0
   /// Numbers up to `last` that were counted, of those that are read once more.
   private var counted: Set<Int> = []
-  private var wishes = RecentValues<String, String>(capacity: DeclineWatch.wishesKept)
   private var tidiedAt: UInt64 = 0
   private var task: Task<Void, Never>?
   private let refused = MetricsRegistry.shared.counter(
@@ -70,7 +67,7 @@ package final class DeclineWatch {
       let now = Self.now
       for known in page where counted.insert(known.number).inserted {
         let decline = known.decline
-        let client = decline.client.isEmpty ? wishes.value(of: decline.user) : decline.client
+        let client = decline.client.isEmpty ? nil : decline.client
         limits.note(user: decline.user, client: client, event: decline.event, now: now, past: known.age)
       }
       if let number = page.last?.number { (from, last) = (number, max(last, number)) }
@@ -101,9 +98,6 @@ package final class DeclineWatch {
       "Too many cards were refused lately. What is held stays held until its time is over.",
       retryAfter: (wait + 999) / 1_000)
   }
-
-  /// A buyer sends a card with their wish: should it be refused, it counts for where they came from, too.
-  func remember(user: String, client: String) { wishes.set(client, for: UserKey(user).text) }
 
   private static var now: Int { Int(EventLoop.shared.now) }
 }

@@ -61,6 +61,8 @@ package final class Intake {
     let tickets: [Int]
     let adjacent: Bool
     let method: String?
+    /// Where they come from, with a method.
+    let client: String
     let maxAmount: Int?
     let idempotencyKey: String?
     /// An earlier place of the caller's; whether it was lost with Redis, `rejoin` looks.
@@ -97,11 +99,11 @@ package final class Intake {
         throw Problem.invalidField("quantity", "differs from the number of `ticket_ids`")
       }
     }
+    var client = ""
     if let method {
       try Self.check(method)
-      let client = declines.name(of: request)
+      client = declines.name(of: request)
       try declines.check(user: claims.user, client: client, event: event)
-      declines.remember(user: claims.user, client: client)
     }
     var rejoin: RequestID?
     if let text = try fields.optionalString("rejoin", max: Limits.idempotencyKeyBytes) {
@@ -112,7 +114,8 @@ package final class Intake {
       event: event, user: claims.user, role: claims.role, quantity: quantity, section: section,
       tickets: tickets,
       adjacent: adjacent,
-      method: method, maxAmount: maxAmount, idempotencyKey: try Self.idempotencyKey(request), rejoin: rejoin)
+      method: method, client: client, maxAmount: maxAmount, idempotencyKey: try Self.idempotencyKey(request),
+      rejoin: rejoin)
   }
 
   private func join(_ wish: Wish) async throws -> HTTPResponse {
@@ -165,7 +168,7 @@ package final class Intake {
       return try await Faults.crossing(.intakeEnqueue) {
         try await queue.enqueue(
           event: wish.event, user: wish.user, seats: seats, method: wish.method,
-          maxAmount: wish.maxAmount, idempotencyKey: wish.idempotencyKey)
+          client: wish.client, maxAmount: wish.maxAmount, idempotencyKey: wish.idempotencyKey)
       }
     } catch let error as StoreError where error.code == .noQueue {
       throw await refusalWithoutQueue(wish)
@@ -183,7 +186,7 @@ package final class Intake {
         let answer = try await Faults.crossing(.intakeEnqueue) {
           try await queue.rejoin(
             event: wish.event, generation: generation, place: place.position, user: wish.user, seats: seats,
-            method: wish.method, maxAmount: wish.maxAmount)
+            method: wish.method, client: wish.client, maxAmount: wish.maxAmount)
         }
         if case .restoring = answer { past.lostLines.doubt(wish.event) }
         if let answer { return answer }

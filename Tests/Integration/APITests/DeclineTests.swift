@@ -96,24 +96,41 @@ struct DeclineTests {
     #expect(elsewhere.code == "too_many_declines")
   }
 
-  @Test("A card that came with the wish counts for where that came from")
+  @Test("A card that comes with the wish says where that comes from, to whichever worker tries it")
   func wish() async throws {
-    var settings = DeclineLimits.Settings()
-    settings.perClient = 2
-    let watch = DeclineWatch(
-      store, names: ClientNames(secret: Service.secret), limits: DeclineLimits(settings),
-      logger: Logger(label: "test"))
-    let router = try router(watch)
+    let names = ClientNames(secret: Service.secret)
+    let router = try router(DeclineWatch(store, names: names, logger: Logger(label: "test")))
     let event = try await service.makeEvent(opens: true)
-    let wish: JSON = ["event_id": .integer(event), "quantity": 1, "payment_method": "pm_1"]
-    for name in ["a", "b"] {
-      #expect(
-        await call(router, "/api/ticket/reserve", wish, as: name + user, from: "198.51.100.1").status == 202)
-      try await store.add([DeclineStore.Decline(event: event, user: UserKey(name + user).text, client: "")])
+    func reserve(_ user: String, from client: String, maxAmount: Int? = nil, key: String = "k") async
+      -> Service.Answer
+    {
+      var wish: [(name: String, value: JSON)] = [
+        ("event_id", .integer(event)), ("quantity", 1), ("payment_method", "pm_1"),
+      ]
+      if let maxAmount { wish.append(("max_amount", .integer(maxAmount))) }
+      let request = HTTPRequest(
+        .post, "/api/ticket/reserve",
+        headers: [
+          ("Authorization", "Bearer \(service.token(user, .customer))"), ("X-Forwarded-For", client),
+          ("Idempotency-Key", key),
+        ], body: JSON.object(wish).serialized())
+      return Service.Answer(response: await router.respond(to: request))
     }
-    try await watch.look()
-    let third = await call(router, "/api/ticket/reserve", wish, as: "c" + user, from: "198.51.100.1")
-    #expect(third.code == "too_many_declines", "\(third.text)")
+    let clients = ["198.51.100.1", "2001:db8:cc::"]
+    for (user, client) in zip(["a", "b"], clients) {
+      let first = await reserve(user, from: client, maxAmount: user == "a" ? 5_000 : nil)
+      #expect(first.status == 202, "\(first.text)")
+      // A phone that changes its network sends the same again.
+      let again = await reserve(user, from: "203.0.113.44", maxAmount: user == "a" ? 5_000 : nil)
+      #expect(again.status == 200 && again.json["request_id"] == first.json["request_id"], "\(again.text)")
+      #expect(await reserve(user, from: client, maxAmount: 1).code == "idempotency_mismatch")
+    }
+    let arrivals = try await service.queue.next(event: event, after: 0, limit: 10).entries.map {
+      $0.arrival(wish: "1a")
+    }
+    #expect(arrivals.map(\.client) == clients.map(names.name))
+    #expect(arrivals.map(\.method) == ["pm_1", "pm_1"] && arrivals.map(\.maxAmount) == [5_000, nil])
+    #expect(arrivals.allSatisfy { $0.seats == RequestedSeats(quantity: 1) })
   }
 
   @Test("Old ones are forgotten")

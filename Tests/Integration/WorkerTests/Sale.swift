@@ -102,11 +102,12 @@ final class Sale {
   private var wishes: [Int: WishPlace] = [:]
 
   func join(
-    _ user: String, _ quantity: Int = 1, method: String? = nil, maxAmount: Int? = nil, lostPlace: Int? = nil
+    _ user: String, _ quantity: Int = 1, method: String? = nil, client: String = "", maxAmount: Int? = nil,
+    lostPlace: Int? = nil
   ) async throws -> Int {
     let answer = try await queue.enqueue(
       event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method,
-      maxAmount: maxAmount, lostPlace: lostPlace)
+      client: client, maxAmount: maxAmount, lostPlace: lostPlace)
     guard case .inLine(let place, _, _) = answer else {
       Issue.record("\(user) did not get into the line: \(answer)")
       return 0
@@ -164,6 +165,11 @@ final class Sale {
   func declines(among users: [String] = ["ann"]) async throws -> [String] {
     let names = Dictionary(uniqueKeysWithValues: users.map { (UserKey($0).text, $0) })
     return try await stores.declines.declines(after: 0, limit: 100).compactMap { names[$0.decline.user] }
+  }
+
+  /// Cards that were refused and came from a client.
+  func declines(from client: String) async throws -> Int {
+    try await stores.declines.declines(after: 0, limit: 100).count { $0.decline.client == client }
   }
 
   /// Makes the line as short as it was when `tail` people had come.

@@ -160,6 +160,21 @@ struct WorkerTests {
     await sale.end()
   }
 
+  @Test("A declined card that came with the wish counts for where that came from", arguments: [nil, 5_000])
+  func declineOfWish(_ maxAmount: Int?) async throws {
+    let sale = try await Sale(tickets: 1)
+    try await sale.startWorker()
+    let client = "203.0.113.0/24#9f31c2d4e5"
+    let position = try await sale.join("ann", method: "decline", client: client, maxAmount: maxAmount)
+    #expect(try await sale.wait(for: .declined, position)?.reason == "card_declined")
+    try await sale.eventually("the refused card is counted") {
+      try await sale.declines(from: client) == 1
+    }
+    #expect(try await sale.confirm(position, "ann") == .ok)
+    try await sale.wait(for: .purchased, position)
+    await sale.end()
+  }
+
   @Test("A payment whose answer was lost is made once")
   func lostAnswer() async throws {
     let sale = try await Sale(tickets: 1)

@@ -30,12 +30,12 @@ extension QueueStore {
   ///   Then `enqueue` says what is to be said. `restoring` where Redis has another life than this.
   package func rejoin(
     event: Int, generation: Int, place: Int, user: String, seats: RequestedSeats, method: String?,
-    maxAmount: Int? = nil
+    client: String = "", maxAmount: Int? = nil
   ) async throws -> EnqueueAnswer? {
     try await returns.submit(
       Returning(
         event: event, generation: generation, place: place, userKey: UserKey(user).text, user: user,
-        quantity: seats.quantity, payload: Self.payload(seats, method, maxAmount)))
+        quantity: seats.quantity, payload: Self.payload(seats, method, client, maxAmount)))
   }
 
   func takeIn(_ batch: [Returning]) async -> [Result<EnqueueAnswer?, any Error>] {

@@ -138,18 +138,19 @@ package final class QueueStore {
   /// leaves nothing behind.
   /// - Parameters:
   ///   - maxAmount: in minor units; what costs more is refused when it would be granted.
+  ///   - client: where they come from, as `ClientNames` says it; kept with a payment method only.
   ///   - lostPlace: the user's position in a life of the queue that was lost. While the line is restored they keep it.
   /// - Throws: `StoreError.noQueue` if Redis does not know the event.
   package func enqueue(
-    event: Int, user: String, seats: RequestedSeats, method: String?, maxAmount: Int? = nil,
-    idempotencyKey: String? = nil, lostPlace: Int? = nil
+    event: Int, user: String, seats: RequestedSeats, method: String?, client: String = "",
+    maxAmount: Int? = nil, idempotencyKey: String? = nil, lostPlace: Int? = nil
   ) async throws -> EnqueueAnswer {
     let userKey = UserKey(user).text
     // An idempotency key may name a place that has ended: the function knows.
     if idempotencyKey == nil, soldOut.contains(event), try await isRefused(event: event, userKey: userKey) {
       return .soldOut
     }
-    let payload = Self.payload(seats, method, maxAmount)
+    let payload = Self.payload(seats, method, client, maxAmount)
     let values = try await call(
       "onsale_enqueue", event,
       [
@@ -614,13 +615,17 @@ package final class QueueStore {
     package func arrival(wish: String) -> Arrival {
       let parts = (payload.isEmpty ? wish : payload).split(separator: " ", maxSplits: 1)
       let first = (parts.first ?? "").split(separator: "m", maxSplits: 1, omittingEmptySubsequences: false)
-      let maxAmount = first.count == 2 ? Int(first[1]) : nil
+      let rest =
+        first.count == 2 ? first[1].split(separator: "c", maxSplits: 1, omittingEmptySubsequences: false) : []
+      let limit = rest.first.flatMap { $0.isEmpty && rest.count == 2 ? nil : $0 }
+      let maxAmount = limit.flatMap { Int($0) }
       // A limit that cannot be read is somebody's limit all the same: for a version that can.
-      let isReadable = first.count < 2 || maxAmount != nil
+      let isReadable = limit == nil || maxAmount != nil
       return Arrival(
         position: position, ordinal: ordinal, line: line, user: user,
         seats: isReadable ? first.first.flatMap { RequestedSeats(encoded: String($0)) } : nil,
-        method: parts.count == 2 ? String(parts[1]) : nil, maxAmount: maxAmount)
+        method: parts.count == 2 ? String(parts[1]) : nil, client: rest.count == 2 ? String(rest[1]) : "",
+        maxAmount: maxAmount)
     }
   }
 
@@ -750,7 +755,7 @@ package final class QueueStore {
       switch decision.outcome {
       case .granted(let ids, let price):
         (kind, tickets, amount, last) = (
-          plan.isOutOfTurn ? "A" : "G", Self.text(ids), price, decision.arrival.method ?? ""
+          plan.isOutOfTurn ? "A" : "G", Self.text(ids), price, Self.payment(decision.arrival)
         )
       case .refused(let refusal):
         (kind, amount, last) = ("J", refusal.left ?? 0, Self.field(refusal.reason))
@@ -1088,8 +1093,20 @@ package final class QueueStore {
 
   // MARK: Encoding
 
-  static func payload(_ seats: RequestedSeats, _ method: String?, _ maxAmount: Int?) -> String {
-    seats.encoded + (maxAmount.map { "m\($0)" } ?? "") + (method.map { " " + $0 } ?? "")
+  /// What a wish's entry says: the seats, `m` and the most that they may cost, `c` and the client behind that, and a payment
+  /// method behind a blank. What is behind `m` a version that does not know it leaves to one that does.
+  static func payload(
+    _ seats: RequestedSeats, _ method: String?, _ client: String = "", _ maxAmount: Int?
+  ) -> String {
+    let client = method == nil || client.isEmpty ? "" : "c" + client
+    let limits = maxAmount == nil && client.isEmpty ? "" : "m" + (maxAmount.map(String.init) ?? "") + client
+    return seats.encoded + limits + (method.map { " " + $0 } ?? "")
+  }
+
+  /// How who pays at once does, and where they came from.
+  private static func payment(_ arrival: Arrival) -> String {
+    guard let method = arrival.method else { return "" }
+    return arrival.client.isEmpty ? method : method + " " + arrival.client
   }
 
   /// Short, and different for each user: a key is its sender's own.

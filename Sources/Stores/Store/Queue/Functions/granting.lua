@@ -72,8 +72,8 @@ local function gather(m)
   return {changed = {}, holds = {}, bits = {}, records = {}, buys = false, listener = listener(m)}
 end
 
--- Tickets are held for a place from now on, or paid for at once. `hold`: for how long they are locked, or '' while the
--- event's clock stands still.
+-- Tickets are held for a place from now on, or paid for at once: `method` is how, and behind a blank the client. `hold`:
+-- for how long they are locked, or '' while the event's clock stands still.
 local function grant(m, p, to, hold, deadline, pos, key, user, tickets, amount, method, place)
   if to.listener then tell(to.listener, 'g', pos, key, tickets, amount, to.ends, place, user, '') end
   for t in each_ticket(tickets) do
@@ -92,7 +92,8 @@ local function grant(m, p, to, hold, deadline, pos, key, user, tickets, amount, 
     to.buys = true
     append(to.holds, '+inf', pos)
     append(to.records, pos, record_text('C', '1', deadline, amount, tickets, '', key, place))
-    add_confirmation(m, pos, {try = 1, tickets = tickets, amount = amount, place = place}, method, user)
+    local card, client = string.match(method, '^(%S*) ?(.*)$')
+    add_confirmation(m, pos, {try = 1, tickets = tickets, amount = amount, place = place}, card, user, client)
   end
 end
 

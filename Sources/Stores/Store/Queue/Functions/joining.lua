@@ -19,7 +19,7 @@ local function enqueue(keys, args)
     'sold_out', 'sold_out_up_to', 'closed_up_to', 'idle', 'restoring_until', 'split', 'waiting')
   local state, generation, tail, head = v[1], v[2], tonumber(v[3]), tonumber(v[4])
   if not state or state == 'lost' then return {'missing'} end
-  local named, is_same, known = recall(p, user, user, generation, args[5], args[3])
+  local named, is_same, known = recall(p, user, user, generation, args[5], wish_from_anywhere(args[3]))
   if named then
     if not is_same then return {'mismatch'} end
     return again(p, user, named, head, generation, known)
@@ -77,6 +77,6 @@ local function enqueue(keys, args)
   end
   put_user(p, user, position, owned, left, line, refused)
   local place = line ~= '' and position .. '.' .. line .. '.' .. ordinal or position
-  remember_call(p, user, user, generation, args[5], args[3], place)
+  remember_call(p, user, user, generation, args[5], wish_from_anywhere(args[3]), place)
   return {word, position, head, generation, line ~= '' and line or 0, ordinal}
 end

@@ -3,11 +3,17 @@
 -- A line for each kind of wish: whoever cannot be served keeps nobody waiting but those who want the same.
 local ORDINALS = 4294967296
 
--- What the wishes of one line have in common: everything but the most that each may cost (`m` and a number) and a
--- payment method; exact seats share one.
+-- What the wishes of one line have in common: everything but the most that each may cost (`m` and a number), where a card
+-- comes from (`c` and a client's name) and a payment method; exact seats share one.
 local function wish_of(payload)
   local wish = string.match(payload, '^[^ m]*')
   return string.sub(wish, 1, 1) == 't' and 't' or wish
+end
+
+-- What an idempotency key came with: the same card is the same from anywhere.
+local function wish_from_anywhere(payload)
+  local wish = string.gsub(payload, '^([^ m]*)mc%S*', '%1')
+  return (string.gsub(wish, '^([^ m]*m%d+)c%S*', '%1'))
 end
 
 -- The number of the wish's line and how many have stood in it, with those who come now; nothing if there are too many
