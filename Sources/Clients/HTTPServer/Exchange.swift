@@ -41,6 +41,8 @@ final class Exchange {
   var counted: Client?
   /// Whether that one has so many that this one waits a moment.
   var isSlowed = false
+  /// Whether it waits that moment just now: nothing was begun for it.
+  var isPausing = false
   /// Whatever who refuses some requests has found out of the others.
   var identity: (any AnyObject & Sendable)?
   /// Bytes of a refused body that were dropped.
@@ -71,6 +73,7 @@ final class Exchange {
     isAnswered = false
     counted = nil
     isSlowed = false
+    isPausing = false
     dropped = 0
     startedAt = 0
     isSuspended = false

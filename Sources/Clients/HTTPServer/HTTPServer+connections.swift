@@ -92,16 +92,16 @@ extension HTTPServer {
   /// Who goes first: of those that have been slow for a while the slowest, then who has had nothing to say for longest,
   /// then who began to send first.
   private func slowest(_ newcomer: Peer) -> Peer? {
-    if let slow = slowest(from: receiving.first, next: { $0.after }) { return slow }
+    if let slow = slowest(of: receiving) { return slow }
     if let first = idle.first, first !== newcomer { return first }
     return receiving.first
   }
 
   /// The one with the fewest bytes in its time, among the first that have not got on for a while; `nil` where there is no
   /// such: nobody's first seconds count.
-  private func slowest(from first: Peer?, next: (Peer) -> Peer?) -> Peer? {
+  private func slowest<Of>(of queue: PeerQueue<Of>) -> Peer? {
     let now = EventLoop.shared.now
-    var slowest: Peer?, peer = first
+    var slowest: Peer?, peer = queue.first
     for _ in 0..<Self.looks {
       guard let some = peer, now >= some.progressAt + Self.slowMilliseconds else { break }
       if let known = slowest {
@@ -112,7 +112,7 @@ extension HTTPServer {
       } else {
         slowest = some
       }
-      peer = next(some)
+      peer = Of[some].after
     }
     return slowest
   }
@@ -137,7 +137,7 @@ extension HTTPServer {
     let client = client(peer.address.client)
     if client.count >= clientLimit {
       // Whoever takes too much at least does not keep out others behind the same address.
-      let own = slowest(from: client.receiving.first, next: { $0.afterOfClient }) ?? client.idle.first
+      let own = slowest(of: client.receiving) ?? client.idle.first
       if let own { evict(own) } else { peer.isSurplus = true }
     }
     client.count += 1

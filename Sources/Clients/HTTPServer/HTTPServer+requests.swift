@@ -114,17 +114,19 @@ extension HTTPServer {
           .problem(503, code: "overloaded", detail: "Too many requests at once. Please try again."), exchange)
       }
       guard count(exchange) else { return send(.tooMany, exchange) }
-      answerLater(exchange.isSlowed ? slowed(body) : body, exchange)
+      answerLater(exchange.isSlowed ? slowed(body, exchange) : body, exchange)
     }
   }
 
   /// The same a moment later: a client with very many under way gets slower before it is refused.
   private func slowed(
-    _ body: @escaping @LoopActor () async -> HTTPResponse
+    _ body: @escaping @LoopActor () async -> HTTPResponse, _ exchange: Exchange
   ) -> @LoopActor () async -> HTTPResponse {
     let wait = configuration.slowedMilliseconds
     return {
+      exchange.isPausing = true
       do { try await sleep(milliseconds: wait) } catch { return .stopping }
+      exchange.isPausing = false
       return await body()
     }
   }

@@ -20,11 +20,18 @@ extension HTTPServer {
     case .idle where peer.keptParsed < peer.kept.count: proceed(peer)
     case .idle, .receivingHead, .receivingBody, .draining: receive(peer)
     case .lingering: discard(peer)
-    // Whoever sends on before the answer waits for it.
-    case .handling: peer.watcher.watch([])
+    case .handling: hear(peer)
     case .sending: flush(peer)
     case .closed: break
     }
+  }
+
+  /// Whoever sends on before the answer waits for it. Whoever hangs up while their request waits for its turn is not waited
+  /// for; nor is a client that says only that it sends nothing more, as no proxy does.
+  private func hear(_ peer: Peer) {
+    var byte: UInt8 = 0
+    if peer.exchange.isPausing, recv(peer.descriptor, &byte, 1, Int32(MSG_PEEK)) == 0 { return close(peer) }
+    peer.watcher.watch([])
   }
 
   /// Reads once what has come, and works through it.

@@ -33,9 +33,9 @@ package final class HTTPServer: Service {
   var answerHead = AnswerHead()
   var peers: [Peer] = []
   /// Of `peers`, those that have nothing to do.
-  var idle = WaitingPeers()
+  var idle = PeerQueue<OfServer>()
   /// Of `peers`, those whose clients are sending, in the order in which they last got on.
-  var receiving = WaitingPeers()
+  var receiving = PeerQueue<OfServer>()
   /// How many connections, or requests through a proxy, each client has, where that is limited.
   var clients: [ClientAddress: Client] = [:]
   /// What every answer says of itself beside its own headers.

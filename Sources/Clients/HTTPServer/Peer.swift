@@ -43,14 +43,11 @@ final class Peer {
   var deadline: UInt64
   /// Where the server's list has it.
   var index = 0
-  /// Its neighbours in `WaitingPeers` while it is in one.
-  unowned var before: Peer?
-  unowned var after: Peer?
+  /// Its neighbours among those of the server, and of its client, that wait as it does.
+  var ofServer = PeerNeighbours()
+  var ofClient = PeerNeighbours()
   /// Whose it is, where connections are limited by client.
   var client: Client?
-  /// Its neighbours in the client's `OwnPeers` while it is in one.
-  unowned var beforeOfClient: Peer?
-  unowned var afterOfClient: Peer?
   /// What has come between the pieces of a chunked body; `nil` for another.
   var framing: ChunkFraming?
   var exchange = Exchange()

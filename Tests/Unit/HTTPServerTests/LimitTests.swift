@@ -153,9 +153,14 @@ struct LimitTests {
         waiting.append(try await request("192.0.2.1"))
         #expect(await eventually { test.waiting.count == count })
       }
-      let slowed = [try await request("192.0.2.1"), try await request("192.0.2.1", "/at-once")]
+      var slowed = [try await request("192.0.2.1"), try await request("192.0.2.1", "/at-once")]
       #expect(await eventually { test.server.laterCount == 4 })
       #expect(try await request("192.0.2.1").response().status == 429)
+      // Whose client hangs up is forgotten at once.
+      slowed.removeLast()
+      #expect(await eventually { test.server.laterCount == 3 })
+      slowed.append(try await request("192.0.2.1", "/at-once"))
+      #expect(await eventually { test.server.laterCount == 4 })
       // What needs nobody's time is answered as ever, and so is everybody else.
       #expect(try await request("192.0.2.1", "/now").response().status == 200)
       #expect(try await request("192.0.2.2", "/at-once").response().body == "at once")
@@ -314,8 +319,8 @@ struct LimitTests {
       // In the order in which they came: the first brought much in ten seconds, the second little in eight, the third nothing
       // yet, but began two seconds ago.
       let now = EventLoop.shared.now
-      let first = try #require(test.server.receiving.first), second = try #require(first.after)
-      let third = try #require(second.after)
+      let first = try #require(test.server.receiving.first), second = try #require(first.ofServer.after)
+      let third = try #require(second.ofServer.after)
       try #require(now > 60_000 || now > HTTPServer.slowMilliseconds * 2)
       (first.progressAt, first.progress) = (now - HTTPServer.slowMilliseconds * 2, 15_000)
       (second.progressAt, second.progress) = (now - HTTPServer.slowMilliseconds, 100)
