@@ -12,6 +12,7 @@ import uuid
 import jwt
 import psycopg
 import pytest
+import requests
 
 from client import VISA, Client, ok, problem
 from conftest import new_buyer
@@ -257,3 +258,14 @@ def test_the_books_can_be_audited(stack, organizer, buyer):
     event = organizer.create_event()
     buyer.buy(event, 1)
     assert_books_agree(stack)
+
+
+def test_what_the_stub_counts_is_for_operators(stack):
+    counted = stack.metrics("payments-1")
+    assert re.search(r'^onsale_http_requests_total\{[^}]*route="/v1/payment_intents"[^}]*\} \d+$', counted, re.M), counted
+    # Neither a key nor what was paid with is in it, and where payments go it is not told.
+    assert stack.settings["ONSALE_PAYMENT_KEY"] not in counted and "pm_card" not in counted
+    for path in ("/metrics", "/health", "/ready"):
+        for headers in ({}, {"Authorization": f"Bearer {stack.settings['ONSALE_PAYMENT_KEY']}"}):
+            answer = requests.get(stack.settings["ONSALE_PAYMENT_URL"] + path, headers=headers, timeout=10)
+            assert answer.status_code in (401, 404) and "onsale_" not in answer.text, path

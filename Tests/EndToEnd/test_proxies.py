@@ -27,6 +27,7 @@ class Upstreams:
     def __init__(self):
         self.ports = []
         self.seen = []
+        self.served = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -46,6 +47,7 @@ class Upstreams:
                     await reader.readexactly(int(length[1]))
                 line = head.split(b"\r\n")[0].decode()
                 self.seen.append((line, head.decode("latin-1")))
+                self.served.append((line, writer.get_extra_info("sockname")[1]))
                 if "close-early" in line:
                     break
                 writer.write(ANSWER)
@@ -80,13 +82,15 @@ def nginx(directory, port, upstreams):
     text = text.replace("burst=3000 ", "burst=100 ").replace("rate=300r/s", "rate=20r/s")
     text = text.replace("/var/cache/nginx/onsale", str(directory / "cache"))
     text = text.replace("/var/log/nginx/onsale.log", str(directory / "access.log"))
+    assert "error_log /var/log/nginx/onsale-error.log crit;" in text
+    text = text.replace("/var/log/nginx/onsale-error.log", str(directory / "error.log"))
     text = text.replace("worker_rlimit_nofile 200000;", "").replace("worker_connections 50000", "worker_connections 256")
     for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
         text = text.replace("http {\n", f"http {{\n  {kind}_temp_path {directory}/{kind};\n", 1)
     file = directory / "nginx.conf"
     # Its workers write what they cache into this test's directory.
     user = "user root; " if os.geteuid() == 0 else ""
-    file.write_text(f"{user}daemon off; pid {directory}/pid; error_log {directory}/error.log;\n{text}")
+    file.write_text(f"{user}daemon off; pid {directory}/pid;\n{text}")
     return ["nginx", "-p", str(directory), "-c", str(file), "-e", str(directory / "error.log")]
 
 
@@ -221,11 +225,24 @@ def test_clients_do_not_say_who_they_are(proxy, upstreams):
 
 
 def test_ids_of_requests_stay_out_of_the_log(proxy, upstreams):
-    for path in ("/queue/v1.secret", "/api/request/v1.secret?wait=0", "/api/event/1?utm=x"):
+    for path in ("/queue/v1.secret", "/api/request/v1.secret?wait=0"):
         proxy.get(proxy.url + path, timeout=20)
+    # Also where something went wrong with it.
+    for path in ("/queue/v1.secret-close-early", "/api/request/v1.secret-close-early"):
+        for _ in range(3):
+            alone(proxy, "GET", path, headers={"Referer": "http://x/queue/v1.secret"})
+    proxy.get(proxy.url + "/api/event/1?utm=x", timeout=20)
     until(lambda: "/api/event/1" in proxy.logs(), 20, "the log")
     assert "/queue/-" in proxy.logs() and "/api/request/-" in proxy.logs()
     assert "secret" not in proxy.logs()
+
+
+def test_who_signs_in_comes_again_to_the_server_that_knows_them(proxy, upstreams):
+    for number in range(10):
+        assert alone(proxy, "POST", "/api/sessions", data=b"{}").status_code == 200
+        assert alone(proxy, "GET", f"/api/event/7?n={number}").status_code == 200
+    assert len({port for line, port in upstreams.served if line.startswith("POST /api/sessions ")}) == 1
+    assert len({port for line, port in upstreams.served if "/api/event/7" in line}) == 2
 
 
 def test_reserving_is_limited_however_its_path_is_written(proxy, upstreams):

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
@@ -79,6 +80,19 @@ def test_units_give_up_what_they_need_not(unit):
     assert float(re.search(r"level for .*: ([\d.]+)", words).group(1)) <= 2.5, words
 
 
+def test_containers_give_up_what_they_need_not():
+    services = yaml.safe_load((ROOT / "deploy/container/compose.yaml").read_text())["services"]
+    image = (ROOT / "deploy/container/Containerfile").read_text()
+    assert len(services) >= 7 and re.findall(r"^USER (.*)$", image, re.MULTILINE)[-1] == "onsale"
+    for name, service in services.items():
+        assert service["image"] == "onsale" or service["user"] not in ("root", "0"), name
+        assert service["read_only"] is True and service["cap_drop"] == ["ALL"] and "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"] and service["ulimits"]["core"] == 0, name
+        assert "privileged" not in service, name
+        # Secrets come by the environment, which nobody but its owner reads.
+        assert not re.search(r"(?<!\$)\$\{?\w*(PASSWORD|SECRET|KEY)", str(service.get("command", ""))), name
+
+
 def test_no_secret_in_arguments_logs_or_metrics(stack, organizer, buyer):
     event = organizer.create_event()
     buyer.buy(event, 1)
@@ -89,7 +103,7 @@ def test_no_secret_in_arguments_logs_or_metrics(stack, organizer, buyer):
     }
     secrets |= set(re.findall(r"://[^:/@]*:([^@]+)@", " ".join(stack.settings.values())))
     assert len(secrets) >= 2
-    told = [stack.metrics("serve-1"), stack.metrics("worker-1")]
+    told = [stack.metrics(process) for process in ("serve-1", "worker-1", "payments-1", "indexer-1")]
     told += [path.read_text(errors="replace") for path in stack.state.glob("log/*")]
     for path in stack.state.glob("run/*.pid"):
         told.append(Path(f"/proc/{path.read_text().strip()}/cmdline").read_text())
