@@ -37,7 +37,12 @@ package final class SMTPClient {
     func set() { value.store(true, ordering: .relaxed) }
   }
 
-  package init(_ configuration: SMTPConfiguration, connections: Int = 2) {
+  /// After so long a message was not taken, once it has a connection.
+  package nonisolated static let longestSeconds = 30
+  /// Messages that go out at a time.
+  package nonisolated static let connections = 4
+
+  package init(_ configuration: SMTPConfiguration, connections: Int = SMTPClient.connections) {
     self.configuration = configuration
     curl_global_init(Int(CURL_GLOBAL_DEFAULT))
     let isClosed = isClosed
@@ -80,7 +85,7 @@ package final class SMTPClient {
 /// Unchecked: all but `init` and `deinit` happens on `thread`, one thing after the other.
 private final class Connection: @unchecked Sendable {
   private static let connectMilliseconds = 10_000
-  private static let milliseconds = 30_000
+  private static let milliseconds = SMTPClient.longestSeconds * 1_000
   /// A server ends connections that say nothing for some minutes; one this old is not used again.
   private static let idleSeconds = 20
 

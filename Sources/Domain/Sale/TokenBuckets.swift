@@ -49,6 +49,12 @@ package struct TokenBuckets<Key: Hashable & Sendable>: Sendable {
     young[key] = full - interval > now ? full - interval : nil
   }
 
+  /// The bucket is full.
+  package mutating func fill(_ key: Key) {
+    young[key] = nil
+    old[key] = nil
+  }
+
   private mutating func age(now: Int) {
     let life = burst * interval
     guard now - youngSince >= life || young.count >= capacity else { return }

@@ -15,8 +15,13 @@ final class Accounts {
   private static let signUpPlaces = PasswordHasher.defaultCapacity / 4
   /// Passwords of one client that may wait at once: a quarter of all places, so that nobody takes them all.
   static let clientPlaces = PasswordHasher.defaultCapacity / 4
+  /// The same of those who sign in, as a share of those who may be inside: two greedy ones leave room for others.
+  private static let clientShare = 3
   /// The same of one user on a device where they signed in before.
   private static let knownPlaces = 2
+  /// Of all such users of one client, at once: further ones come like everybody else, so that who has made many accounts
+  /// comes before nobody with them.
+  private static let knownOfClient = 16
   /// Accounts that one client may make in an hour, all at once if need be: each is a row for good. As many as a school
   /// behind one address; beyond them it gets slower, and nobody there waits for an hour.
   static let signUpsAnHour = 500
@@ -35,8 +40,12 @@ final class Accounts {
   private var attempts = SignInAttempts()
   var signUps = TokenBuckets<String>(anHour: Accounts.signUpsAnHour, capacity: Accounts.clientsKept)
   private var resets = TokenBuckets<String>(anHour: Accounts.resetsAnHour, capacity: Accounts.clientsKept)
+  /// Those who come to sign in when there is no room.
+  private var line: PasswordLine
   /// How many passwords of each client wait.
   private var waiting: [String: Int] = [:]
+  /// How many of each client's are inside who came first.
+  private var knownInside: [String: Int] = [:]
 
   /// - Parameter mails: `nil` where no mail is sent: addresses are taken at their word then, a taken one is told, and who
   ///   forgot their password is not helped.
@@ -48,6 +57,9 @@ final class Accounts {
     self.mails = mails
     self.use = use
     self.hasher = hasher
+    line = PasswordLine(
+      places: PasswordHasher.defaultCapacity / 2,
+      insideMilliseconds: Double(hasher.longestWaitMilliseconds / 2))
     self.sessions = sessions
     self.authenticator = authenticator
   }
@@ -58,47 +70,41 @@ final class Accounts {
     let email = try Self.email(fields)
     let password = try Self.newPassword(fields)
     let client = request.client
-    if let mails { return try signUp(mails, name: name, email: email, password: password, client: client) }
-    return answer { [self] in
-      let taken = Problem(409, "email_taken", "There is an account with this address.")
-      // Asked before, so that a taken address does not cost a hash.
-      if try await users.isKnown(email: email) { throw taken }
-      try takeSignUp(client)
-      do {
-        let hash = try await inPlace(of: client) {
-          try await hasher.hash(EmailAddress.composed(password), places: Self.signUpPlaces)
-        }
-        guard let id = try await users.create(name: name, email: email, password: hash) else { throw taken }
-        use?.count(.signUp, of: client)
-        return .json(201, ["user_id": .string(id)])
-      } catch {
-        signUps.giveBack(client, now: Self.now)
-        throw error
-      }
-    }
-  }
-
-  /// Does the same for every address, whether it has an account or not: its mail says which.
-  private func signUp(
-    _ mails: MailStore, name: String, email: String, password: String, client: String
-  ) throws(Problem) -> HTTPAnswer {
-    try Self.checkMail(email)
+    if mails != nil { try Self.checkMail(email) }
     try takeSignUp(client)
     return answer { [self] in
+      let response: HTTPResponse
       do {
+        // By mail everything is the same for every address, whether it has an account or not: its mail says which.
+        // Without, it is asked before, so that one that is taken does not cost a hash.
+        if mails == nil, try await users.isKnown(email: email) { throw Self.taken }
         let hash = try await inPlace(of: client) {
           try await hasher.hash(EmailAddress.composed(password), places: Self.signUpPlaces)
         }
-        guard try await mails.ask(signUp: email, name: name, password: hash) else { throw Problem.overloaded }
+        if let mails {
+          guard try await mails.ask(signUp: email, name: name, password: hash) else {
+            throw Problem.overloaded
+          }
+          response = Self.mailed
+        } else {
+          guard let id = try await users.create(name: name, email: email, password: hash) else {
+            throw Self.taken
+          }
+          response = .json(201, ["user_id": .string(id)])
+        }
+      } catch let problem as Problem where problem.code == Self.taken.code {
+        // Counts: who asks for many addresses to learn which have an account gets slower.
+        throw problem
       } catch {
         signUps.giveBack(client, now: Self.now)
         throw error
       }
       use?.count(.signUp, of: client)
-      return Self.mailed
+      return response
     }
   }
 
+  private static let taken = Problem(409, "email_taken", "There is an account with this address.")
   private static let mailed = HTTPResponse.json(
     202, ["state": "mailed"], headers: [("Cache-Control", "no-store")])
 
@@ -143,7 +149,7 @@ final class Accounts {
     guard wait == 0 else {
       throw Problem(
         429, "too_many_mails", "Many mails were asked for from this place lately. Try again in a moment.",
-        retryAfter: (wait + 999) / 1_000)
+        retryAfter: Self.seconds(wait))
     }
     resets.take(client, now: Self.now)
     return answer {
@@ -164,12 +170,12 @@ final class Accounts {
       // Looked at before: nobody's guesses are hashed. Used after: it is good as long as the password is not set.
       guard try await mails.mayReset(link.hash) else { throw Self.linkEnded }
       let hash = try await inPlace(of: client) { try await hasher.hash(EmailAddress.composed(password)) }
-      let now = WallClock.milliseconds
-      guard let user = try await mails.reset(link.hash, password: hash, endingSessionsUpTo: now) else {
+      let end = Sessions.end()
+      guard let user = try await mails.reset(link.hash, password: hash, endingSessionsUpTo: end) else {
         throw Self.linkEnded
       }
-      sessions.ended.end(user: user, upTo: now)
-      return sessions.begin(user, inCookies: inCookies, now: now + 1)
+      sessions.ended.end(user: user, upTo: end)
+      return sessions.begin(user, inCookies: inCookies, now: end + 1)
     }
   }
 
@@ -190,12 +196,14 @@ final class Accounts {
     guard wait == 0 else {
       throw Problem(
         429, "too_many_accounts", "Many accounts were made from this place lately. Try again in a moment.",
-        retryAfter: (wait + 999) / 1_000)
+        retryAfter: Self.seconds(wait))
     }
     signUps.take(client, now: Self.now)
   }
 
   static var now: Int { Int(EventLoop.shared.now) }
+
+  private static func seconds(_ milliseconds: Int) -> Int { (milliseconds + 999) / 1_000 }
 
   private static func newPassword(_ fields: Fields) throws(Problem) -> String {
     let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
@@ -209,17 +217,19 @@ final class Accounts {
   /// - Parameter known: who signed in on that device before: has places that are counted apart, so that others at the same
   ///   address take none of them.
   private func inPlace<R: Sendable>(
-    of client: String, known: String? = nil, _ work: @LoopActor () async throws -> R
+    of client: String, known: String? = nil, places: Int = Accounts.clientPlaces,
+    _ work: @LoopActor () async throws -> R
   ) async throws -> R {
-    let client = known.map { "\(client)\n\($0)" } ?? client
-    guard waiting[client, default: 0] < (known == nil ? Self.clientPlaces : Self.knownPlaces) else {
+    let place = known.map { "\(client)\n\($0)" } ?? client
+    guard waiting[place, default: 0] < (known == nil ? places : Self.knownPlaces) else {
       throw Problem(
-        429, "too_many_attempts", "Too many passwords from this place wait to be checked.", retryAfter: 2)
+        429, "too_many_at_once", "Too many passwords from this place wait to be checked.", retryAfter: 2)
     }
-    waiting[client, default: 0] += 1
+    waiting.add(1, to: place)
+    if known != nil { knownInside.add(1, to: client) }
     defer {
-      let others = waiting[client, default: 1] - 1
-      waiting[client] = others > 0 ? others : nil
+      waiting.add(-1, to: place)
+      if known != nil { knownInside.add(-1, to: client) }
     }
     return try await work()
   }
@@ -232,14 +242,15 @@ final class Accounts {
     let former = try fields.optionalString("refresh_token", max: SessionCoder.longestText)
     let client = request.client, owner = sessions.deviceOwner(request, token: former)
     return answer { [self] in
-      // A session is as old as the password that was looked up for it: one that is changed meanwhile ends it, too.
+      // A session is as old as the password that was looked up for it: one that is changed meanwhile ends it, too. One
+      // that was changed a moment ago is known with the password that it was changed to.
       let since = WallClock.milliseconds
       guard let user = try await verified(email, password, client: client, deviceOwner: owner) else {
         use?.count(.refusal, of: client)
         throw Problem(401, "wrong_credentials", "The address or the password is wrong.")
       }
       use?.count(.signIn, of: client)
-      return sessions.begin(user.id, inCookies: inCookies, now: since)
+      return sessions.begin(user.id, inCookies: inCookies, now: max(since, user.endedUpTo + 1))
     }
   }
 
@@ -263,7 +274,7 @@ final class Accounts {
     let session = try ownSession(request)
     return answer { [sessions] in
       if everywhere {
-        try await sessions.endAll(of: session.user, upTo: WallClock.milliseconds)
+        try await sessions.endAll(of: session.user, upTo: Sessions.end())
       } else {
         try await sessions.end(session)
       }
@@ -289,27 +300,31 @@ final class Accounts {
     let attempt = SignInAttempts.Attempt(email: "user " + user, client: request.client)
     try take(attempt)
     return answer { [self] in
-      try await counting(attempt) {
-        let isRight = try await inPlace(of: attempt.client) {
-          try await matches(current, try await users.password(of: user))
-        }
+      let end = try await counting(attempt) {
+        let former = try await users.password(of: user)
+        let isRight = try await inPlace(of: attempt.client) { try await matches(current, former) }
         guard isRight else { throw Problem(403, "wrong_credentials", "The current password is wrong.") }
         let hash = try await inPlace(of: attempt.client) {
           try await hasher.hash(EmailAddress.composed(password))
         }
-        guard try await users.setPassword(hash, of: user) else { throw Problem.unavailable }
+        // Whoever was quicker, by a link perhaps, has set another: this one was not asked for by who knows it.
+        let end = Sessions.end()
+        guard let former,
+          try await users.setPassword(hash, of: user, instead: former, endingSessionsUpTo: end)
+        else { throw Problem(403, "wrong_credentials", "The current password is wrong.") }
+        return end
       }
-      let now = WallClock.milliseconds
-      try await sessions.endAll(of: user, upTo: now)
-      return sessions.begin(user, inCookies: inCookies, now: now + 1)
+      sessions.ended.end(user: user, upTo: end)
+      return sessions.begin(user, inCookies: inCookies, now: end + 1)
     }
   }
 
   private func take(_ attempt: SignInAttempts.Attempt) throws(Problem) {
-    guard attempts.take(attempt, now: Int(EventLoop.shared.now / 1_000)) else {
+    let wait = attempts.take(attempt, now: Self.now)
+    guard wait == 0 else {
       throw Problem(
         429, "too_many_attempts", "Too many attempts to sign in with this address.",
-        retryAfter: SignInAttempts.seconds)
+        retryAfter: Self.seconds(wait))
     }
   }
 
@@ -323,33 +338,75 @@ final class Accounts {
     } catch let problem as Problem where problem.status == 403 {
       throw problem
     } catch {
-      attempts.giveBack(attempt)
+      attempts.giveBack(attempt, now: Self.now)
       throw error
     }
-    attempts.succeeded(attempt)
+    attempts.succeeded(attempt, now: Self.now)
     return result
   }
 
   /// - Returns: `nil` when the address or the password is wrong. What failed for another reason is no attempt.
   private func verified(
     _ email: String, _ password: String, client: String, deviceOwner: String?
-  ) async throws -> (id: String, password: String)? {
-    let user = try await users.credentials(email: email)
-    // Of the device's own user alone: with their own device strangers are strangers.
-    let isKnown = user != nil && user?.id == deviceOwner
-    let attempt = SignInAttempts.Attempt(email: email, client: client, device: isKnown ? deviceOwner : nil)
+  ) async throws -> UserStore.Credentials? {
+    // Nobody is looked up while they wait. Who may be known here is, to find out.
+    var ticket: Int?
+    if deviceOwner == nil { ticket = try enter(email, client) }
+    do {
+      let user = try await users.credentials(email: email)
+      // Of the device's own user alone: with their own device strangers are strangers.
+      let isKnown = user != nil && user?.id == deviceOwner
+      let comesFirst =
+        isKnown && hasher.hasRoomForKnown && knownInside[client, default: 0] < Self.knownOfClient
+      if deviceOwner != nil, !comesFirst { ticket = try enter(email, client) }
+      return try await verified(
+        user, password,
+        SignInAttempts.Attempt(email: email, client: client, device: isKnown ? deviceOwner : nil),
+        comesFirst: comesFirst)
+    } catch {
+      line.giveBack(.init(name: email, client: client), ticket: ticket, now: Self.now)
+      throw error
+    }
+  }
+
+  private func verified(
+    _ user: UserStore.Credentials?, _ password: String, _ attempt: SignInAttempts.Attempt, comesFirst: Bool
+  ) async throws -> UserStore.Credentials? {
     try take(attempt)
     do {
       // Also without a user a password is verified, so that the time does not tell who has an account.
-      let isRight = try await inPlace(of: attempt.client, known: attempt.device) {
-        try await matches(password, user?.password, isKnown: isKnown)
+      let isRight = try await inPlace(
+        of: attempt.client, known: comesFirst ? attempt.device : nil, places: placesOfClient
+      ) {
+        try await matches(password, user?.password, isKnown: comesFirst)
       }
       guard isRight, let user else { return nil }
-      attempts.succeeded(attempt)
+      attempts.succeeded(attempt, now: Self.now)
       return user
     } catch {
-      attempts.giveBack(attempt)
+      attempts.giveBack(attempt, now: Self.now)
       throw error
+    }
+  }
+
+  /// Of one client, of those who sign in.
+  private var placesOfClient: Int {
+    min(Self.clientPlaces, max(1, line.room(millisecondsEach: hasher.millisecondsEach) / Self.clientShare))
+  }
+
+  /// Lets somebody in who signs in, or tells them when to come again.
+  /// - Returns: the ticket that they had.
+  private func enter(_ email: String, _ client: String) throws(Problem) -> Int? {
+    let load = PasswordLine.Load(
+      inside: hasher.waitingOthers, done: hasher.doneOthers, millisecondsEach: hasher.millisecondsEach)
+    let mayEnter = waiting[client, default: 0] < placesOfClient
+    switch line.come(.init(name: email, client: client), load, mayEnter: mayEnter, now: Self.now) {
+    case .enter(let ticket): return ticket
+    case .comeAgain(let seconds):
+      throw Problem(
+        503, "overloaded",
+        "Many people sign in just now. You have a place among them: come again in a while.",
+        retryAfter: seconds)
     }
   }
 
@@ -370,15 +427,25 @@ final class Accounts {
   }
 }
 
-/// How often each address was tried lately, so that guessing a password takes longer than it is worth.
+extension [String: Int] {
+  /// What is none is not kept.
+  fileprivate mutating func add(_ count: Int, to key: String) {
+    let sum = self[key, default: 0] + count
+    self[key] = sum > 0 ? sum : nil
+  }
+}
+
+/// How often each address may be tried, so that guessing a password takes longer than it is worth.
 ///
 /// Counted for each client that tries, so that nobody can keep the owner of an address out by guessing, and, with a
 /// higher limit, for the address alone, so that many clients do not get many times as far. Of each process.
 struct SignInAttempts {
-  static let seconds = 60
+  /// At once; beyond them one after each interval, in milliseconds.
   static let limit = 10
+  static let interval = 60_000
   /// For all clients together.
   static let addressLimit = 100
+  static let addressInterval = 6_000
   private static let capacity = 50_000
 
   struct Attempt: Sendable {
@@ -386,46 +453,43 @@ struct SignInAttempts {
     let client: String
     /// Whose the address is, if they signed in before on the device that it comes from.
     var device: String?
-  }
 
-  private struct Key: Hashable {
-    let email: String
-    /// `nil` for all clients together.
-    var client: String?
     /// A device on which somebody signed in before counts by itself.
-    var device: String?
+    fileprivate var own: Own { Own(email: email, client: device == nil ? client : nil, device: device) }
   }
 
-  private var counts = RecentCounts<Key>(seconds: Self.seconds, capacity: Self.capacity)
+  fileprivate struct Own: Hashable {
+    let email: String
+    let client: String?
+    let device: String?
+  }
+
+  private var own = TokenBuckets<Own>(
+    burst: Self.limit, interval: Self.interval, capacity: Self.capacity)
+  private var all = TokenBuckets<String>(
+    burst: Self.addressLimit, interval: Self.addressInterval, capacity: Self.capacity)
 
   /// Counts an attempt, if there may be one more.
-  /// - Parameter now: seconds, on any clock that only goes forward.
-  mutating func take(_ attempt: Attempt, now: Int) -> Bool {
-    counts.age(now: now)
-    let (own, all) = Self.keys(attempt)
+  /// - Parameter now: milliseconds, on any clock that only goes forward.
+  /// - Returns: milliseconds until there may be one; 0 if this one is counted.
+  mutating func take(_ attempt: Attempt, now: Int) -> Int {
     // Strangers who guess keep nobody out who signed in here before.
-    guard counts[own] < Self.limit, attempt.device != nil || counts[all] < Self.addressLimit else {
-      return false
-    }
-    for key in [own, all] { counts.add(key) }
-    return true
-  }
-
-  private static func keys(_ attempt: Attempt) -> (own: Key, all: Key) {
-    let own =
-      attempt.device.map { Key(email: attempt.email, device: $0) }
-      ?? Key(email: attempt.email, client: attempt.client)
-    return (own, Key(email: attempt.email))
+    let wait = max(
+      own.wait(attempt.own, now: now), attempt.device == nil ? all.wait(attempt.email, now: now) : 0)
+    guard wait == 0 else { return wait }
+    own.take(attempt.own, now: now)
+    all.take(attempt.email, now: now)
+    return 0
   }
 
   /// The attempt did not come to an answer, through no fault of the client's.
-  mutating func giveBack(_ attempt: Attempt) {
-    let (own, all) = Self.keys(attempt)
-    for key in [own, all] { counts.remove(key) }
+  mutating func giveBack(_ attempt: Attempt, now: Int) {
+    own.giveBack(attempt.own, now: now)
+    all.giveBack(attempt.email, now: now)
   }
 
-  mutating func succeeded(_ attempt: Attempt) {
-    giveBack(attempt)
-    counts.forget(Self.keys(attempt).own)
+  mutating func succeeded(_ attempt: Attempt, now: Int) {
+    all.giveBack(attempt.email, now: now)
+    own.fill(attempt.own)
   }
 }

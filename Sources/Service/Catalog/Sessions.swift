@@ -36,6 +36,14 @@ package struct Sessions {
     self.cookies = cookies
   }
 
+  /// For so long after now sessions are ended together, in milliseconds: those that begin while a password is being changed,
+  /// for who knows the former one, and those that began at a server whose clock is ahead. Who signs in within it, with the
+  /// password as it is then, has a session from its end on.
+  static let endMilliseconds = 10_000
+
+  /// Up to when all sessions of a user end that are ended now, in milliseconds since 1970.
+  static func end(now: Int = WallClock.milliseconds) -> Int { now + endMilliseconds }
+
   /// Begins one for a user. - Parameter now: milliseconds since 1970.
   func begin(_ user: String, inCookies: Bool, now: Int = WallClock.milliseconds) -> HTTPResponse {
     let session = Session.begin(user: user, now: now)

@@ -25,7 +25,8 @@ extension SMTPClient: MailSender {}
 @LoopActor
 package final class Mailer: Service {
   private static let pauseMilliseconds: UInt64 = 1_000
-  private static let batch = 16
+  /// Each goes out at once, and none is still in line when its lease is over.
+  static let batch = SMTPClient.connections
   private static let tidyMilliseconds: UInt64 = 60_000
   /// Servers say that they refuse also what they would take a little later.
   private static let refusals = 3
@@ -36,6 +37,7 @@ package final class Mailer: Service {
   private let site: String
   private let logger: Logger
   private var tidiedAt: UInt64?
+  private var countedAt: UInt64?
   private var task: Task<Void, Never>?
   private let ended: [MailStore.Outcome: Counter]
   private let failures = MetricsRegistry.shared.counter(
@@ -84,8 +86,11 @@ package final class Mailer: Service {
     let due = try await store.due(limit: Self.batch)
     let tasks = due.map { mail in Task { @LoopActor in await carryOut(mail) } }
     for task in tasks { await task.value }
-    let (count, seconds) = try await store.waiting()
-    (waiting.value, oldest.value) = (Double(count), Double(seconds))
+    if countedAt.map({ EventLoop.shared.now >= $0 + Self.pauseMilliseconds }) ?? true {
+      countedAt = EventLoop.shared.now
+      let (count, seconds) = try await store.waiting()
+      (waiting.value, oldest.value) = (Double(count), Double(seconds))
+    }
     return due.count == Self.batch
   }
 

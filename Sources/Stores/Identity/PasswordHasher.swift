@@ -7,7 +7,8 @@ import Foundation
 /// a sale that needs them has them, and whoever signs in waits.
 ///
 /// Bounded: with `capacity` waiting, `AuthError.busy` is thrown at once, and after `longestWaitMilliseconds` to those who
-/// have waited so long. Those who are known here come before everyone else, and a quarter of all places is theirs.
+/// have waited so long. A quarter of all places is for those who are known here, who come before everyone else, and the rest
+/// for everyone else: neither takes the other's, however many accounts somebody has who wants to.
 @LoopActor
 package final class PasswordHasher {
   /// At some 20 hashes a second and processor the last one waits some seconds.
@@ -21,14 +22,24 @@ package final class PasswordHasher {
   package nonisolated static let defaultLongestWaitMilliseconds: UInt64 = 10_000
 
   private let capacity: Int
-  private let longestWaitMilliseconds: UInt64
+  package let longestWaitMilliseconds: UInt64
   /// Those who wait, and those whose password is being hashed.
-  package private(set) var waiting = 0
+  package var waiting: Int { waitingKnown + waitingOthers }
+  package private(set) var waitingKnown = 0
+  package private(set) var waitingOthers = 0
+  /// Passwords of those who are not known that were hashed so far.
+  package private(set) var doneOthers = 0
+  /// From one password that is hashed to the next while some wait, as the last ones took.
+  package private(set) var millisecondsEach: Double
+  private let threads: Int
   private var idle: [SerialThread]
   private var known: [UnsafeContinuation<SerialThread, Never>] = []
   private var others: [UnsafeContinuation<SerialThread, Never>] = []
   private var knownInTurn = 0
   private static let knownBeforeOthers = 3
+  private static let usualMilliseconds = 50.0
+  /// How much of what was known of the time of one stays with the next.
+  private static let memory = 0.9
   /// Lets a login of an unknown user take as long as one of a known user.
   private var dummy: String?
 
@@ -39,16 +50,21 @@ package final class PasswordHasher {
   ) {
     self.capacity = capacity
     self.longestWaitMilliseconds = longestWaitMilliseconds
-    idle = (0..<max(1, threads)).map { _ in SerialThread(name: "passwords", niceness: Self.niceness) }
+    self.threads = max(1, threads)
+    millisecondsEach = Self.usualMilliseconds / Double(self.threads)
+    idle = (0..<self.threads).map { _ in SerialThread(name: "passwords", niceness: Self.niceness) }
   }
 
-  /// Places for those who are not known here.
-  private var placesForAll: Int { capacity - capacity / 4 }
+  private var placesOfKnown: Int { capacity / 4 }
+  private var placesOfOthers: Int { capacity - placesOfKnown }
+
+  /// Whether somebody who is known here finds a place.
+  package var hasRoomForKnown: Bool { waitingKnown < placesOfKnown }
 
   /// The hash to store, with its salt and parameters.
   /// - Parameters:
-  ///   - places: how many may wait before `AuthError.busy`; `nil` for all that are not kept for those who are known. Less
-  ///     than all of them leaves the rest to others.
+  ///   - places: how many who are not known may wait before `AuthError.busy`; `nil` for as many as there are places for.
+  ///     Less than all of them leaves the rest to others.
   ///   - isKnown: whether it is of somebody who is known here.
   package func hash(
     _ password: String, places: Int? = nil, isKnown: Bool = false
@@ -74,11 +90,11 @@ package final class PasswordHasher {
   private func run<R: Sendable>(
     places: Int? = nil, isKnown: Bool, _ work: @escaping @Sendable () -> R
   ) async throws(AuthError) -> R {
-    guard waiting < min(isKnown ? capacity : placesForAll, places ?? capacity) else {
+    guard isKnown ? hasRoomForKnown : waitingOthers < min(placesOfOthers, places ?? capacity) else {
       throw AuthError(.busy, "too many passwords wait to be hashed")
     }
-    waiting += 1
-    defer { waiting -= 1 }
+    if isKnown { waitingKnown += 1 } else { waitingOthers += 1 }
+    defer { if isKnown { waitingKnown -= 1 } else { waitingOthers -= 1 } }
     let deadline = Self.now + longestWaitMilliseconds
     let thread: SerialThread
     if let free = idle.popLast() {
@@ -89,8 +105,17 @@ package final class PasswordHasher {
       }
     }
     defer { giveBack(thread) }
-    let result: R? = await withUnsafeContinuation { continuation in
-      thread.submit { continuation.resume(returning: Self.now < deadline ? work() : nil) }
+    let (result, took): (R?, UInt64) = await withUnsafeContinuation { continuation in
+      thread.submit {
+        let began = Self.now
+        let result = began < deadline ? work() : nil
+        continuation.resume(returning: (result, Self.now - began))
+      }
+    }
+    if result != nil {
+      if !isKnown { doneOthers += 1 }
+      millisecondsEach =
+        Self.memory * millisecondsEach + (1 - Self.memory) * Double(took) / Double(threads)
     }
     guard let result else { throw AuthError(.busy, "the password waited too long to be hashed") }
     return result

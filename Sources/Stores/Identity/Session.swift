@@ -67,33 +67,27 @@ package struct SessionCoder: Sendable {
 /// Sessions that have ended before their time, in memory: tokens are checked against them without a look-up anywhere.
 @LoopActor
 package final class EndedSessions {
-  /// Beyond so many the oldest are forgotten; their refresh tokens then live to their end.
+  /// Beyond so many, of single ones and of users, the oldest are forgotten; their refresh tokens then live to their end.
   package nonisolated static let limit = 2_000_000
 
-  private var ids: Set<Int64> = []
-  private var order: [Int64] = []
-  private var users: [String: Int] = [:]
+  private var ids: RecentValues<Int64, Void>
+  private var users: RecentValues<String, Int>
 
-  package init() {}
-
-  package func end(session id: Int64) {
-    guard ids.insert(id).inserted else { return }
-    order.append(id)
-    guard order.count > Self.limit else { return }
-    // Half of them at once: seldom, and each is looked at a bounded number of times.
-    for old in order.prefix(Self.limit / 2) { ids.remove(old) }
-    order.removeFirst(Self.limit / 2)
+  package init(limit: Int = EndedSessions.limit) {
+    (ids, users) = (RecentValues(capacity: limit), RecentValues(capacity: limit))
   }
+
+  package func end(session id: Int64) { ids.set((), for: id) }
 
   /// Ends all sessions of a user that began by then.
   /// - Parameter time: milliseconds since 1970.
   package func end(user: String, upTo time: Int) {
-    users[user] = max(time, users[user] ?? 0)
+    users.set(max(time, users.value(of: user) ?? 0), for: user)
   }
 
   package func contains(_ session: Session) -> Bool {
-    if ids.contains(session.id) { return true }
-    guard !users.isEmpty, let time = users[session.user] else { return false }
+    if ids.value(of: session.id) != nil { return true }
+    guard users.count > 0, let time = users.value(of: session.user) else { return false }
     return session.startedAt <= time
   }
 }

@@ -19,10 +19,12 @@ import Text
 private final class Postbox: MailSender {
   var messages: [MailMessage] = []
   var refusal: SMTPError?
+  var isSlow = false
 
   func send(_ message: MailMessage) async throws(SMTPError) {
     // It came, and nobody knows.
     messages.append(message)
+    while isSlow { try? await sleep(milliseconds: 1) }
     if let refusal { throw refusal }
   }
 }
@@ -224,6 +226,50 @@ struct MailTests {
     #expect(await reset(email).status == 202)
     #expect(
       try await service.postgres.query("SELECT FROM mail WHERE email = \(email)").count == all.count + 1)
+  }
+
+  @Test("Many spellings of one mailbox get as many mails as one")
+  func spellings() async throws {
+    let (local, domain) = (email.prefix { $0 != "@" }, "example.com")
+    let spellings = (0..<9).map { number in
+      number % 2 == 0
+        ? "\(local)+\(number)@\(domain)" : "\(local.prefix(number)).\(local.dropFirst(number))@\(domain)"
+    }
+    for spelling in spellings { #expect(await reset(spelling).status == 202) }
+    let rows = try await service.postgres.query("SELECT FROM mail WHERE email = ANY (\(spellings))")
+    #expect(rows.count == MailStore.mailsAnHour)
+    #expect(await reset("other" + email).status == 202)
+    #expect(
+      try await service.postgres.query("SELECT FROM mail WHERE email = \("other" + email)").count == 1)
+    #expect(
+      MailStore.mailbox("+a@example.com") == "+a@example.com" && MailStore.mailbox("a.b+c@x.y") == "ab@x.y")
+  }
+
+  @Test("No more mails are taken at a time than go out at once: none waits here while its lease runs out")
+  func leased() async throws {
+    for number in 0..<3 * SMTPClient.connections { #expect(await reset("\(number)" + email).status == 202) }
+    _ = try await service.postgres.query(
+      "INSERT INTO users (id, name, email, password) SELECT email, 'N', email, 'x' FROM mail")
+    postbox.isSlow = true
+    let round = Task { @LoopActor in try await mailer.round() }
+    while postbox.messages.count < SMTPClient.connections { try await sleep(milliseconds: 1) }
+    let taken = try await service.postgres.query("SELECT FROM mail WHERE attempts > 0")
+    #expect(taken.count == SMTPClient.connections)
+    #expect(MailStore.sendSeconds > SMTPClient.longestSeconds)
+    postbox.isSlow = false
+    #expect(try await round.value)
+    while try await mailer.round() {}
+    #expect(postbox.messages.count == 3 * SMTPClient.connections)
+  }
+
+  @Test("A mail that is over is good for nothing, even if it goes out yet")
+  func over() async throws {
+    #expect(await signUp(named: "Mina", email).status == 202)
+    let mail = try #require(try await store.due(limit: 100).first { $0.email == email })
+    try await store.end(mail, .givenUp)
+    let token = MailToken()
+    try await store.keep(token.hash, of: mail, user: nil)
+    #expect(await use("/api/users/confirm", token.text, Self.password).code == "link_ended")
   }
 
   @Test("One client asks for a limited number of mails, and then for one a minute")

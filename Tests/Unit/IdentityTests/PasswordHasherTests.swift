@@ -4,7 +4,7 @@ import Testing
 
 @testable import Identity
 
-@Suite("Passwords")
+@Suite("Passwords", .serialized)
 @LoopActor
 struct PasswordHasherTests {
   @Test("A password verifies against its own hash only, and the hash hides it")
@@ -58,6 +58,25 @@ struct PasswordHasherTests {
     #expect(try await !known.value)
   }
 
+  @Test("Many who are known take no place of others, and others none of theirs")
+  func sharedOut() async throws {
+    let hasher = PasswordHasher(threads: 1, capacity: 8, longestWaitMilliseconds: 120_000)
+    func start(_ count: Int, isKnown: Bool) -> [Task<Bool, Never>] {
+      (0..<count).map { number in
+        Task { @LoopActor in (try? await hasher.hash("\(number)", isKnown: isKnown)) != nil }
+      }
+    }
+    let known = start(20, isKnown: true)
+    while hasher.waiting < 2 { await Task.yield() }
+    #expect(!hasher.hasRoomForKnown)
+    let others = start(20, isKnown: false)
+    var served = [0, 0]
+    for task in known where await task.value { served[0] += 1 }
+    for task in others where await task.value { served[1] += 1 }
+    #expect(served == [2, 6], "\(served)")
+    #expect(hasher.hasRoomForKnown && hasher.waiting == 0 && hasher.doneOthers == 6)
+  }
+
   /// Niceness of this process's threads of that name, as the kernel says.
   private static func niceness(ofThreads name: String) throws -> [String: Int] {
     var found: [String: Int] = [:]
@@ -76,7 +95,7 @@ struct PasswordHasherTests {
 
   @Test("Those who are known come first, and have places that nobody else gets")
   func known() async throws {
-    let hasher = PasswordHasher(threads: 1, capacity: 8)
+    let hasher = PasswordHasher(threads: 1, capacity: 8, longestWaitMilliseconds: 120_000)
     var order: [String] = []
     func start(_ name: String, isKnown: Bool) -> Task<Bool, Never> {
       Task { @LoopActor in

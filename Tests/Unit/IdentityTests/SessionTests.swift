@@ -44,6 +44,21 @@ struct SessionTests {
     #expect(Self.coder.decode(token) == nil)
   }
 
+  @Test("However many sessions end, one by one or all of a user's, some are kept, and the last ones count")
+  func bounded() {
+    let ended = EndedSessions(limit: 100)
+    func counts(_ number: Int) -> (one: Bool, all: Bool) {
+      let of = { (user: String) in Session(id: Int64(number), user: user, startedAt: 1) }
+      return (ended.contains(of("nobody")), ended.contains(Session(id: -1, user: "u\(number)", startedAt: 1)))
+    }
+    for number in 0..<10_000 {
+      ended.end(session: Int64(number))
+      ended.end(user: "u\(number)", upTo: 1)
+    }
+    #expect((9_950..<10_000).allSatisfy { counts($0) == (true, true) })
+    #expect((0..<10_000).count { counts($0).one } <= 100 && (0..<10_000).count { counts($0).all } <= 100)
+  }
+
   @Test("A token of a session that has ended is refused, also one that was accepted a moment ago")
   func ended() throws {
     let ended = EndedSessions()

@@ -162,7 +162,7 @@ async function patiently(path, body, message) {
       return await call("POST", path, { body });
     } catch (error) {
       const isCrowd = error instanceof Problem && (error.status === 503
-        || (error.status === 429 && (error.retryAfter ?? 0) <= 10));
+        || (error.status === 429 && error.code !== "too_many_attempts" && (error.retryAfter ?? 0) <= 10));
       if (!isCrowd || Date.now() > until) throw error;
       message.show("Many people are signing in just now. Keep this page open: it goes on trying.");
       await pause(waitAfter(error, attempt));

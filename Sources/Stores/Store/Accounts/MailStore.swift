@@ -7,7 +7,7 @@ package import Postgres
 /// found out when that is sent. Whoever asks learns nothing from the answer, or from its time.
 @LoopActor
 package final class MailStore {
-  /// Mails of a kind that an address gets in an hour; further ones are not sent, and nobody is told. Of a kind, so that who
+  /// Mails of a kind that a mailbox gets in an hour; further ones are not sent, and nobody is told. Of a kind, so that who
   /// signs up somebody else's address keeps them from no new password.
   package nonisolated static let mailsAnHour = 4
   /// Mails that wait; past it nobody may ask for one.
@@ -65,24 +65,34 @@ package final class MailStore {
   }
 
   private func ask(_ kind: Kind, _ email: String, name: String?, password: String?) async throws -> Bool {
-    // The lock makes those who ask for one address at the same time come one after the other.
+    let mailbox = Self.mailbox(email)
+    // The lock makes those who ask for one mailbox at the same time come one after the other.
     let results = try await postgres.transaction([
-      "SELECT pg_advisory_xact_lock(hashtextextended(\("mail " + email), 0))",
+      "SELECT pg_advisory_xact_lock(hashtextextended(\("mail " + mailbox), 0))",
       """
       WITH waiting AS (
         SELECT count(*) >= \(Self.capacity) AS is_full
         FROM (SELECT FROM mail WHERE ended_at IS NULL LIMIT \(Self.capacity)) w
-      ), lately AS (SELECT count(*) AS mails FROM mail WHERE email = \(email) AND kind = \(kind.rawValue)
+      ), lately AS (SELECT count(*) AS mails FROM mail WHERE mailbox = \(mailbox) AND kind = \(kind.rawValue)
         AND asked_at > now() - interval '1 hour'),
       added AS (
-        INSERT INTO mail (kind, email, name, password)
-        SELECT \(kind.rawValue), \(email), \(name), \(password) FROM waiting, lately
+        INSERT INTO mail (kind, email, mailbox, name, password)
+        SELECT \(kind.rawValue), \(email), \(mailbox), \(name), \(password) FROM waiting, lately
         WHERE NOT is_full AND mails < \(Self.mailsAnHour)
       )
       SELECT is_full FROM waiting
       """,
     ])
     return try !results[1][0].bool("is_full")
+  }
+
+  /// Where the mail of an address arrives, as far as one can guess: many spellings lead to one person, who is not to get a
+  /// mail for each. What is behind a plus sign, and points, are left out, as large providers do; where they do not, two
+  /// people share what they get in an hour.
+  package nonisolated static func mailbox(_ email: String) -> String {
+    guard let at = email.lastIndex(of: "@") else { return email }
+    let local = email[..<at].prefix { $0 != "+" }.filter { $0 != "." }
+    return (local.isEmpty ? String(email[..<at]) : local) + email[at...]
   }
 
   // MARK: Sending
@@ -109,7 +119,7 @@ package final class MailStore {
   }
 
   /// Longer than one may take to be sent, so that nobody sends it at the same time.
-  private static let sendSeconds = 40
+  package nonisolated static let sendSeconds = 40
 
   /// It was not taken: it comes again after its pause alone.
   package func failed(_ mail: Mail) async throws {
@@ -125,7 +135,7 @@ package final class MailStore {
     try await postgres.query("SELECT id FROM users WHERE email = \(email)").first?.string("id")
   }
 
-  /// Keeps what the link of a mail is good for, from now on. One that was sent before goes on being good.
+  /// Keeps what the link of a mail is good for, from now on; of a mail that is over, nothing. One that was sent before goes on being good.
   /// - Parameters:
   ///   - hash: of a `MailToken`.
   ///   - user: whose password it is, of a reset.
@@ -135,7 +145,7 @@ package final class MailStore {
       """
       INSERT INTO mail_token (hash, kind, user_id, email, name, password, expires_at)
       SELECT \(hash), kind, \(user), email, name, password, now() + \(seconds) * interval '1 s'
-      FROM mail WHERE id = \(mail.id)::uuid
+      FROM mail WHERE id = \(mail.id)::uuid AND ended_at IS NULL
       """)
   }
 

@@ -22,11 +22,28 @@ package final class UserStore {
     ).first?.string("id")
   }
 
-  /// The id and the password's hash of the user of an address.
-  package func credentials(email: String) async throws -> (id: String, password: String)? {
-    guard let row = try await postgres.query("SELECT id, password FROM users WHERE email = \(email)").first
+  package struct Credentials: Sendable {
+    package let id: String
+    /// Its hash.
+    package let password: String
+    /// Up to when all of the user's sessions were ended, as of this password, in milliseconds since 1970; 0 for never.
+    package let endedUpTo: Int
+  }
+
+  /// Of the user of an address.
+  package func credentials(email: String) async throws -> Credentials? {
+    // In one statement: whoever sees a password sees the end that came with it, and who does not is ended by it.
+    guard
+      let row = try await postgres.query(
+        """
+        SELECT id, password, coalesce((SELECT round(extract(epoch FROM max(ended_at)) * 1000) FROM session_end
+          WHERE user_id = users.id AND session IS NULL), 0)::bigint AS ended
+        FROM users WHERE email = \(email)
+        """
+      ).first
     else { return nil }
-    return (try row.string("id"), try row.string("password"))
+    return Credentials(
+      id: try row.string("id"), password: try row.string("password"), endedUpTo: try row.int("ended"))
   }
 
   /// The hash of a user's password; `nil` for a user of elsewhere.
@@ -34,13 +51,23 @@ package final class UserStore {
     try await postgres.query("SELECT password FROM users WHERE id = \(user)").first?.string("password")
   }
 
-  /// - Returns: whether there is such a user.
-  package func setPassword(_ hash: String, of user: String) async throws -> Bool {
+  /// Sets a password, and ends all of the user's sessions with the former one, in one step.
+  /// - Parameters:
+  ///   - former: the hash that it replaces.
+  ///   - time: sessions that began by then end, in milliseconds since 1970.
+  /// - Returns: whether there is such a user with the former password, still.
+  package func setPassword(
+    _ hash: String, of user: String, instead former: String, endingSessionsUpTo time: Int
+  ) async throws -> Bool {
     // A link that was sent before would set it back.
     try await !postgres.query(
       """
-      WITH links AS (DELETE FROM mail_token WHERE user_id = \(user))
-      UPDATE users SET password = \(hash) WHERE id = \(user) RETURNING id
+      WITH changed AS (UPDATE users SET password = \(hash) WHERE id = \(user) AND password = \(former) RETURNING id),
+      links AS (DELETE FROM mail_token WHERE user_id IN (SELECT id FROM changed)),
+      sessions AS (
+        INSERT INTO session_end (user_id, ended_at) SELECT id, to_timestamp(\(time) / 1000.0) FROM changed
+      )
+      SELECT id FROM changed
       """
     ).isEmpty
   }

@@ -749,5 +749,12 @@ package struct Migrations {
     COMMENT ON TABLE client_use IS 'what clients did with accounts, of each server those who did most; kept for 48 hours';
     COMMENT ON COLUMN client_use.client IS 'where they came from, by a name that is not the address';
     """,
+    """
+    CREATE INDEX session_end_by_user ON session_end (user_id, ended_at) WHERE session IS NULL;
+    ALTER TABLE mail ADD mailbox text;
+    CREATE INDEX mail_by_mailbox ON mail (mailbox, asked_at);
+    DROP INDEX mail_by_address;
+    COMMENT ON COLUMN mail.mailbox IS 'what mails are counted by: the address without what many providers leave out';
+    """,
   ]
 }
