@@ -3,7 +3,9 @@
 import email.utils
 import os
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from playwright.sync_api import expect
@@ -145,6 +147,56 @@ def test_a_password_is_set_anew_by_mail(anyone, mailing, postbox, address):
     ok(anyone.post("/api/sessions", {"email": address, "password": "another good one"}))
     problem(Client(mailing.url, session["token"]).get("/api/me/tickets"), 401, "session_ended")
     assert not postbox.mails(f"nobody-{address}")
+
+
+def at_once(count, call):
+    """The statuses of so many calls that come at the same moment, each on a connection of its own."""
+    gate = threading.Barrier(count)
+
+    def go(number):
+        gate.wait(20)
+        return call(number).status_code
+
+    with ThreadPoolExecutor(count) as pool:
+        return sorted(pool.map(go, range(count)))
+
+
+def test_whoever_comes_at_the_same_moment_one_of_them_counts(mailing, postbox, address):
+    client = Client(mailing.url)
+    ok(sign_up(client, address), 202)
+    _, token = link(postbox.await_mail(address))
+    confirm = {"token": token, "password": PASSWORD}
+    statuses = at_once(8, lambda _: Client(mailing.url).post("/api/users/confirm", confirm))
+    assert statuses[0] == 201 and set(statuses[1:]) == {410}, statuses
+
+    ok(client.post("/api/password/reset", {"email": address}), 202)
+    _, token = link(postbox.await_mail(address, 2))
+
+    def choose(number):
+        return Client(mailing.url).post("/api/password", {"token": token, "password": f"chosen by number {number}"})
+
+    statuses = at_once(8, choose)
+    assert statuses[0] == 200 and set(statuses[1:]) == {410}, statuses
+    works = [
+        number for number in range(8)
+        if client.post("/api/sessions", {"email": address, "password": f"chosen by number {number}"}).status_code == 200
+    ]  # fmt: skip
+    assert len(works) == 1
+
+    former = f"chosen by number {works[0]}"
+    sessions = [ok(client.post("/api/sessions", {"email": address, "password": former})) for _ in range(6)]
+
+    def change(number):
+        thief = Client(mailing.url, sessions[number]["token"])
+        return thief.post("/api/me/password", {"current_password": former, "password": f"changed by number {number}"})
+
+    statuses = at_once(6, change)
+    assert statuses[0] == 200 and set(statuses[1:]) <= {401, 403}, statuses
+    # No session of before goes on, however it came by.
+    for session in sessions:
+        problem(Client(mailing.url, session["token"]).get("/api/me/tickets"), 401, "session_ended")
+        again = client.post("/api/sessions/refresh", {"refresh_token": session["refresh_token"]})
+        problem(again, 401, "session_ended")
 
 
 def test_mails_come_once_their_server_is_back_and_secrets_are_in_no_log(anyone, mailing, postbox, address, settings):
