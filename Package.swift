@@ -62,6 +62,7 @@ let package = Package(
     library("CSodium", "libsodium", debian: "libsodium-dev"),
     library("CZlib", "zlib", debian: "zlib1g-dev"),
     library("CBrotli", "libbrotlienc", debian: "libbrotli-dev"),
+    library("CIDN2", "libidn2", debian: "libidn2-dev"),
     .systemLibrary(
       name: "CHTTPParser", path: "Sources/System/CHTTPParser", providers: [.apt(["libhttp-parser-dev"])]),
     // A library of C++ headers, from Debian's rapidjson-dev, behind functions of C.
@@ -96,7 +97,8 @@ let package = Package(
       "Stores", "Store", ["CSodium", "EventLoop", "Logging", "Redis", "Postgres", "Sale"],
       exclude: ["Queue/README.md"], resources: [.embedInCode("Queue/Functions")]),
     module(
-      "Stores", "Search", ["EventLoop", "Logging", "Metrics", "JSON", "HTTPClient", "Postgres", "Sale"],
+      "Stores", "Search",
+      ["EventLoop", "Logging", "Metrics", "JSON", "Text", "HTTPClient", "Postgres", "Sale"],
       exclude: ["README.md"]),
     module("Stores", "Payments", ["EventLoop", "JSON", "HTTPClient", "Sale"]),
     module("Stores", "Identity", ["CJWT", "CSodium", "EventLoop", "JSON"]),
@@ -111,7 +113,8 @@ let package = Package(
     module(
       "Service", "Catalog",
       [
-        "EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer", "Postgres", "Sale",
+        "CIDN2", "EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer", "Postgres",
+        "Sale",
         "Identity", "Store", "Search", "HTTPCommon",
       ]),
     module(

@@ -21,8 +21,7 @@ extension Admin {
   private func cancel(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
     let event = try request.eventID()
-    let fields = try Fields(body: request)
-    try fields.refuseAllBut(["reason"])
+    let fields = try Fields(body: request, only: ["reason"])
     let reason = try fields.string("reason", max: Limits.messageBytes)
     return answer { [self] in
       try await permit(claims, event)

@@ -26,8 +26,7 @@ extension Admin {
   private func refund(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
     let event = try request.eventID()
-    let fields = try Fields(body: request)
-    try fields.refuseAllBut(["request_id", "ticket_ids", "seats"])
+    let fields = try Fields(body: request, only: ["request_id", "ticket_ids", "seats"])
     let tickets = try fields.optionalInts(
       "ticket_ids", in: 1...Limits.ticketID, atMost: Limits.ticketsPerRequest)
     if let tickets, tickets.isEmpty { throw Problem.invalidField("ticket_ids", "must name tickets") }
@@ -52,7 +51,7 @@ extension Admin {
   private func refunds(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
     let event = try request.eventID()
-    let items = QueryItems(request)
+    let items = try QueryItems(request, only: ["before", "limit"])
     let before = try items.optionalString("before", max: 36)
     let limit = try items.optionalInt("limit", in: Self.pageSizes) ?? 100
     return answer { [self] in
@@ -80,7 +79,7 @@ extension Admin {
   private func purchases(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
     let event = try request.eventID()
-    let items = QueryItems(request)
+    let items = try QueryItems(request, only: ["user", "ticket", "after", "limit"])
     let user = try items.optionalString("user", max: Limits.nameBytes)
     let ticket = try items.optionalInt("ticket", in: 1...Limits.ticketID)
     let after = try items.optionalString("after", max: Self.requestIDBytes).map { id throws(Problem) in

@@ -56,7 +56,7 @@ extension Admin {
 
   private func block(_ request: HTTPRequest) throws -> HTTPAnswer {
     let (id, claims) = try target(request)
-    let selection = try Self.selection(Fields(body: request))
+    let selection = try Self.selection(request)
     return change(id, claims, "blocked") { events, isTaken in
       try await events.block(event: id, selection, isTaken: isTaken, by: claims.user)
     }
@@ -64,23 +64,23 @@ extension Admin {
 
   private func release(_ request: HTTPRequest) throws -> HTTPAnswer {
     let (id, claims) = try target(request)
-    let selection = try Self.selection(Fields(body: request))
+    let selection = try Self.selection(request)
     return change(id, claims, "released") { events, _ in
       try await events.release(event: id, selection, by: claims.user)
     }
   }
 
-  private static func selection(_ fields: Fields) throws(Problem) -> EventStore.Selection {
+  private static let selectionFields: Set = ["ticket_ids", "section", "row", "seats"]
+
+  private static func selection(_ request: HTTPRequest) throws(Problem) -> EventStore.Selection {
     var findings = Findings()
+    let fields = try Fields(body: request, only: selectionFields, &findings)
     let selection = selection(fields, &findings)
     try findings.finish()
     return selection
   }
 
-  private static func selection(
-    _ fields: Fields, besides: Set<String> = [], _ findings: inout Findings
-  ) -> EventStore.Selection {
-    findings.take(try fields.refuseAllBut(besides.union(["ticket_ids", "section", "row", "seats"])))
+  private static func selection(_ fields: Fields, _ findings: inout Findings) -> EventStore.Selection {
     if fields.has("ticket_ids") {
       let ids = findings.take(
         try fields.optionalInts("ticket_ids", in: 1...Limits.ticketID, atMost: Limits.ticketsPerEvent))
@@ -99,9 +99,8 @@ extension Admin {
 
   private func updateSection(_ request: HTTPRequest) throws -> HTTPAnswer {
     let (id, claims) = try target(request)
-    let fields = try Fields(body: request)
     var findings = Findings()
-    findings.take(try fields.refuseAllBut(["section", "name", "price", "capacity"]))
+    let fields = try Fields(body: request, only: ["section", "name", "price", "capacity"], &findings)
     let named = findings.take(try fields.string("section", characters: Limits.nameCharacters))
     let name =
       fields.has("name")
@@ -141,10 +140,10 @@ extension Admin {
   /// What the tickets cost that nobody has yet.
   private func setPrice(_ request: HTTPRequest) throws -> HTTPAnswer {
     let (id, claims) = try target(request)
-    let fields = try Fields(body: request)
     var findings = Findings()
+    let fields = try Fields(body: request, only: Self.selectionFields.union(["price"]), &findings)
     let told = findings.take(try fields.int("price", in: 0...Limits.ticketPrice))
-    let selection = Self.selection(fields, besides: ["price"], &findings)
+    let selection = Self.selection(fields, &findings)
     try findings.finish()
     let price = told ?? 0
     return answer { [self] in

@@ -132,7 +132,7 @@ package final class Admin {
 
   private func update(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
-    let changes = try EventInput.changes(Fields(body: request))
+    let changes = try EventInput.changes(request)
     return try change(request, claims) { events, id in
       try await events.update(event: id, changes, by: claims.user)
     }
@@ -145,7 +145,7 @@ package final class Admin {
     router.on(.post, pattern, refuse: refuse) { [self] request in
       checked {
         let claims = try authenticator.organizer(request)
-        let despite = state == .open ? try EventInput.despite(request) : false
+        let despite = try EventInput.despite(request, isPossible: state == .open)
         return try change(request, claims) { events, id in
           try await events.move(
             event: id, to: state, from: from, stops: stops, despite: despite, by: claims.user)
@@ -156,8 +156,7 @@ package final class Admin {
 
   private func setMessage(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
-    let fields = try Fields(body: request)
-    try fields.refuseAllBut(["message"])
+    let fields = try Fields(body: request, only: ["message"])
     let message = try fields.optionalString("message", max: Limits.messageBytes) ?? ""
     return try change(request, claims) { events, id in
       try await events.setMessage(event: id, message, by: claims.user)
@@ -166,7 +165,7 @@ package final class Admin {
 
   private func setRate(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
-    let rate = try EventInput.rate(Fields(body: request))
+    let rate = try EventInput.rate(Fields(body: request, only: ["rate"]))
     return try change(request, claims) { events, id in
       try await events.setRate(event: id, rate, by: claims.user)
     }
@@ -212,7 +211,7 @@ package final class Admin {
   private func list(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
     let organizer = claims.role >= .manager ? nil : (user: claims.user, organizations: claims.organizations)
-    let items = QueryItems(request)
+    let items = try QueryItems(request, only: ["after", "limit"])
     let after = try items.optionalInt("after", in: 0...Int.max) ?? 0
     let limit = try items.optionalInt("limit", in: Self.pageSizes) ?? 100
     return answer { [events] in
@@ -245,7 +244,7 @@ package final class Admin {
   private func log(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
     let id = try request.eventID()
-    let items = QueryItems(request)
+    let items = try QueryItems(request, only: ["before", "limit"])
     let before = try items.optionalInt("before", in: 1...Int.max) ?? .max
     let limit = try items.optionalInt("limit", in: Self.pageSizes) ?? 100
     return answer { [self] in

@@ -63,7 +63,7 @@ extension AdminCommand {
       do throws(Problem) {
         if !isTable {
           var findings = Findings()
-          let tickets = TicketUpload.tickets(try Fields(file: bytes), terms, &findings)
+          let tickets = TicketUpload.whole(try Fields(file: bytes), terms, &findings)
           try findings.finish()
           return tickets
         }

@@ -159,9 +159,10 @@ enum EventInput {
   ]
 
   /// - Throws: 400 that names everything that is wrong.
-  static func changes(_ fields: Fields) throws(Problem) -> EventChanges {
+  @LoopActor
+  static func changes(_ request: HTTPRequest) throws(Problem) -> EventChanges {
     var findings = Findings()
-    findings.take(try fields.refuseAllBut(Self.changeFields))
+    let fields = try Fields(body: request, only: Self.changeFields, &findings)
     var changes = EventChanges()
     if fields.has("name") {
       changes.name = findings.take(try fields.string("name", characters: Limits.nameCharacters))
@@ -190,16 +191,14 @@ enum EventInput {
 
   /// Whether a sale that was stopped by itself is to go on before its cause is gone. The body may be left out.
   @LoopActor
-  static func despite(_ request: HTTPRequest) throws(Problem) -> Bool {
+  static func despite(_ request: HTTPRequest, isPossible: Bool) throws(Problem) -> Bool {
     if request.body.isEmpty { return false }
-    let fields = try Fields(body: request)
-    try fields.refuseAllBut(["despite"])
+    let fields = try Fields(body: request, only: isPossible ? ["despite"] : [])
     return try fields.optionalBool("despite") ?? false
   }
 
   /// - Returns: grants per second; `nil` for as fast as possible, which must be said as `null`.
   static func rate(_ fields: Fields) throws(Problem) -> Int? {
-    try fields.refuseAllBut(["rate"])
     guard fields.mentions("rate") else { throw .invalidField("rate", "is required; null is no limit") }
     return try fields.optionalInt("rate", in: Limits.rate)
   }

@@ -24,6 +24,7 @@ enum TicketUpload {
     let type = given.prefix { $0 != ";" }.lowercased().filter { $0 != " " }
     let body = request.body
     if CSVText.types.contains(type) {
+      try QueryItems.refuseAllBut([], request.queryItems)
       return { Tickets(sections: try SeatTable.sections(try CSVText.read(body, type: given), currency: $0)) }
     }
     try Fields.checkType(request)
@@ -31,18 +32,31 @@ enum TicketUpload {
     return { _ in
       var findings = Findings()
       let terms = terms(items, &findings)
-      let tickets = tickets(try Fields(file: body), terms, &findings)
+      let tickets = whole(try Fields(file: body), terms, &findings)
       try findings.finish()
       return tickets
     }
   }
 
-  /// A seating plan, or sections as an event is made with.
+  /// An upload of nothing else: a seating plan, or sections as an event is made with.
+  static func whole(
+    _ fields: Fields, _ terms: SeatingPlan.Terms, _ findings: inout Findings
+  ) -> Tickets {
+    // What zones and categories have besides is their editor's business.
+    let beside: Set = ["prices", "capacities"]
+    let known: Set<String> =
+      fields.has("sections")
+      ? ["sections"]
+      : beside.union(fields.has("plan") ? ["plan"] : ["name", "categories", "zones", "size"])
+    findings.take(try fields.refuseAllBut(known))
+    return tickets(fields, terms, &findings)
+  }
+
+  /// The same with whatever else there may be.
   static func tickets(
     _ fields: Fields, _ terms: SeatingPlan.Terms, _ findings: inout Findings
   ) -> Tickets {
     if fields.has("sections") {
-      findings.take(try fields.refuseAllBut(["sections"]))
       return Tickets(sections: EventInput.sections(fields, &findings))
     }
     if fields.has("plan") {
@@ -62,6 +76,7 @@ enum TicketUpload {
     _ items: [(name: String, value: String)], _ findings: inout Findings
   ) -> SeatingPlan.Terms {
     var terms = SeatingPlan.Terms()
+    findings.take(try QueryItems.refuseAllBut(["price", "capacity"], items))
     for item in items where item.name == "price" {
       if let (category, price) = pair(item.value, in: 0...Limits.ticketPrice) {
         terms.prices[category] = price

@@ -65,7 +65,7 @@ final class Accounts {
   }
 
   func signUp(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let fields = try Fields(body: request)
+    let fields = try Fields(body: request, only: ["name", "email", "password"])
     let name = try fields.string("name", characters: Limits.nameCharacters)
     let email = try Self.email(fields)
     let password = try Self.newPassword(fields)
@@ -77,17 +77,18 @@ final class Accounts {
       do {
         // By mail everything is the same for every address, whether it has an account or not: its mail says which.
         // Without, it is asked before, so that one that is taken does not cost a hash.
-        if mails == nil, try await users.isKnown(email: email) { throw Self.taken }
+        let known = try await users.known(email.spellings)
+        if mails == nil, known != nil { throw Self.taken }
         let hash = try await inPlace(of: client) {
-          try await hasher.hash(EmailAddress.composed(password), places: Self.signUpPlaces)
+          try await hasher.hash(PasswordText.spelling(password), places: Self.signUpPlaces)
         }
         if let mails {
-          guard try await mails.ask(signUp: email, name: name, password: hash) else {
+          guard try await mails.ask(signUp: known ?? email.text, name: name, password: hash) else {
             throw Problem.overloaded
           }
           response = Self.mailed
         } else {
-          guard let id = try await users.create(name: name, email: email, password: hash) else {
+          guard let id = try await users.create(name: name, email: email.text, password: hash) else {
             throw Self.taken
           }
           response = .json(201, ["user_id": .string(id)])
@@ -108,8 +109,8 @@ final class Accounts {
   private static let mailed = HTTPResponse.json(
     202, ["state": "mailed"], headers: [("Cache-Control", "no-store")])
 
-  private static func checkMail(_ email: String) throws(Problem) {
-    guard MailAddress(email) != nil else {
+  private static func checkMail(_ email: EmailAddress) throws(Problem) {
+    guard MailAddress(email.text) != nil else {
       throw .invalidField("email", "must be an address that mail can be sent to")
     }
   }
@@ -118,7 +119,7 @@ final class Accounts {
   /// signed up somebody else's address, nor whom they have signed up, has both.
   func confirm(_ request: HTTPRequest) throws -> HTTPAnswer {
     guard let mails else { throw Self.noMail }
-    let fields = try Fields(body: request)
+    let fields = try Fields(body: request, only: ["token", "password", "cookies"])
     let link = try Self.link(fields)
     let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
     let inCookies = try fields.optionalBool("cookies") ?? false
@@ -142,7 +143,7 @@ final class Accounts {
   /// Has a link sent with which a new password is chosen. Answers the same whether there is such an account or not.
   func askForReset(_ request: HTTPRequest) throws -> HTTPAnswer {
     guard let mails else { throw Self.noMail }
-    let email = try Self.email(try Fields(body: request))
+    let email = try Self.email(try Fields(body: request, only: ["email"]))
     try Self.checkMail(email)
     let client = request.client
     let wait = resets.wait(client, now: Self.now)
@@ -152,8 +153,9 @@ final class Accounts {
         retryAfter: Self.seconds(wait))
     }
     resets.take(client, now: Self.now)
-    return answer {
-      guard try await mails.ask(reset: email) else { throw Problem.overloaded }
+    return answer { [users] in
+      let address = try await users.known(email.spellings) ?? email.text
+      guard try await mails.ask(reset: address) else { throw Problem.overloaded }
       return Self.mailed
     }
   }
@@ -161,7 +163,7 @@ final class Accounts {
   /// Sets a new password by the link of a mail, ends all sessions, and begins a new one.
   func reset(_ request: HTTPRequest) throws -> HTTPAnswer {
     guard let mails else { throw Self.noMail }
-    let fields = try Fields(body: request)
+    let fields = try Fields(body: request, only: ["token", "password", "cookies"])
     let link = try Self.link(fields)
     let password = try Self.newPassword(fields)
     let inCookies = try fields.optionalBool("cookies") ?? false
@@ -169,7 +171,7 @@ final class Accounts {
     return answer { [self] in
       // Looked at before: nobody's guesses are hashed. Used after: it is good as long as the password is not set.
       guard try await mails.mayReset(link.hash) else { throw Self.linkEnded }
-      let hash = try await inPlace(of: client) { try await hasher.hash(EmailAddress.composed(password)) }
+      let hash = try await inPlace(of: client) { try await hasher.hash(PasswordText.spelling(password)) }
       let end = Sessions.end()
       guard let user = try await mails.reset(link.hash, password: hash, endingSessionsUpTo: end) else {
         throw Self.linkEnded
@@ -206,11 +208,7 @@ final class Accounts {
   private static func seconds(_ milliseconds: Int) -> Int { (milliseconds + 999) / 1_000 }
 
   private static func newPassword(_ fields: Fields) throws(Problem) -> String {
-    let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
-    guard password.utf8.count >= Limits.passwordBytes.lowerBound else {
-      throw Problem.invalidField("password", "must have at least \(Limits.passwordBytes.lowerBound) bytes")
-    }
-    return password
+    try PasswordText.new(fields, "password", bytes: Limits.passwordBytes)
   }
 
   /// Does something with a password in one of its client's places.
@@ -235,7 +233,7 @@ final class Accounts {
   }
 
   func signIn(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let fields = try Fields(body: request)
+    let fields = try Fields(body: request, only: ["email", "password", "cookies", "refresh_token"])
     let email = try Self.email(fields)
     let password = try fields.string("password", max: Limits.passwordBytes.upperBound)
     let inCookies = try fields.optionalBool("cookies") ?? false
@@ -260,7 +258,8 @@ final class Accounts {
     var text = cookie
     // A page sends no token in the body; its browser may have forgotten the cookie.
     if text == nil, !sessions.cookies.isOfPage(request) || !request.body.isEmpty {
-      text = try Fields(body: request).string("refresh_token", max: SessionCoder.longestText)
+      text = try Fields(body: request, only: ["refresh_token"]).string(
+        "refresh_token", max: SessionCoder.longestText)
     }
     guard let text, let session = sessions.session(text) else {
       throw Problem(401, "session_ended", "The session has ended. Sign in again.")
@@ -270,7 +269,7 @@ final class Accounts {
 
   /// Ends the session of the request's token, or all of its user's, on every device.
   func signOut(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let everywhere = try QueryItems(request).optionalBool("everywhere") ?? false
+    let everywhere = try QueryItems(request, only: ["everywhere"]).optionalBool("everywhere") ?? false
     let session = try ownSession(request)
     return answer { [sessions] in
       if everywhere {
@@ -292,7 +291,7 @@ final class Accounts {
   /// Changes the password of who knows it, and ends all sessions but a new one, which is answered.
   func changePassword(_ request: HTTPRequest) throws -> HTTPAnswer {
     let user = try ownSession(request).user
-    let fields = try Fields(body: request)
+    let fields = try Fields(body: request, only: ["current_password", "password"])
     let current = try fields.string("current_password", max: Limits.passwordBytes.upperBound)
     let password = try Self.newPassword(fields)
     let inCookies = sessions.cookies.accessToken(request) != nil
@@ -305,7 +304,7 @@ final class Accounts {
         let isRight = try await inPlace(of: attempt.client) { try await matches(current, former) }
         guard isRight else { throw Problem(403, "wrong_credentials", "The current password is wrong.") }
         let hash = try await inPlace(of: attempt.client) {
-          try await hasher.hash(EmailAddress.composed(password))
+          try await hasher.hash(PasswordText.spelling(password))
         }
         // Whoever was quicker, by a link perhaps, has set another: this one was not asked for by who knows it.
         let end = Sessions.end()
@@ -347,24 +346,24 @@ final class Accounts {
 
   /// - Returns: `nil` when the address or the password is wrong. What failed for another reason is no attempt.
   private func verified(
-    _ email: String, _ password: String, client: String, deviceOwner: String?
+    _ email: EmailAddress, _ password: String, client: String, deviceOwner: String?
   ) async throws -> UserStore.Credentials? {
     // Nobody is looked up while they wait. Who may be known here is, to find out.
     var ticket: Int?
-    if deviceOwner == nil { ticket = try enter(email, client) }
+    if deviceOwner == nil { ticket = try enter(email.text, client) }
     do {
-      let user = try await users.credentials(email: email)
+      let user = try await users.credentials(email.spellings)
       // Of the device's own user alone: with their own device strangers are strangers.
       let isKnown = user != nil && user?.id == deviceOwner
       let comesFirst =
         isKnown && hasher.hasRoomForKnown && knownInside[client, default: 0] < Self.knownOfClient
-      if deviceOwner != nil, !comesFirst { ticket = try enter(email, client) }
+      if deviceOwner != nil, !comesFirst { ticket = try enter(email.text, client) }
       return try await verified(
         user, password,
-        SignInAttempts.Attempt(email: email, client: client, device: isKnown ? deviceOwner : nil),
+        SignInAttempts.Attempt(email: email.text, client: client, device: isKnown ? deviceOwner : nil),
         comesFirst: comesFirst)
     } catch {
-      line.giveBack(.init(name: email, client: client), ticket: ticket, now: Self.now)
+      line.giveBack(.init(name: email.text, client: client), ticket: ticket, now: Self.now)
       throw error
     }
   }
@@ -412,18 +411,17 @@ final class Accounts {
 
   /// The same letters may be typed in two ways. An account of a version before has its password as it was typed.
   private func matches(_ password: String, _ hash: String?, isKnown: Bool = false) async throws -> Bool {
-    let composed = EmailAddress.composed(password)
+    let composed = PasswordText.spelling(password)
     if try await hasher.verify(composed, against: hash, isKnown: isKnown) { return true }
     if composed.utf8.elementsEqual(password.utf8) { return false }
     return try await hasher.verify(password, against: hash, isKnown: isKnown)
   }
 
-  /// The address in the one spelling that stands for it. Whether mail arrives there is not known.
-  private static func email(_ fields: Fields) throws(Problem) -> String {
-    guard let address = EmailAddress.normalized(try fields.string("email", max: Limits.emailBytes)) else {
-      throw .invalidField("email", "must be an address such as name@example.com")
+  private static func email(_ fields: Fields) throws(Problem) -> EmailAddress {
+    let typed = try fields.string("email", max: Limits.emailBytes)
+    do throws(EmailAddress.Refusal) { return try EmailAddress(typed) } catch {
+      throw .invalidField("email", error.reason)
     }
-    return address
   }
 }
 

@@ -129,17 +129,28 @@ package final class Catalog {
 
   // MARK: Search
 
+  private static let searchItems: Set = [
+    "terms", "from", "to", "location", "max_price", "currency", "section", "include_sold_out", "limit",
+    "cursor",
+  ]
+
   private func find(_ request: HTTPRequest) throws -> HTTPAnswer {
     _ = try authenticator.user(request)
-    let items = QueryItems(request)
+    let items = try QueryItems(request, only: Self.searchItems)
     let from = Self.parts(try items.optionalDay("from")), to = Self.parts(try items.optionalDay("to"))
     let recent = try Self.recent(items)
+    let maxPrice = try items.optionalInt("max_price", in: 0...Limits.ticketPrice)
+    let currency = try Self.currency(items)
+    // Nothing is nothing in any currency; 2,000 is twenty euros, or 2,000 yen.
+    if let maxPrice, maxPrice > 0, currency == nil {
+      throw Problem.invalidItem(
+        "currency", "is required with `max_price`: a price is one in a currency, such as EUR")
+    }
     let query = SearchQuery(
       terms: try items.optionalString("terms", max: Limits.searchTermsBytes) ?? "",
       from: from.moment ?? recent, to: to.moment, fromDay: from.date, toDay: to.date,
       location: try items.optionalString("location", max: Limits.searchLocationBytes) ?? "",
-      maxPrice: try items.optionalInt("max_price", in: 0...Limits.ticketPrice),
-      currency: try Self.currency(items),
+      maxPrice: maxPrice, currency: currency,
       section: try items.optionalString("section", max: Limits.sectionNameBytes) ?? "",
       includeSoldOut: try items.optionalBool("include_sold_out") ?? false,
       limit: try items.optionalInt("limit", in: Limits.searchHits) ?? Limits.defaultSearchHits,
@@ -256,7 +267,8 @@ package final class Catalog {
 
   private func tickets(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.user(request)
-    let section = try QueryItems(request).optionalString("section", max: Limits.sectionNameBytes)
+    let section = try QueryItems(request, only: ["section"]).optionalString(
+      "section", max: Limits.sectionNameBytes)
     let query = SeatQuery(event: try request.eventID(), section: section)
     let known = request.header("If-None-Match")
     if let answer = seats.immediate(query), !answer.value.isUnannounced {

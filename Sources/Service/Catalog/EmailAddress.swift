@@ -1,30 +1,84 @@
+import CIDN2
 import Foundation
 import Sale
 
-/// Addresses and passwords in the one spelling that stands for all that look the same.
-enum EmailAddress {
-  /// The address with its letters composed (NFC) and small. Whether mail arrives there is not known.
-  /// - Returns: `nil` for what is no address, or has what nobody sees: blanks, characters without a width, or a point at
-  ///   the end of a part, by which one address would look like another's.
-  static func normalized(_ text: String) -> String? {
-    let address = composed(composed(text).lowercased())
-    let parts = address.split(separator: "@", omittingEmptySubsequences: false)
-    guard parts.count == 2, address.utf8.count <= Limits.emailBytes else { return nil }
-    let isVisible = address.unicodeScalars.allSatisfy { scalar in
-      let properties = scalar.properties
-      return !properties.isWhitespace && !properties.isDefaultIgnorableCodePoint
-        && properties.generalCategory != .format
-        && properties.generalCategory != .control
+/// A mail address in the one spelling that stands for all that reach the same mailbox.
+struct EmailAddress {
+  /// With letters composed (NFC) and small, and the domain as name servers know it (UTS 46, not transitional): `MINA@MÜNCHEN.de`
+  /// and `mina@xn--mnchen-3ya.de` are one. Whether mail arrives there is not known.
+  let text: String
+  /// Other spellings that accounts of a version before may have, this one's first.
+  let spellings: [String]
+
+  /// - Throws: why it is no address, or has what nobody sees: blanks, characters without a width, or a point at the end of
+  ///   a part, by which one address would look like another's. Follows "The field `email`" in a sentence.
+  init(_ typed: String) throws(Refusal) {
+    let address = Self.composed(Self.composed(typed).lowercased())
+    let parts = address.split(separator: "@", omittingEmptySubsequences: false).map(String.init)
+    guard parts.count == 2, address.utf8.count <= Limits.emailBytes else { throw Refusal.noAddress }
+    guard address.unicodeScalars.allSatisfy({ !Self.isHidden($0) }) else {
+      throw Refusal("has a blank, or a character that nobody sees: type it anew")
     }
-    guard isVisible, hasFullLabels(parts[0]), hasFullLabels(parts[1]) else { return nil }
-    return address
+    // One that is wide, or two letters in one, looks like another, and arrives elsewhere or nowhere.
+    guard parts[0].precomposedStringWithCompatibilityMapping == parts[0] else {
+      throw Refusal("has letters of another width or form before the @: type it with plain ones")
+    }
+    guard let domain = Self.domain(parts[1]) else {
+      throw Refusal("has a domain that there cannot be: type it as the mail provider writes it")
+    }
+    text = "\(parts[0])@\(domain.ascii)"
+    guard Self.hasFullLabels(parts[0]), Self.hasFullLabels(domain.ascii), text.utf8.count <= Limits.emailBytes
+    else {
+      throw Refusal.noAddress
+    }
+    var spellings = [address]
+    for other in [text, "\(parts[0])@\(domain.unicode)"] where !spellings.contains(other) {
+      spellings.append(other)
+    }
+    self.spellings = spellings
+  }
+
+  struct Refusal: Error {
+    let reason: String
+    init(_ reason: String) { self.reason = reason }
+    static let noAddress = Refusal("must be an address such as name@example.com")
+  }
+
+  /// A domain as name servers know it, and as people read it; `nil` for what is none.
+  private static func domain(_ typed: String) -> (ascii: String, unicode: String)? {
+    let isPlain = typed.utf8.allSatisfy { $0 < 0x80 }
+    // What is neither encoded nor to be encoded has one spelling.
+    if isPlain && !typed.contains("xn--") { return (typed, typed) }
+    guard let unicode = converted(typed, idn2_to_unicode_8z8z),
+      // Wide letters and points become usual ones before they are encoded.
+      let ascii = converted(isPlain ? unicode : typed, idn2_to_ascii_8z)
+    else { return nil }
+    return (ascii.lowercased(), composed(converted(ascii, idn2_to_unicode_8z8z) ?? unicode))
+  }
+
+  private typealias Conversion = (
+    UnsafePointer<CChar>?, UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?, CInt
+  ) -> CInt
+
+  private static func converted(_ name: String, _ convert: Conversion) -> String? {
+    var result: UnsafeMutablePointer<CChar>?
+    let flags = CInt(IDN2_NFC_INPUT.rawValue | IDN2_NONTRANSITIONAL.rawValue)
+    guard convert(name, &result, flags) == 0, let result else { return nil }
+    defer { idn2_free(result) }
+    return String(validatingCString: result)
   }
 
   /// Without a point at either end, or two in a row.
-  private static func hasFullLabels(_ part: Substring) -> Bool {
+  private static func hasFullLabels(_ part: String) -> Bool {
     part.unicodeScalars.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { !$0.isEmpty }
   }
 
+  static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
+    let properties = scalar.properties
+    return properties.isWhitespace || properties.isDefaultIgnorableCodePoint
+      || properties.generalCategory == .format || properties.generalCategory == .control
+  }
+
   /// NFC: letters with their accents as one character where there is one.
-  static func composed(_ text: String) -> String { text.precomposedStringWithCanonicalMapping }
+  private static func composed(_ text: String) -> String { text.precomposedStringWithCanonicalMapping }
 }

@@ -2,34 +2,22 @@ import JSON
 
 /// What organizers write: strictly by name, and in the shapes that other programs export.
 extension Fields {
-  /// A body as an editor may have saved it, with a byte order mark in front.
-  /// - Throws: as `init(body:)`, but for its type.
+  /// A body as an editor may have saved it, with a byte order mark in front. Who reads it says which members there may be
+  /// (`refuseAllBut`), since that depends on what it holds.
+  /// - Throws: as `init(body:only:)`, but for its type and its members.
   package init(file text: [UInt8]) throws(Problem) {
     try self.init(text: text.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(text.dropFirst(3)) : text)
   }
 
   /// Refuses members that nobody asks for: a name that is mistyped must not look as if it had been taken.
   /// - Parameter known: all that may be there.
-  /// - Throws: 400 that names each of the others.
+  /// - Throws: 400 that names each of the others, and what may have been meant.
   package func refuseAllBut(_ known: Set<String>) throws(Problem) {
-    let unknown = (json.members ?? []).map(\.name).filter { !known.contains($0) }
-    if unknown.isEmpty { return }
-    let told = unknown.prefix(Self.namesTold).map { FieldPlace(place, String($0.prefix(Self.nameTold))) }
-    let names = told.map { "`\($0.path)`" }.joined(separator: ", ")
-    let possible = "Possible are " + known.sorted().map { "`\($0)`" }.joined(separator: ", ") + "."
-    let errors = told.enumerated().map { index, field in
-      Finding(
-        .body(pointer: field.pointer),
-        "The field `\(field.path)` cannot be set here." + (index == told.count - 1 ? " \(possible)" : ""))
+    try UnknownNames.refuse((json.members ?? []).lazy.map(\.name), known) { name in
+      let field = FieldPlace(place, name)
+      return (field.path, .body(pointer: field.pointer))
     }
-    throw Problem(
-      400, "invalid_field",
-      "\(unknown.count == 1 ? "The field" : "The fields") \(names) cannot be set here. \(possible)",
-      errors: errors, untold: unknown.count - told.count)
   }
-
-  private static let namesTold = 20
-  private static let nameTold = 60
 
   /// A name, not empty, of at most so many characters.
   package func string(_ name: String, characters: Int) throws(Problem) -> String {

@@ -7,15 +7,32 @@ import Text
 /// The members of a request's JSON object, each asked for with its type and limits.
 ///
 /// A member that is missing, of another type or out of bounds is a 400 that names it. `null` counts as
-/// missing. Members that nobody asks for are ignored.
+/// missing. Members that nobody asks for are refused, too: one that is mistyped must not look as if it had been taken.
 package struct Fields: Sendable {
   let json: JSON
   /// Where this object is within the body; `nil` at the top.
   let place: FieldPlace?
 
-  /// - Throws: 415 for a body of another type, 400 `invalid_json` for one that is not a JSON object.
+  /// - Parameter known: the names of all members that there may be.
+  /// - Throws: 415 for a body of another type, 400 `invalid_json` for one that is not a JSON object, 400 `invalid_field`
+  ///   that names all members beyond `known`.
   @LoopActor
-  package init(body request: HTTPRequest) throws(Problem) {
+  package init(body request: HTTPRequest, only known: Set<String>) throws(Problem) {
+    try self.init(unchecked: request)
+    try refuseAllBut(known)
+  }
+
+  /// The same, of which members beyond `known` are noted, so that they are told with whatever else is wrong.
+  @LoopActor
+  package init(
+    body request: HTTPRequest, only known: Set<String>, _ findings: inout Findings
+  ) throws(Problem) {
+    try self.init(unchecked: request)
+    findings.take(try refuseAllBut(known))
+  }
+
+  @LoopActor
+  private init(unchecked request: HTTPRequest) throws(Problem) {
     try Self.checkType(request)
     try self.init(text: request.body)
   }

@@ -2,11 +2,24 @@ package import EventLoop
 package import HTTPServer
 
 /// The items of a request's query, each asked for with its type and limits. An empty item counts as missing.
+///
+/// Items that nobody asks for are refused, as members of a body are. Pages take them: whoever links to a page adds some.
 @LoopActor
 package struct QueryItems {
   private let request: HTTPRequest
 
-  package init(_ request: HTTPRequest) { self.request = request }
+  /// - Parameter known: the names of all items that there may be.
+  /// - Throws: 400 that names all others.
+  package init(_ request: HTTPRequest, only known: Set<String>) throws(Problem) {
+    self.request = request
+    try Self.refuseAllBut(known, request.queryItems)
+  }
+
+  package nonisolated static func refuseAllBut(
+    _ known: Set<String>, _ items: [(name: String, value: String)]
+  ) throws(Problem) {
+    try UnknownNames.refuse(items.lazy.map(\.name), known) { ($0, .query($0)) }
+  }
 
   private func value(_ name: String) -> String? {
     request.query(name).flatMap { $0.isEmpty ? nil : $0 }

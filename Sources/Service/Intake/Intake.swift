@@ -79,9 +79,14 @@ package final class Intake {
     return answer { [self] in try await join(wish) }
   }
 
+  private static let wishFields: Set = [
+    "event_id", "ticket_ids", "section", "adjacent", "payment_method", "max_amount", "quantity", "rejoin",
+  ]
+  private static let confirmFields: Set = ["request_id", "payment_method", "hold"]
+
   private func read(_ request: HTTPRequest) throws(Problem) -> Wish {
     let claims = try authenticator.user(request)
-    let fields = try Fields(body: request)
+    let fields = try Fields(body: request, only: Self.wishFields)
     let event = try fields.int("event_id", in: 1...Int.max)
     let tickets =
       try fields.optionalInts(
@@ -275,7 +280,7 @@ package final class Intake {
     var hold: HoldReceipt?
     do throws(Problem) {
       claims = try authenticator.user(request)
-      let fields = try Fields(body: request)
+      let fields = try Fields(body: request, only: Self.confirmFields)
       let text = try fields.string("request_id", max: Limits.idempotencyKeyBytes)
       method = try fields.optionalString("payment_method", max: Limits.paymentMethodBytes)
       if let method { try Self.check(method) }

@@ -69,11 +69,18 @@ package final class Notifier {
 
   // MARK: One request
 
+  private static let pollItems: Set = ["wait", "state", "hold"]
+
   private func poll(_ request: HTTPRequest) -> HTTPAnswer {
     guard let text = request.parameters["request_id"], let id = ids.decode(text) else {
       return .now(
         .problem(
           404, code: "unknown_request", detail: "No request has this id. Ids come from a reserve call."))
+    }
+    do throws(Problem) {
+      try QueryItems.refuseAllBut(Self.pollItems, request.queryItems)
+    } catch {
+      return .now(error.response)
     }
     var wait = 0
     if let asked = request.query("wait") {

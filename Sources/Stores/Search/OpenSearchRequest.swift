@@ -109,7 +109,7 @@ enum OpenSearchRequest {
     for (field, score) in [
       ("name_words", SearchScore.name), ("location_words", SearchScore.location),
       ("all_words", SearchScore.description),
-    ] {
+    ] where !term.isOfName || field == "name_words" {
       queries.append(constant(any(whole, field), score.whole))
       if term.isPrefix { queries.append(constant(any(term, field), score.beginning)) }
     }
@@ -139,6 +139,7 @@ enum OpenSearchRequest {
 
   /// Any of a term's alternatives in that field.
   private static func any(_ term: SearchTerm, _ field: String) -> JSON {
+    let field = term.isOfName && field == "all_words" ? "name_words" : field
     if !term.isPrefix {
       return ["terms": .object([(field, .array(term.alternatives.map { .string($0) }))])]
     }

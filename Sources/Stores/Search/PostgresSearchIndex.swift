@@ -32,7 +32,7 @@ package final class PostgresSearchIndex: SpellingSearch {
   ]
 
   /// Texts prepared by another version of this program are prepared anew when they are written.
-  private static let textVersion = 3
+  private static let textVersion = 4
   /// Documents in one statement.
   private static let batch = 500
 

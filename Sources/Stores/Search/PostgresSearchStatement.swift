@@ -188,7 +188,7 @@ struct PostgresSearchStatement {
 
   /// In the syntax of `tsquery`. Words consist of letters and digits, so quoting them is enough.
   private static func one(_ term: SearchTerm, _ weight: String) -> String {
-    let suffix = (term.isPrefix ? "*" : "") + weight
+    let suffix = (term.isPrefix ? "*" : "") + (weight.isEmpty && term.isOfName ? "A" : weight)
     let words = term.alternatives.map { "'\($0)'" + (suffix.isEmpty ? "" : ":" + suffix) }
     return words.count == 1 ? words[0] : "(" + words.joined(separator: " | ") + ")"
   }

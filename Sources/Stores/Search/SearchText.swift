@@ -12,14 +12,14 @@ enum SearchText {
     /// Of a script that is written without blanks, or of signs alone.
     var kind = Kind.letters
 
-    enum Kind { case letters, pair, lastLetter, signs }
+    enum Kind { case letters, pair, lastLetter, signs, signed }
   }
 
   /// Words of letters and digits, in lower case, without diacritics: `Dvořák: "Op.95"` is `dvorak`, `op`, `95`.
   ///
   /// Where a script has no blanks between words (`Script.isUnspaced`), each two letters that follow each other are one, and
   /// the last letter is one by itself: whatever is looked for within is a sequence of them. Signs by themselves are words
-  /// as well (`Signs`).
+  /// as well, and letters with the signs that make a name of them, as in `C++` and `P!nk` (`Signs`).
   static func words(_ text: String) -> [String] { places(composed(text)).map(\.word) }
 
   /// The words of a text with where they stand, in order.
@@ -50,6 +50,9 @@ enum SearchText {
     /// What stands between blanks, as long as it is signs.
     private var signs: [Unicode.Scalar] = []
     private var signsStart: String.Index?
+    /// What stands between blanks, letters and signs of it, and how many words were found before it.
+    private var token: [Signs.Part] = []
+    private var wordsBefore = 0
 
     init(_ text: String) { scalars = text.unicodeScalars }
 
@@ -64,8 +67,10 @@ enum SearchText {
           endLetters(index)
           wordStart = wordStart ?? index
           append(scalar)
+          token.append(Signs.Part(scalar, isLetter: true, at: index))
         case .unspaced:
           isSignsOnly = false
+          token.append(Signs.Part(scalar, isLetter: true, at: index))
           endWord(index)
           letters.append((String(scalar), index))
         case .mark: break
@@ -73,10 +78,14 @@ enum SearchText {
           end(index)
           isSignsOnly = false
           let range = index..<scalars.index(after: index)
+          endToken()
           found.append(Place(word: Signs.word([scalar]), range: range, kind: .signs))
+          wordsBefore = found.count
         case .blank:
           end(index)
+          endToken()
           if isSignsOnly { endSigns(index) }
+          wordsBefore = found.count
           isSignsOnly = true
           signs = []
           signsStart = nil
@@ -84,12 +93,27 @@ enum SearchText {
           end(index)
           signsStart = signsStart ?? index
           signs.append(scalar)
+          token.append(Signs.Part(scalar, isLetter: false, at: index))
         }
         index = scalars.index(after: index)
       }
       end(index)
+      endToken()
       if isSignsOnly { endSigns(index) }
       return found
+    }
+
+    /// Letters with signs that tell: one word, before those of its letters that say something by themselves.
+    private mutating func endToken() {
+      defer { token = [] }
+      guard let name = Signs.name(token[...]), let last = name.last else { return }
+      let word = Signs.word(
+        name.flatMap { $0.isLetter ? Array(Script.plain($0.scalar).unicodeScalars) : [$0.scalar] })
+      found[wordsBefore...].removeAll {
+        $0.kind == .letters && $0.word.unicodeScalars.count < Signs.longestShort + 1
+      }
+      let range = name[name.startIndex].index..<scalars.index(after: last.index)
+      found.insert(Place(word: word, range: range, kind: .signed), at: wordsBefore)
     }
 
     private mutating func append(_ scalar: Unicode.Scalar) {
@@ -141,10 +165,12 @@ enum SearchText {
     "a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with",
   ]
 
-  /// What of a text must be looked for: the last letter of an unspaced run is in the pair before it already.
+  /// What of a text must be looked for: the last letter of an unspaced run is in the pair before it already, and letters
+  /// with the signs that make a name of them are that name.
   private static func asked(_ text: String) -> [Place] {
     var places: [Place] = []
     for place in self.places(composed(text)) {
+      if let name = places.last, name.kind == .signed, name.range.overlaps(place.range) { continue }
       if place.kind == .lastLetter, places.last?.kind == .pair,
         places.last?.range.upperBound == place.range.upperBound
       {
@@ -159,7 +185,8 @@ enum SearchText {
   static func isBlank(_ text: String) -> Bool { text.unicodeScalars.allSatisfy(\.properties.isWhitespace) }
 
   /// What a query asks for. The last word is taken as unfinished unless something follows it, or it is a number:
-  /// who types "symphony 5" does not want the 50th.
+  /// who types "symphony 5" does not want the 50th. A letter alone begins too many words, and what says nothing is in too
+  /// many texts: either is looked for in names.
   static func terms(_ text: String, atMost limit: Int) -> [SearchTerm] {
     var places = asked(text)
     let isUnfinished = text.unicodeScalars.last.map { !$0.properties.isWhitespace } ?? false
@@ -171,10 +198,19 @@ enum SearchText {
     let single = Set(places.filter { $0.kind == .lastLetter }.map(\.word))
     var terms = SearchDate.terms(Array(words.prefix(limit)))
     for index in terms.indices where single.contains(terms[index].typed) { terms[index].isPrefix = true }
-    if isUnfinished, let last, last.kind == .letters, let term = terms.last, term.typed == last.word,
-      term.alternatives == [term.typed], words.count <= limit, !term.typed.allSatisfy(\.isNumber)
+    if isUnfinished, let last, last.kind == .letters && !Signs.isWord(last.word) || last.kind == .signed,
+      let term = terms.last, term.typed == last.word, term.alternatives == [term.typed], words.count <= limit,
+      !term.typed.allSatisfy(\.isNumber)
     {
       terms[terms.count - 1].isPrefix = true
+    }
+    if places.count == 1, last?.kind == .letters, let word = words.first, word.unicodeScalars.count == 1,
+      !word.allSatisfy(\.isNumber)
+    {
+      terms[0].isPrefix = false
+      terms[0].isOfName = true
+    } else if telling.isEmpty {
+      for index in terms.indices where fillers.contains(terms[index].typed) { terms[index].isOfName = true }
     }
     return terms
   }
@@ -196,7 +232,20 @@ enum SearchText {
       phrases.append(run.map(\.word))
       run = place.kind == .pair ? [place] : []
     }
+    phrases += initials(text)
     return phrases.map { Array($0.prefix(limit)) }.filter { $0.count > 1 }
+  }
+
+  /// Letters that signs keep together, as in `AC/DC` and `R&B`: by themselves they say little, so they follow each other.
+  private static func initials(_ text: String) -> [[String]] {
+    text.split(whereSeparator: \.isWhitespace).compactMap { token in
+      let places = asked(String(token))
+      let isShort = places.allSatisfy { place in
+        place.kind == .letters && place.word.unicodeScalars.count <= Signs.longestShort
+          && !place.word.contains(where: \.isNumber)
+      }
+      return isShort ? places.map(\.word) : nil
+    }
   }
 }
 
@@ -277,6 +326,45 @@ enum Signs {
     prefix + signs.prefix(longest).map { String($0.value, radix: 16) }.joined(separator: "q")
   }
 
+  /// A letter or a sign, where it stands.
+  struct Part {
+    let scalar: Unicode.Scalar
+    let isLetter: Bool
+    let index: String.Index
+    init(_ scalar: Unicode.Scalar, isLetter: Bool, at index: String.Index) {
+      (self.scalar, self.isLetter, self.index) = (scalar, isLetter, index)
+    }
+  }
+
+  /// Letters that say little without their signs.
+  static let longestShort = 2
+  /// What makes a name of the letters around it wherever it stands: nobody writes it between words.
+  private static let always = Set("$€£¥¢".unicodeScalars)
+  /// The same between letters.
+  private static let within = Set("!#@*%^°".unicodeScalars)
+  /// The same before and behind few letters: before and behind many they are marks of something else.
+  private static let around = Set("+#@%°^=".unicodeScalars)
+
+  /// What of a text without blanks is a name that its letters alone would not be: `C++`, `$ign`, `P!nk`, `+44`, but
+  /// neither `"Wham!"` nor `AC/DC`, whose letters find it. Its length is that of the longest word of signs at most.
+  /// - Returns: `nil` where the letters say it all.
+  static func name(_ token: ArraySlice<Part>) -> ArraySlice<Part>? {
+    guard token.contains(where: { !$0.isLetter }), token.contains(where: \.isLetter) else { return nil }
+    let letters = token.count(where: \.isLetter)
+    func isOutside(_ part: Part) -> Bool {
+      !part.isLetter && !always.contains(part.scalar)
+        && !(letters <= longestShort && around.contains(part.scalar))
+    }
+    var name = token
+    while let part = name.first, isOutside(part) { name.removeFirst() }
+    while let part = name.last, isOutside(part) { name.removeLast() }
+    guard let first = name.first, let last = name.last else { return nil }
+    let tells =
+      !first.isLetter || !last.isLetter
+      || name.contains { !$0.isLetter && (always.contains($0.scalar) || within.contains($0.scalar)) }
+    return tells ? name.prefix(longest) : nil
+  }
+
   static func isWord(_ word: String) -> Bool {
     word.hasPrefix(prefix) && word.dropFirst(prefix.count).allSatisfy { $0 == "q" || $0.isHexDigit }
   }
@@ -295,6 +383,8 @@ struct SearchTerm: Hashable, Sendable {
   var alternatives: [String]
   /// Whether longer words that begin so are meant too.
   var isPrefix = false
+  /// Whether it must stand in the event's name.
+  var isOfName = false
 
   init(_ word: String) {
     typed = word

@@ -1,3 +1,5 @@
+import Text
+
 /// How far a word is from another, for correcting what was mistyped.
 enum Spelling {
   /// Words shorter than this are taken as they are: too many others are near.
@@ -7,28 +9,6 @@ enum Spelling {
 
   /// How many slips a word may have.
   static func tolerance(_ word: String) -> Int { word.count < 6 ? 1 : 2 }
-
-  /// The fewest insertions, deletions, replacements and swaps of neighbours that turn `typed` into `word`, or,
-  /// for a prefix, into any beginning of `word`.
-  static func distance(_ typed: String, _ word: String, isPrefix: Bool) -> Int {
-    let a = Array(typed.unicodeScalars)
-    let b = Array(word.unicodeScalars)
-    var beforeLast = [Int](repeating: 0, count: b.count + 1)
-    var last = Array(0...b.count)
-    var current = last
-    for i in 1..<a.count + 1 {
-      current[0] = i
-      for j in 1..<b.count + 1 {
-        var best = min(last[j] + 1, current[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1))
-        if i > 1, j > 1, a[i - 1] == b[j - 2], a[i - 2] == b[j - 1] {
-          best = min(best, beforeLast[j - 2] + 1)
-        }
-        current[j] = best
-      }
-      (beforeLast, last, current) = (last, current, beforeLast)
-    }
-    return isPrefix ? last.min() ?? a.count : last[b.count]
-  }
 
   private static func isWord(_ term: SearchTerm) -> Bool {
     term.alternatives == [term.typed] && !term.typed.allSatisfy(\.isNumber) && !Script.isPiece(term.typed)
@@ -43,7 +23,7 @@ enum Spelling {
     let near =
       candidates
       .filter { $0 != typed }
-      .map { (word: $0, distance: distance(typed, $0, isPrefix: term.isPrefix)) }
+      .map { (word: $0, distance: EditDistance.between(typed, $0, isPrefix: term.isPrefix)) }
       .filter { $0.distance <= tolerance(typed) }
     guard let nearest = near.map(\.distance).min() else { return [] }
     return near.filter { $0.distance == nearest }.map(\.word).prefix(alternatives).map { $0 }

@@ -368,39 +368,4 @@ struct UploadTests {
     #expect(
       purchase?["event_date_was"] == "2031-05-20T19:30:00Z" && purchase?["event_location_was"] == "Hall")
   }
-
-  // MARK: Accounts
-
-  @Test("A password and an address are the same however their accents are typed; what nobody sees is refused")
-  func spelling() async throws {
-    let service = try await Service.shared()
-    let composed = "gru\u{DF}-\u{E9}t\u{E9}", apart = "gru\u{DF}-e\u{301}te\u{301}"
-    func account(_ email: String, _ password: String) -> JSON {
-      ["name": "N", "email": .string(email), "password": .string(password)]
-    }
-    func session(_ email: String, _ password: String) -> JSON {
-      ["email": .string(email), "password": .string(password)]
-    }
-    let first = await service.call(.post, "/api/users", account("Ren\u{E9}@Example.COM", composed))
-    #expect(first.status == 201, "\(first.text)")
-    #expect(
-      await service.call(.post, "/api/users", account("rene\u{301}@example.com", composed)).status == 409)
-    for (email, password) in [
-      ("ren\u{E9}@example.com", apart), ("RENE\u{301}@example.com", composed),
-      ("rene\u{301}@EXAMPLE.com", apart),
-    ] {
-      #expect(await service.call(.post, "/api/sessions", session(email, password)).status == 200, "\(email)")
-    }
-    #expect(
-      await service.call(.post, "/api/sessions", session("ren\u{E9}@example.com", "another word")).status
-        == 401)
-    for email in [
-      "a\u{200B}b@example.com", "a@exam\u{200D}ple.com", "a\u{FEFF}@example.com", "a\u{AD}@example.com",
-      "a@example.com.",
-      "a.@example.com", ".a@example.com", "a@example..com", "a@.example.com", "a\u{2060}@example.com",
-    ] {
-      #expect(await service.call(.post, "/api/users", account(email, composed)).status == 400, "\(email)")
-      #expect(await service.call(.post, "/api/sessions", session(email, composed)).status == 400, "\(email)")
-    }
-  }
 }

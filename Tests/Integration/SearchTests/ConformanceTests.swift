@@ -274,6 +274,46 @@ struct ConformanceTests {
       try await index.search(SearchQuery(terms: "!!!")).hits.first?.highlights == [.init(.name, ["", "!!!"])])
   }
 
+  @Test("Letters with signs find the name that they make, and never everything", arguments: Backend.available)
+  func signedNames(backend: Backend) async throws {
+    let index = try await backend.make()
+    let names = [
+      "C++ live coding", "Concerto in C major", "C# for pianists", "Chamber music: Caldara, Corelli", "+44",
+      "Opus 44 for cello", "$ign of the times", "Ignaz Holzbauer: signs", "AC/DC", "A dance with Dcera",
+      "P!nk", "Pink noise and punk", "R&B night", "Roots, reggae & blues", "*NSYNC", "Ke$ha", "Kehaya",
+      "Jazz+Blues", "M*A*S*H", "Mash", "Wham!", "U.S. Girls", "Uchida plays Satie", "The The",
+      "Theatre of the absurd", "A", "\u{697D}\u{5718}", "\u{97F3}\u{697D}\u{4F1A}", "\u{6771}\u{4EAC}",
+      "Die \u{C4}rzte", "QQ Music", "I \u{2665} NY",
+    ]
+    try await index.apply(names.enumerated().map { document($0.offset + 1, $0.element, at: "Hall") })
+    for (terms, found) in [
+      ("C++", ["C++ live coding"]), ("c++ live", ["C++ live coding"]), ("(C++)", ["C++ live coding"]),
+      ("c+", ["C++ live coding"]), ("C#", ["C# for pianists"]), ("C", ["Concerto in C major"]),
+      ("C--", ["Concerto in C major"]),
+      ("+44", ["+44"]), ("44", ["Opus 44 for cello"]), ("$ign", ["$ign of the times"]),
+      ("$i", ["$ign of the times"]),
+      ("ign", ["$ign of the times", "Ignaz Holzbauer: signs"]), ("AC/DC", ["AC/DC"]), ("ac dc", ["AC/DC"]),
+      ("P!nk", ["P!nk"]), ("p!n", ["P!nk"]), ("R&B", ["R&B night"]), ("*nsync", ["*NSYNC"]),
+      ("nsync", ["*NSYNC"]),
+      ("ke$ha", ["Ke$ha"]), ("Jazz+Blues", ["Jazz+Blues"]), ("blues jazz", ["Jazz+Blues"]),
+      ("M*A*S*H", ["M*A*S*H"]), ("wham!", ["Wham!"]), ("wham", ["Wham!"]), ("Wham!!!", ["Wham!"]),
+      ("U.S.", ["U.S. Girls"]), ("the", ["The The", "Theatre of the absurd", "$ign of the times"]),
+      ("a", ["A", "A dance with Dcera"]), ("b", ["R&B night"]), ("x", []),
+      ("\u{697D}", ["\u{697D}\u{5718}", "\u{97F3}\u{697D}\u{4F1A}"]),
+      ("\u{4EAC}", ["\u{6771}\u{4EAC}"]), ("\u{6A02}", []), ("$20", []), ("20\u{20AC}", []), ("#", []),
+      ("@", []),
+      ("+", []), ("$", []), ("C++?!", ["C++ live coding"]), ("qq", ["QQ Music"]), ("+mahler", []),
+      ("*mash*", ["Mash"]), ("#mash", ["Mash"]), ("\u{C4}", ["A", "A dance with Dcera"]), ("D++", []),
+    ] as [(String, [String])] {
+      let page = try await index.search(SearchQuery(terms: terms, limit: 50))
+      #expect(page.hits.map(\.name).sorted() == found.sorted(), "\(terms)")
+    }
+    #expect(try await index.search(SearchQuery(location: "h")).total == 0)
+    #expect(try await index.search(SearchQuery(location: "hall")).total == names.count)
+    let shown = try await index.search(SearchQuery(terms: "c++")).hits.first?.highlights
+    #expect(shown == [.init(.name, ["", "C++", " live coding"])])
+  }
+
   @Test("Only sections with tickets left count", arguments: Backend.available)
   func sections(backend: Backend) async throws {
     let index = try await backend.make()

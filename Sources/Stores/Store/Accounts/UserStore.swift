@@ -31,14 +31,16 @@ package final class UserStore {
   }
 
   /// Of the user of an address.
-  package func credentials(email: String) async throws -> Credentials? {
+  /// - Parameter spellings: of the address, the first that has a user.
+  package func credentials(_ spellings: [String]) async throws -> Credentials? {
     // In one statement: whoever sees a password sees the end that came with it, and who does not is ended by it.
     guard
       let row = try await postgres.query(
         """
         SELECT id, password, coalesce((SELECT round(extract(epoch FROM max(ended_at)) * 1000) FROM session_end
           WHERE user_id = users.id AND session IS NULL), 0)::bigint AS ended
-        FROM users WHERE email = \(email)
+        FROM users WHERE email = ANY(\(spellings)::text[])
+        ORDER BY array_position(\(spellings)::text[], email) LIMIT 1
         """
       ).first
     else { return nil }
@@ -72,8 +74,14 @@ package final class UserStore {
     ).isEmpty
   }
 
-  package func isKnown(email: String) async throws -> Bool {
-    try await !postgres.query("SELECT 1 FROM users WHERE email = \(email)").isEmpty
+  /// The first of an address's spellings that has a user.
+  package func known(_ spellings: [String]) async throws -> String? {
+    try await postgres.query(
+      """
+      SELECT email FROM users WHERE email = ANY(\(spellings)::text[])
+      ORDER BY array_position(\(spellings)::text[], email) LIMIT 1
+      """
+    ).first?.string("email")
   }
 
   /// A purchase that is sold.
