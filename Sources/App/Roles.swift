@@ -65,7 +65,7 @@ enum Roles {
     let (reader, age) = try reader(settings, logger)
     return (
       PostgresSearchIndex(writer, reader: reader, age: age),
-      [ClientService("search-postgres", start: reader.start, stop: reader.close)],
+      [ClientService("search-postgres", start: reader.startIfSuited, stop: reader.close)],
       age.map { Standby(EventStore(reader), age: $0) }
     )
   }
@@ -182,7 +182,7 @@ enum Roles {
     var router = Router()
     var services: [any Service] = [
       ClientService("redis", start: redis.start, stop: redis.close),
-      ClientService("postgres", start: postgres.start, stop: postgres.close),
+      ClientService("postgres", start: postgres.startIfSuited, stop: postgres.close),
       ClientService("session-watch", start: sessionWatch.start, stop: sessionWatch.stop),
       ClockWatch(clock) { try await queue.serverMilliseconds() },
     ]
@@ -226,7 +226,7 @@ enum Roles {
       var standby = search.standby
       if standby == nil, settings.searchDatabaseURL != settings.databaseURL {
         let (reader, age) = try reader(settings, logger)
-        services.append(ClientService("standby-postgres", start: reader.start, stop: reader.close))
+        services.append(ClientService("standby-postgres", start: reader.startIfSuited, stop: reader.close))
         standby = age.map { Standby(EventStore(reader), age: $0) }
       }
       let use = AccountUse(
@@ -256,7 +256,7 @@ enum Roles {
       let entry = PaymentEntry(
         url: settings.paymentURL, publishableKey: settings.paymentPublishableKey, isLive: settings.isLive)
       Web(
-        payment: entry, sendsMail: settings.mail != nil,
+        payment: entry, sendsMail: settings.mail != nil, isRequest: { ids.decode($0) != nil },
         describe: { [catalog] event in
           guard let catalog else { return .unknown }
           do {
@@ -422,8 +422,8 @@ enum Roles {
     let services: [any Service] =
       [
         ClientService("redis", start: redis.start, stop: redis.close),
-        ClientService("sales-postgres", start: sales.start, stop: sales.close),
-        ClientService("postgres", start: postgres.start, stop: postgres.close),
+        ClientService("sales-postgres", start: sales.startIfSuited, stop: sales.close),
+        ClientService("postgres", start: postgres.startIfSuited, stop: postgres.close),
         ClientService("payments", start: {}, stop: client.close),
       ] + observation(settings, postgres, redis, logger) + [webhooks, worker]
     try await Lifecycle(services, logger: logger).run()
@@ -499,7 +499,7 @@ enum Roles {
       zone: settings.timeZone, logger: logger)
     let services: [any Service] = [
       ClientService("redis", start: redis.start, stop: redis.close),
-      ClientService("postgres", start: postgres.start, stop: postgres.close),
+      ClientService("postgres", start: postgres.startIfSuited, stop: postgres.close),
     ]
     return (
       indexer, services + search.services + observation(settings, postgres, redis, logger),
@@ -527,7 +527,7 @@ enum Roles {
     let logger = Logger(label: "audit")
     let postgres = try postgres(settings.databaseURL, connections: 1, logger)
     let search = try searchIndex(settings, writer: postgres, logger)
-    let own = ClientService("postgres", start: postgres.start, stop: postgres.close)
+    let own = ClientService("postgres", start: postgres.startIfSuited, stop: postgres.close)
     return SearchAudit(search.index, services: [own] + search.services)
   }
 

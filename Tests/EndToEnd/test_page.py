@@ -6,6 +6,7 @@ import re
 import time
 
 import pytest
+import requests
 from playwright.sync_api import expect
 
 from client import ok
@@ -1093,7 +1094,8 @@ LONG_NAMES = [
 ]
 
 
-def test_text_of_twice_the_size_and_names_of_any_length_fit_a_phone(visit, organizer, buyer):
+@pytest.mark.parametrize("viewport", [PHONE, {"width": 320, "height": 640}], ids=lambda size: str(size["width"]))
+def test_text_of_twice_the_size_and_names_of_any_length_fit_a_phone(viewport, visit, organizer, buyer):
     events = [
         organizer.create_event(
             [{"name": name.encode()[:100].decode(errors="ignore"), "price": 12_345_600, "rows": [{"row": "A", "seats": 4}]},
@@ -1103,7 +1105,7 @@ def test_text_of_twice_the_size_and_names_of_any_length_fit_a_phone(visit, organ
         for name in LONG_NAMES
     ]  # fmt: skip
     # Not as a phone, which makes the page's width that of what does not fit.
-    visitor = visit(viewport=PHONE, has_touch=True).register()
+    visitor = visit(viewport=viewport, has_touch=True).register()
     page = visitor.page
 
     def check_sizes(what):
@@ -1286,3 +1288,55 @@ def test_the_page_is_served_with_its_protections(stack, anyone):
         assert asset.status_code == 200 and "immutable" in asset.headers["Cache-Control"]
         for imported in re.findall(r'from "\./([^"]+)"', asset.text):
             assert anyone.get(name.rsplit("/", 1)[0] + "/" + imported).status_code == 200, imported
+
+
+@pytest.mark.parametrize("locale", ["th-TH", "fa-IR", "ar-EG", "ja-JP-u-ca-japanese", "he-IL", "en-US-u-ca-hebrew-nu-deva"])
+def test_years_and_digits_are_those_of_the_ticket_in_every_language(locale, visit, organizer):
+    event = organizer.create_event(
+        [{"name": "Floor", "price": 123400, "capacity": 9}], name="Far away", date="2031-12-09T19:30:00Z"
+    )
+    visitor = visit(locale=locale).register()
+    page = visitor.goto(f"/event/{event}")
+    expect(page.get_by_role("heading", name="Far away")).to_be_visible()
+    text = page.locator("main").inner_text()
+    assert "2031" in text, text
+    for year in ("2574", "1410", "5792", "\u4ee4\u548c", "R13", "\u06f1", "\u0661", "\u096f"):
+        assert year not in text, text
+    assert re.search(r"1\D?234", text), text
+
+
+def test_where_there_are_no_seats_there_is_none_to_choose(visit, organizer):
+    standing = organizer.create_event([{"name": "Floor", "price": 2_500, "capacity": 9}])
+    mixed = organizer.create_event(
+        [{"name": "Floor", "price": 2_500, "capacity": 9}, {"name": "Box", "price": 9_000, "rows": [{"row": "A", "seats": 4}]}]
+    )
+    visitor = visit().register()
+    page = visitor.goto(f"/event/{standing}")
+    expect(page.get_by_role("button", name="More tickets")).to_be_visible()
+    expect(page.get_by_role("radio", name="Choose seats")).to_be_hidden()
+    expect(page.get_by_text("Side by side only")).to_be_hidden()
+    page = visitor.goto(f"/event/{mixed}")
+    expect(page.get_by_text("Side by side only")).to_be_visible()
+    page.get_by_role("radio", name=re.compile("^Floor")).check()
+    expect(page.get_by_text("Side by side only")).to_be_hidden()
+    page.get_by_role("radio", name=re.compile("^Box")).check()
+    expect(page.get_by_text("Side by side only")).to_be_visible()
+    page.get_by_role("radio", name="Choose seats").check()
+    expect(page.get_by_role("listbox", name="Seat map")).to_be_visible()
+
+
+def test_addresses_that_every_browser_and_crawler_asks_for(site):
+    html = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
+    icon = requests.get(f"{site}/favicon.ico", timeout=10)
+    assert icon.status_code == 200 and icon.headers["Content-Type"].startswith("image/"), icon.headers
+    robots = requests.get(f"{site}/robots.txt", timeout=10)
+    assert robots.status_code == 200 and "Disallow: /queue/" in robots.text and "Disallow: /\n" not in robots.text
+    nobody = requests.get(f"{site}/queue/nope", headers=html, timeout=10)
+    assert nobody.status_code == 404 and "There is no such page" in nobody.text
+    posted = requests.post(f"{site}/tickets", headers=html, timeout=10)
+    assert posted.status_code == 405 and posted.headers["Content-Type"].startswith("text/html"), posted.text
+    assert "GET" in posted.headers["Allow"]
+    assert requests.post(f"{site}/tickets", timeout=10).headers["Content-Type"].startswith("application/problem+json")
+    document = requests.get(f"{site}/openapi.json", timeout=10)
+    known = requests.get(f"{site}/openapi.json", headers={"If-None-Match": document.headers["ETag"]}, timeout=10)
+    assert known.status_code == 304 and not known.content

@@ -23,8 +23,10 @@ def pooler(stack, mode):
     # PgBouncer refuses to be root, and whoever it is then must be able to read this.
     directory = tempfile.TemporaryDirectory()
     Path(directory.name).chmod(0o755)
-    config = Path(directory.name) / f"{mode}.ini"
-    config.write_text(f"""
+    config = Path(directory.name) / "pooler.ini"
+
+    def write(mode):
+        config.write_text(f"""
 [databases]
 onsale = host={real.hostname} port={real.port} dbname={real.path[1:]} user={real.username} password={real.password}
 [pgbouncer]
@@ -36,6 +38,8 @@ pool_mode = {mode}
 max_client_conn = 200
 default_pool_size = 40
 """)
+
+    write(mode)
     config.chmod(0o644)
     owner = {"user": "nobody"} if os.getuid() == 0 else {}
     process = subprocess.Popen([PGBOUNCER, "-q", config], stderr=subprocess.PIPE, text=True, **owner)
@@ -54,15 +58,50 @@ def listing(stack, url, **settings):
     )
 
 
-@pytest.mark.skipif(not PGBOUNCER, reason="there is no PgBouncer here")
+pytestmark = pytest.mark.skipif(not PGBOUNCER, reason="there is no PgBouncer here")
+
+
 def test_a_pooler_that_keeps_no_sessions_is_refused_with_the_reason(stack):
-    with pooler(stack, "transaction") as url:
-        refused = listing(stack, url)
+    with pooler(stack, "transaction") as between:
+        refused = listing(stack, between)
         assert refused.returncode == 69, refused
         assert "pooler" in refused.stderr and "ONSALE_DATABASE_POOLER=session" in refused.stderr
-    with pooler(stack, "session") as url:
-        assert listing(stack, url).returncode == 69
+    with pooler(stack, "session") as between:
+        assert listing(stack, between).returncode == 69
         until(
-            lambda: listing(stack, url, ONSALE_DATABASE_POOLER="session").returncode == 0,
+            lambda: listing(stack, between, ONSALE_DATABASE_POOLER="session").returncode == 0,
             what="an answer through a pooler that keeps sessions",
         )
+
+
+@contextmanager
+def role(stack, command, url, **settings):
+    """A process of its own beside the stack's, and where it writes its log."""
+    port = metrics = free_port()
+    while metrics == port:
+        metrics = free_port()
+    environment = {
+        **os.environ, **stack.settings, "ONSALE_DATABASE_URL": url, "ONSALE_SEARCH_DATABASE_URL": url,
+        "ONSALE_PORT": str(port), "ONSALE_METRICS_PORT": str(metrics), "ONSALE_METRICS_HOST": "127.0.0.1", **settings,
+    }
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([BINARY, *command], env=environment, stdout=log, stderr=log)
+
+        def written():
+            log.seek(0)
+            return log.read()
+
+        try:
+            yield process, written, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("command", [["serve"], ["worker"], ["indexer"]], ids=lambda command: command[0])
+@pytest.mark.parametrize("settings", [{}, {"ONSALE_DATABASE_POOLER": "session"}], ids=["unsaid", "said wrongly"])
+def test_no_role_starts_behind_a_pooler_that_keeps_no_sessions(stack, command, settings):
+    with pooler(stack, "transaction") as between, role(stack, command, between, **settings) as (process, log, _, _):
+        assert process.wait(timeout=30) not in (0, -9), log()
+        assert "pooler" in log() and "session mode" in log(), log()
+        assert '"ready"' not in log()

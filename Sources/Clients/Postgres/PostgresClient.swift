@@ -40,6 +40,10 @@ package final class PostgresClient {
   private var openCount = 0
   private var awaySince: UInt64 = 0
   private var lastFailure = "not connected yet"
+  /// Whether that is not going to change by itself.
+  private var isUnsuited = false
+  /// Why there is no connection.
+  private var failure: PostgresError { PostgresError(isUnsuited ? .unsuited : .unavailable, lastFailure) }
   private var isStarted = false
   private var isClosed = false
   private let ticker = LoopTimer()
@@ -69,6 +73,49 @@ package final class PostgresClient {
     for index in slots.indices { connect(index) }
   }
 
+  /// Looks whether sessions last through whatever is in front of PostgreSQL, and begins to connect. Where nothing answers
+  /// that is not known yet; what is found later is logged, and told as the reason why there is no connection.
+  /// - Throws: `unsuited`.
+  package func startIfSuited() async throws(PostgresError) {
+    // Two: what the first leaves behind, the second must not find.
+    var connections: [PostgresConnection] = []
+    defer { for connection in connections { connection.retire() } }
+    for _ in 0..<2 {
+      let (connection, error) = await opened()
+      connections.append(connection)
+      guard let error else { continue }
+      if error.code == .unsuited { throw error }
+      break
+    }
+    start()
+  }
+
+  /// A connection beside the pool's, once it is open or has ended.
+  private func opened() async -> (PostgresConnection, PostgresError?) {
+    var answer: UnsafeContinuation<PostgresError?, Never>?
+    var early: PostgresError??
+    func end(_ error: PostgresError?) {
+      if let waiting = answer.take() {
+        waiting.resume(returning: error)
+      } else if early == nil {
+        early = .some(error)
+      }
+    }
+    let connection = PostgresConnection(
+      configuration, logger: logger, onOpen: { _ in end(nil) }, onEnd: { end($1) })
+    let timer = LoopTimer()
+    timer.schedule(afterMilliseconds: Self.lookMilliseconds) {
+      connection.end(PostgresError(.timeout, "connecting took too long"))
+    }
+    defer { timer.cancel() }
+    connection.open(firstHost: 0)
+    if let early { return (connection, early) }
+    return (connection, await withUnsafeContinuation { answer = $0 })
+  }
+
+  /// How long a start waits to know what is in front of PostgreSQL, in milliseconds.
+  private static let lookMilliseconds: UInt64 = 2_000
+
   /// Ends all connections; what is under way is lost, what waits fails.
   package func close() {
     guard !isClosed else { return }
@@ -92,7 +139,7 @@ package final class PostgresClient {
       if isClosed { return answer.resume(returning: false) }
       awaitingReady.append((EventLoop.shared.now + milliseconds, answer))
     }
-    if !isReady { throw PostgresError(.unavailable, lastFailure) }
+    if !isReady { throw failure }
   }
 
   // MARK: Statements
@@ -137,8 +184,10 @@ package final class PostgresClient {
         return result
       } catch {
         transaction.abandon()
-        if let error = error as? PostgresError { end(connection, after: error) }
+        let known = error as? PostgresError
+        if let known { end(connection, after: known) }
         release(connection)
+        if known?.saysSessionsMix == true, connection.isPooled { throw PostgresConnection.mixedSessions }
         try await waitToRetry(error, &backoff)
       }
     }
@@ -170,8 +219,10 @@ package final class PostgresClient {
       release(connection)
       return results
     case .refused(let step, let error):
+      let isMixed = error.saysSessionsMix && connection.isPooled
       end(connection, after: error)
       release(connection)
+      if isMixed { throw PostgresConnection.mixedSessions }
       throw error.classified(mayBeCommitted: step == commit, statements[step])
     case .lost(let refusal, let error):
       // A refusal of a statement before the commit is the end of the transaction, whatever came after it.
@@ -210,7 +261,7 @@ package final class PostgresClient {
     if let connection = idle.popLast() { return connection }
     let now = EventLoop.shared.now
     let isHopeless = openCount == 0 && now > awaySince + configuration.patienceMilliseconds
-    guard isStarted, !isClosed, !isHopeless else { throw PostgresError(.unavailable, lastFailure) }
+    guard isStarted, !isClosed, !isHopeless else { throw failure }
     guard waiting.count < configuration.waitingCapacity else {
       throw PostgresError(.unavailable, "too many callers wait for a connection")
     }
@@ -218,7 +269,7 @@ package final class PostgresClient {
       waiting.append(Waiting(answer: answer, since: now))
     }
     guard let connection else {
-      throw PostgresError(.unavailable, openCount > 0 ? "all connections are busy" : lastFailure)
+      throw openCount > 0 ? PostgresError(.unavailable, "all connections are busy") : failure
     }
     return connection
   }
@@ -275,6 +326,7 @@ package final class PostgresClient {
 
   private func opened(_ connection: PostgresConnection, _ index: Int) {
     openCount += 1
+    isUnsuited = false
     logger.worksAgain("postgres: cannot connect")
     logger.worksAgain("postgres: connection lost")
     if openCount == 1 {
@@ -297,6 +349,12 @@ package final class PostgresClient {
     guard !isClosed else { return }
     if connection.isRetired { return connect(index) }
     lastFailure = error.message
+    isUnsuited = error.code == .unsuited
+    if isUnsuited {
+      // Waiting longer makes nothing better.
+      for entry in awaitingReady { entry.answer.resume(returning: false) }
+      awaitingReady = []
+    }
     lost.increment()
     if connection.wasOpen {
       logger.retrying("postgres: connection lost", ["error": error.message])
@@ -309,6 +367,11 @@ package final class PostgresClient {
 
   /// Ends a connection whose session is of no use any more after `error`.
   private func end(_ connection: PostgresConnection, after error: PostgresError) {
+    if error.saysSessionsMix, connection.isPooled {
+      // So do those of all others, which lead through the same pooler.
+      for other in idle + [connection] { other.end(PostgresConnection.mixedSessions) }
+      return
+    }
     guard error.endsSession || error.isStalePlan else { return }
     connection.end(error)
     // The others lead to the same server, which is not the primary now.

@@ -39,6 +39,8 @@ final class PostgresConnection {
     let answer: UnsafeContinuation<Outcome, Never>
   }
 
+  /// Whether a pooler is in between.
+  private(set) var isPooled = false
   /// When statements could first be run, in loop time; `nil` if that never came.
   private(set) var openedAt: UInt64?
   var wasOpen: Bool { openedAt != nil }
@@ -139,7 +141,11 @@ final class PostgresConnection {
 
   /// Makes the server give up on its own, so that a statement ends although nobody listens any more.
   private func setUp() async {
-    if !configuration.poolerKeepsSessions, await isBehindPooler() { return end(Self.pooler) }
+    isPooled = await isBehindPooler()
+    if isPooled {
+      guard configuration.poolerKeepsSessions else { return end(Self.pooler) }
+      guard await isFirstOfSession() else { return end(Self.mixedSessions) }
+    }
     let limit = configuration.statementTimeoutMilliseconds
     let own = configuration.sessionSettings.map { "; SET \($0.name) = \($0.value)" }.joined()
     // Compiling a statement takes 0.3 s of a core, longer than nearly all of ours run, and PostgreSQL would do it each time
@@ -157,8 +163,28 @@ final class PostgresConnection {
     onOpen(self)
   }
 
+  /// A pooler that keeps sessions gives each client one that is as good as new. Any other gives this connection the one
+  /// that another used just now, which has left its mark, and leaves this one's mark for the next.
+  private func isFirstOfSession() async -> Bool {
+    let outcome = await runSimple(
+      "SELECT coalesce(current_setting('\(Self.mark)', true), '') AS mark; SET \(Self.mark) = 'taken'",
+      milliseconds: configuration.waitMilliseconds)
+    guard case .done(let results) = outcome else { return true }
+    return (try? results.first?.rows.first?.string("mark")) == ""
+  }
+
+  private static let mark = "onsale.session"
+
+  /// What mixed sessions do to a connection that was made when they did not mix.
+  static let mixedSessions = PostgresError(
+    .unsuited,
+    "the pooler in front of PostgreSQL, such as PgBouncer, keeps no sessions, although ONSALE_DATABASE_POOLER=session says "
+      + "so: one client gets what another has left behind. Set it to session mode (pool_mode = session, and a "
+      + "server_reset_query), or connect to PostgreSQL itself"
+  )
+
   private static let pooler = PostgresError(
-    .unavailable,
+    .unsuited,
     "there is a pooler in front of PostgreSQL, such as PgBouncer. Sessions must last: in transaction mode it cannot be "
       + "used. Connect to PostgreSQL itself, or set the pooler to session mode and ONSALE_DATABASE_POOLER=session"
   )

@@ -12,6 +12,9 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
     case timeout
     /// PostgreSQL refused; `sqlState` says why. Nothing was done.
     case server
+    /// What is in front of PostgreSQL keeps no sessions, so that no work can be done through it. Nothing was done, and
+    /// nothing will be until somebody changes that.
+    case unsuited
   }
 
   package let code: Code
@@ -39,6 +42,9 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
   package var isTransient: Bool {
     code == .server && ["40001", "40P01", "55P03"].contains(sqlState)
   }
+
+  /// A prepared statement is there that another session made, or is not where this one made it: sessions do not last.
+  var saysSessionsMix: Bool { sqlState == "26000" || sqlState == "42P05" }
 
   package var isUniqueViolation: Bool { sqlState == "23505" }
 }

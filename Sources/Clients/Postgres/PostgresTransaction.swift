@@ -73,7 +73,7 @@ extension PostgresError {
       default: break
       }
     case .connectionLost, .timeout: if mayBeCommitted { code = .outcomeUnknown }
-    case .unavailable, .outcomeUnknown: break
+    case .unavailable, .outcomeUnknown, .unsuited: break
     }
     return PostgresError(code, message, sqlState: sqlState, query: sql.text)
   }

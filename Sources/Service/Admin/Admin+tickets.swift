@@ -117,6 +117,7 @@ extension Admin {
     let section = named ?? ""
     return change(id, claims, "removed") { events, isTaken in
       if let capacity {
+        try await events.requirePlaces(event: id, section: section)
         let known = try await events.event(id)?.sections.first { $0.name == section }
         guard let known else {
           throw Problem(404, "unknown_section", "The event has no section of this name.")

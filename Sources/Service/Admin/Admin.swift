@@ -94,8 +94,13 @@ package final class Admin {
       let currency = try await permit(claims, id)
       let tickets = try await SideThread.shared.run { try read(currency) }
       let digest = parts.isEmpty ? "" : try await SideThread.shared.run { ContentDigest.text(of: parts) }
-      let added = try await events.addTickets(
-        event: id, tickets.sections, drawing: tickets.drawing, key: key, digest: digest, by: claims.user)
+      let added: EventStore.AddedTickets
+      do {
+        added = try await events.addTickets(
+          event: id, tickets.sections, drawing: tickets.drawing, key: key, digest: digest, by: claims.user)
+      } catch let error as StoreError {
+        throw tickets.problem(for: error) ?? problem(for: error)
+      }
       // The queue learns of the event's new version, so that its owner looks for new tickets at once.
       let published = try await publish(event: id)
       return .json(

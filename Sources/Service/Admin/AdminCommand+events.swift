@@ -1,6 +1,7 @@
 import EventLoop
 import Foundation
 import HTTPCommon
+import Identity
 import JSON
 import Sale
 import Store
@@ -9,14 +10,16 @@ import Text
 extension AdminCommand {
   func createEvent(_ arguments: inout Arguments) async throws {
     let opens = arguments.flag("open")
+    let owner = try owner(&arguments)
     let path = try arguments.next("the file")
     try arguments.finish()
     let text = try Self.read(path)
-    let draft: EventDraft
+    var draft: EventDraft
     do throws(Problem) { draft = try EventInput.draft(Fields(file: text)) } catch {
       throw Failure.file(error.detail)
     }
-    try await withServers { servers in
+    draft.owner = owner
+    try await withServers { [draft] servers in
       let (id, isNew) = try await servers.events.create(draft, by: who)
       if opens {
         let settings = try await servers.events.move(event: id, to: .open, by: who)
@@ -27,10 +30,36 @@ extension AdminCommand {
     }
   }
 
+  /// Whose the events are that are made: the person's at the terminal, unless it is said.
+  private func owner(_ arguments: inout Arguments) throws(Failure) -> EventOwner {
+    EventOwner(user: try arguments.option("owner").map(Self.user) ?? who)
+  }
+
+  private static func user(_ text: String) throws(Failure) -> String {
+    guard !text.isEmpty, text.count <= TokenVerifier.maximumUserCharacters,
+      !text.unicodeScalars.contains(where: \.steersText)
+    else {
+      throw .usage(
+        "a user is the `sub` of their tokens, of 1 to \(TokenVerifier.maximumUserCharacters) characters")
+    }
+    return text
+  }
+
+  func setOwner(_ arguments: inout Arguments) async throws {
+    let event = try arguments.event()
+    let user = try Self.user(try arguments.next("the user"))
+    try arguments.finish()
+    try await withServers { servers in
+      try await servers.events.setOwner(event: event, user, by: who)
+      print("event \(event) is \(user)'s")
+    }
+  }
+
   func importFile(_ arguments: inout Arguments) async throws {
     if let path = try arguments.option("events") {
+      let owner = try owner(&arguments)
       try arguments.finish()
-      return try await importEvents(path)
+      return try await importEvents(path, owner)
     }
     guard let word = try arguments.option("tickets") else {
       throw Failure.usage("say --events FILE, or --tickets ID FILE")
@@ -68,7 +97,7 @@ extension AdminCommand {
           return tickets
         }
         let text = try CSVText.read(bytes, type: charset.map { "text/csv; charset=\($0)" } ?? "")
-        return TicketUpload.Tickets(sections: try SeatTable.sections(text, currency: currency))
+        return try SeatTable.tickets(text, currency: currency)
       } catch { throw Failure.file(error.detail) }
     }
     // What needs no event is told without a server.
@@ -86,12 +115,14 @@ extension AdminCommand {
   }
 
   /// Every line is checked before the first event is made. What is wrong in any is told of all, and stops all.
-  private func importEvents(_ path: String) async throws {
+  private func importEvents(_ path: String, _ owner: EventOwner) async throws {
     let lines = try Self.read(path).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     var drafts: [EventDraft] = [], findings = Findings()
     for (index, line) in lines.enumerated() where line.contains(where: { $0 > 0x20 }) {
       do throws(Problem) {
-        drafts.append(try EventInput.draft(Fields(file: Array(line))))
+        var draft = try EventInput.draft(Fields(file: Array(line)))
+        draft.owner = owner
+        drafts.append(draft)
       } catch {
         findings.note(error, in: "Line \(index + 1)")
       }

@@ -18,8 +18,11 @@ package struct AdminCommand {
 
       token [--role organizer|manager|customer] [--user ID] [--hours N]
                                    a bearer token, signed with ONSALE_JWT_SECRET; for an organizer, 12 h
-      create-event FILE [--open]   makes the event that FILE describes, the body of POST /api/admin/events
-      import --events FILE         makes many, one JSON object a line; those whose `key` is there are left out
+      create-event FILE [--open] [--owner USER]
+                                   makes the event that FILE describes, the body of POST /api/admin/events; of who is
+                                   at the terminal, as `token` has them, unless USER is named
+      import --events FILE [--owner USER]
+                                   makes many, one JSON object a line; those whose `key` is there are left out
       import --tickets ID FILE [--price CATEGORY:PRICE …] [--capacity AREA:NUMBER …]
                      [--charset NAME]
                                    adds tickets from a .csv file, a seating plan or a list of sections
@@ -33,6 +36,7 @@ package struct AdminCommand {
       status [ID]                  where the sale stands, of one event or of all that are under way
       stats ID                     the same in full, as JSON
       log ID                       who changed what, and when
+      owner ID USER                the event is USER's from now on: they change it, and managers
       price ID SECTION PRICE [TICKET …]
                                    what the tickets of a section cost from now on, or some of them, in minor units;
                                    what somebody holds or has bought keeps its price
@@ -132,6 +136,7 @@ package struct AdminCommand {
     case "status": try await status(&arguments)
     case "stats": try await stats(&arguments)
     case "log": try await log(&arguments)
+    case "owner": try await setOwner(&arguments)
     case "price": try await setPrice(&arguments)
     case "purchases": try await purchases(&arguments)
     case "refund": try await refund(&arguments)
@@ -215,7 +220,7 @@ package struct AdminCommand {
   }
 
   /// Who is noted for what is changed here.
-  var who: String { "cli:" + (environment["SUDO_USER"] ?? environment["USER"] ?? "unknown") }
+  var who: String { "cli:" + (environment["SUDO_USER"] ?? environment["USER"] ?? NSUserName()) }
 
   private static func failure(for error: any Error) -> Failure {
     switch error {

@@ -10,6 +10,9 @@ struct CSVRecords {
 
   /// Lines that hold nothing are left out.
   let records: [Record]
+  /// Lines in which a quotation mark opens that is not closed where it should be. They are no records, and what follows
+  /// them is read as if they were whole.
+  let openLines: [Int]
 
   init(_ text: String) throws(Problem) {
     var bytes = Array(text.utf8)
@@ -22,8 +25,11 @@ struct CSVRecords {
       line = 2
     }
     let separator = given ?? Self.separator(bytes)
-    records = try Self.split(bytes, separator, firstLine: line).filter { record in
-      record.values.contains { !$0.isEmpty }
+    let (all, open) = Self.split(bytes, separator, firstLine: line)
+    records = all.filter { record in record.values.contains { !$0.isEmpty } }
+    openLines = open
+    guard open.first.map({ $0 >= records.first?.number ?? .max }) ?? true else {
+      throw CSVText.invalid("Line \(open[0]) has a quotation mark that is not closed.")
     }
   }
 
@@ -42,8 +48,12 @@ struct CSVRecords {
     return candidates[counts.firstIndex(of: most) ?? 0]
   }
 
-  private static func split(_ bytes: [UInt8], _ separator: UInt8, firstLine: Int) throws(Problem) -> [Record]
-  {
+  private static func split(
+    _ bytes: [UInt8], _ separator: UInt8, firstLine: Int
+  ) -> (records: [Record], openLines: [Int]) {
+    var openLines: [Int] = []
+    /// Where the quotation mark opened, and where its line ends.
+    var opened = (line: firstLine, next: 0)
     var records: [Record] = []
     var values: [String] = [], value: [UInt8] = []
     var isQuoted = false, wasQuoted = false, line = firstLine, start = firstLine
@@ -60,7 +70,23 @@ struct CSVRecords {
       start = line
     }
     var index = 0
-    while index < bytes.count {
+    /// Goes on behind the line in which the mark opened.
+    func skipOpenLine() {
+      openLines.append(opened.line)
+      values = []
+      value = []
+      isQuoted = false
+      wasQuoted = false
+      index = opened.next
+      line = opened.line + 1
+      start = line
+    }
+    while true {
+      if index >= bytes.count {
+        guard isQuoted else { break }
+        skipOpenLine()
+        continue
+      }
       let byte = bytes[index]
       index += 1
       // A carriage return alone ends a line, too, as old programs have it.
@@ -76,6 +102,10 @@ struct CSVRecords {
           index += 1
         } else {
           isQuoted = false
+          // What is closed lines below, in the middle of a value, was closed by the next one's mark.
+          let isAtEnd =
+            index >= bytes.count || next == separator || [0x20, 0x0A, 0x0D].contains(next)
+          if line > opened.line, !isAtEnd { skipOpenLine() }
         }
         continue
       }
@@ -83,6 +113,11 @@ struct CSVRecords {
         value = []
         isQuoted = true
         wasQuoted = true
+        let rest = bytes[index...].firstIndex { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
+        let isPair = rest.map {
+          bytes[$0] == UInt8(ascii: "\r") && $0 + 1 < bytes.count && bytes[$0 + 1] == 0x0A
+        }
+        opened = (line, rest.map { $0 + (isPair == true ? 2 : 1) } ?? bytes.count)
       } else if byte == separator {
         endValue()
       } else if endsLine {
@@ -91,9 +126,8 @@ struct CSVRecords {
         value.append(byte)
       }
     }
-    if isQuoted { throw CSVText.invalid("Line \(start) has a quotation mark that is not closed.") }
     if !value.isEmpty || !values.isEmpty { endRecord() }
-    return records
+    return (records, openLines)
   }
 }
 

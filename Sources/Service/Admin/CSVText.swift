@@ -13,6 +13,7 @@ enum CSVText {
     "windows-1250": "CP1250", "windows-1251": "CP1251", "windows-1253": "CP1253", "windows-1254": "CP1254",
     "windows-1257": "CP1257", "iso-8859-1": "CP1252", "latin1": "CP1252", "iso-8859-2": "ISO-8859-2",
     "iso-8859-15": "ISO-8859-15", "macintosh": "MACINTOSH", "utf-16": "UTF-16", "utf-16le": "UTF-16LE",
+    "utf-16be": "UTF-16BE",
     "shift_jis": "CP932", "gb18030": "GB18030", "big5": "BIG5", "euc-kr": "CP949",
   ]
 
@@ -24,13 +25,13 @@ enum CSVText {
   /// - Parameter type: the upload's `Content-Type`, whose `charset` is believed.
   /// - Throws: 400 that names the line of what cannot be read, and the remedy; 415 for an unknown `charset`.
   static func read(_ bytes: [UInt8], type: String = "") throws(Problem) -> String {
-    // A workbook is no table, whatever it is called.
-    if bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) || bytes.starts(with: [0xD0, 0xCF, 0x11, 0xE0]) {
-      throw invalid("This is a workbook and not a table of text: in Excel, save it as \"CSV UTF-8\".")
-    }
+    if isWorkbook(bytes) { throw workbook }
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { return try utf8(Array(bytes.dropFirst(3))) }
     if bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF]) {
       return try converted(bytes, from: "UTF-16", name: "utf-16")
+    }
+    if let encoding = encodingOfPairs(bytes) {
+      return try converted(bytes, from: encoding, name: encoding.lowercased())
     }
     guard let name = charset(type) else { return try utf8(bytes) }
     guard let encoding = encodings[name] else {
@@ -39,6 +40,31 @@ enum CSVText {
         "The charset \"\(name.prefix(40))\" is not known here. Save the file as \"CSV UTF-8\".")
     }
     return encoding == "UTF-8" ? try utf8(bytes) : try converted(bytes, from: encoding, name: name)
+  }
+
+  /// Whether these are sheets as Excel, LibreOffice or Numbers keep them: no table of text, whatever it is called.
+  static func isWorkbook(_ bytes: [UInt8], type: String = "") -> Bool {
+    bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) || bytes.starts(with: [0xD0, 0xCF, 0x11, 0xE0])
+      || workbookTypes.contains { type.hasPrefix($0) }
+  }
+
+  private static let workbookTypes = [
+    "application/vnd.openxmlformats-officedocument.spreadsheetml", "application/vnd.oasis.opendocument",
+    "application/vnd.apple.numbers", "application/x-iwork-numbers", "application/vnd.ms-excel.sheet",
+  ]
+
+  static let workbook = invalid(
+    "This is a workbook and not a table of text. Save it as CSV: in Excel as \"CSV UTF-8\", in LibreOffice as \"Text CSV\" "
+      + "in UTF-8, in Numbers by File, Export To, CSV.")
+
+  /// UTF-16 without a mark at its beginning: every other byte of what every table has, its first line, is zero.
+  private static func encodingOfPairs(_ bytes: [UInt8]) -> String? {
+    let start = bytes.prefix(512)
+    guard bytes.count.isMultiple(of: 2), start.count >= 4 else { return nil }
+    let zeros = [0, 1].map { parity in start.indices.count { $0 % 2 == parity && start[$0] == 0 } }
+    if zeros[0] == 0, zeros[1] * 4 > start.count { return "UTF-16LE" }
+    if zeros[1] == 0, zeros[0] * 4 > start.count { return "UTF-16BE" }
+    return nil
   }
 
   private static func charset(_ type: String) -> String? {

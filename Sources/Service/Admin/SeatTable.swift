@@ -26,29 +26,32 @@ struct SeatTable {
   private let currency: Currency?
   private var findings: Findings
   /// The lines in which seats were first.
-  private var lines: [SeatKey: Int] = [:]
+  private var lines: [NamedSeat: Int] = [:]
   private var sections: [SectionDraft] = []
   private var index: [String: Int] = [:]
   private var total = 0
   private var rows = RowOrder()
 
-  private struct SeatKey: Hashable {
-    let section: Int
-    let row: String?
-    let seat: String
-  }
-
   /// - Parameter currency: the event's, for prices in main units.
-  static func sections(_ text: String, currency: Currency?) throws(Problem) -> [SectionDraft] {
-    let records = try CSVRecords(text).records
+  /// - Returns: with the lines of seats, which what is found later is told by.
+  static func tickets(_ text: String, currency: Currency?) throws(Problem) -> TicketUpload.Tickets {
+    let file = try CSVRecords(text), records = file.records
     guard let first = records.first else {
       throw CSVText.invalid("The table is empty. Its first line names the columns.")
     }
     var findings = Findings()
     let columns = columns(first, &findings)
     var table = SeatTable(columns: columns, currency: currency, findings: findings)
-    for record in records.dropFirst() { table.read(record) }
-    return try table.finished()
+    var open = file.openLines[...]
+    for record in records.dropFirst() {
+      while let line = open.first, line < record.number {
+        table.noteOpen(line)
+        open.removeFirst()
+      }
+      table.read(record)
+    }
+    for line in open { table.noteOpen(line) }
+    return TicketUpload.Tickets(sections: try table.finished(), lines: table.lines)
   }
 
   private init(columns: Columns, currency: Currency?, findings: Findings) {
@@ -100,6 +103,11 @@ struct SeatTable {
         "Line \(record.number)\(place) \(what)."))
   }
 
+  private mutating func noteOpen(_ line: Int) {
+    findings.note(
+      Finding(.table(line: line, column: nil), "Line \(line) has a quotation mark that is not closed."))
+  }
+
   private mutating func read(_ record: CSVRecords.Record) {
     // Programs leave separators behind the last value.
     let extra = record.values.dropFirst(columns.names.count)
@@ -112,7 +120,7 @@ struct SeatTable {
       let count = capacity(record, column)
       guard let name, let price, let count, fits(count, record) else { return }
       let place = SectionDraft.Seat(row: nil, seat: nil, price: price)
-      _ = put(name, price, Array(repeating: place, count: count))
+      put(name, price, Array(repeating: place, count: count))
     } else if let column = columns.seat {
       let before = findings.count
       let seat = label(record, column, atMost: Limits.seatLabelCharacters)
@@ -121,9 +129,8 @@ struct SeatTable {
       }
       guard findings.count == before, let name, let price, let seat, fits(1, record) else { return }
       let place = rows.next(section: name, row: rowLabel, seat: seat)
-      let section = put(
-        name, price, [SectionDraft.Seat(row: rowLabel, seat: seat, price: price, plan: place)])
-      let key = SeatKey(section: section, row: rowLabel, seat: seat)
+      put(name, price, [SectionDraft.Seat(row: rowLabel, seat: seat, price: price, plan: place)])
+      let key = NamedSeat(section: name, row: rowLabel, seat: seat)
       if let first = lines[key] {
         note(record, column, "is row \(rowLabel ?? "-") seat \(seat) of \"\(name)\", as line \(first) is")
       } else {
@@ -150,8 +157,7 @@ struct SeatTable {
     return total <= Limits.ticketsPerEvent
   }
 
-  /// - Returns: which section they are of.
-  private mutating func put(_ name: String, _ price: Int, _ seats: [SectionDraft.Seat]) -> Int {
+  private mutating func put(_ name: String, _ price: Int, _ seats: [SectionDraft.Seat]) {
     let section = index[name] ?? sections.count
     if section < sections.count {
       sections[section].seats += seats
@@ -160,7 +166,6 @@ struct SeatTable {
       index[name] = section
       sections.append(SectionDraft(name: name, price: price, seats: seats))
     }
-    return section
   }
 
   private mutating func label(_ record: CSVRecords.Record, _ column: Int, atMost limit: Int) -> String? {

@@ -15,6 +15,28 @@ enum TicketUpload {
     var sections: [SectionDraft]
     /// What a seating plan shows beside its seats, as JSON.
     var drawing: String?
+    /// The lines of a table that its seats stand in.
+    var lines: [NamedSeat: Int] = [:]
+
+    /// What the store says against some of them, by their lines.
+    func problem(for error: StoreError) -> Problem? {
+      let found = error.seats.compactMap { seat in lines[seat].map { (line: $0, seat: seat) } }
+        .sorted { $0.line < $1.line }
+      if found.isEmpty { return nil }
+      let findings = found.prefix(Findings.told).map { line, seat in
+        let row = seat.row.map { "row \($0) " } ?? ""
+        return Finding(
+          .table(line: line, column: nil),
+          "Line \(line): \(row)seat \(seat.seat) of \"\(seat.section)\" is there already.")
+      }
+      let more = found.count > findings.count ? "\nAnd more." : ""
+      return Problem(
+        409, "conflict",
+        findings.map(\.detail).joined(separator: "\n") + more
+          + "\nNothing was taken. Leave these lines out, or undo the upload that brought them.",
+        errors: findings,
+        untold: found.count - findings.count)
+    }
   }
 
   /// How to read the upload, given the event's currency, which takes longer than a turn of the loop may.
@@ -23,9 +45,10 @@ enum TicketUpload {
     let given = request.header("Content-Type") ?? ""
     let type = given.prefix { $0 != ";" }.lowercased().filter { $0 != " " }
     let body = request.body
+    if CSVText.isWorkbook(body, type: type) { throw CSVText.workbook }
     if CSVText.types.contains(type) {
       try QueryItems.refuseAllBut([], request.queryItems)
-      return { Tickets(sections: try SeatTable.sections(try CSVText.read(body, type: given), currency: $0)) }
+      return { try SeatTable.tickets(try CSVText.read(body, type: given), currency: $0) }
     }
     try Fields.checkType(request)
     let items = request.queryItems.map { (name: $0.name, value: $0.value) }

@@ -129,32 +129,9 @@ package final class Catalog {
 
   // MARK: Search
 
-  private static let searchItems: Set = [
-    "terms", "from", "to", "location", "max_price", "currency", "section", "include_sold_out", "limit",
-    "cursor",
-  ]
-
   private func find(_ request: HTTPRequest) throws -> HTTPAnswer {
     _ = try authenticator.user(request)
-    let items = try QueryItems(request, only: Self.searchItems)
-    let from = Self.parts(try items.optionalDay("from")), to = Self.parts(try items.optionalDay("to"))
-    let recent = try Self.recent(items)
-    let maxPrice = try items.optionalInt("max_price", in: 0...Limits.ticketPrice)
-    let currency = try Self.currency(items)
-    // Nothing is nothing in any currency; 2,000 is twenty euros, or 2,000 yen.
-    if let maxPrice, maxPrice > 0, currency == nil {
-      throw Problem.invalidItem(
-        "currency", "is required with `max_price`: a price is one in a currency, such as EUR")
-    }
-    let query = SearchQuery(
-      terms: try items.optionalString("terms", max: Limits.searchTermsBytes) ?? "",
-      from: from.moment ?? recent, to: to.moment, fromDay: from.date, toDay: to.date,
-      location: try items.optionalString("location", max: Limits.searchLocationBytes) ?? "",
-      maxPrice: maxPrice, currency: currency,
-      section: try items.optionalString("section", max: Limits.sectionNameBytes) ?? "",
-      includeSoldOut: try items.optionalBool("include_sold_out") ?? false,
-      limit: try items.optionalInt("limit", in: Limits.searchHits) ?? Limits.defaultSearchHits,
-      cursor: try Self.cursor(request))
+    let query = try SearchQuery(asked: request)
     if let answer = search.cached(query) { return .now(Self.respond(answer)) }
     return answer { [search] in
       do {
@@ -164,42 +141,6 @@ package final class Catalog {
       }
     }
   }
-
-  private static func currency(_ items: QueryItems) throws(Problem) -> String? {
-    guard let text = try items.optionalString("currency", max: 3), !text.isEmpty else { return nil }
-    guard let currency = Currency(code: text.uppercased()) else {
-      throw .invalidItem("currency", "is not one that tickets are sold in")
-    }
-    return currency.code
-  }
-
-  /// Whatever is no cursor of ours is refused: who follows pages must not begin again without noticing.
-  private static func cursor(_ request: HTTPRequest) throws(Problem) -> SearchCursor? {
-    guard let text = request.query("cursor") else { return nil }
-    guard text.utf8.count <= Limits.cursorBytes, let cursor = SearchCursor(text) else {
-      throw .invalidItem("cursor", "must be `next_cursor` of the page before, as it is")
-    }
-    return cursor
-  }
-
-  private static func parts(_ day: QueryItems.Day?) -> (moment: Int?, date: Int?) {
-    switch day {
-    case .moment(let seconds)?: (seconds, nil)
-    case .date(let beginning)?: (nil, beginning)
-    case nil: (nil, nil)
-    }
-  }
-
-  /// Whoever asks for nothing in particular is shown what is still to come. To the hour, as everybody asks that.
-  private static func recent(_ items: QueryItems) throws(Problem) -> Int? {
-    if let terms = try items.optionalString("terms", max: Limits.searchTermsBytes), !terms.isEmpty {
-      return nil
-    }
-    for name in ["from", "to"] where try items.optionalDay(name) != nil { return nil }
-    return (Time.now - Self.recentSeconds) / 3_600 * 3_600
-  }
-  /// An evening that has begun may still be bought.
-  private static let recentSeconds = 12 * 3_600
 
   private static func respond(_ answer: CachedSearch.Answer) -> HTTPResponse {
     .json(200, serialized: answer.body, headers: headers(ageMilliseconds: UInt64(answer.ageMilliseconds)))

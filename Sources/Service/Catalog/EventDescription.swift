@@ -23,12 +23,16 @@ package struct EventDescription: Sendable {
       (
         "eventStatus",
         .string(
-          "https://schema.org/Event" + (event.settings.isCancelled ? "Cancelled" : "Scheduled"))
+          "https://schema.org/Event"
+            + (event.settings.isCancelled ? "Cancelled" : event.dateWas == nil ? "Scheduled" : "Rescheduled"))
       ),
       ("eventAttendanceMode", "https://schema.org/OfflineEventAttendanceMode"),
       ("location", ["@type": "Place", "name": .string(event.location), "address": .string(event.location)]),
       ("url", .string(url)),
     ]
+    if let before = event.dateWas {
+      members.append(("previousStartDate", .string(Time.text(before, in: page.zone))))
+    }
     if !event.description.isEmpty { members.append(("description", .string(event.description))) }
     calendarPath = "/event/\(event.id)/event.ics"
     calendar = EventCalendar.text(event, zone: page.zone, url: url, now: event.createdAt)
@@ -49,6 +53,8 @@ package struct EventDescription: Sendable {
   private static func facts(_ page: EventPages.Page) -> [String] {
     let event = page.event
     var facts = [Time.sentence(event.date, in: page.zone), event.location]
+    if let before = event.dateWas { facts.append("Moved from \(Time.sentence(before, in: page.zone))") }
+    if let before = event.locationWas { facts.append("Moved from \(before)") }
     if let low = event.sections.map(\.price).min(), let high = event.sections.map(\.maxPrice).max() {
       let amounts = low == high ? [low] : [low, high]
       facts.append(

@@ -126,6 +126,7 @@ final class EventPages {
         "name": .string(section.name), "price": .integer(section.price),
         "max_price": .integer(section.maxPrice), "total": .integer(section.total),
         "available": .integer(section.total - taken), "held": .integer(taken - sold), "sold": .integer(sold),
+        "has_seats": .bool(section.hasSeats),
       ])
     }
     var state = event.state
@@ -144,6 +145,9 @@ final class EventPages {
       "cancelled": .bool(event.settings.isCancelled), "total": .integer(event.total),
       "available": .integer(available), "held": .integer(held),
       "sold": .integer(event.sold), "sections": .array(sections),
+      "date_was": JSON(event.dateWas.map(Time.text)),
+      "date_was_local": JSON(event.dateWas.map { Time.text($0, in: zone) }),
+      "location_was": JSON(event.locationWas),
       "sales_end_at": .string(Time.text(event.salesEndAt ?? event.date)),
       "has_plan": .bool(event.hasPlan), "holds_known": .bool(availability.holdsAreKnown),
       "version": .integer(availability.version),

@@ -3,6 +3,7 @@ import Foundation
 package import HTTPServer
 import JSON
 import Metrics
+import Postgres
 
 /// What a process tells of itself: its operators whether it is ready, and its metrics; everybody whether it lives, and
 /// the description of the API.
@@ -55,8 +56,13 @@ package final class Operations {
   package func addPublicRoutes(to router: inout Router) {
     addHealth(to: &router, \.plain)
     let document = Array(OpenAPIDocument.bytes)
-    router.on(.get, "/openapi.json") { _ in
-      .now(.json(200, serialized: document, headers: [("Cache-Control", "public, max-age=60")]))
+    let tag = EntityTag.of(document)
+    router.on(.get, "/openapi.json") { request in
+      let headers: HTTPResponse.Headers = [("Cache-Control", "public, max-age=60"), ("ETag", tag)]
+      if EntityTag.matches(request.header("If-None-Match"), tag) {
+        return .now(HTTPResponse(status: 304, headers: headers))
+      }
+      return .now(.json(200, serialized: document, headers: headers))
     }
   }
 
@@ -86,7 +92,9 @@ package final class Operations {
         results.append((check.name, "ok"))
       } catch {
         results.append((check.name, "unavailable"))
-        missing.append(check.name)
+        // What does not pass by itself is told with what is to be done.
+        let error = error as? PostgresError
+        missing.append(error?.code == .unsuited ? "\(check.name) (\(error?.message ?? ""))" : check.name)
       }
     }
     if missing.isEmpty {

@@ -118,6 +118,7 @@ private func problem(for error: PostgresError) -> Problem {
 private func problem(for error: StoreError) -> Problem {
   switch error.code {
   case .notFound: .unknownEvent
+  case .missing: Problem(404, "unknown_tickets", error.message)
   case .conflict: Problem(409, "conflict", error.message)
   case .invalid: Problem(422, "invalid", error.message)
   case .noQueue: Problem(409, "not_open", "The sale of this event is not open.")

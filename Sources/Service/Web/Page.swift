@@ -43,7 +43,9 @@ struct Page: Sendable {
       plain: Array(
         """
         <p class="notice">Onsale needs JavaScript to keep your place in line up to date. Switch it on and load this page \
-        again, or open its address in another browser.</p>
+        again, or open its address in another browser: a place in line, held seats and tickets are kept meanwhile.</p>
+        <p>What an event is, when and where, stands on its own page without JavaScript, too. See <a href="/">events</a>, \
+        <a href="/tickets">your tickets</a> or <a href="/account">your account</a>.</p>
         """.utf8))
   }
 
@@ -69,7 +71,8 @@ struct Page: Sendable {
   /// For an address that nothing is at. The script cannot see with what status it came, and is told.
   func refusing(_ status: Int) -> Asset {
     asset(
-      attributes: " data-status=\"\(status)\"", title: "Not found · Onsale",
+      // To the script it is all the same: there is nothing to show.
+      attributes: " data-status=\"\(status == 405 ? 404 : status)\"", title: "Not found · Onsale",
       plain: Array(
         """
         <h1>There is no such page</h1>

@@ -8,7 +8,7 @@ package import HTTPServer
 @LoopActor
 package struct Web {
   /// URLs of the page; its script decides what each shows.
-  private static let pages = ["/", "/queue/{request_id}", "/tickets", "/account"]
+  private static let pages = ["/", "/tickets", "/account"]
 
   /// Nothing from elsewhere but the payment provider's form, where there is one; nothing inline. `data:` images are for what
   /// the script draws.
@@ -82,22 +82,26 @@ package struct Web {
   }
 
   private let describe: @LoopActor (Int) async -> Answer
+  private let isRequest: @Sendable (String) -> Bool
 
   /// - Parameters:
   ///   - payment: how buyers say what they pay with.
   ///   - sendsMail: whether who forgot their password is sent a link.
+  ///   - isRequest: whether a place in line may have this id.
   ///   - describe: what the page of an event says of it, where that is known and public.
   package init(
     payment: PaymentEntry = .testCards, sendsMail: Bool = false,
+    isRequest: @escaping @Sendable (String) -> Bool = { _ in true },
     describe: @escaping @LoopActor (Int) async -> Answer = { _ in .unknown }
   ) {
     self.describe = describe
+    self.isRequest = isRequest
     protection = Self.protection(payment)
     version = String(
       EntityTag.of(Asset.others.flatMap { Array($0.name.utf8) + $0.body }).dropFirst().dropLast())
     page = Page(version: version, payment: payment, sendsMail: sendsMail)
     document = page.document
-    refusals = [400: page.refusing(400), 404: page.refusing(404)]
+    refusals = [400: page.refusing(400), 404: page.refusing(404), 405: page.refusing(405)]
     files = Dictionary(uniqueKeysWithValues: Asset.others.map { ($0.name, $0) })
   }
 
@@ -110,6 +114,12 @@ package struct Web {
         .now(answer(request, document, cache: "no-cache"))
       }
     }
+    router.on(.get, "/queue/{request_id}", ignoresQuery: true) { [self] request in
+      let isThere = isRequest(request.parameters["request_id"] ?? "")
+      return .now(
+        answer(request, isThere ? document : nothing, status: isThere ? 200 : 404, cache: "no-cache"))
+    }
+    addWellKnown(to: &router)
     router.on(.get, "/event/{id}", ignoresQuery: true) { [self] request in
       .later {
         switch await Self.event(request, describe) {
@@ -142,9 +152,28 @@ package struct Web {
     }
     router.onRefusal = { [self] request, refusal in
       guard let page = refusals[refusal.status], Self.isOfPerson(request) else { return nil }
-      return answer(request, page, status: refusal.status, cache: "no-cache")
+      var told = answer(request, page, status: refusal.status, cache: "no-cache")
+      if let allow = refusal.header("Allow") { told.headers.append(("Allow", allow)) }
+      return told
     }
   }
+
+  /// What browsers and crawlers ask every server for.
+  private func addWellKnown(to router: inout Router) {
+    let icon = files["icon.svg"]
+    router.on(.get, "/favicon.ico", ignoresQuery: true) { [self] request in
+      guard let icon else { return .now(.problem(404, code: "not_found", detail: "There is no icon.")) }
+      return .now(answer(request, icon, cache: Self.oneDay))
+    }
+    // What belongs to one buyer, and the API, is nothing to be found.
+    let rules =
+      "User-agent: *\n" + ["/api/", "/queue/", "/tickets", "/account"].map { "Disallow: \($0)\n" }.joined()
+    router.on(.get, "/robots.txt", ignoresQuery: true) { _ in
+      .now(.text(200, rules, type: "text/plain; charset=utf-8", headers: [("Cache-Control", Self.oneDay)]))
+    }
+  }
+
+  private static let oneDay = "public, max-age=86400"
 
   private static func event(
     _ request: HTTPRequest, _ describe: @LoopActor (Int) async -> Answer
@@ -155,8 +184,7 @@ package struct Web {
 
   /// Whether somebody looks at it in a browser: scripts and programs ask for something else than a page, or for the API.
   private static func isOfPerson(_ request: HTTPRequest) -> Bool {
-    (request.method == .get || request.method == .head) && !request.path.hasPrefix("/api/")
-      && request.header("Accept")?.contains("text/html") == true
+    !request.path.hasPrefix("/api/") && request.header("Accept")?.contains("text/html") == true
   }
 
   private func answer(

@@ -9,6 +9,8 @@ package struct StoreError: Error, Sendable, CustomStringConvertible {
     /// The answer was not what this version of the program understands.
     package static let unexpectedAnswer = Code(name: "unexpected_answer")
     package static let notFound = Code(name: "not_found")
+    /// The event has not all of the tickets that were named.
+    package static let missing = Code(name: "missing")
     /// The event's state does not allow this.
     package static let conflict = Code(name: "conflict")
     package static let invalid = Code(name: "invalid")
@@ -16,10 +18,13 @@ package struct StoreError: Error, Sendable, CustomStringConvertible {
 
   package let code: Code
   package let message: String
+  /// What it is about, as far as it is told.
+  package let seats: [NamedSeat]
 
-  package init(_ code: Code, _ message: String) {
+  package init(_ code: Code, _ message: String, seats: [NamedSeat] = []) {
     self.code = code
     self.message = message
+    self.seats = seats
   }
 
   package var description: String { "\(code.name): \(message)" }

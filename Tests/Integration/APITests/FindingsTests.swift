@@ -272,5 +272,39 @@ struct FindingsTests {
     for words in ["row A seat 1", "row A seat 2", "Box"] {
       #expect(again.text.contains(words), "\(again.text)")
     }
+    #expect(again.json["errors"]?.array?.compactMap { $0["line"]?.integer } == [2, 3], "\(again.text)")
+    // Of several sections, between others that are new.
+    let mixed = "section,row,seat,price\nNew,A,1,900\nStalls,B,10,900\nStalls,Z,1,900\nBox,A,2,900\nNew,A,2,900\n"
+    let some = await UploadTests.upload(service, id, bytes: Array(mixed.utf8))
+    #expect(
+      some.status == 409 && some.json["errors"]?.array?.compactMap { $0["line"]?.integer } == [3, 5],
+      "\(some.text)")
+  }
+
+  @Test(
+    "A quotation mark that is not closed is told by the line that it is in, and hides nothing behind it",
+    arguments: [
+      ("Box,A,\"1,2500\nBox,A,2,cheap\nBox,A,,2500\n", [2, 3, 4]),
+      ("\"Box,A,1,2500\n\"Box\",A,2,2500\nBox,A,3,cheap\n", [2, 4]),
+      ("Box,A,1,2500\r\nBox,\"A,2,2500\r\nBox,\"A\",3,2500\r\nBox,\"A,4,2500\r\nBox,A,5,cheap", [3, 5, 6]),
+      ("Box,A,1,2500\nBox,A,2,\"2500", [3]), ("Box,A,1,\"", [2]),
+    ] as [(String, [Int])])
+  func openMarks(_ lines: String, _ told: [Int]) async throws {
+    let service = try await Service.shared()
+    let id = try await service.makeEvent()
+    let answer = await UploadTests.upload(
+      service, id, bytes: Array(("section,row,seat,price\n" + lines).utf8))
+    #expect(answer.status == 400, "\(answer.text)")
+    #expect(answer.json["errors"]?.array?.compactMap { $0["line"]?.integer } == told, "\(answer.text)")
+    #expect(try await service.events.event(id)?.total == 52)
+  }
+
+  @Test("A line break between marks is part of a value, in a column that nobody reads")
+  func brokenLines() async throws {
+    let service = try await Service.shared()
+    let id = try await service.makeEvent()
+    let text = "section,note,row,seat,price\nBox,\"over two\nlines\",A,1,2500\nBox,\"\",A,2,2500\n"
+    let answer = await UploadTests.upload(service, id, bytes: Array(text.utf8))
+    #expect(answer.status == 201 && answer.json["added"] == 2, "\(answer.text)")
   }
 }

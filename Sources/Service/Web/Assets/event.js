@@ -244,6 +244,14 @@ class EventPage {
         h("strong", null, text), " ", h("a", { href: `/queue/${encodeURIComponent(mine.id)}` }, link),
       ] });
     }
+    const was = { date: event.date_was, date_local: event.date_was_local, time_zone: event.time_zone };
+    const moved = [event.date_was && `from ${dayAndTime(was)} to ${dayAndTime(event)}`,
+      event.location_was && `from ${event.location_was} to ${event.location}`].filter(Boolean).join(", and ");
+    if (moved) {
+      found.push({ tone: "wait", icon: "calendar", key: moved, nodes: [
+        h("strong", null, "Moved"), ` ${moved}. Tickets that were bought stay valid.`,
+      ] });
+    }
     const message = queue?.message ?? event.message;
     if (message) found.push({ tone: "info", icon: "info", key: message, nodes: [message] });
     if (!this.isOpen && !this.isClosed && this.state !== "sold_out") {
@@ -339,6 +347,8 @@ function describeForMachines(event, signal) {
   const price = (amount) => majorUnits(amount, event.currency);
   const script = h("script", { type: "application/ld+json" }, JSON.stringify({
     "@context": "https://schema.org", "@type": "Event", name: event.name, startDate: event.date_local ?? event.date,
+    eventStatus: `https://schema.org/Event${event.cancelled ? "Cancelled" : event.date_was ? "Rescheduled" : "Scheduled"}`,
+    previousStartDate: event.date_was_local ?? event.date_was ?? undefined,
     description: event.description || undefined,
     location: { "@type": "Place", name: event.location, address: event.location },
     offers: prices.length ? { "@type": "AggregateOffer", url: location.href, priceCurrency: event.currency,

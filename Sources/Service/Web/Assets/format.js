@@ -2,7 +2,13 @@
 
 import { currencyDigits } from "./currencies.js";
 
-const number = new Intl.NumberFormat();
+/**
+ * The calendar and the digits of tickets and of everything else on the page, whatever is usual where the reader lives: a
+ * year must be the one that the venue prints (2031 is 2574 in Thailand's calendar, and 1410 in Iran's).
+ */
+const usual = { calendar: "gregory", numberingSystem: "latn" };
+
+const number = new Intl.NumberFormat(undefined, { numberingSystem: usual.numberingSystem });
 
 export function count(value) {
   return number.format(value);
@@ -27,10 +33,10 @@ function moneyFormat(currency, isWhole) {
   if (!format) {
     const digits = digitsOf(currency);
     try {
-      const usual = new Intl.NumberFormat(undefined, { style: "currency", currency })
-        .resolvedOptions().maximumFractionDigits;
-      format = new Intl.NumberFormat(undefined, { style: "currency", currency, maximumFractionDigits: digits,
-        minimumFractionDigits: isWhole ? Math.min(usual, digits) : digits });
+      const options = { style: "currency", currency, numberingSystem: usual.numberingSystem };
+      const shown = new Intl.NumberFormat(undefined, options).resolvedOptions().maximumFractionDigits;
+      format = new Intl.NumberFormat(undefined, { ...options, maximumFractionDigits: digits,
+        minimumFractionDigits: isWhole ? Math.min(shown, digits) : digits });
     } catch {
       // Not a currency code that Intl takes: the plain number, and the code beside it.
       format = { format: (value) => `${value.toFixed(digits)} ${currency}` };
@@ -69,12 +75,12 @@ function clock({ time_zone: zone, date_local: local }, options) {
   const offset = /[+-]\d\d:\d\d$/.exec(local ?? "")?.[0];
   for (const timeZone of [zone, offset]) {
     try {
-      if (timeZone) return new Intl.DateTimeFormat(undefined, { timeZone, ...options });
+      if (timeZone) return new Intl.DateTimeFormat(undefined, { timeZone, ...usual, ...options });
     } catch {
       // A zone that is newer than the browser, or an offset in a browser that takes names only.
     }
   }
-  return new Intl.DateTimeFormat(undefined, options);
+  return new Intl.DateTimeFormat(undefined, { ...usual, ...options });
 }
 
 /** @param at an event, or `{ date, time_zone, date_local }`; without a zone, a moment of the reader's own day */

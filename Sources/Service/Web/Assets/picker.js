@@ -31,7 +31,9 @@ export class Picker {
     this.prices = [...new Set(event.sections.flatMap((each) => [each.price, each.max_price]))].sort((a, b) => b - a);
     this.bestNode = this.drawBest();
     this.seatsNode = h("div", { class: "pick-seats", hidden: true });
+    // Where everybody finds a place on the spot there is nothing to choose on a map.
     this.node = h("div", { class: "picker" }, this.drawModes(), this.bestNode, this.seatsNode);
+    this.modes.hidden = !this.hasSeats;
     this.refresh(event);
   }
 
@@ -42,7 +44,17 @@ export class Picker {
       return ids.length ? { quantity: ids.length, ticket_ids: ids } : undefined;
     }
     return { quantity: this.quantity, ...(this.section === null ? {} : { section: this.section }),
-      ...(this.adjacent && this.quantity > 1 ? { adjacent: true } : {}) };
+      ...(this.adjacent && this.canSitTogether ? { adjacent: true } : {}) };
+  }
+
+  /** Whether any of the event's tickets, or those of the chosen section, are for seats. */
+  get hasSeats() {
+    return this.event.sections.some((each) => each.has_seats !== false);
+  }
+
+  get canSitTogether() {
+    if (this.quantity < 2) return false;
+    return this.section === null ? this.hasSeats : this.sectionOf(this.section)?.has_seats !== false;
   }
 
   /** Lowest and highest total of what is asked. */
@@ -116,8 +128,11 @@ export class Picker {
       setText(output, counted(this.quantity, "ticket"));
       less.disabled = this.quantity === 1;
       more.disabled = this.quantity === this.limit;
-      beside.hidden = this.quantity === 1;
+      this.drawBeside();
       this.onChange();
+    };
+    this.drawBeside = () => {
+      beside.hidden = !this.canSitTogether;
     };
     this.sectionList = h("div", { class: "section-list" });
     const node = h("div", { class: "pick-best" },
@@ -138,6 +153,7 @@ export class Picker {
     const choice = (value, text, detail, range, tone, disabled) => {
       const input = h("input", { type: "radio", name, value: String(value ?? ""), disabled, onchange: () => {
         this.section = value;
+        this.drawBeside();
         this.onChange();
       } });
       input.checked = this.section === value;
@@ -161,6 +177,7 @@ export class Picker {
       this.section = event.sections[0].name;
       this.sectionList.querySelector("input").checked = true;
     }
+    this.drawBeside();
     if (focused === undefined) return;
     this.sectionList.querySelector(`input[value="${CSS.escape(focused)}"]`)?.focus();
   }
@@ -169,7 +186,7 @@ export class Picker {
 
   openMap() {
     const { event } = this;
-    const { sections } = event;
+    const sections = event.sections.filter((each) => each.has_seats !== false);
     this.isWhole = sections.reduce((sum, each) => sum + each.total, 0) <= wholePlanLimit;
     this.shownSection = sections.find((each) => each.available > 0) ?? sections[0];
     this.guesses = 0;

@@ -9,6 +9,8 @@ package struct Event: Sendable, Equatable {
     package let maxPrice: Int
     package let total: Int
     package let sold: Int
+    /// Whether its tickets are for seats or rows, and not for places without a number.
+    package let hasSeats: Bool
   }
 
   package let name: String
@@ -19,6 +21,9 @@ package struct Event: Sendable, Equatable {
   package let timeZone: String?
   package let description: String
   package let currency: String
+  /// When and where it was to be as its sale began; `nil` where that is as it was.
+  package let dateWas: Int?
+  package let locationWas: String?
   package let onsaleAt: Int?
   package let createdAt: Int
   package let settings: EventSettings

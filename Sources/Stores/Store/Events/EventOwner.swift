@@ -2,7 +2,7 @@ import Postgres
 
 /// Whose an event is: of the organizer who made it, and of those who share an organization with them.
 package struct EventOwner: Sendable, Equatable {
-  /// `nil` for an event that was made at a terminal, or by a version that did not note it: every organizer's.
+  /// `nil` for an event of which nobody noted who made it: of managers alone, who may give it to somebody.
   package var user: String?
   package var organizations: [String]
 
@@ -12,7 +12,7 @@ package struct EventOwner: Sendable, Equatable {
   }
 
   package func isOne(_ user: String, of organizations: [String]) -> Bool {
-    self.user == nil || self.user == user || !Set(self.organizations).isDisjoint(with: organizations)
+    self.user == user || !Set(self.organizations).isDisjoint(with: organizations)
   }
 
   /// As one text, which no name can look like: organizations have no line breaks.

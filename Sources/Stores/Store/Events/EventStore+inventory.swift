@@ -46,7 +46,8 @@ extension EventStore {
   /// Takes free tickets off sale until they are released.
   /// - Parameter isTaken: whether Redis knows a ticket as held or sold.
   /// - Returns: how many were on sale before.
-  /// - Throws: `StoreError.conflict` that names those that are held or sold; nothing is changed then.
+  /// - Throws: `StoreError.conflict` that names those that are held or sold, `StoreError.missing` those that there are not;
+  ///   nothing is changed then.
   package func block(
     event: Int, _ selection: Selection, isTaken: @escaping @Sendable (Int) -> Bool, by who: String
   ) async throws -> Int {
@@ -66,6 +67,7 @@ extension EventStore {
   package func release(event: Int, _ selection: Selection, by who: String) async throws -> Int {
     try await postgres.withTransaction { transaction in
       try await Self.lockUnfinished(event, transaction)
+      try await Self.requireAll(of: selection, event, transaction)
       let rows = try await transaction.query(
         """
         UPDATE ticket t SET withheld = NULL
@@ -77,12 +79,21 @@ extension EventStore {
     }
   }
 
+  /// That a section has places without seats, whose number is its capacity.
+  /// - Throws: `StoreError`, where it has none, or there is no such section.
+  package func requirePlaces(event: Int, section: String) async throws {
+    try await postgres.withTransaction { transaction in
+      try await Self.requireAll(of: .capacity(section: section, left: 0), event, transaction)
+    }
+  }
+
   private func withhold(
     event: Int, _ selection: Selection, as state: String, isTaken: @escaping @Sendable (Int) -> Bool,
     _ action: String, by who: String
   ) async throws -> Int {
     try await postgres.withTransaction { transaction in
       let isDraft = try await Self.lockUnfinished(event, transaction) == .draft
+      try await Self.requireAll(of: selection, event, transaction)
       var rows = try await transaction.query(
         """
         SELECT t.id, t.row, t.seat, t.purchased OR c.ticket_id IS NOT NULL AS taken
@@ -224,13 +235,13 @@ extension EventStore {
       {
         throw StoreError(.invalid, "The price \(price) \(problem).")
       }
+      try await Self.requireAll(of: selection, event, transaction)
       let rows = try await transaction.query(
         """
         SELECT t.id, t.purchased OR c.ticket_id IS NOT NULL AS taken
         FROM ticket t LEFT JOIN claim c ON c.event_id = t.event_id AND c.ticket_id = t.id
         WHERE t.event_id = \(event) AND t.withheld IS DISTINCT FROM 'removed' AND \(Self.condition(selection, event))
         """)
-      if rows.isEmpty { throw StoreError(.conflict, "The event has no such tickets.") }
       let free = try rows.filter { try !$0.bool("taken") }.map { try $0.int("id") }
         .filter { !Bitmap.contains(taken ?? [], $0) }
       _ = try await transaction.query(
@@ -305,6 +316,66 @@ extension EventStore {
     let state = try await lock(event, transaction)
     if state == .closed { throw StoreError(.conflict, "The sale is closed.") }
     return state
+  }
+
+  /// Nothing is done for some of what was named, and nothing for nothing.
+  /// - Throws: `StoreError.missing` that names what there is not, whatever of it at once.
+  private static func requireAll(
+    of selection: Selection, _ event: Int, _ transaction: PostgresTransaction
+  ) async throws {
+    let there: SQL = "t.event_id = \(event) AND t.withheld IS DISTINCT FROM 'removed'"
+    switch selection {
+    // What an upload brought may be gone; whether there was one is asked where it is undone.
+    case .upload: return
+    case .tickets(let ids):
+      let missing = try await transaction.query(
+        """
+        SELECT DISTINCT w.id FROM unnest(\(ids)::int[]) w(id)
+        WHERE NOT EXISTS (SELECT FROM ticket t WHERE \(there) AND t.id = w.id) ORDER BY w.id
+        """)
+      try refuse(missing.map { String(try $0.int("id")) }, "tickets of the ids")
+    case .capacity(let section, _):
+      try await requireSection(section, event, transaction)
+      let places = try await transaction.query(
+        "SELECT FROM ticket t WHERE \(there) AND \(condition(selection, event)) LIMIT 1")
+      if places.isEmpty {
+        throw StoreError(
+          .conflict,
+          "The section \"\(section)\" has seats, and no places to count: block or release its seats.")
+      }
+    case .row(let section, let row, let seats):
+      try await requireSection(section, event, transaction)
+      let ofRow: SQL = "\(there) AND \(condition(.row(section: section, row: row, seats: []), event))"
+      if try await transaction.query("SELECT FROM ticket t WHERE \(ofRow) LIMIT 1").isEmpty {
+        try refuse([row ?? ""], "tickets in the section \"\(section)\"" + (row == nil ? "" : ", row"))
+      }
+      let missing = try await transaction.query(
+        """
+        SELECT DISTINCT w.seat FROM unnest(\(seats)::text[]) w(seat)
+        WHERE NOT EXISTS (SELECT FROM ticket t WHERE \(ofRow) AND t.seat = w.seat) ORDER BY w.seat
+        """)
+      let place = row.map { ", row \"\($0)\"" } ?? ""
+      try refuse(missing.map { try $0.string("seat") }, "seats in the section \"\(section)\"\(place):")
+    }
+  }
+
+  private static func requireSection(
+    _ section: String, _ event: Int, _ transaction: PostgresTransaction
+  ) async throws {
+    let known = try await transaction.query("SELECT name FROM section WHERE event_id = \(event) ORDER BY id")
+    let names = try known.map { try $0.string("name") }
+    if names.contains(section) { return }
+    let there = names.prefix(named).map { "\"\($0)\"" }.joined(separator: ", ")
+    throw StoreError(
+      .missing, "The event has no section \"\(section)\". There are \(there). Nothing was changed.")
+  }
+
+  private static func refuse(_ missing: [String], _ what: String) throws(StoreError) {
+    if missing.isEmpty { return }
+    let told = missing.prefix(named).filter { !$0.isEmpty }.map { "\"\($0)\"" }.joined(separator: ", ")
+    let more = missing.count > named ? " and \(missing.count - named) more" : ""
+    throw StoreError(
+      .missing, "The event has no \(what)\(told.isEmpty ? "" : " \(told)")\(more). Nothing was changed.")
   }
 
   private static func condition(_ selection: Selection, _ event: Int) -> SQL {

@@ -33,9 +33,11 @@ extension EventStore {
       """,
       """
       SELECT s.id, s.name, coalesce(t.low_left, t.low, s.price) AS price,
-        coalesce(t.high_left, t.high, s.price) AS max_price, coalesce(t.total, 0) AS total, coalesce(t.sold, 0) AS sold
+        coalesce(t.high_left, t.high, s.price) AS max_price, coalesce(t.total, 0) AS total, coalesce(t.sold, 0) AS sold,
+        t.seats
       FROM section s JOIN (
-        SELECT section_id, count(*) AS total, count(*) FILTER (WHERE purchased) AS sold, min(price) AS low,
+        SELECT section_id, count(*) AS total, count(*) FILTER (WHERE purchased) AS sold,
+          bool_or(seat IS NOT NULL OR row IS NOT NULL) AS seats, min(price) AS low,
           max(price) AS high, min(price) FILTER (WHERE NOT purchased) AS low_left,
           max(price) FILTER (WHERE NOT purchased) AS high_left
         FROM ticket WHERE event_id = \(id) AND (withheld IS NULL OR purchased) GROUP BY section_id
@@ -48,7 +50,8 @@ extension EventStore {
     event.sections = try results[1].map { row in
       Event.Section(
         id: try row.int("id"), name: try row.string("name"), price: try row.int("price"),
-        maxPrice: try row.int("max_price"), total: try row.int("total"), sold: try row.int("sold"))
+        maxPrice: try row.int("max_price"), total: try row.int("total"), sold: try row.int("sold"),
+        hasSeats: try row.bool("seats"))
     }
     return event
   }
@@ -61,7 +64,7 @@ extension EventStore {
     try await postgres.query(
       """
       SELECT \(unsafeSQL: EventSettings.columns), \(unsafeSQL: Self.descriptive) FROM event e
-      WHERE e.id > \(id) AND (\(organizer == nil)::bool OR e.owner IS NULL OR e.owner = \(organizer?.user)
+      WHERE e.id > \(id) AND (\(organizer == nil)::bool OR e.owner = \(organizer?.user)
         OR e.organizations && \(organizer?.organizations ?? [])::text[])
       ORDER BY e.id LIMIT \(limit)
       """
@@ -75,8 +78,19 @@ extension EventStore {
     ).first.map { (try EventOwner($0), try $0.string("currency")) }
   }
 
+  /// Gives an event to an organizer. Organizations that shared it share it no longer.
+  package func setOwner(event: Int, _ user: String, by who: String) async throws {
+    try await postgres.withTransaction { transaction in
+      _ = try await Self.lock(event, transaction)
+      _ = try await transaction.query(
+        "UPDATE event SET owner = \(user), organizations = '{}' WHERE id = \(event)")
+      try await Self.note(who, "owner", event: event, detail: user, transaction)
+    }
+  }
+
   private static let descriptive = """
     e.name, e.location, e.time_zone, e.description, e.currency, extract(epoch FROM e.date)::bigint AS date,
+    extract(epoch FROM e.date_was)::bigint AS date_was, e.location_was,
     extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
     extract(epoch FROM e.created_at)::bigint AS created_at, e.halt, e.halt_tickets,
     EXISTS (SELECT FROM event_drawing d WHERE d.event_id = e.id) AS has_plan,
@@ -87,7 +101,8 @@ extension EventStore {
     Event(
       name: try row.string("name"), location: try row.string("location"), date: try row.int("date"),
       timeZone: row["time_zone"].string, description: try row.string("description"),
-      currency: try row.string("currency"),
+      currency: try row.string("currency"), dateWas: row["date_was"].int,
+      locationWas: row["location_was"].string,
       onsaleAt: row["onsale_at"].int, createdAt: try row.int("created_at"), settings: try EventSettings(row),
       halt: SaleHalt(row), hasPlan: try row.bool("has_plan"),
       salesEndAt: row["sales_end_at"].int, ticketsVersion: try row.int("tickets_version"),

@@ -150,9 +150,11 @@ package final class EventStore {
       guard lastSection + parts.count <= Limits.sectionsPerEvent * 2 else {
         throw StoreError(.invalid, "An event has at most \(Limits.sectionsPerEvent) sections.")
       }
-      for (id, _, section) in parts {
-        if let id { try await Self.refuseDuplicates(of: section, id: id, event: event, transaction) }
+      var there: [NamedSeat] = []
+      for (id, _, section) in parts where there.count <= Self.duplicatesTold {
+        if let id { there += try await Self.duplicates(of: section, id: id, event: event, transaction) }
       }
+      if !there.isEmpty { throw Self.duplicates(there) }
       let last = try await transaction.query(
         "SELECT coalesce(max(id), 0) AS last, coalesce(max(run), 0) AS runs FROM ticket WHERE event_id = \(event)"
       ).first
@@ -298,9 +300,23 @@ package final class EventStore {
     }
   }
 
-  private static func refuseDuplicates(
+  private static let duplicatesTold = 100
+
+  private static func duplicates(_ there: [NamedSeat]) -> StoreError {
+    let bySection = Dictionary(grouping: there.prefix(duplicatesTold)) { $0.section }
+    let told = bySection.sorted { $0.key < $1.key }.map { section, seats in
+      let names = seats.prefix(problemsTold).map { "row \($0.row ?? "-") seat \($0.seat)" }
+      let more = seats.count > problemsTold ? "; and more" : ""
+      return "Of the section \"\(section)\" these are there already: \(names.joined(separator: "; "))\(more)."
+    }
+    return StoreError(.conflict, told.joined(separator: " ") + " Nothing was taken.", seats: there)
+  }
+
+  /// Seats of the section that are there already, some more than are told at most.
+  private static func duplicates(
     of section: SectionDraft, id: Int, event: Int, _ transaction: PostgresTransaction
-  ) async throws {
+  ) async throws -> [NamedSeat] {
+    var there: [NamedSeat] = []
     for start in stride(from: 0, to: section.seats.count, by: seatsCompared) {
       let some = section.seats[start..<min(start + seatsCompared, section.seats.count)]
       let labelled = some.filter { $0.seat != nil }
@@ -314,15 +330,14 @@ package final class EventStore {
         JOIN ticket t ON t.seat = i.seat AND coalesce(t.row, '') = i.row AND coalesce(t.block, '') = i.block
           AND coalesce(t.guid, '') = i.guid
         WHERE t.event_id = \(event) AND t.section_id = \(id) AND t.withheld IS DISTINCT FROM 'removed'
-        LIMIT \(problemsTold + 1)
+        LIMIT \(duplicatesTold + 1)
         """)
-      if taken.isEmpty { continue }
-      let names = taken.map { "row \($0["row"].string ?? "-") seat \($0["seat"].string ?? "-")" }
-      throw StoreError(
-        .conflict,
-        "Of the section \"\(section.name)\" these are there already: \(list(names) ?? ""). Nothing was taken."
-      )
+      there += try taken.map {
+        NamedSeat(section: section.name, row: $0["row"].string, seat: try $0.string("seat"))
+      }
+      if there.count > duplicatesTold { break }
     }
+    return there
   }
 
   // MARK: Changing

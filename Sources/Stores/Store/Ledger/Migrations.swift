@@ -756,5 +756,13 @@ package struct Migrations {
     DROP INDEX mail_by_address;
     COMMENT ON COLUMN mail.mailbox IS 'what mails are counted by: the address without what many providers leave out';
     """,
+    """
+    -- Whoever made an event has it; what nobody is known to have made is of managers alone.
+    UPDATE event e SET owner = l.who
+    FROM (
+      SELECT DISTINCT ON (event_id) event_id, who FROM audit_log WHERE action = 'create' ORDER BY event_id, id
+    ) l
+    WHERE l.event_id = e.id AND e.owner IS NULL;
+    """,
   ]
 }
