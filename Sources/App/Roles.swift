@@ -411,7 +411,8 @@ enum Roles {
         epochs: EpochStore(postgres),
         archive: QueueArchive(queue, postgres),
         events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds),
-        refunds: RefundStore(postgres, leaseSeconds: purchasePatience.captureSeconds),
+        refunds: RefundStore(
+          postgres, leaseSeconds: purchasePatience.captureSeconds, firstRetrySeconds: 60 * share),
         declines: DeclineStore(postgres)),
       provider: StripePaymentClient(
         client, url: settings.paymentURL, secretKey: settings.paymentKey,

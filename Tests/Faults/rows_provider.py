@@ -399,6 +399,40 @@ for name, faults in {
     ROWS[26].append(Case(26, f"refunds while the provider {name}", given_back_while(faults), 30))
 
 
+@row(26, cost=60)
+def money_that_was_given_back_comes_back_and_workers_die(bench, rng):
+    """It is given again once, as another refund, and then the event is cancelled: everybody has everything once."""
+    stack = bench.shared_stack()
+    sale = sold_out(stack, rng)
+    back = Refunds(sale)
+    back.ask(5, parts=True)
+    back.await_ends(60)
+    given = stack.sql("SELECT provider_id, amount FROM refund WHERE event_id = %s", sale.event)
+    chosen = rng.sample(given, 3)
+    total = sum(amount for _, amount in given)
+    for refund, _ in chosen:
+        stack.stub("POST", f"/stub/dashboard/refunds/{refund}/fail")
+    until(
+        lambda: stack.sql(
+            "SELECT count(*) FROM refund WHERE event_id = %s AND reason = 'returned'", sale.event
+        )[0][0] == len(chosen),
+        60, "it to be known that it came back",
+    )  # fmt: skip
+    for _ in range(3):
+        time.sleep(rng.uniform(0.5, 4))
+        stack.end("worker-b", number=9)
+        stack.start("worker-b", "worker")
+    await_books(sale, total, 90)
+    sale.act("cancel", reason="The hall is flooded.")
+    await_books(sale, sum(buyer.amount for buyer in sale.purchases), 90)
+    path = f"/api/admin/events/{sale.event}/cancel"
+    until(
+        lambda: sale.organizer.until_answered("GET", path, deadline=time.monotonic() + 10)[1]["state"] == "done",
+        60, "the cancellation's end",
+    )  # fmt: skip
+    return judge(sale)
+
+
 @row(26, cost=40)
 def workers_die_again_and_again_while_an_event_is_cancelled(bench, rng):
     """Everybody gets their money back once."""

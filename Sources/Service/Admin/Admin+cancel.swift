@@ -48,7 +48,7 @@ extension Admin {
       "requested_at": .string(Time.text(found.askedAt)), "ended_at": JSON(found.endedAt.map(Time.text)),
       "purchases": [
         "all": .integer(found.all), "refunded": .integer(found.refunded), "failed": .integer(found.failed),
-        "left": .integer(found.left),
+        "left": .integer(found.left), "retried": .integer(found.retried),
       ],
       "refunded_amount": .integer(found.amount), "currency": .string(found.currency),
     ]
@@ -79,7 +79,8 @@ extension AdminCommand {
         throw Failure.usage("say why: --reason TEXT, which everybody is shown")
       }
       let progress = ProgressBar("purchases given back")
-      while !isQuick, found.endedAt == nil {
+      // Those that have failed and are tried again take up to a day, and go on without anybody who waits.
+      while !isQuick, found.endedAt == nil, found.left == 0 || found.left > found.retried {
         progress.show(found.refunded + found.failed, of: found.all)
         try await sleep(milliseconds: Self.pauseMilliseconds)
         found = try await servers.refunds.cancellation(event: event) ?? found
@@ -98,5 +99,6 @@ extension AdminCommand {
     let state = found.endedAt == nil ? "is being cancelled" : "is cancelled"
     return "event \(event) \(state): \(found.refunded) of \(found.all) purchases given back, "
       + "\(money(found.amount, found.currency)); \(found.failed) failed, \(found.left) left"
+      + (found.retried > 0 ? ", of which \(found.retried) have failed and are tried again" : "")
   }
 }

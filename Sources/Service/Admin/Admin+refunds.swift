@@ -142,6 +142,7 @@ extension Admin {
       "state": .string(refund.state.rawValue), "seats": .string(refund.releases ? Self.release : Self.block),
       "reason": JSON(refund.reason), "requested_by": .string(refund.who),
       "requested_at": .string(Time.text(refund.requestedAt)), "ended_at": JSON(refund.endedAt.map(Time.text)),
+      "tries": .integer(refund.tries), "retried_by": JSON(refund.retriedBy),
     ]
   }
 }

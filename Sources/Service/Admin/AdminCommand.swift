@@ -49,6 +49,9 @@ package struct AdminCommand {
                                    the event does not take place: its sale is closed for good, and whoever has bought
                                    gets their money back; shows how far that is, also when it is asked for again
       refunds ID                   what was given back, and what becomes of it
+      refunds dead [ID]            dead letters: refunds that failed and are not tried again
+      refunds resume ID REFUND     one of them, or `all` of the event, is tried again
+      refunds close ID REFUND      one that was settled in another way: nothing more comes of it
       accounts [--hours N]         addresses that made accounts and signed in most, in the last 24 hours or so many, up
                                    to 48, and how many cards were refused there within the last one
       payment REQUEST              what is known of a payment, here and at the provider

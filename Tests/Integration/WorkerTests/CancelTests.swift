@@ -106,4 +106,81 @@ struct CancelTests {
     #expect(end?.refunded == 2 && end?.failed == 0 && given(sale) == 2000)
     await sale.end()
   }
+
+  @Test("Asked for again it gives back what is owed without tickets, too, and of halves the rest; nothing twice")
+  func again() async throws {
+    let sale = try await Sale(tickets: 5)
+    try await sale.startWorker()
+    let ann = try await sale.join("ann", 2, method: "pm_1")
+    try await sale.wait(for: .purchased, ann)
+    let bob = try await sale.join("bob", method: "pm_1")
+    try await sale.wait(for: .purchased, bob)
+    try await sale.eventually("captured") {
+      sale.provider.payments.values.allSatisfy { $0.status == .succeeded }
+    }
+    func payment(_ position: Int) async throws -> String {
+      try #require(try await sale.purchase(position)?.standing.paymentID)
+    }
+    let (annPayment, bobPayment) = (try await payment(ann), try await payment(bob))
+    // Bob's was given back at the provider, and Ann's one ticket here; the money of both comes back, and nobody takes it.
+    sale.provider.given["re_bob"] = Refund(
+      id: "re_bob", payment: bobPayment, amount: 1000, status: .succeeded, reference: nil)
+    try await sale.refunds.note(payments: [bobPayment])
+    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: ann)
+    let ticket = try #require(try await sale.purchase(ann)?.tickets.first)
+    let half = try await sale.refunds.request(.init(key, tickets: [ticket], releases: false), by: "boss").refund
+    try await sale.eventually("both are given back") {
+      try await sale.postgres.query("SELECT 1 FROM refund WHERE state = 'succeeded'").count == 2
+    }
+    sale.provider.given["re_bob"]?.status = .failed
+    sale.provider.given[half.id]?.status = .failed
+    sale.provider.beforeRefund = { _ in throw PaymentError(code: .refused, message: "no", providerCode: "no") }
+    try await sale.refunds.note(payments: [annPayment, bobPayment])
+    try await sale.eventually("both are dead letters") { try await sale.refunds.deadCount() == 2 }
+
+    try await cancel(sale)
+    var end = try #require(try await done(sale))
+    #expect(end.failed == 2 && end.refunded == 0 && end.left == 0, "\(end)")
+    sale.provider.beforeRefund = { _ in }
+    try await cancel(sale)
+    end = try #require(try await done(sale))
+    #expect(end.failed == 0 && end.refunded == 2 && end.left == 0 && end.amount == 3000, "\(end)")
+    try await cancel(sale)
+    end = try #require(try await done(sale))
+    #expect(end.refunded == 2 && end.amount == 3000, "\(end)")
+    let arrived = sale.provider.given.values.filter { !$0.hasFailed }
+    #expect(arrived.filter { $0.payment == annPayment }.reduce(0) { $0 + $1.amount } == 2000)
+    #expect(arrived.filter { $0.payment == bobPayment }.reduce(0) { $0 + $1.amount } == 1000)
+    #expect(try await sale.refunds.deadCount() == 0)
+    #expect(try await sale.soldTickets() == [])
+    await sale.end()
+  }
+
+  @Test("A refund that is under way when its event is cancelled is one of those that are given back")
+  func underWay() async throws {
+    let sale = try await Sale(tickets: 2)
+    try await sale.startWorker()
+    let ann = try await sale.join("ann", 2, method: "pm_1")
+    try await sale.wait(for: .purchased, ann)
+    try await sale.eventually("captured") {
+      sale.provider.payments.values.allSatisfy { $0.status == .succeeded }
+    }
+    let ticket = try #require(try await sale.purchase(ann)?.tickets.first)
+    var isAway = true
+    sale.provider.afterRefund = { _ in
+      if isAway { throw PaymentError(code: .outcomeUnknown, message: "away") }
+    }
+    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: ann)
+    _ = try await sale.refunds.request(.init(key, tickets: [ticket], releases: true), by: "boss")
+    try await sale.eventually("the provider has it") { sale.provider.given.count == 1 }
+    try await cancel(sale)
+    await #expect(throws: StoreError.self, "it is for the cancellation to give back the rest") {
+      _ = try await sale.refunds.request(.init(key, tickets: [ticket], releases: true), by: "boss")
+    }
+    isAway = false
+    let end = try #require(try await done(sale))
+    #expect(end.refunded == 1 && end.left == 0)
+    #expect(given(sale) == 2000 && sale.provider.given.count == 2)
+    await sale.end()
+  }
 }

@@ -275,4 +275,175 @@ struct RefundTests {
     try await sale.wait(for: .reserved, next)
     await sale.end()
   }
+
+  // MARK: Failures
+
+  private func refundCount(_ sale: Sale, _ condition: SQL) async throws -> Int {
+    try await sale.postgres.query("SELECT 1 FROM refund WHERE \(condition)").count
+  }
+
+  private func arrived(_ sale: Sale) -> Int {
+    sale.provider.given.values.reduce(0) { $0 + ($1.hasFailed ? 0 : $1.amount) }
+  }
+
+  private func books(_ sale: Sale) async throws -> (charged: Int, refunded: Int, tickets: Int) {
+    let rows = try await sale.postgres.query(
+      "SELECT coalesce(charged, amount) AS charged, refunded, cardinality(tickets) AS tickets FROM purchase")
+    let row = try #require(rows.first)
+    return (try row.int("charged"), try row.int("refunded"), try row.int("tickets"))
+  }
+
+  @Test("What a bank does not take is tried again, a named number of times; then it waits for a person, who resumes it")
+  func deadLetter() async throws {
+    let (sale, position) = try await sold(1, of: 1)
+    try await captured(sale)
+    var names: [String] = []
+    sale.provider.afterRefund = { order in
+      if names.last != order.reference { names.append(order.reference) }
+      sale.provider.given[order.reference]?.status = .failed
+    }
+    _ = try await sale.refunds.request(wish(sale, position), by: "boss")
+    try await sale.eventually("a dead letter") { try await sale.refunds.deadCount() == 1 }
+    #expect(names.count == 1 + RefundStore.tryLimit && Set(names).count == names.count)
+    #expect(try await refundCount(sale, "state = 'failed'") == names.count)
+    #expect(try await sale.soldTickets() == [1], "they stay the buyer's as long as nothing was given back")
+    let dead = try #require(try await sale.refunds.dead(event: sale.event, limit: 10).first)
+    #expect(dead.reason == "refund_failed" && dead.tries == RefundStore.tryLimit && dead.who == "boss")
+    #expect(arrived(sale) == 0)
+    sale.provider.afterRefund = { _ in }
+    let next = try #require(try await sale.refunds.resume(dead, by: "clerk"))
+    #expect(try await sale.refunds.resume(dead, by: "clerk") == nil, "once")
+    #expect(try await end(sale, next)?.state == .succeeded)
+    #expect(try await sale.refunds.deadCount() == 0)
+    #expect(arrived(sale) == 1000)
+    try await sale.eventually("the request says so") { try await sale.status(position)?.reason == "refunded" }
+    await sale.end()
+  }
+
+  @Test("Money that came back is given again by itself, once, whatever is said how often; the tickets stay given back")
+  func cameBack() async throws {
+    let (sale, position) = try await sold(2, of: 2)
+    try await captured(sale)
+    let payment = try #require(sale.provider.payments.keys.first)
+    let refund = try await sale.refunds.request(wish(sale, position, [1], blocks: true), by: "boss").refund
+    #expect(try await end(sale, refund.id)?.state == .succeeded)
+    sale.provider.given[refund.id]?.status = .failed
+    for _ in 1...3 { try await sale.refunds.note(payments: [payment]) }
+    try await sale.eventually("it is given again") { arrived(sale) == 1000 }
+    try await sale.refunds.note(payments: [payment])
+    try await sale.eventually("nothing is left to do") {
+      let open = try await refundCount(sale, "available_at IS NOT NULL")
+      let news = try await sale.postgres.query("SELECT 1 FROM payment_news")
+      return open == 0 && news.isEmpty
+    }
+    let books = try await books(sale)
+    #expect(books == (2000, 1000, 1))
+    #expect(sale.provider.given.count == 2 && arrived(sale) == 1000)
+    #expect(try await sale.refunds.find(event: sale.event, id: refund.id)?.retriedBy != nil)
+    #expect(try await sale.refunds.deadCount() == 0)
+    await sale.end()
+  }
+
+  @Test("That a refund failed while its worker had it is learned once the worker is through")
+  func failedUnderWay() async throws {
+    let (sale, position) = try await sold(1, of: 1)
+    try await captured(sale)
+    await sale.stopWorkers()
+    let payment = try #require(sale.provider.payments.keys.first)
+    let refund = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+    let seen = [RefundStore.Seen(id: "re_1", reference: refund.id, amount: 1000, hasFailed: true)]
+    var found = try await sale.refunds.reconcile(refund.key, payment: payment, refunds: seen, disputes: [])
+    #expect(found.isUnderWay && found.changes.isEmpty)
+    // The worker heard of it before it failed.
+    #expect(try await sale.refunds.succeed(refund, providerID: "re_1"))
+    found = try await sale.refunds.reconcile(refund.key, payment: payment, refunds: seen, disputes: [])
+    #expect(!found.isUnderWay && found.changes.count == 1)
+    // The one that tries it again has another name: the first is never taken for it.
+    found = try await sale.refunds.reconcile(refund.key, payment: payment, refunds: seen, disputes: [])
+    #expect(!found.isUnderWay && found.changes.isEmpty)
+    #expect(try await refundCount(sale, "state = 'requested' AND tries = 1 AND tickets = '{}' AND amount = 1000") == 1)
+    let books = try await books(sale)
+    #expect(books == (1000, 0, 0))
+    await sale.end()
+  }
+
+  @Test("A dead letter whose tickets were given back in another way gives nothing back, nor does one that was closed")
+  func notTwice() async throws {
+    let (sale, position) = try await sold(2, of: 2)
+    try await captured(sale)
+    sale.provider.beforeRefund = { _ in throw PaymentError(code: .refused, message: "no", providerCode: "no") }
+    let first = try await sale.refunds.request(wish(sale, position, [1]), by: "boss").refund
+    _ = try await end(sale, first.id)
+    let other = try await sale.refunds.request(wish(sale, position, [2]), by: "boss").refund
+    _ = try await end(sale, other.id)
+    sale.provider.beforeRefund = { _ in }
+    let whole = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+    #expect(try await end(sale, whole.id)?.state == .succeeded)
+    #expect(try await sale.refunds.deadCount() == 0, "the whole one has taken the place of both")
+    for refund in [first, other] {
+      #expect(try await sale.refunds.resume(refund, by: "boss") == nil)
+      #expect(try await !sale.refunds.close(refund, by: "boss"))
+    }
+    #expect(arrived(sale) == 2000)
+    await sale.end()
+  }
+
+  @Test("What is in dispute is given back once its buyer has lost that, and never where their bank has it for good")
+  func disputed() async throws {
+    for status in ["won", "lost"] {
+      let (sale, position) = try await sold(1, of: 1)
+      try await captured(sale)
+      let payment = try #require(sale.provider.payments.keys.first)
+      sale.provider.disputed = [
+        Dispute(id: "du_1", payment: payment, amount: 1000, reason: "fraudulent", status: "needs_response")
+      ]
+      sale.provider.beforeRefund = { _ in
+        throw PaymentError(code: .refused, message: "disputed", providerCode: "charge_disputed")
+      }
+      let refund = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+      #expect(try await end(sale, refund.id)?.state == .failed)
+      sale.provider.beforeRefund = { _ in }
+      sale.provider.disputed[0].status = status
+      try await sale.refunds.note(payments: [payment])
+      try await sale.eventually("its end is known") {
+        let news = try await sale.postgres.query("SELECT 1 FROM payment_news")
+        let known = try await sale.refunds.disputes(of: [refund.key])[refund.key]
+        return news.isEmpty && known?.first?.status == status
+      }
+      if status == "won" {
+        try await sale.eventually("it is given back") { try await sale.soldTickets().isEmpty }
+        #expect(arrived(sale) == 1000)
+      } else {
+        let dead = try #require(try await sale.refunds.dead(limit: 1).first)
+        let next = try #require(try await sale.refunds.resume(dead, by: "boss"))
+        // The seats can be had back. The money is with the buyer already.
+        #expect(try await end(sale, next)?.amount == 0)
+        #expect(try await sale.soldTickets() == [] && arrived(sale) == 0)
+      }
+      await sale.end()
+    }
+  }
+
+  @Test("Given back, sold again and given back once more, each buyer gets what they paid")
+  func loops() async throws {
+    let (sale, first) = try await sold(1, of: 1, perUserLimit: 1)
+    var position = first
+    for round in 1...4 {
+      try await sale.eventually("captured") {
+        sale.provider.payments.values.allSatisfy { $0.status == .succeeded }
+          && sale.provider.payments.count == round
+      }
+      let refund = try await sale.refunds.request(wish(sale, position), by: "boss").refund
+      #expect(try await end(sale, refund.id)?.state == .succeeded)
+      await #expect(throws: StoreError.self) {
+        _ = try await sale.refunds.request(wish(sale, position), by: "boss")
+      }
+      try await reopened(sale)
+      position = try await sale.join("ann", method: "pm_1")
+      try await sale.wait(for: .purchased, position)
+    }
+    #expect(arrived(sale) == 4000 && sale.provider.given.count == 4)
+    #expect(try await sale.soldTickets() == [1])
+    await sale.end()
+  }
 }

@@ -75,7 +75,9 @@ final class NewsRelay {
 
   private func learn(_ news: RefundStore.News) async {
     do {
-      if let place = try await place(news.payment) { try await reconcile(place, news.payment) }
+      if let place = try await place(news.payment), try await reconcile(place, news.payment) {
+        return
+      }
       try await Faults.crossing(.newsWrite) { try await refunds.learned(news) }
     } catch {
       logger.retrying(
@@ -96,14 +98,15 @@ final class NewsRelay {
     }
   }
 
-  private func reconcile(_ key: PurchaseStore.Key, _ payment: String) async throws {
+  /// - Returns: whether there is more to learn, later.
+  private func reconcile(_ key: PurchaseStore.Key, _ payment: String) async throws -> Bool {
     let (made, disputes) = try await Faults.crossing(.newsAsk) {
       (
         try await provider.refunds(of: payment),
         try await provider.disputes(of: payment, after: nil, limit: Self.latest).disputes
       )
     }
-    let changes = try await Faults.crossing(.newsWrite) {
+    let found = try await Faults.crossing(.newsWrite) {
       try await refunds.reconcile(
         key, payment: payment,
         // Oldest first: which of them is the one that leaves nothing depends on it.
@@ -115,9 +118,10 @@ final class NewsRelay {
             id: $0.id, amount: $0.amount, reason: $0.reason, status: $0.status, createdAt: $0.created)
         })
     }
-    learned.increment(by: changes.count)
-    for change in changes {
+    learned.increment(by: found.changes.count)
+    for change in found.changes {
       logger.notice("news of a payment", ["payment.id": payment, "event.id": key.event, "news": change])
     }
+    return found.isUnderWay
   }
 }

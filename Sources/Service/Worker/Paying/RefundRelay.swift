@@ -21,6 +21,11 @@ final class RefundRelay {
   private static let lineMilliseconds: UInt64 = 600_000
   /// Cancelled events, and since when this process knows of each.
   private var lingering: [Int: UInt64] = [:]
+  /// How often the dead letters are counted.
+  private static let countMilliseconds: UInt64 = 15_000
+  private var countedAt: UInt64 = 0
+  private let dead = MetricsRegistry.shared.gauge(
+    "onsale_refunds_dead", "Refunds that failed and are not tried again: they wait for a person")
 
   private let stores: Worker.Stores
   private var refunds: RefundStore { stores.refunds }
@@ -46,6 +51,10 @@ final class RefundRelay {
 
   private func round() async throws -> Bool {
     try await cancelEvents()
+    if EventLoop.shared.now >= countedAt + Self.countMilliseconds {
+      countedAt = EventLoop.shared.now
+      dead.value = Double(try await Faults.crossing(.refundDue) { try await refunds.deadCount() })
+    }
     let due = try await Faults.crossing(.refundDue) { try await refunds.due(limit: Self.batch) }
     let attempts = due.map { each in Task { @LoopActor in await carryOut(each) } }
     var told: [RefundStore.Refund] = []
@@ -154,8 +163,7 @@ final class RefundRelay {
       let reason = error.providerCode ?? "refused"
       logger.error(
         "the provider gives nothing back", ["refund.id": refund.id, "error": "\(error)"])
-      try await Faults.crossing(.refundSettle) { try await refunds.fail(refund, reason: reason) }
-      count("refused")
+      try await fail(refund, reason, "refused")
       return false
     } catch let error as PaymentError where error.code == .failed {
       // What was made of it, if anything, would be there by now.
@@ -165,14 +173,25 @@ final class RefundRelay {
       throw error
     }
     if made.hasFailed {
-      try await Faults.crossing(.refundSettle) {
-        try await refunds.fail(refund, reason: "refund_\(made.status)")
-      }
-      count("failed")
+      try await fail(refund, "refund_\(made.status)", "failed")
       return false
     }
     try await settle(due, made.id)
     return true
+  }
+
+  private func fail(_ refund: RefundStore.Refund, _ reason: String, _ outcome: String) async throws {
+    let isTriedAgain = try await Faults.crossing(.refundSettle) {
+      try await refunds.fail(refund, reason: reason, mayPass: RefundStep.mayPass(reason))
+    }
+    count(outcome)
+    if isTriedAgain {
+      count("retried")
+    } else {
+      logger.error(
+        "a refund is given up, and waits for a person",
+        ["refund.id": refund.id, "event.id": refund.key.event, "refund.reason": reason])
+    }
   }
 
   private func settle(_ due: RefundStore.Due, _ providerID: String?, isVoid: Bool = false) async throws {

@@ -42,4 +42,10 @@ enum RefundStep: Equatable {
     default: .later
     }
   }
+
+  /// Whether what a refund failed for may pass by itself, so that it is worth another try: a bank that did not take the
+  /// money, or a balance that is too low. What somebody has decided, or can never be, is for people.
+  static func mayPass(_ reason: String) -> Bool {
+    ["refund_failed", "balance_insufficient", "insufficient_funds"].contains(reason)
+  }
 }

@@ -764,5 +764,19 @@ package struct Migrations {
     ) l
     WHERE l.event_id = e.id AND e.owner IS NULL;
     """,
+    """
+    -- What failed is tried again as another refund, with a name of its own at the provider, so that the two are never
+    -- taken for each other.
+    ALTER TABLE refund ADD tries int NOT NULL DEFAULT 0, ADD retried_by uuid, ADD closed_by text;
+    COMMENT ON COLUMN refund.tries IS 'how often the same was tried before, without anybody asking for it';
+    COMMENT ON COLUMN refund.retried_by IS 'the refund that tries it again';
+    COMMENT ON COLUMN refund.closed_by IS 'who has decided that nothing more comes of this one, which failed';
+    UPDATE refund f SET retried_by = (
+      SELECT n.id FROM refund n WHERE n.event_id = f.event_id AND n.generation = f.generation AND n.position = f.position
+        AND n.created_at > f.created_at ORDER BY n.created_at LIMIT 1)
+    WHERE state = 'failed';
+    CREATE INDEX refund_dead ON refund (event_id, created_at, id)
+      WHERE state = 'failed' AND retried_by IS NULL AND closed_by IS NULL;
+    """,
   ]
 }

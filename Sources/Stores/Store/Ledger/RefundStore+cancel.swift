@@ -20,6 +20,8 @@ extension RefundStore {
     package let failed: Int
     /// Those that are still to be given back, or are being paid.
     package let left: Int
+    /// Refunds among these that have failed and are tried again, each later than the one before.
+    package let retried: Int
     package let currency: String
     package var all: Int { refunded + failed + left }
   }
@@ -30,26 +32,37 @@ extension RefundStore {
       """
       SELECT e.cancel_reason, e.currency, extract(epoch FROM e.cancelled_at)::bigint AS asked_at,
         extract(epoch FROM e.cancel_ended_at)::bigint AS ended_at,
-        (SELECT count(*) FROM refund r WHERE r.event_id = e.id AND r.cancels AND r.state = 'succeeded') AS refunded,
+        (SELECT count(DISTINCT (p.generation, p.position)) FROM refund r
+          JOIN purchase p ON \(unsafeSQL: Self.ofPurchase) AND NOT \(Self.isOwed)
+          WHERE r.event_id = e.id AND r.cancels AND r.state = 'succeeded') AS refunded,
         (SELECT coalesce(sum(r.amount), 0)::bigint FROM refund r WHERE r.event_id = e.id AND r.cancels
           AND r.state = 'succeeded') AS amount,
-        (SELECT count(*) FROM purchase p WHERE p.event_id = e.id AND p.state = 'sold' AND cardinality(p.tickets) > 0
-          AND \(unsafeSQL: Self.hasFailed)) AS failed,
+        (SELECT count(*) FROM purchase p WHERE p.event_id = e.id AND p.state = 'sold' AND \(Self.isOwed)
+          AND \(Self.hasFailed)) AS failed,
         (SELECT count(*) FROM purchase p WHERE p.event_id = e.id AND (p.state = 'paying'
-          OR p.state = 'sold' AND cardinality(p.tickets) > 0 AND NOT \(unsafeSQL: Self.hasFailed))) AS left
+          OR p.state = 'sold' AND \(Self.isOwed) AND NOT \(Self.hasFailed))) AS left,
+        (SELECT count(*) FROM refund r WHERE r.event_id = e.id AND r.state = 'requested' AND r.tries > 0) AS retried
       FROM event e WHERE e.id = \(event) AND e.cancelled_at IS NOT NULL
       """)
     guard let row = rows.first else { return nil }
     return Cancellation(
       reason: row["cancel_reason"].string ?? "", askedAt: try row.int("asked_at"),
       endedAt: row["ended_at"].int, refunded: try row.int("refunded"), amount: try row.int("amount"),
-      failed: try row.int("failed"), left: try row.int("left"), currency: try row.string("currency"))
+      failed: try row.int("failed"), left: try row.int("left"), retried: try row.int("retried"),
+      currency: try row.string("currency"))
   }
 
   /// Whether the purchase `p` of the event `e` was tried in vain, since its refund was last asked for.
-  private static let hasFailed = """
+  private static let hasFailed: SQL = """
     EXISTS (SELECT FROM refund r WHERE r.event_id = p.event_id AND r.generation = p.generation
-      AND r.position = p.position AND r.cancels AND r.state = 'failed' AND r.created_at >= e.cancel_asked_at)
+      AND r.position = p.position AND r.cancels AND r.state = 'failed' AND r.retried_by IS NULL
+      AND r.created_at >= e.cancel_asked_at)
+    """
+
+  /// Whether something of the sold purchase `p` is to be given back: it has tickets, or had some whose money is not with
+  /// its buyer, since it came back, or was not given back with them.
+  private static let isOwed: SQL = """
+    (cardinality(p.tickets) > 0 OR coalesce(p.charged, p.amount) - p.refunded > \(lost))
     """
 
   /// Cancelled events with something left to do, at most some.
@@ -77,24 +90,27 @@ extension RefundStore {
       _ = try await transaction.query(
         """
         INSERT INTO refund (event_id, generation, position, tickets, amount, releases, who, cancels)
-        SELECT p.event_id, p.generation, p.position, p.tickets, greatest(0, least(coalesce(p.charged, p.amount) - p.refunded,
-          (SELECT sum(t.price) FROM ticket t WHERE t.event_id = p.event_id AND t.id = ANY (p.tickets)))), false, \(who), true
+        SELECT p.event_id, p.generation, p.position, p.tickets,
+          -- First the tickets, each for its price; whatever is owed besides follows once they are given back.
+          greatest(0, least(coalesce(p.charged, p.amount) - p.refunded - \(Self.lost),
+            (SELECT sum(t.price) FROM ticket t WHERE t.event_id = p.event_id AND t.id = ANY (p.tickets)))), false, \(who), true
         FROM (
           SELECT p.* FROM purchase p JOIN event e ON e.id = p.event_id
-          WHERE p.event_id = \(event) AND p.state = 'sold' AND cardinality(p.tickets) > 0
+          WHERE p.event_id = \(event) AND p.state = 'sold' AND \(Self.isOwed)
             AND NOT EXISTS (SELECT FROM refund r WHERE r.event_id = p.event_id AND r.generation = p.generation
               AND r.position = p.position AND r.state = 'requested')
-            AND NOT \(unsafeSQL: Self.hasFailed)
+            AND NOT \(Self.hasFailed)
           ORDER BY p.generation, p.position LIMIT \(limit) FOR UPDATE OF p
         ) p
         """)
+      try await Self.replaceFailed(event: event, transaction)
       if !isOver { return }
       _ = try await transaction.query(
         """
         UPDATE event e SET cancel_ended_at = now() WHERE e.id = \(event)
           AND NOT EXISTS (SELECT FROM refund r WHERE r.event_id = e.id AND r.state = 'requested')
           AND NOT EXISTS (SELECT FROM purchase p WHERE p.event_id = e.id AND (p.state = 'paying'
-            OR p.state = 'sold' AND cardinality(p.tickets) > 0 AND NOT \(unsafeSQL: Self.hasFailed)))
+            OR p.state = 'sold' AND \(Self.isOwed) AND NOT \(Self.hasFailed)))
         """)
     }
   }

@@ -11,6 +11,14 @@ extension RefundStore {
     package let payment: String
     /// How often that was said: more may have happened since.
     package let times: Int
+
+    /// What came of asking.
+    package struct Learned: Sendable, Equatable {
+      /// What changed, in words; empty where nothing did.
+      package var changes: [String] = []
+      /// A worker has to do with it: it must be asked for again.
+      package var isUnderWay = false
+    }
   }
 
   /// Money given back as the provider has it.
@@ -98,36 +106,35 @@ extension RefundStore {
   ///
   /// What was given back elsewhere is written down; where that is all that was left, the tickets are not the buyer's any
   /// more, and blocked. Of a part nobody knows which tickets it is for: they stay.
-  /// - Returns: what changed, in words; empty where nothing did.
   package func reconcile(
     _ key: PurchaseStore.Key, payment: String, refunds: [Seen], disputes: [Dispute]
-  ) async throws -> [String] {
+  ) async throws -> News.Learned {
     try await postgres.withTransaction { transaction in
-      let rows = try await transaction.query(
-        """
-        SELECT state, payment_id, tickets, coalesce(charged, amount) AS charged, refunded FROM purchase
-        WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
-          AND payment_id = \(payment) FOR UPDATE
-        """)
       // Of what was never sold, whatever is there is let go of by those who pay.
-      guard let purchase = rows.first, try purchase.string("state") == "sold" else { return [] }
+      guard let purchase = try await Self.lock(key, transaction), try purchase.string("state") == "sold",
+        purchase["payment_id"].string == payment
+      else { return News.Learned() }
       var changes: [String] = []
+      var isUnderWay = false
       var refunded = try purchase.int("refunded")
       let charged = try purchase.int("charged")
       for seen in refunds {
         let known = try await transaction.query(
           """
-          SELECT id::text AS id, state, amount FROM refund WHERE event_id = \(key.event)
-            AND (provider_id = \(seen.id) OR id::text = \(seen.reference))
+          SELECT id::text AS id, state, amount, who FROM refund WHERE event_id = \(key.event)
+            AND (provider_id = \(seen.id) OR id::text = \(seen.reference) AND state = 'requested')
           """)
         if let row = known.first {
-          // One of ours that is under way is its worker's.
+          // One of ours that is under way is its worker's, who may hear what it was first: that it failed since is learned
+          // once that worker is through.
+          if try row.string("state") == "requested" { isUnderWay = isUnderWay || seen.hasFailed }
           guard seen.hasFailed, try row.string("state") == "succeeded" else { continue }
           refunded -= try row.int("amount")
+          let id = try row.string("id")
           _ = try await transaction.query(
             """
-            UPDATE refund SET state = 'failed', reason = 'returned' WHERE event_id = \(key.event)
-              AND id::text = \(try row.string("id"))
+            UPDATE refund SET state = 'failed', reason = \(Self.returned), available_at = NULL
+            WHERE event_id = \(key.event) AND id = \(id)::uuid
             """)
           _ = try await transaction.query(
             """
@@ -135,6 +142,10 @@ extension RefundStore {
               AND generation = \(key.generation) AND position = \(key.position)
             """)
           changes.append("refund \(seen.id) of \(try row.int("amount")) came back")
+          // Whoever gave it back at the provider decides there what becomes of it.
+          if try row.string("who") != Self.provider {
+            _ = try await again(id, of: key, transaction)
+          }
           continue
         }
         if seen.hasFailed { continue }
@@ -154,12 +165,24 @@ extension RefundStore {
         changes.append("refund \(seen.id) of \(seen.amount)")
       }
       changes += try await Self.write(disputes, key, payment, transaction)
+      // What was refused as long as it was in dispute is given back once its buyer has lost that.
+      if disputes.contains(where: { $0.status == "won" }) {
+        for row in try await transaction.query(
+          """
+          SELECT id::text AS id FROM refund WHERE event_id = \(key.event) AND generation = \(key.generation)
+            AND position = \(key.position) AND state = 'failed' AND reason = 'charge_disputed' AND retried_by IS NULL
+            AND closed_by IS NULL
+          """)
+        {
+          _ = try await again(try row.string("id"), of: key, transaction)
+        }
+      }
       for change in changes {
         try await EventStore.note(
           Self.provider, "refund", event: key.event, detail: "\(key.generation)-\(key.position), \(change)",
           transaction)
       }
-      return changes
+      return News.Learned(changes: changes, isUnderWay: isUnderWay)
     }
   }
 

@@ -8,8 +8,10 @@ extension RefundStore {
   package func due(limit: Int) async throws -> [Due] {
     // Later than any is put off: PostgreSQL's clock has gone back since.
     _ = try await postgres.query(
-      "UPDATE refund SET available_at = now() WHERE available_at > now() + \(leaseSeconds * 32) * interval '1 s'"
-    )
+      """
+      UPDATE refund SET available_at = now() WHERE available_at > now() + CASE WHEN tries > 0 AND leases = 0
+        THEN \(retrySeconds(Self.tryLimit))::float8 ELSE \(leaseSeconds * 32)::float8 END * interval '1 s'
+      """)
     let rows = try await postgres.query(
       """
       UPDATE refund r
@@ -94,13 +96,19 @@ extension RefundStore {
     // Refunds that have ended are never forgotten, so that each has a number of its own.
     let ended = try await transaction.query(
       """
-      SELECT count(*) AS ended FROM refund WHERE event_id = \(key.event) AND generation = \(key.generation)
+      SELECT count(*) AS ended, coalesce(bool_or(state = 'failed' AND reason = \(Self.returned)), false) AS came_back
+      FROM refund WHERE event_id = \(key.event) AND generation = \(key.generation)
         AND position = \(key.position) AND ended_at IS NOT NULL
       """
-    ).first?.int("ended")
-    _ = try await transaction.query(
-      WebhookStore.tellRefund(
-        of: key, tickets: tickets, amount: isVoid ? 0 : amount, reason: reason, ordinal: ended ?? 1))
+    ).first
+    // Of money that came back everybody was told when it was given back first.
+    let isTold = try tickets.isEmpty && ended?.bool("came_back") ?? false
+    if !isTold {
+      _ = try await transaction.query(
+        WebhookStore.tellRefund(
+          of: key, tickets: tickets, amount: isVoid ? 0 : amount, reason: reason,
+          ordinal: try ended?.int("ended") ?? 1))
+    }
     if isVoid {
       _ = try await transaction.query(
         """
@@ -108,15 +116,6 @@ extension RefundStore {
           AND position = \(key.position) AND kind = 'capture'
         """)
     }
-  }
-
-  /// The provider will not give it back. The tickets stay its buyer's.
-  package func fail(_ refund: Refund, reason: String) async throws {
-    _ = try await postgres.query(
-      """
-      UPDATE refund SET state = 'failed', reason = \(reason), ended_at = now(), available_at = NULL
-      WHERE event_id = \(refund.key.event) AND id = \(refund.id)::uuid AND state = 'requested'
-      """)
   }
 
   /// How many tickets PostgreSQL counts for a user of an event.

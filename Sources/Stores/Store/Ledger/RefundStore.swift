@@ -12,7 +12,8 @@ package final class RefundStore {
     case requested
     /// The money is on its way back, or was never taken.
     case succeeded
-    /// The provider will not give it back, and says why. The tickets are still the buyer's; it may be asked for again.
+    /// The provider did not give it back, and says why. The tickets are still the buyer's, unless the money came back after
+    /// it was given. Where that may pass by itself it is tried again, as another refund; else people decide.
     case failed
   }
 
@@ -36,6 +37,9 @@ package final class RefundStore {
     /// Seconds since 1970.
     package let requestedAt: Int
     package let endedAt: Int?
+    /// How often that was tried before, in refunds of their own; and the one that tries it next, once there is one.
+    package let tries: Int
+    package let retriedBy: String?
   }
 
   /// A refund that a worker has leased.
@@ -55,10 +59,13 @@ package final class RefundStore {
   let postgres: PostgresClient
   /// How long a worker is trusted to carry out by itself what it has leased; it doubles with every lease.
   let leaseSeconds: Double
+  /// After so long a refund that failed is tried again for the first time.
+  let firstRetrySeconds: Double
 
-  package init(_ postgres: PostgresClient, leaseSeconds: Double = 20) {
+  package init(_ postgres: PostgresClient, leaseSeconds: Double = 20, firstRetrySeconds: Double = 60) {
     self.postgres = postgres
     self.leaseSeconds = leaseSeconds
+    self.firstRetrySeconds = firstRetrySeconds
   }
 
   // MARK: Asking
@@ -92,11 +99,7 @@ package final class RefundStore {
   package func request(_ wish: Wish, by who: String) async throws -> (refund: Refund, isNew: Bool) {
     let (key, event) = (wish.key, wish.key.event)
     let id = try await postgres.withTransaction { transaction -> (String, Bool) in
-      let rows = try await transaction.query(
-        """
-        SELECT state, tickets, coalesce(charged, amount) AS charged, refunded FROM purchase
-        WHERE event_id = \(event) AND generation = \(key.generation) AND position = \(key.position) FOR UPDATE
-        """)
+      let purchase = try await Self.lock(key, transaction)
       if let name = wish.idempotencyKey {
         let known = try await transaction.query(
           "SELECT id::text AS id, digest FROM refund WHERE event_id = \(event) AND who = \(who) AND key = \(name)"
@@ -108,20 +111,15 @@ package final class RefundStore {
           return (try row.string("id"), false)
         }
       }
-      guard let row = rows.first else { throw StoreError(.conflict, "Nothing was bought with this request.") }
+      guard let row = purchase else { throw StoreError(.conflict, "Nothing was bought with this request.") }
       guard try row.string("state") == PurchaseStore.Standing.State.sold.rawValue else {
         throw StoreError(.conflict, "Nothing was bought with this request: there is nothing to give back.")
       }
-      let owned = try await transaction.query(
-        """
-        SELECT id, price FROM ticket WHERE event_id = \(event) AND id = ANY (\(row["tickets"].ints ?? [])::int[])
-        """)
-      let open = try await transaction.query(
-        """
-        SELECT tickets, amount FROM refund WHERE event_id = \(event) AND generation = \(key.generation)
-          AND position = \(key.position) AND state = 'requested'
-        """)
-      let plan = try Self.plan(wish, row, owned, open)
+      let account = try await Self.account(key, row, transaction)
+      let plan: RefundPlan
+      do throws(RefundPlan.Problem) {
+        plan = try RefundPlan(asked: wish.tickets, of: account)
+      } catch { throw Self.conflict(error) }
       let made = try await transaction.query(
         """
         INSERT INTO refund (event_id, generation, position, tickets, amount, releases, who, key, digest)
@@ -129,6 +127,7 @@ package final class RefundStore {
           \(wish.releases), \(who), \(wish.idempotencyKey), \(wish.digest)) RETURNING id::text AS id
         """)
       guard let id = try made.first?.string("id") else { throw StoreError(.unexpectedAnswer, "refund") }
+      try await Self.replaceFailed(key, transaction)
       try await EventStore.note(
         who, "refund", event: event,
         detail: "\(key.generation)-\(key.position), \(plan.tickets.count) tickets, \(plan.amount)",
@@ -141,26 +140,55 @@ package final class RefundStore {
     return (refund, id.1)
   }
 
-  private static func plan(
-    _ wish: Wish, _ purchase: PostgresRow, _ owned: [PostgresRow], _ open: [PostgresRow]
-  ) throws -> RefundPlan {
+  /// - Returns: a purchase as refunds look at it, locked; `nil` where there is none.
+  static func lock(_ key: PurchaseStore.Key, _ transaction: PostgresTransaction) async throws -> PostgresRow? {
+    try await transaction.query(
+      """
+      SELECT state, payment_id, tickets, coalesce(charged, amount) AS charged, refunded, \(Self.lost) AS lost
+      FROM purchase p
+      WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position) FOR UPDATE
+      """
+    ).first
+  }
+
+  /// What the bank of the buyer of the purchase `p` has taken back for good: it is not given back once more.
+  static let lost: SQL = """
+    (SELECT coalesce(sum(d.amount), 0)::bigint FROM dispute d WHERE d.event_id = p.event_id
+      AND d.generation = p.generation AND d.position = p.position AND d.status = 'lost')
+    """
+
+  /// What refunds of a purchase are decided from.
+  /// - Parameter purchase: as `lock` returned it.
+  static func account(
+    _ key: PurchaseStore.Key, _ purchase: PostgresRow, _ transaction: PostgresTransaction
+  ) async throws -> RefundPlan.Account {
+    let owned = try await transaction.query(
+      """
+      SELECT id, price FROM ticket
+      WHERE event_id = \(key.event) AND id = ANY (\(purchase["tickets"].ints ?? [])::int[])
+      """)
+    let open = try await transaction.query(
+      """
+      SELECT tickets, amount FROM refund WHERE event_id = \(key.event) AND generation = \(key.generation)
+        AND position = \(key.position) AND state = 'requested'
+      """)
     var prices: [Int: Int] = [:]
     for row in owned { prices[try row.int("id")] = try row.int("price") }
-    do {
-      return try RefundPlan(
-        asked: wish.tickets, owned: prices, charged: purchase.int("charged"),
-        refunded: purchase.int("refunded"), requested: Set(open.flatMap { $0["tickets"].ints ?? [] }),
-        requestedAmount: open.reduce(0) { try $0 + $1.int("amount") })
-    } catch let problem as RefundPlan.Problem {
-      func names(_ tickets: [Int]) -> String { tickets.prefix(20).map(String.init).joined(separator: ", ") }
-      let words =
-        switch problem {
-        case .nothingLeft: "All of its tickets were given back, or are being given back."
-        case .notTheirs(let tickets): "These tickets are not of this purchase: \(names(tickets))."
-        case .underWay(let tickets): "These tickets are being given back already: \(names(tickets))."
-        }
-      throw StoreError(.conflict, words)
-    }
+    return try RefundPlan.Account(
+      owned: prices, charged: purchase.int("charged"), refunded: purchase.int("refunded"),
+      lost: purchase.int("lost"), requested: Set(open.flatMap { $0["tickets"].ints ?? [] }),
+      requestedAmount: open.reduce(0) { try $0 + $1.int("amount") })
+  }
+
+  static func conflict(_ problem: RefundPlan.Problem) -> StoreError {
+    func names(_ tickets: [Int]) -> String { tickets.prefix(20).map(String.init).joined(separator: ", ") }
+    let words =
+      switch problem {
+      case .nothingLeft: "All of its tickets were given back, or are being given back."
+      case .notTheirs(let tickets): "These tickets are not of this purchase: \(names(tickets))."
+      case .underWay(let tickets): "These tickets are being given back already: \(names(tickets))."
+      }
+    return StoreError(.conflict, words)
   }
 
   // MARK: Looking
@@ -168,7 +196,7 @@ package final class RefundStore {
   nonisolated static let columns = """
     r.event_id, r.id::text AS id, r.generation, r.position, r.tickets, r.amount, r.state, r.releases, r.reason, r.who,
     extract(epoch FROM r.created_at)::bigint AS requested_at, extract(epoch FROM r.ended_at)::bigint AS ended_at,
-    p.user_id, p.currency, p.line, p.ordinal
+    r.tries, r.retried_by::text AS retried_by, p.user_id, p.currency, p.line, p.ordinal
     """
 
   nonisolated static let ofPurchase =
@@ -207,7 +235,8 @@ package final class RefundStore {
       user: try row.string("user_id"), wish: WishPlace(row), tickets: row["tickets"].ints ?? [],
       amount: try row.int("amount"), currency: try row.string("currency"), state: state,
       releases: try row.bool("releases"), reason: row["reason"].string, who: try row.string("who"),
-      requestedAt: try row.int("requested_at"), endedAt: row["ended_at"].int)
+      requestedAt: try row.int("requested_at"), endedAt: row["ended_at"].int,
+      tries: try row.int("tries"), retriedBy: row["retried_by"].string)
   }
 
   /// A purchase as its organizer sees it.
