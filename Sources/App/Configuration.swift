@@ -104,6 +104,10 @@ struct Configuration {
   var webhookPolicy = AddressPolicy()
   /// `ONSALE_DATABASE_CONNECTIONS`: per process.
   var databaseConnections = 8
+  /// `ONSALE_BOOKS_MILLISECONDS`: the pause between two pages of the books that workers look over.
+  var booksMilliseconds = 2_000
+  /// `ONSALE_BOOKS_GRACE_SECONDS`: for so long what happens to a payment is left to those who carry it out.
+  var booksGraceSeconds = 900
   /// `ONSALE_TAKEOVER_PERCENT`: how long a silent worker is waited for before others take over its leases,
   /// confirmations and captures, as a share of what is usual. Less is faster, and takes over from slow ones too.
   var takeoverPercent = 100
@@ -298,6 +302,8 @@ struct Configuration {
       }
     }
     paymentRate = integer("PAYMENT_RATE", in: 0...100_000)
+    booksMilliseconds = integer("BOOKS_MILLISECONDS", in: 100...3_600_000) ?? booksMilliseconds
+    booksGraceSeconds = integer("BOOKS_GRACE_SECONDS", in: 1...86_400) ?? booksGraceSeconds
     takeoverPercent = integer("TAKEOVER_PERCENT", in: 10...1_000) ?? takeoverPercent
     rejoinSeconds = integer("REJOIN_SECONDS", in: EventStore.allowedRejoinSeconds) ?? rejoinSeconds
     metricsHost = value("METRICS_HOST") ?? metricsHost

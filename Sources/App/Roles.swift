@@ -396,6 +396,8 @@ enum Roles {
     patience.confirmationMilliseconds = Int(Double(patience.confirmationMilliseconds) * share)
     patience.shownHoldsMilliseconds = Int(Double(patience.shownHoldsMilliseconds) * share)
     patience.newsMilliseconds = Int(Double(patience.newsMilliseconds) * share)
+    patience.booksMilliseconds = Int(Double(settings.booksMilliseconds) * share)
+    patience.booksGraceSeconds = settings.booksGraceSeconds
     var purchasePatience = PurchaseStore.Patience()
     purchasePatience.captureSeconds *= share
     // What waits for the provider's search is under way all the same.
@@ -413,7 +415,7 @@ enum Roles {
         events: EventStore(postgres, rejoinSeconds: settings.rejoinSeconds),
         refunds: RefundStore(
           postgres, leaseSeconds: purchasePatience.captureSeconds, firstRetrySeconds: 60 * share),
-        declines: DeclineStore(postgres)),
+        declines: DeclineStore(postgres), books: BookStore(postgres)),
       provider: StripePaymentClient(
         client, url: settings.paymentURL, secretKey: settings.paymentKey,
         requestsPerSecond: settings.paymentRate ?? StripePaymentClient.usualRate(settings.paymentURL),

@@ -112,7 +112,10 @@ def check_ledger(sale, verdict):
 def check_refunds(sale, payments, verdict):
     """Each refund gave back its amount once, and no payment more than was taken of it."""
     captured = {payment["id"]: payment["amount_received"] for payment in payments}
-    back = [refund for refund in sale.stack.refunds() if refund["payment_intent"] in captured]
+    back = [
+        refund for refund in sale.stack.refunds()
+        if refund["payment_intent"] in captured and refund["status"] != "failed"
+    ]  # fmt: skip
     for payment, received in captured.items():
         total = sum(refund["amount"] for refund in back if refund["payment_intent"] == payment)
         if total > received:
@@ -133,7 +136,7 @@ def given_back(sale):
     """The tickets that each user has no more."""
     rows = sale.stack.sql(
         "SELECT p.user_id, unnest(r.tickets) FROM refund r JOIN purchase p USING (event_id, generation, position) "
-        "WHERE r.event_id = %s AND r.state = 'succeeded'", sale.event,
+        "WHERE r.event_id = %s AND (r.state = 'succeeded' OR r.reason = 'returned')", sale.event,
     )  # fmt: skip
     found = collections.defaultdict(set)
     for user, ticket in rows:

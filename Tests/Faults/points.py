@@ -452,6 +452,30 @@ class News(Course):
             )  # fmt: skip
 
 
+class Books(Course):
+    """Somebody loses what is owed the provider, by hand; workers put it right by themselves."""
+
+    passages = 2
+    plans = ("buy", "pay")
+
+    def again(self, sale):
+        # Sold an hour ago, captured, and neither noted so nor noted as owed.
+        sale.stack.sql(
+            "UPDATE purchase SET captured_at = NULL, updated_at = now() - interval '1 h' WHERE event_id = %s "
+            "AND state = 'sold' AND captured_at IS NOT NULL AND updated_at > now() - interval '1 h'", sale.event,
+        )  # fmt: skip
+
+    def after(self, sale):
+        for each in self.case.sales:
+            each.finish()
+            until(
+                lambda: not each.stack.sql(  # noqa: B023
+                    "SELECT 1 FROM purchase WHERE event_id = %s AND state = 'sold' AND captured_at IS NULL", each.event  # noqa: B023
+                ),
+                60, "the books to be put right",
+            )  # fmt: skip
+
+
 class Draft(Course):
     """A sale that opens by the clock."""
 
@@ -632,6 +656,11 @@ COURSES = {
     "news.due": Course,
     "news.ask": News,
     "news.write": News,
+    "books.take": Books,
+    "books.look": Books,
+    "books.ask": Books,
+    "books.mend": Books,
+    "books.note": Books,
     "refund.due": Refund,
     "refund.make": Refund,
     "refund.settle": Refund,
@@ -670,7 +699,7 @@ COURSES = {
 
 ROW_OF = {
     "lease": 2, "reserve": 2, "holds": 2, "events": 2, "forgotten": 2, "database": 2, "confirm": 3, "relay": 3,
-    "intake": 1, "index": 19, "refund": 26, "news": 26,
+    "intake": 1, "index": 19, "refund": 26, "news": 26, "books": 26,
     "webhooks": 38}
 
 

@@ -399,6 +399,59 @@ for name, faults in {
     ROWS[26].append(Case(26, f"refunds while the provider {name}", given_back_while(faults), 30))
 
 
+@row(26, cost=50)
+def the_books_are_broken_by_hand_and_workers_die(bench, rng):
+    """What is certain is put right by workers, whoever of them dies: captures that nobody carries, money that is reserved
+    for nothing, claims of nobody, a refund that was never heard of. What is not certain stays, and is told."""
+    stack = bench.shared_stack()
+    settings = {"books_milliseconds": 500, "books_grace_seconds": 2}
+    stack.end("worker-b")
+    stack.start("worker-b", "worker", **settings)
+    try:
+        sale = sold_out(stack, rng)
+        sold = stack.sql(
+            "SELECT generation, position, payment_id FROM purchase WHERE event_id = %s AND state = 'sold'", sale.event
+        )
+        chosen = rng.sample(sold, 3)
+        stack.sql(
+            "UPDATE purchase SET captured_at = NULL, updated_at = now() - interval '1 h' WHERE payment_id = ANY (%s)",
+            [payment for _, _, payment in chosen],
+        )  # fmt: skip
+        stack.sql("DELETE FROM outbox WHERE event_id = %s", sale.event)
+        generation, position, _ = chosen[0]
+        # Of the same attempt as a sale that another payment has paid; and of one that nothing is known of.
+        loose = stack.authorise(f"{sale.event}-{generation}-{position}-1")
+        strange = stack.authorise(f"{sale.event}-{generation}-{900_000}-1")
+        stack.set_provider(webhook_copies=0)
+        stack.stub("POST", "/stub/dashboard/refunds", form={"payment_intent": chosen[1][2], "amount": 100})
+        for _ in range(3):
+            time.sleep(rng.uniform(0.3, 2))
+            stack.end("worker-b", number=9)
+            stack.start("worker-b", "worker", **settings)
+        until(
+            lambda: not stack.sql(
+                "SELECT 1 FROM purchase WHERE event_id = %s AND state = 'sold' AND captured_at IS NULL", sale.event
+            ),
+            60, "captures to be noted",
+        )  # fmt: skip
+
+        def status(payment):
+            return stack.stub("GET", f"/v1/payment_intents/{payment['id']}")["status"]
+
+        until(lambda: status(loose) == "canceled", 60, "what is reserved for nothing to be let go of")
+        await_books(sale, 100)
+        until(
+            lambda: strange["id"] in stack.roles["worker-b"].log, 60, "what nobody may decide to be told",
+        )  # fmt: skip
+        expect(status(strange) == "requires_capture", "what PostgreSQL may have lost was let go of")
+        stack.stub("POST", f"/v1/payment_intents/{strange['id']}/cancel")
+    finally:
+        stack.set_provider()
+        stack.end("worker-b")
+        stack.start("worker-b", "worker")
+    return judge(sale)
+
+
 @row(26, cost=60)
 def money_that_was_given_back_comes_back_and_workers_die(bench, rng):
     """It is given again once, as another refund, and then the event is cancelled: everybody has everything once."""

@@ -79,7 +79,9 @@ extension AdminCommand {
     let event = try arguments.event()
     let id = try arguments.next("the refund, or `all`")
     try arguments.finish()
-    if action == "close", id == "all" { throw Failure.usage("close takes one refund: each is decided by itself") }
+    if action == "close", id == "all" {
+      throw Failure.usage("close takes one refund: each is decided by itself")
+    }
     try await withServers { servers in
       var chosen: [RefundStore.Refund] = []
       if id == "all" {
@@ -102,7 +104,9 @@ extension AdminCommand {
         }
         done += 1
       }
-      if done == 0 { throw Failure.refused("there is no such dead letter, or nothing of it is left to give back") }
+      if done == 0 {
+        throw Failure.refused("there is no such dead letter, or nothing of it is left to give back")
+      }
     }
   }
 

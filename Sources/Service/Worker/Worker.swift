@@ -20,11 +20,12 @@ package final class Worker: Service {
     package let events: EventStore
     package let refunds: RefundStore
     package let declines: DeclineStore
+    package let books: BookStore
 
     package init(
       queue: QueueStore, purchases: PurchaseStore, seats: SeatStore, epochs: EpochStore,
       archive: QueueArchive,
-      events: EventStore, refunds: RefundStore, declines: DeclineStore
+      events: EventStore, refunds: RefundStore, declines: DeclineStore, books: BookStore
     ) {
       self.queue = queue
       self.purchases = purchases
@@ -34,6 +35,7 @@ package final class Worker: Service {
       self.events = events
       self.refunds = refunds
       self.declines = declines
+      self.books = books
     }
   }
 
@@ -48,6 +50,9 @@ package final class Worker: Service {
     package var shownHoldsMilliseconds = 10_000
     /// How often it is looked what was given back and disputed at the provider, in case that its messages are lost.
     package var newsMilliseconds = 60_000
+    /// The pause between two pages of the books, and for how long what happens to a payment is left to its workers.
+    package var booksMilliseconds = 2_000
+    package var booksGraceSeconds = 900
 
     package init() {}
   }
@@ -76,6 +81,7 @@ package final class Worker: Service {
   private let relay: PaymentRelay
   private let refundRelay: RefundRelay
   private let newsRelay: NewsRelay
+  private let bookkeeper: Bookkeeper
   private let declineLog: DeclineLog
   private let calendar: EventCalendar
   private let database: DatabaseWatch
@@ -86,7 +92,7 @@ package final class Worker: Service {
 
   private struct Loops {
     let leasing, relaying, refunding, learning, scheduling, comparing, ending, taking, helping,
-      watching, counting: Task<Void, Never>
+      watching, counting, auditing: Task<Void, Never>
   }
 
   /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
@@ -130,6 +136,9 @@ package final class Worker: Service {
       logger: logger)
     newsRelay = NewsRelay(
       stores: stores, provider: provider, lookMilliseconds: patience.newsMilliseconds, logger: logger)
+    bookkeeper = Bookkeeper(
+      worker: identity, stores: stores, provider: provider, pauseMilliseconds: patience.booksMilliseconds,
+      graceSeconds: patience.booksGraceSeconds, logger: logger)
     let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })
     let confirmWakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.confirmWakes, $0) })
     let lane = lane
@@ -160,7 +169,7 @@ package final class Worker: Service {
     subscriber.start()
     let leases = leases, lane = lane, relay = relay, calendar = calendar, database = database
     let refundRelay = refundRelay, newsRelay = newsRelay, declineLog = declineLog
-    let holds = holds
+    let holds = holds, bookkeeper = bookkeeper
     running = Loops(
       leasing: Task { @LoopActor in await leases.run() },
       relaying: Task { @LoopActor in await relay.run() },
@@ -172,14 +181,15 @@ package final class Worker: Service {
       taking: Task { @LoopActor in await lane.run() },
       helping: Task { @LoopActor in await lane.help() },
       watching: Task { @LoopActor in await lane.watch() },
-      counting: Task { @LoopActor in await declineLog.run() })
+      counting: Task { @LoopActor in await declineLog.run() },
+      auditing: Task { @LoopActor in await bookkeeper.run() })
   }
 
   package func stop() async {
     guard let running else { return subscriber.close() }
     let deciding = [
       running.leasing, running.relaying, running.refunding, running.learning, running.scheduling,
-      running.comparing, running.ending,
+      running.comparing, running.ending, running.auditing,
     ]
     for task in deciding { task.cancel() }
     await running.leasing.value

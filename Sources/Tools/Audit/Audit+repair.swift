@@ -205,6 +205,9 @@ extension Audit {
     case .paymentStalled, .confirmationStuck:
       "workers finish these; see that one runs and the provider answers"
     case .captureWithoutPurchase, .capturedTwice, .capturedWrongAmount: "refund at the provider"
+    case .refundedTooMuch, .refundedTwice: "nobody takes it back by itself: settle it with the buyer"
+    case .moneyKept: "give it back: `onsale admin refund REQUEST`"
+    case .refundDead: "see `onsale admin refunds dead`"
     case .saleWithoutPayment: "ask the buyer to pay again, or take the tickets back"
     case .ticketSoldTwice, .ticketWithoutSale, .wrongPrice, .overUserLimit: "decide by hand; see the requests"
     case .queueMissing: "Redis has lost the queue: open the event again"

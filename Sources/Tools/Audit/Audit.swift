@@ -25,6 +25,13 @@ package final class Audit {
   var ledger = Ledger()
   /// Versions in the search index as the last pass saw them.
   private var indexVersions: [Int: Int] = [:]
+  /// Since when this run looks; `nil` for all time.
+  var baseline: AuditBaseline?
+  /// The events that it looks at; `nil` for all.
+  var scope: Set<Int>?
+  /// Of each event how many rows PostgreSQL has, at the beginning.
+  var counts: [Int: AuditStore.RowCounts] = [:]
+  var looked = AuditReport.Looked()
 
   /// - Parameter progress: told what is being read, a few times a second at most.
   package init(
@@ -45,6 +52,9 @@ package final class Audit {
   /// - Throws: when a store or the provider cannot be read; nothing is known then.
   package func run() async throws -> AuditReport {
     var report = AuditReport()
+    looked = AuditReport.Looked()
+    let began = Self.now
+    let mark = try await begin()
     (report.findings, report.events) = try await settled()
     if options.repairs, !report.findings.isEmpty {
       report.repairs = await repair(report.findings)
@@ -52,15 +62,35 @@ package final class Audit {
     }
     report.payments = ledger.statuses
     report.foreignPayments = ledger.foreign
+    looked.events = report.events.count
+    looked.payments = ledger.count
+    report.looked = looked
+    if options.event == nil, let mark {
+      do {
+        try await sales.note(
+          AuditStore.Run(
+            began: began, isWhole: looked.isWhole, isClean: report.isClean, events: looked.events,
+            purchases: looked.purchases, payments: looked.payments,
+            newestPayment: max(ledger.newest, baseline?.newestPayment ?? 0)),
+          mark, counts: counts, scope: scope)
+      } catch {
+        logger.warning("that the audit has run could not be noted", ["error": "\(error)"])
+      }
+    }
     return report
   }
 
   /// Passes until nothing is found and nothing is under way, or the time to settle is over.
   private func settled() async throws -> (Findings, [Int: EventFigures]) {
-    ledger = Ledger(installation: try await purchases.installation())
+    ledger = Ledger(installation: try await purchases.installation(), isWhole: baseline == nil)
     try await readLedger()
     let deadline = EventLoop.shared.now + UInt64(options.settleSeconds) * 1000
-    let everything = options.event.map { Set([$0]) }
+    if var scope {
+      scope.formUnion(ledger.events)
+      for partition in Partition.all { scope.formUnion(try await queues.liveEvents(partition)) }
+      self.scope = scope
+    }
+    let everything = options.event.map { Set([$0]) } ?? scope
     var (found, figures) = try await pass(only: everything)
     var passesAtRest = 1
     while true {
@@ -127,19 +157,25 @@ package final class Audit {
 
   // MARK: Ledger
 
-  private func readLedger() async throws {
+  func readPayments(since oldest: Int) async throws {
     var last: String?
     while true {
       let (page, hasMore) = try await provider.list(after: last, limit: 100)
-      for payment in page { ledger.add(payment) }
+      for payment in page where payment.created >= oldest { ledger.add(payment) }
       progress("\(ledger.count) payments")
-      guard hasMore, let end = page.last?.id else { break }
-      last = end
+      guard hasMore, let end = page.last, end.created >= oldest else { return }
+      last = end.id
     }
-    last = nil
+  }
+
+  private func readLedger() async throws {
+    try await readPayments(since: oldestPayment)
+    var last: String?
+    // All of these, however old: they are few, and change long after they were made.
     while true {
       let (page, hasMore) = try await provider.refunds(after: last, limit: 100)
       for refund in page { ledger.add(refund) }
+      try await readPayments(of: page)
       guard hasMore, let end = page.last?.id else { break }
       last = end
     }
@@ -147,6 +183,7 @@ package final class Audit {
     while true {
       let (page, hasMore) = try await provider.disputes(of: nil, after: last, limit: 100)
       for dispute in page { ledger.add(dispute) }
+      try await readPayments(of: page)
       guard hasMore, let end = page.last?.id else { return }
       last = end
     }
@@ -168,7 +205,7 @@ package final class Audit {
     for id in Set(found.kept.compactMap(\.paymentID)).union(ledger.openPayments) {
       do {
         ledger.add(try await provider.retrieve(id))
-        ledger.note(refunded: try await provider.refunded(id), of: id)
+        ledger.set(try await provider.refunds(of: id), of: id)
         for dispute in try await provider.disputes(of: id, after: nil, limit: 100).disputes {
           ledger.add(dispute)
         }
@@ -237,10 +274,12 @@ package final class Audit {
     let queue: QueueEvidence?
     if var evidence = try await readQueue(id, lanes) {
       sold = try await readSales(id)
+      try await readOlderPayments(sold)
       try await readLocks(id, sold.tickets.map(\.id), &evidence)
       queue = evidence
     } else {
       sold = try await readSales(id)
+      try await readOlderPayments(sold)
       queue = nil
     }
     found.add(sold.check(event, graceSeconds: options.graceSeconds))
@@ -271,13 +310,14 @@ package final class Audit {
   func readSales(_ event: Int) async throws -> Sales {
     var sold = Sales()
     sold.chores = try await sales.sales(
-      event: event, pageSize: options.pageSize,
+      event: event, pageSize: options.pageSize, since: baseline,
       tickets: { [progress] page in
         sold.add(tickets: page)
         progress("event \(event): \(sold.tickets.count) tickets")
       },
       purchases: { [progress] page in
         sold.add(purchases: page)
+        looked.purchases += page.count
         progress("event \(event): \(sold.purchases.count) purchases")
       })
     return sold

@@ -7,9 +7,10 @@ import Text
 /// `onsale audit`: compares PostgreSQL, Redis and the payment provider's ledger, and says what does not fit.
 package enum AuditCommand {
   package static let usage = """
-    usage: onsale audit [--event ID] [--repair] [--watch SECONDS] [--settle SECONDS] [--grace SECONDS] [--json]
+    usage: onsale audit [--event ID] [--full] [--repair] [--watch SECONDS] [--settle SECONDS] [--grace SECONDS] [--json]
 
-      --event ID        only this event
+      --event ID        only this event, and all of it
+      --full            everything, and not only what may have changed since the last run without findings
       --repair          settle what can be settled, and say what was done
       --watch SECONDS   again and again, with a pause, until interrupted
       --settle SECONDS  how long work under way may take to end (10)
@@ -32,12 +33,13 @@ package enum AuditCommand {
       return 0
     }
     var reader = ArgumentReader(
-      arguments, names: ["event", "watch", "settle", "grace"], switches: ["repair", "json"])
+      arguments, names: ["event", "watch", "settle", "grace"], switches: ["full", "repair", "json"])
     var options = AuditOptions()
     options.event = reader.integer("event", in: 1...Int(Int32.max))
     options.settleSeconds = reader.integer("settle", in: 0...86_400) ?? options.settleSeconds
     options.graceSeconds = reader.integer("grace", in: 0...86_400) ?? options.graceSeconds
     options.repairs = reader.has("repair")
+    options.isFull = reader.has("full")
     let pause = reader.integer("watch", in: 1...86_400)
     guard reader.problems.isEmpty else {
       write(reader.problems.map { "onsale audit: \($0)\n" }.joined() + usage, to: 2)

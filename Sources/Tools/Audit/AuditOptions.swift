@@ -7,6 +7,8 @@ package struct AuditOptions: Sendable, Equatable {
   /// How long a payment, an authorisation or an entry may be under way, in seconds. An order that the provider keeps
   /// failing is, until its search would know of a payment.
   package var graceSeconds = 180
+  /// Whether to look at everything, and not only at what may have changed since the last run without findings.
+  package var isFull = false
   /// Whether to settle what can be settled.
   package var repairs = false
   /// How long to wait before looking again, in milliseconds.

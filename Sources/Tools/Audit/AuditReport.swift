@@ -1,3 +1,4 @@
+import Foundation
 package import JSON
 package import Payments
 
@@ -11,6 +12,33 @@ package struct AuditReport: Sendable {
   package var payments: [Payment.Status: Int] = [:]
   package var foreignPayments = 0
   package var repairs: [RepairNote] = []
+  package var looked = Looked()
+
+  /// What was looked at.
+  package struct Looked: Sendable, Equatable {
+    /// When the run without findings began since which it was looked, in unix seconds; `nil` for all time.
+    package var since: Int?
+    /// Why it was looked at all time, where somebody might expect otherwise.
+    package var reason = ""
+    package var events = 0
+    /// Rows of PostgreSQL that were counted by their age, without being read; and purchases and payments that were read.
+    package var counted = 0
+    package var purchases = 0
+    package var payments = 0
+    package var isWhole: Bool { since == nil }
+
+    package init() {}
+
+    var text: String {
+      let scope =
+        since.map {
+          "what may have changed since \(Date(timeIntervalSince1970: TimeInterval($0)).formatted(.iso8601))"
+        }
+        ?? "everything\(reason.isEmpty ? "" : ", as \(reason)")"
+      return "looked at \(scope): \(events) events, \(purchases) purchases, \(payments) payments"
+        + (counted > 0 ? "; \(counted) rows were compared by their age\n" : "\n")
+    }
+  }
 
   package init() {}
 
@@ -37,6 +65,7 @@ package struct AuditReport: Sendable {
       if figures.underWay > 0 { out += "; \(figures.underWay) under way" }
       out += "\n"
     }
+    out += looked.text
     let statuses = payments.sorted { $0.key.rawValue < $1.key.rawValue }.map { "\($0.value) \($0.key)" }
     out += "payments: \(statuses.isEmpty ? "none" : statuses.joined(separator: ", "))"
     out += foreignPayments > 0 ? "; \(foreignPayments) of somebody else\n" : "\n"
@@ -69,6 +98,11 @@ package struct AuditReport: Sendable {
       "events": .array(events.values.sorted { $0.event < $1.event }.map(\.json)),
       "payments": .object(
         payments.sorted { $0.key.rawValue < $1.key.rawValue }.map { ($0.key.rawValue, .integer($0.value)) }),
+      "looked": [
+        "since": JSON(looked.since), "whole": .bool(looked.isWhole), "events": .integer(looked.events),
+        "purchases": .integer(looked.purchases), "payments": .integer(looked.payments),
+        "counted": .integer(looked.counted),
+      ],
       "foreign_payments": .integer(foreignPayments),
       "counts": .object(
         findings.counts.sorted { $0.key.rawValue < $1.key.rawValue }.map {

@@ -37,6 +37,14 @@ package enum FindingKind: String, Sendable, CaseIterable {
   case saleNotCaptured = "sale_not_captured"
   /// What the provider gave back of a purchase's money is not what PostgreSQL knows of.
   case refundedOtherwise = "refunded_otherwise"
+  /// The provider has given back more than was taken.
+  case refundedTooMuch = "refunded_too_much"
+  /// One refund of ours was made more than once at the provider.
+  case refundedTwice = "refunded_twice"
+  /// More money was kept than the tickets cost that the buyer has, and no refund says so.
+  case moneyKept = "money_kept"
+  /// A refund failed and is not tried again: it waits for a person.
+  case refundDead = "refund_dead"
   /// A dispute at the provider is not known here, or not as it is.
   case disputeUnknown = "dispute_unknown"
   /// Captured, and PostgreSQL does not know it after the grace.
@@ -128,7 +136,9 @@ package enum FindingKind: String, Sendable, CaseIterable {
   /// Whether it breaks a promise; the others are notes for an operator.
   package var isViolation: Bool {
     switch self {
-    case .choreOverdue, .deadLetter, .placeGivenTwice, .partitionUnowned, .holdIndexStale, .indexEmpty: false
+    case .choreOverdue, .deadLetter, .refundDead, .placeGivenTwice, .partitionUnowned, .holdIndexStale,
+      .indexEmpty:
+      false
     default: true
     }
   }
@@ -140,7 +150,7 @@ package enum FindingKind: String, Sendable, CaseIterable {
       .ticketHeldAndSold, .saleForgotten:
       "I1"
     case .wrongPrice, .capturedTwice, .capturedWrongAmount, .saleWithoutPayment, .saleNotCaptured,
-      .captureNotNoted, .refundedOtherwise,
+      .captureNotNoted, .refundedOtherwise, .refundedTooMuch, .refundedTwice, .moneyKept, .refundDead,
       .disputeUnknown:
       "I2"
     case .captureWithoutPurchase, .authorisationOpen, .choreOverdue: "I3"

@@ -25,11 +25,19 @@ package struct Ledger: Sendable {
 
   /// Whose payments count; `nil` for everybody's.
   private let installation: String?
+  /// Whether all of the provider's payments are read, and not only the last ones.
+  package let isWhole: Bool
+  /// When the newest payment was made, by the provider's clock, in unix seconds.
+  package private(set) var newest = 0
 
-  package init(installation: String? = nil) { self.installation = installation }
+  package init(installation: String? = nil, isWhole: Bool = true) {
+    self.installation = installation
+    self.isWhole = isWhole
+  }
 
   /// Adds a payment, or replaces what was known of it.
   package mutating func add(_ payment: Payment) {
+    newest = max(newest, payment.created)
     guard let (key, attempt) = place(of: payment) else {
       if foreignIDs.count < Self.openKept { foreignIDs.insert(payment.id) }
       return
@@ -51,10 +59,21 @@ package struct Ledger: Sendable {
     }
   }
 
-  /// What was given back of each payment, where anything was.
-  private var refunds: [String: Int] = [:]
+  /// What was given back of a payment, by the provider's ids of refunds.
+  private struct GivenBack {
+    var amounts: [String: Int] = [:]
+    /// By the names that they have here.
+    var references: [String: String] = [:]
+  }
+  private var givenBack: [String: GivenBack] = [:]
 
-  package func refunded(_ payment: String) -> Int { refunds[payment] ?? 0 }
+  package func refunds(_ payment: String) -> [String: Int] { givenBack[payment]?.amounts ?? [:] }
+  package func refunded(_ payment: String) -> Int { refunds(payment).values.reduce(0, +) }
+  /// Whether two refunds of a payment have one name here.
+  package func wasRefundedTwice(_ payment: String) -> Bool {
+    guard let references = givenBack[payment]?.references else { return false }
+    return Set(references.values).count < references.count
+  }
 
   /// Disputes of each payment, where there are any: how each stands, by its id.
   private var disputes: [String: [String: String]] = [:]
@@ -64,12 +83,19 @@ package struct Ledger: Sendable {
   }
   package func disputes(_ payment: String) -> [String: String] { disputes[payment] ?? [:] }
 
-  /// Says what was given back of a payment, all in all.
-  package mutating func note(refunded amount: Int, of payment: String) { refunds[payment] = amount }
-
   /// Adds what was given back.
   package mutating func add(_ refund: Refund) {
-    if !refund.hasFailed { refunds[refund.payment, default: 0] += refund.amount }
+    if refund.hasFailed { return }
+    givenBack[refund.payment, default: GivenBack()].amounts[refund.id] = refund.amount
+    if let reference = refund.reference {
+      givenBack[refund.payment, default: GivenBack()].references[refund.id] = reference
+    }
+  }
+
+  /// Says what was given back of a payment, all in all.
+  package mutating func set(_ refunds: [Refund], of payment: String) {
+    givenBack[payment] = nil
+    for refund in refunds { add(refund) }
   }
 
   /// Whether it has this payment, whatever its state.

@@ -28,11 +28,26 @@ extension Ledger {
     let charged = purchase.charged ?? purchase.amount
     // What costs nothing no provider ever sees.
     if charged == 0, purchase.paymentID.map(PurchaseStore.isFree) == true { return }
-    if let id = purchase.paymentID, refunded(id) != purchase.refunded {
-      findings.add(
-        Finding(
-          .refundedOtherwise, key, paymentID: id,
-          "\(refunded(id)) \(purchase.currency) were given back, and \(purchase.refunded) are known here"))
+    if let id = purchase.paymentID {
+      if refunds(id) != purchase.givenBack || refunded(id) != purchase.refunded {
+        findings.add(
+          Finding(
+            .refundedOtherwise, key, paymentID: id,
+            "\(refunded(id)) \(purchase.currency) were given back in \(refunds(id).count) refunds, and "
+              + "\(purchase.refunded) in \(purchase.givenBack.count) are known here"))
+      }
+      // Of what was given back before it was taken nothing was charged in the end.
+      if refunded(id) > charged {
+        findings.add(
+          Finding(
+            .refundedTooMuch, key, paymentID: id,
+            "\(refunded(id)) of \(charged) \(purchase.currency) were given back"))
+      }
+      if wasRefundedTwice(id) {
+        findings.add(
+          Finding(.refundedTwice, key, paymentID: id, "two refunds at the provider are one and the same here")
+        )
+      }
     }
     if let id = purchase.paymentID, disputes(id) != purchase.disputes {
       findings.add(
@@ -42,6 +57,8 @@ extension Ledger {
         ))
     }
     guard let id = purchase.paymentID, let entry = entries(key).first(where: { $0.id == id }) else {
+      // It was compared in the last run without findings, and nothing has changed since.
+      if purchase.isSettled, !isWhole { return }
       return findings.add(
         Finding(
           .saleWithoutPayment, key, paymentID: purchase.paymentID,

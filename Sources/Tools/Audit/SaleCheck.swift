@@ -119,6 +119,17 @@ package struct Sales: Sendable {
         findings.add(
           Finding(.wrongPrice, purchase.key, "charged \(purchase.amount), the tickets cost \(price)"))
       }
+      if purchase.hasDeadRefund {
+        findings.add(
+          Finding(.refundDead, purchase.key, paymentID: purchase.paymentID, "a refund of it has failed"))
+      } else if let charged = purchase.charged, !purchase.isBeingGivenBack, !purchase.hasClosedRefund,
+        charged - purchase.refunded - purchase.lost > price
+      {
+        findings.add(
+          Finding(
+            .moneyKept, purchase.key, paymentID: purchase.paymentID,
+            "\(charged - purchase.refunded) \(purchase.currency) kept for tickets that cost \(price)"))
+      }
     default: break
     }
   }

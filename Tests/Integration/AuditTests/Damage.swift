@@ -130,7 +130,49 @@ struct Damage: CustomTestStringConvertible, Sendable {
     },
     Damage("given back at the provider, and not known", finds: [.refundedOtherwise], repairable: false) {
       let sold = try await $0.sell("ann", [1])
-      $0.provider.refunds[sold.payment] = 300
+      $0.provider.giveBack(sold.payment, 300)
+    },
+    Damage(
+      "one refund was made twice, and is known once", finds: [.refundedOtherwise, .refundedTwice],
+      repairable: false
+    ) {
+      let (sold, id) = try await $0.sellAndGiveBack("ann", [1, 2], provider: "re_1")
+      $0.provider.giveBack(sold.payment, Hall.price, id: "re_1", reference: id)
+      $0.provider.giveBack(sold.payment, Hall.price, id: "re_2", reference: id)
+    },
+    Damage(
+      "more was given back than was paid, and all of it is known", finds: [.refundedTooMuch],
+      repairable: false
+    ) {
+      let (sold, id) = try await $0.sellAndGiveBack("ann", [1, 2], amount: 2_500, provider: "re_1")
+      $0.provider.giveBack(sold.payment, 2_500, id: "re_1", reference: id)
+    },
+    Damage("a refund is told, and was not made", finds: [.refundedOtherwise], repairable: false) {
+      _ = try await $0.sellAndGiveBack("ann", [1, 2], provider: "re_1")
+    },
+    Damage(
+      "a refund was made, and is told to have failed", finds: [.refundedOtherwise, .refundDead],
+      repairable: false
+    ) {
+      let sold = try await $0.sell("ann", [1])
+      let id = try await $0.noteRefund(sold.position, Hall.price, state: "failed")
+      $0.provider.giveBack(sold.payment, Hall.price, reference: id)
+    },
+    Damage(
+      "one refund was made and not told, another told and not made, for the same amount",
+      finds: [.refundedOtherwise], repairable: false
+    ) {
+      let (sold, _) = try await $0.sellAndGiveBack("ann", [1, 2], provider: "re_1")
+      $0.provider.giveBack(sold.payment, Hall.price, id: "re_2")
+    },
+    Damage("a refund has failed for good", finds: [.refundDead], repairable: false) {
+      let sold = try await $0.sell("ann", [1])
+      _ = try await $0.noteRefund(sold.position, Hall.price, state: "failed")
+    },
+    Damage("a ticket was taken back, and its money kept", finds: [.moneyKept], repairable: false) {
+      let (_, id) = try await $0.sellAndGiveBack("ann", [1, 2], provider: "re_1")
+      try await $0.sql("DELETE FROM refund WHERE id = \(id)::uuid")
+      try await $0.sql("UPDATE purchase SET refunded = 0 WHERE tickets = '{2}'")
     },
     Damage("said to be given back, and it was not", finds: [.refundedOtherwise], repairable: false) {
       try await $0.sell("ann", [1])

@@ -1,5 +1,6 @@
 import Audit
 import EventLoop
+import Foundation
 import Payments
 import Postgres
 import Redis
@@ -31,6 +32,23 @@ struct DamageTests {
       let after = try await hall.audit()
       #expect(after.isClean, "\(repaired.text)\(after.text)")
     }
+    await hall.end()
+  }
+
+  @Test(
+    "What is broken after a clean run is named by the next one, which looks only at what may have changed",
+    arguments: Damage.all)
+  func since(_ damage: Damage) async throws {
+    let hall = try await Hall()
+    try await hall.sell("neighbour", [11, 12])
+    _ = try await hall.hold("holder", [13])
+    #expect(try await hall.audit().isClean)
+    try await damage.corrupt(hall)
+    let report = try await hall.audit(sinceLast: true)
+    #expect(!report.looked.isWhole)
+    #expect(Set(report.findings.counts.keys) == damage.finds, "\(report.text)")
+    // A run that is not clean is nothing to begin from: what it found is found again.
+    #expect(try await Set(hall.audit(sinceLast: true).findings.counts.keys) == damage.finds)
     await hall.end()
   }
 
@@ -120,5 +138,45 @@ extension Hall {
       _ = try await redis.command(["XADD", .text(lane), .text(id)] + fields.map { .text($0) })
     }
     try await redis("XGROUP", "CREATE", lane, "workers", "0")
+  }
+
+  struct Sold {
+    let position: Int
+    let payment: String
+  }
+
+  /// Writes a refund down that has ended. - Returns: its id.
+  func noteRefund(
+    _ position: Int, _ amount: Int, state: String, tickets: [Int] = [], provider: String? = nil
+  ) async throws -> String {
+    let id = UUID().uuidString.lowercased()
+    try await sql(
+      """
+      INSERT INTO refund (event_id, id, generation, position, tickets, amount, state, releases, who, reason, provider_id,
+        available_at, ended_at)
+      VALUES (\(Self.event), \(id)::uuid, \(Self.generation), \(position), \(tickets)::int[], \(amount), \(state), true,
+        'test', \(state == "failed" ? "no" : nil), \(provider), NULL, now())
+      """)
+    return id
+  }
+
+  /// Sells, and gives the first ticket back, everywhere but at the provider.
+  func sellAndGiveBack(
+    _ user: String, _ tickets: [Int], amount: Int = Hall.price, provider: String
+  ) async throws -> (Sold, String) {
+    let sold = try await sell(user, tickets)
+    let key = key(sold.position)
+    let refunds = RefundStore(postgres)
+    let refund = try await refunds.request(
+      .init(key, tickets: [tickets[0]], releases: true), by: "test"
+    ).refund
+    try await sql("UPDATE refund SET amount = \(amount) WHERE id = \(refund.id)::uuid")
+    let asked = try #require(try await refunds.find(event: Self.event, id: refund.id))
+    _ = try await refunds.succeed(asked, providerID: provider)
+    try await refunds.told([asked])
+    let found = try #require(try await purchases.find(key))
+    _ = try await queue.giveBack(asked.tickets, of: key, found, owned: tickets.count - 1)
+    try await publish()
+    return (Sold(position: sold.position, payment: sold.payment), refund.id)
   }
 }

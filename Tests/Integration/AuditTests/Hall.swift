@@ -64,7 +64,7 @@ final class Hall {
     try await postgres.script(
       """
       TRUNCATE event, section, ticket, purchase, claim, outbox, partition, request_archive, queue_outcome,
-        buyer, refund, dispute, payment_news CASCADE
+        buyer, refund, dispute, payment_news, audit_run, audited_event CASCADE
       """)
     _ = try await postgres.transaction([
       """
@@ -120,8 +120,12 @@ final class Hall {
     PurchaseStore.Key(event: Self.event, generation: Self.generation, position: position)
   }
 
-  func audit(repairs: Bool = false, grace: Int = 0, settle: Int = 0) async throws -> AuditReport {
+  /// - Parameter sinceLast: whether only what may have changed since the last clean run is looked at.
+  func audit(
+    repairs: Bool = false, grace: Int = 0, settle: Int = 0, sinceLast: Bool = false
+  ) async throws -> AuditReport {
     var options = AuditOptions()
+    options.isFull = !sinceLast
     options.repairs = repairs
     options.graceSeconds = grace
     options.settleSeconds = settle
@@ -266,8 +270,7 @@ final class Hall {
 @LoopActor
 final class LedgerInMemory: PaymentProvider {
   var payments: [String: Payment] = [:]
-  /// What was given back of each.
-  var refunds: [String: Int] = [:]
+  var made: [Refund] = []
 
   func add(
     _ id: String, _ status: Payment.Status, amount: Int = Hall.price, captured: Int = 0, reference: String?
@@ -308,27 +311,29 @@ final class LedgerInMemory: PaymentProvider {
     return payment
   }
 
-  func refunded(_ id: String) async throws -> Int { refunds[id] ?? 0 }
+  /// All that there is was made days before whatever comes.
+  func makeOld() {
+    for id in payments.keys { payments[id]?.created = 1_000 - 200_000 }
+  }
 
-  func refund(_ id: String) async throws { refunds[id] = payments[id]?.amountCaptured }
+  /// Gives something back, as somebody does it elsewhere, or as this system does under a reference.
+  func giveBack(_ payment: String, _ amount: Int, id: String = "re_1", reference: String? = nil) {
+    made.append(Refund(id: id, payment: payment, amount: amount, status: .succeeded, reference: reference))
+  }
+
+  func refunded(_ id: String) async throws -> Int { try await refunds(of: id).reduce(0) { $0 + $1.amount } }
+
+  func refund(_ id: String) async throws { giveBack(id, payments[id]?.amountCaptured ?? 0) }
 
   func refund(_ order: RefundOrder) async throws -> Refund {
-    refunds[order.payment, default: 0] += order.amount
-    return Refund(
-      id: "re_" + order.reference, payment: order.payment, amount: order.amount, status: .succeeded,
-      reference: order.reference)
+    giveBack(order.payment, order.amount, id: "re_" + order.reference, reference: order.reference)
+    return made[made.count - 1]
   }
 
-  func refunds(of payment: String) async throws -> [Refund] {
-    refunds[payment].map { amount in
-      [Refund(id: "re_" + payment, payment: payment, amount: amount, status: .succeeded, reference: nil)]
-    } ?? []
-  }
+  func refunds(of payment: String) async throws -> [Refund] { made.filter { $0.payment == payment } }
 
   func refunds(after: String?, limit: Int) async throws -> (refunds: [Refund], hasMore: Bool) {
-    var all: [Refund] = []
-    for payment in refunds.keys.sorted() { all += try await refunds(of: payment) }
-    return (all, false)
+    (made.reversed(), false)
   }
 
   var disputed: [Dispute] = []

@@ -71,7 +71,7 @@ struct RestoreTests {
     let hall = try await Hall()
     let sold = try await hall.sell("ann", [1])
     try await hall.losePurchase([1])
-    hall.provider.refunds[sold.payment] = Hall.price
+    hall.provider.giveBack(sold.payment, Hall.price)
     _ = try await hall.audit(repairs: true)
     #expect(try await hall.purchases.find(hall.key(sold.position)) == nil)
     #expect(try await hall.record(sold.position)?.state == .expired)

@@ -107,7 +107,8 @@ struct CancelTests {
     await sale.end()
   }
 
-  @Test("Asked for again it gives back what is owed without tickets, too, and of halves the rest; nothing twice")
+  @Test(
+    "Asked for again it gives back what is owed without tickets, too, and of halves the rest; nothing twice")
   func again() async throws {
     let sale = try await Sale(tickets: 5)
     try await sale.startWorker()
@@ -128,13 +129,15 @@ struct CancelTests {
     try await sale.refunds.note(payments: [bobPayment])
     let key = PurchaseStore.Key(event: sale.event, generation: 1, position: ann)
     let ticket = try #require(try await sale.purchase(ann)?.tickets.first)
-    let half = try await sale.refunds.request(.init(key, tickets: [ticket], releases: false), by: "boss").refund
+    let half = try await sale.refunds.request(.init(key, tickets: [ticket], releases: false), by: "boss")
+      .refund
     try await sale.eventually("both are given back") {
       try await sale.postgres.query("SELECT 1 FROM refund WHERE state = 'succeeded'").count == 2
     }
     sale.provider.given["re_bob"]?.status = .failed
     sale.provider.given[half.id]?.status = .failed
-    sale.provider.beforeRefund = { _ in throw PaymentError(code: .refused, message: "no", providerCode: "no") }
+    sale.provider.beforeRefund = { _ in throw PaymentError(code: .refused, message: "no", providerCode: "no")
+    }
     try await sale.refunds.note(payments: [annPayment, bobPayment])
     try await sale.eventually("both are dead letters") { try await sale.refunds.deadCount() == 2 }
 

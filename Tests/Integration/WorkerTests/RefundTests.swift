@@ -293,7 +293,9 @@ struct RefundTests {
     return (try row.int("charged"), try row.int("refunded"), try row.int("tickets"))
   }
 
-  @Test("What a bank does not take is tried again, a named number of times; then it waits for a person, who resumes it")
+  @Test(
+    "What a bank does not take is tried again, a named number of times; then it waits for a person, who resumes it"
+  )
   func deadLetter() async throws {
     let (sale, position) = try await sold(1, of: 1)
     try await captured(sale)
@@ -320,7 +322,9 @@ struct RefundTests {
     await sale.end()
   }
 
-  @Test("Money that came back is given again by itself, once, whatever is said how often; the tickets stay given back")
+  @Test(
+    "Money that came back is given again by itself, once, whatever is said how often; the tickets stay given back"
+  )
   func cameBack() async throws {
     let (sale, position) = try await sold(2, of: 2)
     try await captured(sale)
@@ -361,17 +365,22 @@ struct RefundTests {
     // The one that tries it again has another name: the first is never taken for it.
     found = try await sale.refunds.reconcile(refund.key, payment: payment, refunds: seen, disputes: [])
     #expect(!found.isUnderWay && found.changes.isEmpty)
-    #expect(try await refundCount(sale, "state = 'requested' AND tries = 1 AND tickets = '{}' AND amount = 1000") == 1)
+    #expect(
+      try await refundCount(sale, "state = 'requested' AND tries = 1 AND tickets = '{}' AND amount = 1000")
+        == 1)
     let books = try await books(sale)
     #expect(books == (1000, 0, 0))
     await sale.end()
   }
 
-  @Test("A dead letter whose tickets were given back in another way gives nothing back, nor does one that was closed")
+  @Test(
+    "A dead letter whose tickets were given back in another way gives nothing back, nor does one that was closed"
+  )
   func notTwice() async throws {
     let (sale, position) = try await sold(2, of: 2)
     try await captured(sale)
-    sale.provider.beforeRefund = { _ in throw PaymentError(code: .refused, message: "no", providerCode: "no") }
+    sale.provider.beforeRefund = { _ in throw PaymentError(code: .refused, message: "no", providerCode: "no")
+    }
     let first = try await sale.refunds.request(wish(sale, position, [1]), by: "boss").refund
     _ = try await end(sale, first.id)
     let other = try await sale.refunds.request(wish(sale, position, [2]), by: "boss").refund
@@ -388,7 +397,9 @@ struct RefundTests {
     await sale.end()
   }
 
-  @Test("What is in dispute is given back once its buyer has lost that, and never where their bank has it for good")
+  @Test(
+    "What is in dispute is given back once its buyer has lost that, and never where their bank has it for good"
+  )
   func disputed() async throws {
     for status in ["won", "lost"] {
       let (sale, position) = try await sold(1, of: 1)

@@ -56,7 +56,9 @@ final class Sale {
     stores = Worker.Stores(
       queue: queue, purchases: purchases, seats: SeatStore(postgres), epochs: EpochStore(postgres),
       archive: QueueArchive(queue, postgres), events: EventStore(postgres, rejoinSeconds: rejoinSeconds),
-      refunds: RefundStore(postgres, leaseSeconds: 0.2, firstRetrySeconds: 0.005), declines: DeclineStore(postgres))
+      refunds: RefundStore(postgres, leaseSeconds: 0.2, firstRetrySeconds: 0.005),
+      declines: DeclineStore(postgres),
+      books: BookStore(postgres))
     try await queue.configure(
       EventSettings(
         id: event, generation: 1, state: "open", queueLimit: 1_000_000, perUserLimit: perUserLimit,

@@ -52,6 +52,17 @@ package struct AuditedPurchase: Sendable, Equatable {
   package var refunded: Int
   /// How its disputes stand, by their ids.
   package var disputes: [String: String] = [:]
+  /// What of its money the buyer's bank has taken back for good.
+  package var lost = 0
+  /// What was given back by refunds that the provider has, by its ids of them.
+  package var givenBack: [String: Int] = [:]
+  /// Whether a refund is under way; and whether one failed that nobody tries again.
+  package var isBeingGivenBack = false
+  package var hasDeadRefund = false
+  /// Whether one failed of which a person has decided that nothing more comes.
+  package var hasClosedRefund = false
+  /// Whether its money is taken, and nothing has changed in its row since the last audit without findings.
+  package var isSettled = false
   /// Why it was declined or void.
   package var reason: String?
   package var isCaptureNoted: Bool

@@ -67,8 +67,9 @@ package final class AuditStore {
   /// - Parameters:
   ///   - tickets: called with each page, by ascending id.
   ///   - purchases: called with each page, by generation and position.
+  /// - Parameter since: what was looked at and found clean before.
   package func sales(
-    event: Int, pageSize: Int, tickets: @LoopActor ([AuditedTicket]) -> Void,
+    event: Int, pageSize: Int, since: AuditBaseline? = nil, tickets: @LoopActor ([AuditedTicket]) -> Void,
     purchases: @LoopActor ([AuditedPurchase]) -> Void
   ) async throws -> [AuditedChore] {
     try await postgres.withTransaction { transaction in
@@ -82,7 +83,7 @@ package final class AuditStore {
       }
       var end = (generation: 0, position: 0)
       while true {
-        let page = try await Self.purchases(transaction, event: event, after: end, limit: pageSize)
+        let page = try await Self.purchases(transaction, event: event, after: end, limit: pageSize, since)
         purchases(page)
         guard page.count == pageSize, let last = page.last else { break }
         end = (last.key.generation, last.key.position)
@@ -123,29 +124,32 @@ package final class AuditStore {
   package func purchase(_ key: PurchaseStore.Key) async throws -> AuditedPurchase? {
     let rows = try await postgres.query(
       """
-      SELECT generation, position, user_id, state, try, tickets, amount, charged, refunded, currency, payment_id, reason,
-        \(Self.disputes), captured_at IS NOT NULL AS captured, extract(epoch FROM now() - updated_at)::bigint AS age
-      FROM purchase
+      SELECT \(Self.columns) FROM purchase
       WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
       """)
     return try rows.first.map { try Self.purchase($0, event: key.event) }
   }
 
   private static func purchases(
-    _ transaction: PostgresTransaction, event: Int, after end: (generation: Int, position: Int), limit: Int
+    _ transaction: PostgresTransaction, event: Int, after end: (generation: Int, position: Int), limit: Int,
+    _ since: AuditBaseline?
   ) async throws -> [AuditedPurchase] {
     let rows = try await transaction.query(
       """
-      SELECT generation, position, user_id, state, try, tickets, amount, charged, refunded, currency, payment_id, reason,
-        \(Self.disputes), captured_at IS NOT NULL AS captured, extract(epoch FROM now() - updated_at)::bigint AS age
+      SELECT \(Self.columns), captured_at IS NOT NULL AND \(since.map { SQL("NOT \($0.isNewer)") } ?? "false")
+        AS settled
       FROM purchase
       WHERE event_id = \(event) AND (generation, position) > (\(end.generation)::int, \(end.position)::bigint)
       ORDER BY generation, position LIMIT \(limit)
       """)
-    return try rows.map { try purchase($0, event: event) }
+    return try rows.map { row in
+      var purchase = try purchase(row, event: event)
+      purchase.isSettled = try row.bool("settled")
+      return purchase
+    }
   }
 
-  private static func purchase(_ row: PostgresRow, event: Int) throws -> AuditedPurchase {
+  static func purchase(_ row: PostgresRow, event: Int) throws -> AuditedPurchase {
     guard let state = PurchaseStore.Standing.State(rawValue: try row.string("state")) else {
       throw StoreError(.unexpectedAnswer, "purchase.state")
     }
@@ -161,12 +165,42 @@ package final class AuditStore {
       let words = dispute.split(separator: " ")
       if words.count == 2 { purchase.disputes[String(words[0])] = String(words[1]) }
     }
+    purchase.lost = try row.int("lost")
+    for refund in (row["refunds"].string ?? "").split(separator: "\n") {
+      let words = refund.split(separator: " ")
+      guard words.count == 4, let amount = Int(words[1]) else {
+        throw StoreError(.unexpectedAnswer, "purchase.refunds")
+      }
+      switch (RefundStore.State(rawValue: String(words[0])), words[2]) {
+      case (.requested, _): purchase.isBeingGivenBack = true
+      case (.failed, _) where words[3] == "last": purchase.hasDeadRefund = true
+      case (.failed, _): purchase.hasClosedRefund = purchase.hasClosedRefund || words[3] == "closed"
+      case (.succeeded, "-"): break
+      case (.succeeded, let id): purchase.givenBack[String(id)] = amount
+      case (nil, _): throw StoreError(.unexpectedAnswer, "refund.state")
+      }
+    }
     return purchase
   }
 
-  private static let disputes: SQL = """
+  /// Of `purchase`, as `purchase(_:event:)` reads it.
+  static let columns: SQL = """
+    purchase.event_id, purchase.generation, purchase.position, purchase.user_id, purchase.state, purchase.try,
+    purchase.tickets, purchase.amount, purchase.charged, purchase.refunded, purchase.currency, purchase.payment_id,
+    purchase.reason,
     (SELECT string_agg(d.id || ' ' || d.status, E'\\n') FROM dispute d WHERE d.event_id = purchase.event_id
-      AND d.generation = purchase.generation AND d.position = purchase.position) AS disputes
+      AND d.generation = purchase.generation AND d.position = purchase.position) AS disputes,
+    (SELECT string_agg(concat_ws(' ', r.state, r.amount, coalesce(r.provider_id, '-'),
+        CASE WHEN r.closed_by IS NOT NULL THEN 'closed' WHEN r.retried_by IS NULL THEN 'last' ELSE 'again' END), E'\\n')
+      FROM refund r WHERE r.event_id = purchase.event_id AND r.generation = purchase.generation
+      AND r.position = purchase.position) AS refunds,
+    \(lost) AS lost, captured_at IS NOT NULL AS captured, extract(epoch FROM now() - updated_at)::bigint AS age
+    """
+
+  /// What the buyer's bank has taken back for good.
+  static let lost: SQL = """
+    (SELECT coalesce(sum(d.amount), 0)::bigint FROM dispute d WHERE d.event_id = purchase.event_id
+      AND d.generation = purchase.generation AND d.position = purchase.position AND d.status = 'lost')
     """
 
   /// The oldest of an event's chores: how many there are is bounded by what the relay leaves behind.

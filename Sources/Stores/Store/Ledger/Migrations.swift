@@ -778,5 +778,46 @@ package struct Migrations {
     CREATE INDEX refund_dead ON refund (event_id, created_at, id)
       WHERE state = 'failed' AND retried_by IS NULL AND closed_by IS NULL;
     """,
+    """
+    -- Where the walk through the books is that workers do all the time, and which of them goes on with it.
+    CREATE TABLE book_walk (
+      is_alone boolean PRIMARY KEY DEFAULT true CHECK (is_alone),
+      worker text,
+      leased_until timestamptz NOT NULL DEFAULT '-infinity',
+      event_id bigint NOT NULL DEFAULT 0,
+      generation int NOT NULL DEFAULT 0,
+      position bigint NOT NULL DEFAULT 0,
+      payment_id text,
+      refund_id text
+    ) WITH (fillfactor = 50);
+    INSERT INTO book_walk DEFAULT VALUES;
+    COMMENT ON COLUMN book_walk.payment_id IS 'the last payment of the provider that was looked at; NULL begins with the newest';
+    """,
+    """
+    -- When the books were audited, what of, and since when. What is clean needs no second look until it changes.
+    CREATE TABLE audit_run (
+      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      began_at timestamptz NOT NULL,
+      ended_at timestamptz NOT NULL DEFAULT now(),
+      is_whole boolean NOT NULL,
+      is_clean boolean NOT NULL,
+      events bigint NOT NULL,
+      purchases bigint NOT NULL,
+      payments bigint NOT NULL,
+      newest_payment bigint NOT NULL,
+      database text NOT NULL,
+      oldest_xid bigint NOT NULL
+    );
+    COMMENT ON COLUMN audit_run.newest_payment IS 'when it was made, by the provider''s clock, in unix seconds';
+    COMMENT ON COLUMN audit_run.oldest_xid IS 'every transaction below it had ended when the run began; without the wrap';
+
+    CREATE TABLE audited_event (
+      event_id bigint PRIMARY KEY,
+      purchases bigint NOT NULL,
+      tickets bigint NOT NULL,
+      claims bigint NOT NULL
+    );
+    COMMENT ON TABLE audited_event IS 'how many rows an event had when it was clean: rows that are gone leave no other trace';
+    """,
   ]
 }

@@ -489,14 +489,18 @@ package final class PurchaseStore {
   }
 
   /// Notes something that is to be done at the provider; once, however often it is said.
-  package func add(_ chore: Chore) async throws {
-    _ = try await postgres.query(
+  package func add(_ chore: Chore) async throws { _ = try await addIfMissing(chore) }
+
+  /// The same. - Returns: whether it was not noted before.
+  package func addIfMissing(_ chore: Chore) async throws -> Bool {
+    try await !postgres.query(
       """
       INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
       VALUES (\(chore.key.event), \(chore.key.generation), \(chore.key.position), \(chore.kind.rawValue),
         \(chore.paymentID), now())
-      ON CONFLICT DO NOTHING
-      """)
+      ON CONFLICT DO NOTHING RETURNING kind
+      """
+    ).isEmpty
   }
 
   /// Notes chores that were done, and forgets them.
@@ -643,7 +647,7 @@ package final class PurchaseStore {
   }
 
   /// Payments that are taken up this often without an end are left to the audit: they may be what kills workers.
-  private static let stallLimit = 10
+  nonisolated static let stallLimit = 10
 
   /// Takes back that these were taken up once: they wait for somebody who is away, and whoever has them says so.
   package func excuse(_ keys: [Key]) async throws {

@@ -141,7 +141,8 @@ package final class RefundStore {
   }
 
   /// - Returns: a purchase as refunds look at it, locked; `nil` where there is none.
-  static func lock(_ key: PurchaseStore.Key, _ transaction: PostgresTransaction) async throws -> PostgresRow? {
+  static func lock(_ key: PurchaseStore.Key, _ transaction: PostgresTransaction) async throws -> PostgresRow?
+  {
     try await transaction.query(
       """
       SELECT state, payment_id, tickets, coalesce(charged, amount) AS charged, refunded, \(Self.lost) AS lost

@@ -1,0 +1,231 @@
+import EventLoop
+import Payments
+import Postgres
+import Sale
+import Testing
+
+@testable import Store
+@testable import Worker
+
+@Suite("Books that mend themselves")
+@LoopActor
+struct BookkeeperTests {
+  /// Looks all the time, at everything, however young it is; and hears of nothing by itself.
+  private var patience: Worker.Patience {
+    var patience = Worker.Patience()
+    patience.booksMilliseconds = 20
+    patience.booksGraceSeconds = 0
+    patience.newsMilliseconds = 86_400_000
+    return patience
+  }
+
+  /// A sale in which `ann` has bought a ticket and `bob`'s card was declined, and their places.
+  private func sold(tickets: Int = 3) async throws -> (Sale, ann: Int, bob: Int) {
+    let sale = try await Sale(tickets: tickets)
+    try await sale.startWorker(patience: patience)
+    let ann = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .purchased, ann)
+    let bob = try await sale.join("bob", method: "decline_1")
+    try await sale.wait(for: .declined, bob)
+    try await captured(sale)
+    return (sale, ann, bob)
+  }
+
+  private func captured(_ sale: Sale) async throws {
+    try await sale.eventually("captured, and noted so") {
+      try await sale.postgres.query("SELECT 1 FROM purchase WHERE state = 'sold' AND captured_at IS NULL")
+        .isEmpty
+    }
+  }
+
+  private func add(
+    _ sale: Sale, _ id: String, _ status: Payment.Status, at position: Int, attempt: Int = 1,
+    generation: Int = 1
+  ) async throws {
+    sale.provider.payments[id] = Payment(
+      id: id, status: status, amount: 1000, amountCaptured: status == .succeeded ? 1000 : 0, currency: "EUR",
+      reference: "\(id)-ref", created: 0,
+      purchase: PurchaseMetadata(
+        event: sale.event, generation: generation, position: position, tickets: [1], user: "x", amount: 1000,
+        attempt: attempt, installation: try await sale.purchases.installation()))
+  }
+
+  @Test(
+    "A sale that nobody would ever capture, since its outbox was lost, is captured; one that was is noted so")
+  func outboxLost() async throws {
+    let sale = try await Sale(tickets: 3)
+    var mayCapture = false
+    sale.provider.onCapture = { _ in
+      if !mayCapture { throw PaymentError(code: .unavailable, message: "away") }
+    }
+    try await sale.startWorker()
+    let ann = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .purchased, ann)
+    await sale.stopWorkers()
+    _ = try await sale.postgres.query("DELETE FROM outbox")
+    mayCapture = true
+    try await sale.startWorker(patience: patience)
+    try await captured(sale)
+    #expect(sale.provider.payments.values.map(\.amountCaptured) == [1000])
+    _ = try await sale.postgres.query("UPDATE purchase SET captured_at = NULL")
+    try await captured(sale)
+    #expect(sale.provider.payments.values.map(\.amountCaptured) == [1000])
+    await sale.end()
+  }
+
+  @Test(
+    "Money that is reserved for an attempt that is over is let go of, what was taken for it is given back")
+  func forNothing() async throws {
+    let (sale, ann, bob) = try await sold()
+    try await add(sale, "pi_declined", .requiresCapture, at: bob)
+    try await add(sale, "pi_second", .requiresCapture, at: ann)
+    try await add(sale, "pi_taken", .succeeded, at: bob)
+    try await sale.eventually("all of it is let go of") {
+      sale.provider.payments["pi_declined"]?.status == .canceled
+        && sale.provider.payments["pi_second"]?.status == .canceled
+        && sale.provider.refunds.contains("pi_taken")
+    }
+    try await sale.eventually("nothing is left to do") {
+      try await sale.postgres.query("SELECT 1 FROM outbox WHERE kind <> 'find'").isEmpty
+    }
+    #expect(sale.provider.refunds == ["pi_taken"])
+    #expect(sale.provider.payments.values.filter { $0.status == .succeeded }.count == 2)
+    #expect(try await sale.soldTickets().count == 1)
+    await sale.end()
+  }
+
+  @Test("What PostgreSQL may have lost is told, once, and never decided")
+  func told() async throws {
+    let (sale, _, bob) = try await sold()
+    _ = try await sale.postgres.query(
+      "INSERT INTO webhook_endpoint (url, secret, made_by) VALUES ('https://shop.example', 'whsec_', 'test')")
+    try await add(sale, "pi_lost", .requiresCapture, at: 77)
+    try await add(sale, "pi_taken", .succeeded, at: 78)
+    // A later attempt than PostgreSQL knows of.
+    try await add(sale, "pi_later", .requiresCapture, at: bob, attempt: 2)
+    func messages() async throws -> [String] {
+      try await sale.postgres.query(
+        "SELECT data->>'payment_id' AS payment FROM webhook_message WHERE type = 'audit.violation'"
+      ).map { try $0.string("payment") }
+    }
+    try await sale.eventually("they are told") { try await messages().count >= 3 }
+    // Many more walks.
+    let take =
+      try await sale.postgres.query("SELECT xmin::text::bigint AS x FROM book_walk").first?.int("x") ?? 0
+    try await sale.eventually("more walks") {
+      try await sale.postgres.query("SELECT 1 FROM book_walk WHERE xmin::text::bigint > \(take + 40)").count
+        == 1
+    }
+    #expect(try await messages().sorted() == ["pi_later", "pi_lost", "pi_taken"])
+    #expect(sale.provider.payments["pi_lost"]?.status == .requiresCapture)
+    #expect(sale.provider.payments["pi_later"]?.status == .requiresCapture)
+    #expect(sale.provider.refunds.isEmpty)
+    #expect(try await sale.postgres.query("SELECT 1 FROM outbox WHERE kind <> 'find'").isEmpty)
+    await sale.end()
+  }
+
+  @Test("Claims of a purchase that came to nothing are released, and their seats granted")
+  func looseClaims() async throws {
+    let (sale, _, bob) = try await sold(tickets: 2)
+    let tickets = try #require(try await sale.purchase(bob)?.tickets)
+    _ = try await sale.queue.cancel(event: sale.event, generation: 1, position: bob, user: "bob")
+    _ = try await sale.postgres.query(
+      "INSERT INTO claim SELECT \(sale.event), k.id, 1, \(bob)::bigint FROM unnest(\(tickets)::int[]) AS k (id)"
+    )
+    try await sale.eventually("nothing claims them") {
+      try await sale.postgres.query("SELECT 1 FROM claim WHERE position = \(bob)").isEmpty
+    }
+    let cid = try await sale.join("cid", method: "pm_1")
+    #expect(try await sale.wait(for: .purchased, cid)?.tickets == tickets)
+    await sale.end()
+  }
+
+  @Test("Refunds that nobody told of are learned, in whatever age")
+  func refunds() async throws {
+    let (sale, ann, _) = try await sold()
+    let payment = try #require(try await sale.purchase(ann)?.standing.paymentID)
+    sale.provider.given["re_1"] = Refund(
+      id: "re_1", payment: payment, amount: 300, status: .succeeded, reference: nil)
+    func refunded() async throws -> Int? {
+      try await sale.postgres.query("SELECT refunded FROM purchase WHERE position = \(ann)").first?.int(
+        "refunded")
+    }
+    try await sale.eventually("it is known") { try await refunded() == 300 }
+    sale.provider.given["re_1"]?.status = .failed
+    try await sale.eventually("it came back") { try await refunded() == 0 }
+    await sale.end()
+  }
+
+  @Test("One worker has the walk, and another goes on with it once that one is not heard of")
+  func lease() async throws {
+    let sale = try await Sale(tickets: 1)
+    let books = BookStore(sale.postgres)
+    var walk = try #require(try await books.take(worker: "a", seconds: 30))
+    #expect(try await books.take(worker: "b", seconds: 30) == nil)
+    walk.purchase = PurchaseStore.Key(event: 42, generation: 1, position: 7)
+    walk.payment = "pi_7"
+    try await books.note(walk, worker: "b")
+    #expect(try await books.take(worker: "a", seconds: 30)?.payment == nil, "it is not b's")
+    try await books.note(walk, worker: "a")
+    _ = try await sale.postgres.query("UPDATE book_walk SET leased_until = now() - interval '1 s'")
+    #expect(try await books.take(worker: "b", seconds: 30) == walk)
+    // PostgreSQL's clock was an hour ahead.
+    _ = try await sale.postgres.query("UPDATE book_walk SET leased_until = now() + interval '1 h'")
+    #expect(try await books.take(worker: "c", seconds: 30) == walk)
+    await sale.end()
+  }
+
+  @Test("What is decided of a payment, by what is known of its purchase")
+  func steps() {
+    func payment(_ status: Payment.Status, _ id: String = "pi_1", captured: Int? = nil) -> Payment {
+      Payment(
+        id: id, status: status, amount: 1000, amountCaptured: captured ?? (status == .succeeded ? 1000 : 0),
+        currency: "EUR", reference: nil, created: 0)
+    }
+    func purchase(
+      _ state: PurchaseStore.Standing.State, attempt: Int = 1, charged: Int? = nil, noted: Bool = false,
+      age: Int = 100
+    ) -> AuditedPurchase {
+      AuditedPurchase(
+        key: .init(event: 1, generation: 1, position: 1), user: "ann", state: state, attempt: attempt,
+        tickets: [1],
+        amount: 1000, charged: charged, currency: "EUR", paymentID: state == .sold ? "pi_1" : nil,
+        reason: nil,
+        isCaptureNoted: noted, ageSeconds: age)
+    }
+    func step(_ payment: Payment, _ purchase: AuditedPurchase?, attempt: Int = 1, isOld: Bool = true)
+      -> BookStep
+    {
+      BookStep(payment, attempt: attempt, purchase, isOld: isOld, graceSeconds: 10)
+    }
+    func tells(_ step: BookStep) -> BookStore.Finding.Kind? {
+      if case .tell(let kind, _) = step { kind } else { nil }
+    }
+    #expect(step(payment(.succeeded), purchase(.sold, noted: true)) == .fits)
+    #expect(step(payment(.succeeded), purchase(.sold)) == .note)
+    #expect(step(payment(.requiresCapture), purchase(.sold)) == .capture)
+    #expect(step(payment(.requiresCapture), purchase(.sold, age: 5)) == .fits, "its worker's")
+    #expect(step(payment(.canceled), purchase(.sold)) == .capture, "whoever captures it takes the sale back")
+    #expect(step(payment(.canceled), purchase(.sold, charged: 0, noted: true)) == .fits)
+    #expect(tells(step(payment(.canceled), purchase(.sold, noted: true))) == .saleWithoutPayment)
+    #expect(tells(step(payment(.requiresCapture), purchase(.sold, charged: 0))) == .authorisationOpen)
+    #expect(tells(step(payment(.succeeded, captured: 900), purchase(.sold))) == .capturedWrongAmount)
+    // Of another payment, or of none.
+    for state in [PurchaseStore.Standing.State.declined, .void, .sold] {
+      #expect(step(payment(.requiresCapture, "pi_2"), purchase(state)) == .letGo)
+      #expect(step(payment(.succeeded, "pi_2"), purchase(state)) == .letGo)
+      #expect(step(payment(.requiresCapture, "pi_2"), purchase(state), isOld: false) == .fits)
+      #expect(step(payment(.canceled, "pi_2"), purchase(state)) == .fits)
+      #expect(
+        tells(step(payment(.requiresCapture, "pi_2"), purchase(state), attempt: 2)) == .authorisationOpen)
+    }
+    #expect(step(payment(.requiresCapture), purchase(.paying)) == .fits)
+    #expect(step(payment(.requiresCapture), purchase(.paying, attempt: 2)) == .letGo)
+    #expect(tells(step(payment(.succeeded), purchase(.paying), attempt: 2)) == .captureWithoutPurchase)
+    #expect(tells(step(payment(.succeeded), nil)) == .captureWithoutPurchase)
+    #expect(tells(step(payment(.requiresCapture), nil)) == .authorisationOpen)
+    for status in [Payment.Status.processing, .requiresAction, .requiresPaymentMethod] {
+      #expect(step(payment(status), nil) == .fits)
+    }
+  }
+}
