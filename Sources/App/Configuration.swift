@@ -91,6 +91,9 @@ struct Configuration {
   var paymentWaitSeconds = 600
   /// `ONSALE_PAYMENT_ACTION_SECONDS`: for so long a payment waits for its buyer, who confirms it with their bank.
   var paymentActionSeconds = 300
+  /// `ONSALE_PAYMENT_LATE_SECONDS`: for so long a payment that was given up, and is authorised after all, may still buy the
+  /// seats it was for, where nobody else has them; 0 for never.
+  var paymentLateSeconds = 3_600
   /// `ONSALE_PAYMENT_WEBHOOK_SECRET`: what the provider signs its messages with; several are separated by commas.
   var paymentWebhookSecrets: [String] = []
   /// `ONSALE_PAYMENT_KEY_SECONDS`: for so long the provider remembers idempotency keys; a little less than it says.
@@ -285,6 +288,7 @@ struct Configuration {
     paymentSearchSeconds = integer("PAYMENT_SEARCH_SECONDS", in: 0...3_600) ?? paymentSearchSeconds
     paymentWaitSeconds = integer("PAYMENT_WAIT_SECONDS", in: 1...86_400) ?? paymentWaitSeconds
     paymentKeySeconds = integer("PAYMENT_KEY_SECONDS", in: 1...2_592_000) ?? paymentKeySeconds
+    paymentLateSeconds = integer("PAYMENT_LATE_SECONDS", in: 0...86_400) ?? paymentLateSeconds
     paymentActionSeconds = integer("PAYMENT_ACTION_SECONDS", in: 1...3_600) ?? paymentActionSeconds
     paymentWebhookSecrets = (value("PAYMENT_WEBHOOK_SECRET") ?? "").split(separator: ",").map(String.init)
     if paymentWebhookSecrets.contains(where: { $0.utf8.count < 16 }) {

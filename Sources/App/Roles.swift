@@ -387,6 +387,7 @@ enum Roles {
     providerLimits.searchMilliseconds = settings.paymentSearchSeconds * 1_000
     providerLimits.paymentSeconds = settings.paymentWaitSeconds
     providerLimits.keySeconds = settings.paymentKeySeconds
+    providerLimits.lateSeconds = settings.paymentLateSeconds
     providerLimits.actionSeconds = settings.paymentActionSeconds
     let client = HTTPClient(payments)
     let identity = processName

@@ -7,7 +7,7 @@ import jwt
 import pytest
 
 from client import Client, ok
-from page_fixtures import chromium, hall, site, visit  # noqa: F401  (fixtures)
+from page_fixtures import chromium, hall, pictures, site, visit  # noqa: F401  (fixtures)
 from stack import Stack
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -138,3 +139,16 @@ def hall(organizer):
         return SimpleNamespace(id=event, path=f"/event/{event}")
 
     return make
+
+
+@pytest.fixture
+def pictures(request):
+    """Keeps pictures where PICTURES says, for people to look at."""
+    directory = os.environ.get("PICTURES")
+
+    def take(page, name):
+        if directory:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=Path(directory) / f"{request.node.name}-{name}.png", full_page=True)
+
+    return take

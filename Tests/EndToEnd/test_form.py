@@ -204,19 +204,3 @@ def test_who_walks_away_from_their_bank_is_not_charged(shop, buyer, event):
     pay(page)
     expect(heading(page, "They are yours")).to_be_visible()
     assert statuses(shop, event) == ["canceled", "succeeded"]
-
-
-@pytest.fixture
-def pictures(request):
-    """Keeps pictures where PICTURES says, for people to look at."""
-    import os
-    from pathlib import Path
-
-    directory = os.environ.get("PICTURES")
-
-    def take(page, name):
-        if directory:
-            Path(directory).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=Path(directory) / f"{request.node.name}-{name}.png", full_page=True)
-
-    return take

@@ -20,6 +20,11 @@ VISA = "pm_card_visa"
 DECLINED = "pm_card_visa_chargeDeclined"
 TERMINAL = {"purchased", "expired", "sold_out", "cancelled", "rejected"}
 # Ends that say of a wish that it cannot be had any more, whoever has it.
+# What is said of payments that were given up: they may be authorised after all.
+UNDECIDED = {
+    "processing_timeout", "authentication_required", "payments_unavailable", "payments_busy", "payment_unknown",
+    "processing_error",
+}  # fmt: skip
 ENDS_OF_WISHES = {"not_together", "section_sold_out", "only_n_left"}
 PRICE = 2500
 CALL_TIMEOUT = 4.0
@@ -135,6 +140,8 @@ class Buyer(threading.Thread):
         # Places of theirs that had ended when they asked again.
         self.earlier = []
         self.final = None
+        # Whether their last payment was declined since nobody decided it in time.
+        self.was_given_up = False
         self.is_patient = True
         self.tried_good_card = False
         # What a good card is.
@@ -197,8 +204,13 @@ class Buyer(threading.Thread):
         state = answer["state"]
         if not self.history or self.history[-1][0] != state:
             self.history.append((state, time.monotonic()))
+        if self.final == "declined" and self.was_given_up and state in ("confirming", "purchased"):
+            # Nobody had refused it: it was authorised after all, and the seats were still there.
+            self.final = None
         if self.final and state != self.final:
             self.problems.append(f"was told {self.final}, and later {state}")
+        if state == "declined":
+            self.was_given_up = answer.get("reason") in UNDECIDED
         if state in TERMINAL:
             self.final = state
             told = answer.get("reason", state)
@@ -293,7 +305,9 @@ class Buyer(threading.Thread):
                     self.confirm(self.method)
                 elif self.plan == "refuse" or "declined" in acted:
                     # Terminal once the hold has ended; the deadline goes away then.
-                    if "expires_at" not in self.last_poll():
+                    last = self.last_poll()
+                    self.was_given_up = last.get("reason") in UNDECIDED
+                    if "expires_at" not in last:
                         self.final = "declined"
                         return
                 acted.add("declined")

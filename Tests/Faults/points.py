@@ -48,6 +48,9 @@ class Course:
     plans = None
     # Whether the sale is in a partition of the process with the fault.
     is_owner = True
+    # Of the process with the fault, besides, and what its buyers pay with.
+    settings = {}
+    method = VISA
     # Redis comes back with less than it had on purpose.
     loses = False
 
@@ -95,7 +98,7 @@ class PointRun:
         if course.latency:
             stack.set_provider(latency=course.latency)
         self.sick_port = stack.sick_port if self.role == "serve" else None
-        self.start_sick(fault=spec)
+        self.start_sick(fault=spec, **course.settings)
         if self.role == "serve":
             # Buyers who find nobody there would go to the other server. What it does by itself may end it before.
             until(
@@ -146,7 +149,10 @@ class PointRun:
         sale.open()
         self.sales.append(sale)
         self.course.opened(sale)
-        return sale.crowd(self.course.buyers, self.course.plans).start()
+        sale.crowd(self.course.buyers, self.course.plans)
+        for buyer in sale.buyers:
+            buyer.method = self.course.method
+        return sale.start()
 
     def await_strike(self, sale):
         deadline = time.monotonic() + STRIKE_SECONDS
@@ -332,6 +338,28 @@ class SlowProvider(Course):
 
     latency = 2_500
     plans = ("buy", "pay")
+
+
+class Late(Course):
+    """Payments that the provider decides after they were given up, and their holds had ended."""
+
+    settings = {"payment_wait_seconds": 1}
+    method = "pm_stub_processing"
+    plans = ("buy",)
+    buyers = 4
+    sells_on = True
+
+    def prepare(self):
+        self.case.stack.set_provider(processing_ms=4_500)
+
+    def after(self, sale):
+        for each in self.case.sales:
+            each.finish()
+            until(
+                lambda each=each: {p["status"] for p in each.stack.payments(each.event)} <= {"succeeded", "canceled"},
+                60, "everything at the provider to be closed",
+            )  # fmt: skip
+        self.case.stack.set_provider()
 
 
 class LeftBehind(Course):
@@ -626,6 +654,7 @@ COURSES = {
     "reserve.tick": Batches,
     "reserve.locks": StrayLock,
     "reserve.ends": Ends,
+    "reserve.late": Late,
     "reserve.forsake": OlderCopy,
     "reserve.archive": Closing,
     "forgotten.look": Course,
@@ -640,6 +669,7 @@ COURSES = {
     "holds.end": Owner,
     "holds.clock": ClockStep,
     "confirm.intent": Confirm,
+    "confirm.late": Late,
     "confirm.authorise": Confirm,
     "confirm.settle": Confirm,
     "confirm.finish": Confirm,
@@ -651,6 +681,7 @@ COURSES = {
     "confirm.forget": Course,
     "confirm.declined": Declined,
     "relay.due": Confirm,
+    "relay.late": Late,
     "relay.stalled": Confirm,
     "refund.cancel": Cancelled,
     "news.due": Course,

@@ -242,7 +242,7 @@ def payments_that_are_processed_end_later(bench, rng):
 def payments_that_are_processed_for_too_long_are_given_up_and_cancelled(bench, rng):
     """The provider lets go of nothing while it processes it: the cancel is repeated until it does."""
     stack = bench.shared_stack()
-    with a_worker(stack, payment_wait_seconds=2):
+    with a_worker(stack, payment_wait_seconds=2, payment_late_seconds=0):
         stack.set_provider(processing_ms=5_000)
         sale = Sale(stack, rng, seats=4, hold_seconds=4)
         sale.await_open()
@@ -254,6 +254,31 @@ def payments_that_are_processed_for_too_long_are_given_up_and_cancelled(bench, r
         stack.set_provider()
         verdict = sell_what_came_back(sale)
         expect_closed(sale)
+        return verdict
+
+
+@row(26, cost=40)
+def payments_that_are_authorised_too_late_buy_what_nobody_else_has(bench, rng):
+    """Those in line come first; who is left without seats is not charged."""
+    stack = bench.shared_stack()
+    with a_worker(stack, payment_wait_seconds=2):
+        stack.set_provider(processing_ms=12_000)
+        sale = Sale(stack, rng, seats=6, hold_seconds=3)
+        sale.await_open()
+        sale.crowd(4, ("buy",), (1,))
+        late = list(sale.buyers)
+        for buyer in late:
+            buyer.method = "pm_stub_processing"
+        sale.start().finish()
+        expect(all(b.final == "declined" for b in late), f"{[str(buyer) for buyer in late]}")
+        sale.crowd(3, ("pay",), (1,)).start().finish()
+        expect_closed(sale)
+        verdict = judge(sale)
+        taken = {ticket for buyer in sale.buyers if buyer not in late for ticket in buyer.tickets}
+        for buyer in late:
+            wanted = "declined" if set(buyer.tickets) & taken else "purchased"
+            expect(buyer.poll()["state"] == wanted, f"late, with {taken} taken: {buyer} of {buyer.tickets}")
+        expect(len(taken) == 3 and any(b.final == "purchased" for b in late), f"{[str(b) for b in sale.buyers]}")
         return verdict
 
 

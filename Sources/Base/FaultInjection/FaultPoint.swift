@@ -30,6 +30,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case reserveTick = "reserve.tick"
   case reserveLocks = "reserve.locks"
   case reserveEnds = "reserve.ends"
+  case reserveLate = "reserve.late"
   case reserveForsake = "reserve.forsake"
   case reserveArchive = "reserve.archive"
 
@@ -44,6 +45,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case confirmDeliveries = "confirm.deliveries"
   case confirmKeep = "confirm.keep"
   case confirmIntent = "confirm.intent"
+  case confirmLate = "confirm.late"
   case confirmAuthorise = "confirm.authorise"
   case confirmSettle = "confirm.settle"
   case confirmFinish = "confirm.finish"
@@ -56,6 +58,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case confirmDeclined = "confirm.declined"
 
   case relayDue = "relay.due"
+  case relayLate = "relay.late"
   case relayStalled = "relay.stalled"
   case refundDue = "refund.due"
   case refundCancel = "refund.cancel"

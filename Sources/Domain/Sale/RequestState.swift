@@ -10,9 +10,13 @@
 ///                       ▼  ▼
 ///             sold_out, rejected          cancelled: from everything before a payment, and from declined
 ///
+/// A payment that was given up undecided, and is authorised after all, takes `declined` back to `confirming`, be it without
+/// a hold, if its tickets can be had.
+///
 /// `action_required` is `confirming` while the payment waits for its buyer.
 ///
-/// A request that was answered 202 reaches exactly one terminal state, and that never changes.
+/// A request that was answered 202 reaches exactly one terminal state, and that changes by its buyer's own answer alone, or
+/// their bank's.
 package enum RequestState: String, Sendable, CaseIterable {
   /// Came before the sale opened; has no position yet, and gets one by the draw. Costs nothing but its place.
   case lobby

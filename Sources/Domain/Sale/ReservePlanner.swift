@@ -334,6 +334,17 @@ package struct ReservePlanner: Sendable {
     return plan
   }
 
+  /// Holds exactly these tickets for somebody who has paid for them before, if all of them are free.
+  package mutating func takeAgain(_ tickets: [Int]) -> Bool {
+    guard case .granted = map.allocate(RequestedSeats(quantity: tickets.count, tickets: tickets)) else {
+      return false
+    }
+    return true
+  }
+
+  /// Whether somebody in line up to `tail` may still be served: not looked at yet, or passed over when less was free.
+  package func isAhead(of tail: Int) -> Bool { head < tail || isUnfinished }
+
   // MARK: What happened
 
   /// The plan was written down, except for `skipped`, who had left: what they were given is free again.

@@ -68,6 +68,8 @@ package final class Worker: Service {
     package var misconfiguredSeconds = 60
     /// For so long a payment waits for its buyer, who confirms it with their bank.
     package var actionSeconds = 300
+    /// For so long a payment that was given up, and is authorised after all, may still buy what it was for; 0 for never.
+    package var lateSeconds = 3_600
     /// For so long the provider remembers idempotency keys; a little less than it says.
     package var keySeconds = 82_800
 
@@ -130,7 +132,7 @@ package final class Worker: Service {
     ) { leases.owns($0) }
     relay = PaymentRelay(
       stores: stores, provider: provider, lane: lane, searchMilliseconds: providerLimits.searchMilliseconds,
-      logger: logger)
+      lateSeconds: providerLimits.lateSeconds, logger: logger)
     refundRelay = RefundRelay(
       stores: stores, provider: provider, searchMilliseconds: providerLimits.searchMilliseconds,
       logger: logger)

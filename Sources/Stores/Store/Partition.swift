@@ -61,6 +61,7 @@ struct EventKeys {
   var holds: String { prefix + "x" }
   var restored: String { prefix + "w" }
   var shown: String { prefix + "h" }
+  var late: String { prefix + "late" }
   func user(_ key: String) -> String { prefix + "u:" + key.prefix(2) }
   func refresh(_ place: String) -> String { prefix + "s:" + place }
 

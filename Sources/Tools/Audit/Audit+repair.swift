@@ -113,7 +113,8 @@ extension Audit {
     let purchase = try await sales.purchase(key)
     let isSoldByIt = purchase?.state == .sold && purchase?.paymentID == id
     if finding.kind == .authorisationOpen {
-      if isSoldByIt || purchase?.state == .paying && purchase?.attempt == entry.attempt { return nil }
+      let isItsOwn = purchase?.attempt == entry.attempt || purchase?.paymentID == id
+      if isSoldByIt || purchase?.state == .paying && isItsOwn { return nil }
       // Its buyer is told that the tickets are bought, and what became of the sale is not known.
       if purchase?.state != .sold, try await isToldPurchased(key) {
         return RepairNote("\(reference): told purchased, its authorisation \(id) is left open", isDone: false)

@@ -105,7 +105,8 @@ extension Ledger {
           "captured \(entry.amountCaptured) \(entry.currency), the purchase is \(purchase?.state.rawValue ?? "missing")"
         ))
     case .requiresCapture where !isSoldByIt:
-      let isUnderWay = purchase?.state == .paying && purchase?.attempt == entry.attempt
+      let isUnderWay =
+        purchase?.state == .paying && (purchase?.attempt == entry.attempt || purchase?.paymentID == entry.id)
       // A payment under way is the workers' until it stalls, which is found by itself.
       if !isUnderWay, now - entry.created > graceSeconds {
         findings.add(

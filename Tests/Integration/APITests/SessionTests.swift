@@ -107,7 +107,7 @@ struct SessionTests {
   @Test("Who changes a password with one that was changed meanwhile, or signs in with it, is too late")
   func races() async throws {
     let users = UserStore(service.postgres)
-    let before = try #require(try await users.credentials(email: email))
+    let before = try #require(try await users.credentials([email]))
     #expect(before.endedUpTo == 0)
     let hash = try await service.hasher.hash("another good one"), end = Sessions.end()
     #expect(
@@ -116,7 +116,7 @@ struct SessionTests {
     #expect(
       try await !users.setPassword("theirs", of: before.id, instead: before.password, endingSessionsUpTo: end)
     )
-    #expect(try await users.credentials(email: email)?.password == hash)
+    #expect(try await users.credentials([email])?.password == hash)
     // The end came with the password, in one step: no session outlives it that began with the former one until now, or
     // at a server whose clock is ahead.
     try await SessionWatch(service.sessions, logger: Logger(label: "test")).look()

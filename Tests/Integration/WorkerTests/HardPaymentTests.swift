@@ -16,6 +16,8 @@ struct HardPaymentTests {
     limits.misconfiguredSeconds = wait
     limits.keySeconds = key
     limits.searchMilliseconds = search
+    // What is authorised after all is `LatePaymentTests`' concern.
+    limits.lateSeconds = 0
     return limits
   }
 

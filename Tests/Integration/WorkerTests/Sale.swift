@@ -293,6 +293,8 @@ final class ScriptedProvider: PaymentProvider {
   /// What an authorisation becomes, and where its buyer goes then.
   var authorised = Payment.Status.requiresCapture
   var redirectURL: String?
+  /// Whether what it processes can be cancelled.
+  var cancelsProcessing = true
   /// How often a payment was asked for.
   private(set) var retrievals = 0
 
@@ -325,7 +327,7 @@ final class ScriptedProvider: PaymentProvider {
   }
 
   func cancel(_ id: String, reference: String) async throws -> Payment {
-    try change(id) { $0.status = .canceled }
+    try change(id) { if cancelsProcessing || $0.status != .processing { $0.status = .canceled } }
   }
 
   private func change(_ id: String, _ body: (inout Payment) -> Void) throws -> Payment {

@@ -1,6 +1,7 @@
 // How requests end that did not become a purchase: what happened, that nothing was charged, and what to do now.
 
 import { count, counted } from "./format.js";
+import { mayBePaid } from "./line.js";
 
 /**
  * @param ask what was asked for, where this browser knows it
@@ -65,8 +66,11 @@ export function ending({ state, reason = "", left }, ask, unsold) {
     },
     declined: {
       title: declined(reason).why,
-      text: "The time to pay ran out before a payment went through. Nothing was charged, and the seats went "
-        + "back to the line.",
+      text: reason === "too_late" ? "By then the time to pay had run out, and the seats were not free any more. The "
+          + "payment was cancelled: nothing is charged."
+        : "The time to pay ran out before a payment went through. Nothing was charged, and the seats went back to the line."
+          + (mayBePaid({ state, reason }) ? " Should your bank still say yes while they are free, and you have not asked "
+            + "again, they are yours, and are charged. This page tells you." : ""),
       mayRepeat: true, elsewhere: "Back to the event",
     },
     sold_out: {
@@ -145,6 +149,7 @@ export function declined(reason) {
     withdrawal_count_limit_exceeded: ["Your card's limit is reached", another],
     currency_not_supported: ["Your card does not take this currency", another],
     card_not_supported: ["Your card does not take this kind of payment", another],
+    too_late: ["Your bank agreed too late", "pay again"],
     processing_error: ["The payment could not be processed", "pay again in a moment"],
     amount_too_small: ["The amount is below the least that can be charged", "ask the organizer"],
     amount_too_large: ["The amount is above what can be charged at once", "give the seats back, and ask for fewer"],

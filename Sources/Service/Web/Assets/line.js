@@ -24,6 +24,18 @@ export function hasEnded(request) {
   return ended.has(request.state) || (request.state === "declined" && !request.expires_at);
 }
 
+/** Nobody refused these payments, and nobody took them in time: they may be authorised after all. */
+const undecided = new Set(["processing_timeout", "authentication_required", "payments_unavailable", "payments_busy",
+  "payment_unknown", "processing_error"]);
+/** How often it is looked whether they were, and for how long; milliseconds. */
+const latePause = 5_000;
+const lateFor = 3_600_000;
+
+/** Whether a request whose hold has ended may become a purchase all the same. */
+export function mayBePaid(request) {
+  return request.state === "declined" && !request.expires_at && undecided.has(request.reason);
+}
+
 /** Until when its seats are held, on this device's clock; nothing where none are. */
 export function deadline(request) {
   const isHeld = request.state === "reserved" || request.state === "declined";
@@ -114,9 +126,11 @@ export class Line {
         this.hold = request.hold ?? this.hold;
         this.onTrouble();
         this.onUpdate(request);
-        if (hasEnded(request)) return;
-        rest = wait ? Math.min(longest, Math.max(shortest, request.poll_after_ms ?? 1_000)) : shortest;
-        wait = longPoll;
+        const isOver = hasEnded(request);
+        if (isOver) this.endedAt ??= Date.now();
+        if (isOver && (!mayBePaid(request) || Date.now() > this.endedAt + lateFor)) return;
+        rest = isOver ? latePause : wait ? Math.min(longest, Math.max(shortest, request.poll_after_ms ?? 1_000)) : shortest;
+        wait = isOver ? 0 : longPoll;
       } catch (error) {
         if (this.signal.aborted) return;
         if (this.isHurried) {

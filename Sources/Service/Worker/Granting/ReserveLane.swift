@@ -58,6 +58,12 @@ final class ReserveLane {
     "onsale_records_mended_total", "Requests of which Redis had forgotten what PostgreSQL knows")
   private let holdsRestored = MetricsRegistry.shared.counter(
     "onsale_holds_restored_total", "Holds that Redis had forgotten and somebody remembered")
+  private let paidLate = MetricsRegistry.shared.counter(
+    "onsale_late_payments_total", "Payments that came after their holds had ended",
+    labels: [("outcome", "taken")])
+  private let tooLate = MetricsRegistry.shared.counter(
+    "onsale_late_payments_total", "Payments that came after their holds had ended",
+    labels: [("outcome", "let_go")])
   private let lost = MetricsRegistry.shared.counter(
     "onsale_queues_lost_total", "Queues that Redis came back with an older state of")
   private static let waitingName = "onsale_waiting"
@@ -85,6 +91,8 @@ final class ReserveLane {
   private var undecidedUntil: UInt64 = 0
   /// How many of those were shown that are not given back yet.
   private var shownHolds = 0
+  /// Payments that came after their holds had ended, and are not decided yet.
+  private var latePayments = 0
   /// Only those come in who were in a line that was lost.
   private var isForReturning = false
   /// Tickets that Redis says are locked by somebody the lane knows nothing of; outlives a reload.
@@ -361,6 +369,44 @@ final class ReserveLane {
     shownHolds = 0
   }
 
+  /// Payments that were given up, and are authorised after all: nobody in line can have what is free now, so that who has
+  /// paid for it gets it. One whose seats are somebody else's is let go of.
+  private func decideLate() async throws {
+    let positions = try await Faults.crossing(.reserveLate) {
+      try mustBeSameRedis()
+      return try await queue.latePayments(event: event)
+    }
+    latePayments = 0
+    for start in stride(from: 0, to: positions.count, by: Self.batchLimit) {
+      let batch = Array(positions[start..<min(start + Self.batchLimit, positions.count)])
+      let records = try await Faults.crossing(.reserveLate) {
+        try mustBeSameRedis()
+        return try await queue.records(event: event, positions: batch)
+      }
+      var taken: [Int: [Int]] = [:]
+      for (position, record) in zip(batch, records) {
+        guard let record, record.state == .declinedForGood, planner.takeAgain(record.tickets) else {
+          continue
+        }
+        taken[position] = record.tickets
+      }
+      let refused = try await Faults.crossing(.reserveLate) {
+        try mustBeSameRedis()
+        return try await queue.settleLate(
+          event: event, epoch: epoch, load: loadNumber,
+          batch.map { (position: $0, isFree: taken[$0] != nil) })
+      }
+      // Prices are changing: with the next map.
+      guard let refused else { throw Reload() }
+      for position in refused {
+        if let tickets = taken.removeValue(forKey: position) { planner.release(tickets) }
+      }
+      paidLate.increment(by: taken.count)
+      tooLate.increment(by: refused.count)
+      logger.notice("payments that came late are decided", ["taken": taken.count, "let_go": refused.count])
+    }
+  }
+
   private func takeOver() async throws -> QueueStore.LoadedQueue {
     try await Faults.crossing(.reserveLoad) {
       try await queue.takeOver(event: event, epoch: epoch, load: loadNumber)
@@ -429,6 +475,10 @@ final class ReserveLane {
         }
         if shownHolds > 0, !isForReturning { try await giveBackShown() }
         if state == "open", !isSoldOut, try await advance() { continue }
+        // Of a sale that is sold out nobody is read any more.
+        if state == "open", latePayments > 0, isSoldOut || !planner.isAhead(of: tail) {
+          try await decideLate()
+        }
       }
       if published != counts { try await write(idle: isIdle) }
       await bell.wait(milliseconds: waitMilliseconds())
@@ -586,6 +636,7 @@ final class ReserveLane {
       endNotes.note(tick, generation: generation, load: loadNumber)
       pace.setRate(tick.rate)
       shownHolds = tick.shownHolds
+      latePayments = tick.latePayments
       isForReturning = tick.isForReturning
       more = tick.hasMore
     }

@@ -641,6 +641,9 @@ final class ConfirmLane {
   }
 
   private func attempt(_ confirmation: QueueStore.Confirmation, _ trial: inout Trial) async throws {
+    if let payment = confirmation.latePayment {
+      try await Faults.crossing(.confirmLate) { try await purchases.reopen(confirmation, payment: payment) }
+    }
     let standing = try await intents.submit(confirmation)
     if let standing, standing.user != confirmation.user {
       logger.error(
@@ -759,7 +762,7 @@ final class ConfirmLane {
     defer { authorising.remove(key) }
     if let id = standing.paymentID {
       let payment = try await Faults.crossing(.confirmAuthorise) { try await provider.retrieve(id) }
-      guard payment.isOf(order) else {
+      guard payment.isOf(order) || standing.isTakenUp(payment, order) else {
         throw PaymentError(code: .otherOrder, message: "payment \(id) is of another order")
       }
       return PaymentOutcome(payment)
@@ -788,7 +791,7 @@ final class ConfirmLane {
       if let id = standing.paymentID { return try await provider.retrieve(id) as Payment? }
       return try await provider.find(reference: order.reference)
     }
-    guard let found = known, found.isOf(order) else {
+    guard let found = known, found.isOf(order) || standing.isTakenUp(found, order) else {
       return .declined(id: standing.paymentID, code: reason, message: error.message)
     }
     let outcome = PaymentOutcome(found)
@@ -796,7 +799,14 @@ final class ConfirmLane {
     return .declined(id: found.id, code: reason, message: error.message)
   }
 
-  /// What its buyer is told of a payment that was given up.
+  /// What buyers are told of payments that nobody has refused: they may be authorised after all.
+  static let undecided: Set = [
+    "processing_timeout", "authentication_required", "payments_unavailable", "payments_busy",
+    "payment_unknown",
+    "processing_error",
+  ]
+
+  /// What its buyer is told of a payment that was given up, one of `undecided`.
   private static func reason(of error: PaymentError) -> String {
     switch error.code {
     case .pending: "processing_timeout"

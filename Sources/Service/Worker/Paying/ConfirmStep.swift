@@ -54,6 +54,19 @@ extension ConfirmStep {
   }
 }
 
+extension PurchaseStore.Standing {
+  /// Whether an attempt before made the payment, which this one has taken up: that was given up, and it is authorised after
+  /// all.
+  func isTakenUp(_ payment: Payment, _ order: PaymentOrder) -> Bool {
+    guard let id, payment.id == paymentID, let reference = payment.reference, reference.hasPrefix(id + "-"),
+      let made = Int(reference.dropFirst(id.count + 1)), made < attempt
+    else { return false }
+    var own = order
+    own.reference = reference
+    return payment.isOf(own)
+  }
+}
+
 extension QueueStore.Confirmation {
   /// Names this attempt to pay for people, and at the provider where a version before began it.
   var reference: String { "\(event)-\(generation)-\(position)-\(attempt)" }

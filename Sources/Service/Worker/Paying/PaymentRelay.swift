@@ -23,6 +23,8 @@ final class PaymentRelay {
   private let stores: Worker.Stores
   private var purchases: PurchaseStore { stores.purchases }
   private let searchSeconds: Int
+  /// For so long a payment that was given up, and is authorised after all, may still buy what it was for.
+  private let lateSeconds: Int
   private let provider: any PaymentProvider
   private let lane: ConfirmLane
   private let logger: Logger
@@ -33,11 +35,14 @@ final class PaymentRelay {
   private let lapsed = MetricsRegistry.shared.counter(
     "onsale_authorisations_lapsed_total", "Sales taken back because their authorisation was gone")
 
-  /// - Parameter searchMilliseconds: after so long the provider's search has what was made.
+  /// - Parameters:
+  ///   - searchMilliseconds: after so long the provider's search has what was made.
+  ///   - lateSeconds: for so long a payment that was given up may still buy what it was for; 0 for never.
   init(
     stores: Worker.Stores, provider: any PaymentProvider, lane: ConfirmLane, searchMilliseconds: Int,
-    logger: Logger
+    lateSeconds: Int, logger: Logger
   ) {
+    self.lateSeconds = lateSeconds
     self.stores = stores
     searchSeconds = (searchMilliseconds + 999) / 1_000
     self.provider = provider
@@ -76,11 +81,15 @@ final class PaymentRelay {
   }
 
   /// Cancels a payment that sold nothing, and gives back what was taken all the same.
+  /// - Parameter found: the payment as it is now, if that is known.
   private func letGo(
-    of id: String, _ chore: PurchaseStore.Chore, _ reference: String
+    of id: String, _ chore: PurchaseStore.Chore, _ reference: String, found: Payment? = nil
   ) async throws -> Bool {
     let standing = try await Faults.crossing(.relayDue) { try await purchases.find(chore.key)?.standing }
     if standing?.state == .sold, standing?.paymentID == id { return true }
+    // Taken up again: it has another end now.
+    if standing?.state == .paying, standing?.paymentID == id { return false }
+    if let standing, try await isStillWanted(id, chore, standing, found) { return false }
     let payment = try await Faults.crossing(.confirmVoid) {
       try await provider.cancel(id, reference: reference)
     }
@@ -89,6 +98,37 @@ final class PaymentRelay {
       "money was taken for nothing: it is given back", ["payment.id": id, "confirm.reference": reference])
     try await Faults.crossing(.confirmVoid) { try await provider.refund(id) }
     return true
+  }
+
+  /// A payment that was given up, and is authorised after all: it buys what it was for, if its buyer has the hold still, or
+  /// nobody else has the seats, or could have them, which the owner of the event says. Else it is let go of, and its buyer
+  /// is told so.
+  /// - Returns: whether that is under way, or decided so.
+  private func isStillWanted(
+    _ id: String, _ chore: PurchaseStore.Chore, _ standing: PurchaseStore.Standing, _ found: Payment?
+  ) async throws -> Bool {
+    guard lateSeconds > 0, standing.state == .declined, ConfirmLane.undecided.contains(standing.reason),
+      let name = standing.id
+    else { return false }
+    let payment =
+      if let found { found } else {
+        try await Faults.crossing(.relayLate) { try await provider.retrieve(id) }
+      }
+    let order = PaymentOrder(
+      reference: "\(name)-\(standing.attempt)", amount: standing.amount, currency: standing.currency,
+      method: standing.method)
+    guard payment.status == .requiresCapture, payment.isOf(order) else { return false }
+    return try await Faults.crossing(.relayLate) {
+      if chore.ageSeconds > lateSeconds { return false }
+      if try await purchases.hasBoughtSince(chore.key, user: standing.user) { return false }
+      switch try await stores.queue.offerLate(chore.key, standing, payment: id) {
+      case .underWay: return true
+      case .moved: return false
+      case .refused:
+        try await purchases.noteTooLate(chore.key, attempt: standing.attempt)
+        return false
+      }
+    }
   }
 
   /// A sale that can never be paid, since its authorisation was gone before the capture: its buyer is asked again, and has
@@ -220,7 +260,7 @@ final class PaymentRelay {
         }
         guard let payment else { return isNowhere(chore) }
         notFound[chore.paymentID] = nil
-        return try await letGo(of: payment.id, chore, reference)
+        return try await letGo(of: payment.id, chore, reference, found: payment)
       }
     } catch {
       logger.retrying(

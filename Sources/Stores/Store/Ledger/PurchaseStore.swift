@@ -210,7 +210,7 @@ package final class PurchaseStore {
   /// As next to nobody is over a limit, one look at each user's count is all that it does for most, by its whole key, which
   /// `LIMIT` keeps so. Events are looked up in the same way: joined, the planner would walk them, which is so dear by its
   /// reckoning that it compiles the statement first.
-  private func endOverLimit(
+  func endOverLimit(
     _ events: [Int], _ generations: [Int], _ positions: [Int], _ attempts: [Int], users: [String]
   ) -> SQL {
     """

@@ -6,7 +6,7 @@ import Sale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 23
+  package static let version = 24
 
   package static let lock = "{workers}:library"
 
@@ -18,6 +18,9 @@ package enum QueueLibrary {
 
   /// Holds that were shown and wait for the owner, of one event: as many as it can have, of some 150 B each.
   static let shownHolds = Limits.ticketsPerEvent
+
+  /// Payments that came late and wait for the owner, of one event.
+  package static let latePayments = 1_000
 
   /// For so long nobody is granted seats while prices change.
   static let barMilliseconds = 5_000
@@ -39,6 +42,7 @@ package enum QueueLibrary {
     // For so long at most nobody is granted seats while prices change: whoever changes them may die.
     ("BAR_MS", barMilliseconds),
     ("MAX_SHOWN", shownHolds),
+    ("MAX_LATE", latePayments),
     // How many of an event may wait alone at once: their owner looks at each of them.
     ("MAX_ALONE", Limits.waitingAlone),
     // For how long the end of a line may be answered with a smaller or looser wish.
@@ -62,6 +66,7 @@ package enum QueueLibrary {
     PackageResources.paying_lua,
     PackageResources.steering_lua,
     PackageResources.shown_lua,
+    PackageResources.late_lua,
     PackageResources.ending_lua,
     PackageResources.workers_lua,
     PackageResources.clock_lua,

@@ -802,6 +802,8 @@ package final class QueueStore {
     package let isForReturning: Bool
     /// How many holds were shown that are not decided yet: `shownHolds`.
     package let shownHolds: Int
+    /// How many payments came late and are not decided yet: `latePayments`.
+    package let latePayments: Int
   }
 
   /// Returns what happened to tickets since the last call, and brings back a line that was lost, once those who were in
@@ -830,7 +832,8 @@ package final class QueueStore {
       version: Self.number(values[6]), hasMore: values[7].integer == 1, rejoined: Self.number(values[8]),
       waiting: Self.number(values[9]), waitingEnds: values.count > 10 ? Self.number(values[10]) : 0,
       isForReturning: values.count > 11 && values[11].integer == 1,
-      shownHolds: values.count > 12 ? Self.number(values[12]) : 0)
+      shownHolds: values.count > 12 ? Self.number(values[12]) : 0,
+      latePayments: values.count > 13 ? Self.number(values[13]) : 0)
   }
 
   /// Keys that one `MGET` asks for: some tenths of a millisecond of Redis.
@@ -878,11 +881,15 @@ package final class QueueStore {
     package let wish: WishPlace?
     /// What the place is called that the buyer comes from; empty where that is not known.
     package let client: String
+    /// The payment of the attempt before, which was given up, and is authorised after all; else `nil`.
+    package let latePayment: String?
 
     package init(
       entryID: String?, event: Int, generation: Int, position: Int, attempt: Int, tickets: [Int], amount: Int,
-      method: String, user: String, wish: WishPlace? = nil, client: String = ""
+      method: String, user: String, wish: WishPlace? = nil, client: String = "",
+      latePayment: String? = nil
     ) {
+      self.latePayment = latePayment
       self.entryID = entryID
       self.event = event
       self.generation = generation
@@ -1134,7 +1141,8 @@ package final class QueueStore {
         entryID: id, event: event, generation: fields["g"].flatMap { Int($0) } ?? 0, position: position,
         attempt: fields["t"].flatMap { Int($0) } ?? 0, tickets: tickets(fields["k"] ?? ""),
         amount: fields["a"].flatMap { Int($0) } ?? 0, method: fields["m"] ?? "", user: fields["u"] ?? "",
-        wish: fields["l"].flatMap { WishPlace($0) }, client: fields["c"] ?? "")
+        wish: fields["l"].flatMap { WishPlace($0) }, client: fields["c"] ?? "",
+        latePayment: fields["z"].flatMap { $0.isEmpty ? nil : $0 })
     }
   }
 
@@ -1146,6 +1154,7 @@ package final class QueueStore {
       .text(text(confirmation.tickets)), "a", .integer(confirmation.amount), "m", .text(confirmation.method),
       "u",
       .text(confirmation.user), "l", .text(confirmation.wish?.text ?? ""), "c", .text(confirmation.client),
+      "z", .text(confirmation.latePayment ?? ""),
     ]
   }
 

@@ -49,7 +49,7 @@ local function forsake(keys, args)
   if v[2] ~= 'lost' then
     redis.call('HSET', m, 'state', 'lost')
     clear_lines(m)
-    redis.call('UNLINK', p .. 'w', p .. 'h', p .. 'hl')
+    redis.call('UNLINK', p .. 'w', p .. 'h', p .. 'hl', p .. 'late')
     redis.call('HINCRBY', m, 'version', 1)
     wake_owner(m)
     announce(m, {})
@@ -82,7 +82,7 @@ local function leave(keys, args)
   if redis.call('HGET', m, 'state') == 'closed' then redis.call('UNLINK', p .. 'o') end
   clear_lines(m)
   redis.call('UNLINK', m, p .. 'b', p .. 'f', p .. 'x', p .. 'gone', p .. 'w', p .. 'k', p .. 'kn', p .. 'km', p .. 'away',
-    p .. 'ended', p .. 'h', p .. 'hl')
+    p .. 'ended', p .. 'h', p .. 'hl', p .. 'late')
   redis.call('SREM', partition(m) .. 'events', event(m))
   redis.call('HDEL', partition(m) .. 'settings', event(m))
   return {'ok'}

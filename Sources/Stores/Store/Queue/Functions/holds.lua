@@ -91,7 +91,8 @@ local function tick(keys, args)
   local v = redis.call('HMGET', m, 'state', 'rate', 'tail', 'rejoined', 'waiting')
   return {'ok', table.concat(released, ','), feedback, v[1], v[2], v[3],
     redis.call('HGET', partition(m) .. 'settings', event(m)), has_more and 1 or 0, v[4] or 0, v[5] or 0,
-    redis.call('LLEN', p .. 'ended'), redis.call('HEXISTS', m, 'restoring_until'), redis.call('HLEN', p .. 'h')}
+    redis.call('LLEN', p .. 'ended'), redis.call('HEXISTS', m, 'restoring_until'), redis.call('HLEN', p .. 'h'),
+    redis.call('HLEN', p .. 'late')}
 end
 
 -- KEYS m; ARGV fence, how many of the last answer are noted by now, at most. The generation, and those that ended
