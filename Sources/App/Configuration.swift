@@ -94,6 +94,9 @@ struct Configuration {
   /// `ONSALE_PAYMENT_LATE_SECONDS`: for so long a payment that was given up, and is authorised after all, may still buy the
   /// seats it was for, where nobody else has them; 0 for never.
   var paymentLateSeconds = 3_600
+  /// `ONSALE_PAYMENT_LAPSED_SECONDS`: who is asked to pay again, since the authorisation of what they had bought was gone
+  /// before its money was taken, has so long for it.
+  var paymentLapsedSeconds = 43_200
   /// `ONSALE_PAYMENT_WEBHOOK_SECRET`: what the provider signs its messages with; several are separated by commas.
   var paymentWebhookSecrets: [String] = []
   /// `ONSALE_PAYMENT_KEY_SECONDS`: for so long the provider remembers idempotency keys; a little less than it says.
@@ -290,6 +293,7 @@ struct Configuration {
     paymentKeySeconds = integer("PAYMENT_KEY_SECONDS", in: 1...2_592_000) ?? paymentKeySeconds
     paymentLateSeconds = integer("PAYMENT_LATE_SECONDS", in: 0...86_400) ?? paymentLateSeconds
     paymentActionSeconds = integer("PAYMENT_ACTION_SECONDS", in: 1...3_600) ?? paymentActionSeconds
+    paymentLapsedSeconds = integer("PAYMENT_LAPSED_SECONDS", in: 60...604_800) ?? paymentLapsedSeconds
     paymentWebhookSecrets = (value("PAYMENT_WEBHOOK_SECRET") ?? "").split(separator: ",").map(String.init)
     if paymentWebhookSecrets.contains(where: { $0.utf8.count < 16 }) {
       problems.append("ONSALE_PAYMENT_WEBHOOK_SECRET is shorter than 16 bytes")
@@ -327,7 +331,7 @@ struct Configuration {
   }
 
   /// Whether payments move money.
-  var isLive: Bool { Self.isLive(paymentKey) }
+  var isLive: Bool { Self.isLive(paymentKey) || paymentPublishableKey.map(Self.isLive) ?? false }
 
   /// Whether a key is one of Stripe's that moves money: secret, restricted or public.
   private static func isLive(_ key: String) -> Bool {

@@ -389,6 +389,7 @@ enum Roles {
     providerLimits.keySeconds = settings.paymentKeySeconds
     providerLimits.lateSeconds = settings.paymentLateSeconds
     providerLimits.actionSeconds = settings.paymentActionSeconds
+    providerLimits.lapsedSeconds = settings.paymentLapsedSeconds
     let client = HTTPClient(payments)
     let identity = processName
     let share = Double(settings.takeoverPercent) / 100

@@ -144,6 +144,30 @@ def test_what_was_mistyped_is_said_beside_the_fields(shop, buyer, event, picture
     assert statuses(shop, event) == ["succeeded"]
 
 
+def test_who_types_another_card_while_offline_pays_with_that(shop, buyer, event):
+    page = checkout(buyer, event)
+    type_card(page, "4242424242424242")
+    page.evaluate("Object.defineProperty(navigator, 'onLine', { configurable: true, get: () => false })")
+    page.route("**/api/ticket/confirm", lambda route: route.abort())
+    pay(page)
+    expect(page.get_by_text("You are offline. Your seats stay held")).to_be_visible()
+    page.unroute("**/api/ticket/confirm")
+    page.evaluate("delete navigator.onLine")
+    page.frame_locator("iframe[title='Card details']").get_by_label("Card number").fill("5555 5555 5555 4444")
+    pay(page)
+    expect(heading(page, "They are yours")).to_be_visible()
+    tokens = [body for url, body in buyer.sent if url.endswith("/stub/confirmation_tokens")]
+    assert len(tokens) == 2 and "5555" in tokens[1], "the card that was typed first was charged"
+    assert statuses(shop, event) == ["succeeded"]
+
+
+def test_a_form_whose_script_is_something_else_says_so(buyer, event):
+    buyer.page.route("**/stub/stripe.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+    page = buyer.register().goto(f"/event/{event}")
+    page.get_by_role("button", name="Get tickets").click()
+    expect(page.get_by_text("The payment form could not be loaded. Load this page again")).to_be_visible()
+
+
 def test_the_form_has_the_colours_of_the_page_around_it(chromium, shop, event):
     complaints = []
     visitor = Visitor(chromium, shop.url, complaints, viewport=PHONE, color_scheme="dark")

@@ -305,7 +305,7 @@ def a_key_is_forgotten_before_its_answer_was_heard(bench, rng):
 def an_authorisation_is_gone_before_its_capture(bench, rng):
     """Sold and never paid: its buyer is asked again, for another hold; then the tickets are sold to others."""
     stack = bench.shared_stack()
-    with a_worker(stack, fault="confirm.capture:before:error:1"):
+    with a_worker(stack, fault="confirm.capture:before:error:1", payment_lapsed_seconds=4):
         sale = Sale(stack, rng, seats=3, hold_seconds=4)
         sale.await_open()
         first = sale.add("buy")

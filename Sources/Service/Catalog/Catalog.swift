@@ -293,29 +293,45 @@ package final class Catalog {
     let user = try authenticator.user(request).user
     return answer { [users, ids] in
       let purchases = try await users.purchases(of: user, limit: Self.purchasesShown)
+      let unpaid = try await users.unpaid(of: user, limit: Self.unpaidShown)
       let owner = UserKey(user).text
       let isLarge = purchases.reduce(0) { $0 + $1.tickets.count } > Self.ticketsAtOnce
       // What takes longer than a turn of the loop may is written beside it.
       let list =
         isLarge
-        ? try await SideThread.shared.run { Self.list(purchases, owner, ids) }
-        : Self.list(purchases, owner, ids)
+        ? try await SideThread.shared.run { Self.list(purchases, unpaid, owner, ids) }
+        : Self.list(purchases, unpaid, owner, ids)
       return .json(200, serialized: list, headers: [("Cache-Control", "no-store")])
     }
   }
+
+  /// Next to nobody has one, and who has, has few.
+  private static let unpaidShown = 20
 
   /// Tickets that are written in one turn of the loop: some milliseconds.
   private nonisolated static let ticketsAtOnce = 1_000
 
   private nonisolated static func list(
-    _ purchases: [UserStore.Purchase], _ owner: String, _ ids: RequestIDCoder
+    _ purchases: [UserStore.Purchase], _ unpaid: [UserStore.Unpaid], _ owner: String, _ ids: RequestIDCoder
   ) -> [UInt8] {
+    func id(_ key: PurchaseStore.Key, _ wish: WishPlace?) -> JSON {
+      .string(
+        ids.encode(
+          RequestID(
+            event: key.event, generation: key.generation, position: key.position, owner: owner,
+            line: wish?.line ?? 0, ordinal: wish?.ordinal ?? 0)))
+    }
+    let open = unpaid.map { purchase -> JSON in
+      [
+        "request_id": id(purchase.key, purchase.wish), "event_id": .integer(purchase.key.event),
+        "event_name": .string(purchase.eventName), "tickets": .array(purchase.tickets.map(json)),
+        "amount": .integer(purchase.amount), "currency": .string(purchase.currency),
+        "lapsed_at": .string(Time.text(purchase.lapsedAt)),
+      ]
+    }
     let list = purchases.map { purchase -> JSON in
-      let id = RequestID(
-        event: purchase.key.event, generation: purchase.key.generation, position: purchase.key.position,
-        owner: owner, line: purchase.wish?.line ?? 0, ordinal: purchase.wish?.ordinal ?? 0)
-      return [
-        "request_id": .string(ids.encode(id)), "event_id": .integer(purchase.key.event),
+      [
+        "request_id": id(purchase.key, purchase.wish), "event_id": .integer(purchase.key.event),
         "event_name": .string(purchase.eventName), "event_location": .string(purchase.location),
         "event_date": .string(Time.text(purchase.date)), "event_location_was": JSON(purchase.locationWas),
         "event_date_was": JSON(purchase.dateWas.map(Time.text)),
@@ -337,7 +353,7 @@ package final class Catalog {
           }),
       ]
     }
-    return JSON.object([("purchases", .array(list))]).serialized()
+    return JSON.object([("purchases", .array(list)), ("unpaid", .array(open))]).serialized()
   }
 
   private nonisolated static func json(_ ticket: UserStore.Purchase.Ticket) -> JSON {

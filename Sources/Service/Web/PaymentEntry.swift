@@ -15,12 +15,13 @@ package enum PaymentEntry: Sendable, Equatable {
   ///   - publishableKey: the provider's, for pages; `nil` where there is none.
   ///   - isLive: whether payments move money: then no test cards are offered, whatever the API's address.
   package init(url: String, publishableKey: String?, isLive: Bool) {
-    let isStub = !url.isEmpty && !url.hasPrefix(Self.provider)
+    // Whatever stands between us and the provider: what moves money is typed into nobody else's form.
+    let isStub = !isLive && !url.isEmpty && !url.hasPrefix(Self.provider)
     if let publishableKey {
       let base = url.hasSuffix("/") ? String(url.dropLast()) : url
       self = .form(script: isStub ? base + "/stub/stripe.js" : Self.providerScript, key: publishableKey)
     } else {
-      self = isStub && !isLive ? .testCards : .nothing
+      self = isStub ? .testCards : .nothing
     }
   }
 

@@ -70,6 +70,8 @@ package final class Worker: Service {
     package var actionSeconds = 300
     /// For so long a payment that was given up, and is authorised after all, may still buy what it was for; 0 for never.
     package var lateSeconds = 3_600
+    /// Who is asked to pay again for what they were told is theirs has so long for it.
+    package var lapsedSeconds = 43_200
     /// For so long the provider remembers idempotency keys; a little less than it says.
     package var keySeconds = 82_800
 
@@ -119,6 +121,7 @@ package final class Worker: Service {
       PartitionOwner(
         partition: partition, epoch: epoch, queue: stores.queue, seats: stores.seats,
         purchases: stores.purchases, archive: stores.archive, memory: memory, database: database,
+        lapsedSeconds: providerLimits.lapsedSeconds,
         shownHoldsMilliseconds: UInt64(patience.shownHoldsMilliseconds),
         logger: logger.with(["partition": partition.number]), onReplaced: onReplaced)
     }
@@ -131,8 +134,7 @@ package final class Worker: Service {
       spareProcessor: spareProcessor, logger: logger
     ) { leases.owns($0) }
     relay = PaymentRelay(
-      stores: stores, provider: provider, lane: lane, searchMilliseconds: providerLimits.searchMilliseconds,
-      lateSeconds: providerLimits.lateSeconds, logger: logger)
+      stores: stores, provider: provider, lane: lane, limits: providerLimits, logger: logger)
     refundRelay = RefundRelay(
       stores: stores, provider: provider, searchMilliseconds: providerLimits.searchMilliseconds,
       logger: logger)

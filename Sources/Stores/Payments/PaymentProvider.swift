@@ -30,8 +30,18 @@ package protocol PaymentProvider: AnyObject {
   func find(reference: String) async throws -> Payment?
   /// - Throws: `PaymentError` with code `invalid` if there is no such payment.
   func retrieve(_ id: String) async throws -> Payment
+  /// The same two; what is urgent goes before what is only looked at, where calls wait for their turns.
+  func find(reference: String, isUrgent: Bool) async throws -> Payment?
+  func retrieve(_ id: String, isUrgent: Bool) async throws -> Payment
   /// How much of a captured payment was given back.
   func refunded(_ id: String) async throws -> Int
   /// Payments from the newest to the oldest, those after the payment named `after`.
   func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool)
+}
+
+extension PaymentProvider {
+  package func find(reference: String, isUrgent: Bool) async throws -> Payment? {
+    try await find(reference: reference)
+  }
+  package func retrieve(_ id: String, isUrgent: Bool) async throws -> Payment { try await retrieve(id) }
 }

@@ -67,11 +67,13 @@ package final class StripePaymentClient: PaymentProvider {
     switch answer.status {
     case 200..<300:
       let made = try payment(answer.json)
-      return try outcome(answer.isReplayed ? await retrieve(made.id) : made, of: order)
+      return try outcome(answer.isReplayed ? await retrieve(made.id, isUrgent: true) : made, of: order)
     case 402: return answer.decline
     case 400 where answer.isOtherOrder:
       // Begun by the version before, which said less about it: what came of it is found. What is not, may have failed.
-      if let known = try await find(reference: order.reference) { return try outcome(known, of: order) }
+      if let known = try await find(reference: order.reference, isUrgent: true) {
+        return try outcome(known, of: order)
+      }
       throw PaymentError(
         code: .failed, message: answer.error.message, providerCode: answer.error.providerCode)
     case 400..<500 where answer.refusesTheOrder:
@@ -80,7 +82,7 @@ package final class StripePaymentClient: PaymentProvider {
     case 500...:
       let known: Payment?
       // Whatever becomes of the question, the outcome of the first request stays unknown.
-      do { known = try await find(reference: order.reference) } catch { throw answer.error }
+      do { known = try await find(reference: order.reference, isUrgent: true) } catch { throw answer.error }
       if let known { return try outcome(known, of: order) }
       if answer.isReplayed {
         throw PaymentError(
@@ -128,10 +130,12 @@ package final class StripePaymentClient: PaymentProvider {
     case 400..<500:
       if let told = try? payment(answer.json?["error"]?["payment_intent"]), told.status.isEnd { return told }
       // Its state does not allow it, and does not say which that is.
-      if answer.status == 400, let known = try? await retrieve(id), known.status.isEnd { return known }
+      if answer.status == 400, let known = try? await retrieve(id, isUrgent: true), known.status.isEnd {
+        return known
+      }
       throw answer.error
     default:
-      if let known = try? await retrieve(id), known.status.isEnd { return known }
+      if let known = try? await retrieve(id, isUrgent: true), known.status.isEnd { return known }
       throw answer.error
     }
   }
@@ -230,22 +234,30 @@ package final class StripePaymentClient: PaymentProvider {
   /// - Note: Stripe's search sees a new payment after up to a minute, if nothing is wrong there, and shows old states: what
   ///   it finds is asked for.
   package func find(reference: String) async throws -> Payment? {
+    try await find(reference: reference, isUrgent: false)
+  }
+
+  package func find(reference: String, isUrgent: Bool) async throws -> Payment? {
     let quoted = reference.replacing("\\", with: "\\\\").replacing("'", with: "\\'")
     let query = "metadata['\(Self.referenceField)']:'\(quoted)'"
     let answer = try await exchange(
-      "GET", "/v1/payment_intents/search?limit=100&query=\(FormEncoding.escape(query))", [])
+      "GET", "/v1/payment_intents/search?limit=100&query=\(FormEncoding.escape(query))", [],
+      turn: isUrgent ? .urgent : .asking)
     guard answer.status == 200, let data = answer.json?["data"]?.array else { throw answer.error }
     var found: [Payment] = []
     for known in try data.map({ try payment($0) }) where known.reference == reference {
-      found.append(try await retrieve(known.id))
+      found.append(try await retrieve(known.id, isUrgent: isUrgent))
     }
     // One is all there should be. If there are more, the one that holds money matters.
     return found.first { $0.status == .succeeded } ?? found.first { $0.status == .requiresCapture }
       ?? found.first
   }
 
-  package func retrieve(_ id: String) async throws -> Payment {
-    let answer = try await exchange("GET", "/v1/payment_intents/\(FormEncoding.escape(id))", [])
+  package func retrieve(_ id: String) async throws -> Payment { try await retrieve(id, isUrgent: false) }
+
+  package func retrieve(_ id: String, isUrgent: Bool) async throws -> Payment {
+    let answer = try await exchange(
+      "GET", "/v1/payment_intents/\(FormEncoding.escape(id))", [], turn: isUrgent ? .urgent : .asking)
     guard answer.status == 200 else { throw answer.error }
     return try payment(answer.json)
   }

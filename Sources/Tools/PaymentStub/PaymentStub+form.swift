@@ -219,6 +219,7 @@ extension PaymentStub {
       show(answer.error);
       tell(source, origin, { answer: data.id, height: document.body.offsetHeight, ...answer });
     });
+    document.querySelector("form").addEventListener("input", () => tell(parent, "*", { event: "change" }));
     document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
     field("number").addEventListener("input", ({ target }) => {
       const digits = target.value.replace(/\\D/g, "").slice(0, 19);

@@ -319,6 +319,29 @@ struct WebhookStoreTests {
     try await outside.close()
   }
 
+  @Test("A message has the id that it had in the version before, whatever its order is by now")
+  func identity() async throws {
+    let outside = try await Outside()
+    // Receivers drop repetitions by it.
+    func id(_ type: String, _ numbers: String) async throws -> String? {
+      try await outside.it.postgres.query(
+        "SELECT md5(concat_ws('|', id, \(type)::text, \(outside.event)::bigint, 1, 1, \(numbers)::text))::uuid::text AS id FROM installation"
+      ).first?["id"].string
+    }
+    try await outside.sell(1, [1, 2])
+    var messages = try await outside.due()
+    #expect(messages.map(\.id) == [try await id("purchase.completed", "1|2")])
+    try await outside.store.note(taken: messages, failed: [])
+    _ = try await PurchaseStore(outside.it.postgres).lapse(outside.key(1), paymentID: "pi_1", asks: true)
+    messages = try await outside.due()
+    #expect(messages.map(\.id) == [try await id("purchase.refunded", "1|3")])
+    try await outside.store.note(taken: messages, failed: [])
+    try await outside.store.write([outside.hold(.holdExpired, 1, "1800000000009-3", attempt: 1)])
+    messages = try await outside.due()
+    #expect(messages.map(\.id) == [try await id("hold.expired", "0|180000000000900003")])
+    try await outside.close()
+  }
+
   @Test("A rotated secret signs beside the new one")
   func rotation() async throws {
     let outside = try await Outside()

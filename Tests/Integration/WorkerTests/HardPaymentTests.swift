@@ -18,6 +18,7 @@ struct HardPaymentTests {
     limits.searchMilliseconds = search
     // What is authorised after all is `LatePaymentTests`' concern.
     limits.lateSeconds = 0
+    limits.lapsedSeconds = 0
     return limits
   }
 
@@ -187,21 +188,35 @@ struct HardPaymentTests {
   func lapsed() async throws {
     let sale = try await Sale(tickets: 1, holdSeconds: 2)
     sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
-    try await sale.startWorker(Self.limits())
+    var limits = Self.limits()
+    limits.lapsedSeconds = 5
+    try await sale.startWorker(limits)
     let first = try await sale.join("ann", method: "pm_1")
     try await sale.wait(for: .purchased, first)
     sale.provider.onCapture = { _ in }
+    let epoch = try await sale.queue.epoch(Partition(of: sale.event))
     try await sale.makeChoresDue()
     #expect(try await sale.wait(for: .declined, first)?.reason == "authorisation_lapsed")
     let purchase = try #require(try await sale.purchase(first))
     #expect(purchase.standing.state == .declined && purchase.standing.reason == "authorisation_lapsed")
+    // Another card, which is refused: the seats come back all the same.
+    #expect(try await sale.confirm(first, "ann", "decline_2") == .ok)
+    try await sale.eventually("the other card is refused") {
+      try await sale.purchase(first)?.standing.reason == "card_declined"
+    }
+    // Of the ticket nobody says that its sale was lost, though the last word was another card's.
+    let unsold = try await SeatStore(sale.postgres).unsold(event: sale.event, [1])
+    #expect(unsold.free == [1] && unsold.neverSold == [])
     try await sale.eventually("the line takes people in again") {
       try await sale.queue.document(event: sale.event)?.isSoldOut == false
     }
     let second = try await sale.join("bob", method: "pm_1")
     try await sale.wait(for: .purchased, second)
     #expect(try await sale.soldTickets() == [1])
-    #expect(try await chores(sale) <= 1)
+    // What the refused card left is looked for still.
+    #expect(try await chores(sale) <= 2)
+    // The other events of its partition have the same owner as before.
+    #expect(try await sale.queue.epoch(Partition(of: sale.event)) == epoch)
     await sale.end()
   }
 
@@ -213,12 +228,17 @@ struct HardPaymentTests {
     let position = try await sale.join("ann", 2, method: "pm_1")
     try await sale.wait(for: .purchased, position)
     _ = try await sale.postgres.query("UPDATE ticket SET withheld = 'blocked' WHERE id = 2")
+    let epoch = try await sale.queue.epoch(Partition(of: sale.event))
     sale.provider.onCapture = { _ in }
     try await sale.makeChoresDue()
     #expect(try await sale.wait(for: .expired, position)?.reason == "authorisation_lapsed")
     let purchase = try #require(try await sale.purchase(position))
     #expect(purchase.standing.state == .void && purchase.standing.reason == "authorisation_lapsed")
     #expect(try await sale.soldTickets() == [])
+    try await sale.eventually("the owner has the seat that is left") {
+      try await sale.queue.document(event: sale.event)?.free == 1
+    }
+    #expect(try await sale.queue.epoch(Partition(of: sale.event)) == epoch)
     await sale.end()
   }
 
@@ -370,6 +390,30 @@ struct HardPaymentTests {
       try await sale.makeChoresDue()
       return sale.provider.payments.values.map(\.status) == [.canceled]
     }
+    await sale.end()
+  }
+
+  @Test("Who has just gone to their bank is left alone for a moment, and asked for at once when it says so")
+  func firstLook() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.authorised = .requiresAction
+    sale.provider.redirectURL = "https://bank.example/1"
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .actionRequired, position)
+    let begunAt = EventLoop.shared.now
+    while EventLoop.shared.now < begunAt + 700 { try await sleep(milliseconds: 20) }
+    #expect(sale.provider.retrievals == 0)
+    // Of what rests no other worker believes that it has stalled.
+    _ = try await sale.postgres.query("UPDATE purchase SET updated_at = now() - interval '50 s'")
+    try await sale.purchases.touch([.init(event: sale.event, generation: 1, position: position)])
+    #expect(
+      try await !sale.postgres.query(
+        "SELECT 1 AS one FROM purchase WHERE updated_at > now() - interval '20 s'"
+      ).isEmpty)
+    for id in sale.provider.payments.keys { sale.provider.payments[id]?.status = .requiresCapture }
+    try await sale.queue.hintPayment(event: sale.event, generation: 1, position: position)
+    try await sale.wait(for: .purchased, position)
     await sale.end()
   }
 

@@ -1,6 +1,7 @@
 import EventLoop
 import Foundation
 import Payments
+import Postgres
 import Redis
 import Sale
 import Testing
@@ -16,6 +17,8 @@ struct LedgerComparisonTests {
     /// State, try and tickets, of the buyer or, with an `!`, of somebody else; empty where there is none.
     let record: String
     let repair: QueueStore.Repair?
+    /// Whether it was sold once, and taken back since its money could not be taken.
+    var hasLapsed = false
     var testDescription: String { "\(purchase), \(record.isEmpty ? "no record" : record)" }
   }
 
@@ -49,6 +52,15 @@ struct LedgerComparisonTests {
     Row(purchase: .void, record: "C 2 7,8", repair: .expired),
     Row(purchase: .void, record: "C 3 7,8", repair: nil),
     Row(purchase: .void, record: "R 0 7,8", repair: nil),
+    Row(purchase: .declined, record: "P 2 7,8", repair: nil),
+    Row(purchase: .declined, record: "P 2 7,8", repair: .declined, hasLapsed: true),
+    Row(purchase: .declined, record: "P 1 7,8", repair: .declined, hasLapsed: true),
+    Row(purchase: .declined, record: "P 3 7,8", repair: nil, hasLapsed: true),
+    Row(purchase: .declined, record: "!P 2 7,8", repair: nil, hasLapsed: true),
+    Row(purchase: .declined, record: "D 2 7,8", repair: nil, hasLapsed: true),
+    Row(purchase: .void, record: "P 2 7,8", repair: .expired, hasLapsed: true),
+    Row(purchase: .void, record: "X 2 7,8", repair: nil, hasLapsed: true),
+    Row(purchase: .sold, record: "P 2 7,8", repair: nil, hasLapsed: true),
   ]
 
   @Test(
@@ -56,7 +68,7 @@ struct LedgerComparisonTests {
   func repair(row: Row) {
     let purchase = PurchaseStore.Frozen(
       position: 5, user: "ann", state: row.purchase, attempt: 2, tickets: [7, 8], amount: 2000,
-      method: "pm_card_visa", reason: "")
+      method: "pm_card_visa", reason: "", hasLapsed: row.hasLapsed)
     var record: RequestRecord?
     let parts = row.record.split(separator: " ")
     if parts.count == 3 {
@@ -117,6 +129,33 @@ struct LedgerComparisonTests {
     #expect(try await sale.wait(for: .reserved, bob)?.tickets == [2])
     #expect(try await sale.soldTickets() == [1])
     #expect(sale.provider.payments.values.map(\.amountCaptured) == [1000])
+    await sale.end()
+  }
+
+  @Test(
+    "Who is told of a sale that was taken back is asked again, or told that it came to nothing",
+    arguments: [true, false])
+  func forgottenLapse(asks: Bool) async throws {
+    let sale = try await Sale(tickets: 2)
+    let first = try await sale.startWorker()
+    let ann = try await sale.join("ann", method: "pm_card_visa")
+    try await sale.wait(for: .purchased, ann)
+    try await sale.eventually("the capture") { sale.provider.payments.values.map(\.status) == [.succeeded] }
+    await first.stop()
+    _ = try await sale.postgres.query("UPDATE purchase SET captured_at = NULL")
+    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: ann)
+    let payment = try #require(try await sale.purchase(ann)?.standing.paymentID)
+    #expect(try await sale.purchases.lapse(key, paymentID: payment, asks: asks)?.isOpen == asks)
+    #expect(try await sale.status(ann)?.state == .purchased)
+    try await sale.startWorker()
+    #expect(try await sale.wait(for: asks ? .declined : .expired, ann)?.reason == "authorisation_lapsed")
+    let bob = try await sale.join("bob")
+    #expect(try await sale.wait(for: .reserved, bob)?.tickets == [asks ? 2 : 1])
+    #expect(try await sale.queue.soldTickets(event: sale.event).allSatisfy { $0 == 0 })
+    if asks {
+      #expect(try await sale.confirm(ann, "ann", "pm_2") == .ok)
+      #expect(try await sale.wait(for: .purchased, ann)?.tickets == [1])
+    }
     await sale.end()
   }
 

@@ -144,6 +144,33 @@ struct HardProviderTests {
     for task in many { await task.value }
   }
 
+  @Test("Eight large sales leave what is sold a third of the turns, and what has happened goes first")
+  func turnsBeforeEvents() async throws {
+    let pace = RequestPace(perSecond: 400)
+    var order: [RequestPace.Turn] = []
+    @LoopActor func ask(_ turn: RequestPace.Turn) async {
+      await pace.turn(turn)
+      order.append(turn)
+    }
+    let making = (0..<8).flatMap { event in
+      (0..<40).map { _ in Task { @LoopActor in await ask(.making(event)) } }
+    }
+    let asking = (0..<100).map { _ in Task { @LoopActor in await ask(.asking) } }
+    let captures = (0..<30).map { _ in Task { @LoopActor in await ask(.ending) } }
+    for task in captures { await task.value }
+    // Some of them were asked at once, before anybody else was there.
+    #expect(order.count < 180, "\(order.count) came before")
+    let before = order.count
+    let urgent = (0..<10).map { _ in Task { @LoopActor in await ask(.urgent) } }
+    for task in urgent { await task.value }
+    let first = order.firstIndex(of: .urgent) ?? 0, last = order.lastIndex(of: .urgent) ?? .max
+    #expect(first >= before && last - first <= 21, "\(last - first) came before")
+    // And nobody waits for ever.
+    #expect(order[before...].contains { $0 != .urgent })
+    for task in making + asking { await task.value }
+    #expect(order.count == 460)
+  }
+
   @Test(
     "What the provider cannot charge is refused by the stub, too",
     arguments: [

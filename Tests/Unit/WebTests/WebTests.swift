@@ -293,6 +293,9 @@ struct WebTests {
   @Test("Test cards are offered with the stub alone")
   func entries() {
     #expect(PaymentEntry(url: "http://127.0.0.1:8081", publishableKey: nil, isLive: false) == .testCards)
+    #expect(
+      PaymentEntry(url: "http://proxy.internal", publishableKey: "pk_live_1", isLive: true)
+        == .form(script: "https://js.stripe.com/v3/", key: "pk_live_1"))
     #expect(PaymentEntry(url: "https://api.stripe.com", publishableKey: nil, isLive: false) == .nothing)
     #expect(PaymentEntry(url: "http://proxy.internal", publishableKey: nil, isLive: true) == .nothing)
     #expect(PaymentEntry(url: "", publishableKey: nil, isLive: false) == .nothing)

@@ -68,7 +68,11 @@ export class Checkout {
   }
 
   drawProvidersForm() {
-    this.provider = new PaymentForm(this.signal);
+    // Whatever is typed now is another card than the one of which nothing is known. It cannot be charged besides: a place
+    // that is paid for takes no other payment.
+    this.provider = new PaymentForm(this.signal, () => {
+      this.key = this.method = undefined;
+    });
     return h("section", { "aria-label": "Pay with" }, this.provider.node);
   }
 

@@ -135,6 +135,9 @@ export function offers({ state, reason, left }, ask, unsold = Infinity, isWhole 
   return found;
 }
 
+/** Whether what was bought could not be paid after all. */
+export const isLapsed = ({ reason }) => reason === "authorisation_lapsed";
+
 /** Why a payment was declined, and what to do about it, by the provider's code. Nothing was charged in any case. */
 export function declined(reason) {
   const another = "try another card";

@@ -3,7 +3,7 @@
 import { everySecond } from "./clock.js";
 import { announce, h, icon, put, retract, setText } from "./dom.js";
 import { countdown, spokenDuration } from "./format.js";
-import { openPlaces } from "./line.js";
+import { isWatched, openPlaces } from "./line.js";
 import { places, session } from "./session.js";
 
 const holding = new Set(["reserved", "declined"]);
@@ -30,7 +30,8 @@ export class HeldSeats {
   /** The view has changed: what is remembered may be old. On the place's own page that page knows. */
   look() {
     this.draw();
-    const known = heldPlaces();
+    // Also what was bought, and may not be paid after all.
+    const known = session() ? [...heldPlaces(), ...places().filter(isWatched)] : [];
     if (known.length) openPlaces(known, AbortSignal.timeout(10_000)).then(() => this.draw());
   }
 

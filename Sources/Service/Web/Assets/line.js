@@ -12,7 +12,13 @@ const longest = 60_000;
 /** A poll this old may hang on a connection that died while the machine slept; milliseconds. */
 const stale = 4_000;
 
-/** States after which nothing happens any more. `declined` joins them when its hold has ended. */
+/** Milliseconds between looks at what is bought, while its page is open; and between those from other pages. */
+const boughtLook = 300_000;
+const boughtLookElsewhere = 3_600_000;
+/** For so long money may turn out not to have come: no authorisation lasts longer. */
+const boughtWatch = 8 * 86_400_000;
+
+/** States after which nothing happens any more, unless what was bought cannot be paid after all. `declined` joins them when its hold has ended. */
 const ended = new Set(["purchased", "expired", "sold_out", "cancelled", "rejected"]);
 
 /** Whether the end can still be answered with a smaller or looser wish, which keeps the place. */
@@ -42,20 +48,25 @@ export function deadline(request) {
   return isHeld && request.expires_in_seconds > 0 ? Date.now() + request.expires_in_seconds * 1_000 : undefined;
 }
 
+/** Whether a place's purchase is to be looked at once more: its money may not have come, and then its buyer is asked again. */
+export function isWatched({ state, at, looked = 0 }) {
+  return state === "purchased" && Date.now() < at + boughtWatch && Date.now() > looked + boughtLookElsewhere;
+}
+
 /** Asks once where remembered places stand, since their pages may be closed; resolves to those still open. */
 export async function openPlaces(remembered, signal) {
-  const open = await Promise.all(remembered.filter((each) => !each.ended && each.event_id).map(async (each) => {
+  const open = await Promise.all(remembered.filter((each) => (!each.ended || isWatched(each)) && each.event_id).map(async (each) => {
     try {
       // What was held is shown from every page, should it be lost.
       const shown = each.receipt ? `?hold=${encodeURIComponent(each.receipt)}` : "";
       const request = await call("GET", `/api/request/${encodeURIComponent(each.id)}${shown}`, { signal });
       const ended = hasEnded(request) && !isKept(request);
       const until = deadline(request);
-      remember(each.id, { state: request.state, ended, until });
-      return ended ? [] : [{ ...each, state: request.state, position: request.position, until }];
+      remember(each.id, { state: request.state, ended, until, ...(ended ? { looked: Date.now() } : {}) });
+      return ended ? [] : [{ ...each, state: request.state, reason: request.reason, position: request.position, until }];
     } catch (error) {
       // Nobody knows it any more, or nobody can tell right now: then what we remember stands.
-      if (error.status !== 404) return [each];
+      if (error.status !== 404) return each.ended ? [] : [each];
       remember(each.id, { ended: true });
       return [];
     }
@@ -126,11 +137,13 @@ export class Line {
         this.hold = request.hold ?? this.hold;
         this.onTrouble();
         this.onUpdate(request);
-        const isOver = hasEnded(request);
+        const isBought = request.state === "purchased";
+        const isOver = hasEnded(request) && !isBought;
         if (isOver) this.endedAt ??= Date.now();
         if (isOver && (!mayBePaid(request) || Date.now() > this.endedAt + lateFor)) return;
-        rest = isOver ? latePause : wait ? Math.min(longest, Math.max(shortest, request.poll_after_ms ?? 1_000)) : shortest;
-        wait = isOver ? 0 : longPoll;
+        const slowly = isBought ? boughtLook : isOver ? latePause : 0;
+        rest = slowly || (wait ? Math.min(longest, Math.max(shortest, request.poll_after_ms ?? 1_000)) : shortest);
+        wait = slowly ? 0 : longPoll;
       } catch (error) {
         if (this.signal.aborted) return;
         if (this.isHurried) {
@@ -144,7 +157,8 @@ export class Line {
           continue;
         }
         if (error instanceof Problem && !error.isTemporary) {
-          this.onTrouble(error);
+          // Of what is bought the page has said all there is to say.
+          if (this.state !== "purchased") this.onTrouble(error);
           return;
         }
         rest = waitAfter(error, failures);

@@ -10,18 +10,34 @@ const { paymentScript, paymentKey, paymentCards } = document.documentElement.dat
 export const hasForm = Boolean(paymentScript);
 export const hasTestCards = paymentCards === "test";
 
+/** Milliseconds after which the provider's script is not coming any more. */
+const patience = 20_000;
+
 let loading;
 
 /** The provider's script, once; after a failure it is tried again when it is needed again. */
 function provider() {
   loading ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = paymentScript;
-    script.onload = () => resolve(window.Stripe(paymentKey));
-    script.onerror = () => {
+    const fail = () => {
       loading = undefined;
       script.remove();
       reject(new Error("The payment form could not be loaded."));
+    };
+    const timer = setTimeout(fail, patience);
+    script.src = paymentScript;
+    script.onload = () => {
+      clearTimeout(timer);
+      // What came may be something else, as from a blocker; or it does not like the key, or this page.
+      try {
+        resolve(window.Stripe(paymentKey));
+      } catch {
+        fail();
+      }
+    };
+    script.onerror = () => {
+      clearTimeout(timer);
+      fail();
     };
     document.head.append(script);
   });
@@ -47,8 +63,10 @@ function appearance() {
 }
 
 export class PaymentForm {
-  constructor(signal) {
+  /** @param onChange called when something else is typed into it */
+  constructor(signal, onChange) {
     this.signal = signal;
+    this.onChange = onChange;
     this.place = h("div", { class: "payment-form" });
     this.wait = h("p", { class: "quiet", role: "status" }, "Loading the payment form…");
     this.node = h("div", null, this.wait, this.place);
@@ -72,6 +90,7 @@ export class PaymentForm {
         appearance: appearance(), locale: document.documentElement.lang, ...this.wanted });
       const element = elements.create("payment");
       element.on("ready", () => this.wait.remove());
+      element.on("change", () => this.onChange());
       element.on("loaderror", () => this.fail("The payment form could not be loaded."));
       element.mount(this.place);
       Object.assign(this, { stripe, elements, element });

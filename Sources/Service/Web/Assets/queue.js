@@ -4,7 +4,7 @@ import { Problem } from "./api.js";
 import { Checkout } from "./checkout.js";
 import { everySecond } from "./clock.js";
 import { announce, h, icon, put, setText } from "./dom.js";
-import { ending, offers } from "./ending.js";
+import { ending, isLapsed, offers } from "./ending.js";
 import { formMessage, whileBusy } from "./form.js";
 import { count, countdown, counted, dayAndTime, money, ownDayAndTime, spokenDuration } from "./format.js";
 import { eventDetails } from "./known.js";
@@ -218,7 +218,7 @@ class QueuePage {
     const titles = {
       lobby: "Waiting room", queued: this.ahead === 0 ? "You are next" : `${count(this.ahead)} ahead`,
       standby: "Waiting for returns", reserved: "Your turn: pay now",
-      declined: request.expires_at ? "Declined: try another card" : "Declined", confirming: "Paying",
+      declined: !request.expires_at ? "Declined" : isLapsed(request) ? "Pay once more" : "Declined: try another card", confirming: "Paying",
       action_required: "Confirm with your bank",
       purchased: "Bought", expired: request.reason ? "Not possible" : "Time ran out", sold_out: "Sold out", cancelled: "Cancelled",
       rejected: this.offers.length ? ending(request, this.ask, this.unsold).title : "Not possible",
@@ -308,7 +308,7 @@ class QueuePage {
     this.seats = seats;
     this.draw(`checkout-${seats}`, () => {
       this.checkout = new Checkout(this.id, {
-        signal: this.sceneSignal, whole: place(this.id)?.hold, receipt: () => this.line.hold,
+        signal: this.sceneSignal, whole: isLapsed(request) ? undefined : place(this.id)?.hold, receipt: () => this.line.hold,
         onPaying: () => this.pay(),
         onGone: () => this.line.wake({ hurry: true }),
       });

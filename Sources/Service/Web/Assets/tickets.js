@@ -1,10 +1,11 @@
 // What was bought, and the places in line that are still open on this device.
 
-import { get } from "./api.js";
+import { call, get } from "./api.js";
 import { h, icon, put, setText } from "./dom.js";
+import { isLapsed } from "./ending.js";
 import { counted, dayAndTime, money } from "./format.js";
 import { eventDetails } from "./known.js";
-import { openPlaces } from "./line.js";
+import { deadline, openPlaces } from "./line.js";
 import { poster } from "./poster.js";
 import { places } from "./session.js";
 import { stubs } from "./stub.js";
@@ -32,10 +33,10 @@ export function ticketsView(context) {
 
   async function load() {
     try {
-      const { purchases } = await get("/api/me/tickets", { signal });
+      const { purchases, unpaid = [] } = await get("/api/me/tickets", { signal });
       setText(status, "");
-      if (purchases.length === 0) return drawNone();
-      put(list, purchases.map((purchase) => drawPurchase(purchase)));
+      if (purchases.length + unpaid.length === 0) return drawNone();
+      put(list, unpaid.map((purchase) => drawUnpaid(purchase)), purchases.map((purchase) => drawPurchase(purchase)));
     } catch (error) {
       if (signal.aborted) return;
       setText(status, "");
@@ -48,6 +49,32 @@ export function ticketsView(context) {
   function drawNone() {
     put(list, h("div", { class: "empty" }, icon("ticket"), h("p", null, "Nothing bought yet."),
       h("a", { class: "button primary", href: "/" }, "Find an event")));
+  }
+
+  /** What the buyer was told is theirs, and is not paid: how that stands now the place itself says. */
+  function drawUnpaid(purchase) {
+    const event = `/event/${encodeURIComponent(purchase.event_id)}`;
+    const place = `/queue/${encodeURIComponent(purchase.request_id)}`;
+    const now = h("p", { role: "status" });
+    const way = h("div", { class: "actions" });
+    call("GET", `/api/request/${encodeURIComponent(purchase.request_id)}`, { signal }).then((request) => {
+      const until = deadline(request);
+      const isPaying = ["confirming", "action_required"].includes(request.state);
+      setText(now, until ? `The tickets are kept for you until ${dayAndTime({ date: new Date(until).toISOString() })}.`
+        : isPaying ? "Your new payment is under way."
+          : "They were not paid once more in time, and are on sale again.");
+      put(way, until || isPaying
+        ? h("a", { class: "button primary", href: place }, until ? "Pay once more" : "See how it goes")
+        : h("a", { class: "button", href: event }, "Back to the event"));
+    }, () => {
+      put(way, h("a", { class: "button primary", href: place }, "See how it stands"));
+    });
+    return h("section", { class: "purchase" }, h("h2", null, h("a", { href: event }, purchase.event_name)),
+      h("p", { class: "quiet" }, `${counted(purchase.tickets.length, "ticket")} · ${money(purchase.amount, purchase.currency)} · not paid`),
+      h("div", { class: "notice bad" }, icon("alert"), h("div", null,
+        h("p", null, h("strong", null, "Your payment did not go through. "), "The tickets were yours, and then your bank let "
+          + "go of the payment before it could be taken. Nothing was charged."),
+        now, way)));
   }
 
   function drawPurchase(purchase) {
@@ -111,7 +138,8 @@ function disputeNotice({ amount, status }, currency) {
 
 function waitingPlace(each) {
   const states = {
-    reserved: "Seats held: pay now", declined: "Card declined: try another", confirming: "Paying",
+    reserved: "Seats held: pay now",
+    declined: isLapsed(each) ? "Your payment did not go through: pay once more" : "Card declined: try another", confirming: "Paying",
     action_required: "Confirm with your bank",
     standby: "Waiting for returns", lobby: "In the waiting room",
     rejected: "Not what you asked for: choose now, your place is kept for a moment",

@@ -16,6 +16,8 @@ struct LedgerComparison {
   let queue: QueueStore
   let purchases: PurchaseStore
   let seats: SeatStore
+  /// For how long whoever is asked again has the tickets.
+  let lapsedSeconds: Int
 
   /// - Parameter hasForgotten: whether Redis may have lost anything since it was last compared.
   /// - Returns: how many records were put right.
@@ -32,7 +34,7 @@ struct LedgerComparison {
         try await queue.records(event: event, positions: page.map(\.position))
       }
       for (purchase, record) in zip(page, records) {
-        if try await mend(event, purchase, record) { mended += 1 }
+        if try await mend(event, generation, purchase, record) { mended += 1 }
       }
       guard page.count == Self.pageSize, let end = page.last?.position else { break }
       last = end
@@ -133,18 +135,23 @@ struct LedgerComparison {
   }
 
   private func mend(
-    _ event: Int, _ purchase: PurchaseStore.Frozen, _ seen: RequestRecord?
+    _ event: Int, _ generation: Int, _ purchase: PurchaseStore.Frozen, _ seen: RequestRecord?
   ) async throws -> Bool {
     var record = seen
     for _ in 0..<Self.tries {
       guard let repair = Self.repair(purchase, record) else { return false }
       let (outcome, expected) = (repair, record?.state)
-      let isDone = try await Faults.crossing(.reserveCompare) {
-        try await queue.repair(
-          event: event, position: purchase.position, expected: expected, to: outcome,
-          attempt: purchase.attempt, amount: purchase.amount, tickets: purchase.tickets, free: [],
-          reason: outcome == .confirming ? purchase.method : purchase.reason, user: purchase.user,
-          wish: purchase.wish)
+      let isDone: Bool
+      if let record, record.state == .purchased, outcome == .declined || outcome == .expired {
+        isDone = try await takeBack(event, generation, purchase, record, asks: outcome == .declined)
+      } else {
+        isDone = try await Faults.crossing(.reserveCompare) {
+          try await queue.repair(
+            event: event, position: purchase.position, expected: expected, to: outcome,
+            attempt: purchase.attempt, amount: purchase.amount, tickets: purchase.tickets, free: [],
+            reason: outcome == .confirming ? purchase.method : purchase.reason, user: purchase.user,
+            wish: purchase.wish)
+        }
       }
       if isDone { return true }
       record = try await Faults.crossing(.reserveCompare) {
@@ -154,10 +161,38 @@ struct LedgerComparison {
     return false
   }
 
+  /// A sale was taken back, since its money could not be taken, and Redis tells its buyer still that the tickets are
+  /// theirs. As the relay does it: they are asked again, or told that it came to nothing.
+  private func takeBack(
+    _ event: Int, _ generation: Int, _ purchase: PurchaseStore.Frozen, _ record: RequestRecord, asks: Bool
+  ) async throws -> Bool {
+    if asks {
+      let isAsked = try await Faults.crossing(.reserveCompare) {
+        try await queue.askAgain(
+          event: event, generation: generation, position: purchase.position, attempt: record.attempt,
+          tickets: purchase.tickets, reason: PurchaseStore.authorisationLapsed, holdSeconds: lapsedSeconds)
+      }
+      if isAsked { return true }
+    }
+    let owners = try await Faults.crossing(.reserveCompare) {
+      try await purchases.claims(event: event, tickets: record.tickets)
+    }
+    return try await Faults.crossing(.reserveCompare) {
+      try await queue.repair(
+        event: event, position: purchase.position, expected: .purchased, to: .expired,
+        attempt: record.attempt, amount: record.amount, tickets: record.tickets,
+        free: record.tickets.filter { owners[$0] == nil }, reason: PurchaseStore.authorisationLapsed, user: ""
+      )
+    }
+  }
+
   /// What the record must become; `nil` where it is right, or later than the purchase.
   static func repair(_ purchase: PurchaseStore.Frozen, _ record: RequestRecord?) -> QueueStore.Repair? {
     // Given out twice, and somebody else came to pay first: told elsewhere.
     if let record, record.userKey != UserKey(purchase.user).text { return nil }
+    // Told of a sale that was taken back since.
+    let isLapsed =
+      purchase.hasLapsed && record?.state == .purchased && (record?.attempt ?? .max) <= purchase.attempt
     switch purchase.state {
     case .sold:
       let isRight = record?.state == .purchased && record?.tickets.sorted() == purchase.tickets.sorted()
@@ -174,12 +209,14 @@ struct LedgerComparison {
         } ?? false
       return isRight || isLater ? nil : .confirming
     case .declined:
+      if isLapsed { return .declined }
       guard let record, record.tickets.sorted() == purchase.tickets.sorted() else { return nil }
       let isBefore =
         record.state == .reserved && record.attempt < purchase.attempt
         || record.state == .confirming && record.attempt == purchase.attempt
       return isBefore ? .declined : nil
     case .void:
+      if isLapsed { return .expired }
       let isBefore = record?.state == .confirming && record?.attempt == purchase.attempt
       return isBefore ? .expired : nil
     }

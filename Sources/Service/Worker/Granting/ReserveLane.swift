@@ -46,6 +46,7 @@ final class ReserveLane {
   private let archive: QueueArchive
   private let memory: LineMemory
   private let witness: SaleWitness
+  private let lapsedSeconds: Int
   private let shownHoldsMilliseconds: UInt64
   private let logger: Logger
   private let grants = MetricsRegistry.shared.counter(
@@ -117,13 +118,17 @@ final class ReserveLane {
   private var loadedAt: UInt64 = 0
   private var seatsCheckedAt: UInt64 = 0
   private var tickedAt: UInt64 = 0
+  /// Some seats stand otherwise than the memory says: they are read anew, at most so often.
+  private var isOutdated = false
+  private static let outdatedMilliseconds: UInt64 = 1_000
   private var published: Counts?
 
   private struct Counts: Equatable { let head, free, held, sold: Int }
 
   init(
     event: Int, epoch: Int, queue: QueueStore, seats: SeatStore, purchases: PurchaseStore,
-    archive: QueueArchive, memory: LineMemory, witness: SaleWitness, shownHoldsMilliseconds: UInt64,
+    archive: QueueArchive, memory: LineMemory, witness: SaleWitness, lapsedSeconds: Int,
+    shownHoldsMilliseconds: UInt64,
     logger: Logger
   ) {
     self.event = event
@@ -134,6 +139,7 @@ final class ReserveLane {
     self.archive = archive
     self.memory = memory
     self.witness = witness
+    self.lapsedSeconds = lapsedSeconds
     self.shownHoldsMilliseconds = shownHoldsMilliseconds
     self.logger = logger.with(["event.id": event, "partition.epoch": epoch])
     endNotes = EndNotes(event: event, epoch: epoch, queue: queue, seats: seats, logger: self.logger)
@@ -181,6 +187,7 @@ final class ReserveLane {
 
   private func load() async throws {
     loadNumber += 1
+    isOutdated = false
     try await queue.redis.waitUntilReady(milliseconds: Self.patienceMilliseconds)
     connection = queue.redis.readySince
     var loaded = try await takeOver()
@@ -306,7 +313,9 @@ final class ReserveLane {
   }
 
   private func mendRecords(hasForgotten: Bool) async throws {
-    let mended = try await LedgerComparison(queue: queue, purchases: purchases, seats: seats).run(
+    let mended = try await LedgerComparison(
+      queue: queue, purchases: purchases, seats: seats, lapsedSeconds: lapsedSeconds
+    ).run(
       event: event, generation: generation, hasForgotten: hasForgotten)
     try mustBeSameRedis()
     if mended == 0 { return }
@@ -461,6 +470,8 @@ final class ReserveLane {
       }
       try await checkSeats()
       if witness.mustLoadAnew { throw Reload() }
+      // What is not ours to give is not given meanwhile. Many may be lost one after the other, and the line goes on.
+      if isOutdated, EventLoop.shared.now >= loadedAt + Self.outdatedMilliseconds { throw Reload() }
       if state == "closed" {
         if published != counts { try await write() }
         if planner.map.counts.held == 0, try await archiveQueue() { return }
@@ -620,7 +631,7 @@ final class ReserveLane {
           memory.letGo(event: event, tickets)
         case .kept: mustReadAlone = true
         case .left(let position): planner.leave(position)
-        case .lost: throw Reload()
+        case .lost: isOutdated = true
         }
       }
       waiting.value = Double(tick.waiting)

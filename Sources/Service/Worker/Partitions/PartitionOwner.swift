@@ -14,6 +14,7 @@ final class PartitionOwner {
   private let archive: QueueArchive
   private let memory: LineMemory
   private let database: DatabaseWatch
+  private let lapsedSeconds: Int
   private let shownHoldsMilliseconds: UInt64
   private let logger: Logger
   private var lanes: [Int: (lane: ReserveLane, task: Task<Void, Never>)] = [:]
@@ -24,7 +25,7 @@ final class PartitionOwner {
   init(
     partition: Partition, epoch: Int, queue: QueueStore, seats: SeatStore, purchases: PurchaseStore,
     archive: QueueArchive, memory: LineMemory, database: DatabaseWatch,
-    shownHoldsMilliseconds: UInt64, logger: Logger,
+    lapsedSeconds: Int, shownHoldsMilliseconds: UInt64, logger: Logger,
     onReplaced: @escaping @LoopActor () -> Void
   ) {
     self.partition = partition
@@ -35,6 +36,7 @@ final class PartitionOwner {
     self.archive = archive
     self.memory = memory
     self.database = database
+    self.lapsedSeconds = lapsedSeconds
     self.shownHoldsMilliseconds = shownHoldsMilliseconds
     self.logger = logger
     self.onReplaced = onReplaced
@@ -50,7 +52,7 @@ final class PartitionOwner {
     let lane = ReserveLane(
       event: event, epoch: epoch, queue: queue, seats: seats, purchases: purchases, archive: archive,
       memory: memory, witness: database.witness(event: event, logger: logger),
-      shownHoldsMilliseconds: shownHoldsMilliseconds, logger: logger)
+      lapsedSeconds: lapsedSeconds, shownHoldsMilliseconds: shownHoldsMilliseconds, logger: logger)
     // Owned by this object: `stop` cancels and awaits it.
     let task = Task { @LoopActor [weak self] in
       let end = await lane.run()

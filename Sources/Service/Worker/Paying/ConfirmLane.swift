@@ -86,8 +86,13 @@ final class ConfirmLane {
   private static let pollMilliseconds: UInt64 = 500
   private static let shortestBackoffMilliseconds: UInt64 = 50
   private static let longestBackoffMilliseconds: UInt64 = 5_000
-  /// Between two looks at a payment that waits for its buyer, or the provider.
+  /// Until the first look at a payment that the provider has not decided, and at one that waits for its buyer, who needs a
+  /// moment; and between two looks at the longest. Nobody waits for them: what happens is told, and makes us look at once.
+  private static let firstLookMilliseconds: UInt64 = 250
+  private static let firstBuyerLookMilliseconds: UInt64 = 2_000
   private static let longestLookMilliseconds: UInt64 = 30_000
+  /// What rests is said to be under way so often, so that no other worker takes it up as stalled.
+  private static let touchMilliseconds: UInt64 = 20_000
 
   private let worker: String
   private let queue: QueueStore
@@ -117,6 +122,7 @@ final class ConfirmLane {
   private var authorising: Set<PurchaseStore.Key> = []
   /// And the ones that wait for the provider's search, and ask nobody for anything meanwhile.
   private var resting: [PurchaseStore.Key: Bell] = [:]
+  private var touchedAt: UInt64 = 0
   /// Payments that are not decided, by whom they wait for.
   private var waiting: [PurchaseStore.Key: PaymentError.Code] = [:]
   private let waitingFor: [PaymentError.Code: Gauge] = [
@@ -424,6 +430,14 @@ final class ConfirmLane {
     return Array(excused)
   }
 
+  /// What rests here and is not stalled, every now and then.
+  func takeTouched() -> [PurchaseStore.Key] {
+    let now = EventLoop.shared.now
+    guard !isStopping, now >= touchedAt + Self.touchMilliseconds else { return [] }
+    touchedAt = now
+    return Array(resting.keys)
+  }
+
   private func takeOver() async throws {
     for partition in Partition.all where !isStopping {
       var cursor: String?
@@ -530,7 +544,8 @@ final class ConfirmLane {
   /// - Returns: false if the worker stops and leaves it undone.
   private func carryOut(_ confirmation: QueueStore.Confirmation) async -> Bool {
     var failures = 0
-    var backoff = Self.shortestBackoffMilliseconds
+    // Of looks at what the provider has, and of what else goes wrong: neither makes the other rarer.
+    var backoff = Self.shortestBackoffMilliseconds, look: UInt64 = 0
     var trial = Trial()
     while true {
       do {
@@ -539,6 +554,7 @@ final class ConfirmLane {
         return true
       } catch {
         let isTransient = Self.isTransient(error)
+        trial.isUrgent = false
         judge(confirmation, isInnocent: isTransient)
         // A stopping worker leaves the entry pending: another one takes it over.
         if isStopping { return false }
@@ -568,17 +584,28 @@ final class ConfirmLane {
         if failures >= limits.failures {
           if (try? await bury(confirmation, reason: "\(error)")) != nil { return true }
         }
+        let code = (error as? PaymentError)?.code
+        let isThere = code == .pending || code == .actionRequired
+        if isThere {
+          // What the provider has, and does not decide, is asked for ever more rarely: it tells of it by itself.
+          let first =
+            code == .actionRequired ? Self.firstBuyerLookMilliseconds : Self.firstLookMilliseconds
+          look = look == 0 ? first : min(look * 2, Self.longestLookMilliseconds)
+          backoff = Self.shortestBackoffMilliseconds
+        } else {
+          look = 0
+        }
         if let error = error as? PaymentError {
           // Those who wait for the provider keep nobody from their turn.
+          let step = isThere ? look : backoff
           let pause = max(
-            backoff / 2 + UInt64.random(in: 0...backoff / 2), UInt64(error.retryAfterMilliseconds ?? 0))
+            step / 2 + UInt64.random(in: 0...step / 2), UInt64(error.retryAfterMilliseconds ?? 0))
           note(.init(confirmation), waitsFor: error.code)
           // To its end at the latest, but not in vain again and again.
           let end = max(trial.endsAt ?? .max, EventLoop.shared.now + Self.shortestBackoffMilliseconds)
-          await rest(confirmation, until: min(EventLoop.shared.now + pause, end))
-          // What the provider has, and does not decide, is asked for ever more rarely: it tells of it by itself.
-          let isThere = error.code == .pending || error.code == .actionRequired
-          backoff = min(backoff * 2, isThere ? Self.longestLookMilliseconds : Self.longestBackoffMilliseconds)
+          let isHinted = await rest(confirmation, until: min(EventLoop.shared.now + pause, end))
+          trial.isUrgent = isHinted || EventLoop.shared.now >= end
+          if !isThere { backoff = min(backoff * 2, Self.longestBackoffMilliseconds) }
           continue
         }
         // Spread, so that thousands do not come back at the same moment after an outage.
@@ -606,7 +633,9 @@ final class ConfirmLane {
   }
 
   /// Waits without taking part in anything; ends early when the worker stops.
-  private func rest(_ confirmation: QueueStore.Confirmation, until: UInt64) async {
+  /// - Returns: whether somebody has said that something has happened.
+  @discardableResult
+  private func rest(_ confirmation: QueueStore.Confirmation, until: UInt64) async -> Bool {
     let key = PurchaseStore.Key(confirmation), alarm = Bell()
     resting[key] = alarm
     defer { resting[key] = nil }
@@ -615,7 +644,7 @@ final class ConfirmLane {
       alarm.reset()
       await alarm.wait(milliseconds: min(until - EventLoop.shared.now, Self.pollMilliseconds))
     }
-    hinted.remove(key)
+    return hinted.remove(key) != nil
   }
 
   /// Somebody says that something has happened to a payment: who waits for it here asks at once.
@@ -638,6 +667,8 @@ final class ConfirmLane {
     var askedBuyerAt: UInt64?
     /// When it is given up at the latest.
     var endsAt: UInt64?
+    /// Something has happened to it, or its time is over: it is asked for before those that are only looked at.
+    var isUrgent = false
   }
 
   private func attempt(_ confirmation: QueueStore.Confirmation, _ trial: inout Trial) async throws {
@@ -686,7 +717,7 @@ final class ConfirmLane {
     var isRefused = false
     let askedAt = EventLoop.shared.now
     do {
-      outcome = try await ask(order, standing, key)
+      outcome = try await ask(order, standing, key, isUrgent: trial.isUrgent)
       if case .declined(_, let code, _) = outcome { isRefused = code != "processing_error" }
       if case .waiting(let payment) = outcome {
         // Kept before anything else: from now on it is asked for, and not made again.
@@ -756,12 +787,14 @@ final class ConfirmLane {
   /// What came of the order: of a payment that is known by asking for it, else by making it, under a key that the provider
   /// remembers. Is the key too old for that, it is only looked for.
   private func ask(
-    _ order: PaymentOrder, _ standing: PurchaseStore.Standing, _ key: PurchaseStore.Key
+    _ order: PaymentOrder, _ standing: PurchaseStore.Standing, _ key: PurchaseStore.Key, isUrgent: Bool
   ) async throws -> PaymentOutcome {
     authorising.insert(key)
     defer { authorising.remove(key) }
     if let id = standing.paymentID {
-      let payment = try await Faults.crossing(.confirmAuthorise) { try await provider.retrieve(id) }
+      let payment = try await Faults.crossing(.confirmAuthorise) {
+        try await provider.retrieve(id, isUrgent: isUrgent)
+      }
       guard payment.isOf(order) || standing.isTakenUp(payment, order) else {
         throw PaymentError(code: .otherOrder, message: "payment \(id) is of another order")
       }
@@ -788,8 +821,10 @@ final class ConfirmLane {
     let reason = Self.reason(of: error)
     count("given_up_\(reason)")
     let known = try? await Faults.crossing(.confirmAuthorise) {
-      if let id = standing.paymentID { return try await provider.retrieve(id) as Payment? }
-      return try await provider.find(reference: order.reference)
+      if let id = standing.paymentID {
+        return try await provider.retrieve(id, isUrgent: true) as Payment?
+      }
+      return try await provider.find(reference: order.reference, isUrgent: true)
     }
     guard let found = known, found.isOf(order) || standing.isTakenUp(found, order) else {
       return .declined(id: standing.paymentID, code: reason, message: error.message)

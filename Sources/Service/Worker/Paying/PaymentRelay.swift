@@ -17,34 +17,37 @@ final class PaymentRelay {
   private static let findSeconds = 86_400
   /// So often it is searched for at least, by one process.
   private static let searches = 3
-  /// Whose searches are counted; past that they are counted anew.
+  /// Whose searches are counted; those beyond have more of them, by PostgreSQL's count.
   private static let notFoundLimit = 10_000
+  private static let leases = 8
+  /// Who was not searched for for so long was done by somebody else: longer than any chore waits for its next time.
+  private static let forgottenMilliseconds: UInt64 = 900_000
 
   private let stores: Worker.Stores
   private var purchases: PurchaseStore { stores.purchases }
   private let searchSeconds: Int
   /// For so long a payment that was given up, and is authorised after all, may still buy what it was for.
   private let lateSeconds: Int
+  private let lapsedSeconds: Int
   private let provider: any PaymentProvider
   private let lane: ConfirmLane
   private let logger: Logger
   /// What was searched for and not found, and how often, since when by the loop's clock.
-  private var notFound: [String: (count: Int, since: UInt64)] = [:]
+  private var notFound: [String: (count: Int, since: UInt64, last: UInt64)] = [:]
+  private var tidiedAt: UInt64 = 0
   private let relayed = MetricsRegistry.shared.counter(
     "onsale_relayed_total", "Captures and cancellations done after the fact")
   private let lapsed = MetricsRegistry.shared.counter(
     "onsale_authorisations_lapsed_total", "Sales taken back because their authorisation was gone")
 
-  /// - Parameters:
-  ///   - searchMilliseconds: after so long the provider's search has what was made.
-  ///   - lateSeconds: for so long a payment that was given up may still buy what it was for; 0 for never.
   init(
-    stores: Worker.Stores, provider: any PaymentProvider, lane: ConfirmLane, searchMilliseconds: Int,
-    lateSeconds: Int, logger: Logger
+    stores: Worker.Stores, provider: any PaymentProvider, lane: ConfirmLane, limits: Worker.ProviderLimits,
+    logger: Logger
   ) {
-    self.lateSeconds = lateSeconds
+    lateSeconds = limits.lateSeconds
     self.stores = stores
-    searchSeconds = (searchMilliseconds + 999) / 1_000
+    searchSeconds = (limits.searchMilliseconds + 999) / 1_000
+    lapsedSeconds = limits.lapsedSeconds
     self.provider = provider
     self.lane = lane
     self.logger = logger
@@ -61,6 +64,7 @@ final class PaymentRelay {
     let excused = lane.takeExcused()
     let stalled = try await Faults.crossing(.relayStalled) {
       try await purchases.excuse(excused)
+      try await purchases.touch(lane.takeTouched())
       // Whom there is no room for is left to others, and has not stalled once more.
       let room = min(Self.stalledBatch, lane.roomForStalled)
       return room > 0 ? try await purchases.stalledPayments(limit: room) : []
@@ -150,7 +154,6 @@ final class PaymentRelay {
     if lapse.isOpen, let known {
       if try await askAgain(key, attempt: known.attempt, tickets: tickets) {
         note("an authorisation was gone before its capture: its buyer is asked again", chore, tickets)
-        try await reload(key.event)
         return true
       }
       let end = try await Faults.crossing(.relayDue) {
@@ -162,7 +165,6 @@ final class PaymentRelay {
     }
     note("an authorisation was gone before its capture: its tickets are on sale again", chore, tickets)
     try await release(key, tickets)
-    try await reload(key.event)
     return true
   }
 
@@ -190,23 +192,14 @@ final class PaymentRelay {
       do {
         return try await queue.askAgain(
           event: key.event, generation: key.generation, position: key.position, attempt: attempt,
-          tickets: tickets, reason: PurchaseStore.authorisationLapsed)
+          tickets: tickets, reason: PurchaseStore.authorisationLapsed, holdSeconds: lapsedSeconds)
       } catch let error as StoreError where error.code == .noQueue {
         return false
       }
     }
   }
 
-  /// Whoever owns the partition has the tickets as sold, and reads them anew.
-  private func reload(_ event: Int) async throws {
-    let queue = stores.queue
-    try await Faults.crossing(.relayDue) {
-      let partition = Partition(of: event)
-      let epoch = try await stores.epochs.next(partition, above: try await queue.epoch(partition))
-      _ = try await queue.own(partition, epoch: epoch)
-    }
-  }
-
+  /// Whoever owns the seats has the tickets as sold, and reads them anew, by the same step.
   private func release(_ key: PurchaseStore.Key, _ tickets: [Int]) async throws {
     let queue = stores.queue
     let record = try await record(of: key)
@@ -214,12 +207,14 @@ final class PaymentRelay {
       // Of an earlier life, too, its tickets go on sale in this one.
       guard try await queue.queueFacts(event: key.event) != nil else { return }
       if let record, record.state == .purchased {
-        _ = try await queue.repair(
+        let isDone = try await queue.repair(
           event: key.event, position: key.position, expected: .purchased, to: .expired,
           attempt: record.attempt, amount: record.amount, tickets: tickets, free: tickets,
           reason: PurchaseStore.authorisationLapsed, user: "")
+        // It has changed under our hands: from the beginning.
+        if !isDone { throw StoreError(.conflict, "the place of a lapsed sale has changed") }
       } else {
-        try await queue.dropSold(event: key.event, tickets)
+        try await queue.dropSold(event: key.event, tickets, readsAnew: true)
       }
     }
   }
@@ -228,12 +223,18 @@ final class PaymentRelay {
   /// may have stepped.
   private func isNowhere(_ chore: PurchaseStore.Chore) -> Bool {
     let now = EventLoop.shared.now
-    let before = notFound[chore.paymentID] ?? (count: 0, since: now)
+    if notFound.count >= Self.notFoundLimit, now >= tidiedAt + Self.idleMilliseconds {
+      tidiedAt = now
+      notFound = notFound.filter { now < $0.value.last + Self.forgottenMilliseconds }
+    }
+    let isNew = notFound.count < Self.notFoundLimit
+    guard let before = notFound[chore.paymentID] ?? (isNew ? (count: 0, since: now, last: now) : nil) else {
+      return chore.attempts >= Self.leases && chore.ageSeconds > 2 * searchSeconds
+    }
     let isOver =
       before.count + 1 >= Self.searches && now >= before.since + UInt64(searchSeconds) * 1_000
       && chore.ageSeconds > 2 * searchSeconds
-    if notFound.count >= Self.notFoundLimit { notFound = [:] }
-    notFound[chore.paymentID] = isOver ? nil : (count: before.count + 1, since: before.since)
+    notFound[chore.paymentID] = isOver ? nil : (count: before.count + 1, since: before.since, last: now)
     return isOver
   }
 

@@ -165,6 +165,49 @@ package final class UserStore {
     return purchases
   }
 
+  /// A purchase that was taken back, since its money could not be taken.
+  package struct Unpaid: Sendable {
+    package let key: PurchaseStore.Key
+    package let wish: WishPlace?
+    package let eventName: String
+    package var tickets: [Purchase.Ticket]
+    /// What these cost, in minor units.
+    package let amount: Int
+    package let currency: String
+    /// Seconds since 1970.
+    package let lapsedAt: Int
+  }
+
+  /// For so long buyers are told of what was taken back from them.
+  private static let unpaidDays = 30
+
+  /// What a user was told is theirs, and what was taken back and not paid otherwise since; latest first.
+  package func unpaid(of user: String, limit: Int) async throws -> [Unpaid] {
+    let rows = try await postgres.query(
+      """
+      SELECT p.event_id, p.generation, p.position, p.line, p.ordinal, p.amount, p.currency, e.name,
+        extract(epoch FROM p.lapsed_at)::bigint AS lapsed_at
+      FROM purchase p JOIN event e ON e.id = p.event_id
+      WHERE p.user_id = \(user) AND p.lapsed_at > now() - \(Self.unpaidDays) * interval '1 day'
+        AND p.state IN ('paying', 'declined', 'void')
+      ORDER BY p.lapsed_at DESC, p.event_id, p.generation, p.position LIMIT \(limit)
+      """)
+    var unpaid = try rows.map { row in
+      Unpaid(
+        key: PurchaseStore.Key(
+          event: try row.int("event_id"), generation: try row.int("generation"),
+          position: try row.int("position")),
+        wish: WishPlace(row), eventName: try row.string("name"), tickets: [],
+        amount: try row.int("amount"), currency: try row.string("currency"),
+        lapsedAt: try row.int("lapsed_at"))
+    }
+    if unpaid.isEmpty { return [] }
+    for (index, tickets) in zip(unpaid.indices, try await tickets(of: unpaid.map(\.key))) {
+      unpaid[index].tickets = tickets
+    }
+    return unpaid
+  }
+
   /// Of each some tens of tickets: some milliseconds of the loop.
   private static let purchasesAtOnce = 40
 

@@ -819,5 +819,10 @@ package struct Migrations {
     );
     COMMENT ON TABLE audited_event IS 'how many rows an event had when it was clean: rows that are gone leave no other trace';
     """,
+    """
+    ALTER TABLE purchase ADD COLUMN lapsed_at timestamptz;
+    COMMENT ON COLUMN purchase.lapsed_at IS 'when a sale was taken back since its authorisation was gone; it stays';
+    CREATE INDEX purchase_lapsed ON purchase (user_id) WHERE lapsed_at IS NOT NULL;
+    """,
   ]
 }

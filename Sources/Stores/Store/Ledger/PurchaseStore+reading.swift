@@ -12,6 +12,8 @@ extension PurchaseStore {
     package let amount: Int
     package let method: String
     package let reason: String
+    /// Whether it was sold once, and taken back since its money could not be taken.
+    package var hasLapsed = false
     /// As the request's id says it, where that is known.
     package var wish: WishPlace?
   }
@@ -37,7 +39,8 @@ extension PurchaseStore {
   ) async throws -> [Frozen] {
     let rows = try await postgres.query(
       """
-      SELECT position, user_id, state, try, tickets, amount, method, line, ordinal, CASE
+      SELECT position, user_id, state, try, tickets, amount, method, line, ordinal,
+        lapsed_at IS NOT NULL OR state IN ('declined', 'void') AND reason = \(Self.authorisationLapsed) AS has_lapsed, CASE
         WHEN state <> 'sold' THEN reason WHEN charged IS NULL AND refunded = 0 THEN NULL
         WHEN cardinality(tickets) = 0 THEN \(Self.refunded) ELSE \(Self.partlyRefunded) END AS reason
       FROM purchase
@@ -51,7 +54,8 @@ extension PurchaseStore {
       return Frozen(
         position: try row.int("position"), user: try row.string("user_id"), state: state,
         attempt: try row.int("try"), tickets: row["tickets"].ints ?? [], amount: try row.int("amount"),
-        method: try row.string("method"), reason: row["reason"].string ?? "", wish: WishPlace(row))
+        method: try row.string("method"), reason: row["reason"].string ?? "",
+        hasLapsed: row["has_lapsed"].bool ?? false, wish: WishPlace(row))
     }
   }
 }

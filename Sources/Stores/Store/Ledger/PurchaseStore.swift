@@ -592,6 +592,7 @@ package final class PurchaseStore {
         """
         -- Of what was given back in part nobody is asked for the rest.
         UPDATE purchase SET reason = \(Self.authorisationLapsed), sold_at = NULL, updated_at = now(),
+          lapsed_at = coalesce(lapsed_at, now()),
           state = CASE WHEN \(asks)::boolean AND state <> 'void' AND charged IS NULL AND refunded = 0 THEN 'declined' ELSE 'void' END
         WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
           AND payment_id = \(paymentID) AND captured_at IS NULL
@@ -655,6 +656,19 @@ package final class PurchaseStore {
     _ = try await postgres.query(
       """
       UPDATE purchase p SET stalls = greatest(p.stalls - 1, 0)
+      FROM unnest(\(keys.map(\.event))::bigint[], \(keys.map(\.generation))::int[],
+        \(keys.map(\.position))::bigint[]) AS i (event, generation, position)
+      WHERE p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
+        AND p.state = (SELECT 'paying')
+      """)
+  }
+
+  /// Says that these are under way, and wait: nobody takes them up as stalled.
+  package func touch(_ keys: [Key]) async throws {
+    if keys.isEmpty { return }
+    _ = try await postgres.query(
+      """
+      UPDATE purchase p SET updated_at = now()
       FROM unnest(\(keys.map(\.event))::bigint[], \(keys.map(\.generation))::int[],
         \(keys.map(\.position))::bigint[]) AS i (event, generation, position)
       WHERE p.event_id = i.event AND p.generation = i.generation AND p.position = i.position

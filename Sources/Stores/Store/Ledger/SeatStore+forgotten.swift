@@ -60,6 +60,8 @@ extension SeatStore {
       """
       SELECT DISTINCT k.id FROM purchase p CROSS JOIN LATERAL unnest(p.tickets) AS k (id)
       WHERE p.event_id = \(event) AND (p.state NOT IN ('paying', 'sold', 'declined', 'void')
+        OR p.lapsed_at IS NOT NULL
+        -- What the version before took back.
         OR p.state IN ('declined', 'void') AND p.reason = \(PurchaseStore.authorisationLapsed))
       UNION SELECT k.id FROM refund r CROSS JOIN LATERAL unnest(r.tickets) AS k (id)
       WHERE r.event_id = \(event) AND r.state = 'succeeded'

@@ -19,26 +19,32 @@ extension QueueStore {
     _ = try await call("onsale_note_sold", event, [.bytes(bitmap)])
   }
 
-  /// Gives a buyer the hold again whose sale was taken back, for its whole time. Repeated, it changes nothing.
-  /// - Parameter tickets: all that were sold: whoever has others, or fewer, has been told otherwise.
-  /// - Returns: false where there is no such place any more, its tickets are somebody else's, or its buyer has another one.
+  /// Gives a buyer the hold again whose sale was taken back, for its whole time. Repeated, it changes nothing. The owner of
+  /// the seats reads them anew for it.
+  /// - Parameters:
+  ///   - tickets: all that were sold: whoever has others, or fewer, has been told otherwise.
+  ///   - holdSeconds: for how long at least: nobody is watching, since they were told that the tickets are theirs.
+  /// - Returns: false where there is no such place any more, its tickets are somebody else's, its buyer has another one, or
+  ///   no payment could begin.
   package func askAgain(
-    event: Int, generation: Int, position: Int, attempt: Int, tickets: [Int], reason: String
+    event: Int, generation: Int, position: Int, attempt: Int, tickets: [Int], reason: String,
+    holdSeconds: Int
   ) async throws -> Bool {
     let values = try await call(
       "onsale_ask_again", event,
       [
         .integer(position), .integer(attempt), .integer(generation), .text(Self.field(reason)),
-        .text(tickets.map(String.init).joined(separator: ",")),
+        .text(tickets.map(String.init).joined(separator: ",")), .integer(holdSeconds * 1_000),
       ])
     return values[0].text == "ok"
   }
 
   /// Tickets that nobody has bought after all.
-  package func dropSold(event: Int, _ tickets: [Int]) async throws {
+  /// - Parameter readsAnew: whether the owner of the seats has them as sold, and reads them anew for it.
+  package func dropSold(event: Int, _ tickets: [Int], readsAnew: Bool = false) async throws {
     if tickets.isEmpty { return }
     _ = try await call(
-      "onsale_drop_sold", event, [.text(Self.text(tickets))])
+      "onsale_drop_sold", event, [.text(Self.text(tickets)), readsAnew ? "1" : "0"])
   }
 
   package enum RefundAnswer: Sendable { case told, moved }

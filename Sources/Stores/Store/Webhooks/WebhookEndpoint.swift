@@ -117,10 +117,14 @@ package struct WebhookNews: Sendable {
 
   /// Before the first attempt to pay holds are told in the order of the stream; after it with what became of attempts: sold
   /// (0), taken back (1), held again (2), and not held any more (3).
-  var stage: Int { position > 0 && attempt == 0 ? 0 : 1 }
+  var stage: Int { attempt == 0 ? told.stage : 1 }
   var ordinal: Int {
-    if attempt > 0 { return 4 * attempt + (type == .holdGranted ? 2 : 3) }
+    attempt > 0 ? 4 * attempt + (type == .holdGranted ? 2 : 3) : told.ordinal
+  }
+
+  /// What its id is made of, whatever its order: the same entry is the same message in every version.
+  var told: (stage: Int, ordinal: Int) {
     let number = Int(id.drop { $0 != "-" }.dropFirst()) ?? 0
-    return milliseconds * 100_000 + min(number, 99_999)
+    return (position > 0 ? 0 : 1, milliseconds * 100_000 + min(number, 99_999))
   }
 }

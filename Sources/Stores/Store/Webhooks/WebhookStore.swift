@@ -54,7 +54,7 @@ package final class WebhookStore {
   ) -> SQL {
     """
     SELECT 'purchase.completed' AS type, p.event_id, p.generation, p.position, 1 AS stage, 4 * p.try::bigint AS ordinal,
-      p.sold_at AS at,
+      1 AS id_stage, 2 * p.try::bigint AS id_ordinal, p.sold_at AS at,
       \(purchase(amount: "p.amount", reason: "NULL")) AS data, '' AS user_key, p.line, p.ordinal AS line_ordinal
     FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[]) AS i (event, generation, position)
     JOIN purchase p ON p.event_id = i.event AND p.generation = i.generation AND p.position = i.position
@@ -72,23 +72,26 @@ package final class WebhookStore {
     of key: PurchaseStore.Key, tickets: [Int], amount: Int, reason: String, ordinal: Int
   ) -> SQL {
     tellRefund(
-      of: key, tickets: tickets, amount: amount, reason: reason, stage: 2, ordinal: "\(ordinal)::bigint")
+      of: key, tickets: tickets, amount: amount, reason: reason, stage: 2, ordinal: "\(ordinal)::bigint",
+      idOrdinal: "\(ordinal)::bigint")
   }
 
   /// The same of a sale that was taken back, since its authorisation had lapsed: behind that sale, and before the next
   /// attempt's.
   static func tellLapse(of key: PurchaseStore.Key, tickets: [Int], reason: String) -> SQL {
     tellRefund(
-      of: key, tickets: tickets, amount: 0, reason: reason, stage: 1, ordinal: "4 * p.try::bigint + 1")
+      of: key, tickets: tickets, amount: 0, reason: reason, stage: 1, ordinal: "4 * p.try::bigint + 1",
+      idOrdinal: "2 * p.try::bigint + 1")
   }
 
   private static func tellRefund(
-    of key: PurchaseStore.Key, tickets: [Int], amount: Int, reason: String, stage: Int, ordinal: SQL
+    of key: PurchaseStore.Key, tickets: [Int], amount: Int, reason: String, stage: Int, ordinal: SQL,
+    idOrdinal: SQL
   ) -> SQL {
     write(
       """
       SELECT 'purchase.refunded' AS type, p.event_id, p.generation, p.position, \(stage)::int AS stage, \(ordinal) AS ordinal,
-        now() AS at, \(purchase(amount: "\(amount)::bigint", reason: "\(reason)::text")) AS data, '' AS user_key, p.line,
+        \(stage)::int AS id_stage, \(idOrdinal) AS id_ordinal, now() AS at, \(purchase(amount: "\(amount)::bigint", reason: "\(reason)::text")) AS data, '' AS user_key, p.line,
         p.ordinal AS line_ordinal
       FROM purchase p CROSS JOIN LATERAL (\(labels("p.event_id", "\(tickets)::int[]"))) k
       WHERE p.event_id = \(key.event) AND p.generation = \(key.generation) AND p.position = \(key.position)
@@ -96,12 +99,15 @@ package final class WebhookStore {
   }
 
   /// Writes a message down for each of these rows and each endpoint that hears of it. What is written already stays.
+  ///
+  /// A message's id is what receivers drop repetitions by. It is made of numbers of its own: those that say the order
+  /// were others once, and what was told then is told again under the same id.
   private static func write(_ rows: SQL, to endpoints: SQL = hearing) -> SQL {
     """
     INSERT INTO webhook_message (event_id, generation, position, endpoint_id, stage, ordinal, id, type, at, data, user_key,
       line, line_ordinal)
     SELECT r.event_id, r.generation, r.position, w.id, r.stage, r.ordinal,
-      md5(concat_ws('|', i.id, r.type, r.event_id, r.generation, r.position, r.stage, r.ordinal))::uuid, r.type, r.at, r.data,
+      md5(concat_ws('|', i.id, r.type, r.event_id, r.generation, r.position, r.id_stage, r.id_ordinal))::uuid, r.type, r.at, r.data,
       r.user_key, r.line, r.line_ordinal
     -- A step of its own: what is told is put together once for all endpoints.
     FROM (\(rows) OFFSET 0) r
@@ -160,19 +166,20 @@ package final class WebhookStore {
       Self.write(
         """
         SELECT i.type, i.event AS event_id, i.generation, i.position, i.stage,
-          i.ordinal, to_timestamp(i.at / 1000.0) AS at, CASE WHEN i.position = 0 THEN json_build_object('name', n.name)
+          i.ordinal, i.id_stage, i.id_ordinal, to_timestamp(i.at / 1000.0) AS at, CASE WHEN i.position = 0 THEN json_build_object('name', n.name)
           ELSE json_strip_nulls(json_build_object('user_id', nullif(i.user_id, ''), 'tickets', k.tickets,
             'amount', i.amount, 'currency', n.currency, 'expires_at',
             to_char(to_timestamp(i.deadline / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'reason',
             nullif(i.reason, ''))) END AS data, i.user_key, i.line, i.line_ordinal
         FROM unnest(\(news.map(\.type.rawValue))::text[], \(news.map(\.stage))::int[], \(news.map(\.event))::bigint[],
           \(news.map(\.generation))::int[], \(news.map(\.position))::bigint[], \(news.map(\.ordinal))::bigint[],
+          \(news.map(\.told.stage))::int[], \(news.map(\.told.ordinal))::bigint[],
           \(news.map(\.milliseconds))::bigint[], \(news.map(\.user))::text[], \(tickets)::text[],
           \(news.map(\.amount))::bigint[], \(news.map { $0.deadline.map { String($0) } })::bigint[],
           \(news.map(\.reason))::text[], \(news.map(\.userKey))::text[], \(news.map { $0.wish?.line ?? 0 })::int[],
           \(news.map { $0.wish?.ordinal ?? 0 })::bigint[])
-          AS i (type, stage, event, generation, position, ordinal, at, user_id, tickets, amount, deadline, reason, user_key, line,
-            line_ordinal)
+          AS i (type, stage, event, generation, position, ordinal, id_stage, id_ordinal, at, user_id, tickets,
+            amount, deadline, reason, user_key, line, line_ordinal)
         JOIN event n ON n.id = i.event
         CROSS JOIN LATERAL (\(Self.labels("i.event", "i.tickets::int[]"))) k
         """))

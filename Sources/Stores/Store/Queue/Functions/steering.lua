@@ -63,21 +63,25 @@ local function set_sold(p, tickets, bit)
   all_at_once('BITFIELD', p .. 'o', bits, 4)
 end
 
--- KEYS m; ARGV position, try, generation, reason, tickets. A sale was taken back whose money could not be taken: its buyer
--- has the hold again, for its whole time, to pay otherwise; all of these tickets. Where somebody else has one of them, or
--- the buyer another place, or the event does not take place, nothing is changed.
+-- KEYS m; ARGV position, try, generation, reason, tickets, for how many ms at least. A sale was taken back whose money
+-- could not be taken: its buyer has the hold again, for its whole time, to pay otherwise; all of these tickets. The owner
+-- of the seats, who has them as sold, reads them anew. Where somebody else has one of them, or the buyer another place, or
+-- no payment could begin, nothing is changed.
 local function ask_again(keys, args)
   local m = keys[1]
   local p = prefix(m)
   local pos, try, reason = args[1], tonumber(args[2]), args[4]
-  local v = redis.call('HMGET', m, 'hold_ms', 'stopped')
+  local v = redis.call('HMGET', m, 'hold_ms', 'stopped', 'state')
+  local hold = string.format('%.0f', math.max(tonumber(v[1]), tonumber(args[6] or '') or 0))
   if not is_generation(m, args[3]) then return {'missing'} end
   local r = get_record(p, pos)
   -- Asked before; they may be paying already.
   if r and (r.state == 'D' or r.state == 'C' or r.state == 'P') and (r.try > try or r.try == try and r.reason == reason) then
     return {'ok'}
   end
-  if not r or r.state ~= 'P' or r.try ~= try or v[2] == '2' or not are_same(r.tickets, args[5]) then return {'moved'} end
+  if not r or r.state ~= 'P' or r.try ~= try or not are_same(r.tickets, args[5]) then return {'moved'} end
+  -- As `confirm` has it: nobody is asked for what would be refused.
+  if v[2] == '2' or v[2] == '1' and v[3] == 'closed' or r.try >= MAX_TRIES then return {'moved'} end
   local live, owned, left, _, refused = get_user(p, r.user)
   if live ~= 0 and live ~= tonumber(pos) then return {'moved'} end
   for t in each_ticket(r.tickets) do
@@ -85,18 +89,19 @@ local function ask_again(keys, args)
     if holder and holder ~= pos then return {'moved'} end
   end
   local clock, stands = event_ms(m)
-  r.state, r.reason, r.deadline = 'D', reason, clock + tonumber(v[1])
+  r.state, r.reason, r.deadline = 'D', reason, clock + tonumber(hold)
   put_record(p, pos, r)
   put_user(p, r.user, tonumber(pos), math.max(owned - count_tickets(r.tickets), 0), left, '', refused)
   redis.call('ZADD', p .. 'x', string.format('%.0f', r.deadline), pos)
   for t in each_ticket(r.tickets) do
-    if stands then redis.call('SET', p .. 'l:' .. t, pos) else redis.call('SET', p .. 'l:' .. t, pos, 'PX', v[1]) end
+    if stands then redis.call('SET', p .. 'l:' .. t, pos) else redis.call('SET', p .. 'l:' .. t, pos, 'PX', hold) end
   end
   mark(p, r.tickets, 1)
   set_sold(p, r.tickets, '0')
+  redis.call('RPUSH', p .. 'f', 'l' .. r.tickets)
   local to = listener(m)
   if to then
-    local ends = string.format('%.0f', now_ms(m) + tonumber(v[1]))
+    local ends = string.format('%.0f', now_ms(m) + tonumber(hold))
     tell(to, 'g', pos, r.user, r.tickets, r.amount, ends, r.place, '', '', r.try)
   end
   redis.call('HINCRBY', m, 'version', 1)
@@ -116,9 +121,16 @@ local function note_sold(keys, args)
   return {'ok'}
 end
 
--- KEYS m; ARGV tickets that are not sold any more, by commas.
+-- KEYS m; ARGV tickets that are not sold any more, by commas; whether the owner has them as sold, and is to read them
+-- anew (1/0).
 local function drop_sold(keys, args)
-  set_sold(prefix(keys[1]), args[1], '0')
+  local m = keys[1]
+  local p = prefix(m)
+  set_sold(p, args[1], '0')
+  if args[2] == '1' and redis.call('EXISTS', m) == 1 then
+    redis.call('RPUSH', p .. 'f', 'l' .. args[1])
+    wake_owner(m)
+  end
   return {'ok'}
 end
 
@@ -175,6 +187,11 @@ local function repair(keys, args)
     local deadline = r and r.deadline or 0
     if deadline == 0 then deadline = event_ms(m) + tonumber(redis.call('HGET', m, 'hold_ms')) end
     if r then unlock(p, pos, r.tickets) end
+    -- It was told as bought, taken back since, and is paid otherwise.
+    if r and r.state == 'P' then
+      owned = math.max(owned - count_tickets(r.tickets), 0)
+      set_sold(p, r.tickets, '0')
+    end
     r = {state = 'C', try = tonumber(args[4]), deadline = deadline, amount = args[5], tickets = tickets, reason = '',
          user = args[9], place = r and r.place ~= '' and r.place or args[11]}
     put_record(p, pos, r)
@@ -192,7 +209,8 @@ local function repair(keys, args)
   end
   local had = r and (r.state == 'R' or r.state == 'D' or r.state == 'C') and r
   local bought = outcome == 'P' and count_tickets(tickets) or 0
-  if r and r.state == 'P' then bought = bought - count_tickets(r.tickets) end
+  local was_sold = r and r.state == 'P'
+  if was_sold then bought = bought - count_tickets(r.tickets) end
   local live, owned, _, line = get_user(p, r and r.user or args[9])
   bought = math.max(bought, -owned)
   if r and r.tickets ~= tickets then
@@ -228,7 +246,8 @@ local function repair(keys, args)
     elseif free ~= '' then
       mark(p, free, 0)
       set_sold(p, free, '0')
-      redis.call('RPUSH', p .. 'f', 'r' .. free)
+      -- What it has as sold the owner takes back from nobody's word: it reads anew.
+      redis.call('RPUSH', p .. 'f', (was_sold and 'l' or 'r') .. free)
     end
   end
   redis.call('HINCRBY', m, 'version', 1)
