@@ -85,6 +85,16 @@ chaos: build ## Sell while parts are killed, stopped and cut off at random, then
 fuzz: deps ## Look for inputs that break a decoder, a minute each (TARGETS="plan table" SECONDS_EACH=60)
 	@deploy/fuzz $(TARGETS)
 
+.PHONY: sanitize
+sanitize: deps ## The tests of callbacks and threads under AddressSanitizer and ThreadSanitizer (two builds of their own)
+	@deploy/deps test
+	@deploy/sanitize $(KINDS)
+
+.PHONY: coverage
+coverage: deps ## What the Swift tests run, by file, and what nothing runs (a build of its own)
+	@deploy/deps test
+	@deploy/coverage
+
 .PHONY: sbom
 sbom: build ## Write .build/sbom.cdx.json: what Onsale runs with here, with versions (CycloneDX)
 	@deploy/sbom > .build/sbom.cdx.json

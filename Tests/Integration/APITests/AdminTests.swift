@@ -319,7 +319,8 @@ struct AdminTests {
     let service = try await Service.shared()
     let rows = try await service.postgres.query(
       """
-      INSERT INTO event (name, location, date, currency) VALUES ('x', 'y', now() + interval '1 year', 'EUR') RETURNING id
+      INSERT INTO event (name, location, date, currency, owner)
+      VALUES ('x', 'y', now() + interval '1 year', 'EUR', 'boss') RETURNING id
       """)
     let id = try #require(try rows.first?.int("id"))
     #expect(await service.call(.post, "/api/admin/events/\(id)/open", as: .organizer).status == 409)

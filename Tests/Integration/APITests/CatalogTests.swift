@@ -282,12 +282,12 @@ struct CatalogTests {
     #expect(
       json["sections"] == [
         [
-          "name": "Stalls", "price": 9000, "max_price": 9000, "total": 22, "available": 22, "held": 0,
-          "sold": 0,
+          "name": "Stalls", "price": 9000, "max_price": 9000, "total": 22, "available": 22,
+          "held": 0, "sold": 0, "has_seats": true,
         ],
         [
-          "name": "Standing", "price": 1500, "max_price": 1500, "total": 30, "available": 30, "held": 0,
-          "sold": 0,
+          "name": "Standing", "price": 1500, "max_price": 1500, "total": 30, "available": 30,
+          "held": 0, "sold": 0, "has_seats": false,
         ],
       ])
     let tag = try #require(answer.response.header("ETag"))
@@ -318,12 +318,12 @@ struct CatalogTests {
     #expect(
       page.json["sections"] == [
         [
-          "name": "Stalls", "price": 9000, "max_price": 9000, "total": 22, "available": 19, "held": 2,
-          "sold": 1,
+          "name": "Stalls", "price": 9000, "max_price": 9000, "total": 22, "available": 19,
+          "held": 2, "sold": 1, "has_seats": true,
         ],
         [
           "name": "Standing", "price": 1500, "max_price": 1500, "total": 30, "available": 29, "held": 0,
-          "sold": 1,
+          "sold": 1, "has_seats": false,
         ],
       ])
     #expect(page.json["available"] == 48 && page.json["held"] == 2 && page.json["sold"] == 2)

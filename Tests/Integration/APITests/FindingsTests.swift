@@ -274,7 +274,8 @@ struct FindingsTests {
     }
     #expect(again.json["errors"]?.array?.compactMap { $0["line"]?.integer } == [2, 3], "\(again.text)")
     // Of several sections, between others that are new.
-    let mixed = "section,row,seat,price\nNew,A,1,900\nStalls,B,10,900\nStalls,Z,1,900\nBox,A,2,900\nNew,A,2,900\n"
+    let mixed =
+      "section,row,seat,price\nNew,A,1,900\nStalls,B,10,900\nStalls,Z,1,900\nBox,A,2,900\nNew,A,2,900\n"
     let some = await UploadTests.upload(service, id, bytes: Array(mixed.utf8))
     #expect(
       some.status == 409 && some.json["errors"]?.array?.compactMap { $0["line"]?.integer } == [3, 5],

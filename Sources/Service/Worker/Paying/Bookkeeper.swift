@@ -111,7 +111,9 @@ final class Bookkeeper {
 
   private func lookAtPayments(after last: String?) async throws -> String? {
     let answer = try await page(after: last) { after in
-      try await provider.list(after: after, limit: Self.paymentsAtOnce)
+      try await Faults.crossing(.booksAsk) {
+        try await provider.list(after: after, limit: Self.paymentsAtOnce)
+      }
     }
     guard let (payments, hasMore) = answer else { return nil }
     let installation = try await Faults.crossing(.booksLook) { try await stores.purchases.installation() }
@@ -181,7 +183,9 @@ final class Bookkeeper {
 
   private func lookAtRefunds(after last: String?) async throws -> String? {
     let answer = try await page(after: last) { after in
-      try await provider.refunds(after: after, limit: Self.paymentsAtOnce)
+      try await Faults.crossing(.booksAsk) {
+        try await provider.refunds(after: after, limit: Self.paymentsAtOnce)
+      }
     }
     guard let (refunds, hasMore) = answer else { return nil }
     let seen = refunds.map {
@@ -199,9 +203,9 @@ final class Bookkeeper {
   private func page<Page>(
     after last: String?, _ list: @LoopActor (String?) async throws -> Page
   ) async throws -> Page? {
-    do {
-      return try await Faults.crossing(.booksAsk) { try await list(last) }
-    } catch let error as PaymentError where error.code == .invalid && last != nil {
+    do { return try await list(last) } catch let error as PaymentError
+      where error.code == .invalid && last != nil
+    {
       return nil
     }
   }
