@@ -57,7 +57,7 @@ def test_whose_payment_lapsed_hears_of_it_everywhere_and_pays_once_more(shop, bu
     # In another tab: nobody looks at the first one.
     other = buyer.open_tab()
     other.goto(shop.url + "/")
-    expect(other.get_by_text("Your seats are held")).to_be_visible()
+    expect(other.get_by_text("Your seats are held").first).to_be_visible()
     pictures(other, "banner")
     other.goto(shop.url + "/tickets")
     told = other.get_by_text("Your payment did not go through.")
