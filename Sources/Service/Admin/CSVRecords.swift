@@ -21,7 +21,7 @@ struct CSVRecords {
     let start = bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
     if start.count == 5, start.prefix(4).elementsEqual("sep=".utf8) {
       given = start.last
-      bytes.removeFirst(bytes.firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? bytes.count)
+      bytes.removeFirst(Self.nextLine(bytes, from: start.endIndex))
       line = 2
     }
     let separator = given ?? Self.separator(bytes)
@@ -41,26 +41,46 @@ struct CSVRecords {
     for byte in bytes {
       if byte == UInt8(ascii: "\"") { isQuoted.toggle() }
       if isQuoted { continue }
-      if byte == UInt8(ascii: "\n") { break }
+      if byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") { break }
       if let index = candidates.firstIndex(of: byte) { counts[index] += 1 }
     }
     let most = counts.max() ?? 0
     return candidates[counts.firstIndex(of: most) ?? 0]
   }
 
+  /// Where the line begins that follows the one of that place.
+  private static func nextLine(_ bytes: [UInt8], from index: Int) -> Int {
+    func endsLine(_ byte: UInt8) -> Bool { byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") }
+    guard let end = bytes[index...].firstIndex(where: endsLine) else { return bytes.count }
+    let isPair =
+      bytes[end] == UInt8(ascii: "\r") && end + 1 < bytes.count && bytes[end + 1] == UInt8(ascii: "\n")
+    return end + (isPair ? 2 : 1)
+  }
+
+  /// Takes time by the length of the table: a place is looked at again only behind a line that is open, once.
   private static func split(
     _ bytes: [UInt8], _ separator: UInt8, firstLine: Int
   ) -> (records: [Record], openLines: [Int]) {
     var openLines: [Int] = []
-    /// Where the quotation mark opened, and where its line ends.
-    var opened = (line: firstLine, next: 0)
+    /// Where the quotation mark opened.
+    var opened = (line: firstLine, index: 0)
     var records: [Record] = []
     var values: [String] = [], value: [UInt8] = []
+    // Known all the time: a value may be long, and have many marks.
+    var isBlank = true
     var isQuoted = false, wasQuoted = false, line = firstLine, start = firstLine
+    func add(_ byte: UInt8) {
+      value.append(byte)
+      if byte != UInt8(ascii: " ") { isBlank = false }
+    }
+    func clearValue() {
+      value = []
+      isBlank = true
+    }
     func endValue() {
       let text = String(decoding: value, as: UTF8.self)
       values.append(wasQuoted ? text : text.trimmingBlanks)
-      value = []
+      clearValue()
       wasQuoted = false
     }
     func endRecord() {
@@ -74,10 +94,10 @@ struct CSVRecords {
     func skipOpenLine() {
       openLines.append(opened.line)
       values = []
-      value = []
+      clearValue()
       isQuoted = false
       wasQuoted = false
-      index = opened.next
+      index = nextLine(bytes, from: opened.index)
       line = opened.line + 1
       start = line
     }
@@ -96,9 +116,9 @@ struct CSVRecords {
       if endsLine { line += 1 }
       if isQuoted {
         if byte != UInt8(ascii: "\"") {
-          value.append(byte)
+          add(byte)
         } else if next == UInt8(ascii: "\""), index < bytes.count {
-          value.append(byte)
+          add(byte)
           index += 1
         } else {
           isQuoted = false
@@ -109,21 +129,17 @@ struct CSVRecords {
         }
         continue
       }
-      if byte == UInt8(ascii: "\""), value.allSatisfy({ $0 == UInt8(ascii: " ") }) {
-        value = []
+      if byte == UInt8(ascii: "\""), isBlank {
+        clearValue()
         isQuoted = true
         wasQuoted = true
-        let rest = bytes[index...].firstIndex { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
-        let isPair = rest.map {
-          bytes[$0] == UInt8(ascii: "\r") && $0 + 1 < bytes.count && bytes[$0 + 1] == 0x0A
-        }
-        opened = (line, rest.map { $0 + (isPair == true ? 2 : 1) } ?? bytes.count)
+        opened = (line, index)
       } else if byte == separator {
         endValue()
       } else if endsLine {
         endRecord()
       } else if byte != UInt8(ascii: "\r") {
-        value.append(byte)
+        add(byte)
       }
     }
     if !value.isEmpty || !values.isEmpty { endRecord() }

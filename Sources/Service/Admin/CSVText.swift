@@ -77,38 +77,55 @@ enum CSVText {
 
   private static func utf8(_ bytes: [UInt8]) throws(Problem) -> String {
     if let text = String(validating: bytes, as: UTF8.self) { return text }
-    let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-    let broken = lines.enumerated().filter { String(validating: $0.element, as: UTF8.self) == nil }
-    let numbers = broken.prefix(10).map { String($0.offset + 1) }.joined(separator: ", ")
-    let place = broken.first.map { line -> String in
-      let column = column(ofFirstBadByte: Array(line.element))
-      return "; in line \(line.offset + 1) it is column \(column)"
-    }
+    let broken = BrokenLines(bytes)
+    let numbers = broken.first.map(String.init).joined(separator: ", ")
     throw invalid(
       "Letters that are not UTF-8 are in \(broken.count == 1 ? "line" : "lines") \(numbers)"
-        + (broken.count > 10 ? " and \(broken.count - 10) more" : "") + (place ?? "")
+        + (broken.count > broken.first.count ? " and \(broken.count - broken.first.count) more" : "")
+        + (broken.first.first.map { "; in line \($0) it is column \(broken.column)" } ?? "")
         + ". In Excel, save the file as \"CSV UTF-8\"; or say what it is, such as "
         + "Content-Type: text/csv; charset=windows-1252.")
   }
 
-  /// The number of the value that holds the first byte that is not UTF-8.
-  private static func column(ofFirstBadByte line: [UInt8]) -> Int {
-    var end = 0
-    while end < line.count,
-      String(validating: line[...end], as: UTF8.self) != nil || isWithinCharacter(line[...end])
-    {
-      end += 1
-    }
-    let before = line[..<min(end, line.count)]
-    return 1 + before.count { $0 == UInt8(ascii: ";") || $0 == UInt8(ascii: ",") || $0 == UInt8(ascii: "\t") }
-  }
+  /// The lines in which something is not UTF-8, found by one walk over the bytes, however long a line is.
+  private struct BrokenLines {
+    /// As many as are told.
+    private(set) var first: [Int] = []
+    private(set) var count = 0
+    /// In the first of them, the number of the value that has it.
+    private(set) var column = 0
+    private static let told = 10
 
-  /// Whether more bytes may make it UTF-8.
-  private static func isWithinCharacter(_ bytes: ArraySlice<UInt8>) -> Bool {
-    let tail = bytes.suffix(3).reversed().prefix { $0 & 0xC0 == 0x80 }.count
-    guard tail < 3, let lead = bytes.dropLast(tail).last, lead >= 0xC2, lead <= 0xF4 else { return false }
-    let length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2
-    return tail + 1 < length && String(validating: bytes.dropLast(tail + 1), as: UTF8.self) != nil
+    init(_ bytes: [UInt8]) {
+      var parser = UTF8.ForwardParser(), rest = bytes.makeIterator()
+      var line = 1, values = 1, isBroken = false, followsReturn = false
+      while true {
+        let byte: UInt8?
+        switch parser.parseScalar(from: &rest) {
+        case .emptyInput: return
+        case .valid(let character): byte = character.count == 1 ? character.first : nil
+        case .error:
+          byte = nil
+          if !isBroken {
+            isBroken = true
+            count += 1
+            if count == 1 { column = values }
+            if count <= Self.told { first.append(line) }
+          }
+        }
+        switch byte {
+        case UInt8(ascii: "\n") where followsReturn: break
+        // A carriage return alone ends a line, too, as old programs have it.
+        case UInt8(ascii: "\n"), UInt8(ascii: "\r"):
+          line += 1
+          values = 1
+          isBroken = false
+        case UInt8(ascii: ";"), UInt8(ascii: ","), UInt8(ascii: "\t"): values += 1
+        default: break
+        }
+        followsReturn = byte == UInt8(ascii: "\r")
+      }
+    }
   }
 
   private static func converted(_ bytes: [UInt8], from encoding: String, name: String) throws(Problem)
@@ -132,7 +149,7 @@ enum CSVText {
     }
     let text = String(decoding: output[..<written].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     if failed {
-      let line = text.count { $0 == "\n" || $0 == "\r\n" } + 1
+      let line = text.count { $0 == "\n" || $0 == "\r\n" || $0 == "\r" } + 1
       throw invalid(
         "Line \(line) has a letter that \(name) does not have (byte \(read + 1)). Save the file as UTF-8.")
     }
