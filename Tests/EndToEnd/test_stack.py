@@ -9,7 +9,8 @@ import pytest
 
 from client import ok
 from conftest import new_organizer
-from stack import ROOT, Stack, alive, free_port, until
+from local import ports
+from stack import ROOT, Failure, Stack, alive, free_port, until
 
 
 def pids(stack):
@@ -128,6 +129,61 @@ def test_a_port_that_is_taken_is_said(stack, tmp_path):
         assert not pids(second)
     finally:
         second.remove()
+
+
+def test_a_directory_of_somebody_s_own_is_no_stack_s_and_keeps_what_it_has(tmp_path):
+    own = tmp_path / "photographs"
+    (own / "2031").mkdir(parents=True)
+    (own / "2031/a.jpg").write_text("a")
+    stack = Stack(own)
+    refused = stack.run("up", check=False)
+    assert refused.returncode != 0 and "it has 2031: set STATE to a new one" in refused.stderr
+    assert [path.name for path in own.iterdir()] == ["2031"]
+    stack.remove()
+    # Not even where a stack of a version before was.
+    for name in ("run", "log", "payments", "redis"):
+        (own / name).mkdir()
+        (own / name / "x.log").write_text("x")
+    (own / "env").write_text("ONSALE_PORT=1\n")
+    (own / "derived").symlink_to(own / "2031")
+    assert "what else is there was kept" in stack.remove().stderr
+    assert [path.name for path in own.iterdir()] == ["2031"] and (own / "2031/a.jpg").read_text() == "a"
+
+
+def test_an_up_that_ended_before_it_wrote_its_settings_can_be_done_again(tmp_path, stack):
+    second = Stack(tmp_path / "state", port=stack.port)
+    for _ in range(2):
+        assert f"port {stack.port} is taken" in second.run("up", check=False).stderr
+
+
+def test_a_range_of_ports_is_locked_in_no_file_of_somebody_else(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    directory, secret = tmp_path / f"onsale-fault-ports-{os.geteuid()}", tmp_path / "secret"
+    secret.write_text("kept")
+    first, second = ports.Range(), ports.Range()
+    assert not set(first._free) & set(second._free)
+    assert directory.stat().st_mode & 0o777 == 0o700
+    first.release()
+    (directory / "0").unlink()
+    (directory / "0").symlink_to(secret)
+    with pytest.raises(Failure, match="cannot be a lock"):
+        ports.Range()
+    second.release()
+    (directory / "0").unlink()
+    # What is in the file of a lock is nobody's business here.
+    (directory / "0").write_text("kept")
+    ports.Range().release()
+    assert secret.read_text() == (directory / "0").read_text() == "kept"
+    directory.rename(tmp_path / "elsewhere")
+    directory.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Failure, match="somebody else has taken the name"):
+        ports.Range()
+    directory.unlink()
+    directory.mkdir()
+    if os.geteuid() == 0:
+        os.chown(directory, 65534, -1)
+        with pytest.raises(Failure, match="somebody else has taken the name"):
+            ports.Range()
 
 
 def test_the_settings_are_for_the_owner_only_and_a_shell_can_source_them(stack):

@@ -33,6 +33,8 @@ STUB_STOP_SECONDS, REDIS_STOP_SECONDS, POSTGRES_STOP_SECONDS = 10, 30, 60
 DEMO_SEATS, DEMO_BUYERS = 2_000, 20_000
 # Where PostgreSQL's data lies if its user cannot get into the stack's directory.
 ELSEWHERE = "/var/tmp/onsale-stack."
+# What lies in the stack's directory, besides PostgreSQL's data.
+MADE = ("run", "log", "payments", "redis", "derived.new", "derived", "env.new", "env", "lock")
 PORTS, COUNTS = range(1, 65_536), range(1, 65)
 
 
@@ -228,6 +230,7 @@ class Stack(Members):
             self.state.mkdir(parents=True)
             # Others may pass through to what they own below (PostgreSQL), not look around.
             self.state.chmod(0o711)
+        self.check_directory()
         for directory in ("run", "log", "payments"):
             (self.state / directory).mkdir(exist_ok=True)
         with self.lock():
@@ -235,6 +238,12 @@ class Stack(Members):
         if not self.has_changed:
             say("Already running; nothing was changed.")
         self.print_what_to_try()
+
+    def check_directory(self):
+        """Fails in a directory that is somebody's own. An `up` that was interrupted left no more than a stack has."""
+        others = sorted({path.name for path in self.state.iterdir()} - set(MADE))
+        if others and not self.env.path.exists():
+            raise Failure(f"{self.state} is no stack's directory, it has {others[0]}: set STATE to a new one")
 
     def start(self):
         # Thousands of buyers are thousands of descriptors.
@@ -358,8 +367,18 @@ Try:
                 shutil.rmtree(f"{directory}{suffix}", ignore_errors=True)
         if is_elsewhere:
             directory.parent.rmdir()
-        shutil.rmtree(self.state)
-        say(f"Removed {self.state}.")
+        for name in MADE:
+            path = self.state / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        try:
+            self.state.rmdir()
+        except OSError:
+            say(f"Removed the stack in {self.state}; what else is there was kept.")
+        else:
+            say(f"Removed {self.state}.")
 
 
 class NoStack(Failure):
