@@ -32,7 +32,23 @@ extension AdminCommand {
 
   /// Whose the events are that are made: the person's at the terminal, unless it is said.
   private func owner(_ arguments: inout Arguments) throws(Failure) -> EventOwner {
-    EventOwner(user: try arguments.option("owner").map(Self.user) ?? who)
+    EventOwner(
+      user: try arguments.option("owner").map(Self.user) ?? who,
+      organizations: try Self.organizations(&arguments))
+  }
+
+  /// As tokens name them. One that no token can have would share with nobody.
+  private static func organizations(_ arguments: inout Arguments) throws(Failure) -> [String] {
+    var names: [String] = []
+    while let name = try arguments.option("organization") {
+      guard ClaimMapping.isOrganization(name), names.count < ClaimMapping.organizationsKept else {
+        throw .usage(
+          "--organization takes a name of up to \(ClaimMapping.organizationBytes) bytes without control characters, "
+            + "and there may be \(ClaimMapping.organizationsKept)")
+      }
+      if !names.contains(name) { names.append(name) }
+    }
+    return names
   }
 
   private static func user(_ text: String) throws(Failure) -> String {
@@ -47,10 +63,13 @@ extension AdminCommand {
 
   func setOwner(_ arguments: inout Arguments) async throws {
     let event = try arguments.event()
+    let isAlone = arguments.flag("alone"), named = try Self.organizations(&arguments)
+    guard !isAlone || named.isEmpty else { throw Failure.usage("--alone is without --organization") }
+    let organizations = isAlone || !named.isEmpty ? named : nil
     let user = try Self.user(try arguments.next("the user"))
     try arguments.finish()
     try await withServers { servers in
-      try await servers.events.setOwner(event: event, user, by: who)
+      try await servers.events.setOwner(event: event, user, organizations: organizations, by: who)
       print("event \(event) is \(user)'s")
     }
   }

@@ -18,10 +18,11 @@ package struct AdminCommand {
 
       token [--role organizer|manager|customer] [--user ID] [--hours N]
                                    a bearer token, signed with ONSALE_JWT_SECRET; for an organizer, 12 h
-      create-event FILE [--open] [--owner USER]
+      create-event FILE [--open] [--owner USER] [--organization NAME …]
                                    makes the event that FILE describes, the body of POST /api/admin/events; of who is
-                                   at the terminal, as `token` has them, unless USER is named
-      import --events FILE [--owner USER]
+                                   at the terminal, as `token` has them, unless USER is named, and shared by
+                                   the organizations
+      import --events FILE [--owner USER] [--organization NAME …]
                                    makes many, one JSON object a line; those whose `key` is there are left out
       import --tickets ID FILE [--price CATEGORY:PRICE …] [--capacity AREA:NUMBER …]
                      [--charset NAME]
@@ -36,7 +37,9 @@ package struct AdminCommand {
       status [ID]                  where the sale stands, of one event or of all that are under way
       stats ID                     the same in full, as JSON
       log ID                       who changed what, and when
-      owner ID USER                the event is USER's from now on: they change it, and managers
+      owner ID USER [--organization NAME … | --alone]
+                                   the event is USER's from now on: they change it, and managers, and whoever shares
+                                   one of the organizations: those of before, or those that are named, or none
       price ID SECTION PRICE [TICKET …]
                                    what the tickets of a section cost from now on, or some of them, in minor units;
                                    what somebody holds or has bought keeps its price

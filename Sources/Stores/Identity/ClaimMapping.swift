@@ -18,8 +18,8 @@ package struct ClaimMapping: Sendable {
   package static let own = ClaimMapping()
 
   static let valuesLookedAt = 200
-  static let organizationsKept = 50
-  static let organizationBytes = 200
+  package static let organizationsKept = 50
+  package static let organizationBytes = 200
 
   /// The highest of the roles. One that only the identity provider knows gives no rights here.
   func role(_ payload: JSON) throws(AuthError) -> Role {
@@ -30,8 +30,13 @@ package struct ClaimMapping: Sendable {
   func organizations(_ payload: JSON) throws(AuthError) -> [String] {
     guard let organizationClaim else { return [] }
     let names = try strings(payload, organizationClaim)
-    return Array(
-      names.filter { !$0.isEmpty && $0.utf8.count <= Self.organizationBytes }.prefix(Self.organizationsKept))
+    return Array(names.filter(Self.isOrganization).prefix(Self.organizationsKept))
+  }
+
+  /// Names are kept and read divided by line breaks: one that had any would be two, each with others in it.
+  package static func isOrganization(_ name: String) -> Bool {
+    !name.isEmpty && name.utf8.count <= organizationBytes
+      && !name.unicodeScalars.contains { $0.properties.generalCategory == .control }
   }
 
   /// A claim that is a string or a list; what is no string in a list is passed over.

@@ -80,6 +80,19 @@ struct AdminCommandTests {
     ] as [([String], Int32)] {
       #expect(await run(words, environment) == code, "\(words)")
     }
+    for (words, owner) in [
+      (["--organization", "Halls", "--organization", "Köln"], ["Halls", "Köln"]), ([], ["Halls", "Köln"]),
+      (["--alone"], []),
+    ] {
+      #expect(await run(["owner", "\(id)", "ann"] + words, environment) == 0, "\(words)")
+      let kept = try await service.events.owner(event: id)?.owner
+      #expect(kept == EventOwner(user: "ann", organizations: owner), "\(words)")
+    }
+    for words in [["--organization", "a\nb"], ["--organization", ""], ["--alone", "--organization", "a"]] {
+      #expect(await run(["owner", "\(id)", "ann"] + words, environment) == 64, "\(words)")
+    }
+    // Noted last.
+    #expect(await run(["rate", "\(id)", "unlimited"], environment) == 0)
     let found = try #require(try await service.events.event(id))
     #expect(found.state == "open" && found.total == 53 && found.settings.message == "Doors at 7")
     #expect(try await service.queue.document(event: id)?.message == "Doors at 7")

@@ -334,6 +334,13 @@ struct UploadTests {
     try await service.events.setOwner(event: mine, "boss", by: "cli:test")
     #expect(await service.call(.get, path + "/stats", as: .organizer).status == 200)
     #expect(await service.call(.get, path + "/stats", as: other).status == 404)
+    // Colleagues of who leaves go on, until it is said otherwise.
+    let changes: [([String]?, [String])] = [(["x", "y"], ["x", "y"]), (nil, ["x", "y"]), ([], [])]
+    for (organizations, left) in changes {
+      try await service.events.setOwner(event: mine, "boss", organizations: organizations, by: "cli:test")
+      let owner = try await service.events.owner(event: mine)?.owner
+      #expect(owner == EventOwner(user: "boss", organizations: left))
+    }
   }
 
   @Test(

@@ -101,6 +101,35 @@ struct MigrationTests {
     #expect(kept.map { Array($0.unicodeScalars) } == expected.map { Array($0.unicodeScalars) })
   }
 
+  @Test("Whoever made an event over HTTP has it; what was made at the terminal becomes nobody's alone")
+  func owners() async throws {
+    let client = try await DatabaseFixture.connect(try await DatabaseFixture.createDatabase(), connections: 1)
+    defer { client.close() }
+    let migrations = Migrations(client, searchSchema: "", logger: DatabaseFixture.logger)
+    _ = try await migrations.run()
+    let steps = Migrations.steps.indices.filter { Migrations.steps[$0].contains("SET owner = l.who") }
+    #expect(steps.count == 1)
+    _ = try await client.query("DELETE FROM schema_step WHERE id = \((steps.first ?? 0) + 1)")
+    var events: [Int] = []
+    let made: [(who: String?, owner: String?)] = [
+      ("ann", nil), ("cli:root", nil), ("cli:root", "bob"), (nil, nil),
+    ]
+    for (who, owner) in made {
+      let event = try await DatabaseFixture.makeEvent(tickets: 1, in: client)
+      events.append(event)
+      _ = try await client.query("UPDATE event SET owner = \(owner) WHERE id = \(event)")
+      guard let who else { continue }
+      _ = try await client.query(
+        """
+        INSERT INTO audit_log (who, event_id, action)
+        VALUES (\(who), \(event), 'create'), ('eve', \(event), 'create'), ('eve', \(event), 'open')
+        """)
+    }
+    #expect(try await migrations.run() == 1)
+    let rows = try await client.query("SELECT owner FROM event WHERE id = ANY(\(events)) ORDER BY id")
+    #expect(rows.map { $0["owner"].string } == ["ann", nil, "bob", nil])
+  }
+
   private func dump(_ client: PostgresClient, seconds: Double) -> Task<Void, Never> {
     Task {
       try? await client.script(

@@ -317,6 +317,12 @@ struct TokenVerifierTests {
       key.sign(.object((Self.valid.members ?? []) + more))
     }
     #expect(try verifier.verify(token([("org", ["a", "b"])])).organizations == ["a", "b"])
+    // They are kept in lines: a name of two lines would share its events with both.
+    for name in ["A\nB", "\n", "a\u{1}", "\u{85}"] {
+      #expect(try verifier.verify(token([("org", [.string(name), "b"])])).organizations == ["b"])
+      let members = JSON.object([(name, .bool(true)), ("b", .bool(true))])
+      #expect(try verifier.verify(token([("org", members)])).organizations == ["b"])
+    }
     #expect(code(token([("aud", "x")]), verifier) == .claims)
     #expect(code(token([("aud", [])]), verifier) == .claims)
   }

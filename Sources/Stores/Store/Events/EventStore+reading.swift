@@ -78,13 +78,20 @@ extension EventStore {
     ).first.map { (try EventOwner($0), try $0.string("currency")) }
   }
 
-  /// Gives an event to an organizer. Organizations that shared it share it no longer.
-  package func setOwner(event: Int, _ user: String, by who: String) async throws {
+  /// Gives an event to an organizer.
+  /// - Parameter organizations: who share it from now on; `nil` for those that did before.
+  package func setOwner(
+    event: Int, _ user: String, organizations: [String]? = nil, by who: String
+  ) async throws {
     try await postgres.withTransaction { transaction in
       _ = try await Self.lock(event, transaction)
-      _ = try await transaction.query(
-        "UPDATE event SET owner = \(user), organizations = '{}' WHERE id = \(event)")
-      try await Self.note(who, "owner", event: event, detail: user, transaction)
+      _ = try await transaction.query("UPDATE event SET owner = \(user) WHERE id = \(event)")
+      if let organizations {
+        _ = try await transaction.query(
+          "UPDATE event SET organizations = \(organizations)::text[] WHERE id = \(event)")
+      }
+      let shared = organizations.map { $0.isEmpty ? ", alone" : ", shared by \($0.joined(separator: ", "))" }
+      try await Self.note(who, "owner", event: event, detail: user + (shared ?? ""), transaction)
     }
   }
 
