@@ -67,7 +67,7 @@ final class Accounts {
   func signUp(_ request: HTTPRequest) throws -> HTTPAnswer {
     let fields = try Fields(body: request, only: ["name", "email", "password"])
     let name = try fields.string("name", characters: Limits.nameCharacters)
-    let email = try Self.email(fields)
+    let email = try Self.email(fields, isNew: true)
     let password = try Self.newPassword(fields)
     let client = request.client
     if mails != nil { try Self.checkMail(email) }
@@ -417,9 +417,9 @@ final class Accounts {
     return try await hasher.verify(password, against: hash, isKnown: isKnown)
   }
 
-  private static func email(_ fields: Fields) throws(Problem) -> EmailAddress {
+  private static func email(_ fields: Fields, isNew: Bool = false) throws(Problem) -> EmailAddress {
     let typed = try fields.string("email", max: Limits.emailBytes)
-    do throws(EmailAddress.Refusal) { return try EmailAddress(typed) } catch {
+    do throws(EmailAddress.Refusal) { return try EmailAddress(typed, isNew: isNew) } catch {
       throw .invalidField("email", error.reason)
     }
   }

@@ -10,9 +10,11 @@ struct EmailAddress {
   /// Other spellings that accounts of a version before may have, this one's first.
   let spellings: [String]
 
+  /// - Parameter isNew: whether an account is to be made under it. Whoever has one gets into it with what a version before
+  ///   took: an address that would be refused as a new one has one spelling, its own.
   /// - Throws: why it is no address, or has what nobody sees: blanks, characters without a width, or a point at the end of
   ///   a part, by which one address would look like another's. Follows "The field `email`" in a sentence.
-  init(_ typed: String) throws(Refusal) {
+  init(_ typed: String, isNew: Bool = false) throws(Refusal) {
     let address = Self.composed(Self.composed(typed).lowercased())
     let parts = address.split(separator: "@", omittingEmptySubsequences: false).map(String.init)
     guard parts.count == 2, address.utf8.count <= Limits.emailBytes else { throw Refusal.noAddress }
@@ -20,10 +22,10 @@ struct EmailAddress {
       throw Refusal("has a blank, or a character that nobody sees: type it anew")
     }
     // One that is wide, or two letters in one, looks like another, and arrives elsewhere or nowhere.
-    guard parts[0].precomposedStringWithCompatibilityMapping == parts[0] else {
+    guard !isNew || parts[0].unicodeScalars.allSatisfy(Self.isPlain) else {
       throw Refusal("has letters of another width or form before the @: type it with plain ones")
     }
-    guard let domain = Self.domain(parts[1]) else {
+    guard let domain = Self.domain(parts[1]) ?? (isNew ? nil : (parts[1], parts[1])) else {
       throw Refusal("has a domain that there cannot be: type it as the mail provider writes it")
     }
     text = "\(parts[0])@\(domain.ascii)"
@@ -44,6 +46,18 @@ struct EmailAddress {
     static let noAddress = Refusal("must be an address such as name@example.com")
   }
 
+  /// Not a letter in another width or form.
+  private static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
+    typedSo.contains(scalar.value)
+      || String(scalar).precomposedStringWithCompatibilityMapping == String(scalar)
+  }
+
+  /// Letters that Unicode takes apart (NFKC), though keyboards of their languages type them so, and no other way.
+  private static let typedSo: Set<UInt32> = Set([
+    // Thai and Lao AM, Lao HO NO and HO MO, the Armenian ligature of ECH and YIWN.
+    0xE33, 0xEB3, 0xEDC, 0xEDD, 0x587,
+  ]).union(0x3131...0x318E)  // Hangul letters that are no syllables
+
   /// A domain as name servers know it, and as people read it; `nil` for what is none.
   private static func domain(_ typed: String) -> (ascii: String, unicode: String)? {
     let isPlain = typed.utf8.allSatisfy { $0 < 0x80 }
@@ -51,9 +65,20 @@ struct EmailAddress {
     if isPlain && !typed.contains("xn--") { return (typed, typed) }
     guard let unicode = converted(typed, idn2_to_unicode_8z8z),
       // Wide letters and points become usual ones before they are encoded.
-      let ascii = converted(isPlain ? unicode : typed, idn2_to_ascii_8z)
+      let ascii = converted(isPlain ? unicode : typed, idn2_to_ascii_8z),
+      // Wide signs become usual ones, too, and no name has them (STD 3): "＠" would move the address to another domain.
+      ascii.utf8.allSatisfy(Self.isOfName)
     else { return nil }
     return (ascii.lowercased(), composed(converted(ascii, idn2_to_unicode_8z8z) ?? unicode))
+  }
+
+  private static func isOfName(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+      UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."):
+      true
+    default: false
+    }
   }
 
   private typealias Conversion = (

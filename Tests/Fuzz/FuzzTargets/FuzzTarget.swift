@@ -191,6 +191,10 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         precondition((try? EmailAddress(spelling))?.text == address.text, "one address has two texts")
       }
     }
+    if let new = try? EmailAddress(text, isNew: true) {
+      precondition((try? EmailAddress(text))?.spellings == new.spellings, "an account that is not found")
+      precondition(new.text.utf8.count { $0 == UInt8(ascii: "@") } == 1, "an address with two domains")
+    }
     guard let address = MailAddress(text) else { return }
     precondition(!"\(address)".utf8.contains { $0 < 0x20 || $0 == 0x7F }, "a line's end in a mail's header")
   }

@@ -105,6 +105,12 @@ struct SpellingTests {
     arguments: [
       ("\u{FF4D}ina@example.com", "another width"), ("o\u{FB03}ce@example.com", "another width"),
       ("mina@xn--a.example", "domain that there cannot be"),
+      ("mina@evil\u{FF20}victim.com", "domain that there cannot be"),
+      ("mina@victim.com\u{FF0C}x.de", "domain that there cannot be"),
+      ("mina@\u{FF1C}b\u{FF1E}.de", "domain that there cannot be"),
+      ("mina@a\u{2100}b.com", "domain that there cannot be"),
+      ("mina@a\u{FF0F}b\u{FC}.com", "domain that there cannot be"),
+      ("\u{FB01}n\u{E33}@example.com", "another width"), ("\u{2F00}@example.com", "another width"),
       ("mina@\u{FF0E}example.com", "must be an address"),
       ("mina@example.com\u{3002}", "must be an address"), ("mina@exa\u{200B}mple.com", "nobody sees"),
       ("mina\u{FF20}example.com", "must be an address"), ("mi na@example.com", "blank"),
@@ -115,6 +121,45 @@ struct SpellingTests {
     let answer = await service.call(.post, "/api/users", account)
     #expect(answer.status == 400 && answer.code == "invalid_field", "\(answer.text)")
     #expect(answer.json["detail"]?.string?.contains(reason) == true, "\(answer.text)")
+  }
+
+  @Test(
+    "Letters that keyboards of Thai, Lao, Armenian and Korean type are taken",
+    arguments: [
+      "\u{E19}\u{E49}\u{E33}", "\u{E84}\u{EB3}", "\u{EDC}\u{EB6}\u{EC8}\u{E87}", "\u{561}\u{587}",
+      "\u{314B}\u{314B}", "\u{E01}\u{E33}-ren\u{E9}",
+    ])
+  func typedSo(_ part: String) async throws {
+    let service = try await Service.shared()
+    let email = "\(part)@example.com", password = "correct horse battery"
+    let made = await service.call(
+      .post, "/api/users", ["name": "N", "email": .string(email), "password": .string(password)])
+    #expect(made.status == 201, "\(made.text)")
+    let session = await service.call(
+      .post, "/api/sessions", ["email": .string(email), "password": .string(password)])
+    #expect(session.status == 200, "\(session.text)")
+  }
+
+  @Test(
+    "Who has an account under an address that is refused as a new one gets into it",
+    arguments: [
+      "\u{FF4D}ina.kept@example.com", "o\u{FB03}ce.kept@example.com", "mina.kept@xn--a.example",
+      "mina.kept@evil\u{FF20}victim.com",
+    ])
+  func kept(_ email: String) async throws {
+    let service = try await Service.shared()
+    let password = "correct horse battery"
+    let other = "kept-\(email.unicodeScalars.first?.value ?? 0)-\(email.utf8.count)@example.com"
+    let made = await service.call(
+      .post, "/api/users", ["name": "N", "email": .string(other), "password": .string(password)])
+    #expect(made.status == 201, "\(made.text)")
+    // As a version before kept it.
+    _ = try await service.postgres.query("UPDATE users SET email = \(email) WHERE email = \(other)")
+    let session = await service.call(
+      .post, "/api/sessions", ["email": .string(email), "password": .string(password)])
+    #expect(session.status == 200, "\(session.text)")
+    #expect(try EmailAddress(email).spellings.contains(email))
+    #expect(throws: EmailAddress.Refusal.self) { try EmailAddress(email, isNew: true) }
   }
 
   @Test(
