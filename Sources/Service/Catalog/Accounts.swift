@@ -44,6 +44,8 @@ final class Accounts {
   private var line: PasswordLine
   /// How many passwords of each client wait.
   private var waiting: [String: Int] = [:]
+  /// How many of them were let in, and their account is looked up yet.
+  private var lookedUp = 0
   /// How many of each client's are inside who came first.
   private var knownInside: [String: Int] = [:]
 
@@ -352,7 +354,7 @@ final class Accounts {
     var ticket: Int?
     if deviceOwner == nil { ticket = try enter(email.text, client) }
     do {
-      let user = try await users.credentials(email.spellings)
+      let user = try await credentials(of: email, inside: deviceOwner == nil ? client : nil)
       // Of the device's own user alone: with their own device strangers are strangers.
       let isKnown = user != nil && user?.id == deviceOwner
       let comesFirst =
@@ -366,6 +368,22 @@ final class Accounts {
       line.giveBack(.init(name: email.text, client: client), ticket: ticket, now: Self.now)
       throw error
     }
+  }
+
+  /// Whoever was let in is inside at once, and not when the account was found: a burst is let in within one turn of the
+  /// loop, and would pass the line by. From here to their place among the passwords nothing is waited for.
+  /// - Parameter inside: the client, of one who was let in.
+  private func credentials(
+    of email: EmailAddress, inside client: String?
+  ) async throws -> UserStore.Credentials? {
+    guard let client else { return try await users.credentials(email.spellings) }
+    lookedUp += 1
+    waiting.add(1, to: client)
+    defer {
+      lookedUp -= 1
+      waiting.add(-1, to: client)
+    }
+    return try await users.credentials(email.spellings)
   }
 
   private func verified(
@@ -397,7 +415,8 @@ final class Accounts {
   /// - Returns: the ticket that they had.
   private func enter(_ email: String, _ client: String) throws(Problem) -> Int? {
     let load = PasswordLine.Load(
-      inside: hasher.waitingOthers, done: hasher.doneOthers, millisecondsEach: hasher.millisecondsEach)
+      inside: hasher.waitingOthers + lookedUp, done: hasher.doneOthers,
+      millisecondsEach: hasher.millisecondsEach)
     let mayEnter = waiting[client, default: 0] < placesOfClient
     switch line.come(.init(name: email, client: client), load, mayEnter: mayEnter, now: Self.now) {
     case .enter(let ticket): return ticket
