@@ -145,3 +145,18 @@ def test_an_address_of_the_users_stays_when_the_stack_gets_a_replica(own_stack):
     own_stack.up(REPLICA="yes")
     assert own_stack.settings["ONSALE_SEARCH_DATABASE_URL"] == address
     assert "postgres-2" in own_stack.pids()
+
+
+def test_no_port_is_given_out_twice(monkeypatch, tmp_path):
+    """Of what was chosen a moment ago nobody listens yet."""
+    from local import ports, settings
+
+    env = settings.EnvFile(tmp_path / "env")
+    env.set("ONSALE_METRICS_PORT_SERVE_1", 20_001)
+    env.set("ONSALE_REDIS_PORT", 20_002)
+    env.set("ONSALE_PAYMENT_PORT", "")
+    assert env.ports() == {20_001, 20_002}
+    drawn = iter([20_001, 20_002, 20_003])
+    monkeypatch.setattr(ports.random, "choice", lambda _: next(drawn))
+    monkeypatch.setattr(ports, "is_taken", lambda _: False)
+    assert ports.free(env.ports()) == 20_003

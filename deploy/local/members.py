@@ -96,7 +96,7 @@ class Members:
         """Where a process is to answer operators: a port of its own, the same at each start."""
         setting = f"ONSALE_METRICS_PORT_{name.replace('-', '_').upper()}"
         if not self.env[setting] or ports.is_taken(self.env.number(setting)):
-            self.env.set(setting, ports.free())
+            self.env.set(setting, ports.free(self.env.ports()))
             self.env.save()
         return self.env[setting]
 

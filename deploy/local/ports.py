@@ -24,11 +24,11 @@ def is_taken(port):
         return probe.connect_ex(("127.0.0.1", int(port))) == 0
 
 
-def free():
-    """A port that nobody listens on now."""
+def free(besides=()):
+    """A port that nobody listens on now, and that is none of `besides`: what was chosen already may not be listened on yet."""
     for _ in range(TRIES):
         port = random.choice(FREE)
-        if not is_taken(port):
+        if port not in besides and not is_taken(port):
             return port
     raise Failure(f"no free port between {FREE.start} and {FREE.stop}")
 

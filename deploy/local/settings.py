@@ -62,6 +62,10 @@ class EnvFile:
             raise Failure(f"{self.path}: {name} must be a number, not '{value}'")
         return int(value)
 
+    def ports(self):
+        """Those that the stack has for itself, whether anything listens there yet or not."""
+        return {int(value) for name, value in self._values.items() if "_PORT" in name and value.isdigit()}
+
     def __contains__(self, name):
         return name in self._values
 

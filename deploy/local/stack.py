@@ -85,7 +85,7 @@ class Stack(Members):
                 return
             if self.running():
                 raise Failure(f"port {self.env[name]} of {process} was taken by another program: 'make down', then 'make up'")
-        self.env.set(name, ports.free())
+        self.env.set(name, ports.free(self.env.ports()))
 
     def postgres_directory(self):
         """PostgreSQL's data lies in the stack, unless the user it runs as cannot get there (say, below /root): then in a
