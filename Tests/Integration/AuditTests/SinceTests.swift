@@ -79,6 +79,24 @@ struct SinceTests {
     await hall.end()
   }
 
+  @Test("After a whole run that found something the next one is whole, until one was clean")
+  func findingsOfWhole() async throws {
+    let hall = try await Hall()
+    try await addClosedEvent(hall)
+    #expect(try await hall.audit(sinceLast: true).isClean)
+    // At the provider, of old, of a purchase that has another payment: nothing since tells of it.
+    hall.provider.add("pi_twice", .succeeded, captured: 1000, reference: "7-1-1-1")
+    hall.provider.makeOld()
+    #expect(try await !hall.audit().isClean)
+    let report = try await hall.audit(sinceLast: true)
+    #expect(!report.isClean && report.looked.isWhole, "\(report.text)")
+    #expect(report.looked.reason == "the last whole run had findings")
+    hall.provider.payments["pi_twice"] = nil
+    #expect(try await hall.audit().isClean)
+    #expect(try await !hall.audit(sinceLast: true).looked.isWhole)
+    await hall.end()
+  }
+
   @Test("What a transaction writes that began before a clean run and commits after it is looked at")
   func longTransaction() async throws {
     let hall = try await Hall()

@@ -184,13 +184,13 @@ struct BookkeeperTests {
     }
     func purchase(
       _ state: PurchaseStore.Standing.State, attempt: Int = 1, charged: Int? = nil, noted: Bool = false,
-      age: Int = 100
+      age: Int = 100, payment: String? = nil, reason: String? = nil
     ) -> AuditedPurchase {
       AuditedPurchase(
         key: .init(event: 1, generation: 1, position: 1), user: "ann", state: state, attempt: attempt,
         tickets: [1],
-        amount: 1000, charged: charged, currency: "EUR", paymentID: state == .sold ? "pi_1" : nil,
-        reason: nil,
+        amount: 1000, charged: charged, currency: "EUR", paymentID: state == .sold ? "pi_1" : payment,
+        reason: reason,
         isCaptureNoted: noted, ageSeconds: age)
     }
     func step(_ payment: Payment, _ purchase: AuditedPurchase?, attempt: Int = 1, isOld: Bool = true)
@@ -221,6 +221,16 @@ struct BookkeeperTests {
     }
     #expect(step(payment(.requiresCapture), purchase(.paying)) == .fits)
     #expect(step(payment(.requiresCapture), purchase(.paying, attempt: 2)) == .letGo)
+    #expect(
+      step(payment(.requiresCapture), purchase(.paying, attempt: 2, payment: "pi_1")) == .fits,
+      "taken up again")
+    // It may have been taken up, and sold with, since.
+    let givenUp = purchase(.declined, reason: "processing_timeout")
+    #expect(tells(step(payment(.succeeded), givenUp)) == .captureWithoutPurchase)
+    #expect(step(payment(.requiresCapture), givenUp) == .letGo)
+    #expect(step(payment(.succeeded), purchase(.declined, reason: "too_late")) == .letGo)
+    #expect(
+      step(payment(.succeeded), purchase(.declined, attempt: 2, reason: "processing_timeout")) == .letGo)
     #expect(tells(step(payment(.succeeded), purchase(.paying), attempt: 2)) == .captureWithoutPurchase)
     #expect(tells(step(payment(.succeeded), nil)) == .captureWithoutPurchase)
     #expect(tells(step(payment(.requiresCapture), nil)) == .authorisationOpen)

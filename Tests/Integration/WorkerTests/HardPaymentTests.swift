@@ -184,6 +184,44 @@ struct HardPaymentTests {
   }
 
   @Test(
+    "What a later payment has bought, which PostgreSQL has forgotten, is not taken back for the one before")
+  func lapsedBefore() async throws {
+    let sale = try await Sale(tickets: 1)
+    sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    let first = try #require(try await sale.purchase(position)?.standing.paymentID)
+    sale.provider.onCapture = { _ in }
+    try await sale.makeChoresDue()
+    try await sale.wait(for: .declined, position)
+    #expect(try await sale.confirm(position, "ann", "pm_2") == .ok)
+    try await sale.wait(for: .purchased, position)
+    try await sale.eventually("it is captured") {
+      try await sale.postgres.query("SELECT 1 FROM outbox").isEmpty
+    }
+    _ = try await sale.postgres.query(
+      "INSERT INTO webhook_endpoint (url, secret, made_by) VALUES ('https://shop.example', 'whsec_', 'test')")
+    _ = try await sale.postgres.query(
+      "UPDATE purchase SET try = 1, payment_id = \(first), captured_at = NULL, lapsed_at = NULL")
+    _ = try await sale.postgres.query("UPDATE ticket SET payment_id = \(first)")
+    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
+    try await sale.purchases.add(PurchaseStore.Chore(key: key, kind: .capture, paymentID: first))
+    try await sale.eventually("a person is told") {
+      try await sale.makeChoresDue()
+      return try await !sale.postgres.query(
+        """
+        SELECT 1 FROM webhook_message WHERE type = 'audit.violation' AND data->>'kind' = 'sale_without_payment'
+        """
+      ).isEmpty
+    }
+    #expect(try await sale.soldTickets() == [1])
+    #expect(try await sale.purchase(position)?.standing.state == .sold)
+    #expect(try await sale.status(position)?.state == .purchased)
+    await sale.end()
+  }
+
+  @Test(
     "A sale whose authorisation was gone before its capture, and whose buyer does not pay again, sells again")
   func lapsed() async throws {
     let sale = try await Sale(tickets: 1, holdSeconds: 2)

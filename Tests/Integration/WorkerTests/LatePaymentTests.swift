@@ -142,25 +142,139 @@ struct LatePaymentTests {
     await sale.end()
   }
 
-  @Test("While the sale is paused nothing is decided, and when it goes on, it is")
-  func paused() async throws {
-    let sale = try await sale(tickets: 1, holdSeconds: 1)
+  private func configure(_ sale: Sale, _ state: String, version: Int) async throws {
+    try await sale.queue.configure(
+      EventSettings(
+        id: sale.event, generation: 1, state: state, queueLimit: 1_000_000, perUserLimit: 4,
+        holdSeconds: 1, rate: nil, message: "", version: version), create: false)
+  }
+
+  /// A paused sale whose owner will be asked, once it goes on, about the payment of a hold that is over.
+  private func waitingForOwner() async throws -> (Sale, Int) {
+    let sale = try await sale(tickets: 3, holdSeconds: 1)
     let position = try await sale.join("ann", method: "pm_1")
     try await expire(sale, position)
-    func configure(_ state: String, version: Int) async throws {
-      try await sale.queue.configure(
-        EventSettings(
-          id: sale.event, generation: 1, state: state, queueLimit: 1_000_000, perUserLimit: 4,
-          holdSeconds: 1, rate: nil, message: "", version: version), create: false)
-    }
-    try await configure("paused", version: 2)
+    try await configure(sale, "paused", version: 2)
     authorise(sale)
     try await sale.eventually("the owner is asked") {
       try await sale.makeChoresDue()
       return try await sale.queue.latePayments(event: sale.event) == [position]
     }
+    return (sale, position)
+  }
+
+  private func isToldTooLate(_ sale: Sale, _ position: Int) async throws {
+    try await sale.eventually("it is too late, in both") {
+      try await sale.makeChoresDue()
+      let record = try await sale.queue.record(event: sale.event, position: position)
+      let reason = try await sale.purchase(position)?.standing.reason
+      return record?.state == .declinedForGood && record?.reason == "too_late" && reason == "too_late"
+    }
+  }
+
+  @Test("Who buys otherwise while the owner is still to be asked is not charged for both")
+  func boughtMeanwhile() async throws {
+    let (sale, position) = try await waitingForOwner()
+    let before = sale.provider.payments.count
+    _ = try await sale.postgres.query(
+      """
+      INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, payment_id,
+        captured_at, sold_at) VALUES (\(sale.event), 1, 1000, 'ann', 'sold', 1, '{3}', 1000, 'EUR', 'pm_2', 'pi_other', now(), now())
+      """)
+    try await configure(sale, "open", version: 3)
+    try await isToldTooLate(sale, position)
+    try await nothingIsOpen(sale, [.canceled])
+    #expect(sale.provider.payments.count == before, "and nothing else is ordered")
+    #expect(try await sale.soldTickets() == [])
+    await sale.end()
+  }
+
+  @Test(
+    "What was let go of before the owner decides buys nothing: so long after the attempt, however new the chore"
+  )
+  func letGoBefore() async throws {
+    let (sale, position) = try await waitingForOwner()
+    _ = try await sale.postgres.query("UPDATE purchase SET tried_at = now() - interval '10 h'")
+    _ = try await sale.postgres.query("UPDATE outbox SET created_at = now()")
+    try await nothingIsOpen(sale, [.canceled])
+    #expect(try await sale.purchase(position)?.standing.reason == "too_late")
+    try await configure(sale, "open", version: 3)
+    try await isToldTooLate(sale, position)
+    #expect(try await sale.soldTickets() == [])
+    await sale.end()
+  }
+
+  @Test("Of letting go and taking up again, whichever is committed first counts")
+  func fence() async throws {
+    let sale = try await sale(tickets: 2, holdSeconds: 1)
+    let position = try await sale.join("ann", method: "pm_1")
+    try await expire(sale, position)
+    await sale.stopWorkers()
+    let payment = try #require(sale.provider.payments.keys.first)
+    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
+    func late(_ attempt: Int) -> QueueStore.Confirmation {
+      QueueStore.Confirmation(
+        entryID: nil, event: sale.event, generation: 1, position: position, attempt: attempt, tickets: [1],
+        amount: 1000, method: "pm_1", user: "ann")
+    }
+    #expect(try await sale.purchases.reopen(late(2), payment: payment))
+    #expect(try await !sale.purchases.noteTooLate(key, attempt: 1))
+    #expect(try await sale.purchases.reopen(late(2), payment: payment), "again, and the same")
+    #expect(try await sale.purchase(position)?.standing.state == .paying)
+    _ = try await sale.purchases.settle([
+      .init(key: key, user: "ann", attempt: 2, outcome: .declined, paymentID: payment, reason: "payment_busy")
+    ])
+    #expect(try await sale.purchases.noteTooLate(key, attempt: 2))
+    #expect(try await sale.purchases.noteTooLate(key, attempt: 2))
+    #expect(try await !sale.purchases.reopen(late(3), payment: payment))
+    let standing = try #require(try await sale.purchase(position)?.standing)
+    #expect(standing.state == .declined && standing.attempt == 2 && standing.reason == "too_late")
+    // Nor where PostgreSQL has lost the purchase.
+    _ = try await sale.postgres.query("DELETE FROM purchase")
+    #expect(try await !sale.purchases.reopen(late(3), payment: payment))
+    await sale.end()
+  }
+
+  @Test(
+    "What a late payment has sold is not given back where PostgreSQL has forgotten that: a person is told")
+  func olderDatabase() async throws {
+    let sale = try await sale(tickets: 1, holdSeconds: 60)
+    let position = try await sale.join("ann", method: "pm_1")
+    try await sale.wait(for: .declined, position)
+    authorise(sale)
+    try await waitAndRemind(for: .purchased, sale, position)
+    try await nothingIsOpen(sale, [.succeeded])
+    let payment = try #require(sale.provider.payments.keys.first)
+    _ = try await sale.postgres.query(
+      "INSERT INTO webhook_endpoint (url, secret, made_by) VALUES ('https://shop.example', 'whsec_', 'test')")
+    _ = try await sale.postgres.query("UPDATE ticket SET purchased = false, payment_id = NULL")
+    _ = try await sale.postgres.query("DELETE FROM claim")
+    _ = try await sale.postgres.query(
+      """
+      UPDATE purchase SET state = 'declined', try = 1, reason = 'processing_timeout', captured_at = NULL, sold_at = NULL
+      """)
+    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
+    try await sale.purchases.add(PurchaseStore.Chore(key: key, kind: .cancel, paymentID: payment))
+    try await sale.eventually("a person is told") {
+      try await sale.makeChoresDue()
+      return try await !sale.postgres.query(
+        """
+        SELECT 1 FROM webhook_message WHERE type = 'audit.violation' AND data->>'kind' = 'capture_without_purchase'
+          AND data->>'payment_id' = \(payment)
+        """
+      ).isEmpty
+    }
+    #expect(sale.provider.refunds.isEmpty)
+    #expect(sale.provider.payments[payment]?.status == .succeeded)
+    #expect(try await sale.purchase(position)?.standing.reason == "processing_timeout")
+    await sale.end()
+  }
+
+  @Test("While the sale is paused nothing is decided, and when it goes on, it is")
+  func paused() async throws {
+    let (sale, position) = try await waitingForOwner()
     #expect(try await sale.status(position)?.state == .declined)
-    try await configure("open", version: 3)
+    try await configure(sale, "open", version: 3)
     try await waitAndRemind(for: .purchased, sale, position)
     try await nothingIsOpen(sale, [.succeeded])
     await sale.end()

@@ -316,6 +316,14 @@ struct RefundTests {
     let next = try #require(try await sale.refunds.resume(dead, by: "clerk"))
     #expect(try await sale.refunds.resume(dead, by: "clerk") == nil, "once")
     #expect(try await end(sale, next)?.state == .succeeded)
+    // PostgreSQL has lost that: it is given back under the name that the provider knows, and so once.
+    _ = try await sale.postgres.query("DELETE FROM refund WHERE id = \(next)::uuid")
+    _ = try await sale.postgres.query(
+      "UPDATE purchase SET refunded = 0, charged = NULL, tickets = '{1}', amount = 1000")
+    _ = try await sale.postgres.query(
+      "UPDATE refund SET retried_by = NULL WHERE id = \(dead.id)::uuid")
+    #expect(try await sale.refunds.resume(dead, by: "clerk") == next)
+    #expect(try await end(sale, next)?.state == .succeeded)
     #expect(try await sale.refunds.deadCount() == 0)
     #expect(arrived(sale) == 1000)
     try await sale.eventually("the request says so") { try await sale.status(position)?.reason == "refunded" }

@@ -4,7 +4,7 @@ import Store
 /// What to do about a payment, decided from what the provider and PostgreSQL say of it. Pure.
 ///
 /// Repaired is what is certain whichever of the two is older: a purchase whose row says that this attempt is over never
-/// comes back from there. Where PostgreSQL has no such row, or none of this attempt yet, it may have lost what it knew:
+/// comes back from there, but for one that was given up, which a payment that comes late may open again. Where PostgreSQL has no such row, or none of this attempt yet, it may have lost what it knew:
 /// that is told, and never decided.
 enum BookStep: Equatable {
   case fits
@@ -65,7 +65,18 @@ enum BookStep: Equatable {
       )
       return
     }
-    // What is under way is taken up again until it ends.
-    self = purchase.state == .paying && purchase.attempt == attempt ? .fits : .letGo
+    if purchase.state == .paying {
+      // What is under way is taken up again until it ends, be it by a later attempt with the same payment.
+      self = purchase.attempt == attempt || purchase.paymentID == payment.id ? .fits : .letGo
+    } else if isTaken, purchase.state == .declined, purchase.attempt == attempt,
+      ConfirmLane.undecided.contains(purchase.reason ?? "")
+    {
+      // A later attempt may have taken it up, and sold with it, which PostgreSQL has lost.
+      self = .tell(
+        .captureWithoutPurchase,
+        "\(payment.amount) \(payment.currency) taken, and PostgreSQL has the attempt as given up")
+    } else {
+      self = .letGo
+    }
   }
 }

@@ -673,7 +673,11 @@ final class ConfirmLane {
 
   private func attempt(_ confirmation: QueueStore.Confirmation, _ trial: inout Trial) async throws {
     if let payment = confirmation.latePayment {
-      try await Faults.crossing(.confirmLate) { try await purchases.reopen(confirmation, payment: payment) }
+      let isOpen = try await Faults.crossing(.confirmLate) {
+        try await purchases.reopen(confirmation, payment: payment)
+      }
+      // No other payment is ever ordered in its place: whoever has it is not asked to pay once more.
+      if !isOpen { return try await finish(confirmation, .declined, reason: PurchaseStore.tooLate) }
     }
     let standing = try await intents.submit(confirmation)
     if let standing, standing.user != confirmation.user {
@@ -835,7 +839,7 @@ final class ConfirmLane {
   }
 
   /// What buyers are told of payments that nobody has refused: they may be authorised after all.
-  static let undecided: Set = [
+  nonisolated static let undecided: Set = [
     "processing_timeout", "authentication_required", "payments_unavailable", "payments_busy",
     "payment_unknown",
     "processing_error",

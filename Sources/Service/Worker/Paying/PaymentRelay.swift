@@ -28,6 +28,8 @@ final class PaymentRelay {
   private let searchSeconds: Int
   /// For so long a payment that was given up, and is authorised after all, may still buy what it was for.
   private let lateSeconds: Int
+  /// No attempt to pay goes on for longer.
+  private let tryingSeconds: Int
   private let lapsedSeconds: Int
   private let provider: any PaymentProvider
   private let lane: ConfirmLane
@@ -45,6 +47,7 @@ final class PaymentRelay {
     logger: Logger
   ) {
     lateSeconds = limits.lateSeconds
+    tryingSeconds = limits.paymentSeconds + limits.actionSeconds
     self.stores = stores
     searchSeconds = (limits.searchMilliseconds + 999) / 1_000
     lapsedSeconds = limits.lapsedSeconds
@@ -93,11 +96,23 @@ final class PaymentRelay {
     if standing?.state == .sold, standing?.paymentID == id { return true }
     // Taken up again: it has another end now.
     if standing?.state == .paying, standing?.paymentID == id { return false }
-    if let standing, try await isStillWanted(id, chore, standing, found) { return false }
+    let isUndecided = standing?.state == .declined && ConfirmLane.undecided.contains(standing?.reason ?? "")
+    if let standing, isUndecided {
+      let late =
+        if let found { found } else {
+          try await Faults.crossing(.relayLate) { try await provider.retrieve(id) }
+        }
+      if late.status == .requiresCapture || late.status == .succeeded {
+        if try await isStillWanted(late, chore, standing) { return false }
+        guard try await isOurs(id, chore, standing) else { return false }
+      }
+    }
     let payment = try await Faults.crossing(.confirmVoid) {
       try await provider.cancel(id, reference: reference)
     }
     guard payment.status == .succeeded else { return payment.status == .canceled }
+    // It was under way when it was asked for: it may have bought something meanwhile.
+    if let standing, isUndecided, try await !isOurs(id, chore, standing) { return false }
     logger.error(
       "money was taken for nothing: it is given back", ["payment.id": id, "confirm.reference": reference])
     try await Faults.crossing(.confirmVoid) { try await provider.refund(id) }
@@ -109,29 +124,49 @@ final class PaymentRelay {
   /// is told so.
   /// - Returns: whether that is under way, or decided so.
   private func isStillWanted(
-    _ id: String, _ chore: PurchaseStore.Chore, _ standing: PurchaseStore.Standing, _ found: Payment?
+    _ payment: Payment, _ chore: PurchaseStore.Chore, _ standing: PurchaseStore.Standing
   ) async throws -> Bool {
-    guard lateSeconds > 0, standing.state == .declined, ConfirmLane.undecided.contains(standing.reason),
-      let name = standing.id
-    else { return false }
-    let payment =
-      if let found { found } else {
-        try await Faults.crossing(.relayLate) { try await provider.retrieve(id) }
-      }
+    guard lateSeconds > 0, let name = standing.id else { return false }
     let order = PaymentOrder(
       reference: "\(name)-\(standing.attempt)", amount: standing.amount, currency: standing.currency,
       method: standing.method)
     guard payment.status == .requiresCapture, payment.isOf(order) else { return false }
     return try await Faults.crossing(.relayLate) {
-      if chore.ageSeconds > lateSeconds { return false }
+      // Not by the chore, which may be written down once more long after.
+      if standing.triedSeconds > tryingSeconds + lateSeconds { return false }
       if try await purchases.hasBoughtSince(chore.key, user: standing.user) { return false }
-      switch try await stores.queue.offerLate(chore.key, standing, payment: id) {
-      case .underWay: return true
-      case .moved: return false
-      case .refused:
-        try await purchases.noteTooLate(chore.key, attempt: standing.attempt)
-        return false
-      }
+      return try await stores.queue.offerLate(chore.key, standing, payment: payment.id) == .underWay
+    }
+  }
+
+  /// Whether a payment that was given up, and is authorised after all, is this relay's to let go of. From then on it buys
+  /// nothing any more, whatever the owner of the seats decides.
+  private func isOurs(_ id: String, _ chore: PurchaseStore.Chore, _ standing: PurchaseStore.Standing)
+    async throws -> Bool
+  {
+    if let record = try await record(of: chore.key), record.state == .purchased,
+      record.attempt > standing.attempt
+    {
+      try await tell(
+        .captureWithoutPurchase, id, chore,
+        "sold by attempt \(record.attempt), as Redis says, and PostgreSQL has attempt \(standing.attempt) as given up"
+      )
+      return false
+    }
+    return try await Faults.crossing(.relayLate) {
+      try await purchases.noteTooLate(chore.key, attempt: standing.attempt)
+    }
+  }
+
+  /// Redis says that a later attempt has bought it than PostgreSQL knows of, which has lost that: a person must decide.
+  private func tell(
+    _ kind: BookStore.Finding.Kind, _ id: String, _ chore: PurchaseStore.Chore, _ detail: String
+  ) async throws {
+    logger.error(
+      "PostgreSQL is older than a sale: its payment is left as it is, and a person must decide",
+      ["payment.id": id, "event.id": chore.key.event, "books.detail": detail])
+    try await Faults.crossing(.relayLate) {
+      try await stores.books.tell([BookStore.Finding(kind, chore.key, payment: id, detail)])
     }
   }
 
@@ -142,6 +177,13 @@ final class PaymentRelay {
     let key = chore.key
     let known = try await Faults.crossing(.relayDue) { try await purchases.find(key)?.standing }
     let record = try await record(of: key)
+    if let record, let known, record.state == .purchased, record.attempt > known.attempt {
+      try await tell(
+        .saleWithoutPayment, chore.paymentID, chore,
+        "its payment is canceled, and Redis says that attempt \(record.attempt) has bought it: PostgreSQL knows of \(known.attempt)"
+      )
+      return false
+    }
     // Also once more, after a crash: then Redis says what its buyer has done since.
     let asks = record?.state == .purchased || known?.reason == PurchaseStore.authorisationLapsed
     let lapse = try await Faults.crossing(.relayDue) {

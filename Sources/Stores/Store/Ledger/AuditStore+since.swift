@@ -89,10 +89,13 @@ extension AuditStore {
   package func baseline(_ mark: Mark) async throws -> (AuditBaseline?, reason: String) {
     let rows = try await postgres.query(
       """
-      SELECT extract(epoch FROM began_at)::bigint AS began, newest_payment, database, oldest_xid FROM audit_run
-      WHERE is_clean ORDER BY id DESC LIMIT 1
+      SELECT extract(epoch FROM began_at)::bigint AS began, newest_payment, database, oldest_xid,
+        EXISTS (SELECT FROM audit_run w WHERE w.id > r.id AND w.is_whole AND NOT w.is_clean) AS found_since
+      FROM audit_run r WHERE is_clean ORDER BY id DESC LIMIT 1
       """)
     guard let row = rows.first else { return (nil, "no run was clean before") }
+    // It may have found what only a whole one can see.
+    if try row.bool("found_since") { return (nil, "the last whole run had findings") }
     let xmin = try row.int("oldest_xid")
     guard try row.string("database") == mark.database else {
       return (nil, "PostgreSQL is another than it was in the last clean run")

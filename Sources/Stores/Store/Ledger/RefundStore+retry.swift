@@ -65,8 +65,10 @@ extension RefundStore {
     let pause = who == nil ? retrySeconds(tries) : 0
     let made = try await transaction.query(
       """
-      INSERT INTO refund (event_id, generation, position, tickets, amount, releases, who, cancels, tries, available_at)
-      VALUES (\(key.event), \(key.generation), \(key.position), \(plan.tickets)::int[], \(plan.amount),
+      INSERT INTO refund (id, event_id, generation, position, tickets, amount, releases, who, cancels, tries, available_at)
+      -- Not random: one that PostgreSQL has lost is written again under the name that the provider knows.
+      VALUES (md5(concat_ws('|', \(id)::text, \(tries)::int, \(who)::text))::uuid,
+        \(key.event), \(key.generation), \(key.position), \(plan.tickets)::int[], \(plan.amount),
         \(try failed.bool("releases")), \(try who ?? failed.string("who")), \(try failed.bool("cancels")), \(tries),
         now() + \(pause) * interval '1 s') RETURNING id::text AS id
       """)
