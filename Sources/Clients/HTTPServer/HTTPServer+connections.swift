@@ -68,6 +68,7 @@ extension HTTPServer {
     accepted += 1
     peer.index = peers.count
     peers.append(peer)
+    peer.progressAt = EventLoop.shared.now
     idle.append(peer)
     count(peer)
     makeRoom(for: peer)
@@ -93,8 +94,10 @@ extension HTTPServer {
   /// then who began to send first.
   private func slowest(_ newcomer: Peer) -> Peer? {
     if let slow = slowest(of: receiving) { return slow }
-    if let first = idle.first, first !== newcomer { return first }
-    return receiving.first
+    guard let first = idle.first, first !== newcomer else { return receiving.first }
+    // While nobody is slow yet: whoever came before, so that a crowd that trickles does not outlive those who come after it.
+    guard let began = receiving.first, began.progressAt < first.progressAt else { return first }
+    return began
   }
 
   /// The one with the fewest bytes in its time, among the first that have not got on for a while; `nil` where there is no
@@ -201,6 +204,7 @@ extension HTTPServer {
     }
     peer.enter(phase, deadline: deadline)
     if phase == .idle {
+      peer.progressAt = EventLoop.shared.now
       idle.append(peer)
       client?.idle.append(peer)
     }
