@@ -18,13 +18,11 @@ KEY = "pk_test_of_the_stub"
 def shop(tmp_path_factory):
     """A stack whose page shows the provider's form."""
     stack = Stack(tmp_path_factory.mktemp("form") / "state")
-    stack.up()
-    environment = stack.state / "env"
-    environment.write_text(environment.read_text() + f"ONSALE_PAYMENT_PUBLISHABLE_KEY={KEY}\nONSALE_PAYMENT_ACTION_SECONDS=6\n")
-    stack.down()
-    stack.up()
-    yield stack
-    stack.remove()
+    try:
+        stack.up(ONSALE_PAYMENT_PUBLISHABLE_KEY=KEY, ONSALE_PAYMENT_ACTION_SECONDS="6")
+        yield stack
+    finally:
+        stack.remove()
 
 
 @pytest.fixture

@@ -16,13 +16,11 @@ from test_page import heading
 def shop(tmp_path_factory):
     """A stack whose first capture fails, so that its authorisation can lapse before the next try."""
     stack = Stack(tmp_path_factory.mktemp("lapsed") / "state")
-    stack.up()
-    environment = stack.state / "env"
-    environment.write_text(environment.read_text() + "ONSALE_FAULT=confirm.capture:before:error:1\n")
-    stack.down()
-    stack.up()
-    yield stack
-    stack.remove()
+    try:
+        stack.up(ONSALE_FAULT="confirm.capture:before:error:1")
+        yield stack
+    finally:
+        stack.remove()
 
 
 @pytest.fixture

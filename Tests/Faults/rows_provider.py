@@ -477,6 +477,15 @@ def the_books_are_broken_by_hand_and_workers_die(bench, rng):
     return judge(sale)
 
 
+def await_cancelled(sale):
+    """Until its cancellation has given everything back."""
+    path = f"/api/admin/events/{sale.event}/cancel"
+    until(
+        lambda: sale.organizer.until_answered("GET", path, deadline=time.monotonic() + 10)[1]["state"] == "done",
+        60, "the cancellation's end",
+    )  # fmt: skip
+
+
 @row(26, cost=60)
 def money_that_was_given_back_comes_back_and_workers_die(bench, rng):
     """It is given again once, as another refund, and then the event is cancelled: everybody has everything once."""
@@ -503,11 +512,7 @@ def money_that_was_given_back_comes_back_and_workers_die(bench, rng):
     await_books(sale, total, 90)
     sale.act("cancel", reason="The hall is flooded.")
     await_books(sale, sum(buyer.amount for buyer in sale.purchases), 90)
-    path = f"/api/admin/events/{sale.event}/cancel"
-    until(
-        lambda: sale.organizer.until_answered("GET", path, deadline=time.monotonic() + 10)[1]["state"] == "done",
-        60, "the cancellation's end",
-    )  # fmt: skip
+    await_cancelled(sale)
     return judge(sale)
 
 
@@ -527,11 +532,7 @@ def workers_die_again_and_again_while_an_event_is_cancelled(bench, rng):
     finally:
         stack.set_provider()
     await_books(sale, captured, 90)
-    path = f"/api/admin/events/{sale.event}/cancel"
-    until(
-        lambda: sale.organizer.until_answered("GET", path, deadline=time.monotonic() + 10)[1]["state"] == "done",
-        60, "the cancellation's end",
-    )  # fmt: skip
+    await_cancelled(sale)
     return judge(sale)
 
 

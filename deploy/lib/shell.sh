@@ -7,6 +7,14 @@ die() {
   exit 1
 }
 
+# Runs a program of Swift tests, one test after the other, as they share their process' event loop; keeps what it prints in LOG.
+# Fails unless it says itself that all passed.
+swift_tests() { # LOG COMMAND…
+  local log=$1
+  shift
+  "$@" --testing-library swift-testing --no-parallel >"$log" 2>&1 && grep -aq 'Test run with .* passed' "$log"
+}
+
 # The packages of the tests live in .venv; they are installed anew only when the list has changed.
 install_python() {
   local stamp=.venv/installed

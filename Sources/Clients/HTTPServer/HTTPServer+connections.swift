@@ -68,7 +68,6 @@ extension HTTPServer {
     accepted += 1
     peer.index = peers.count
     peers.append(peer)
-    peer.progressAt = EventLoop.shared.now
     idle.append(peer)
     count(peer)
     makeRoom(for: peer)

@@ -35,8 +35,9 @@ final class Peer {
   var isSurplus = false
   /// Whether it is served a moment later.
   var isDelayed = false
-  /// Loop time in milliseconds at which its client last got on with what it sends, and the bytes that came since.
-  var progressAt: UInt64 = 0
+  /// Loop time in milliseconds at which its client last got on with what it sends, or had nothing more to send, and the bytes
+  /// that came since.
+  var progressAt: UInt64
   var progress = 0
   private(set) var phase = Phase.idle
   /// Loop time in milliseconds at which the phase has lasted too long.
@@ -76,6 +77,7 @@ final class Peer {
     self.address = address
     self.proxies = proxies
     self.openedAt = openedAt
+    progressAt = openedAt
     self.deadline = deadline
     let holder = Holder()
     watcher = DescriptorWatcher(descriptor: descriptor) { [holder] events in

@@ -23,7 +23,7 @@ extension AdminCommand {
 
     /// Its name at the provider.
     var reference: String {
-      let own = standing.id ?? "\(key.event)-\(key.generation)-\(key.position)"
+      let own = standing.id ?? key.name
       return "\(own)-\(standing.attempt)"
     }
   }
@@ -82,7 +82,7 @@ extension AdminCommand {
 
   private func show(_ desk: Desk) async throws {
     let standing = desk.standing
-    print("request    \(desk.key.event)-\(desk.key.generation)-\(desk.key.position) of \(desk.found.user)")
+    print("request    \(desk.key.name) of \(desk.found.user)")
     print("purchase   \(standing.state.rawValue)\(standing.reason.isEmpty ? "" : ", \(standing.reason)")")
     print("tickets    \(desk.found.tickets.map(String.init).joined(separator: ", "))")
     print(

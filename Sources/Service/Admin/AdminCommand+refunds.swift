@@ -51,7 +51,7 @@ extension AdminCommand {
     if refund.state == .requested, refund.tries > 0 { reason = "try \(refund.tries + 1)" }
     if let next = refund.retriedBy { reason += ", tried again as \(next)" }
     return row([
-      refund.id, refund.state.rawValue, "\(key.event)-\(key.generation)-\(key.position)",
+      refund.id, refund.state.rawValue, key.name,
       refund.tickets.map(String.init).joined(separator: ","),
       money(refund.amount, refund.currency), Time.text(refund.requestedAt), refund.who, reason,
     ])
@@ -129,7 +129,7 @@ extension AdminCommand {
           let key = purchase.key
           print(
             Self.row([
-              "\(key.event)-\(key.generation)-\(key.position)", purchase.user,
+              key.name, purchase.user,
               purchase.tickets.map(String.init).joined(separator: ","),
               Self.money(purchase.amount, purchase.currency),
               Self.money(purchase.refunded, purchase.currency), Time.text(purchase.soldAt),

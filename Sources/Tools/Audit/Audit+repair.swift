@@ -56,7 +56,7 @@ extension Audit {
     case (.ticketNotDelivered, let key?, _):
       let delivered = try await sales.deliver(key)
       reload.insert(partition)
-      return RepairNote("\(Sales.name(key)): \(delivered) tickets marked as its own", isDone: delivered > 0)
+      return RepairNote("\(key.name): \(delivered) tickets marked as its own", isDone: delivered > 0)
     case (.claimWithoutPurchase, _, let ticket?):
       let released = try await sales.releaseClaims(event: finding.event, tickets: [ticket])
       reload.insert(partition)
@@ -76,14 +76,14 @@ extension Audit {
     case (.refundedOtherwise, let key?, _), (.disputeUnknown, let key?, _):
       guard let payment = finding.paymentID else { return nil }
       try await sales.noteNews(of: payment)
-      return RepairNote("\(Sales.name(key)): a worker learns what became of \(payment)", isDone: true)
+      return RepairNote("\(key.name): a worker learns what became of \(payment)", isDone: true)
     case (.holdNotIndexed, let key?, _):
       let state = try await queues.record(event: key.event, position: key.position)?.state
       let isDone = try await queues.repair(
         event: key.event, position: key.position, expected: state, to: .indexed, attempt: 0, amount: 0,
         tickets: [],
         free: [], reason: "", user: "")
-      return RepairNote("\(Sales.name(key)): its hold will end", isDone: isDone)
+      return RepairNote("\(key.name): its hold will end", isDone: isDone)
     case (.lockWithoutHold, _, let ticket?):
       guard let position = finding.position else { return nil }
       let isFree = try await sales.free(event: finding.event, of: [ticket]).contains(ticket)
@@ -109,7 +109,7 @@ extension Audit {
     guard let id = finding.paymentID, let entry = ledger.entries(key).first(where: { $0.id == id }) else {
       return nil
     }
-    let reference = "\(Sales.name(key))-\(entry.attempt)"
+    let reference = "\(key.name)-\(entry.attempt)"
     let purchase = try await sales.purchase(key)
     let isSoldByIt = purchase?.state == .sold && purchase?.paymentID == id
     if finding.kind == .authorisationOpen {
@@ -143,13 +143,13 @@ extension Audit {
     if let other = purchase, let owner = try await owner(key, record), owner != UserKey(other.user).text {
       // Nobody is told of another user's purchase.
       if other.state == .sold || other.state == .paying {
-        return RepairNote("\(Sales.name(key)): bought by one user, and another's place by now", isDone: false)
+        return RepairNote("\(key.name): bought by one user, and another's place by now", isDone: false)
       }
       purchase = nil
     }
     if record?.state == .purchased, purchase?.state != .sold, let money = try await paid(key) {
       return RepairNote(
-        "\(Sales.name(key)): told purchased and \(money), so it is not told anything else; its purchase is "
+        "\(key.name): told purchased and \(money), so it is not told anything else; its purchase is "
           + "\(purchase?.state.rawValue ?? "missing")", isDone: false)
     }
     let outcome: QueueStore.Repair
@@ -168,7 +168,7 @@ extension Audit {
       attempt: purchase?.attempt ?? record?.attempt ?? 0, amount: purchase?.amount ?? record?.amount ?? 0,
       tickets: tickets, free: free, reason: outcome == .declined ? purchase?.reason ?? "payment_lost" : "",
       user: purchase?.user ?? "")
-    return RepairNote("\(Sales.name(key)): now told \(outcome)", isDone: isDone)
+    return RepairNote("\(key.name): now told \(outcome)", isDone: isDone)
   }
 
   private func isToldPurchased(_ key: PurchaseStore.Key) async throws -> Bool {

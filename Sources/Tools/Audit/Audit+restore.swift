@@ -47,20 +47,20 @@ extension Audit {
       return nil
     }
     guard let purchase else {
-      if problem == Self.givenBack { return RepairNote("\(Sales.name(key)): \(problem)", isDone: true) }
-      return RepairNote("\(Sales.name(key)): cannot be written back: \(problem)", isDone: false)
+      if problem == Self.givenBack { return RepairNote("\(key.name): \(problem)", isDone: true) }
+      return RepairNote("\(key.name): cannot be written back: \(problem)", isDone: false)
     }
     do {
       try await sales.restore(purchase)
     } catch let error as StoreError where error.code == .conflict {
       return RepairNote(
-        "\(Sales.name(key)): cannot be written back: \(error.message); \(Self.advice(.captureWithoutPurchase))",
+        "\(key.name): cannot be written back: \(error.message); \(Self.advice(.captureWithoutPurchase))",
         isDone: false)
     }
     reload.insert(Partition(of: key.event))
     if !purchase.isCaptured {
       // What fails here is left to the relay: it was noted together with the purchase.
-      let reference = "\(Sales.name(key))-\(purchase.attempt)"
+      let reference = "\(key.name)-\(purchase.attempt)"
       if let payment = try? await provider.capture(purchase.paymentID, reference: reference) {
         ledger.add(payment)
         try await purchases.done([
@@ -69,7 +69,7 @@ extension Audit {
       }
     }
     return RepairNote(
-      "\(Sales.name(key)): purchase of tickets \(purchase.tickets) for \(purchase.amount) "
+      "\(key.name): purchase of tickets \(purchase.tickets) for \(purchase.amount) "
         + "\(purchase.currency) written back (\(purchase.paymentID))", isDone: true)
   }
 
@@ -99,7 +99,7 @@ extension Audit {
         return (nil, "it was free, and only the key of its user is known")
       }
       guard let currency = try await currency(key.event) else { return (nil, "there is no such event") }
-      let id = PurchaseStore.freePaymentID("\(Sales.name(key))-\(told.attempt)")
+      let id = PurchaseStore.freePaymentID("\(key.name)-\(told.attempt)")
       return (
         LostPurchase(
           key: key, attempt: told.attempt, user: user, tickets: told.tickets, amount: 0, currency: currency,

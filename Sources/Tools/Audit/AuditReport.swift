@@ -1,6 +1,7 @@
 import Foundation
 package import JSON
 package import Payments
+import Store
 
 /// What an audit found, and what it did.
 package struct AuditReport: Sendable {
@@ -119,7 +120,7 @@ package struct AuditReport: Sendable {
 extension Finding {
   package var text: String {
     var subject = event == 0 ? "" : "event \(event)"
-    if let key { subject = "request \(Sales.name(key))" }
+    if let key { subject = "request \(key.name)" }
     if let ticket { subject += " ticket \(ticket)" }
     if let paymentID { subject += " payment \(paymentID)" }
     return subject.isEmpty ? detail : "\(subject): \(detail)"

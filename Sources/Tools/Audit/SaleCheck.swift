@@ -40,7 +40,7 @@ package struct Sales: Sendable {
     var findings = Findings()
     for (ticket, key) in soldTwice {
       findings.add(
-        Finding(.ticketSoldTwice, key, ticket: ticket, "also sold to \(buyers[ticket].map(Self.name) ?? "?")")
+        Finding(.ticketSoldTwice, key, ticket: ticket, "also sold to \(buyers[ticket].map(\.name) ?? "?")")
       )
     }
     for ticket in tickets { check(ticket, event, &findings) }
@@ -105,7 +105,7 @@ package struct Sales: Sendable {
           findings.add(
             Finding(
               .ticketNotDelivered, purchase.key, ticket: id,
-              "sold, and claimed by \(ticket.claim.map(Self.name) ?? "nobody")"))
+              "sold, and claimed by \(ticket.claim.map(\.name) ?? "nobody")"))
         } else if !ticket.isPurchased || ticket.paymentID != purchase.paymentID {
           findings.add(
             Finding(
@@ -133,6 +133,4 @@ package struct Sales: Sendable {
     default: break
     }
   }
-
-  static func name(_ key: PurchaseStore.Key) -> String { "\(key.event)-\(key.generation)-\(key.position)" }
 }

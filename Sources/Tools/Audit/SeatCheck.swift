@@ -37,7 +37,7 @@ extension QueueEvidence {
         }
         let key = PurchaseStore.Key(event: id, generation: generation, position: position)
         if let buyer = sales.buyers[ticket], buyer != key {
-          found.add(Finding(.ticketHeldAndSold, key, ticket: ticket, "sold to \(Sales.name(buyer))"))
+          found.add(Finding(.ticketHeldAndSold, key, ticket: ticket, "sold to \(buyer.name)"))
         }
       }
     }

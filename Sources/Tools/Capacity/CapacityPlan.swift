@@ -28,7 +28,6 @@ package struct CapacityPlan: Sendable {
   package let connections: Double
   package let serverBytes: Double
   package let egressBits: Double
-  package let transactions: Double
   package let logBytes: Double
   package let providerRequests: Double
   package let databaseConnections: Int
@@ -71,7 +70,6 @@ package struct CapacityPlan: Sendable {
     serverBytes = connections * costs.serverBytesConnection
     egressBits = egress * 8
     let purchases = forecast.most(\.purchases)
-    transactions = purchases
     logBytes = purchases * costs.logBytesPurchase
     providerRequests = purchases * costs.providerRequestsPurchase
     databaseConnections = servers * Self.connectionsServer + workers * Self.connectionsWorker
@@ -119,7 +117,7 @@ package struct CapacityPlan: Sendable {
         "servers": .integer(servers), "workers": .integer(workers),
         "redis_processors": rounded(redisProcessors), "redis_bytes": rounded(redisBytes),
         "postgres_processors": rounded(postgresProcessors),
-        "postgres_transactions_per_second": rounded(transactions),
+        "postgres_transactions_per_second": rounded(forecast.most(\.purchases)),
         "postgres_log_bytes_per_second": rounded(logBytes),
         "postgres_connections": .integer(databaseConnections),
         "connections": rounded(connections), "server_bytes": rounded(serverBytes),

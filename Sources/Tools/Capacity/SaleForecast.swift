@@ -56,19 +56,26 @@ package struct SaleForecast: Sendable {
     let longestPause = Double(policy.longest) / 1_000
     var come = 0.0, decided = 0.0
     var bought: [Double] = []
-    while seconds.count < Self.longest {
-      var second = Second()
-      second.joins = min(arrivals, Double(demand.buyers) - come)
+    func begin() -> Second {
+      let second = Second(joins: min(arrivals, Double(demand.buyers) - come))
       come += second.joins
+      return second
+    }
+    /// Who were granted seats have thought for as long as they do, and buy.
+    func end(_ second: inout Second) {
+      let paying = seconds.count - Int(demand.thinkSeconds)
+      if bought.indices.contains(paying) { second.purchases = bought[paying] }
+      second.polls += second.purchases * Self.looksOfAPurchase
+      seconds.append(second)
+    }
+    while seconds.count < Self.longest {
+      var second = begin()
       second.grants = min(demand.grantsPerSecond, served - decided, come - decided)
       decided += second.grants
       second.waiting = decided < served ? come - decided : 0
       second.polls = Self.polls(waiting: second.waiting, pace: demand.grantsPerSecond, policy)
       bought.append(second.grants)
-      let paying = seconds.count - Int(demand.thinkSeconds)
-      second.purchases = paying >= 0 && paying < bought.count ? bought[paying] : 0
-      second.polls += second.purchases * Self.looksOfAPurchase
-      seconds.append(second)
+      end(&second)
       if decided >= served { break }
     }
     lastGrant = Double(seconds.count)
@@ -76,18 +83,13 @@ package struct SaleForecast: Sendable {
     let refused = come - decided
     let spread = min(longestPause, max(1, refused / max(demand.grantsPerSecond * 4, 1)))
     for offset in 0..<Int(max(spread.rounded(.up), demand.thinkSeconds)) + 1 {
-      var second = Second()
-      second.joins = min(arrivals, Double(demand.buyers) - come)
-      come += second.joins
+      var second = begin()
       if Double(offset) < spread { second.polls += refused / spread.rounded(.up) }
-      let paying = Int(lastGrant) + offset - Int(demand.thinkSeconds)
-      second.purchases = paying >= 0 && paying < bought.count ? bought[paying] : 0
-      second.polls += second.purchases * Self.looksOfAPurchase
-      seconds.append(second)
+      end(&second)
     }
     while Double(demand.buyers) - come > 0.5, seconds.count < Self.longest {
-      seconds.append(Second(joins: min(arrivals, Double(demand.buyers) - come)))
-      come += seconds[seconds.count - 1].joins
+      var second = begin()
+      end(&second)
     }
     lastAnswer = Double(seconds.count)
   }

@@ -1,4 +1,5 @@
 import EventLoop
+import Foundation
 import Payments
 import Postgres
 import Sale
@@ -21,6 +22,15 @@ struct LatePaymentTests {
     limits.lateSeconds = late
     try await sale.startWorker(limits)
     return sale
+  }
+
+  @Test("The page goes on asking about exactly those that may be authorised after all")
+  func words() throws {
+    let page = URL(filePath: #filePath).appending(path: "../../../../Sources/Service/Web/Assets/line.js")
+      .standardized
+    let text = try String(contentsOf: page, encoding: .utf8)
+    let list = try #require(text.firstMatch(of: /const undecided = new Set\(\[([^\]]*)\]\)/))
+    #expect(Set(list.1.matches(of: /"(\w+)"/).map { String($0.1) }) == ConfirmLane.undecided)
   }
 
   private func authorise(_ sale: Sale) {

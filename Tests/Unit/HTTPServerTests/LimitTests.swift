@@ -362,6 +362,33 @@ struct LimitTests {
     }
   }
 
+  @Test(
+    "When the server is full, who came after a crowd that trickles does not go before it, slow as it is not yet"
+  )
+  func crowdThatTrickles() async throws {
+    try await TestServer.with {
+      $0.connectionLimit = 16
+    } _: { test in
+      var senders: [RawConnection] = []
+      for count in 1...14 {
+        senders.append(try RawConnection(port: test.port))
+        await senders[count - 1].send("GET /now HTTP/1.1\r\nHost:")
+        #expect(await eventually { test.server.receiving.count == count })
+      }
+      for peer in test.server.peers { peer.progressAt -= min(peer.progressAt, 3_000) }
+      // A buyer who has been answered, and keeps the connection.
+      let buyer = try RawConnection(port: test.port)
+      await buyer.send(Self.now)
+      #expect(try await buyer.response().status == 200)
+      let new = try RawConnection(port: test.port)
+      await new.send(Self.now)
+      #expect(try await new.response().status == 200)
+      #expect(try await senders[0].response().status == 503)
+      await buyer.send(Self.now)
+      #expect(try await buyer.response().status == 200)
+    }
+  }
+
   @Test("Answers tell browsers what they may do with them", arguments: [false, true])
   func protection(_ isSecure: Bool) async throws {
     try await TestServer.with {

@@ -4,8 +4,8 @@ import Store
 /// What to do about a payment, decided from what the provider and PostgreSQL say of it. Pure.
 ///
 /// Repaired is what is certain whichever of the two is older: a purchase whose row says that this attempt is over never
-/// comes back from there, but for one that was given up, which a payment that comes late may open again. Where PostgreSQL has no such row, or none of this attempt yet, it may have lost what it knew:
-/// that is told, and never decided.
+/// comes back from there, but for one that was given up, which a payment that comes late may open again. Where PostgreSQL
+/// has no such row, or none of this attempt yet, it may have lost what it knew: that is told, and never decided.
 enum BookStep: Equatable {
   case fits
   /// Sold by it, and its money is not taken: that is noted as owed. What cannot be taken is taken back there.

@@ -194,7 +194,7 @@ final class Bookkeeper {
     }
     let otherwise = try await Faults.crossing(.booksLook) { try await books.otherwise(seen) }
     if !otherwise.isEmpty {
-      try await Faults.crossing(.booksMend) { try await books.noteNews(of: otherwise) }
+      try await Faults.crossing(.booksMend) { try await stores.refunds.note(payments: otherwise.sorted()) }
     }
     return hasMore ? refunds.last?.id : nil
   }
@@ -228,7 +228,7 @@ final class Bookkeeper {
     logger.warning(
       "the books did not fit: put right",
       [
-        "books.kind": kind, "event.id": key.event, "confirm.reference": Self.name(key),
+        "books.kind": kind, "event.id": key.event, "confirm.reference": key.name,
         "payment.id": payment ?? "",
       ])
   }
@@ -245,12 +245,8 @@ final class Bookkeeper {
     logger.error(
       "the books do not fit: a person must decide",
       [
-        "books.kind": kind.rawValue, "event.id": key.event, "confirm.reference": Self.name(key),
+        "books.kind": kind.rawValue, "event.id": key.event, "confirm.reference": key.name,
         "payment.id": payment ?? "", "books.detail": detail,
       ])
-  }
-
-  private static func name(_ key: PurchaseStore.Key) -> String {
-    "\(key.event)-\(key.generation)-\(key.position)"
   }
 }

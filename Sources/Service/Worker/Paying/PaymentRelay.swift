@@ -282,7 +282,7 @@ final class PaymentRelay {
 
   private func carryOut(_ chore: PurchaseStore.Chore) async -> Bool {
     if PurchaseStore.isFree(chore.paymentID) { return true }
-    let reference = "\(chore.key.event)-\(chore.key.generation)-\(chore.key.position)"
+    let reference = chore.key.name
     do {
       switch chore.kind {
       case .capture:

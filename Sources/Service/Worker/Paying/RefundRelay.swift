@@ -115,7 +115,7 @@ final class RefundRelay {
   /// - Returns: whether it is settled; false if it failed, or must wait.
   private func giveUntaken(_ due: RefundStore.Due) async throws -> Bool {
     let step = RefundStep(due), key = due.refund.key
-    let reference = "\(key.event)-\(key.generation)-\(key.position)"
+    let reference = key.name
     let payment = try await Faults.crossing(.refundMake) {
       if step == .void { return try await provider.cancel(due.payment, reference: reference) }
       return try await provider.capture(due.payment, reference: reference)

@@ -177,11 +177,6 @@ package final class BookStore {
 
   // MARK: Mending
 
-  /// Has a worker ask the provider how these payments stand.
-  package func noteNews(of payments: Set<String>) async throws {
-    try await RefundStore(postgres).note(payments: payments.sorted())
-  }
-
   /// Releases claims of a purchase that ended without a sale. - Returns: how many there were.
   package func release(_ purchase: AuditedPurchase) async throws -> Int {
     try await audit.releaseClaims(event: purchase.key.event, tickets: purchase.tickets)

@@ -75,6 +75,9 @@ package final class PurchaseStore {
       (a.event, a.generation, a.position) < (b.event, b.generation, b.position)
     }
 
+    /// What people and the provider know it by: `event-generation-position`; an attempt's number may stand behind it.
+    package var name: String { "\(event)-\(generation)-\(position)" }
+
     package init(_ confirmation: QueueStore.Confirmation) {
       self.init(
         event: confirmation.event, generation: confirmation.generation, position: confirmation.position)
