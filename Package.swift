@@ -107,14 +107,13 @@ let package = Package(
     module(
       "Service", "HTTPCommon",
       [
-        "EventLoop", "Text", "Logging", "Metrics", "JSON", "HTTPServer", "Redis", "Postgres", "Sale",
+        "CIDN2", "EventLoop", "Text", "Logging", "Metrics", "JSON", "HTTPServer", "Redis", "Postgres", "Sale",
         "Identity", "Store",
       ], resources: [.embedInCode("Resources")]),
     module(
       "Service", "Catalog",
       [
-        "CIDN2", "EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer", "Postgres",
-        "Sale",
+        "EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer", "Postgres", "Sale",
         "Identity", "Store", "Search", "HTTPCommon",
       ]),
     module(

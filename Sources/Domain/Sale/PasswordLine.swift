@@ -66,6 +66,8 @@ package struct PasswordLine: Sendable {
   /// When the next of a client who gets no ticket is to come.
   private var slots: [String: Double] = [:]
   private var last = 0
+  /// The lowest number: of whoever had been let in without a ticket, and came out again.
+  private var first = 0
   /// Tickets up to this number were called.
   private var called = 0
   /// How many that were called have yet to come.
@@ -111,7 +113,7 @@ package struct PasswordLine: Sendable {
     if mayEnter, load.inside + expected < room || load.inside < max(1, room / Self.anybodysShare) {
       return .enter(ticket: nil)
     }
-    guard tickets.count < Self.capacity, ofClient[key.client, default: 0] < Self.perClient else {
+    guard hasTicket(for: key) else {
       return slot(key.client, load, now)
     }
     last += 1
@@ -119,10 +121,21 @@ package struct PasswordLine: Sendable {
     return pause(ahead(of: last), load)
   }
 
-  /// Somebody who went in came out again with nothing done: they have their ticket as before, if they had one.
+  /// Somebody who went in came out again with nothing done: they have their ticket as before, or, if they had none, one
+  /// that is called, as it was their turn.
   package mutating func giveBack(_ key: Key, ticket: Int?, now: Int) {
-    guard let ticket, tickets[key] == nil, owners[ticket] == nil else { return }
-    insert(key, Ticket(number: ticket, seenAt: now))
+    guard tickets[key] == nil else { return }
+    if let ticket {
+      guard owners[ticket] == nil else { return }
+      return insert(key, Ticket(number: ticket, seenAt: now))
+    }
+    guard hasTicket(for: key) else { return }
+    first -= 1
+    insert(key, Ticket(number: first, seenAt: now))
+  }
+
+  private func hasTicket(for key: Key) -> Bool {
+    tickets.count < Self.capacity && ofClient[key.client, default: 0] < Self.perClient
   }
 
   /// Those who are called before a ticket is.

@@ -57,6 +57,8 @@ package struct AdminCommand {
       refunds close ID REFUND      one that was settled in another way: nothing more comes of it
       accounts [--hours N]         addresses that made accounts and signed in most, in the last 24 hours or so many, up
                                    to 48, and how many cards were refused there within the last one
+      accounts --spellings         addresses that have several accounts, of versions that took their spellings for
+                                   several addresses
       payment REQUEST              what is known of a payment, here and at the provider
       payment REQUEST void         one that is under way is given up, and what there is of it cancelled
       payment REQUEST resolve      one that is under way ends as the provider has it
@@ -169,6 +171,7 @@ package struct AdminCommand {
     let refunds: RefundStore
     let queue: QueueStore
     let clients: ClientUseStore
+    let users: UserStore
   }
 
   /// Runs `body` with connections to PostgreSQL and Redis, which are closed after it.
@@ -193,7 +196,7 @@ package struct AdminCommand {
     return try await body(
       Servers(
         events: events, refunds: RefundStore(postgres), queue: QueueStore(redis),
-        clients: ClientUseStore(postgres)))
+        clients: ClientUseStore(postgres), users: UserStore(postgres)))
   }
 
   /// As the servers read them; all that is wrong with them is told at once.

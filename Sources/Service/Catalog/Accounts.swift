@@ -48,6 +48,8 @@ final class Accounts {
   private var lookedUp = 0
   /// How many of each client's are inside who came first.
   private var knownInside: [String: Int] = [:]
+  /// How many of each client's are looked up who come from a device where somebody signed in before.
+  private var knownLookedUp: [String: Int] = [:]
 
   /// - Parameter mails: `nil` where no mail is sent: addresses are taken at their word then, a taken one is told, and who
   ///   forgot their password is not helped.
@@ -213,6 +215,9 @@ final class Accounts {
     try PasswordText.new(fields, "password", bytes: Limits.passwordBytes)
   }
 
+  private static let tooManyAtOnce = Problem(
+    429, "too_many_at_once", "Too many passwords from this place wait to be checked.", retryAfter: 2)
+
   /// Does something with a password in one of its client's places.
   /// - Parameter known: who signed in on that device before: has places that are counted apart, so that others at the same
   ///   address take none of them.
@@ -222,8 +227,7 @@ final class Accounts {
   ) async throws -> R {
     let place = known.map { "\(client)\n\($0)" } ?? client
     guard waiting[place, default: 0] < (known == nil ? places : Self.knownPlaces) else {
-      throw Problem(
-        429, "too_many_at_once", "Too many passwords from this place wait to be checked.", retryAfter: 2)
+      throw Self.tooManyAtOnce
     }
     waiting.add(1, to: place)
     if known != nil { knownInside.add(1, to: client) }
@@ -350,33 +354,45 @@ final class Accounts {
   private func verified(
     _ email: EmailAddress, _ password: String, client: String, deviceOwner: String?
   ) async throws -> UserStore.Credentials? {
-    // Nobody is looked up while they wait. Who may be known here is, to find out.
-    var ticket: Int?
-    if deviceOwner == nil { ticket = try enter(email.text, client) }
+    // Nobody is looked up while they wait. Who may be known here is, to find out: a few of each client's at a time.
+    let deviceOwner = knownLookedUp[client, default: 0] < Self.knownOfClient ? deviceOwner : nil
+    var ticket: Int?, hasEntered = false
+    if deviceOwner == nil { (ticket, hasEntered) = (try enter(email.text, client), true) }
     do {
-      let user = try await credentials(of: email, inside: deviceOwner == nil ? client : nil)
+      let user = try await credentials(of: email, client: client, isKnown: deviceOwner != nil)
       // Of the device's own user alone: with their own device strangers are strangers.
       let isKnown = user != nil && user?.id == deviceOwner
       let comesFirst =
         isKnown && hasher.hasRoomForKnown && knownInside[client, default: 0] < Self.knownOfClient
-      if deviceOwner != nil, !comesFirst { ticket = try enter(email.text, client) }
+      if deviceOwner != nil, !comesFirst { (ticket, hasEntered) = (try enter(email.text, client), true) }
       return try await verified(
         user, password,
         SignInAttempts.Attempt(email: email.text, client: client, device: isKnown ? deviceOwner : nil),
         comesFirst: comesFirst)
     } catch {
-      line.giveBack(.init(name: email.text, client: client), ticket: ticket, now: Self.now)
+      if hasEntered, ticket != nil || Self.isForRoom(error) {
+        line.giveBack(.init(name: email.text, client: client), ticket: ticket, now: Self.now)
+      }
       throw error
     }
   }
 
+  /// Whether somebody who had been let in found no room all the same.
+  private static func isForRoom(_ error: any Error) -> Bool {
+    (error as? AuthError)?.code == .busy || (error as? Problem)?.code == tooManyAtOnce.code
+  }
+
   /// Whoever was let in is inside at once, and not when the account was found: a burst is let in within one turn of the
   /// loop, and would pass the line by. From here to their place among the passwords nothing is waited for.
-  /// - Parameter inside: the client, of one who was let in.
+  /// - Parameter isKnown: whether they may be known here, and were not let in yet.
   private func credentials(
-    of email: EmailAddress, inside client: String?
+    of email: EmailAddress, client: String, isKnown: Bool
   ) async throws -> UserStore.Credentials? {
-    guard let client else { return try await users.credentials(email.spellings) }
+    if isKnown {
+      knownLookedUp.add(1, to: client)
+      defer { knownLookedUp.add(-1, to: client) }
+      return try await users.credentials(email.spellings)
+    }
     lookedUp += 1
     waiting.add(1, to: client)
     defer {

@@ -22,6 +22,7 @@ struct AdminCommandTests {
     ["import", "--tickets", "1", "--price", "Gold", "f"], ["dead-letters", "burn"],
     ["dead-letters", "requeue"], ["dead-letters", "requeue", "99/1-0"], ["stats"], ["log", "one"],
     ["accounts", "--hours", "0"], ["accounts", "--hours", "49"], ["accounts", "now"],
+    ["accounts", "--spellings", "--hours", "2"],
   ]
 
   @Test("A command that cannot be understood ends with 64", arguments: misuse)
@@ -73,7 +74,7 @@ struct AdminCommandTests {
       (["pause", "\(id)"], 1), (["resume", "\(id)"], 1), (["open", "\(id)"], 0), (["pause", "\(id)"], 0),
       (["resume", "\(id)"], 0), (["message", "\(id)", "Doors at 7"], 0), (["rate", "\(id)", "50"], 0),
       (["rate", "\(id)", "unlimited"], 0), (["status", "\(id)"], 0), (["status"], 0),
-      (["stats", "\(id)"], 0),
+      (["stats", "\(id)"], 0), (["accounts"], 0), (["accounts", "--spellings"], 0),
       (["log", "\(id)"], 0), (["list"], 0), (["dead-letters"], 0), (["dead-letters", "requeue", "all"], 0),
       (["dead-letters", "requeue", "3/1-0"], 1), (["reindex"], 0), (["stats", "999999999"], 1),
       (["open", "999999999"], 1),

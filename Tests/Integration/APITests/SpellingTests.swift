@@ -1,4 +1,5 @@
 import EventLoop
+import HTTPCommon
 import HTTPServer
 import JSON
 import Postgres
@@ -98,6 +99,9 @@ struct SpellingTests {
     for typed in spellings {
       #expect(try await users.known(EmailAddress(typed).spellings) == typed)
     }
+    // Which is told to the operator.
+    #expect(try await users.addressesWithSpellings(after: "", limit: 10_000).filter(spellings.contains).count == 2)
+    #expect(try await Set(users.accounts(EmailAddress(spellings[0]).spellings).map(\.email)) == Set(spellings))
   }
 
   @Test(

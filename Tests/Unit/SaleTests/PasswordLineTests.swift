@@ -145,4 +145,40 @@ struct PasswordLineTests {
     for number in 0..<2_000 { _ = come("x\(number)", inside: 10, done: 1) }
     #expect(come("last", inside: 10, done: 1) == .comeAgain(afterSeconds: PasswordLine.longestPauseSeconds))
   }
+
+  @Test("Who was let in without a ticket, and found no room all the same, is the first to go in")
+  func cameOutAgain() {
+    var line = PasswordLine(places: 8)
+    let key = Key(name: "ann", client: "a")
+    #expect(line.come(key, .init(inside: 0, done: 0, millisecondsEach: 100), now: 0) == .enter(ticket: nil))
+    let full = PasswordLine.Load(inside: 8, done: 0, millisecondsEach: 100)
+    guard case .comeAgain = line.come(Key(name: "ben", client: "b"), full, now: 0) else {
+      Issue.record("there was no room")
+      return
+    }
+    line.giveBack(key, ticket: nil, now: 0)
+    // One place is free: it is kept for her, who was let in before.
+    let free = PasswordLine.Load(inside: 7, done: 0, millisecondsEach: 100)
+    for other in [Key(name: "ben", client: "b"), Key(name: "cem", client: "c")] {
+      guard case .comeAgain = line.come(other, free, now: 1) else {
+        Issue.record("went in before her: \(other)")
+        continue
+      }
+    }
+    guard case .enter(let ticket) = line.come(key, free, now: 1) else {
+      Issue.record("has lost her turn")
+      return
+    }
+    // And once more.
+    line.giveBack(key, ticket: ticket, now: 1)
+    #expect(line.come(key, free, now: 2) == .enter(ticket: ticket))
+    #expect(line.count == 2)
+  }
+
+  @Test("Coming out again makes no more places than a client may have")
+  func cameOutAgainAndAgain() {
+    var line = PasswordLine(places: 8)
+    for number in 0..<1_000 { line.giveBack(Key(name: "\(number)", client: "a"), ticket: nil, now: 0) }
+    #expect(line.count == PasswordLine.perClient)
+  }
 }

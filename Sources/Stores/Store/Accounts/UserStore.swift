@@ -84,6 +84,36 @@ package final class UserStore {
     ).first?.string("email")
   }
 
+  /// Addresses that may have been spelled in several ways: their domain has letters beyond ASCII, or is encoded.
+  /// - Parameter last: those that come after it, in the order of the index.
+  package func addressesWithSpellings(after last: String, limit: Int) async throws -> [String] {
+    try await postgres.query(
+      """
+      SELECT email FROM users
+      WHERE email > \(last) AND (octet_length(email) <> char_length(email) OR email LIKE '%xn--%')
+      ORDER BY email LIMIT \(limit)
+      """
+    ).map { try $0.string("email") }
+  }
+
+  package struct Account: Sendable {
+    package let id: String
+    package let email: String
+    package let purchases: Int
+  }
+
+  /// The accounts of an address's spellings, in the order of the index.
+  package func accounts(_ spellings: [String]) async throws -> [Account] {
+    try await postgres.query(
+      """
+      SELECT id, email, (SELECT count(*) FROM purchase WHERE user_id = users.id AND state = 'sold') AS purchases
+      FROM users WHERE email = ANY(\(spellings)::text[]) ORDER BY email
+      """
+    ).map {
+      Account(id: try $0.string("id"), email: try $0.string("email"), purchases: try $0.int("purchases"))
+    }
+  }
+
   /// A purchase that is sold.
   package struct Purchase: Sendable {
     package struct Ticket: Sendable {

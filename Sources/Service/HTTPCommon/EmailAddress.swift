@@ -3,18 +3,18 @@ import Foundation
 import Sale
 
 /// A mail address in the one spelling that stands for all that reach the same mailbox.
-struct EmailAddress {
+package struct EmailAddress {
   /// With letters composed (NFC) and small, and the domain as name servers know it (UTS 46, not transitional): `MINA@MÜNCHEN.de`
   /// and `mina@xn--mnchen-3ya.de` are one. Whether mail arrives there is not known.
-  let text: String
+  package let text: String
   /// Other spellings that accounts of a version before may have, this one's first.
-  let spellings: [String]
+  package let spellings: [String]
 
   /// - Parameter isNew: whether an account is to be made under it. Whoever has one gets into it with what a version before
   ///   took: an address that would be refused as a new one has one spelling, its own.
   /// - Throws: why it is no address, or has what nobody sees: blanks, characters without a width, or a point at the end of
   ///   a part, by which one address would look like another's. Follows "The field `email`" in a sentence.
-  init(_ typed: String, isNew: Bool = false) throws(Refusal) {
+  package init(_ typed: String, isNew: Bool = false) throws(Refusal) {
     let address = Self.composed(Self.composed(typed).lowercased())
     let parts = address.split(separator: "@", omittingEmptySubsequences: false).map(String.init)
     guard parts.count == 2, address.utf8.count <= Limits.emailBytes else { throw Refusal.noAddress }
@@ -40,8 +40,8 @@ struct EmailAddress {
     self.spellings = spellings
   }
 
-  struct Refusal: Error {
-    let reason: String
+  package struct Refusal: Error {
+    package let reason: String
     init(_ reason: String) { self.reason = reason }
     static let noAddress = Refusal("must be an address such as name@example.com")
   }
@@ -98,7 +98,7 @@ struct EmailAddress {
     part.unicodeScalars.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { !$0.isEmpty }
   }
 
-  static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
+  package static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
     let properties = scalar.properties
     return properties.isWhitespace || properties.isDefaultIgnorableCodePoint
       || properties.generalCategory == .format || properties.generalCategory == .control
