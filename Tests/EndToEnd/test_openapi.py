@@ -13,7 +13,7 @@ from client import Client, ok
 from conftest import make_token
 from stack import ROOT
 
-METHODS = {"get", "post", "put", "delete"}
+METHODS = {"get", "post", "put", "patch", "delete"}
 FILE = ROOT / "Sources/Service/HTTPCommon/Resources/openapi.json"
 OPERATIONS = [result.ok() for result in schemathesis.openapi.from_path(str(FILE)).get_all_operations()]
 
@@ -99,3 +99,35 @@ def test_every_documented_path_is_served(document, organizer):
             )
             if answer.status_code == 404:
                 assert answer.json().get("code") != "no_such_path", path
+
+
+def test_a_guest_may_do_what_the_document_says_and_nothing_else(document, anyone, organizer):
+    """Every operation, with a guest's token: what names `guest`, or asks for no token, is answered; all else is 403."""
+    event = organizer.create_event()
+    guest = Client(anyone.url, ok(anyone.post("/api/sessions/guest"))["token"])
+    seen = {"open": [], "guest": [], "refused": []}
+    for path, item in document["paths"].items():
+        filled = path.replace("{request_id}", "x").replace("{id}", str(event))
+        filled = re.sub(r"\{[^}]+\}", "1", filled)
+        for method in METHODS & item.keys():
+            label, security = f"{method} {path}", item[method]["security"]
+            roles = {role for each in security for names in each.values() for role in names}
+            assert not security or roles, f"{label} does not say for whom it is"
+            answer = guest.call(method.upper(), filled, {} if method in ("post", "put", "patch") else None)
+            code = answer.json().get("code") if answer.status_code >= 400 else None
+            if not security:
+                seen["open"].append(label)
+                assert answer.status_code != 401 and code != "account_required", f"{label}: {answer.text}"
+            elif "guest" in roles:
+                seen["guest"].append(label)
+                assert method == "get", f"{label}: guests look, and change nothing"
+                assert answer.status_code in (200, 404) and code in (None, "no_plan"), f"{label}: {answer.text}"
+            else:
+                seen["refused"].append(label)
+                assert answer.status_code == 403 and code == "account_required", f"{label}: {answer.text}"
+    assert sorted(seen["guest"]) == [
+        "get /api/event/{id}", "get /api/event/{id}/plan", "get /api/event/{id}/tickets", "get /api/search",
+    ]  # fmt: skip
+    assert len(seen["refused"]) > 30 and "post /api/ticket/reserve" in seen["refused"]
+    # Nothing of anybody is in what a guest gets to see.
+    assert not ok(guest.get(f"/api/event/{event}/queue")).keys() & {"request_id", "user_id", "position"}

@@ -51,7 +51,7 @@ package final class Catalog {
   private let authenticator: Authenticator
   private let ids: RequestIDCoder
   private let publicURL: String
-  private let accounts: Accounts
+  let accounts: Accounts
   private let pages: EventPages
   private let lists: SeatLists
   private let events: ReadableEvents
@@ -106,6 +106,9 @@ package final class Catalog {
     router.on(.post, "/api/sessions", maximumBody: 4_096) { [self] request in
       checked { try accounts.signIn(request) }
     }
+    router.on(.post, "/api/sessions/guest", maximumBody: 4_096) { [self] request in
+      checked { try accounts.lookAround(request) }
+    }
     let refuse = authenticator.refusesStrangers
     router.on(.delete, "/api/sessions", refuse: refuse) { [self] request in
       checked { try accounts.signOut(request) }
@@ -116,13 +119,13 @@ package final class Catalog {
     router.on(.post, "/api/me/password", maximumBody: 4_096, refuse: refuse) { [self] request in
       checked { try accounts.changePassword(request) }
     }
-    router.on(.get, "/api/search", refuse: refuse) { [self] request in checked { try find(request) } }
-    router.on(.get, "/api/event/{id}", refuse: refuse) { [self] request in checked { try event(request) } }
-    router.on(.get, "/api/event/{id}/tickets", refuse: refuse) { [self] request in
+    let look = authenticator.refusesAllWithoutToken
+    router.on(.get, "/api/search", refuse: look) { [self] request in checked { try find(request) } }
+    router.on(.get, "/api/event/{id}", refuse: look) { [self] request in checked { try event(request) } }
+    router.on(.get, "/api/event/{id}/tickets", refuse: look) { [self] request in
       checked { try tickets(request) }
     }
-    router.on(.get, "/api/event/{id}/plan", refuse: refuse) { [self] request in checked { try plan(request) }
-    }
+    router.on(.get, "/api/event/{id}/plan", refuse: look) { [self] request in checked { try plan(request) } }
     router.on(.get, "/api/me/tickets", refuse: refuse) { [self] request in checked { try purchases(request) }
     }
   }
@@ -130,7 +133,7 @@ package final class Catalog {
   // MARK: Search
 
   private func find(_ request: HTTPRequest) throws -> HTTPAnswer {
-    _ = try authenticator.user(request)
+    _ = try authenticator.visitor(request)
     let query = try SearchQuery(asked: request)
     if let answer = search.cached(query) { return .now(Self.respond(answer)) }
     return answer { [search] in
@@ -184,7 +187,7 @@ package final class Catalog {
   // MARK: Events
 
   private func event(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let claims = try authenticator.user(request)
+    let claims = try authenticator.visitor(request)
     let id = try request.eventID()
     let known = request.header("If-None-Match")
     if let page = pages.cache.immediate(id)?.value { return .now(try Self.respond(page, to: claims, known)) }
@@ -207,7 +210,7 @@ package final class Catalog {
   }
 
   private func tickets(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let claims = try authenticator.user(request)
+    let claims = try authenticator.visitor(request)
     let section = try QueryItems(request, only: ["section"]).optionalString(
       "section", max: Limits.sectionNameBytes)
     let query = SeatQuery(event: try request.eventID(), section: section)
@@ -230,7 +233,7 @@ package final class Catalog {
 
   /// What the seating plan shows beside the seats, which have their own positions in the list of tickets.
   private func plan(_ request: HTTPRequest) throws -> HTTPAnswer {
-    let claims = try authenticator.user(request)
+    let claims = try authenticator.visitor(request)
     let id = try request.eventID()
     let known = request.header("If-None-Match")
     return answer { [pages, events] in

@@ -16,6 +16,12 @@ package struct Sessions {
   /// come for it together.
   static let renewal = 0.4...0.8
 
+  /// Of a guest's token: nobody can end one sooner.
+  static let guestSeconds = 900
+  /// All guests that come within so many seconds get the same token.
+  static let guestStep = 60
+  private static let guest = "guest"
+
   let issuer: TokenIssuer
   let coder: SessionCoder
   let store: SessionStore
@@ -50,6 +56,23 @@ package struct Sessions {
     var response = answer(session, inCookies: inCookies)
     if inCookies { response.headers += cookies.keepDevice(coder.encode(session)) }
     return response
+  }
+
+  /// The token of whoever wants to look around, the same for all who come in the same minute: servers remember it once,
+  /// however many they are, and nothing is written down anywhere.
+  /// - Parameter now: seconds since 1970.
+  func guestToken(now: Int = Time.now) -> HTTPResponse {
+    let issued = now - now % Self.guestStep
+    let end = issued + Self.guestStep + Self.guestSeconds
+    let token = issuer.issue(user: Self.guest, role: .guest, lifetimeSeconds: end - issued, now: issued)
+    let renewal = Double(Self.guestSeconds) * Double.random(in: Self.renewal)
+    return .json(
+      200,
+      [
+        "token": .string(token), "expires_at": .string(Time.text(end)),
+        "expires_in_seconds": .integer(end - now),
+        "refresh_in_seconds": .integer(Int(renewal)),
+      ], headers: [("Cache-Control", "no-store")])
   }
 
   /// Whose device a request comes from, if somebody signed in there before. Whether that session goes on does not matter.

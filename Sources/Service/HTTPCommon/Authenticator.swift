@@ -20,9 +20,20 @@ package struct Authenticator {
     init(_ claims: Claims) { self.claims = claims }
   }
 
-  /// Whoever the bearer token speaks for, or the token in the cookie of this site's own page. Verified once a request.
-  /// - Throws: 401 `unauthorized`, `invalid_token`, `token_expired` or `session_ended`.
+  /// Whoever the bearer token speaks for, or the token in the cookie of this site's own page: somebody, and no guest.
+  /// - Throws: 401 `unauthorized`, `invalid_token`, `token_expired` or `session_ended`; 403 `account_required`.
   package func user(_ request: HTTPRequest) throws(Problem) -> Claims {
+    let claims = try visitor(request)
+    guard claims.role >= .customer else { throw Self.accountRequired }
+    return claims
+  }
+
+  private static let accountRequired = Problem(
+    403, "account_required", "A guest may only look. This needs an account: sign in, or make one.")
+
+  /// The same, guests included: for what everybody may see. Verified once a request.
+  /// - Throws: 401 as `user`.
+  package func visitor(_ request: HTTPRequest) throws(Problem) -> Claims {
     if let admitted = request.identity as? Admitted { return admitted.claims }
     let claims = try verified(request)
     request.identity = Admitted(claims)
@@ -59,10 +70,21 @@ package struct Authenticator {
     return claims
   }
 
-  /// What a request without a valid token is answered, before its body is received: nobody sends one who may not.
+  /// What a request without a valid token is answered, or with a guest's, before its body is received: nobody sends one who
+  /// may not.
   package func refusesStrangers(_ request: HTTPRequest) -> HTTPResponse? {
     do throws(Problem) {
       _ = try user(request)
+      return nil
+    } catch {
+      return error.response
+    }
+  }
+
+  /// The same where guests may look.
+  package func refusesAllWithoutToken(_ request: HTTPRequest) -> HTTPResponse? {
+    do throws(Problem) {
+      _ = try visitor(request)
       return nil
     } catch {
       return error.response
@@ -84,7 +106,7 @@ extension Claims {
   /// Whether somebody sees and changes an event as its organizer.
   package func manages(_ owner: EventOwner) -> Bool {
     switch role {
-    case .customer: false
+    case .guest, .customer: false
     case .organizer: owner.isOne(user, of: organizations)
     case .manager: true
     }

@@ -55,5 +55,6 @@ extension Asset {
     "stub.js": PackageResources.stub_js,
     "tickets.js": PackageResources.tickets_js,
     "waiting.js": PackageResources.waiting_js,
+    "wall.js": PackageResources.wall_js,
   ]
 }

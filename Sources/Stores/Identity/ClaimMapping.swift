@@ -22,9 +22,15 @@ package struct ClaimMapping: Sendable {
   package static let organizationBytes = 200
 
   /// The highest of the roles. One that only the identity provider knows gives no rights here.
-  func role(_ payload: JSON) throws(AuthError) -> Role {
+  /// - Parameter isOwn: whether the token was signed with the installation's secret. Only then is who is called `guest` one
+  ///   of ours: what an identity provider calls so may be a buyer without a password, and is a guest if `roles` says so.
+  func role(_ payload: JSON, isOwn: Bool) throws(AuthError) -> Role {
     let words = try strings(payload, roleClaim)
-    return words.compactMap { roles[$0] ?? Role(rawValue: $0) }.max() ?? .customer
+    return words.compactMap { word in
+      if let role = roles[word] { return role }
+      let role = Role(rawValue: word)
+      return role == .guest && !isOwn ? .customer : role
+    }.max() ?? .customer
   }
 
   func organizations(_ payload: JSON) throws(AuthError) -> [String] {

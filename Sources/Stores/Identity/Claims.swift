@@ -1,5 +1,8 @@
 /// What a caller may do: each as much as those before it.
 package enum Role: String, Sendable, CaseIterable, Comparable {
+  /// Searches and looks, and nothing else; anybody gets a token for it.
+  case guest
+  /// Asks for tickets, and buys.
   case customer
   /// Makes events, and sees and changes those of their own.
   case organizer
@@ -10,9 +13,10 @@ package enum Role: String, Sendable, CaseIterable, Comparable {
 
   private var level: Int {
     switch self {
-    case .customer: 0
-    case .organizer: 1
-    case .manager: 2
+    case .guest: 0
+    case .customer: 1
+    case .organizer: 2
+    case .manager: 3
     }
   }
 }

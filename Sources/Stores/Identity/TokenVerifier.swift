@@ -166,7 +166,8 @@ package final class TokenVerifier {
       session = Session(id: id, user: user, startedAt: startedAt)
     }
     return Claims(
-      user: user, role: try mapping.role(payload), organizations: try mapping.organizations(payload),
+      user: user, role: try mapping.role(payload, isOwn: isOwn),
+      organizations: try mapping.organizations(payload),
       expiresAt: expiresAt, session: session)
   }
 

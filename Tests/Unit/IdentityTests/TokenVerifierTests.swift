@@ -286,10 +286,13 @@ struct TokenVerifierTests {
       ("cognito:groups", "admins", .manager),
       ("realm_access.roles", ["offline_access", "manager"], .manager),
       ("resource_access.onsale.example.roles", ["organizer"], .organizer), ("role", .null, .customer),
+      // What another issuer calls a guest is a buyer of theirs, unless the installation says that it is none.
+      ("role", "guest", .customer), ("role", ["visitor"], .guest),
+      ("role", ["visitor", "customer"], .customer),
     ] as [(String, JSON, Role)] {
       var mapping = ClaimMapping()
       mapping.roleClaim = claim
-      mapping.roles = ["Box Office": .organizer, "admins": .manager]
+      mapping.roles = ["Box Office": .organizer, "admins": .manager, "visitor": .guest]
       let verifier = try TokenVerifier(
         secret: nil, jwks: SigningKey.set([key]), mapping: mapping, now: { Self.now })
       let member: (name: String, value: JSON) =

@@ -4,7 +4,7 @@ import { call, Problem, waitAfter } from "./api.js";
 import { pause } from "./clock.js";
 import { announce, h, icon, put } from "./dom.js";
 import { field, formMessage, whileBusy } from "./form.js";
-import { begin, end, session } from "./session.js";
+import { begin, end, keptWish, session } from "./session.js";
 
 const shortestPassword = 8;
 /** Whether the server sends mail. */
@@ -16,6 +16,12 @@ const patience = 300_000;
 function destination(context) {
   const next = context.next ?? context.query.get("next") ?? "/";
   return next.startsWith("/") && !next.startsWith("//") ? next : "/";
+}
+
+/** Where an event is at which something was chosen without an account. */
+function wishPath() {
+  const wish = keptWish();
+  return wish && `/event/${encodeURIComponent(wish.event_id)}`;
 }
 
 /** Views that do not ask whether somebody is signed in: who comes by a link from a mail, comes for what it says. */
@@ -61,6 +67,8 @@ function signedIn(context) {
 function signedOut(context) {
   const isNew = context.query.get("mode") === "register";
   const next = destination(context);
+  const reason = next === wishPath() ? `${isNew ? "Create an account" : "Sign in"} to get tickets for ${keptWish().name}. What you chose is kept.`
+    : "Sign in to go on.";
   const other = new URLSearchParams(isNew ? {} : { mode: "register" });
   if (next !== "/") other.set("next", next);
   const name = isNew && field("Name", { name: "name", autocomplete: "name", maxlength: 200 });
@@ -146,7 +154,7 @@ function signedOut(context) {
             "You pay exactly the price you saw, and only when the seats are yours."))),
       h("section", { class: "panel welcome-form" },
         h("h1", { tabindex: "-1" }, isNew ? "Create account" : "Sign in"),
-        next !== "/" && h("p", { class: "quiet" }, "Sign in to go on."),
+        next !== "/" && h("p", { class: "quiet" }, reason),
         form,
         h("p", { class: "quiet" }, isNew ? "You have an account? " : "New here? ",
           h("a", { href: `/account${other.size ? `?${other}` : ""}` },
@@ -241,7 +249,7 @@ function linkView(context) {
     const answer = await patiently(isNew ? "/api/users/confirm" : "/api/password", body, message);
     linkToken = "";
     begin(answer, {});
-    context.go("/", { replace: true });
+    context.go(wishPath() ?? "/", { replace: true });
     announce(isNew ? "Your address is confirmed. Signed in." : "Your password is set. Signed in.");
   }
   function explain(error) {

@@ -1,7 +1,7 @@
 // Calls to the server: one timeout, one kind of error, and patience where the server asks for it.
 
 import { learn, pause } from "./clock.js";
-import { end, renewed, session } from "./session.js";
+import { end, guestToken, keepGuest, renewed, session } from "./session.js";
 
 /** Milliseconds after which a call without a long poll is given up. */
 const patience = 15_000;
@@ -50,9 +50,35 @@ function renew() {
   return renewing;
 }
 
+/** What anybody may look at, with a guest's token at least. */
+const isForGuests = /^\/api\/(search|event\/[^/]+(\/(tickets|plan))?)(\?|$)/;
+
+let arriving = null;
+
+/** The token of a guest: one for all calls that are made meanwhile. */
+async function anyGuestToken() {
+  arriving ??= attempt("POST", "/api/sessions/guest", {}).then(({ answer }) => keepGuest(answer))
+    .finally(() => { arriving = null; });
+  await arriving;
+  return guestToken();
+}
+
+async function look(path, options) {
+  try {
+    return await attempt("GET", path, { ...options, token: guestToken() ?? await anyGuestToken() });
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status !== 401) throw error;
+    // Whatever became of it, one is for the asking.
+    keepGuest();
+    return attempt("GET", path, { ...options, token: await anyGuestToken() });
+  }
+}
+
 /** The same, with the status, for where 200 and 202 mean different things. */
 export async function send(method, path, options = {}) {
   const known = session();
+  const mayLook = method === "GET" && isForGuests.test(path);
+  if (!known && mayLook) return look(path, options);
   if (known && Date.now() > known.renewAt) await renew();
   try {
     return await attempt(method, path, options);
@@ -61,13 +87,17 @@ export async function send(method, path, options = {}) {
     if (!known || !(error instanceof Problem) || error.status !== 401) throw error;
     const goesOn = await renew();
     if (goesOn) return await attempt(method, path, options);
-    if (goesOn === false) end({ keepPlaces: true });
+    if (goesOn === false) {
+      end({ keepPlaces: true });
+      if (mayLook) return look(path, options);
+    }
     throw error;
   }
 }
 
-async function attempt(method, path, { body, signal, timeout = patience, key }) {
+async function attempt(method, path, { body, signal, timeout = patience, key, token }) {
   const headers = { Accept: "application/json", ...pageHeader };
+  if (token) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   const limit = AbortSignal.timeout(timeout);

@@ -14,8 +14,8 @@ import { ticketsView } from "./tickets.js";
  * is left, `parameter` and `query` from the URL, `go(url, { replace })` and `title(text)`.
  */
 const routes = [
-  { pattern: /^\/$/, view: searchView, needsSession: true },
-  { pattern: /^\/event\/([^/]+)$/, view: eventView, needsSession: true },
+  { pattern: /^\/$/, view: searchView },
+  { pattern: /^\/event\/([^/]+)$/, view: eventView },
   { pattern: /^\/queue\/([^/]+)$/, view: queueView },
   { pattern: /^\/tickets$/, view: ticketsView, needsSession: true },
   { pattern: /^\/account$/, view: accountView },
@@ -95,9 +95,8 @@ function drawNavigation() {
   const path = location.pathname;
   const link = (href, text) =>
     h("a", { href, "aria-current": path === href ? "page" : undefined }, text);
-  put(navigation, session()
-    ? [link("/", "Events"), link("/tickets", "My tickets"), link("/account", "Account")]
-    : [link("/account", "Sign in")]);
+  put(navigation, link("/", "Events"), session()
+    ? [link("/tickets", "My tickets"), link("/account", "Account")] : link("/account", "Sign in"));
 }
 
 document.addEventListener("click", (event) => {

@@ -13,7 +13,8 @@ import { explainReserve, reserve } from "./order.js";
 import { Picker } from "./picker.js";
 import { poster } from "./poster.js";
 import { followSale } from "./sale.js";
-import { place, places } from "./session.js";
+import { keepWish, keptWish, place, places, session } from "./session.js";
+import { drawWall, signInPath } from "./wall.js";
 
 /** Milliseconds between reloads of an event's numbers, and of its seats, while they change. */
 const eventPause = 8_000;
@@ -87,13 +88,14 @@ class EventPage {
     this.totalText = h("span");
     this.amount = h("strong");
     this.message = h("div", { role: "alert", class: "order-message" });
+    this.wall = h("p", { class: "quiet small order-fine" });
     this.summary = h("aside", { class: "order panel", "aria-labelledby": "order-title" },
       h("h2", { id: "order-title" }, "Your tickets"),
       this.chosen,
       h("p", { class: "order-total" }, this.totalText, this.amount),
       this.message, this.button, this.line,
       h("p", { class: "quiet small order-fine" },
-        "Nothing is charged now. When it is your turn the seats are held for you while you pay."));
+        "Nothing is charged now. When it is your turn the seats are held for you while you pay."), this.wall);
     put(node,
       h("header", { class: "event-head" }, poster(event.name),
         h("div", null,
@@ -112,6 +114,7 @@ class EventPage {
       this.summary);
     describeForMachines(event, this.signal);
     this.draw();
+    this.takeUp();
     this.findMine();
     followSale(event.id, { signal: this.signal, onUpdate: (queue) => this.update(queue),
       untilOpening: () => this.opensIn });
@@ -156,6 +159,24 @@ class EventPage {
     const remembered = places().filter((each) => each.event_id === this.event.id);
     [this.mine] = await openPlaces(remembered, this.signal);
     if (!this.signal.aborted) this.drawSale();
+  }
+
+  /** What was chosen before signing in is chosen again. */
+  takeUp() {
+    const wish = keptWish();
+    if (wish?.event_id !== this.event.id) return;
+    this.picker.choose(wish.choice);
+    if (session()) keepWish();
+  }
+
+  keep() {
+    keepWish({ event_id: this.event.id, name: this.event.name, choice: this.picker.choice });
+  }
+
+  /** Asks who has no account to make one, or to sign in. */
+  signIn() {
+    this.keep();
+    this.context.go(signInPath());
   }
 
   async reload() {
@@ -299,12 +320,14 @@ class EventPage {
     else if (this.queue && this.queue.tail - this.queue.head > 20) text = "Join the line";
     setText(this.button, text);
     this.button.disabled = blocked;
+    drawWall(this.wall, opens > 0 && !this.isOpen, () => this.keep());
   }
 
   // MARK: Ordering
 
   async order() {
     if (this.button.getAttribute("aria-disabled") === "true") return;
+    if (!session()) return this.signIn();
     const { ask } = this.picker;
     this.say();
     try {
@@ -317,6 +340,8 @@ class EventPage {
     } catch (error) {
       if (this.signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
+      // The session has ended, as everywhere when the password is changed.
+      if (!session()) return this.signIn();
       this.say(explainReserve(error));
       this.loadedAt = 0;
       await pause(300, this.signal);

@@ -47,6 +47,23 @@ export class Picker {
       ...(this.adjacent && this.canSitTogether ? { adjacent: true } : {}) };
   }
 
+  /** All that is chosen, to be kept where the page is left. */
+  get choice() {
+    const { mode, quantity, section, adjacent } = this;
+    return { mode, quantity, section, adjacent, tickets: [...this.chosen.values()] };
+  }
+
+  /** Chooses what was chosen before; what there is not any more is left out. */
+  choose({ mode, quantity, section, adjacent, tickets }) {
+    this.section = this.sectionOf(section)?.name ?? this.section;
+    this.adjacent = this.besideInput.checked = adjacent;
+    this.chosen = new Map(tickets.filter((each) => this.sectionOf(each.section)).slice(0, this.limit)
+      .map((ticket) => [ticket.id, ticket]));
+    this.setQuantity(quantity);
+    this.refresh(this.event);
+    this.setMode(this.hasSeats ? mode : "best");
+  }
+
   /** Whether any of the event's tickets, or those of the chosen section, are for seats. */
   get hasSeats() {
     return this.event.sections.some((each) => each.has_seats !== false);
@@ -116,14 +133,14 @@ export class Picker {
       h("button", { type: "button", class: "icon-button", "aria-label": label, onclick }, icon(name));
     const less = button("Fewer tickets", "minus", () => set(this.quantity - 1));
     const more = button("More tickets", "plus", () => set(this.quantity + 1));
-    const adjacent = h("input", { type: "checkbox", onchange: () => {
+    const adjacent = this.besideInput = h("input", { type: "checkbox", onchange: () => {
       this.adjacent = adjacent.checked;
       this.onChange();
     } });
     const beside = h("label", { class: "check" }, adjacent,
       h("span", null, h("strong", null, "Side by side only"),
         h("small", null, "Otherwise we try side by side first, and take the nearest seats we find.")));
-    const set = (quantity) => {
+    const set = this.setQuantity = (quantity) => {
       this.quantity = Math.min(this.limit, Math.max(1, quantity));
       setText(output, counted(this.quantity, "ticket"));
       less.disabled = this.quantity === 1;
@@ -188,7 +205,8 @@ export class Picker {
     const { event } = this;
     const sections = event.sections.filter((each) => each.has_seats !== false);
     this.isWhole = sections.reduce((sum, each) => sum + each.total, 0) <= wholePlanLimit;
-    this.shownSection = sections.find((each) => each.available > 0) ?? sections[0];
+    const [first] = this.chosen.values();
+    this.shownSection = sections.find((each) => (first ? each.name === first.section : each.available > 0)) ?? sections[0];
     this.guesses = 0;
     this.map = new SeatMap({ currency: event.currency, tierOf: this.tierOf, signal: this.signal,
       isSelected: (ticket) => this.chosen.has(ticket.id), onToggle: (ticket) => this.toggle(ticket) });

@@ -17,11 +17,40 @@ function read(key, fallback) {
 
 function write(key, value) {
   try {
-    localStorage.setItem(key, JSON.stringify(value));
+    if (value === undefined) localStorage.removeItem(key);
+    else localStorage.setItem(key, JSON.stringify(value));
   } catch {
     // Full or forbidden storage: the page works on, only a reload forgets.
   }
   memory.set(key, value);
+}
+
+const guestKey = "onsale.guest";
+
+/** The token that guests look around with, or nothing. It gives no right that anybody has not, so scripts may read it. */
+export function guestToken() {
+  const value = read(guestKey, memory.get(guestKey));
+  return value?.until > Date.now() ? value.token : undefined;
+}
+
+/** Keeps what was told of one, until it is time for the next; with nothing, forgets it. */
+export function keepGuest(answer) {
+  write(guestKey, answer && { token: answer.token, until: Date.now() + answer.refresh_in_seconds * 1_000 });
+}
+
+const wishKey = "onsale.wish";
+/** Milliseconds for which somebody who goes away to sign in, be it by a mail, finds what they had chosen. */
+const wishLife = 3_600_000;
+
+/** What somebody without an account had chosen, and of which event: `event_id`, `name`, `choice`. */
+export function keptWish() {
+  const value = read(wishKey, memory.get(wishKey));
+  return value?.at > Date.now() - wishLife ? value : undefined;
+}
+
+/** Keeps the last one; with nothing, forgets it. */
+export function keepWish(wish) {
+  write(wishKey, wish && { ...wish, at: Date.now() });
 }
 
 /** What storage refused to keep, for the life of the page. */
@@ -61,6 +90,7 @@ export function end({ keepPlaces = false } = {}) {
   else {
     write(sessionKey, null);
     write(placesKey, {});
+    keepWish();
   }
   window.dispatchEvent(new Event("session"));
 }
