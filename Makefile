@@ -125,7 +125,7 @@ profile: build ## What the processor time of poll, reserve, grants and purchases
 	@deploy/bench --profile $(RUNGS)
 
 .PHONY: stadium
-stadium: build ## A million buyers for 70,000 seats, then the audit
+stadium: build ## A million people in line at once for 70,000 seats, then the audit
 	@deploy/deps run build test bench
 	@deploy/bench stadium
 

@@ -188,6 +188,9 @@ let package = Package(
 
     // Servers of their own for the tests of what speaks to them.
     .target(name: "TestServers", path: "Tests/Support/TestServers", swiftSettings: strict),
+    .target(
+      name: "TestDatabases", dependencies: ["EventLoop", "Logging", "Postgres", "Store", "TestServers"],
+      path: "Tests/Support/TestDatabases", swiftSettings: strict),
 
     // Decoders of what comes from outside, for the fuzzer and for the tests that replay what it found.
     .target(
@@ -234,13 +237,13 @@ let package = Package(
       "Integration", "WorkerTests",
       [
         "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Store", "Payments", "Worker",
-        "TestServers",
+        "TestDatabases", "TestServers",
       ]),
     tests(
       "Integration", "AuditTests",
       [
         "EventLoop", "Logging", "JSON", "Redis", "Postgres", "Sale", "Store", "Payments", "Audit",
-        "TestServers",
+        "TestDatabases", "TestServers",
       ]),
     tests(
       "Integration", "SearchTests",
@@ -250,7 +253,7 @@ let package = Package(
       "Integration", "IndexerTests",
       [
         "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Store", "Search", "Indexer",
-        "TestServers",
+        "TestDatabases", "TestServers",
       ]),
     tests("Integration", "RedisTests", ["EventLoop", "Logging", "Redis", "TestServers"]),
     tests("Integration", "PostgresTests", ["EventLoop", "Logging", "Postgres", "TestServers"]),

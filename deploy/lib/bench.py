@@ -64,10 +64,10 @@ class Stack(Handle):
             used[name] = used.get(name, 0) + sum(map(processes.processor_seconds, [pid, *processes.children(pid)]))
         return used
 
-    def event(self, seats, limit=10_000_000):
+    def event(self, seats, limit=10_000_000, hold_seconds=7_200):
         draft = {
             "name": "Bench", "location": "Nowhere", "date": "2032-01-01T20:00:00Z", "currency": "EUR",
-            "hold_seconds": 7200, "queue_limit": limit, "sections": [{"name": "Floor", "price": 2500, "capacity": seats}],
+            "hold_seconds": hold_seconds, "queue_limit": limit, "sections": [{"name": "Floor", "price": 2500, "capacity": seats}],
         }  # fmt: skip
         return int(self.onsale("admin", "create-event", "-", "--open", input=json.dumps(draft)))
 

@@ -14,7 +14,7 @@ from . import Failure, ports, postgres, processes, redis, say
 
 # Somebody else may take a port between our choice and the server's start.
 TRIES = 3
-GROUP_SECONDS, REDIS_SECONDS, POSTGRES_SECONDS = 10, 10, 20
+GROUP_SECONDS, REDIS_SECONDS, POSTGRES_SECONDS = 10, 10, 10
 
 
 class Interrupted(Exception):
@@ -57,11 +57,12 @@ def servers():
         postgres_port, pid = started(
             "PostgreSQL", log,
             lambda port: postgres.start(
-                cluster, port, log, ending=postgres.STOP_SIGNAL,
+                cluster, port, log, ending=signal.SIGQUIT,
                 max_connections=200, shared_buffers="128MB", wal_level="replica", log_min_messages="warning",
             ),
         )  # fmt: skip
-        undo.callback(processes.stop, [pid], postgres.STOP_SIGNAL, POSTGRES_SECONDS)
+        # At once: what it has is thrown away.
+        undo.callback(processes.stop, [pid], signal.SIGQUIT, POSTGRES_SECONDS)
         data, log = directory / "redis", directory / "redis.log"
         redis_port, pid = started("Redis", log, lambda port: redis.start(data, port, log, ending=signal.SIGTERM))
         undo.callback(processes.stop, [pid], signal.SIGTERM, REDIS_SECONDS)

@@ -99,6 +99,8 @@ struct RushReport {
       let rate = RushFigures.rate(list)
       return [
         "total": .integer(rate.total), "per_second": .number(rate.mean), "best_second": .integer(rate.best),
+        // After so many seconds the last of them.
+        "last_second": .integer(list.lastIndex { $0 > 0 }.map { $0 + 1 } ?? 0),
       ]
     }
     func counts(_ list: [(String, Int)]) -> JSON {

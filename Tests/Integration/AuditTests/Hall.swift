@@ -7,6 +7,7 @@ import Postgres
 import Redis
 import Sale
 import Store
+import TestDatabases
 import TestServers
 import Testing
 
@@ -26,46 +27,21 @@ final class Hall {
   let purchases: PurchaseStore
   let provider = LedgerInMemory()
   let index = IndexInMemory()
-  private let slot: Slot
+  private let database: LeasedDatabase
+  private let redisNumber: Int
   private var head = 0
 
-  /// A database of PostgreSQL and one of the shared Redis, used by one test after the other.
-  private struct Slot {
-    let database: String
-    let redisNumber: Int
-  }
-  private static var freeSlots: [Slot] = []
-  private static var slotsMade = 0
-
-  private static func takeSlot(_ logger: Logger) async throws -> Slot {
-    if let slot = freeSlots.popLast() { return slot }
-    slotsMade += 1
-    // Redis has 16 databases; suites run one test at a time, so that few are needed.
-    let slot = Slot(database: "audit_\(UInt64.random(in: 0...UInt64.max))", redisNumber: slotsMade)
-    let admin = PostgresClient(
-      try PostgresConfiguration(url: try TestPostgres.shared.url(), connections: 1), logger: logger)
-    defer { admin.close() }
-    admin.start()
-    try await admin.waitUntilReady(milliseconds: 20_000)
-    try await admin.script("CREATE DATABASE \(slot.database)")
-    return slot
-  }
+  /// Databases of the shared Redis, used by one test after the other. It has 16; suites run one test at a time, so that few
+  /// are needed.
+  private static var freeNumbers = Array(1...15)
 
   init(holdSeconds: Int = 600, perUserLimit: Int = 4) async throws {
     let logger = Logger(label: "test")
-    slot = try await Self.takeSlot(logger)
-    let url = try TestPostgres.shared.url()
-    let end = url.lastIndex(of: "/") ?? url.endIndex
-    postgres = PostgresClient(
-      try PostgresConfiguration(url: url[..<end] + "/" + slot.database, connections: 2), logger: logger)
+    redisNumber = Self.freeNumbers.removeLast()
+    database = try await LeasedDatabase.take()
+    postgres = PostgresClient(try PostgresConfiguration(url: database.url, connections: 2), logger: logger)
     postgres.start()
     try await postgres.waitUntilReady(milliseconds: 20_000)
-    _ = try await Migrations(postgres, searchSchema: "SELECT 1", logger: logger).run()
-    try await postgres.script(
-      """
-      TRUNCATE event, section, ticket, purchase, claim, outbox, partition, request_archive, queue_outcome,
-        buyer, refund, dispute, payment_news, audit_run, audited_event CASCADE
-      """)
     _ = try await postgres.transaction([
       """
       INSERT INTO event (id, name, location, date, currency, state, hold_seconds, per_user_limit, generation)
@@ -79,7 +55,7 @@ final class Hall {
       "INSERT INTO partition (id, epoch) VALUES (\(Partition(of: Self.event).number), 1)",
     ])
     var configuration = try RedisConfiguration(url: try TestRedis.shared.url())
-    configuration.database = slot.redisNumber
+    configuration.database = redisNumber
     redis = RedisClient(configuration, logger: logger) { redis in
       _ = try await redis.command(["FLUSHDB"])
       try await QueueStore.prepare(redis)
@@ -110,7 +86,8 @@ final class Hall {
   func end() async {
     redis.close()
     postgres.close()
-    Self.freeSlots.append(slot)
+    database.giveBack()
+    Self.freeNumbers.append(redisNumber)
   }
 
   var partition: Partition { Partition(of: Self.event) }

@@ -193,8 +193,9 @@ struct IndexerTests {
       for _ in 0..<1_500 where stage.index.claims < before + 10 { try await sleep(milliseconds: 20) }
       #expect(stage.index.claims >= before + 10)
     }
-    for _ in 0..<2 { try await startIndexer() }
+    // Made before: who saw it half made would have written that, and nothing else for an hour.
     let event = try await stage.makeEvent("Mahler", tickets: 100)
+    for _ in 0..<2 { try await startIndexer() }
     try await stage.wait("the event", for: "mahler") { $0.first?.available == 100 }
     #expect(stage.index.written.count == 1)
     try await stage.publish(event, free: 90, held: 10, sold: 0)

@@ -7,6 +7,7 @@ import Redis
 import Sale
 import Search
 import Store
+import TestDatabases
 import TestServers
 import Testing
 
@@ -18,6 +19,7 @@ final class Stage {
   let index: SwitchedIndex
   let metrics = MetricsRegistry()
   let redisServer: TestRedis
+  private let database: LeasedDatabase
   private let postgres: PostgresClient
   private let redis: RedisClient
   private let configuration: RedisConfiguration
@@ -25,8 +27,10 @@ final class Stage {
 
   init() async throws {
     let logger = Logger(label: "test")
-    postgres = try await Self.makeDatabase(logger)
-    _ = try await Migrations(postgres, searchSchema: PostgresSearchIndex.schema, logger: logger).run()
+    database = try await LeasedDatabase.take(searchSchema: PostgresSearchIndex.schema)
+    postgres = PostgresClient(try PostgresConfiguration(url: database.url, connections: 4), logger: logger)
+    postgres.start()
+    try await postgres.waitUntilReady(milliseconds: 20_000)
     events = EventStore(postgres)
     index = SwitchedIndex(PostgresSearchIndex(postgres))
     redisServer = try TestRedis()
@@ -37,22 +41,6 @@ final class Stage {
     queue = QueueStore(redis)
     // Whoever publishes counts must own the partition.
     for partition in Partition.all { _ = try await queue.own(partition, epoch: 1) }
-  }
-
-  private static func makeDatabase(_ logger: Logger) async throws -> PostgresClient {
-    let url = try TestPostgres.shared.url()
-    let name = "indexer_\(UInt64.random(in: 0...UInt64.max))"
-    let admin = PostgresClient(try PostgresConfiguration(url: url, connections: 1), logger: logger)
-    admin.start()
-    try await admin.waitUntilReady(milliseconds: 20_000)
-    try await admin.script("CREATE DATABASE \(name)")
-    admin.close()
-    let end = url.lastIndex(of: "/") ?? url.endIndex
-    let postgres = PostgresClient(
-      try PostgresConfiguration(url: url[..<end] + "/" + name, connections: 4), logger: logger)
-    postgres.start()
-    try await postgres.waitUntilReady(milliseconds: 20_000)
-    return postgres
   }
 
   /// - Parameter listens: whether it hears of the queues' changes, or must find them.
@@ -85,6 +73,7 @@ final class Stage {
     await stopIndexers()
     redis.close()
     postgres.close()
+    database.giveBack()
   }
 
   /// A new event of one section with `tickets` places, open unless it is to be a draft.

@@ -412,17 +412,25 @@ struct HardPaymentTests {
     var searches = 0
     sale.provider.isFindable = false
     sale.provider.onFind = { searches += 1 }
+    // Only what the test makes due is: a search that comes by itself would be one of those that count.
+    try await sale.postgres.script(
+      """
+      CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN NEW.available_at := now() + interval '10 minutes'; RETURN NEW; END $$;
+      CREATE TRIGGER later BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION later();
+      """)
     try await sale.startWorker(Self.limits(wait: 1))
     let position = try await sale.join("ann", method: "pm_1")
     try await sale.wait(for: .declined, position)
     let before = searches
-    // As after a step of PostgreSQL's clock.
-    try await sale.eventually("it was looked for again") {
+    for round in 1...2 {
+      // As after a step of PostgreSQL's clock.
       _ = try await sale.postgres.query(
         "UPDATE outbox SET created_at = now() - interval '1 hour', available_at = now()")
-      return searches >= before + 2
+      try await sale.eventually("it was looked for again") { searches >= before + round }
     }
     #expect(try await chores(sale) == 1)
+    try await sale.postgres.script("DROP TRIGGER later ON outbox; DROP FUNCTION later")
     sale.provider.isFindable = true
     try await sale.eventually("nothing is open") {
       try await sale.makeChoresDue()

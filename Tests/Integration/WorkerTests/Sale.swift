@@ -5,6 +5,7 @@ import Payments
 import Postgres
 import Redis
 import Sale
+import TestDatabases
 import TestServers
 import Testing
 
@@ -20,6 +21,7 @@ final class Sale {
   let postgres: PostgresClient
   let purchases: PurchaseStore
   let provider = ScriptedProvider()
+  private let database: LeasedDatabase
   private let server: TestRedis
   private let redis: RedisClient
   private let configuration: RedisConfiguration
@@ -31,8 +33,10 @@ final class Sale {
   /// - Parameter tickets: places of general admission in one section, 1000 each.
   init(tickets: Int, holdSeconds: Int = 60, perUserLimit: Int = 4, rejoinSeconds: Int = 0) async throws {
     let logger = Logger(label: "test")
-    postgres = try await Self.makeDatabase(logger)
-    _ = try await Migrations(postgres, searchSchema: "SELECT 1", logger: logger).run()
+    database = try await LeasedDatabase.take()
+    postgres = PostgresClient(try PostgresConfiguration(url: database.url, connections: 4), logger: logger)
+    postgres.start()
+    try await postgres.waitUntilReady(milliseconds: 20_000)
     event = 42
     _ = try await postgres.transaction([
       """
@@ -65,22 +69,6 @@ final class Sale {
         holdSeconds: holdSeconds, rate: nil, message: "", version: 1), create: true)
   }
 
-  private static func makeDatabase(_ logger: Logger) async throws -> PostgresClient {
-    let url = try TestPostgres.shared.url()
-    let name = "worker_\(UInt64.random(in: 0...UInt64.max))"
-    let admin = PostgresClient(try PostgresConfiguration(url: url, connections: 1), logger: logger)
-    admin.start()
-    try await admin.waitUntilReady(milliseconds: 20_000)
-    try await admin.script("CREATE DATABASE \(name)")
-    admin.close()
-    let end = url.lastIndex(of: "/") ?? url.endIndex
-    let postgres = PostgresClient(
-      try PostgresConfiguration(url: url[..<end] + "/" + name, connections: 4), logger: logger)
-    postgres.start()
-    try await postgres.waitUntilReady(milliseconds: 20_000)
-    return postgres
-  }
-
   @discardableResult
   func startWorker(
     _ limits: Worker.ProviderLimits = Worker.ProviderLimits(), patience: Worker.Patience = Worker.Patience(),
@@ -99,6 +87,7 @@ final class Sale {
     await stopWorkers()
     redis.close()
     postgres.close()
+    database.giveBack()
   }
 
   private var wishes: [Int: WishPlace] = [:]
@@ -128,13 +117,17 @@ final class Sale {
     return RequestStatus(position: position, wish: wish, document: document, mark: mark)
   }
 
+  /// How often a condition is looked at, ten milliseconds apart, until it counts as one that never comes: however starved
+  /// the machine.
+  private static let looks = 6_000
+
   /// Waits until the request is in `state`, and returns its status then.
   @discardableResult
   func wait(
     for state: RequestState, _ position: Int, sourceLocation: SourceLocation = #_sourceLocation
   ) async throws -> RequestStatus? {
     var last: RequestStatus?
-    for _ in 0..<1_500 {
+    for _ in 0..<Self.looks {
       last = try await status(position)
       if last?.state == state { return last }
       try await sleep(milliseconds: 10)
@@ -150,7 +143,7 @@ final class Sale {
     _ what: String, sourceLocation: SourceLocation = #_sourceLocation,
     _ condition: @LoopActor () async throws -> Bool
   ) async throws {
-    for _ in 0..<1_500 {
+    for _ in 0..<Self.looks {
       if try await condition() { return }
       try await sleep(milliseconds: 10)
     }
