@@ -1193,6 +1193,33 @@ def test_what_is_not_there_is_a_page_that_says_so(visit, hall):
     expect(heading(visitor.page, re.compile("^Concert"))).to_be_visible()
 
 
+def test_who_is_turned_away_reads_a_page_about_it(site):
+    """What a browser's navigation can meet before any route is asked; programs are told as ever."""
+    html = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
+    cookies = {"Cookie": "; ".join(f"c{number}={'a' * 100}" for number in range(200))}
+    long = "/event/1?utm_source=" + "a" * 20_000
+    for path, headers, status, words in (
+        (long, html, 414, "The address is too long"),
+        ("/tickets", {**html, **cookies}, 431, "Your browser sends too much"),
+        ("/nope%00", html, 400, "There is no such page"),
+    ):
+        answer = requests.get(site + path, headers=headers, timeout=10)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8"), path[:60]
+        assert words in answer.text and "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        if status != 400:
+            # Not another page in its place, as soon as the script runs.
+            assert "<script" not in answer.text
+    for path, headers, status in (
+        ("/api/event/1?x=" + "a" * 20_000, html, 414),
+        ("/tickets", {"Accept": "*/*", **cookies}, 431),
+        ("/api/search", {**html, **cookies}, 431),
+    ):
+        answer = requests.get(site + path, headers=headers, timeout=10)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json"), path[:60]
+    for path in ("/event/007", "/event/+7", "/event/0"):
+        assert requests.get(site + path, headers=html, timeout=10).status_code == 404, path
+
+
 def test_an_event_can_be_read_without_javascript(visit, hall, anyone):
     event = hall(name="Silence & Noise", **CARNEGIE)
     page = visit(java_script_enabled=False).goto(event.path)

@@ -2,17 +2,36 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
+from client import Client, ok
+from conftest import make_token
 from stack import BINARY, free_port, until
 
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
+
+
+class Pooled(str):
+    """The address, and what stands behind it."""
+
+    def __new__(cls, address, process, write):
+        self = super().__new__(cls, address)
+        self.process, self.write = process, write
+        return self
+
+    def become(self, mode):
+        """The pooler goes on in another mode, as after `RELOAD`, and lets go of its clients."""
+        self.write(mode)
+        self.process.send_signal(signal.SIGHUP)
 
 
 @contextmanager
@@ -44,7 +63,7 @@ default_pool_size = 40
     owner = {"user": "nobody"} if os.getuid() == 0 else {}
     process = subprocess.Popen([PGBOUNCER, "-q", config], stderr=subprocess.PIPE, text=True, **owner)
     try:
-        yield f"postgres://{real.username}@127.0.0.1:{port}/onsale"
+        yield Pooled(f"postgres://{real.username}@127.0.0.1:{port}/onsale", process, write)
     finally:
         process.terminate()
         process.communicate()
@@ -105,3 +124,41 @@ def test_no_role_starts_behind_a_pooler_that_keeps_no_sessions(stack, command, s
         assert process.wait(timeout=30) not in (0, -9), log()
         assert "pooler" in log() and "session mode" in log(), log()
         assert '"ready"' not in log()
+
+
+def test_a_pooler_that_is_changed_under_a_running_server_is_told_and_its_way_back_is_found(stack):
+    with pooler(stack, "session") as between, role(
+        stack, ["serve"], between, ONSALE_DATABASE_POOLER="session"
+    ) as (process, log, url, operators):
+        ready = lambda: requests.get(f"{operators}/readyz", timeout=5)  # noqa: E731
+        until(lambda: can(lambda: ready().status_code == 200), 60, "a server that is ready")
+        token = make_token(stack, "organizer", "organizer")
+        organizer = Client(url, token)
+
+        def ask():
+            """So many at once that sessions mix."""
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(lambda _: Client(url, token).get("/api/admin/events", limit=1), range(16)))
+
+        between.become("transaction")
+
+        def told():
+            ask()
+            answer = ready()
+            return answer.text if answer.status_code != 200 and "pooler" in answer.text else None
+
+        assert "session mode" in until(told, 60, "a readiness that says why it is none")
+        assert "keeps no sessions" in log()
+        assert process.poll() is None, "it goes on with what needs no database"
+        # Nobody is told that something is wrong on our side: it is a part that is away.
+        assert organizer.get("/api/admin/events").status_code == 503
+        between.become("session")
+        until(lambda: can(lambda: ready().status_code == 200), 60, "a server that is ready again")
+        assert ok(organizer.get("/api/admin/events"))
+
+
+def can(look):
+    try:
+        return look()
+    except requests.RequestException:
+        return False

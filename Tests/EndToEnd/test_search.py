@@ -203,7 +203,7 @@ def test_searches_that_hang_are_shed_and_the_sale_goes_on(own_stack):
     until(lambda: one(reader, word), what="the event in search")
     with psycopg.connect(own_stack.settings["ONSALE_MIGRATE_DATABASE_URL"]) as connection:
         # Nobody can search now: every search waits as long as it may.
-        connection.execute("LOCK TABLE search_document_v4 IN ACCESS EXCLUSIVE MODE")
+        connection.execute("LOCK TABLE search_document_v5 IN ACCESS EXCLUSIVE MODE")
         # More than are let through to the database at a time.
         flood = Flood(own_stack, 100)
         until(lambda: flood.answers["overloaded"] > 100, what="searches that are turned away")

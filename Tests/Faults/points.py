@@ -627,11 +627,11 @@ class StrangeDocument(Index):
 
     def prepare(self):
         self.case.stack.sql(
-            "INSERT INTO search_document_v4 (id, version, date, min_price, max_price, lowest_price, available, held, "
-            "name_words, text_hash, words, name, location, description, currency, onsale_state, open_sections, local_date, "
-            "standing, time_zone) "
-            "VALUES (%s, 1, 0, 1, 1, 1, 1, 0, 1, 0, 'nothing', 'Nothing', 'Nowhere', '', 'USD', 'open', '[]', 0, 0, 'UTC') "
-            "ON CONFLICT DO NOTHING", 900_000_000 + self.case.rng.randrange(1000),
+            "INSERT INTO search_document_v5 (id, version, is_postponed, shown_date, date, min_price, max_price, "
+            "lowest_price, available, held, name_words, text_hash, words, name, location, description, "
+            "currency, onsale_state, open_sections, local_date, standing, time_zone) "
+            "VALUES (%s, 1, false, 0, 0, 1, 1, 1, 1, 0, 1, 0, 'nothing', 'Nothing', 'Nowhere', '', 'USD', "
+            "'open', '[]', 0, 0, 'UTC') ON CONFLICT DO NOTHING", 900_000_000 + self.case.rng.randrange(1000),
         )  # fmt: skip
 
 

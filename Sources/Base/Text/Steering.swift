@@ -14,4 +14,10 @@ extension Unicode.Scalar {
     default: value & 0xFFFE == 0xFFFE
     }
   }
+
+  /// Whether nothing of it is seen on its own: blanks, characters without a width, and those whose glyph is empty.
+  package var isInvisible: Bool {
+    properties.isWhitespace || properties.isDefaultIgnorableCodePoint || properties.generalCategory == .format
+      || value == 0x2800
+  }
 }

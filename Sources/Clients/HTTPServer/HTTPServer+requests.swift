@@ -17,13 +17,13 @@ extension HTTPServer {
   /// The head is there: finds the route, and refuses what will not be read.
   func begin(_ peer: Peer, _ bytes: UnsafeBufferPointer<UInt8>) {
     guard bytes.count <= configuration.headerLimit else {
-      return refuse(peer, Self.tooLong(bytes, configuration))
+      return refuse(peer, Self.tooLong(bytes, configuration), bytes)
     }
     let head: RequestHead
     do {
       head = try RequestHead(
         bytes, major: Int(peer.parser.http_major), minor: Int(peer.parser.http_minor))
-    } catch { return refuse(peer, error) }
+    } catch { return refuse(peer, error, bytes) }
     start(peer)
     let exchange = peer.exchange
     exchange.head = head
@@ -45,7 +45,7 @@ extension HTTPServer {
     if let refusal = refusal ?? (count(exchange) ? nil : .tooMany) {
       // Whether a client that asked first sends its body after all nobody knows, and too much is not waited for.
       if head.expectsContinue || !isChunked && announced > Self.drainLimit { peer.closesNext = true }
-      return send(refusal, exchange)
+      return turnAway(exchange, refusal)
     }
     if head.expectsContinue, peer.parser.http_minor > 0 {
       let sent = Self.interim.withUnsafeBytes {
@@ -79,11 +79,12 @@ extension HTTPServer {
     guard size <= route.maximumBody, largeBodyBytes + large <= configuration.largeBodies else {
       largeBodyBytes -= largePart(exchange.body.count)
       exchange.body = []
-      return send(
+      return turnAway(
+        exchange,
         size > route.maximumBody
           ? .bodyTooLarge(limit: route.maximumBody)
           : .problem(
-            503, code: "overloaded", detail: "Too many large requests at once. Please try again."), exchange)
+            503, code: "overloaded", detail: "Too many large requests at once. Please try again."))
     }
     largeBodyBytes += large
     exchange.body.append(contentsOf: piece)
@@ -103,19 +104,25 @@ extension HTTPServer {
     if exchange.isAnswered { return finish(peer) }
     enter(.handling, peer, deadline: .max)
     exchange.startedAt = Self.monotonicNanoseconds()
-    if let refusal = exchange.refusal { return send(refusal, exchange) }
+    if let refusal = exchange.refusal { return turnAway(exchange, refusal) }
     guard let route = exchange.route else { return close(peer) }
     switch route.handler(HTTPRequest(exchange: exchange)) {
     case .now(let response): send(response, exchange)
     case .later(let body):
-      guard !isClosing else { return send(.stopping, exchange) }
+      guard !isClosing else { return turnAway(exchange, .stopping) }
       guard laterCount < configuration.laterLimit else {
-        return send(
-          .problem(503, code: "overloaded", detail: "Too many requests at once. Please try again."), exchange)
+        return turnAway(
+          exchange, .problem(503, code: "overloaded", detail: "Too many requests at once. Please try again."))
       }
-      guard count(exchange) else { return send(.tooMany, exchange) }
+      guard count(exchange) else { return turnAway(exchange, .tooMany) }
       answerLater(exchange.isSlowed ? slowed(body, exchange) : body, exchange)
     }
+  }
+
+  /// Answers a request without a look at what it asks for.
+  private func turnAway(_ exchange: Exchange, _ refusal: HTTPResponse) {
+    // What no route is for has its form already.
+    send(exchange.route == nil ? refusal : tree.told(refusal, exchange), exchange)
   }
 
   /// The same a moment later: a client with very many under way gets slower before it is refused.

@@ -152,11 +152,13 @@ extension HTTPServer {
       case HTTP_EVENT_END where http_parser_is_chunked(&peer.parser) == 0 || endsLine(): whole(peer)
       case HTTP_EVENT_LINE, HTTP_EVENT_END:
         return refuse(peer, .malformed("A chunk of the body does not end where it should."))
-      case HTTP_EVENT_FAULT: return refuse(peer, fault(peer, base + start, at + 1 - start))
+      case HTTP_EVENT_FAULT:
+        let head = UnsafeBufferPointer(start: base + start, count: min(at + 1, end) - start)
+        return refuse(peer, fault(peer, base + start, at + 1 - start), head)
       default:
         guard peer.phase == .receivingHead, at - start > configuration.headerLimit else { break }
-        return refuse(
-          peer, Self.tooLong(UnsafeBufferPointer(start: base + start, count: at - start), configuration))
+        let head = UnsafeBufferPointer(start: base + start, count: at - start)
+        return refuse(peer, Self.tooLong(head, configuration), head)
       }
     }
     if at > seen { peer.lastByte = base[at - 1] }
@@ -211,14 +213,25 @@ extension HTTPServer {
   }
 
   /// Answers what cannot be read, after which nothing on the connection can be.
-  func refuse(_ peer: Peer, _ fault: RequestHead.Fault) {
+  /// - Parameter head: what has come of it.
+  func refuse(
+    _ peer: Peer, _ fault: RequestHead.Fault,
+    _ head: UnsafeBufferPointer<UInt8> = UnsafeBufferPointer(start: nil, count: 0)
+  ) {
     if peer.exchange.isAnswered, peer.exchange.peer != nil { return end(peer, isQuiet: false) }
-    if peer.exchange.peer == nil {
+    let exchange: Exchange
+    let isUnread = peer.exchange.peer == nil
+    if isUnread {
       start(peer)
       if http_parser_method(&peer.parser) == HTTP_HEAD { peer.exchange.method = .head }
+      peer.exchange.head = RequestHead(begunBy: head)
     }
+    exchange = peer.exchange
     peer.closesNext = true
-    send(.problem(fault.status, code: fault.code, detail: fault.detail), peer.exchange)
+    let refusal = tree.told(.problem(fault.status, code: fault.code, detail: fault.detail), exchange)
+    // Its memory is another's as soon as this returns.
+    if isUnread { exchange.head = RequestHead() }
+    send(refusal, exchange)
   }
 
   /// Answers a client that took too long.

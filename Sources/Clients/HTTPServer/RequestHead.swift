@@ -63,6 +63,19 @@ struct RequestHead {
     try readFields(needsHost: minor > 0)
   }
 
+  /// As much as can be told from one that did not come whole, or cannot be read: its path, and its headers as far as they
+  /// stand in lines.
+  init(begunBy bytes: UnsafeBufferPointer<UInt8>) {
+    self.bytes = bytes
+    fields = bytes.count
+    guard let space = bytes.firstIndex(of: Self.space) else { return }
+    let line = lineEnd(from: 0)
+    let target = bytes[(space + 1)..<max(space + 1, line ?? bytes.count)]
+    pathRange =
+      target.startIndex..<(target.firstIndex { $0 == UInt8(ascii: "?") || $0 <= 0x20 } ?? target.endIndex)
+    if let line { fields = line + 2 }
+  }
+
   /// The same bytes, elsewhere.
   mutating func move(to start: UnsafeMutablePointer<UInt8>?) {
     bytes = UnsafeBufferPointer(start: start, count: bytes.count)

@@ -112,8 +112,12 @@ struct RouteTree {
 
   /// What is answered where there is no handler.
   func refusal(_ target: Target, _ exchange: Exchange) -> HTTPResponse {
-    let refusal = refusal(target, query: exchange.rawQuery)
-    return onRefusal?(HTTPRequest(exchange: exchange), refusal) ?? refusal
+    told(refusal(target, query: exchange.rawQuery), exchange)
+  }
+
+  /// A refusal in the form that its client can read.
+  func told(_ refusal: HTTPResponse, _ exchange: Exchange) -> HTTPResponse {
+    onRefusal?(HTTPRequest(exchange: exchange), refusal) ?? refusal
   }
 
   private func refusal(_ target: Target, query: String) -> HTTPResponse {

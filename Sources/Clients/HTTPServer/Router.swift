@@ -11,7 +11,9 @@ package struct Router {
   package nonisolated static let defaultMaximumBody = 65536
 
   private var routes: [Route] = []
-  /// Asked about what no route answers, to answer it in another form; `nil` leaves it.
+  /// Asked about what no route answers, and what the server turns away before a route could, to answer it in another form;
+  /// `nil` leaves it. Of a request that could not be read it sees what there is: of a target that is too long the path and no
+  /// header.
   package var onRefusal: RefusalHandler?
 
   package init() {}

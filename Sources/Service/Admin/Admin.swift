@@ -52,6 +52,9 @@ package final class Admin {
     move(&router, event + "/stop", to: .paused, from: nil, stops: true)
     move(&router, event + "/resume", to: .open, from: [.paused, .open])
     move(&router, event + "/close", to: .closed, from: nil)
+    router.on(.post, event + "/postpone", refuse: refuse) { [self] request in
+      checked { try postpone(request) }
+    }
     router.on(.put, event + "/message", refuse: refuse) { [self] request in
       checked { try setMessage(request) }
     }
@@ -159,6 +162,14 @@ package final class Admin {
     }
   }
 
+  private func postpone(_ request: HTTPRequest) throws -> HTTPAnswer {
+    let claims = try authenticator.organizer(request)
+    let keepsOpen = try EventInput.keepsOpen(request)
+    return try change(request, claims) { events, id in
+      try await events.postpone(event: id, keepsOpen: keepsOpen, by: claims.user)
+    }
+  }
+
   private func setMessage(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.organizer(request)
     let fields = try Fields(body: request, only: ["message"])
@@ -225,7 +236,7 @@ package final class Admin {
         [
           "id": .integer(event.id), "name": .string(event.name), "location": .string(event.location),
           "date": .string(Time.text(event.date)), "time_zone": JSON(event.timeZone),
-          "state": .string(event.settings.shownState),
+          "state": .string(event.settings.shownState), "postponed": .bool(event.isPostponed),
           "onsale_at": JSON(event.onsaleAt.map(Time.text)), "currency": .string(event.currency),
         ]
       }

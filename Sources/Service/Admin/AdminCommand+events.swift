@@ -181,6 +181,30 @@ extension AdminCommand {
     }
   }
 
+  func postpone(_ arguments: inout Arguments) async throws {
+    let keepsOpen = arguments.flag("keep-open")
+    let id = try arguments.event()
+    try arguments.finish()
+    try await change { events in try await events.postpone(event: id, keepsOpen: keepsOpen, by: who) }
+  }
+
+  func setDate(_ arguments: inout Arguments) async throws {
+    let id = try arguments.event()
+    let text = try arguments.next("the time")
+    try arguments.finish()
+    try await change { events in
+      guard let event = try await events.event(id) else { throw Self.noEvent }
+      var changes = EventChanges()
+      do throws(Problem) {
+        // Seconds are nothing that people write.
+        let isShort = text.wholeMatch(of: /[0-9-]{10}T[0-9]{2}:[0-9]{2}/) != nil
+        changes.date = try EventInput.date(
+          isShort ? text + ":00" : text, in: event.timeZone.flatMap { VenueZone($0) })
+      } catch { throw Failure.usage(error.detail) }
+      return try await events.update(event: id, changes, by: who)
+    }
+  }
+
   func setMessage(_ arguments: inout Arguments) async throws {
     let id = try arguments.event()
     let message = try arguments.next("the message")

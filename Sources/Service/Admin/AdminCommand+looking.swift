@@ -32,7 +32,8 @@ extension AdminCommand {
     try await withServers { servers in
       print(Self.row(["ID", "STATE", "DATE", "NAME"]))
       try await each(servers.events) { event in
-        print(Self.row([String(event.id), event.settings.shownState, Time.text(event.date), event.name]))
+        let state = event.settings.shownState + (event.isPostponed ? ", postponed" : "")
+        print(Self.row([String(event.id), state, Time.text(event.date), event.name]))
       }
     }
   }
@@ -159,7 +160,7 @@ extension AdminCommand {
 
   // MARK: Text
 
-  private static let noEvent = Failure.refused("there is no such event")
+  static let noEvent = Failure.refused("there is no such event")
 
   /// Values with tabs between them: aligned enough for people, and easy to cut for scripts.
   static func row(_ values: [String]) -> String {

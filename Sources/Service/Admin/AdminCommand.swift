@@ -31,6 +31,10 @@ package struct AdminCommand {
       pause ID                     nobody is granted seats, and the time of holds stands still; they may be paid
       stop ID                      the same, and no payment starts
       resume ID --despite          a sale that was stopped by itself goes on before its cause is gone
+      postpone ID [--keep-open]    the event takes place on a date that is not known yet: what was bought stays valid, and the
+                                   sale is stopped, unless it is kept open
+      date ID TIME                 when it takes place, such as 2032-05-01T19:30 on the clocks of its venue; an event that was
+                                   postponed has its date again, and `resume` sells on
       message ID TEXT              shown to everyone in line; an empty text takes it away
       rate ID N|unlimited          grants per second
       list                         all events
@@ -138,6 +142,8 @@ package struct AdminCommand {
     case "stop": try await move(&arguments, to: .paused, stops: true)
     case "resume": try await move(&arguments, to: .open, from: [.paused, .open])
     case "close": try await move(&arguments, to: .closed)
+    case "postpone": try await postpone(&arguments)
+    case "date": try await setDate(&arguments)
     case "message": try await setMessage(&arguments)
     case "rate": try await setRate(&arguments)
     case "list": try await list(&arguments)

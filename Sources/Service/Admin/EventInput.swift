@@ -1,6 +1,7 @@
 import EventLoop
 import HTTPCommon
 import HTTPServer
+import JSON
 import Sale
 import Store
 
@@ -195,6 +196,19 @@ enum EventInput {
     if request.body.isEmpty { return false }
     let fields = try Fields(body: request, only: isPossible ? ["despite"] : [])
     return try fields.optionalBool("despite") ?? false
+  }
+
+  /// A time as it is written in a body.
+  static func date(_ text: String, in zone: VenueZone?) throws(Problem) -> Int {
+    let body: JSON = ["date": .string(text)]
+    return try Fields(file: body.serialized()).time("date", at: zone)
+  }
+
+  /// Whether an event that is postponed is sold on. The body may be left out.
+  @LoopActor
+  static func keepsOpen(_ request: HTTPRequest) throws(Problem) -> Bool {
+    if request.body.isEmpty { return false }
+    return try Fields(body: request, only: ["keep_open"]).optionalBool("keep_open") ?? false
   }
 
   /// - Returns: grants per second; `nil` for as fast as possible, which must be said as `null`.

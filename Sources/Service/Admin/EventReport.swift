@@ -18,6 +18,7 @@ struct EventReport {
     let held = document?.held ?? 0
     return [
       "id": .integer(id), "name": .string(event.name), "state": .string(event.settings.shownState),
+      "postponed": .bool(event.isPostponed),
       "onsale_at": JSON(event.onsaleAt.map(Time.text)), "currency": .string(event.currency),
       "message": .string(event.settings.message), "rate": JSON(event.settings.rate),
       "generation": .integer(event.settings.generation), "version": .integer(event.settings.version),

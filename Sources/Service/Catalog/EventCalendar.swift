@@ -33,13 +33,26 @@ enum EventCalendar {
     lines += [
       "BEGIN:VEVENT", "UID:event-\(event.id)@\(host)", "DTSTAMP:\(time(now))Z",
       "SEQUENCE:\(event.settings.version)",
-      start, "SUMMARY:\(escaped(event.name))", "LOCATION:\(escaped(event.location))",
+      start, "SUMMARY:\(escaped(heading(event)))", "LOCATION:\(escaped(event.location))",
+      "STATUS:\(event.settings.isCancelled ? "CANCELLED" : event.isPostponed ? "TENTATIVE" : "CONFIRMED")",
     ]
-    if !event.description.isEmpty { lines.append("DESCRIPTION:\(escaped(event.description))") }
+    let note =
+      isPostponed(event)
+      ? "Postponed, new date to follow. What stands here is the date that it was to be on." : ""
+    let text = [note, event.description].filter { !$0.isEmpty }.joined(separator: "\n\n")
+    if !text.isEmpty { lines.append("DESCRIPTION:\(escaped(text))") }
     if isAbsolute { lines.append("URL:\(url)") }
     lines += ["END:VEVENT", "END:VCALENDAR"]
     return lines.flatMap { folded($0) }
   }
+
+  /// Not every calendar shows what STATUS says.
+  private static func heading(_ event: Event) -> String {
+    if event.settings.isCancelled { return "Cancelled: \(event.name)" }
+    return isPostponed(event) ? "Postponed: \(event.name)" : event.name
+  }
+
+  private static func isPostponed(_ event: Event) -> Bool { event.isPostponed && !event.settings.isCancelled }
 
   /// `20320508T193000`.
   private static func time(_ seconds: Int) -> String {

@@ -20,17 +20,13 @@ package struct EventDescription: Sendable {
     var members: [(name: String, value: JSON)] = [
       ("@context", "https://schema.org"), ("@type", "Event"), ("name", .string(event.name)),
       ("startDate", .string(Time.text(event.date, in: page.zone))),
-      (
-        "eventStatus",
-        .string(
-          "https://schema.org/Event"
-            + (event.settings.isCancelled ? "Cancelled" : event.dateWas == nil ? "Scheduled" : "Rescheduled"))
-      ),
+      ("eventStatus", .string("https://schema.org/Event" + Self.status(event))),
       ("eventAttendanceMode", "https://schema.org/OfflineEventAttendanceMode"),
       ("location", ["@type": "Place", "name": .string(event.location), "address": .string(event.location)]),
       ("url", .string(url)),
     ]
-    if let before = event.dateWas {
+    // Of an event that is postponed both say what it was to be: schema.org has no start that is unknown.
+    if let before = event.isPostponed ? event.dateWas ?? event.date : event.dateWas {
       members.append(("previousStartDate", .string(Time.text(before, in: page.zone))))
     }
     if !event.description.isEmpty { members.append(("description", .string(event.description))) }
@@ -50,10 +46,23 @@ package struct EventDescription: Sendable {
     json = JSON.object(members).serialized()
   }
 
+  private static func status(_ event: Event) -> String {
+    if event.settings.isCancelled { return "Cancelled" }
+    if event.isPostponed { return "Postponed" }
+    return event.dateWas == nil ? "Scheduled" : "Rescheduled"
+  }
+
   private static func facts(_ page: EventPages.Page) -> [String] {
     let event = page.event
-    var facts = [Time.sentence(event.date, in: page.zone), event.location]
-    if let before = event.dateWas { facts.append("Moved from \(Time.sentence(before, in: page.zone))") }
+    let date = Time.sentence(event.date, in: page.zone)
+    let isPostponed = event.isPostponed && !event.settings.isCancelled
+    var facts = [
+      isPostponed ? "Postponed, new date to follow. It was to be on \(date)" : date, event.location,
+    ]
+    if isPostponed { facts.append("Tickets that were bought stay valid.") }
+    if let before = event.dateWas, !event.isPostponed {
+      facts.append("Moved from \(Time.sentence(before, in: page.zone))")
+    }
     if let before = event.locationWas { facts.append("Moved from \(before)") }
     if let low = event.sections.map(\.price).min(), let high = event.sections.map(\.maxPrice).max() {
       let amounts = low == high ? [low] : [low, high]

@@ -142,13 +142,15 @@ final class EventPages {
       "onsale_at_local": JSON(event.onsaleAt.map { Time.text($0, in: zone) }), "onsale_state": .string(state),
       "currency": .string(event.currency), "per_user_limit": .integer(event.settings.perUserLimit),
       "hold_seconds": .integer(event.settings.holdSeconds), "message": .string(event.settings.message),
-      "cancelled": .bool(event.settings.isCancelled), "total": .integer(event.total),
+      "cancelled": .bool(event.settings.isCancelled), "postponed": .bool(event.isPostponed),
+      "total": .integer(event.total),
       "available": .integer(available), "held": .integer(held),
       "sold": .integer(event.sold), "sections": .array(sections),
       "date_was": JSON(event.dateWas.map(Time.text)),
       "date_was_local": JSON(event.dateWas.map { Time.text($0, in: zone) }),
       "location_was": JSON(event.locationWas),
-      "sales_end_at": .string(Time.text(event.salesEndAt ?? event.date)),
+      "sales_end_at": JSON(
+        (event.salesEndAt ?? (event.isPostponed ? nil : event.date)).map(Time.text)),
       "has_plan": .bool(event.hasPlan), "holds_known": .bool(availability.holdsAreKnown),
       "version": .integer(availability.version),
     ]

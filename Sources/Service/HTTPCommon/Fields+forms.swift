@@ -1,4 +1,5 @@
 import JSON
+import Text
 
 /// What organizers write: strictly by name, and in the shapes that other programs export.
 extension Fields {
@@ -19,12 +20,15 @@ extension Fields {
     }
   }
 
-  /// A name, not empty, of at most so many characters.
+  /// A name, of at most so many characters, with one at least that can be seen.
   package func string(_ name: String, characters: Int) throws(Problem) -> String {
     guard let text = try optionalString(name, characters: characters) else {
       throw refused(name, "is required")
     }
     if text.isEmpty { throw refused(name, "must not be empty") }
+    if text.unicodeScalars.allSatisfy(\.isInvisible) {
+      throw refused(name, "must have a character that can be seen")
+    }
     return text
   }
 

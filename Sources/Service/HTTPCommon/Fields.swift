@@ -37,13 +37,20 @@ package struct Fields: Sendable {
     try self.init(text: request.body)
   }
 
+  @LoopActor
+  private static func wanted(_ request: HTTPRequest) -> String {
+    // What curl says of everything unless it is told.
+    let hint = request.path.hasSuffix("/tickets") ? ", or, with a table of seats, text/csv" : ""
+    return "The body must be application/json\(hint), as its Content-Type says."
+  }
+
   /// - Throws: 415 for a body that does not say that it is JSON.
   @LoopActor
   package static func checkType(_ request: HTTPRequest) throws(Problem) {
     if let type = request.header("Content-Type"), type != "application/json" {
       let type = type.prefix { $0 != ";" }.lowercased().filter { $0 != " " }
       guard type == "application/json" || type.hasSuffix("+json") || type.isEmpty else {
-        throw Problem(415, "unsupported_media_type", "The body must be application/json.")
+        throw Problem(415, "unsupported_media_type", Self.wanted(request))
       }
     }
   }

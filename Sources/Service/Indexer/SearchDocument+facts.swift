@@ -41,6 +41,7 @@ extension SearchDocument {
       maxPrice: facts.maxPrice, available: max(0, available), held: held,
       zone: facts.timeZone.flatMap { VenueZone($0) } ?? zone, onsaleAt: facts.onsaleAt,
       openSections: available > 0 ? open ?? known : [], onsaleState: facts.state,
-      version: IndexVersion(facts, document, queueIsOver: queueIsOver).number)
+      version: IndexVersion(facts, document, queueIsOver: queueIsOver).number,
+      dateWas: facts.dateWas, locationWas: facts.locationWas, isPostponed: facts.isPostponed)
   }
 }

@@ -6,6 +6,8 @@ struct Page: Sendable {
   /// The document between the places at which something is written into it.
   private let parts: [String]
   private let sendsMail: Bool
+  /// The rest of the head without the script.
+  private let still: String
 
   /// In the order of the document.
   private static let root = "<html lang=\"en\""
@@ -34,6 +36,11 @@ struct Page: Sendable {
       parts[1] = " \(name)=\"\(String(decoding: Escaping.attribute(value), as: UTF8.self))\"" + parts[1]
     }
     self.parts = parts + [String(rest)]
+    still = parts[2].split(separator: "\n", omittingEmptySubsequences: false).filter {
+      !$0.hasPrefix("<script")
+    }
+    .joined(separator: "\n")
+    precondition(still != parts[2], "the document has no script")
   }
 
   /// For every address that is not an event's.
@@ -68,8 +75,40 @@ struct Page: Sendable {
     return asset(title: String(decoding: name, as: UTF8.self) + " · Onsale", data: data, plain: plain)
   }
 
-  /// For an address that nothing is at. The script cannot see with what status it came, and is told.
+  /// What a browser can meet when it goes somewhere, and people read a page about.
+  static let refusals = [400, 404, 405, 413, 414, 429, 431, 503]
+  /// Those that end by themselves.
+  static let passing: Set = [429, 503]
+
+  /// For an address that nothing is at, or a request that is turned away.
   func refusing(_ status: Int) -> Asset {
+    switch status {
+    case 413: told("That is too much at once", "What was sent has more bytes than are taken here.")
+    case 414:
+      told(
+        "The address is too long",
+        "It may have been put together wrongly, or something was hung on to it. What stands in front of the question mark is "
+          + "most often enough.")
+    case 429:
+      told(
+        "That was a little too fast",
+        "Very many requests come from where you are. This page tries again by itself in a few seconds. Nobody loses a place "
+          + "in line or held seats by it.")
+    case 431:
+      told(
+        "Your browser sends too much",
+        "Most often those are cookies that have piled up: delete those of this site, and load the page again. You may "
+          + "have to sign in again; tickets and places in line stay with your account.")
+    case 503:
+      told(
+        "Very many people are here right now",
+        "This page tries again by itself in a few seconds. Nobody loses a place in line or held seats by it.")
+    default: missing(status)
+    }
+  }
+
+  /// The script cannot see with what status it came, and is told.
+  private func missing(_ status: Int) -> Asset {
     asset(
       // To the script it is all the same: there is nothing to show.
       attributes: " data-status=\"\(status == 405 ? 404 : status)\"", title: "Not found · Onsale",
@@ -80,11 +119,24 @@ struct Page: Sendable {
         """.utf8))
   }
 
+  /// Without the script, which would show something else in its place, and ask for more.
+  private func told(_ title: String, _ text: String) -> Asset {
+    asset(
+      title: "\(title) · Onsale",
+      plain: Array(
+        "<h1>\(title)</h1>\n<p>\(text)</p>\n<p><a href=\"/\">Go to the first page</a>.</p>\n".utf8),
+      runs: false)
+  }
+
   /// All of it is HTML already.
-  private func asset(attributes: String = "", title: String, data: [UInt8] = [], plain: [UInt8]) -> Asset {
+  /// - Parameter runs: whether with the script.
+  private func asset(
+    attributes: String = "", title: String, data: [UInt8] = [], plain: [UInt8], runs: Bool = true
+  ) -> Asset {
     let attributes = attributes + (sendsMail ? " data-mail" : "")
     var bytes = Array(parts[0].utf8)
-    bytes += Array("\(Self.root)\(attributes)\(parts[1])<title>\(title)</title>\(parts[2])".utf8)
+    bytes += Array(
+      "\(Self.root)\(attributes)\(parts[1])<title>\(title)</title>\(runs ? parts[2] : still)".utf8)
     bytes += data
     bytes += Array("\(Self.head)\(parts[3])<div class=\"plain\">".utf8)
     bytes += plain

@@ -99,9 +99,10 @@ package struct Web {
     protection = Self.protection(payment)
     version = String(
       EntityTag.of(Asset.others.flatMap { Array($0.name.utf8) + $0.body }).dropFirst().dropLast())
-    page = Page(version: version, payment: payment, sendsMail: sendsMail)
+    let page = Page(version: version, payment: payment, sendsMail: sendsMail)
+    self.page = page
     document = page.document
-    refusals = [400: page.refusing(400), 404: page.refusing(404), 405: page.refusing(405)]
+    refusals = Dictionary(uniqueKeysWithValues: Page.refusals.map { ($0, page.refusing($0)) })
     files = Dictionary(uniqueKeysWithValues: Asset.others.map { ($0.name, $0) })
   }
 
@@ -151,9 +152,14 @@ package struct Web {
       return .now(answer(request, file, cache: isCurrent ? Self.oneYear : "no-cache"))
     }
     router.onRefusal = { [self] request, refusal in
-      guard let page = refusals[refusal.status], Self.isOfPerson(request) else { return nil }
+      guard let page = refusals[refusal.status], Self.isOfPerson(request, refusal) else { return nil }
       var told = answer(request, page, status: refusal.status, cache: "no-cache")
-      if let allow = refusal.header("Allow") { told.headers.append(("Allow", allow)) }
+      for name in ["Allow", "Retry-After"] {
+        if let value = refusal.header(name) { told.headers.append((name, value)) }
+      }
+      if Page.passing.contains(refusal.status) {
+        told.headers.append(("Refresh", String(Int.random(in: Self.refreshSeconds))))
+      }
       return told
     }
   }
@@ -178,14 +184,22 @@ package struct Web {
   private static func event(
     _ request: HTTPRequest, _ describe: @LoopActor (Int) async -> Answer
   ) async -> Answer {
-    guard let event = request.parameters["id"].flatMap({ Int($0) }), event > 0 else { return .nothing }
+    // One address for each: not `+7`, not `007`.
+    guard let text = request.parameters["id"], let event = Int(text), event > 0, String(event) == text else {
+      return .nothing
+    }
     return await describe(event)
   }
 
   /// Whether somebody looks at it in a browser: scripts and programs ask for something else than a page, or for the API.
-  private static func isOfPerson(_ request: HTTPRequest) -> Bool {
-    !request.path.hasPrefix("/api/") && request.header("Accept")?.contains("text/html") == true
+  private static func isOfPerson(_ request: HTTPRequest, _ refusal: HTTPResponse) -> Bool {
+    if request.path.hasPrefix("/api/") || request.path.isEmpty { return false }
+    // The headers stand behind an address that is not read to its end.
+    return refusal.status == 414 || request.header("Accept")?.contains("text/html") == true
   }
+
+  /// After how long a page that says that the server is busy asks again: not all of them at once.
+  private static let refreshSeconds = 5...12
 
   private func answer(
     _ request: HTTPRequest, _ asset: Asset, status: Int = 200, cache: String

@@ -17,7 +17,7 @@ package final class OpenSearchIndex: SpellingSearch {
   /// Documents in one bulk request.
   private static let batch = 500
   /// Part of the alias: another version of the mapping is another index, filled by the indexer.
-  private static let mappingVersion = 5
+  private static let mappingVersion = 6
   /// How long a search may take inside the cluster, in milliseconds; the call itself may take a little longer.
   private static let searchMilliseconds = 1_500
   /// How soon searches see what was written. Rarely enough that segments are not all tiny, often enough that a
@@ -85,7 +85,9 @@ package final class OpenSearchIndex: SpellingSearch {
           "properties": [
             "id": ["type": "long"], "version": ["type": "long"], "date": ["type": "long"],
             "local_date": ["type": "long"], "standing": ["type": "byte"], "time_zone": stored,
-            "onsale_at": ["type": "long", "index": false],
+            "onsale_at": ["type": "long", "index": false], "shown_date": ["type": "long", "index": false],
+            "date_was": ["type": "long", "index": false], "location_was": stored,
+            "is_postponed": ["type": "boolean", "index": false],
             "min_price": ["type": "long"], "max_price": ["type": "long"], "available": ["type": "integer"],
             "held": ["type": "integer"], "name_length": ["type": "integer"], "name": stored,
             "location": stored, "currency": ["type": "keyword"], "onsale_state": stored,
@@ -136,12 +138,15 @@ package final class OpenSearchIndex: SpellingSearch {
       guard let source = item["_source"], let id = source["id"]?.integer, let date = source["date"]?.integer
       else { throw SearchError(.unexpectedAnswer, "a hit without its source") }
       let hit = SearchHit(
-        id: id, name: source["name"]?.string ?? "", location: source["location"]?.string ?? "", date: date,
+        id: id, name: source["name"]?.string ?? "", location: source["location"]?.string ?? "",
+        date: source["shown_date"]?.integer ?? date,
         available: source["available"]?.integer ?? 0, held: source["held"]?.integer ?? 0,
         minPrice: source["min_price"]?.integer ?? 0, maxPrice: source["max_price"]?.integer ?? 0,
         currency: source["currency"]?.string ?? "", onsaleState: source["onsale_state"]?.string ?? "",
         version: source["version"]?.integer ?? 0,
-        timeZone: source["time_zone"]?.string ?? VenueZone.utc.name, onsaleAt: source["onsale_at"]?.integer)
+        timeZone: source["time_zone"]?.string ?? VenueZone.utc.name, onsaleAt: source["onsale_at"]?.integer,
+        dateWas: source["date_was"]?.integer, locationWas: source["location_was"]?.string,
+        isPostponed: source["is_postponed"]?.bool ?? false)
       hits.append(.init(hit: hit, description: source["description"]?.string ?? ""))
       let score = isRanked ? Int(item["sort"]?[0]?.double ?? 0) : 0
       last = SearchCursor(

@@ -9,7 +9,9 @@ enum OpenSearchRequest {
     let texts = words.map { JSON.string($0.joined(separator: " ")) }
     return [
       "id": .integer(document.id), "version": .integer(document.version), "name": .string(document.name),
-      "location": .string(document.location), "date": .integer(document.date),
+      "location": .string(document.location), "date": .integer(document.listDate),
+      "shown_date": .integer(document.date), "date_was": JSON(document.dateWas),
+      "location_was": JSON(document.locationWas), "is_postponed": .bool(document.isPostponed),
       "local_date": .integer(document.localDate), "standing": .integer(document.standing),
       "time_zone": .string(document.zone.name), "onsale_at": JSON(document.onsaleAt),
       "currency": .string(document.currency), "min_price": .integer(document.minPrice),

@@ -16,7 +16,7 @@ package final class PostgresSearchIndex: SpellingSearch {
 
   /// Part of the tables' names: a version of this program that needs other tables makes them beside those of the one
   /// before, whose servers go on with theirs. The first two versions had no number.
-  private nonisolated static let tableVersion = 4
+  private nonisolated static let tableVersion = 5
   private nonisolated static let table = "search_document_v\(tableVersion)"
   private nonisolated static let wordTable = "search_word_v\(tableVersion)"
   private nonisolated static let similarWordsFunction = "search_similar_words_v\(tableVersion)"
@@ -71,6 +71,9 @@ package final class PostgresSearchIndex: SpellingSearch {
       text_hash bigint NOT NULL,
       written_at timestamptz NOT NULL DEFAULT now(),
       onsale_at bigint,
+      shown_date bigint NOT NULL,
+      date_was bigint,
+      is_postponed boolean NOT NULL,
       words tsvector NOT NULL,
       name text NOT NULL,
       location text NOT NULL,
@@ -78,9 +81,10 @@ package final class PostgresSearchIndex: SpellingSearch {
       currency text NOT NULL,
       time_zone text NOT NULL,
       onsale_state text NOT NULL,
+      location_was text,
       open_sections jsonb NOT NULL
     ) WITH (fillfactor = 70);
-    COMMENT ON COLUMN \(table).date IS 'Unix seconds';
+    COMMENT ON COLUMN \(table).date IS 'Unix seconds; later than all where it is not known';
     COMMENT ON COLUMN \(table).local_date IS 'what the venue''s clock shows, in seconds since 1970 as if it were UTC';
     COMMENT ON COLUMN \(table).standing IS '0 on sale, 1 going to be, 2 over';
     COMMENT ON COLUMN \(table).is_left IS 'of its own so that counts that change touch no index';
@@ -156,15 +160,17 @@ package final class PostgresSearchIndex: SpellingSearch {
     for row in rows.prefix(query.limit) {
       guard let id = row["id"].int else { break }
       let hit = SearchHit(
-        id: id, name: try row.string("name"), location: try row.string("location"), date: try row.int("date"),
+        id: id, name: try row.string("name"), location: try row.string("location"),
+        date: try row.int("shown_date"),
         available: try row.int("available"), held: try row.int("held"), minPrice: try row.int("min_price"),
         maxPrice: try row.int("max_price"), currency: try row.string("currency"),
         onsaleState: try row.string("onsale_state"), version: try row.int("version"),
-        timeZone: try row.string("time_zone"), onsaleAt: row["onsale_at"].int)
+        timeZone: try row.string("time_zone"), onsaleAt: row["onsale_at"].int, dateWas: row["date_was"].int,
+        locationWas: row["location_was"].string, isPostponed: try row.bool("is_postponed"))
       hits.append(.init(hit: hit, description: try row.string("description")))
       last = SearchCursor(
         isCorrected: isCorrected, order: .of(cursor, total: total), score: try row.int("score"),
-        standing: try row.int("standing"), date: hit.date, id: id)
+        standing: try row.int("standing"), date: try row.int("date"), id: id)
     }
     return SearchPresentation.page(
       total: total, hits, nextCursor: rows.count > query.limit ? last?.text : nil, terms: terms,
@@ -285,17 +291,21 @@ package final class PostgresSearchIndex: SpellingSearch {
     SET version = u.version, date = u.date, local_date = u.local_date, standing = u.standing,
       time_zone = u.time_zone, onsale_at = u.onsale_at, currency = u.currency, min_price = u.min_price,
       max_price = u.max_price, available = u.available, held = u.held, onsale_state = u.onsale_state,
-      lowest_price = u.lowest_price, open_sections = u.open_sections::jsonb, written_at = now()
+      lowest_price = u.lowest_price, open_sections = u.open_sections::jsonb, written_at = now(),
+      shown_date = u.shown_date, date_was = u.date_was, location_was = u.location_was, is_postponed = u.is_postponed
     FROM unnest(\(documents.map(\.id))::bigint[], \(documents.map(\.version))::bigint[],
-      \(documents.map(\.date))::bigint[], \(documents.map(\.currency))::text[],
+      \(documents.map(\.listDate))::bigint[], \(documents.map(\.currency))::text[],
       \(documents.map(\.minPrice))::bigint[], \(documents.map(\.maxPrice))::bigint[],
       \(documents.map(\.available))::int[], \(documents.map(\.held))::int[],
       \(documents.map(\.onsaleState))::text[], \(lowestPrices(documents))::bigint[],
       \(openSections(documents))::text[], \(documents.map(hash))::bigint[],
       \(documents.map(\.localDate))::bigint[], \(documents.map(\.standing))::int[],
-      \(documents.map(\.zone.name))::text[], \(documents.map { $0.onsaleAt.map(String.init) })::bigint[])
+      \(documents.map(\.zone.name))::text[], \(documents.map { $0.onsaleAt.map(String.init) })::bigint[],
+      \(documents.map(\.date))::bigint[], \(documents.map { $0.dateWas.map(String.init) })::bigint[],
+      \(documents.map(\.locationWas))::text[], \(documents.map { $0.isPostponed ? 1 : 0 })::int[]::bool[])
       AS u(id, version, date, currency, min_price, max_price, available, held, onsale_state, lowest_price,
-        open_sections, text_hash, local_date, standing, time_zone, onsale_at)
+        open_sections, text_hash, local_date, standing, time_zone, onsale_at,
+        shown_date, date_was, location_was, is_postponed)
     WHERE d.id = u.id AND d.version < u.version AND d.text_hash = u.text_hash
     RETURNING d.id
     """
@@ -306,7 +316,7 @@ package final class PostgresSearchIndex: SpellingSearch {
     """
     INSERT INTO \(Self.documents) AS d (id, version, date, min_price, max_price, lowest_price, available, held,
       name_words, text_hash, words, name, location, description, currency, onsale_state, open_sections,
-      local_date, standing, time_zone, onsale_at)
+      local_date, standing, time_zone, onsale_at, shown_date, date_was, location_was, is_postponed)
     SELECT u.id, u.version, u.date, u.min_price, u.max_price, u.lowest_price, u.available, u.held, u.name_words,
       u.text_hash,
       ts_delete(
@@ -315,10 +325,10 @@ package final class PostgresSearchIndex: SpellingSearch {
         || setweight(to_tsvector('simple', u.c), 'C') || \(gap)::tsvector
         || setweight(to_tsvector('simple', u.d), 'C'), '|'),
       u.name, u.location, u.description, u.currency, u.onsale_state, u.open_sections::jsonb,
-      u.local_date, u.standing, u.time_zone, u.onsale_at
+      u.local_date, u.standing, u.time_zone, u.onsale_at, u.shown_date, u.date_was, u.location_was, u.is_postponed
     FROM unnest(\(documents.map(\.id))::bigint[], \(documents.map(\.version))::bigint[],
       \(documents.map(\.name))::text[], \(documents.map(\.location))::text[],
-      \(documents.map(\.date))::bigint[], \(documents.map(\.currency))::text[],
+      \(documents.map(\.listDate))::bigint[], \(documents.map(\.currency))::text[],
       \(documents.map(\.minPrice))::bigint[], \(documents.map(\.maxPrice))::bigint[],
       \(documents.map(\.available))::int[], \(documents.map(\.held))::int[],
       \(documents.map(\.onsaleState))::text[], \(lowestPrices(documents))::bigint[],
@@ -326,9 +336,12 @@ package final class PostgresSearchIndex: SpellingSearch {
       \(documents.map(\.description))::text[], \(texts.names)::text[], \(texts.locations)::text[],
       \(texts.descriptions)::text[], \(texts.dates)::text[], \(texts.nameWords)::int[],
       \(documents.map(\.localDate))::bigint[], \(documents.map(\.standing))::int[],
-      \(documents.map(\.zone.name))::text[], \(documents.map { $0.onsaleAt.map(String.init) })::bigint[])
+      \(documents.map(\.zone.name))::text[], \(documents.map { $0.onsaleAt.map(String.init) })::bigint[],
+      \(documents.map(\.date))::bigint[], \(documents.map { $0.dateWas.map(String.init) })::bigint[],
+      \(documents.map(\.locationWas))::text[], \(documents.map { $0.isPostponed ? 1 : 0 })::int[]::bool[])
       AS u(id, version, name, location, date, currency, min_price, max_price, available, held, onsale_state,
-        lowest_price, open_sections, text_hash, description, a, b, c, d, name_words, local_date, standing, time_zone, onsale_at)
+        lowest_price, open_sections, text_hash, description, a, b, c, d, name_words, local_date, standing, time_zone, onsale_at,
+        shown_date, date_was, location_was, is_postponed)
     ORDER BY u.id
     ON CONFLICT (id) DO UPDATE
     SET version = excluded.version, date = excluded.date, min_price = excluded.min_price,
@@ -337,7 +350,9 @@ package final class PostgresSearchIndex: SpellingSearch {
       words = excluded.words, name = excluded.name, location = excluded.location,
       description = excluded.description, currency = excluded.currency, onsale_state = excluded.onsale_state,
       open_sections = excluded.open_sections, local_date = excluded.local_date, standing = excluded.standing,
-      time_zone = excluded.time_zone, onsale_at = excluded.onsale_at, written_at = now()
+      time_zone = excluded.time_zone, onsale_at = excluded.onsale_at, written_at = now(),
+      shown_date = excluded.shown_date, date_was = excluded.date_was, location_was = excluded.location_was,
+      is_postponed = excluded.is_postponed
     WHERE d.version < excluded.version OR \(force) AND d.version = excluded.version
     """
   }
@@ -349,7 +364,7 @@ package final class PostgresSearchIndex: SpellingSearch {
   /// Of everything that is searched as text, and of how it is prepared. 64 bits of FNV-1a.
   private static func hash(_ document: SearchDocument) -> Int {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325 &+ UInt64(textVersion)
-    let date = SearchDate.words(document.localDate).joined(separator: " ")
+    let date = document.isPostponed ? "" : SearchDate.words(document.localDate).joined(separator: " ")
     for text in [document.name, document.location, document.description, date] {
       for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
       hash = (hash ^ 0xff) &* 0x100_0000_01b3

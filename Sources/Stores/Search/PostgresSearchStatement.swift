@@ -19,7 +19,8 @@ struct PostgresSearchStatement {
       WITH \(isByDate
         ? Self.byDate(filters, texts, cursor, limit: query.limit + 1)
         : Self.byScore(filters, texts, Self.score(terms), cursor, limit: query.limit + 1))
-      SELECT total.total, p.score, d.id, d.name, d.location, d.date, d.standing, d.time_zone, d.onsale_at, d.currency,
+      SELECT total.total, p.score, d.id, d.name, d.location, d.date, d.shown_date, d.date_was, d.location_was,
+        d.is_postponed, d.standing, d.time_zone, d.onsale_at, d.currency,
         d.min_price, d.max_price, d.available, d.held, d.onsale_state, d.version, d.description
       FROM total LEFT JOIN page p ON true LEFT JOIN \(Self.table) d ON d.id = p.id
       ORDER BY p.score DESC, p.standing, p.date, p.id

@@ -17,8 +17,13 @@ package struct SearchDocument: Equatable, Sendable {
   package var id: Int
   package var name: String
   package var location: String
-  /// Unix seconds.
+  /// Unix seconds; of an event that is postponed, what it was to be.
   package var date: Int
+  /// When and where it was to be before it was moved; `nil` where that is as it was.
+  package var dateWas: Int?
+  package var locationWas: String?
+  /// Whether its date is not known yet.
+  package var isPostponed: Bool
   /// The clocks of the venue.
   package var zone: VenueZone
   /// When the sale opens by itself, in Unix seconds.
@@ -40,7 +45,8 @@ package struct SearchDocument: Equatable, Sendable {
   package init(
     id: Int, name: String, location: String, date: Int, description: String, currency: String, minPrice: Int,
     maxPrice: Int, available: Int, held: Int, zone: VenueZone = .utc, onsaleAt: Int? = nil,
-    openSections: [Section] = [], onsaleState: String, version: Int
+    openSections: [Section] = [], onsaleState: String, version: Int, dateWas: Int? = nil,
+    locationWas: String? = nil, isPostponed: Bool = false
   ) {
     self.id = id
     self.name = name
@@ -57,6 +63,9 @@ package struct SearchDocument: Equatable, Sendable {
     self.openSections = openSections
     self.onsaleState = onsaleState
     self.version = version
+    self.dateWas = dateWas
+    self.locationWas = locationWas
+    self.isPostponed = isPostponed
   }
 }
 
@@ -64,8 +73,15 @@ extension SearchDocument {
   /// The cheapest ticket that is left, or the cheapest there is where none is left or nothing is known of sections.
   var lowestPrice: Int { openSections.map(\.price).min() ?? minPrice }
 
-  /// What the venue's clock shows at the date, counted as if it were UTC.
-  var localDate: Int { zone.wallClock(at: date) }
+  /// Where it stands among others by date, in Unix seconds: a date that is not known is later than all, and in no range
+  /// that ends.
+  var listDate: Int { isPostponed ? Self.unknownDate : date }
+
+  /// What the venue's clock shows then, counted as if it were UTC.
+  var localDate: Int { isPostponed ? Self.unknownDate : zone.wallClock(at: date) }
+
+  /// The end of the year 9999.
+  private static let unknownDate = 253_402_300_799
 
   /// What can be bought comes first, then what is going to be, then the rest.
   var standing: Int {
@@ -78,6 +94,6 @@ extension SearchDocument {
 
   /// All that is searched as text, each prepared: name, location, description, date.
   var texts: [[String]] {
-    [name, location, description].map(SearchText.words) + [SearchDate.words(localDate)]
+    [name, location, description].map(SearchText.words) + [isPostponed ? [] : SearchDate.words(localDate)]
   }
 }

@@ -54,8 +54,11 @@ package struct SearchHit: Equatable, Sendable {
   package var id: Int
   package var name: String
   package var location: String
-  /// Unix seconds.
+  /// As in `SearchDocument`, as are the next three.
   package var date: Int
+  package var dateWas: Int?
+  package var locationWas: String?
+  package var isPostponed: Bool
   /// The clocks of the venue, by their name in the IANA database.
   package var timeZone: String
   /// When the sale opens by itself, in Unix seconds.
@@ -88,7 +91,8 @@ package struct SearchHit: Equatable, Sendable {
   package init(
     id: Int, name: String, location: String, date: Int, available: Int, held: Int, minPrice: Int,
     maxPrice: Int, currency: String, onsaleState: String, version: Int = 0,
-    timeZone: String = VenueZone.utc.name, onsaleAt: Int? = nil, highlights: [Highlight] = []
+    timeZone: String = VenueZone.utc.name, onsaleAt: Int? = nil, highlights: [Highlight] = [],
+    dateWas: Int? = nil, locationWas: String? = nil, isPostponed: Bool = false
   ) {
     self.id = id
     self.name = name
@@ -104,6 +108,9 @@ package struct SearchHit: Equatable, Sendable {
     self.onsaleState = onsaleState
     self.version = version
     self.highlights = highlights
+    self.dateWas = dateWas
+    self.locationWas = locationWas
+    self.isPostponed = isPostponed
   }
 }
 

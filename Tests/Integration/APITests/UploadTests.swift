@@ -414,4 +414,88 @@ struct UploadTests {
     #expect(
       purchase?["event_date_was"] == "2031-05-20T19:30:00Z" && purchase?["event_location_was"] == "Hall")
   }
+
+  @Test(
+    "A postponed event keeps what was bought, sells nothing unless it is kept open, and has its date again with a new one"
+  )
+  func postponed() async throws {
+    let service = try await Service.shared()
+    let id = try await service.makeEvent(opens: true)
+    let path = "/api/admin/events/\(id)"
+    _ = try await service.postgres.transaction([
+      """
+      INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, sold_at)
+      VALUES (\(id), 1, 1, 'patient', 'sold', 1, '{1}', 9000, 'EUR', 'pm', now())
+      """
+    ])
+    let done = await service.call(.post, path + "/postpone", as: .organizer)
+    #expect(done.status == 200 && done.json["state"] == "stopped", "\(done.text)")
+    #expect(await service.call(.post, path + "/postpone", ["keep": true], as: .organizer).status == 400)
+    let shown = await service.call(.get, "/api/event/\(id)", as: .user("patient"))
+    #expect(shown.json["postponed"] == true && shown.json["sales_end_at"] == .null, "\(shown.text)")
+    #expect(shown.json["date"] == "2031-05-20T19:30:00Z")
+    let told = try #require(try await service.catalog.description(of: id))
+    #expect(
+      told.facts.first == "Postponed, new date to follow. It was to be on Tuesday, 20 May 2031, 19:30 (UTC)")
+    let machines = try JSON(parsing: told.json)
+    #expect(machines["eventStatus"] == "https://schema.org/EventPostponed", "\(machines.text)")
+    #expect(machines["previousStartDate"]?.string?.hasPrefix("2031-05-20T19:30:00") == true)
+    let calendar = String(decoding: told.calendar, as: UTF8.self)
+    #expect(
+      calendar.contains("\r\nSTATUS:TENTATIVE\r\n") && calendar.contains("\r\nSUMMARY:Postponed: "),
+      "\(calendar)")
+    let mine = await service.call(.get, "/api/me/tickets", as: .user("patient"))
+    #expect(mine.json["purchases"]?[0]?["event_postponed"] == true, "\(mine.text)")
+
+    // The old date ends nothing any more, and closes nothing for good.
+    _ = try await service.postgres.query("UPDATE event SET date = '2020-01-01' WHERE id = \(id)")
+    let now = WallClock.milliseconds
+    #expect(try await !service.events.openDue(clocks: (now, now)).map(\.id).contains(id))
+    #expect(await service.call(.post, path + "/resume", as: .organizer).json["state"] == "open")
+    #expect(try await !service.events.openDue(clocks: (now, now)).map(\.id).contains(id))
+    let kept = await service.call(.post, path + "/postpone", ["keep_open": true], as: .organizer)
+    #expect(kept.json["state"] == "open", "\(kept.text)")
+    #expect(await service.call(.post, path + "/postpone", as: .organizer).json["state"] == "stopped")
+
+    for change: JSON in [
+      ["date": "2020-03-01T19:30:00Z"],
+      ["date": "2031-06-20T19:30:00Z", "sales_end_at": "2020-03-01T19:30:00Z"],
+    ] {
+      let refused = await service.call(.put, path, change, as: .organizer)
+      #expect(refused.status == 409 && refused.text.contains("for good"), "\(refused.text)")
+    }
+    let moved = await service.call(.put, path, ["date": "2031-06-20T19:30:00Z"], as: .organizer)
+    #expect(moved.json["state"] == "stopped", "who stopped it goes on: \(moved.text)")
+    let again = try #require(try await service.events.event(id))
+    #expect(!again.isPostponed && again.dateWas != nil)
+    #expect(try await !service.events.openDue(clocks: (now, now)).map(\.id).contains(id))
+    #expect(await service.call(.post, path + "/resume", as: .organizer).json["state"] == "open")
+  }
+
+  @Test("A postponed draft does not open by itself, and one that is cancelled is not postponed")
+  func postponedDraft() async throws {
+    let service = try await Service.shared()
+    let id = try await service.makeEvent(opens: false)
+    let path = "/api/admin/events/\(id)", now = WallClock.milliseconds
+    #expect(await service.call(.post, path + "/postpone", as: .organizer).json["state"] == "draft")
+    _ = try await service.postgres.query("UPDATE event SET onsale_at = now() WHERE id = \(id)")
+    #expect(try await !service.events.openDue(clocks: (now + 60_000, now + 60_000)).map(\.id).contains(id))
+    #expect(await service.call(.put, path, ["date": "2031-06-20T19:30:00Z"], as: .organizer).status == 200)
+    #expect(try await service.events.event(id)?.dateWas != nil)
+    #expect(try await service.events.openDue(clocks: (now + 60_000, now + 60_000)).map(\.id).contains(id))
+    #expect(await service.call(.post, path + "/cancel", ["reason": "Fire"], as: .organizer).status == 202)
+    #expect(await service.call(.post, path + "/postpone", as: .organizer).status == 409)
+    let told = try #require(try await service.catalog.description(of: id))
+    #expect(String(decoding: told.calendar, as: UTF8.self).contains("\r\nSTATUS:CANCELLED\r\n"))
+  }
+
+  @Test(
+    "A name of nothing that is seen is none",
+    arguments: ["  ", "\u{3000}", "\u{200B}\u{2060}", "\u{3164}", "\u{2800} "])
+  func invisible(name: String) async throws {
+    let service = try await Service.shared()
+    let id = try await service.makeEvent(opens: false)
+    let refused = await service.call(.put, "/api/admin/events/\(id)", ["name": .string(name)], as: .organizer)
+    #expect(refused.status == 400 && refused.json["errors"]?[0]?["pointer"] == "#/name", "\(refused.text)")
+  }
 }

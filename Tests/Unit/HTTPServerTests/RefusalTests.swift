@@ -142,6 +142,41 @@ struct RefusalTests {
     }
   }
 
+  @Test("What is turned away before its route is asked may be told in another form, too")
+  func told() async throws {
+    try await TestServer.with(
+      { $0.laterLimit = 1 },
+      onRefusal: { request, refusal in
+        .text(
+          refusal.status, "\(request.path.prefix(8)) \(request.header("Accept") ?? "-") \(refusal.status)")
+      }
+    ) { test in
+      let long = String(repeating: "a", count: 20_000)
+      for (request, told) in [
+        ("GET /now?\(long) HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n", "/now - 414"),
+        (
+          "GET /now HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nCookie: \(long)\r\n\r\n", "/now text/html 431"
+        ),
+        ("GET /now HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nno header\r\n\r\n", "/now text/html 400"),
+        ("GET /now HTTP/1.1\r\nAccept: text/html\r\n\r\n", "/now text/html 400"),
+        ("BREW /now HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n", " - 501"),
+        ("\u{16}\u{03}\r\n\r\n", " - 400"),
+        ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n", "/echo - 413"),
+      ] {
+        let connection = try RawConnection(port: test.port)
+        await connection.send(request)
+        let response = try await connection.response()
+        #expect(response.body == told, "\(request.prefix(60))")
+      }
+      let first = try RawConnection(port: test.port), second = try RawConnection(port: test.port)
+      await first.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+      while test.waiting.isEmpty { await Task.yield() }
+      await second.send("GET /wait HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n")
+      let response = try await second.response()
+      #expect(response.status == 503 && response.body == "/wait text/html 503")
+    }
+  }
+
   @Test("A target in absolute form is served, by whom it names, and not by what is in front of that")
   func absolute() async throws {
     try await TestServer.with { test in

@@ -23,7 +23,7 @@ final class TestServer {
   }
 
   static func with<R: Sendable>(
-    _ change: (inout HTTPServerConfiguration) -> Void = { _ in },
+    _ change: (inout HTTPServerConfiguration) -> Void = { _ in }, onRefusal: RefusalHandler? = nil,
     _ body: @LoopActor (TestServer) async throws -> R
   ) async throws -> R {
     var configuration = HTTPServerConfiguration(port: 0)
@@ -31,7 +31,9 @@ final class TestServer {
     change(&configuration)
     // The routes need the server's own state, and the server needs the routes first.
     let holder = Holder()
-    let made = TestServer(configuration, routes { holder.test })
+    var router = routes { holder.test }
+    router.onRefusal = onRefusal
+    let made = TestServer(configuration, router)
     holder.test = made
     defer { holder.test = nil }
     try await made.server.start()

@@ -5,8 +5,8 @@ import { everySecond, pause, serverNow } from "./clock.js";
 import { announce, h, icon, put, setText } from "./dom.js";
 import { whileBusy } from "./form.js";
 import {
-  availability, count, countdown, counted, dayAndTime, longDate, majorUnits, money, moneyRange, opening, ownDayAndTime,
-  seatName, timeOfDay,
+  availability, count, countdown, counted, dateBefore, dayAndTime, longDate, majorUnits, money, moneyRange, opening,
+  ownDayAndTime, postponed, seatName, timeOfDay,
 } from "./format.js";
 import { openPlaces } from "./line.js";
 import { explainReserve, reserve } from "./order.js";
@@ -101,8 +101,7 @@ class EventPage {
         h("div", null,
           heading,
           h("ul", { class: "event-facts" },
-            h("li", null, icon("calendar"), h("span", null, h("time", { datetime: event.date_local ?? event.date },
-              `${longDate(event)}, ${timeOfDay(event)}`), aside(event))),
+            h("li", null, icon("calendar"), when(event)),
             h("li", null, icon("place"), h("span", null, event.location))),
           (event.onsale_state !== "draft" || event.onsale_at) && h("p", { class: "event-more" },
             h("a", { href: calendarPath(event.id), download: true }, "Add to calendar"))),
@@ -133,6 +132,10 @@ class EventPage {
 
   get isOpen() {
     return ["open", "paused", "stopped"].includes(this.state);
+  }
+
+  get isClosedForGood() {
+    return this.event.cancelled || this.state === "cancelled";
   }
 
   get isClosed() {
@@ -265,8 +268,13 @@ class EventPage {
         h("strong", null, text), " ", h("a", { href: `/queue/${encodeURIComponent(mine.id)}` }, link),
       ] });
     }
-    const was = { date: event.date_was, date_local: event.date_was_local, time_zone: event.time_zone };
-    const moved = [event.date_was && `from ${dayAndTime(was)} to ${dayAndTime(event)}`,
+    const isPostponed = event.postponed && !this.isClosedForGood;
+    if (isPostponed) {
+      found.push({ tone: "wait", icon: "calendar", key: "postponed", nodes: [
+        h("strong", null, `${postponed}.`), " Tickets that were bought stay valid.",
+      ] });
+    }
+    const moved = [!isPostponed && event.date_was && `from ${dayAndTime(dateBefore(event))} to ${dayAndTime(event)}`,
       event.location_was && `from ${event.location_was} to ${event.location}`].filter(Boolean).join(", and ");
     if (moved) {
       found.push({ tone: "wait", icon: "calendar", key: moved, nodes: [
@@ -351,6 +359,13 @@ class EventPage {
   }
 }
 
+/** The day and the hour, or what is known instead. */
+function when(event) {
+  const time = h("time", { datetime: event.date_local ?? event.date }, `${longDate(event)}, ${timeOfDay(event)}`);
+  if (!event.postponed || event.cancelled) return h("span", null, time, aside(event));
+  return h("span", null, postponed, h("small", { class: "own-time" }, "It was to be on ", time));
+}
+
 function sum(event, name) {
   return event.sections.reduce((total, section) => total + section[name], 0);
 }
@@ -372,8 +387,9 @@ function describeForMachines(event, signal) {
   const price = (amount) => majorUnits(amount, event.currency);
   const script = h("script", { type: "application/ld+json" }, JSON.stringify({
     "@context": "https://schema.org", "@type": "Event", name: event.name, startDate: event.date_local ?? event.date,
-    eventStatus: `https://schema.org/Event${event.cancelled ? "Cancelled" : event.date_was ? "Rescheduled" : "Scheduled"}`,
-    previousStartDate: event.date_was_local ?? event.date_was ?? undefined,
+    eventStatus: `https://schema.org/Event${event.cancelled ? "Cancelled" : event.postponed ? "Postponed"
+      : event.date_was ? "Rescheduled" : "Scheduled"}`,
+    previousStartDate: event.date_was_local ?? event.date_was ?? (event.postponed ? event.date_local : undefined),
     description: event.description || undefined,
     location: { "@type": "Place", name: event.location, address: event.location },
     offers: prices.length ? { "@type": "AggregateOffer", url: location.href, priceCurrency: event.currency,

@@ -120,6 +120,14 @@ export function ownDayAndTime(at) {
   return isSame ? undefined : dayAndTime(own);
 }
 
+/** What an event's page and the list say in place of a date that nobody knows. */
+export const postponed = "Postponed, new date to follow";
+
+/** When an event was to be before it was moved. */
+export function dateBefore(event) {
+  return { date: event.date_was, date_local: event.date_was_local, time_zone: event.time_zone };
+}
+
 /** When a sale opens, on the clocks of the venue. */
 export function opening(event) {
   return { date: event.onsale_at, date_local: event.onsale_at_local, time_zone: event.time_zone };

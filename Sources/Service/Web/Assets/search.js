@@ -5,7 +5,9 @@ import { pause } from "./clock.js";
 import { currencyDigits } from "./currencies.js";
 import { announce, freshID, h, icon, put } from "./dom.js";
 import { field } from "./form.js";
-import { availability, counted, minorUnits, moneyRange, shortDate, timeOfDay } from "./format.js";
+import {
+  availability, counted, dateBefore, dayAndTime, minorUnits, moneyRange, postponed, shortDate, timeOfDay,
+} from "./format.js";
 import { poster } from "./poster.js";
 
 const pageSize = 20;
@@ -190,6 +192,12 @@ function marked(pieces, text) {
   return pieces ? pieces.map((piece, index) => (index % 2 ? h("mark", null, piece) : piece)) : text;
 }
 
+/** Where and when it was to be, for those who have it in their heads. */
+function moved(event) {
+  if (event.postponed) return `It was to be on ${shortDate(event)}`;
+  return `Moved from ${[event.date_was && dayAndTime(dateBefore(event)), event.location_was].filter(Boolean).join(", ")}`;
+}
+
 function result(event) {
   const free = availability(event);
   const found = event.highlights ?? {};
@@ -197,9 +205,10 @@ function result(event) {
     h("a", { class: "result", href: `/event/${encodeURIComponent(event.id)}` },
       poster(event.name),
       h("div", { class: "result-text" },
-        h("p", { class: "result-date" }, `${shortDate(event)} · ${timeOfDay(event)}`),
+        h("p", { class: "result-date" }, event.postponed ? postponed : `${shortDate(event)} · ${timeOfDay(event)}`),
         h("h2", null, marked(found.name, event.name)),
         h("p", { class: "result-place" }, marked(found.location, event.location)),
+        (event.postponed || event.date_was || event.location_was) && h("p", { class: "result-moved" }, moved(event)),
         found.description && h("p", { class: "result-excerpt" }, marked(found.description)),
         h("p", { class: "result-foot" },
           h("span", { class: `tag ${free.tone}` }, free.text),

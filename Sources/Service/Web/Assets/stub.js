@@ -1,7 +1,7 @@
 // How tickets look: rows while they are held, stubs once they are bought.
 
 import { h } from "./dom.js";
-import { dayAndTime, money, seatName } from "./format.js";
+import { dayAndTime, money, postponed, seatName } from "./format.js";
 import { poster } from "./poster.js";
 
 function named(ticket) {
@@ -24,7 +24,7 @@ export function stub(event, ticket) {
     h("div", { class: "stub-body" },
       h("p", { class: "stub-name" }, event.name ?? "Your event"),
       h("p", { class: "stub-when" },
-        [event.date && dayAndTime(event), event.location].filter(Boolean).join(" · ")),
+        [event.postponed && !event.cancelled ? postponed : event.date && dayAndTime(event), event.location].filter(Boolean).join(" · ")),
       h("dl", null, part("Section", ticket.section), part("Row", ticket.row), part("Seat", ticket.seat),
         !ticket.row && !ticket.seat && part("Place", "General admission"))),
     h("p", { class: "stub-number" }, h("span", null, "No. "), String(ticket.id)));

@@ -3,7 +3,7 @@
 import { call, get } from "./api.js";
 import { h, icon, put, setText } from "./dom.js";
 import { isLapsed } from "./ending.js";
-import { counted, dayAndTime, money } from "./format.js";
+import { counted, dayAndTime, money, postponed } from "./format.js";
 import { eventDetails } from "./known.js";
 import { deadline, openPlaces } from "./line.js";
 import { poster } from "./poster.js";
@@ -108,10 +108,12 @@ export function ticketsView(context) {
 /** Says what a buyer may not know yet: that the event is at another time or place than it was when its sale began. */
 function movedNotice(purchase, zone) {
   const { event_date: date, event_date_was: dateWas, event_location: place, event_location_was: placeWas } = purchase;
-  if (!dateWas && !placeWas) return undefined;
+  const isPostponed = purchase.event_postponed && purchase.event_cancelled == null;
+  if (!dateWas && !placeWas && !isPostponed) return undefined;
   const at = (time) => dayAndTime({ date: time, time_zone: zone });
   return h("div", { class: "notice", role: "note" }, icon("alert"), h("div", null,
-    dateWas && h("p", null, `Moved from ${at(dateWas)} to ${at(date)}. Your tickets stay valid.`),
+    isPostponed && h("p", null, h("strong", null, `${postponed}. `), `It was to be on ${at(date)}. Your tickets stay valid.`),
+    dateWas && !isPostponed && h("p", null, `Moved from ${at(dateWas)} to ${at(date)}. Your tickets stay valid.`),
     placeWas && h("p", null, `Moved from ${placeWas} to ${place}. Your tickets stay valid.`)));
 }
 

@@ -140,6 +140,8 @@ package final class UserStore {
     package let date: Int
     package let locationWas: String?
     package let dateWas: Int?
+    /// Whether it takes place on another date than that, which nobody knows yet.
+    package let isPostponed: Bool
     /// Why it does not take place; `nil` if it does.
     package let cancelReason: String?
     /// That are the buyer's still.
@@ -163,7 +165,7 @@ package final class UserStore {
       SELECT p.event_id, p.generation, p.position, p.line, p.ordinal, p.amount, p.currency, p.payment_id, e.name,
         CASE WHEN e.cancelled_at IS NOT NULL THEN coalesce(e.cancel_reason, '') END AS cancel_reason,
         e.location, e.location_was, extract(epoch FROM e.date)::bigint AS date,
-        extract(epoch FROM e.date_was)::bigint AS date_was,
+        extract(epoch FROM e.date_was)::bigint AS date_was, e.postponed_at IS NOT NULL AS is_postponed,
         extract(epoch FROM p.sold_at)::bigint AS sold_at
       FROM purchase p JOIN event e ON e.id = p.event_id
       WHERE p.user_id = \(user) AND p.state = 'sold'
@@ -176,7 +178,7 @@ package final class UserStore {
           position: try row.int("position")),
         wish: WishPlace(row), eventName: try row.string("name"), location: try row.string("location"),
         date: try row.int("date"), locationWas: row["location_was"].string, dateWas: row["date_was"].int,
-        cancelReason: row["cancel_reason"].string,
+        isPostponed: try row.bool("is_postponed"), cancelReason: row["cancel_reason"].string,
         tickets: [], amount: try row.int("amount"), refunds: [],
         currency: try row.string("currency"), paymentID: row["payment_id"].string,
         soldAt: try row.int("sold_at"))

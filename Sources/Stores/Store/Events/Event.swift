@@ -24,6 +24,8 @@ package struct Event: Sendable, Equatable {
   /// When and where it was to be as its sale began; `nil` where that is as it was.
   package let dateWas: Int?
   package let locationWas: String?
+  /// Whether it takes place on another date, which nobody knows yet; `date` is then what it was to be.
+  package let isPostponed: Bool
   package let onsaleAt: Int?
   package let createdAt: Int
   package let settings: EventSettings

@@ -98,7 +98,7 @@ extension EventStore {
   private static let descriptive = """
     e.name, e.location, e.time_zone, e.description, e.currency, extract(epoch FROM e.date)::bigint AS date,
     extract(epoch FROM e.date_was)::bigint AS date_was, e.location_was,
-    extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
+    e.postponed_at IS NOT NULL AS is_postponed, extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
     extract(epoch FROM e.created_at)::bigint AS created_at, e.halt, e.halt_tickets,
     EXISTS (SELECT FROM event_drawing d WHERE d.event_id = e.id) AS has_plan,
     extract(epoch FROM e.sales_end_at)::bigint AS sales_end_at, e.tickets_version, \(EventOwner.columns)
@@ -109,7 +109,7 @@ extension EventStore {
       name: try row.string("name"), location: try row.string("location"), date: try row.int("date"),
       timeZone: row["time_zone"].string, description: try row.string("description"),
       currency: try row.string("currency"), dateWas: row["date_was"].int,
-      locationWas: row["location_was"].string,
+      locationWas: row["location_was"].string, isPostponed: try row.bool("is_postponed"),
       onsaleAt: row["onsale_at"].int, createdAt: try row.int("created_at"), settings: try EventSettings(row),
       halt: SaleHalt(row), hasPlan: try row.bool("has_plan"),
       salesEndAt: row["sales_end_at"].int, ticketsVersion: try row.int("tickets_version"),

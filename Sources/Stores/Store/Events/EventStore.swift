@@ -342,7 +342,8 @@ package final class EventStore {
 
   // MARK: Changing
 
-  /// Changes what is told about an event. Its currency and its tickets stay.
+  /// Changes what is told about an event. Its currency and its tickets stay. With a date it is not postponed any more; a
+  /// sale that was stopped for that stays so until somebody resumes it.
   package func update(event: Int, _ changes: EventChanges, by who: String) async throws -> EventSettings {
     let changesOnsale = changes.onsaleAt != nil
     let onsaleAt: Int? = changes.onsaleAt ?? nil
@@ -366,9 +367,10 @@ package final class EventStore {
       let ends = try await postgres.query(
         """
         SELECT FROM event e WHERE e.id = \(event) AND e.state IN ('open', 'paused')
-          AND coalesce(e.sales_end_at, e.date) > now()
+          AND (e.postponed_at IS NOT NULL OR coalesce(e.sales_end_at, e.date) > now())
           AND coalesce(CASE WHEN \(changesEnd) THEN to_timestamp(\(salesEndAt)) ELSE e.sales_end_at END,
-            to_timestamp(\(changes.date)), e.date) <= now()
+            to_timestamp(\(changes.date)), CASE WHEN e.postponed_at IS NULL THEN e.date END) <= now()
+          AND (e.postponed_at IS NULL OR \(changes.date != nil) OR e.state <> 'paused')
         """)
       if !ends.isEmpty {
         throw StoreError(
@@ -383,7 +385,8 @@ package final class EventStore {
       name = coalesce(\(changes.name), e.name), location = coalesce(\(changes.location), e.location),
       date = coalesce(to_timestamp(\(changes.date)), e.date),
       time_zone = CASE WHEN \(changesZone) THEN \(timeZone) ELSE e.time_zone END,
-      date_was = CASE WHEN to_timestamp(\(changes.date)) <> e.date AND e.generation > 0
+      postponed_at = CASE WHEN \(changes.date != nil) THEN NULL ELSE e.postponed_at END,
+      date_was = CASE WHEN to_timestamp(\(changes.date)) <> e.date AND (e.generation > 0 OR e.postponed_at IS NOT NULL)
         THEN nullif(coalesce(e.date_was, e.date), to_timestamp(\(changes.date))) ELSE e.date_was END,
       location_was = CASE WHEN \(changes.location)::text <> e.location AND e.generation > 0
         THEN nullif(coalesce(e.location_was, e.location), \(changes.location)::text) ELSE e.location_was END,
@@ -409,6 +412,33 @@ package final class EventStore {
       let problem = currency.problem(withPrice: try row.int("price"), tickets: limit)
     else { return }
     throw StoreError(.invalid, "The price of the dearest ticket \(problem).")
+  }
+
+  /// When a sale ends by itself; NULL for never. The date of an event that is postponed ends nothing, nor does anything
+  /// end a sale that stands still for that: closing is for good.
+  private static let saleEnd: SQL = """
+    CASE WHEN e.postponed_at IS NULL THEN coalesce(e.sales_end_at, e.date) WHEN e.state <> 'paused' THEN e.sales_end_at END
+    """
+
+  /// Puts an event off to a date that is not known yet. What was bought stays; a new date ends it. Postponed again it stays
+  /// as it is, but for its sale.
+  /// - Parameter keepsOpen: whether it is sold on; else its sale is stopped, and one that has not begun does not open by
+  ///   itself.
+  package func postpone(event: Int, keepsOpen: Bool, by who: String) async throws -> EventSettings {
+    try await postgres.withTransaction { transaction in
+      _ = try await Self.lock(event, transaction)
+      let rows = try await transaction.query(
+        """
+        UPDATE event e SET postponed_at = coalesce(e.postponed_at, now()), version = e.version + 1,
+          payments_stopped = e.payments_stopped OR e.state IN ('open', 'paused') AND \(!keepsOpen),
+          state = CASE WHEN e.state = 'open' AND \(!keepsOpen) THEN 'paused' ELSE e.state END
+        WHERE e.id = \(event) AND e.cancelled_at IS NULL RETURNING \(unsafeSQL: EventSettings.columns)
+        """)
+      guard let row = rows.first else { throw StoreError(.conflict, "The event is cancelled.") }
+      try await Self.note(
+        who, "postpone", event: event, detail: keepsOpen ? "sold on" : "sale stopped", transaction)
+      return try EventSettings(row)
+    }
   }
 
   package func setMessage(event: Int, _ message: String, by who: String) async throws -> EventSettings {
@@ -467,7 +497,7 @@ package final class EventStore {
           "SELECT 1 FROM ticket WHERE event_id = \(event) AND withheld IS NULL LIMIT 1")
         if tickets.isEmpty { throw StoreError(.conflict, "The event has no tickets.") }
         let over = try await transaction.query(
-          "SELECT FROM event WHERE id = \(event) AND coalesce(sales_end_at, date) <= now()")
+          "SELECT FROM event e WHERE e.id = \(event) AND \(Self.saleEnd) <= now()")
         if !over.isEmpty {
           throw StoreError(
             .conflict,
@@ -505,6 +535,7 @@ package final class EventStore {
       WITH moved AS (
         UPDATE event SET state = 'open', version = version + 1, generation = generation + 1
         WHERE state = 'draft' AND onsale_at <= \(time) AND coalesce(sales_end_at, date) > \(time)
+          AND postponed_at IS NULL
           AND EXISTS (SELECT 1 FROM ticket t WHERE t.event_id = event.id AND t.withheld IS NULL)
         RETURNING *
       ), noted AS (
@@ -516,8 +547,8 @@ package final class EventStore {
     let ended = try await postgres.query(
       """
       WITH moved AS (
-        UPDATE event SET state = 'closed', version = version + 1
-        WHERE state IN ('open', 'paused') AND coalesce(sales_end_at, date) <= \(time)
+        UPDATE event e SET state = 'closed', version = version + 1
+        WHERE state IN ('open', 'paused') AND \(Self.saleEnd) <= \(time)
         RETURNING *
       ), noted AS (
         INSERT INTO audit_log (who, event_id, action, detail)

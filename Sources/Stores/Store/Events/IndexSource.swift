@@ -49,6 +49,10 @@ package final class IndexSource {
     /// Unix seconds, as is `onsaleAt`.
     package let date: Int
     package let onsaleAt: Int?
+    /// As in `Event`.
+    package let dateWas: Int?
+    package let locationWas: String?
+    package let isPostponed: Bool
     /// Of the venue; `nil` for that of the installation.
     package let timeZone: String?
     package let name: String
@@ -88,7 +92,9 @@ package final class IndexSource {
     let results = try await postgres.transaction([
       """
       SELECT e.id, e.version, e.state, e.generation, extract(epoch FROM e.date)::bigint AS date,
-        extract(epoch FROM e.onsale_at)::bigint AS onsale_at, e.time_zone, e.name, e.location, e.description, e.currency,
+        extract(epoch FROM e.onsale_at)::bigint AS onsale_at, e.time_zone,
+        extract(epoch FROM e.date_was)::bigint AS date_was, e.location_was, e.postponed_at IS NOT NULL AS is_postponed,
+        e.name, e.location, e.description, e.currency,
         coalesce(t.min_price, 0) AS min_price, coalesce(t.max_price, 0) AS max_price, t.tickets, t.purchased
       FROM event e CROSS JOIN LATERAL (
         SELECT count(*) AS tickets, count(*) FILTER (WHERE purchased) AS purchased, min(price) AS min_price,
@@ -120,7 +126,9 @@ package final class IndexSource {
       return Facts(
         id: id, version: try row.int("version"), state: try row.string("state"),
         generation: try row.int("generation"),
-        date: try row.int("date"), onsaleAt: row["onsale_at"].int, timeZone: row["time_zone"].string,
+        date: try row.int("date"), onsaleAt: row["onsale_at"].int, dateWas: row["date_was"].int,
+        locationWas: row["location_was"].string, isPostponed: try row.bool("is_postponed"),
+        timeZone: row["time_zone"].string,
         name: try row.string("name"),
         location: try row.string("location"), description: try row.string("description"),
         currency: try row.string("currency"), minPrice: try row.int("min_price"),

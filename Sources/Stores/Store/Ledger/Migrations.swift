@@ -825,5 +825,9 @@ package struct Migrations {
     COMMENT ON COLUMN purchase.lapsed_at IS 'when a sale was taken back since its authorisation was gone; it stays';
     CREATE INDEX purchase_lapsed ON purchase (user_id) WHERE lapsed_at IS NOT NULL;
     """,
+    """
+    ALTER TABLE event ADD COLUMN postponed_at timestamptz;
+    COMMENT ON COLUMN event.postponed_at IS 'when it was put off to a date that nobody knows yet; `date` is what it was to be';
+    """,
   ]
 }
