@@ -81,6 +81,7 @@ let package = Package(
     module("Base", "JSON", ["CRapidJSON"]),
     module("Base", "FaultInjection", ["EventLoop", "Logging"]),
     module("Base", "Text", []),
+    module("Base", "Compression", ["CBrotli", "CZlib", "EventLoop"]),
 
     // Clients
     module("Clients", "HTTPServer", ["CHTTPParser", "EventLoop", "Logging", "Metrics", "Lifecycle", "JSON"]),
@@ -98,7 +99,7 @@ let package = Package(
       exclude: ["Queue/README.md"], resources: [.embedInCode("Queue/Functions")]),
     module(
       "Stores", "Search",
-      ["EventLoop", "Logging", "Metrics", "JSON", "Text", "HTTPClient", "Postgres", "Sale"],
+      ["Compression", "EventLoop", "Logging", "Metrics", "JSON", "Text", "HTTPClient", "Postgres", "Sale"],
       exclude: ["README.md"]),
     module("Stores", "Payments", ["EventLoop", "JSON", "HTTPClient", "Sale"]),
     module("Stores", "Identity", ["CJWT", "CSodium", "EventLoop", "JSON"]),
@@ -107,13 +108,15 @@ let package = Package(
     module(
       "Service", "HTTPCommon",
       [
-        "CIDN2", "EventLoop", "Text", "Logging", "Metrics", "JSON", "HTTPServer", "Redis", "Postgres", "Sale",
-        "Identity", "Store",
+        "CIDN2", "Compression", "EventLoop", "Text", "Logging", "Metrics", "JSON", "HTTPServer", "Redis",
+        "Postgres",
+        "Sale", "Identity", "Store",
       ], resources: [.embedInCode("Resources")]),
     module(
       "Service", "Catalog",
       [
-        "EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer", "Postgres", "Sale",
+        "Compression", "EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer",
+        "Postgres", "Sale",
         "Identity", "Store", "Search", "HTTPCommon",
       ]),
     module(
@@ -135,7 +138,7 @@ let package = Package(
         "Identity", "Store", "Payments", "HTTPCommon",
       ]),
     module(
-      "Service", "Web", ["CBrotli", "CZlib", "EventLoop", "Text", "HTTPServer", "Sale"],
+      "Service", "Web", ["Compression", "EventLoop", "Text", "HTTPServer", "Sale"],
       resources: [.embedInCode("Assets")]),
     module(
       "Service", "Worker",

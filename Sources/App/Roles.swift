@@ -257,6 +257,10 @@ enum Roles {
         url: settings.paymentURL, publishableKey: settings.paymentPublishableKey, isLive: settings.isLive)
       Web(
         payment: entry, sendsMail: settings.mail != nil, isRequest: { ids.decode($0) != nil },
+        list: { [catalog] request in
+          guard let catalog else { return nil }
+          return Self.listing(await catalog.listing(request))
+        },
         describe: { [catalog] event in
           guard let catalog else { return .unknown }
           do {
@@ -541,6 +545,13 @@ enum Roles {
   /// What is wrong with the arguments of a command that takes none.
   private static func mistakes(_ arguments: [String], of command: String) -> [String] {
     arguments.map { "\(command) takes no argument \"\($0)\"" }
+  }
+
+  /// What the catalog lists, as the page shows it.
+  private static func listing(_ found: EventListing) -> Web.Listing {
+    Web.Listing(
+      entries: found.entries.map { Web.Listing.Entry(name: $0.name, path: $0.path, facts: $0.facts) },
+      summary: found.summary, asked: found.asked, nextPath: found.nextPath, isContinued: found.isContinued)
   }
 }
 

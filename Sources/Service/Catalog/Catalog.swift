@@ -1,3 +1,4 @@
+import Compression
 package import EventLoop
 package import HTTPCommon
 package import HTTPServer
@@ -29,13 +30,13 @@ package final class Catalog {
 
   /// A list ready to be sent, in memory once however many are reading it.
   final class SeatAnswer: Sendable {
-    let body: [UInt8]
+    let body: SharedBody
     let tag: String
     /// As of the event's page that it was made from.
     let asOf: Int
     let isUnannounced: Bool
     init(body: [UInt8], tag: String, page: EventPages.Page) {
-      self.body = body
+      self.body = SharedBody(body)
       self.tag = tag
       asOf = page.asOf
       isUnannounced = page.event.settings.isUnannounced
@@ -135,18 +136,17 @@ package final class Catalog {
   private func find(_ request: HTTPRequest) throws -> HTTPAnswer {
     _ = try authenticator.visitor(request)
     let query = try SearchQuery(asked: request)
-    if let answer = search.cached(query) { return .now(Self.respond(answer)) }
+    let accepted = request.header("Accept-Encoding")
+    if let answer = search.cached(query), let response = Self.immediate(answer, accepted) {
+      return .now(response)
+    }
     return answer { [search] in
       do {
-        return Self.respond(try await search.search(query))
+        return await Self.respond(try await search.search(query), accepted)
       } catch let error as SearchError where error.code != .unexpectedAnswer {
         throw error.code == .overloaded ? Problem.overloaded : Problem.unavailable
       }
     }
-  }
-
-  private static func respond(_ answer: CachedSearch.Answer) -> HTTPResponse {
-    .json(200, serialized: answer.body, headers: headers(ageMilliseconds: UInt64(answer.ageMilliseconds)))
   }
 
   /// A page of hits as the API has it.
@@ -187,24 +187,42 @@ package final class Catalog {
     return EventDescription(page, url: "\(publicURL)/event/\(event)")
   }
 
+  /// Events on a page of the list that is read without running it.
+  private static let listed = 20
+
+  /// What the first page shows those who do not run it. Never fails: where nothing can be shown it says so.
+  package func listing(_ request: HTTPRequest) async -> EventListing {
+    let asked = EventListing.asked(request)
+    do {
+      var query = try SearchQuery(form: asked)
+      query.limit = Self.listed
+      return EventListing(try await search.search(query).page, asked: asked)
+    } catch let error as Problem {
+      return EventListing(error.detail, asked: asked)
+    } catch {
+      return EventListing(
+        "The list cannot be shown right now. Load this page again in a moment.", asked: asked)
+    }
+  }
+
   // MARK: Events
 
   private func event(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.visitor(request)
     let id = try request.eventID()
-    let known = request.header("If-None-Match")
-    if let page = pages.cache.immediate(id)?.value { return .now(try Self.respond(page, to: claims, known)) }
-    return answer { [pages] in
-      guard let page = try await pages.cache.answer(id)?.value else { throw Problem.unknownEvent }
-      return try Self.respond(page, to: claims, known)
+    let wanted = Wanted(request)
+    if let page = pages.cache.immediate(id)?.value {
+      guard Self.shows(page, to: claims) else { throw Problem.unknownEvent }
+      if let response = Self.immediate(page.body, page.tag, wanted, age: page.ageMilliseconds) {
+        return .now(response)
+      }
     }
-  }
-
-  private static func respond(
-    _ page: EventPages.Page, to claims: Claims, _ known: String?
-  ) throws(Problem) -> HTTPResponse {
-    guard shows(page, to: claims) else { throw Problem.unknownEvent }
-    return respond(page.body, page.tag, known, age: page.ageMilliseconds)
+    return answer { [pages] in
+      guard let page = try await pages.cache.answer(id)?.value, Self.shows(page, to: claims) else {
+        throw Problem.unknownEvent
+      }
+      return await Self.respond(page.body, page.tag, wanted, age: page.ageMilliseconds)
+    }
   }
 
   /// Whether somebody may know that there is this event.
@@ -217,9 +235,11 @@ package final class Catalog {
     let section = try QueryItems(request, only: ["section"]).optionalString(
       "section", max: Limits.sectionNameBytes)
     let query = SeatQuery(event: try request.eventID(), section: section)
-    let known = request.header("If-None-Match")
-    if let answer = seats.immediate(query), !answer.value.isUnannounced {
-      return .now(Self.respond(answer, known))
+    let wanted = Wanted(request)
+    if let answer = seats.immediate(query), !answer.value.isUnannounced,
+      let response = Self.immediate(answer, wanted)
+    {
+      return .now(response)
     }
     return answer { [self] in
       guard let page = try await pages.cache.answer(query.event)?.value, Self.shows(page, to: claims) else {
@@ -230,7 +250,7 @@ package final class Catalog {
         throw Problem(404, "unknown_section", "The event has no section of this name.")
       }
       guard let answer = try await seats.answer(query) else { throw Problem.unknownEvent }
-      return Self.respond(answer, known)
+      return await Self.respond(answer, wanted)
     }
   }
 
@@ -238,7 +258,7 @@ package final class Catalog {
   private func plan(_ request: HTTPRequest) throws -> HTTPAnswer {
     let claims = try authenticator.visitor(request)
     let id = try request.eventID()
-    let known = request.header("If-None-Match")
+    let wanted = Wanted(request)
     return answer { [pages, events] in
       guard let page = try await pages.cache.answer(id)?.value, Self.shows(page, to: claims) else {
         throw Problem.unknownEvent
@@ -247,17 +267,8 @@ package final class Catalog {
         let drawing = try await events.read({ try await $0.drawing(event: id) }).value
       else { throw Problem(404, "no_plan", "The event has no seating plan.") }
       let body = Array(drawing.utf8)
-      return Self.respond(body, EntityTag.of(body), known, age: 0)
+      return await Self.respond(SharedBody(body), EntityTag.of(body), wanted, age: 0)
     }
-  }
-
-  private static func respond(
-    _ answer: FreshCache<SeatQuery, SeatAnswer>.Answer, _ known: String?
-  ) -> HTTPResponse {
-    let age = UInt64(max(0, Int(EventLoop.shared.now) - answer.value.asOf))
-    var response = respond(answer.value.body, answer.value.tag, known, age: age)
-    response.source = answer.value
-    return response
   }
 
   private func loadSeats(_ query: SeatQuery) async throws -> SeatAnswer? {
@@ -265,7 +276,7 @@ package final class Catalog {
     var sections = page.event.sections
     if let name = query.section { sections.removeAll { $0.name != name } }
     made.removeAll { $0.answer == nil }
-    guard made.reduce(0, { $0 + ($1.answer?.body.count ?? 0) }) < listBytes else {
+    guard made.reduce(0, { $0 + ($1.answer?.body.size ?? 0) }) < listBytes else {
       throw Problem.overloaded
     }
     let list = try await lists.list(of: page.event)
@@ -276,21 +287,6 @@ package final class Catalog {
     let answer = SeatAnswer(body: body, tag: tag, page: page)
     made.append(WeakSeatAnswer(answer: answer))
     return answer
-  }
-
-  private static func respond(
-    _ body: [UInt8], _ tag: String, _ known: String?, age: UInt64
-  ) -> HTTPResponse {
-    let headers = headers(ageMilliseconds: age) + [("ETag", tag)]
-    if EntityTag.matches(known, tag) { return HTTPResponse(status: 304, headers: headers) }
-    return .json(200, serialized: body, headers: headers)
-  }
-
-  /// Answers for one caller, to be asked for again after a second.
-  private static func headers(ageMilliseconds age: UInt64) -> HTTPResponse.Headers {
-    var headers: HTTPResponse.Headers = [("Cache-Control", "private, max-age=1")]
-    if age >= 1_000 { headers.append(("Age", String(age / 1_000))) }
-    return headers
   }
 
   // MARK: Purchases

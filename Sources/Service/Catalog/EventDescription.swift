@@ -65,11 +65,7 @@ package struct EventDescription: Sendable {
     }
     if let before = event.locationWas { facts.append("Moved from \(before)") }
     if let low = event.sections.map(\.price).min(), let high = event.sections.map(\.maxPrice).max() {
-      let amounts = low == high ? [low] : [low, high]
-      facts.append(
-        high == 0
-          ? "Free"
-          : amounts.map { price($0, event.currency) }.joined(separator: " to ") + " " + event.currency)
+      facts.append(prices(low, high, event.currency))
     }
     switch page.state {
     case EventState.draft.rawValue:
@@ -91,6 +87,12 @@ package struct EventDescription: Sendable {
     case EventState.closed.rawValue: "OutOfStock"
     default: page.available > 0 ? "InStock" : page.held > 0 ? "LimitedAvailability" : "SoldOut"
     }
+  }
+
+  /// `55.00 to 80.00 EUR`.
+  static func prices(_ low: Int, _ high: Int, _ currency: String) -> String {
+    let amounts = low == high ? [low] : [low, high]
+    return high == 0 ? "Free" : amounts.map { price($0, currency) }.joined(separator: " to ") + " " + currency
   }
 
   /// Minor units as a plain number of the currency's main unit.

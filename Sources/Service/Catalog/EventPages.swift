@@ -1,3 +1,4 @@
+import Compression
 import EventLoop
 import HTTPCommon
 import HTTPServer
@@ -18,7 +19,7 @@ final class EventPages {
     let zone: VenueZone
     /// Bit i, most significant first, is set when ticket i is not free.
     let unavailable: [UInt8]
-    let body: [UInt8]
+    let body: SharedBody
     let tag: String
     /// Of the sale, as `IndexVersion.saleNumber`.
     let version: Int
@@ -156,7 +157,7 @@ final class EventPages {
     ]
     let body = json.serialized()
     return Page(
-      event: event, zone: zone, unavailable: unavailable, body: body, tag: EntityTag.of(body),
+      event: event, zone: zone, unavailable: unavailable, body: SharedBody(body), tag: EntityTag.of(body),
       version: availability.version, asOf: asOf, state: state, available: available, held: held,
       holdsAreKnown: availability.holdsAreKnown)
   }

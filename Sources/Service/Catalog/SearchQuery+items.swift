@@ -13,7 +13,11 @@ extension SearchQuery {
 
   @LoopActor
   init(asked request: HTTPRequest) throws(Problem) {
-    let items = try QueryItems(request, only: Self.items)
+    try self.init(QueryItems(request, only: Self.items), cursor: request.query("cursor"))
+  }
+
+  @LoopActor
+  init(_ items: QueryItems, cursor: String?) throws(Problem) {
     let from = Self.parts(try items.optionalDay("from")), to = Self.parts(try items.optionalDay("to"))
     let recent = try Self.recent(items)
     let maxPrice = try items.optionalInt("max_price", in: 0...Limits.ticketPrice)
@@ -31,7 +35,7 @@ extension SearchQuery {
       section: try items.optionalString("section", max: Limits.sectionNameBytes) ?? "",
       includeSoldOut: try items.optionalBool("include_sold_out") ?? false,
       limit: try items.optionalInt("limit", in: Limits.searchHits) ?? Limits.defaultSearchHits,
-      cursor: try Self.cursor(request))
+      cursor: try Self.cursor(cursor))
   }
 
   @LoopActor
@@ -45,8 +49,8 @@ extension SearchQuery {
 
   /// Whatever is no cursor of ours is refused: who follows pages must not begin again without noticing.
   @LoopActor
-  private static func cursor(_ request: HTTPRequest) throws(Problem) -> SearchCursor? {
-    guard let text = request.query("cursor") else { return nil }
+  private static func cursor(_ text: String?) throws(Problem) -> SearchCursor? {
+    guard let text else { return nil }
     guard text.utf8.count <= Limits.cursorBytes, let cursor = SearchCursor(text) else {
       throw .invalidItem("cursor", "must be `next_cursor` of the page before, as it is")
     }

@@ -1,3 +1,4 @@
+import Compression
 package import EventLoop
 import Foundation
 package import HTTPServer
@@ -55,14 +56,15 @@ package final class Operations {
   /// For everybody.
   package func addPublicRoutes(to router: inout Router) {
     addHealth(to: &router, \.plain)
-    let document = Array(OpenAPIDocument.bytes)
-    let tag = EntityTag.of(document)
+    let document = SharedBody(Array(OpenAPIDocument.bytes), .once)
+    let tag = EntityTag.of(document.bytes)
     router.on(.get, "/openapi.json") { request in
-      let headers: HTTPResponse.Headers = [("Cache-Control", "public, max-age=60"), ("ETag", tag)]
-      if EntityTag.matches(request.header("If-None-Match"), tag) {
-        return .now(HTTPResponse(status: 304, headers: headers))
+      let known = request.header("If-None-Match"), accepted = request.header("Accept-Encoding")
+      return .later {
+        await .shared(
+          document, tag: tag, known: known, acceptEncoding: accepted,
+          headers: [("Cache-Control", "public, max-age=60")])
       }
-      return .now(.json(200, serialized: document, headers: headers))
     }
   }
 

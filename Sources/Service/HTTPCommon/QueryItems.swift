@@ -6,14 +6,17 @@ package import HTTPServer
 /// Items that nobody asks for are refused, as members of a body are. Pages take them: whoever links to a page adds some.
 @LoopActor
 package struct QueryItems {
-  private let request: HTTPRequest
+  private let items: [(name: String, value: String)]
 
   /// - Parameter known: the names of all items that there may be.
   /// - Throws: 400 that names all others.
   package init(_ request: HTTPRequest, only known: Set<String>) throws(Problem) {
-    self.request = request
-    try Self.refuseAllBut(known, request.queryItems)
+    items = request.queryItems
+    try Self.refuseAllBut(known, items)
   }
+
+  /// What a page was asked for, with whatever else stands in its address.
+  package init(ofPage items: [(name: String, value: String)]) { self.items = items }
 
   package nonisolated static func refuseAllBut(
     _ known: Set<String>, _ items: [(name: String, value: String)]
@@ -22,7 +25,7 @@ package struct QueryItems {
   }
 
   private func value(_ name: String) -> String? {
-    request.query(name).flatMap { $0.isEmpty ? nil : $0 }
+    items.first { $0.name == name }.flatMap { $0.value.isEmpty ? nil : $0.value }
   }
 
   package func optionalString(_ name: String, max: Int) throws(Problem) -> String? {

@@ -3,9 +3,11 @@ import Sale
 extension Asset {
   /// Every other file that the page asks for; a test compares the list with that.
   static let others: [Asset] = [
-    Asset(name: "bundle.js", body: Array(Bundle.of("app.js", modules).utf8)),
+    Asset(name: "bundle.js", body: Array(PlainSource.of(Bundle.of("app.js", modules)).utf8)),
     Asset(name: "icon.svg", body: PackageResources.icon_svg),
-    Asset(name: "style.css", body: PackageResources.style_css),
+    Asset(
+      name: "style.css",
+      body: Array(PlainSource.of(String(decoding: PackageResources.style_css, as: UTF8.self)).utf8)),
   ]
 
   /// The currencies of `Currency`, by their codes, with the digits behind the point: a browser's own are not ISO's. And
@@ -22,7 +24,7 @@ extension Asset {
   }
 
   /// The modules that the bundle is made of. A new one in Assets is added here.
-  private static let modules: [String: String] = embedded.mapValues { String(decoding: $0, as: UTF8.self) }
+  static let modules: [String: String] = embedded.mapValues { String(decoding: $0, as: UTF8.self) }
     .merging(["currencies.js": currencies]) { $1 }
 
   private static let embedded: [String: [UInt8]] = [
@@ -40,6 +42,7 @@ extension Asset {
     "held.js": PackageResources.held_js,
     "known.js": PackageResources.known_js,
     "line.js": PackageResources.line_js,
+    "machines.js": PackageResources.machines_js,
     "order.js": PackageResources.order_js,
     "pace.js": PackageResources.pace_js,
     "paymentform.js": PackageResources.paymentform_js,

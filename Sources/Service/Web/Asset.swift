@@ -1,3 +1,4 @@
+import Compression
 import HTTPServer
 
 /// One file of the page, with what its answer says about it.
@@ -12,16 +13,16 @@ struct Asset: Sendable {
   /// What a client may choose from, the smallest first.
   let codings: [ContentCoding]
 
-  /// - Parameter isPacked: whether it is sent often enough to be worth compressing.
-  init(name: String, body: [UInt8], isPacked: Bool = true) {
+  /// - Parameter packing: how much trouble it is worth; `nil` for none, where it is hardly ever sent.
+  init(name: String, body: [UInt8], packing: Compress.Effort? = .once) {
     self.name = name
     self.body = body
     contentType = Self.contentType(of: name)
     entityTag = EntityTag.of(body)
     var packed: [ContentCoding: [UInt8]] = [:]
-    if isPacked {
-      packed[.brotli] = Compression.brotli(body)
-      packed[.gzip] = Compression.gzip(body)
+    if let packing {
+      if packing == .once { packed[.brotli] = Compress.brotli(body) }
+      packed[.gzip] = Compress.gzip(body, packing)
     }
     self.packed = packed
     codings = [.brotli, .gzip].filter { packed[$0] != nil }

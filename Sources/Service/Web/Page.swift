@@ -1,3 +1,4 @@
+import Compression
 import Text
 
 /// The page's document, in all its forms: every address shows the same, which its script fills. What machines and people
@@ -75,6 +76,59 @@ struct Page: Sendable {
     return asset(title: String(decoding: name, as: UTF8.self) + " · Onsale", data: data, plain: plain)
   }
 
+  /// The first page, with the form that looks for events, and what it has found. What was asked for is written back into it:
+  /// there is no secret on this page that could be told by how well both compress together.
+  func listing(_ listing: Web.Listing) -> Asset {
+    var plain = Array("<div class=\"events\">\n<h1>Find your night out</h1>\n".utf8)
+    plain += Array("<form class=\"search\" role=\"search\" action=\"/\">\n".utf8)
+    for (name, label, type) in Self.fields { plain += field(name, label, type, listing.asked[name] ?? "") }
+    let isChecked = listing.asked["include_sold_out"] != nil
+    plain += Array(
+      """
+      <label class="check"><input type="checkbox" name="include_sold_out" value="1"\(isChecked ? " checked" : "")> \
+      <span>Show sold out events</span></label>
+      <button class="button primary">Search</button>
+      </form>
+      <p class="result-count">
+      """.utf8)
+    plain += Escaping.text(listing.summary)
+    plain += Array("</p>\n<ul class=\"results\">\n".utf8)
+    for entry in listing.entries {
+      plain += Array("<li><h2><a href=\"".utf8) + Escaping.attribute(entry.path) + Array("\">".utf8)
+      plain += Escaping.text(entry.name) + Array("</a></h2>".utf8)
+      for fact in entry.facts { plain += Array("<p>".utf8) + Escaping.text(fact) + Array("</p>".utf8) }
+      plain += Array("</li>\n".utf8)
+    }
+    plain += Array("</ul>\n".utf8)
+    if let next = listing.nextPath {
+      plain += Array("<p><a class=\"button\" rel=\"next\" href=\"".utf8) + Escaping.attribute(next)
+      plain += Array("\">More events</a></p>\n".utf8)
+    }
+    if listing.isContinued { plain += Array("<p><a href=\"/\">Back to the first of them</a></p>\n".utf8) }
+    plain += Array(
+      """
+      </div>
+      <p class="notice">Tickets are sold here to browsers with JavaScript, which keeps your place in line up to date. \
+      Switch it on and load this page again, or open its address in another browser.</p>
+      """.utf8)
+    return asset(title: "Events · Onsale", plain: plain, packing: .often)
+  }
+
+  /// Of the form, as the script has them: name, label, type.
+  private static let fields = [
+    ("terms", "Search events", "search"), ("location", "Place", "text"), ("from", "From", "date"),
+    ("to", "To", "date"),
+    ("max_price", "Highest price", "text"), ("currency", "in the currency, such as EUR", "text"),
+    ("section", "Section with tickets left", "text"),
+  ]
+
+  private func field(_ name: String, _ label: String, _ type: String, _ value: String) -> [UInt8] {
+    Array(
+      "<p><label for=\"\(name)\">\(label)</label> <input id=\"\(name)\" name=\"\(name)\" type=\"\(type)\" value=\""
+        .utf8)
+      + Escaping.attribute(value) + Array("\"></p>\n".utf8)
+  }
+
   /// What a browser can meet when it goes somewhere, and people read a page about.
   static let refusals = [400, 404, 405, 413, 414, 429, 431, 503]
   /// Those that end by themselves.
@@ -131,7 +185,8 @@ struct Page: Sendable {
   /// All of it is HTML already.
   /// - Parameter runs: whether with the script.
   private func asset(
-    attributes: String = "", title: String, data: [UInt8] = [], plain: [UInt8], runs: Bool = true
+    attributes: String = "", title: String, data: [UInt8] = [], plain: [UInt8], runs: Bool = true,
+    packing: Compress.Effort = .once
   ) -> Asset {
     let attributes = attributes + (sendsMail ? " data-mail" : "")
     var bytes = Array(parts[0].utf8)
@@ -141,6 +196,6 @@ struct Page: Sendable {
     bytes += Array("\(Self.head)\(parts[3])<div class=\"plain\">".utf8)
     bytes += plain
     bytes += Array("</div>\(parts[4])".utf8)
-    return Asset(name: "index.html", body: bytes)
+    return Asset(name: "index.html", body: bytes, packing: packing)
   }
 }

@@ -8,7 +8,7 @@ package import HTTPServer
 @LoopActor
 package struct Web {
   /// URLs of the page; its script decides what each shows.
-  private static let pages = ["/", "/tickets", "/account"]
+  private static let pages = ["/tickets", "/account"]
 
   /// Nothing from elsewhere but the payment provider's form, where there is one; nothing inline. `data:` images are for what
   /// the script draws.
@@ -51,6 +51,7 @@ package struct Web {
   private let refusals: [Int: Asset]
   private let files: [String: Asset]
   private let described = Described(capacity: Web.pagesKept)
+  private let listed = Listed()
 
   /// An event, for machines that read the page of it, and for people without JavaScript.
   package struct Description: Equatable, Sendable {
@@ -81,20 +82,60 @@ package struct Web {
     case unknown
   }
 
+  /// A page of the list of events, for people without JavaScript, and for what follows links.
+  package struct Listing: Equatable, Sendable {
+    package struct Entry: Equatable, Sendable {
+      let name: String
+      let path: String
+      let facts: [String]
+
+      package init(name: String, path: String, facts: [String]) {
+        self.name = name
+        self.path = path
+        self.facts = facts
+      }
+    }
+
+    let entries: [Entry]
+    let summary: String
+    let asked: [String: String]
+    let nextPath: String?
+    let isContinued: Bool
+
+    /// - Parameters:
+    ///   - summary: how many there are, or why none is shown.
+    ///   - asked: what stands in the fields of the form, by their names.
+    ///   - nextPath: of the page behind this one.
+    ///   - isContinued: whether this one is behind another.
+    package init(
+      entries: [Entry], summary: String, asked: [String: String], nextPath: String?, isContinued: Bool
+    ) {
+      self.entries = entries
+      self.summary = summary
+      self.asked = asked
+      self.nextPath = nextPath
+      self.isContinued = isContinued
+    }
+  }
+
   private let describe: @LoopActor (Int) async -> Answer
+  private let list: @LoopActor (HTTPRequest) async -> Listing?
   private let isRequest: @Sendable (String) -> Bool
 
   /// - Parameters:
   ///   - payment: how buyers say what they pay with.
   ///   - sendsMail: whether who forgot their password is sent a link.
   ///   - isRequest: whether a place in line may have this id.
+  ///   - list: the events that the first page shows to those who do not run it; `nil` where that is not known.
   ///   - describe: what the page of an event says of it, where that is known and public.
   package init(
     payment: PaymentEntry = .testCards, sendsMail: Bool = false,
     isRequest: @escaping @Sendable (String) -> Bool = { _ in true },
+    list: @escaping @LoopActor (HTTPRequest) async -> Listing? = { _ in nil },
     describe: @escaping @LoopActor (Int) async -> Answer = { _ in .unknown }
   ) {
     self.describe = describe
+    self.list = list
     self.isRequest = isRequest
     protection = Self.protection(payment)
     version = String(
@@ -113,6 +154,12 @@ package struct Web {
       router.on(.get, pattern, ignoresQuery: true) { [self] request in
         // Always asked for again, which costs a 304: it is what names the version of everything else.
         .now(answer(request, document, cache: "no-cache"))
+      }
+    }
+    router.on(.get, "/", ignoresQuery: true) { [self] request in
+      .later {
+        guard let listing = await list(request) else { return answer(request, document, cache: "no-cache") }
+        return answer(request, listed.page(of: listing, page.listing), cache: "no-cache")
       }
     }
     router.on(.get, "/queue/{request_id}", ignoresQuery: true) { [self] request in
@@ -135,7 +182,7 @@ package struct Web {
       .later {
         switch await Self.event(request, describe) {
         case .event(let event):
-          answer(request, Asset(name: "event.ics", body: event.calendar, isPacked: false), cache: "no-cache")
+          answer(request, Asset(name: "event.ics", body: event.calendar, packing: nil), cache: "no-cache")
         case .unknown: .problem(503, code: "unavailable", detail: "The event cannot be read right now.")
         case .nothing: answer(request, nothing, status: 404, cache: "no-cache")
         }
@@ -215,6 +262,19 @@ package struct Web {
     }
     if coding != .identity { headers.append(("Content-Encoding", coding.rawValue)) }
     return HTTPResponse(status: status, headers: headers, body: asset.body(in: coding))
+  }
+
+  /// The first page as it was last made: most who come ask for nothing in particular.
+  @LoopActor
+  private final class Listed {
+    private var last: (listing: Listing, asset: Asset)?
+
+    func page(of listing: Listing, _ make: (Listing) -> Asset) -> Asset {
+      if let last, last.listing == listing { return last.asset }
+      let asset = make(listing)
+      if listing.asked.isEmpty { last = (listing, asset) }
+      return asset
+    }
   }
 
   /// Pages of events, made and compressed once for each state of them.

@@ -1,3 +1,4 @@
+package import Compression
 package import EventLoop
 package import Metrics
 
@@ -27,7 +28,7 @@ package final class CachedSearch {
   package struct Answer: Sendable {
     package let page: SearchPage
     /// `page` as the caller writes it down, once for all who get it.
-    package let body: [UInt8]
+    package let body: SharedBody
     /// Milliseconds since this was true, as far as the backend knows.
     package let ageMilliseconds: Int
     /// Whether the backend failed, so that this is older than the cache usually allows.
@@ -36,7 +37,7 @@ package final class CachedSearch {
 
   private struct Entry {
     let page: SearchPage
-    let body: [UInt8]
+    let body: SharedBody
     let storedAt: UInt64
   }
 
@@ -184,7 +185,7 @@ package final class CachedSearch {
 
   private func store(_ page: SearchPage, _ query: SearchQuery) -> Entry {
     let now = now()
-    let entry = Entry(page: page, body: render(page), storedAt: now)
+    let entry = Entry(page: page, body: SharedBody(render(page)), storedAt: now)
     entries[query] = entry
     order.append((query, now))
     while entries.count > configuration.capacity || order.count - oldest > 2 * configuration.capacity {

@@ -181,6 +181,28 @@ struct WebTests {
     return unpacked
   }
 
+  @Test("Comments are left out of what browsers get, and nothing else")
+  func plain() throws {
+    let source = """
+      // Why.
+      /** One line. */
+      /**
+       * Many lines: "// not code".
+       */
+      const a = "// code", b = `/* code */`;
+
+        const c = 1 / 2; // stays
+
+      """
+    #expect(PlainSource.of(source) == "const a = \"// code\", b = `/* code */`;\nconst c = 1 / 2; // stays\n")
+    let style = String(decoding: PackageResources.style_css, as: UTF8.self)
+    for (name, text) in Asset.modules.merging(["style.css": style], uniquingKeysWith: { $1 }) {
+      #expect(PlainSource.faults(text).isEmpty, "\(name) has code that cannot be told from comments")
+    }
+    #expect(PlainSource.faults("a = `one\ntwo`;") == [1, 2])
+    #expect(PlainSource.faults("/* a */ b") == [1] && PlainSource.faults("b /* a\n*/") == [1])
+  }
+
   @Test("Modules in one file see what they import, and nothing else of each other")
   func bundle() {
     let text = Bundle.of(

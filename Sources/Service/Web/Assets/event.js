@@ -5,10 +5,11 @@ import { everySecond, pause, serverNow } from "./clock.js";
 import { announce, h, icon, put, setText } from "./dom.js";
 import { whileBusy } from "./form.js";
 import {
-  availability, count, countdown, counted, dateBefore, dayAndTime, longDate, majorUnits, money, moneyRange, opening,
+  availability, count, countdown, counted, dateBefore, dayAndTime, longDate, money, moneyRange, opening,
   ownDayAndTime, postponed, seatName, timeOfDay,
 } from "./format.js";
 import { openPlaces } from "./line.js";
+import { describeForMachines } from "./machines.js";
 import { explainReserve, reserve } from "./order.js";
 import { Picker } from "./picker.js";
 import { poster } from "./poster.js";
@@ -379,26 +380,4 @@ function calendarPath(eventID) {
 function aside(at) {
   const own = ownDayAndTime(at);
   return own && h("small", { class: "own-time" }, `${own}, where you are`);
-}
-
-/** schema.org's description, as data that search engines read and browsers do not run. */
-function describeForMachines(event, signal) {
-  const prices = event.sections.flatMap((each) => [each.price, each.max_price]);
-  const price = (amount) => majorUnits(amount, event.currency);
-  const script = h("script", { type: "application/ld+json" }, JSON.stringify({
-    "@context": "https://schema.org", "@type": "Event", name: event.name, startDate: event.date_local ?? event.date,
-    eventStatus: `https://schema.org/Event${event.cancelled ? "Cancelled" : event.postponed ? "Postponed"
-      : event.date_was ? "Rescheduled" : "Scheduled"}`,
-    previousStartDate: event.date_was_local ?? event.date_was ?? (event.postponed ? event.date_local : undefined),
-    description: event.description || undefined,
-    location: { "@type": "Place", name: event.location, address: event.location },
-    offers: prices.length ? { "@type": "AggregateOffer", url: location.href, priceCurrency: event.currency,
-      lowPrice: price(Math.min(...prices)), highPrice: price(Math.max(...prices)),
-      validFrom: event.onsale_at_local ?? event.onsale_at ?? undefined,
-      availability: `https://schema.org/${sum(event, "available") ? "InStock" : "SoldOut"}` } : undefined,
-  }));
-  // What came with the page may be of another event by now.
-  for (const old of document.head.querySelectorAll('script[type="application/ld+json"]')) old.remove();
-  document.head.append(script);
-  signal.addEventListener("abort", () => script.remove());
 }

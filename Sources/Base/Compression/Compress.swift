@@ -2,13 +2,18 @@ import CBrotli
 import CZlib
 
 /// Makes bytes fewer, once, for all who get them.
-enum Compression {
-  /// Text of the page gets no smaller at a higher level that is worth its time.
+package enum Compress {
+  /// What is made once while the program runs, and what is made anew with every change: higher levels of either are not
+  /// worth their time.
+  package enum Effort: Int32, Sendable {
+    case once = 9
+    case often = 1
+  }
+
   private static let brotliLevel: Int32 = 9
-  private static let gzipLevel: Int32 = 9
 
   /// `nil` where it would not be smaller.
-  static func brotli(_ bytes: [UInt8]) -> [UInt8]? {
+  package static func brotli(_ bytes: [UInt8]) -> [UInt8]? {
     var size = BrotliEncoderMaxCompressedSize(bytes.count)
     let packed = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
       let isDone = BrotliEncoderCompress(
@@ -19,9 +24,9 @@ enum Compression {
   }
 
   /// `nil` where it would not be smaller.
-  static func gzip(_ bytes: [UInt8]) -> [UInt8]? {
+  package static func gzip(_ bytes: [UInt8], _ effort: Effort = .once) -> [UInt8]? {
     var stream = z_stream()
-    guard z_gzip_init(&stream, gzipLevel) == Z_OK else { return nil }
+    guard z_gzip_init(&stream, effort.rawValue) == Z_OK else { return nil }
     defer { deflateEnd(&stream) }
     var input = bytes
     let packed = input.withUnsafeMutableBufferPointer { input in
