@@ -38,8 +38,8 @@ struct Configuration {
   var searchDatabaseURL = ""
   /// `ONSALE_REDIS_URL`: `redis://[:password@]host:port[/database]`.
   var redis: RedisConfiguration?
-  /// `ONSALE_SEARCH_URL`: OpenSearch or Elasticsearch; PostgreSQL searches if not set.
-  var searchURL: String?
+  /// `ONSALE_SEARCH_URL`: the nodes of OpenSearch or Elasticsearch; PostgreSQL searches if there are none.
+  var searchURLs: [String] = []
   /// `ONSALE_PAYMENT_URL` and `ONSALE_PAYMENT_KEY`: the provider's API and secret key.
   var paymentURL = ""
   var paymentKey = ""
@@ -149,12 +149,13 @@ struct Configuration {
 
     /// What goes into requests as it is, where a line break at the end, say, would fail each of them.
     func isVisible(_ text: String) -> Bool { text.utf8.allSatisfy { (0x21...0x7E).contains($0) } }
-    func checkURL(_ name: String) {
-      guard let url = value(name) else { return }
-      if !isVisible(url) || !url.hasPrefix("http://") && !url.hasPrefix("https://") {
+    func checkURLs(_ name: String, _ urls: [String]) {
+      if urls.contains(where: { !isVisible($0) || !$0.hasPrefix("http://") && !$0.hasPrefix("https://") }) {
         problems.append("ONSALE_\(name) must start with http:// or https:// and have no blanks")
       }
     }
+
+    func checkURL(_ name: String) { checkURLs(name, value(name).map { [$0] } ?? []) }
 
     func checkDatabase(_ name: String) {
       guard let url = value(name) else { return }
@@ -172,8 +173,8 @@ struct Configuration {
       value("MIGRATE_DATABASE_URL")
       ?? need("DATABASE_URL", .schemaOwner, "postgres://owner:password@host/database")
     searchDatabaseURL = value("SEARCH_DATABASE_URL") ?? databaseURL
-    searchURL = value("SEARCH_URL")
-    checkURL("SEARCH_URL")
+    searchURLs = (value("SEARCH_URL") ?? "").split(separator: ",").map(String.init)
+    checkURLs("SEARCH_URL", searchURLs)
     let redisURL = need("REDIS_URL", .redis, "redis://[:password@]host:port[/database]")
     if !redisURL.isEmpty {
       do { redis = try RedisConfiguration(url: redisURL) } catch {

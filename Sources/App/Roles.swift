@@ -55,10 +55,10 @@ enum Roles {
   private static func searchIndex(
     _ settings: Configuration, writer: PostgresClient, _ logger: Logger
   ) throws -> (index: any SearchIndex, services: [any Service], standby: Standby?) {
-    if let url = settings.searchURL {
+    if !settings.searchURLs.isEmpty {
       let client = HTTPClient(HTTPClientConfiguration())
       return (
-        OpenSearchIndex(client, url: url, logger: logger),
+        OpenSearchIndex(client, urls: settings.searchURLs, logger: logger),
         [ClientService("opensearch", start: {}, stop: client.close)], nil
       )
     }

@@ -391,6 +391,8 @@ class Stack:
         self.ports = Range()
         self.secret = secrets.token_hex(32)
         self.roles = {}
+        # Of every role, and of what operators run, where they are others than a stack's usual ones.
+        self.settings = {}
         # One for each process, by its name.
         self.clocks = {}
         self._has_clocks = has_clocks
@@ -463,7 +465,7 @@ class Stack:
             # Row 14 makes it up to two.
             "ONSALE_PAYMENT_SEARCH_SECONDS": "3",
         }
-        return {**base, **{f"ONSALE_{name.upper()}": str(value) for name, value in changes.items()}}
+        return {**base, **self.settings, **{f"ONSALE_{name.upper()}": str(value) for name, value in changes.items()}}
 
     # --- Roles ---
 

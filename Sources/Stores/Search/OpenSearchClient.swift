@@ -1,21 +1,34 @@
 import EventLoop
 import HTTPClient
 import JSON
+import Logging
+import Metrics
 
 /// Calls of OpenSearch's (and Elasticsearch's) REST API.
 @LoopActor
 final class OpenSearchClient {
   /// Milliseconds a search may take, and a write or a change of an index.
   private static let searchTimeout = 2_000
+  /// How long it may take at a node if another one can be asked, so that there is time left for that.
+  private static let firstSearchTimeout = 900
   private static let writeTimeout = 30_000
 
-  private let http: HTTPClient
-  private let url: String
+  /// A look at a node that is left out.
+  private static let lookTimeout = 2_000
 
-  /// - Parameter url: of the cluster, without a path.
-  init(_ http: HTTPClient, url: String) {
+  private let http: HTTPClient
+  private let logger: Logger
+  private var nodes: SearchNodes
+  private var random = SystemRandomNumberGenerator()
+  private let nodesOut = MetricsRegistry.shared.gauge(
+    "onsale_search_nodes_out", "Nodes of the search cluster that do not answer and are not asked")
+
+  /// - Parameter urls: of the cluster's nodes, without a path.
+  init(_ http: HTTPClient, urls: [String], logger: Logger) {
     self.http = http
-    self.url = url.hasSuffix("/") ? String(url.dropLast()) : url
+    self.logger = logger
+    nodes = SearchNodes(
+      urls.map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }, first: .random(in: 0..<urls.count))
   }
 
   struct Response {
@@ -44,27 +57,108 @@ final class OpenSearchClient {
     return try await send("POST", path, body, "application/x-ndjson", [])
   }
 
+  /// Asks one node, and where that fails another one: what no node has seen, always; what may have been done already, if
+  /// doing it twice is doing it once, and it is not asked twice too often.
   private func send(
     _ method: String, _ path: String, _ body: [UInt8], _ type: String, _ accepting: Set<Int>
   ) async throws -> Response {
-    let timeout = path.hasSuffix("/_search") ? Self.searchTimeout : Self.writeTimeout
-    let request = HTTPClientRequest(
-      method: method, url: url + path, headers: body.isEmpty ? [] : [("Content-Type", type)], body: body,
-      timeoutMilliseconds: timeout)
-    let answer: HTTPClientResponse
-    do {
-      answer = try await http.send(request)
-    } catch let error as HTTPClientError {
-      throw SearchError(.unavailable, error.description)
+    let isSearch = path.contains("/_search")
+    // Written are whole documents by their versions.
+    let isRepeatable = isSearch || method == "GET" || path.contains("/_bulk")
+    var node = nodes.first(now: EventLoop.shared.now)
+    var asked = 0
+    while true {
+      asked += 1
+      let askedAt = EventLoop.shared.now
+      let timeout =
+        if !isSearch { Self.writeTimeout } else if asked == 1, nodes.canAskAgain(besides: node) {
+          Self.firstSearchTimeout
+        } else { Self.searchTimeout }
+      let outcome: Result<Response, HTTPClientError>
+      do {
+        outcome = .success(try await ask(node, method, path, body, type, timeout))
+      } catch let error as HTTPClientError {
+        outcome = .failure(error)
+      }
+      var isUnseen = false
+      switch outcome {
+      case .success(let response):
+        // Of a node that has too much to do, or of a cluster that has lost its head.
+        let isBusy = response.status == 429 || (502...504).contains(response.status)
+        if !isBusy || accepting.contains(response.status) {
+          return try accepted(response, method, path, accepting)
+        }
+        nodes.wasBusy(node, now: EventLoop.shared.now, using: &random)
+      case .failure(let error):
+        leaveOut(node, askedAt: askedAt, error)
+        isUnseen = error.nothingWasSent
+      }
+      if asked < nodes.count, isUnseen || isRepeatable, let other = another(than: node, isUnseen: isUnseen) {
+        node = other
+        continue
+      }
+      switch outcome {
+      case .success(let response): return try accepted(response, method, path, accepting)
+      case .failure(let error): throw SearchError(.unavailable, error.description)
+      }
     }
-    let json = (try? JSON(parsing: answer.body)) ?? .null
-    let response = Response(status: answer.status, body: json)
-    if response.isSuccess || accepting.contains(answer.status) { return response }
-    let reason = json["error"]?["reason"]?.string ?? ""
-    let message = "\(method) \(path): \(answer.status) \(response.errorType ?? "") \(reason.prefix(200))"
+  }
+
+  private func another(than node: Int, isUnseen: Bool) -> Int? {
+    nodes.another(than: node, isUnseen: isUnseen, now: EventLoop.shared.now)
+  }
+
+  private func ask(
+    _ node: Int, _ method: String, _ path: String, _ body: [UInt8], _ type: String, _ timeout: Int
+  ) async throws -> Response {
+    let answer = try await http.send(
+      HTTPClientRequest(
+        method: method, url: nodes.url(node) + path, headers: body.isEmpty ? [] : [("Content-Type", type)],
+        body: body, timeoutMilliseconds: timeout))
+    nodes.answered(node, now: EventLoop.shared.now)
+    return Response(status: answer.status, body: (try? JSON(parsing: answer.body)) ?? .null)
+  }
+
+  private func accepted(
+    _ response: Response, _ method: String, _ path: String, _ accepting: Set<Int>
+  ) throws -> Response {
+    if response.isSuccess || accepting.contains(response.status) { return response }
+    let reason = response.body["error"]?["reason"]?.string ?? ""
+    let message =
+      "\(method) \(path): \(response.status) \(response.errorType ?? "") \(reason.prefix(200))"
     // Not found: the index is still to be made, which is the indexer's.
     throw SearchError(
-      answer.status == 404 || answer.status == 429 || answer.status >= 502 ? .unavailable : .unexpectedAnswer,
+      response.status == 404 || response.status == 429 || response.status >= 502
+        ? .unavailable : .unexpectedAnswer,
       message)
+  }
+
+  // MARK: Nodes that fail
+
+  private func leaveOut(_ node: Int, askedAt: UInt64, _ failure: HTTPClientError) {
+    // Ours, and none of the node's.
+    guard ![.overloaded, .closed, .tooLarge].contains(failure.code) else { return }
+    guard nodes.failed(node, askedAt: askedAt, now: EventLoop.shared.now) else { return }
+    nodesOut.value = Double(nodes.outCount)
+    logger.warning(
+      "a search node does not answer and is left out", ["search.node": node + 1, "error": "\(failure)"])
+    Task { @LoopActor [weak self] in
+      while let pause = self?.pause(node) {
+        guard (try? await sleep(milliseconds: pause)) != nil else { return }
+        if await self?.looksWell(node) != false { return }
+      }
+    }
+  }
+
+  private func pause(_ node: Int) -> UInt64 { nodes.pause(node, using: &random) }
+
+  /// Whether it answers, and is asked again.
+  private func looksWell(_ node: Int) async -> Bool {
+    let answer = try? await ask(node, "GET", "/", [], "", Self.lookTimeout)
+    guard let answer, answer.status < 500, answer.status != 429 else { return false }
+    nodes.isBack(node, now: EventLoop.shared.now)
+    nodesOut.value = Double(nodes.outCount)
+    logger.notice("a search node answers again", ["search.node": node + 1])
+    return true
   }
 }

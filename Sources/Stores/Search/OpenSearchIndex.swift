@@ -36,10 +36,10 @@ package final class OpenSearchIndex: SpellingSearch {
   private var rebuilding: String?
 
   /// - Parameters:
-  ///   - url: of the cluster.
+  ///   - urls: of the cluster's nodes.
   ///   - prefix: of every name in the cluster.
-  package init(_ http: HTTPClient, url: String, prefix: String = "onsale-events", logger: Logger) {
-    client = OpenSearchClient(http, url: url)
+  package init(_ http: HTTPClient, urls: [String], prefix: String = "onsale-events", logger: Logger) {
+    client = OpenSearchClient(http, urls: urls, logger: logger)
     self.logger = logger
     alias = "\(prefix)-v\(Self.mappingVersion)"
   }
@@ -75,9 +75,8 @@ package final class OpenSearchIndex: SpellingSearch {
       "index_patterns": [.string("\(alias)-*")],
       "template": [
         "settings": [
-          // Events are few and small: one shard answers with one hop, and copies of it share the readers. There
-          // is one copy on a second node as soon as there is a second node.
-          "index.number_of_shards": 1, "index.auto_expand_replicas": "0-1",
+          // Events are few and small: one shard answers, and each node of a small cluster has a copy of it.
+          "index.number_of_shards": 1, "index.auto_expand_replicas": "0-2",
           "index.refresh_interval": .string(refreshInterval),
         ],
         "mappings": [
@@ -109,6 +108,10 @@ package final class OpenSearchIndex: SpellingSearch {
 
   package func search(_ query: SearchQuery) async throws -> SearchPage { try await find(query) }
 
+  /// Whichever node is asked reads its own copy, if it has one: one that says nothing keeps only those waiting who ask it,
+  /// and not whoever asks another that takes it for well.
+  private var searchPath: String { "/\(alias)/_search?preference=_local" }
+
   func page(
     _ query: SearchQuery, _ terms: [SearchTerm], _ cursor: SearchCursor?, isCorrected: Bool
   ) async throws -> SearchPage {
@@ -116,7 +119,7 @@ package final class OpenSearchIndex: SpellingSearch {
     let phrases = isCorrected ? [] : SearchText.phrases(query.terms, atMost: Limits.searchWords)
     func ask(_ order: SearchCursor.Order) async throws -> (total: Int, hits: [JSON]) {
       let answer = try await client.call(
-        "POST", "/\(alias)/_search",
+        "POST", searchPath,
         OpenSearchRequest.search(
           query, terms, phrases: phrases, cursor, order: order, timeoutMilliseconds: Self.searchMilliseconds))
       if answer.body["timed_out"]?.bool == true {
@@ -161,7 +164,7 @@ package final class OpenSearchIndex: SpellingSearch {
   /// The terms with near words in place of those that the index does not have. Where it has them all, and `all`
   /// is set, near words beside each of them. `nil` where nothing is near.
   func corrected(_ terms: [SearchTerm], all: Bool) async throws -> [SearchTerm]? {
-    let answer = try await client.call("POST", "/\(alias)/_search", OpenSearchRequest.spelling(terms))
+    let answer = try await client.call("POST", searchPath, OpenSearchRequest.spelling(terms))
     let isKnown = terms.indices.map { index in
       (answer.body["aggregations"]?["t\(index)"]?["doc_count"]?.integer ?? 0) > 0
     }

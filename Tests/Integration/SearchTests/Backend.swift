@@ -28,7 +28,8 @@ enum Backend: String, CaseIterable, Sendable, CustomTestStringConvertible {
       return index
     case .openSearch:
       let http = HTTPClient()
-      let index = OpenSearchIndex(http, url: try TestOpenSearch.shared.url(), prefix: name, logger: logger)
+      let index = OpenSearchIndex(
+        http, urls: [try TestOpenSearch.shared.url()], prefix: name, logger: logger)
       for attempt in 1... {
         do {
           try await index.prepare()
