@@ -1176,6 +1176,49 @@ def test_a_magnified_map_says_what_is_in_view_and_covers_none_of_it(visit, hall)
     assert len(inks) > 1 and all(greys), f"letters alone: {inks}"
 
 
+def test_the_legend_of_the_map_is_true_of_every_seat(visit, organizer, pictures):
+    """Also of prices between the lowest and the highest of a section, and of more prices than there are colours."""
+    def section(name, price, row):
+        return {"name": name, "price": price, "rows": [{"row": row, "seats": 3}]}
+
+    event = organizer.create_event([section("Stalls", 9_000, "A"), section("Circle", 3_000, "A")], currency="EUR", open=False)
+    for row, price in {"B": 8_000, "C": 7_000, "D": 6_000, "E": 5_000, "F": 4_000}.items():
+        ok(organizer.post(f"/api/admin/events/{event}/tickets", {"sections": [section("Stalls", price, row)]}), 201)
+    organizer.open_event(event)
+    visitor = visit(viewport={"width": 320, "height": 700}).register()
+    page = visitor.goto(f"/event/{event}")
+    page.get_by_role("radio", name="Choose seats").check()
+    legend = page.get_by_role("list", name="Legend").get_by_role("listitem")
+    expect(legend).to_have_text(["€80.00 – €90.00", "€70.00", "€50.00 – €60.00", "€40.00", "€30.00", "Chosen", "Taken or held"])
+    # The colour of each seat is that of its price.
+    painted = page.evaluate(
+        """async () => {
+          const rgb = (text) => text.match(/[0-9]+/g).slice(0, 3).join();
+          const canvas = document.querySelector(".seat-box canvas");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const seen = new Set();
+          for (let at = 0; at < data.length; at += 4) seen.add([data[at], data[at + 1], data[at + 2]].join());
+          return [...document.querySelectorAll(".legend .swatch")].slice(0, 5)
+            .map((swatch) => seen.has(rgb(getComputedStyle(swatch).backgroundColor)));
+        }"""
+    )
+    assert painted == [True] * 5
+    assert not overflowing(page) and not accessibility(page)
+    pictures(page, "legend")
+    # Of many sections the names would take more room than the map.
+    names = ("A long name of a section", "Another long name of a section", "A third one")
+    page = visitor.goto(f"/event/{organizer.create_event([section(name, 2_500, 'A') for name in names])}")
+    page.get_by_role("radio", name="Choose seats").check()
+    where = page.locator(".seat-where")
+    expect(where).to_have_text("All 3 sections")
+    # The first seat, and the ring around it, are beside the names of rows and not under them.
+    for _ in range(6):
+        page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("listbox", name="Seat map").focus()
+    page.keyboard.press("Home")
+    expect(where).to_have_text(re.compile("^A long name of a section( · Row A| and 2 more sections|, Another long name)"))
+
+
 def test_what_is_not_there_is_a_page_that_says_so(visit, hall):
     event = hall()
     visitor = visit()

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { announce, freshID, h, icon, put, setText } from "./dom.js";
 import { DrawnPlan } from "./drawnplan.js";
-import { count, counted, money, moneyRange } from "./format.js";
+import { count, counted, moneyRange } from "./format.js";
 import { SeatMap } from "./seatmap.js";
 import { SeatPlan } from "./seats.js";
 
@@ -17,6 +17,11 @@ const guessLimit = 3;
  * The choice itself: `mode` "best" or "seats", `quantity`, `section` (or `null` for anywhere), `adjacent`,
  * and `chosen`, tickets by id.
  */
+/** Each once, the highest first. */
+function distinct(prices) {
+  return [...new Set(prices)].sort((a, b) => b - a);
+}
+
 export class Picker {
   constructor(event, { limit, signal, onChange }) {
     this.event = event;
@@ -28,7 +33,8 @@ export class Picker {
     this.section = null;
     this.adjacent = false;
     this.chosen = new Map();
-    this.prices = [...new Set(event.sections.flatMap((each) => [each.price, each.max_price]))].sort((a, b) => b - a);
+    this.prices = distinct(event.sections.flatMap((each) => [each.price, each.max_price]));
+    this.legend = h("ul", { class: "legend", "aria-label": "Legend" });
     this.bestNode = this.drawBest();
     this.seatsNode = h("div", { class: "pick-seats", hidden: true });
     // Where everybody finds a place on the spot there is nothing to choose on a map.
@@ -222,19 +228,32 @@ export class Picker {
       return h("option", { value: each.name }, `${each.name} · ${price} · ${free}`);
     }));
     select.value = this.shownSection.name;
-    const tiers = this.prices.length <= 5
-      ? this.prices.map((price) =>
-        h("li", null, h("span", { class: this.swatch(price) }), money(price, event.currency)))
-      : [h("li", null, h("span", { class: "swatch tier-1" }), "Highest price"),
-        h("li", null, h("span", { class: "swatch tier-5" }), "Lowest price")];
+    this.drawLegend();
     put(this.seatsNode,
       !this.isWhole && h("div", { class: "field" }, h("label", { for: id }, "Section"), select),
       this.mapStatus,
       this.map.node,
-      h("ul", { class: "legend", "aria-label": "Legend" }, tiers,
-        h("li", null, h("span", { class: "swatch is-chosen" }), "Chosen"),
-        h("li", null, h("span", { class: "swatch is-taken" }), "Taken or held")));
+      this.legend);
     this.loadPlan();
+  }
+
+  /** What each colour of the map stands for: a price, or those from one to another where there are more than colours. */
+  drawLegend() {
+    const tiers = new Map();
+    for (const price of this.prices) tiers.set(this.tierOf(price), [...tiers.get(this.tierOf(price)) ?? [], price]);
+    put(this.legend, [...tiers.values()].map((prices) => h("li", null, h("span", { class: this.swatch(prices[0]) }),
+      moneyRange(prices.at(-1), prices[0], this.event.currency))),
+    h("li", null, h("span", { class: "swatch is-chosen" }), "Chosen"),
+    h("li", null, h("span", { class: "swatch is-taken" }),
+      this.event.has_plan ? "Taken, held or not for sale" : "Taken or held"));
+  }
+
+  /** Sections tell their lowest and highest price; there may be seats for others. */
+  learnPrices(tickets) {
+    const prices = distinct([...this.prices, ...tickets.map((ticket) => ticket.price)]);
+    if (prices.length === this.prices.length) return;
+    this.prices = prices;
+    this.drawLegend();
   }
 
   /** Loads the seats shown, or loads them again. Chosen seats that are gone meanwhile are let go, with a word. */
@@ -251,6 +270,7 @@ export class Picker {
       const { tickets } = await get(path, { signal });
       const drawing = this.event.has_plan ? await this.loadDrawing(signal) : undefined;
       const Plan = drawing ? DrawnPlan : SeatPlan;
+      this.learnPrices(tickets);
       const plan = new Plan(tickets, this.event.sections, (ticket) => this.sectionOf(ticket.section), drawing);
       this.dropTaken(tickets);
       if (plan.seats.length === 0 && shown && this.guessAnother()) return;

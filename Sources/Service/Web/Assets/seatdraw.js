@@ -66,7 +66,8 @@ export function drawSeats(map, tierOf) {
   if (!plan.drawing) drawStage(context, plan, ink, toX, toY, scale);
   const label = plan.drawing ? drawnLabels : rowLabels;
   const labels = [];
-  if (scale >= 9) for (const { row } of rows) label(context, plan, row, ink, toX, toY, scale, labels);
+  const hasGutter = gutterWidth(map) > 0;
+  if (scale >= 9) for (const { row } of rows) label(context, plan, row, ink, toX, toY, scale, labels, hasGutter);
   for (const [x, y, seat] of marks) mark(context, x, y, seat, map.isSelected(seat.ticket), ink, scale);
   for (const block of plan.blocks) title(context, plan, block, ink, toX, toY, scale);
   if (map.hovered?.ticket.available) ring(context, map.hovered, plan, ink.chosen, 1.5, toX, toY, side);
@@ -75,7 +76,7 @@ export function drawSeats(map, tierOf) {
   }
   const seen = plan.drawing ? rows : rows.filter(({ row, first, last }) =>
     first <= last && toY(row.y + 1) > 0 && toY(row.y) < size.height);
-  if (gutterWidth(map)) {
+  if (hasGutter) {
     const names = plan.drawing ? drawnNames(plan, seen, toY) : namesOfRows(plan, seen, (gutter - view.x) / scale, toY);
     drawGutter(context, names, ink, size);
   }
@@ -286,7 +287,8 @@ function drawStage(context, plan, ink, toX, toY, scale) {
   context.fillText("Stage", toX(middle), toY(2.25));
 }
 
-function rowLabels(context, plan, row, ink, toX, toY, scale) {
+/** @param hasGutter whether the names of rows stand at the left edge already */
+function rowLabels(context, plan, row, ink, toX, toY, scale, others, hasGutter) {
   if (!row.label) return;
   context.fillStyle = ink.quiet;
   context.font = `500 ${Math.max(9, Math.min(13, scale * 0.55))}px ${ink.font}`;
@@ -295,7 +297,7 @@ function rowLabels(context, plan, row, ink, toX, toY, scale) {
     context.textAlign = align;
     context.fillText(row.label, toX(x), toY(row.y + 0.5 - plan.lean(x)), 2 * scale);
   };
-  label(row.left - 0.3, "right");
+  if (!hasGutter) label(row.left - 0.3, "right");
   // Between rows side by side there is room for one.
   if (plan.lines[row.line].length === 1) label(row.right + 0.3, "left");
 }

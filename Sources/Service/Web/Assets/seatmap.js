@@ -108,9 +108,10 @@ export class SeatMap {
     const { width, height } = this.size;
     const view = this.view;
     view.scale = this.clampScale(view.scale);
-    const clamp = (offset, content, room) =>
-      content <= room ? (room - content) / 2 : Math.min(0, Math.max(room - content, offset));
-    view.x = clamp(view.x, this.plan.width * view.scale, width);
+    const clamp = (offset, content, room, lead = 0) =>
+      content <= room ? (room - content) / 2 : Math.min(lead, Math.max(room - content, offset));
+    // The ring around the first seat of a row is whole, beside the names of rows.
+    view.x = clamp(view.x, this.plan.width * view.scale, width, gutterWidth(this) / 3);
     view.y = clamp(view.y, this.plan.height * view.scale, height);
     // At rest a finger scrolls the page; in a magnified map it moves the map.
     this.box.classList.toggle("zoomed", !this.isFitting);
@@ -135,7 +136,9 @@ export class SeatMap {
     if (view.scale < 14) this.zoomBy(20 / view.scale);
     const margin = view.scale * 2;
     const x = this.plan.x(seat) * view.scale, y = this.plan.y(seat) * view.scale;
-    view.x = Math.min(Math.max(view.x, margin - x), width - margin - x);
+    // What lies under the names of rows is not in view.
+    const left = Math.max(margin, gutterWidth(this) + view.scale);
+    view.x = Math.min(Math.max(view.x, left - x), width - margin - x);
     view.y = Math.min(Math.max(view.y, margin - y), height - margin - y);
     this.clampView();
   }
@@ -318,11 +321,12 @@ export class SeatMap {
   }
 }
 
-/** "Stalls · Rows C to F": the rows that are in view, or only the sections where all are. */
+/** "Stalls · Rows C to F": the rows that are in view, or only the sections where all are, or several. */
 function inWords(rows, isWhole) {
   const sections = [...new Set(rows.map((row) => row.section.name))];
   if (isWhole || sections.length !== 1) {
-    return sections.length > 3 ? `${sections.slice(0, 3).join(", ")} …` : sections.join(", ");
+    if (sections.length <= 2) return sections.join(", ");
+    return isWhole ? `All ${sections.length} sections` : `${sections[0]} and ${sections.length - 1} more sections`;
   }
   const labels = rows.map((row) => row.label).filter(Boolean);
   if (!labels.length) return sections[0];
