@@ -82,3 +82,21 @@ package final class GroupCommit<Item, Output: Sendable> {
     startLater()
   }
 }
+
+extension GroupCommit where Output == Void {
+  /// The same, of a call that has no answer of its own for each item: it succeeds, or fails, for all of a batch.
+  package convenience init(
+    maximumBatch: Int, capacity: Int, lingerMilliseconds: UInt64 = 0,
+    performAll: @escaping @LoopActor ([Item]) async throws -> Void
+  ) {
+    self.init(maximumBatch: maximumBatch, capacity: capacity, lingerMilliseconds: lingerMilliseconds) {
+      batch in
+      do {
+        try await performAll(batch)
+        return batch.map { _ in .success(()) }
+      } catch {
+        return batch.map { _ in .failure(error) }
+      }
+    }
+  }
+}

@@ -68,6 +68,9 @@ package struct SQL: Sendable, ExpressibleByStringInterpolation, CustomStringConv
     package mutating func appendInterpolation(_ value: Bool?) { append(value.map { $0 ? "t" : "f" }) }
     package mutating func appendInterpolation(_ values: [Int]) { append(SQLArray.literal(values)) }
     package mutating func appendInterpolation(_ values: [String]) { append(SQLArray.literal(values)) }
+    package mutating func appendInterpolation(_ values: [Int?]) {
+      append(SQLArray.literal(values.map { $0.map { String($0) } }))
+    }
     package mutating func appendInterpolation(_ values: [String?]) { append(SQLArray.literal(values)) }
 
     /// Another statement's text and parameters in this place.

@@ -9,13 +9,19 @@ package struct Dispute: Sendable, Equatable {
   package var status: String
   /// Unix seconds.
   package var created: Int
+  /// The payment that it is about, in a list of everybody's, where the provider tells of both together.
+  package var paid: Payment?
 
-  package init(id: String, payment: String, amount: Int, reason: String, status: String, created: Int = 0) {
+  package init(
+    id: String, payment: String, amount: Int, reason: String, status: String, created: Int = 0,
+    paid: Payment? = nil
+  ) {
     self.id = id
     self.payment = payment
     self.amount = amount
     self.reason = reason
     self.status = status
     self.created = created
+    self.paid = paid
   }
 }

@@ -35,3 +35,29 @@ extension Payment {
     return reference.flatMap(PaymentPlace.init)
   }
 }
+
+/// Whose something is that the provider has of a payment, as a refund or a dispute.
+package enum PaymentOwner: Equatable, Sendable {
+  case ours(PaymentPlace)
+  /// Somebody else's, who uses the same account.
+  case others
+  /// The provider did not say: its payment must be asked for.
+  case unknown
+
+  /// - Parameter payment: as the provider told of it together with what is of it; `nil` if it did not.
+  init(of payment: Payment?, in installation: String?) {
+    guard let payment else {
+      self = .unknown
+      return
+    }
+    self = payment.place(in: installation).map { .ours($0) } ?? .others
+  }
+}
+
+extension Refund {
+  package func owner(in installation: String?) -> PaymentOwner { PaymentOwner(of: paid, in: installation) }
+}
+
+extension Dispute {
+  package func owner(in installation: String?) -> PaymentOwner { PaymentOwner(of: paid, in: installation) }
+}

@@ -50,12 +50,15 @@ package struct Refund: Sendable, Equatable {
   package var reference: String?
   /// Unix seconds.
   package var created: Int
+  /// The payment that it is of, in a list of everybody's, where the provider tells of both together.
+  package var paid: Payment?
 
   /// Whether the money stayed where it was.
   package var hasFailed: Bool { status == .failed || status == .canceled }
 
   package init(
-    id: String, payment: String, amount: Int, status: Status, reference: String?, created: Int = 0
+    id: String, payment: String, amount: Int, status: Status, reference: String?, created: Int = 0,
+    paid: Payment? = nil
   ) {
     self.id = id
     self.payment = payment
@@ -63,5 +66,6 @@ package struct Refund: Sendable, Equatable {
     self.status = status
     self.reference = reference
     self.created = created
+    self.paid = paid
   }
 }

@@ -188,7 +188,19 @@ package final class StripePaymentClient: PaymentProvider {
 
   package func refunds(after: String?, limit: Int) async throws -> (refunds: [Refund], hasMore: Bool) {
     try await refunds(
-      after.map { "&starting_after=\(FormEncoding.escape($0))" } ?? "", limit: min(max(limit, 1), 100))
+      Self.withPayments + (after.map { "&starting_after=\(FormEncoding.escape($0))" } ?? ""),
+      limit: min(max(limit, 1), 100))
+  }
+
+  /// Has a list of everybody's tell of each one's payment, too, so that nobody has to ask for it to learn whose it is.
+  private static let withPayments = "&expand%5B%5D=data.payment_intent"
+
+  /// - Parameter json: what tells of a payment, wholly or by its id alone.
+  private func paid(_ json: JSON?) throws -> (id: String, payment: Payment?) {
+    if let id = json?.string { return (id, nil) }
+    guard let json, json["id"] != nil else { return ("", nil) }
+    let payment = try payment(json)
+    return (payment.id, payment)
   }
 
   private func refunds(_ query: String, limit: Int) async throws -> (refunds: [Refund], hasMore: Bool) {
@@ -200,7 +212,7 @@ package final class StripePaymentClient: PaymentProvider {
   package func disputes(of payment: String?, after: String?, limit: Int) async throws -> (
     disputes: [Dispute], hasMore: Bool
   ) {
-    let which = payment.map { "&payment_intent=\(FormEncoding.escape($0))" } ?? ""
+    let which = payment.map { "&payment_intent=\(FormEncoding.escape($0))" } ?? Self.withPayments
     let start = after.map { "&starting_after=\(FormEncoding.escape($0))" } ?? ""
     let answer = try await exchange(
       "GET", "/v1/disputes?limit=\(min(max(limit, 1), 100))\(which)\(start)", [])
@@ -211,9 +223,11 @@ package final class StripePaymentClient: PaymentProvider {
       else {
         throw PaymentError(code: .outcomeUnknown, message: "the provider's answer is not a dispute")
       }
+      let paid = try paid(json["payment_intent"])
       return Dispute(
-        id: id, payment: json["payment_intent"]?.string ?? "", amount: Self.amount(amount, currency),
-        reason: json["reason"]?.string ?? "", status: status, created: json["created"]?.integer ?? 0)
+        id: id, payment: paid.id, amount: Self.amount(amount, currency),
+        reason: json["reason"]?.string ?? "", status: status, created: json["created"]?.integer ?? 0,
+        paid: paid.payment)
     }
     return (disputes, answer.json?["has_more"]?.bool ?? false)
   }
@@ -224,11 +238,13 @@ package final class StripePaymentClient: PaymentProvider {
     else {
       throw PaymentError(code: .outcomeUnknown, message: "the provider's answer is not a refund")
     }
+    let paid = try paid(json["payment_intent"])
     return Refund(
-      id: id, payment: json["payment_intent"]?.string ?? "", amount: Self.amount(amount, currency),
+      id: id, payment: paid.id, amount: Self.amount(amount, currency),
       // Those of cards in their first moment have none yet.
       status: Refund.Status(rawValue: json["status"]?.string ?? "pending"),
-      reference: json["metadata"]?[Self.refundField]?.string, created: json["created"]?.integer ?? 0)
+      reference: json["metadata"]?[Self.refundField]?.string, created: json["created"]?.integer ?? 0,
+      paid: paid.payment)
   }
 
   /// - Note: Stripe's search sees a new payment after up to a minute, if nothing is wrong there, and shows old states: what

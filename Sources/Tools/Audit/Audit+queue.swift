@@ -23,6 +23,7 @@ extension Audit {
     queue.bitmap = try await queues.unavailableTickets(event: event)
     queue.apart = try await queues.placesApart(event: event)
     queue.sold = try await queues.soldTickets(event: event)
+    queue.late = try await queues.lateAttempts(event: event)
     try await readUsers(event, &queue)
     return queue
   }

@@ -16,7 +16,8 @@ extension Audit {
     let order: [FindingKind] = [
       .ticketNotDelivered, .claimWithoutPurchase, .buyerMiscounted, .saleNotCaptured, .captureNotNoted,
       .authorisationOpen, .refundedOtherwise, .disputeUnknown,
-      .saleNotTold, .toldOtherwise, .toldWithoutSale, .confirmationLost, .holdNotIndexed, .lockWithoutHold,
+      .saleNotTold, .toldOtherwise, .toldWithoutSale, .confirmationLost, .latePaymentStale, .holdNotIndexed,
+      .lockWithoutHold,
       .settingsDiffer, .epochAhead, .saleForgotten, .bitmapWrong, .countsWrong,
     ]
     for kind in order {
@@ -73,6 +74,14 @@ extension Audit {
     case (.saleNotTold, let key?, _), (.toldOtherwise, let key?, _), (.toldWithoutSale, let key?, _),
       (.confirmationLost, let key?, _):
       return try await tell(key)
+    case (.latePaymentStale, let key?, _):
+      guard let attempt = try await queues.lateAttempts(event: key.event)[key.position],
+        let purchase = try await sales.purchase(key)
+      else { return nil }
+      let isTooLate = purchase.state == .declined && purchase.reason == PurchaseStore.tooLate
+      if purchase.state == .declined, purchase.attempt == attempt, !isTooLate { return nil }
+      try await queues.dropLate(key, attempt: attempt, tells: isTooLate)
+      return RepairNote("\(key.name): its late payment is not asked about any more", isDone: true)
     case (.refundedOtherwise, let key?, _), (.disputeUnknown, let key?, _):
       guard let payment = finding.paymentID else { return nil }
       try await sales.noteNews(of: payment)

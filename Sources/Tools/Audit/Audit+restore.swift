@@ -43,7 +43,7 @@ extension Audit {
     // A payment under way is finished by a worker, under the same name at the provider.
     if row?.state == .sold || row?.state == .paying { return nil }
     let told = try await toldPurchased(key)
-    guard let (purchase, problem) = try await evidence(key, told, after: row?.attempt ?? 0) else {
+    guard let (purchase, problem) = try await evidence(key, told, row) else {
       return nil
     }
     guard let purchase else {
@@ -88,9 +88,10 @@ extension Audit {
 
   /// - Returns: the purchase, or why it is not known what it was; `nil` where there is no sign of one.
   private func evidence(
-    _ key: PurchaseStore.Key, _ told: RequestRecord?, after attempt: Int
+    _ key: PurchaseStore.Key, _ told: RequestRecord?, _ row: AuditedPurchase?
   ) async throws -> (purchase: LostPurchase?, problem: String)? {
-    guard let money = try await money(key, after: attempt) else {
+    let attempt = row?.attempt ?? 0
+    guard let money = try await money(key, after: row, told) else {
       // What costs nothing has no payment: its record is all there is.
       guard let told, told.amount == 0, told.attempt > attempt else {
         return isGivenBack(key) ? (nil, Self.givenBack) : nil
@@ -125,15 +126,25 @@ extension Audit {
   }
 
   /// The last payment of the request that holds money; none that was given back in full.
-  private func money(_ key: PurchaseStore.Key, after attempt: Int) async throws -> Money? {
-    let entries = ledger.entries(key).filter { $0.attempt > attempt }.sorted { $0.attempt > $1.attempt }
-    for entry in entries where entry.status == .succeeded || entry.status == .requiresCapture {
+  ///
+  /// A payment that was given up and came late sells as a later attempt than the one that made it: where the buyer was told
+  /// so, PostgreSQL may be of before that, and have the attempt as given up.
+  private func money(
+    _ key: PurchaseStore.Key, after row: AuditedPurchase?, _ told: RequestRecord?
+  ) async throws -> Money? {
+    let attempt = row?.attempt ?? 0
+    let cameLate =
+      row?.state == .declined && row?.reason != PurchaseStore.tooLate && (told?.attempt ?? 0) > attempt
+    let entries = ledger.entries(key).filter { $0.attempt > attempt || cameLate && $0.attempt == attempt }
+    for entry in entries.sorted(by: { $0.attempt > $1.attempt })
+    where entry.status == .succeeded || entry.status == .requiresCapture {
       let payment = try await provider.retrieve(entry.id)
       ledger.add(payment)
-      if payment.status == .requiresCapture { return Money(payment: payment, attempt: entry.attempt) }
+      let sold = max(entry.attempt, told?.attempt ?? 0)
+      if payment.status == .requiresCapture { return Money(payment: payment, attempt: sold) }
       guard payment.status == .succeeded else { continue }
       if try await provider.refunded(entry.id) < payment.amountCaptured {
-        return Money(payment: payment, attempt: entry.attempt)
+        return Money(payment: payment, attempt: sold)
       }
     }
     return nil
@@ -153,7 +164,7 @@ extension Audit {
 
   /// Why a request that is told that it is purchased must not be told anything else; `nil` if nothing was paid.
   func paid(_ key: PurchaseStore.Key) async throws -> String? {
-    guard let money = try await money(key, after: 0) else { return nil }
+    guard let money = try await money(key, after: nil, nil) else { return nil }
     return "\(money.payment.amount) \(money.payment.currency) "
       + (money.isCaptured ? "captured" : "reserved") + " (\(money.payment.id))"
   }

@@ -39,9 +39,12 @@ extension Audit {
   /// Asks for the payments of refunds that are not known as they are, however old: their events are looked at.
   func readPayments(of refunds: [Refund]) async throws {
     guard !ledger.isWhole else { return }
-    let seen = refunds.map {
-      BookStore.Seen(
-        id: $0.id, payment: $0.payment, reference: $0.reference, amount: $0.amount, hasFailed: $0.hasFailed)
+    let seen = refunds.compactMap { refund -> BookStore.Seen? in
+      let (isOurs, key) = Self.key(refund.owner(in: ledger.installation))
+      if !isOurs { return nil }
+      return BookStore.Seen(
+        id: refund.id, payment: refund.payment, key: key, reference: refund.reference, amount: refund.amount,
+        hasFailed: refund.hasFailed)
     }
     for payment in try await sales.otherwise(seen) { try await readPayment(payment) }
   }
@@ -49,8 +52,26 @@ extension Audit {
   /// The same of disputes.
   func readPayments(of disputes: [Dispute]) async throws {
     guard !ledger.isWhole else { return }
-    let unknown = try await sales.otherwise(disputes: disputes.map { ($0.id, $0.status) })
-    for dispute in disputes where unknown.contains(dispute.id) { try await readPayment(dispute.payment) }
+    let seen = disputes.compactMap { dispute -> BookStore.SeenDispute? in
+      let (isOurs, key) = Self.key(dispute.owner(in: ledger.installation))
+      if !isOurs { return nil }
+      return BookStore.SeenDispute(
+        id: dispute.id, payment: dispute.payment, key: key, status: dispute.status)
+    }
+    for payment in try await sales.otherwise(seen) { try await readPayment(payment) }
+  }
+
+  /// - Returns: whether it may be ours, and whose it is, as far as the provider said so.
+  private static func key(_ owner: PaymentOwner) -> (isOurs: Bool, key: PurchaseStore.Key?) {
+    switch owner {
+    case .others: (false, nil)
+    case .unknown: (true, nil)
+    case .ours(let place):
+      (
+        true,
+        PurchaseStore.Key(event: place.event, generation: place.generation, position: place.position)
+      )
+    }
   }
 
   private func readPayment(_ id: String) async throws {

@@ -97,6 +97,10 @@ package enum FindingKind: String, Sendable, CaseIterable {
   /// An entry failed too often and waits for an operator.
   case deadLetter = "dead_letter"
 
+  /// A payment that came late waits for the owner of its seats, and buys nothing any more: it was let go of, or has another
+  /// end.
+  case latePaymentStale = "late_payment_stale"
+
   // MARK: Holds and seats
 
   /// A hold is past its deadline by more than a second, and its partition has an owner.
@@ -137,7 +141,7 @@ package enum FindingKind: String, Sendable, CaseIterable {
   package var isViolation: Bool {
     switch self {
     case .choreOverdue, .deadLetter, .refundDead, .placeGivenTwice, .partitionUnowned, .holdIndexStale,
-      .indexEmpty:
+      .latePaymentStale, .indexEmpty:
       false
     default: true
     }
@@ -160,7 +164,7 @@ package enum FindingKind: String, Sendable, CaseIterable {
     case .decidedBeyondHead, .passedOver: "I5"
     case .epochAhead: "I6"
     case .indexEmpty, .indexBehind, .indexWentBack, .indexUnknown: "I7"
-    case .confirmationLost, .confirmationStuck: "I9"
+    case .confirmationLost, .confirmationStuck, .latePaymentStale: "I9"
     case .holdOverdue, .holdNotIndexed, .holdIndexStale, .lockMissing, .lockWithoutHold, .partitionUnowned:
       "I10"
     case .overUserLimit, .buyerMiscounted, .placeNotLinked, .placeStale, .ownedMiscounted: "P5"

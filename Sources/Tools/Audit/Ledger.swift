@@ -24,7 +24,7 @@ package struct Ledger: Sendable {
   package private(set) var count = 0
 
   /// Whose payments count; `nil` for everybody's.
-  private let installation: String?
+  let installation: String?
   /// Whether all of the provider's payments are read, and not only the last ones.
   package let isWhole: Bool
   /// When the newest payment was made, by the provider's clock, in unix seconds.

@@ -152,6 +152,21 @@ extension QueueEvidence {
           ))
       }
     }
+    for (position, attempt) in late {
+      let key = PurchaseStore.Key(event: event, generation: generation, position: position)
+      // One that PostgreSQL has lost is told elsewhere.
+      guard let purchase = sales.purchases[key] else { continue }
+      let waits =
+        state(position) == .declinedForGood && purchase.state == .declined && purchase.attempt == attempt
+        && purchase.reason != PurchaseStore.tooLate
+      if !waits {
+        found.add(
+          Finding(
+            .latePaymentStale, key,
+            "attempt \(attempt) waits for the owner of its seats; the record is \(state(position)?.name ?? "missing"), "
+              + "the purchase \(purchase.state.rawValue) by attempt \(purchase.attempt)"))
+      }
+    }
     for (position, entry) in confirmations {
       let age = (writtenNow - entry.addedAt) / 1000
       if age > graceSeconds {

@@ -46,6 +46,8 @@ package struct QueueEvidence: Sendable {
   /// Entries of the confirm lane for this event, by position.
   package var confirmations: [Int: QueueStore.LaneEntry] = [:]
   package var deadLetters: Set<Int> = []
+  /// Payments that came late and wait for the owner of their seats: of which attempt, by position.
+  package var late: [Int: Int] = [:]
   package var leaseHolder: String?
 
   package init(facts: QueueStore.QueueFacts, now: Int) {

@@ -42,12 +42,13 @@ extension PaymentStub {
 
   private func listDisputes(_ request: HTTPRequest) throws(StripeFailure) -> JSON {
     let intent = request.query("payment_intent")
+    let tellsOfPayments = try tellsOfPayments(request)
     let page = try page(
       request, count: book.disputes.count, index: { book.disputeIndex(of: $0) },
       matches: { intent == nil || book.disputes[$0].intent == intent })
     return [
       "object": "list", "url": "/v1/disputes", "has_more": .bool(page.hasMore),
-      "data": .array(page.indices.map { disputeJSON($0) }),
+      "data": .array(page.indices.map { disputeJSON($0, tellsOfPayment: tellsOfPayments) }),
     ]
   }
 
@@ -66,6 +67,18 @@ extension PaymentStub {
         return StripeFailure.internalError.response
       }
     }
+  }
+
+  /// Whether a list is to have the payments in place of their ids: the one thing that is expanded here.
+  private func tellsOfPayments(_ request: HTTPRequest) throws(StripeFailure) -> Bool {
+    var tells = false
+    for (name, value) in request.queryItems where name == "expand[]" || name == "expand[0]" {
+      guard value == "data.payment_intent" else {
+        throw .invalid("This property cannot be expanded (\(value)).", param: "expand")
+      }
+      tells = true
+    }
+    return tells
   }
 
   private func limit(_ request: HTTPRequest) throws(StripeFailure) -> Int {
@@ -128,12 +141,13 @@ extension PaymentStub {
 
   private func listRefunds(_ request: HTTPRequest) throws(StripeFailure) -> JSON {
     let intent = request.query("payment_intent")
+    let tellsOfPayments = try tellsOfPayments(request)
     let page = try page(
       request, count: book.refunds.count, index: { book.refundIndex(of: $0) },
       matches: { intent == nil || book.refunds[$0].intent == intent })
     return [
       "object": "list", "url": "/v1/refunds", "has_more": .bool(page.hasMore),
-      "data": .array(page.indices.map { refundJSON($0) }),
+      "data": .array(page.indices.map { refundJSON($0, tellsOfPayment: tellsOfPayments) }),
     ]
   }
 

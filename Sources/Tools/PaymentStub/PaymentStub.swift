@@ -128,16 +128,21 @@ package final class PaymentStub: Service {
     }
   }
 
-  func refundJSON(_ index: Int) -> JSON {
+  /// - Parameter tellsOfPayment: whether the payment stands in it, and not its id alone.
+  func refundJSON(_ index: Int, tellsOfPayment: Bool = false) -> JSON {
     let refund = book.refunds[index]
     guard let intent = book.index(of: refund.intent).map({ book.intents[$0] }) else { return nil }
-    return refund.json(charge: intent.chargeID, currency: intent.currency)
+    return refund.json(
+      charge: intent.chargeID, currency: intent.currency,
+      intent: tellsOfPayment ? .some(intent.json(at: url)) : .none)
   }
 
-  func disputeJSON(_ index: Int) -> JSON {
+  func disputeJSON(_ index: Int, tellsOfPayment: Bool = false) -> JSON {
     let dispute = book.disputes[index]
     guard let intent = book.index(of: dispute.intent).map({ book.intents[$0] }) else { return nil }
-    return dispute.json(charge: intent.chargeID, currency: intent.currency)
+    return dispute.json(
+      charge: intent.chargeID, currency: intent.currency,
+      intent: tellsOfPayment ? .some(intent.json(at: url)) : .none)
   }
 
   private func addControls(to router: inout Router) {

@@ -51,21 +51,21 @@ extension PaymentIntent {
 }
 
 extension Refund {
-  func json(charge: String, currency: String) -> JSON {
+  func json(charge: String, currency: String, intent told: JSON? = nil) -> JSON {
     [
       "id": .string(id), "object": "refund", "amount": .integer(amount), "balance_transaction": nil,
       "charge": .string(charge), "created": .integer(created), "currency": .string(currency),
       "destination_details": nil,
       "metadata": .object(
         metadata.sorted { $0.key < $1.key }.map { (name: $0.key, value: JSON.string($0.value)) }),
-      "payment_intent": .string(intent), "reason": JSON(reason), "receipt_number": nil,
+      "payment_intent": told ?? .string(intent), "reason": JSON(reason), "receipt_number": nil,
       "source_transfer_reversal": nil, "status": .string(status), "transfer_reversal": nil,
     ]
   }
 }
 
 extension Dispute {
-  func json(charge: String, currency: String) -> JSON {
+  func json(charge: String, currency: String, intent told: JSON? = nil) -> JSON {
     [
       "id": .string(id), "object": "dispute", "amount": .integer(amount), "balance_transactions": [],
       "charge": .string(charge), "created": .integer(created), "currency": .string(currency), "evidence": [:],
@@ -74,7 +74,7 @@ extension Dispute {
         "submission_count": 0,
       ],
       "is_charge_refundable": .bool(status != "lost"), "livemode": false, "metadata": [:],
-      "payment_intent": .string(intent), "reason": .string(reason), "status": .string(status),
+      "payment_intent": told ?? .string(intent), "reason": .string(reason), "status": .string(status),
     ]
   }
 }

@@ -390,6 +390,17 @@ struct Damage: CustomTestStringConvertible, Sendable {
       let position = try await $0.hold("ann", [1])
       try await $0.redis("ZREM", "\($0.prefix)x", "\(position)")
     },
+    Damage(
+      "a late payment that was let go of waits for the owner", finds: [.latePaymentStale], repairable: true
+    ) {
+      let hold = try await $0.hold("ann", [1])
+      try await $0.redis("HSET", "\($0.prefix)late", "\(hold)", "1|pi_x|pm_x|ann")
+      try await $0.sql(
+        """
+        INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, reason)
+        VALUES (\(Hall.event), 1, \(hold), 'ann', 'declined', 1, '{1}', 1000, 'EUR', 'x', 'too_late')
+        """)
+    },
     Damage("the index names a request that holds nothing", finds: [.holdIndexStale], repairable: false) {
       let position = try await $0.join("ann")
       try await $0.redis("ZADD", "\($0.prefix)x", "9999999999999", "\(position)")

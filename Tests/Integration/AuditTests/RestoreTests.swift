@@ -98,6 +98,61 @@ struct RestoreTests {
     await hall.end()
   }
 
+  @Test(
+    "A late sale is written back: its payment is of the attempt that was given up, as PostgreSQL has it still",
+    arguments: [true, false])
+  func late(isCaptured: Bool) async throws {
+    let hall = try await Hall()
+    let sold = try await hall.sell("ann", [1])
+    try await hall.losePurchase([1])
+    if !isCaptured {
+      hall.provider.payments[sold.payment]?.status = .requiresCapture
+      hall.provider.payments[sold.payment]?.amountCaptured = 0
+    }
+    try await hall.setRecord(sold.position, "P|2|0|1000|1||\(UserKey("ann").text)")
+    try await hall.sql(
+      """
+      INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method,
+        payment_id, reason) VALUES (\(Hall.event), 1, \(sold.position), 'ann', 'declined', 1, '{1}', 1000, 'EUR', 'x',
+        \(sold.payment), 'processing_timeout')
+      """)
+    _ = try await hall.audit(repairs: true)
+    let after = try #require(try await hall.purchases.find(hall.key(sold.position)))
+    #expect(after.standing.state == .sold && after.standing.attempt == 2 && after.tickets == [1])
+    #expect(after.standing.paymentID == sold.payment)
+    #expect(hall.provider.payments[sold.payment]?.status == .succeeded)
+    try await hall.publish()
+    #expect(try await hall.audit().isClean)
+    await hall.end()
+  }
+
+  @Test("What was given up and taken, and nobody was told of, stays for a person; so does what was let go of")
+  func lateUntold() async throws {
+    let hall = try await Hall()
+    var sales: [(position: Int, payment: String)] = []
+    for (user, ticket, record, reason) in [
+      ("ann", 1, "d|1|0|1000|1|processing_timeout|", "processing_timeout"),
+      ("bob", 2, "P|2|0|1000|2||", "too_late"),
+    ] {
+      let sold = try await hall.sell(user, [ticket])
+      try await hall.losePurchase([ticket])
+      try await hall.setRecord(sold.position, record + UserKey(user).text)
+      try await hall.sql(
+        """
+        INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method,
+          payment_id, reason) VALUES (\(Hall.event), 1, \(sold.position), \(user), 'declined', 1, \([ticket])::int[], 1000,
+          'EUR', 'x', \(sold.payment), \(reason))
+        """)
+      sales.append(sold)
+    }
+    _ = try await hall.audit(repairs: true)
+    for sold in sales {
+      #expect(try await hall.purchases.find(hall.key(sold.position))?.standing.state == .declined)
+      #expect(hall.provider.payments[sold.payment]?.status == .succeeded)
+    }
+    await hall.end()
+  }
+
   @Test("What cost nothing is written back for those who are registered here")
   func free() async throws {
     let hall = try await Hall()

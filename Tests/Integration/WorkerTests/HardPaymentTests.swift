@@ -280,6 +280,59 @@ struct HardPaymentTests {
     await sale.end()
   }
 
+  @Test(
+    "Beside a partial refund the buyer is asked again for what is still theirs, and let go where nothing is",
+    arguments: [[2], [2, 1]])
+  func lapsedBesideRefund(_ givenBack: [Int]) async throws {
+    let sale = try await Sale(tickets: 2)
+    var mayCapture = false
+    sale.provider.onCapture = { [provider = sale.provider] id in
+      if !mayCapture { throw PaymentError(code: .unavailable, message: "away") }
+      provider.payments[id]?.status = .canceled
+    }
+    try await sale.startWorker(Self.limits())
+    let position = try await sale.join("ann", 2, method: "pm_1")
+    try await sale.wait(for: .purchased, position)
+    for ticket in givenBack {
+      _ = try await sale.refunds.request(
+        .init(
+          .init(event: sale.event, generation: 1, position: position), tickets: [ticket], releases: true),
+        by: "boss")
+    }
+    mayCapture = true
+    let rest = [1, 2].filter { !givenBack.contains($0) }
+    try await sale.eventually("it is settled") {
+      try await sale.makeChoresDue()
+      let status = try await sale.status(position)
+      return rest.isEmpty ? status?.tickets == [] : status?.reason == "authorisation_lapsed"
+    }
+    let purchase = try #require(try await sale.purchase(position))
+    #expect(purchase.tickets == rest && purchase.standing.amount == 1000 * rest.count)
+    #expect(sale.provider.given.isEmpty, "nothing was taken, so that nothing is given back")
+    if rest.isEmpty {
+      #expect(try await sale.soldTickets() == [])
+    } else {
+      let status = try #require(try await sale.wait(for: .declined, position))
+      #expect(status.tickets == rest && status.amount == 1000)
+      sale.provider.onCapture = { _ in }
+      #expect(try await sale.confirm(position, "ann", "pm_2") == .ok)
+      try await sale.wait(for: .purchased, position)
+      try await sale.eventually("paid") {
+        try await sale.makeChoresDue()
+        return sale.provider.payments.values.map(\.amountCaptured).max() == 1000
+      }
+      #expect(try await sale.soldTickets() == rest)
+    }
+    // The seat that was given back is sold to the next.
+    sale.provider.onCapture = { _ in }
+    try await sale.eventually("the line takes people in again") {
+      try await sale.queue.document(event: sale.event)?.isSoldOut == false
+    }
+    let bob = try await sale.join("bob", method: "pm_3")
+    try await sale.wait(for: .purchased, bob)
+    await sale.end()
+  }
+
   @Test("While its money is being given back nobody is asked again")
   func lapsedAndRefunded() async throws {
     let sale = try await Sale(tickets: 1)

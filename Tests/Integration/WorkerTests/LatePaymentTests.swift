@@ -208,9 +208,41 @@ struct LatePaymentTests {
     _ = try await sale.postgres.query("UPDATE outbox SET created_at = now()")
     try await nothingIsOpen(sale, [.canceled])
     #expect(try await sale.purchase(position)?.standing.reason == "too_late")
+    // The owner is not asked any more, and the buyer told so, though the sale is paused still.
+    #expect(try await sale.queue.latePayments(event: sale.event) == [])
+    #expect(try await sale.queue.record(event: sale.event, position: position)?.reason == "too_late")
     try await configure(sale, "open", version: 3)
     try await isToldTooLate(sale, position)
     #expect(try await sale.soldTickets() == [])
+    await sale.end()
+  }
+
+  @Test(
+    "What is not authorised any more when its payment is let go of waits for the owner no more, and is no late payment",
+    arguments: [Payment.Status.canceled, .processing])
+  func lapsedMeanwhile(_ status: Payment.Status) async throws {
+    let (sale, position) = try await waitingForOwner()
+    let id = try #require(sale.provider.payments.keys.first)
+    sale.provider.payments[id]?.status = status
+    sale.provider.cancelsProcessing = true
+    try await sale.eventually("the owner is not asked any more") {
+      try await sale.makeChoresDue()
+      return try await sale.queue.latePayments(event: sale.event) == []
+    }
+    try await nothingIsOpen(sale, [.canceled])
+    #expect(
+      try await sale.queue.record(event: sale.event, position: position)?.reason == "processing_timeout")
+    await sale.end()
+  }
+
+  @Test("Whoever noted that it is let go of, and died, leaves nothing that waits for the owner")
+  func notedAndDied() async throws {
+    let (sale, position) = try await waitingForOwner()
+    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
+    #expect(try await sale.purchases.noteTooLate(key, attempt: 1))
+    try await nothingIsOpen(sale, [.canceled])
+    #expect(try await sale.queue.latePayments(event: sale.event) == [])
+    #expect(try await sale.queue.record(event: sale.event, position: position)?.reason == "too_late")
     await sale.end()
   }
 

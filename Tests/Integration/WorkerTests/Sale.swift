@@ -279,7 +279,10 @@ final class ScriptedProvider: PaymentProvider {
   /// Called before an authorisation has its effect, and after it.
   var beforeAuthorising: (PaymentOrder) async throws -> Void = { _ in }
   var afterAuthorising: (PaymentOrder) async throws -> Void = { _ in }
-  var onCapture: (String) throws -> Void = { _ in }
+  var onCapture: (String) async throws -> Void = { _ in }
+  var onCancel: (String) async throws -> Void = { _ in }
+  var onRetrieve: (String) async throws -> Void = { _ in }
+  var onList: () async throws -> Void = {}
   var onFind: () throws -> Void = {}
   /// Whether the provider's search has what was made.
   var isFindable = true
@@ -312,7 +315,7 @@ final class ScriptedProvider: PaymentProvider {
   }
 
   func capture(_ id: String, reference: String) async throws -> Payment {
-    try onCapture(id)
+    try await onCapture(id)
     return try change(id) {
       $0.status = .succeeded
       $0.amountCaptured = $0.amount
@@ -320,7 +323,8 @@ final class ScriptedProvider: PaymentProvider {
   }
 
   func cancel(_ id: String, reference: String) async throws -> Payment {
-    try change(id) { if cancelsProcessing || $0.status != .processing { $0.status = .canceled } }
+    try await onCancel(id)
+    return try change(id) { if cancelsProcessing || $0.status != .processing { $0.status = .canceled } }
   }
 
   private func change(_ id: String, _ body: (inout Payment) -> Void) throws -> Payment {
@@ -339,6 +343,7 @@ final class ScriptedProvider: PaymentProvider {
 
   func retrieve(_ id: String) async throws -> Payment {
     retrievals += 1
+    try await onRetrieve(id)
     guard let payment = payments[id] else { throw PaymentError(code: .invalid, message: "no such payment") }
     return payment
   }
@@ -367,7 +372,14 @@ final class ScriptedProvider: PaymentProvider {
   func refunds(of payment: String) async throws -> [Refund] { given.values.filter { $0.payment == payment } }
 
   func refunds(after: String?, limit: Int) async throws -> (refunds: [Refund], hasMore: Bool) {
-    (Array(given.values), false)
+    (given.values.map(told), false)
+  }
+
+  /// As a list of everybody's tells it: with its payment.
+  private func told(_ refund: Refund) -> Refund {
+    var refund = refund
+    if refund.paid == nil { refund.paid = payments[refund.payment] }
+    return refund
   }
 
   var disputed: [Dispute] = []
@@ -377,7 +389,8 @@ final class ScriptedProvider: PaymentProvider {
   ) { (disputed.filter { payment == nil || $0.payment == payment }, false) }
 
   func list(after: String?, limit: Int) async throws -> (payments: [Payment], hasMore: Bool) {
-    (payments.values.sorted { $0.id < $1.id }, false)
+    try await onList()
+    return (payments.values.sorted { $0.id < $1.id }, false)
   }
 }
 

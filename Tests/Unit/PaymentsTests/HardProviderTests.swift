@@ -285,6 +285,29 @@ struct ProviderRefundTests {
     }
   }
 
+  @Test("A list of everybody's refunds and disputes tells whose payment each is of")
+  func owners() async throws {
+    try await Provider.with { provider in
+      var ours = Provider.order("r-ours")
+      let purchase = PurchaseMetadata(
+        event: 7, generation: 1, position: 9, tickets: [1], user: "ann", amount: ours.amount, attempt: 1,
+        installation: "here")
+      ours.metadata = purchase.fields
+      let payment = try #require(try await provider.payments.authorise(ours).payment)
+      _ = try await provider.payments.capture(payment.id, reference: ours.reference)
+      _ = try await provider.payments.refund(order(payment.id))
+      _ = try await provider.payments.refund(order(try await captured(provider), reference: "b"))
+      let listed = try await provider.payments.refunds(after: nil, limit: 10).refunds
+      #expect(listed.map(\.reference) == ["b", "a"])
+      #expect(listed.map { $0.paid?.id } == listed.map(\.payment) && listed[1].payment == payment.id)
+      let place = PaymentPlace(event: 7, generation: 1, position: 9, attempt: 1)
+      #expect(listed.map { $0.owner(in: "here") } == [.others, .ours(place)])
+      #expect(listed.map { $0.owner(in: "there") } == [.others, .others])
+      // Of one payment it is known whose it is.
+      #expect(try await provider.payments.refunds(of: payment.id).map(\.paid) == [nil])
+    }
+  }
+
   @Test("A failure after the effect is found, and one before it is said to be for good once it is replayed")
   func failures() async throws {
     try await Provider.with { provider in

@@ -18,6 +18,10 @@ final class Bookkeeper {
   /// What one round looks at, of each book.
   private static let purchasesAtOnce = 500
   private static let paymentsAtOnce = 100
+  /// Payments that are asked for once more at once: a call that takes long keeps no other one waiting.
+  private static let lookingAtOnce = 8
+  /// While the provider is away its books are left alone, for longer after each try.
+  private static let longestAwayMilliseconds: UInt64 = 300_000
   /// The lease, in rounds: whoever says nothing for so long is not waited for.
   private static let leaseRounds = 5.0
   private static let shortestLeaseSeconds = 5.0
@@ -30,6 +34,19 @@ final class Bookkeeper {
   private let graceSeconds: Int
   private let logger: Logger
   private var told: [BookStore.Finding] = []
+  /// So often a page is read again whose payments the provider lists, and tells nothing else of.
+  private static let passesOfPage = 3
+  private let places = Places<String>(Bookkeeper.lookingAtOnce)
+  /// Of the page that is looked at: whose payment was asked for, and whose could not be.
+  private var asked = 0, unasked = 0
+  private var problem: PaymentError?
+  private var passes = 0
+  /// Until when the provider's books are left alone, by the loop's clock, and how long next.
+  private var awayUntil: UInt64 = 0
+  private var backoff: Backoff
+  private let away = MetricsRegistry.shared.gauge(
+    "onsale_books_away",
+    "1 while the payment provider's books cannot be read on, as far as the worker that reads them knows")
 
   /// - Parameters:
   ///   - pauseMilliseconds: between two rounds.
@@ -44,6 +61,8 @@ final class Bookkeeper {
     self.pauseMilliseconds = UInt64(pauseMilliseconds)
     self.graceSeconds = graceSeconds
     self.logger = logger
+    backoff = Backoff(
+      firstMilliseconds: 2 * UInt64(pauseMilliseconds), limitMilliseconds: Self.longestAwayMilliseconds)
   }
 
   /// Runs until cancelled.
@@ -56,16 +75,57 @@ final class Bookkeeper {
     }
   }
 
+  /// Reads on in each of the books, and notes after each how far it is. While the provider is away the walk through its
+  /// books stays where it is, and that through PostgreSQL goes on.
   private func round() async throws {
-    let lease = max(Self.shortestLeaseSeconds, Self.leaseRounds * Double(pauseMilliseconds) / 1_000)
-    let found = try await Faults.crossing(.booksTake) { try await books.take(worker: worker, seconds: lease) }
-    guard var walk = found else { return }
+    let found = try await Faults.crossing(.booksTake) {
+      try await books.take(worker: worker, seconds: leaseSeconds)
+    }
+    guard var walk = found else {
+      // Whoever has it says so.
+      away.value = 0
+      return
+    }
     told = []
     walk.purchase = try await lookAtPurchases(after: walk.purchase)
-    walk.payment = try await lookAtPayments(after: walk.payment)
-    walk.refund = try await lookAtRefunds(after: walk.refund)
-    if !told.isEmpty { try await Faults.crossing(.booksNote) { try await books.tell(told) } }
-    try await Faults.crossing(.booksNote) { try await books.note(walk, worker: worker) }
+    guard try await note(walk), EventLoop.shared.now >= awayUntil else { return }
+    do {
+      walk.payment = try await lookAtPayments(after: walk.payment)
+      guard try await note(walk) else { return }
+      walk.refund = try await lookAtRefunds(after: walk.refund)
+      guard try await note(walk) else { return }
+      away.value = 0
+      backoff = Backoff(
+        firstMilliseconds: backoff.firstMilliseconds, limitMilliseconds: backoff.limitMilliseconds)
+      logger.worksAgain(Self.awayWords)
+    } catch let error as PaymentError {
+      // What was found of the page is told all the same; the page is read once more.
+      try await tell()
+      let pause = max(backoff.next(), UInt64(error.retryAfterMilliseconds ?? 0))
+      awayUntil = EventLoop.shared.now + pause
+      away.value = 1
+      logger.retrying(Self.awayWords, ["error": "\(error)", "books.pause_ms": pause])
+    }
+  }
+
+  private static let awayWords: StaticString = "the provider's books cannot be read: read on once it answers"
+
+  private var leaseSeconds: Double {
+    max(Self.shortestLeaseSeconds, Self.leaseRounds * Double(pauseMilliseconds) / 1_000)
+  }
+
+  /// - Returns: whether the walk is this worker's still.
+  private func note(_ walk: BookStore.Walk) async throws -> Bool {
+    try await tell()
+    return try await Faults.crossing(.booksNote) {
+      try await books.note(walk, worker: worker, seconds: leaseSeconds)
+    }
+  }
+
+  private func tell() async throws {
+    if told.isEmpty { return }
+    try await Faults.crossing(.booksNote) { try await books.tell(told) }
+    told = []
   }
 
   // MARK: PostgreSQL
@@ -122,11 +182,46 @@ final class Bookkeeper {
     }
     let keys = Set(ours.map { Self.key($0.1) })
     let purchases = try await Faults.crossing(.booksLook) { try await books.purchases(of: Array(keys)) }
-    for (payment, place) in ours
-    where step(payment, place, purchases[Self.key(place)]) != .fits {
-      await carefully(Self.key(place)) { try await lookAgain(payment.id, place) }
-    }
+    try await lookAgain(
+      ours.filter { payment, place in step(payment, place, purchases[Self.key(place)]) != .fits })
     return hasMore ? payments.last?.id : nil
+  }
+
+  /// - Throws: what keeps the provider from being asked. Payments that cannot be asked for while others can, and whatever
+  ///   cannot be asked for again and again, are passed over until the next walk.
+  private func lookAgain(_ odd: [(payment: Payment, place: PaymentPlace)]) async throws {
+    (asked, unasked, problem) = (0, 0, nil)
+    for (payment, place) in odd {
+      while await places.room(milliseconds: pauseMilliseconds) == 0, !Task.isCancelled {}
+      // An outage is one thing to learn.
+      if Task.isCancelled || unasked >= Self.lookingAtOnce && asked == 0 { break }
+      places.take(payment.id) { [self] in
+        do {
+          try await lookAgain(payment.id, place)
+          asked += 1
+        } catch {
+          if let error = error as? PaymentError, Self.isAway(error) {
+            unasked += 1
+            problem = error
+          }
+          logger.retrying(
+            "one entry of the books cannot be looked at",
+            ["event.id": place.event, "payment.id": payment.id, "error": "\(error)"])
+        }
+      }
+    }
+    await places.end()
+    try Task.checkCancellation()
+    if let problem, asked == 0, passes < Self.passesOfPage {
+      passes += 1
+      throw problem
+    }
+    passes = 0
+  }
+
+  /// Whether nobody else's payment could be asked for either.
+  private static func isAway(_ error: PaymentError) -> Bool {
+    [.unavailable, .outcomeUnknown, .rateLimited, .misconfigured].contains(error.code)
   }
 
   private static func key(_ place: PaymentPlace) -> PurchaseStore.Key {
@@ -188,11 +283,10 @@ final class Bookkeeper {
       }
     }
     guard let (refunds, hasMore) = answer else { return nil }
-    let seen = refunds.map {
-      BookStore.Seen(
-        id: $0.id, payment: $0.payment, reference: $0.reference, amount: $0.amount, hasFailed: $0.hasFailed)
+    let otherwise = try await Faults.crossing(.booksLook) {
+      let installation = try await stores.purchases.installation()
+      return try await books.otherwise(refunds.compactMap { BookStore.Seen($0, in: installation) })
     }
-    let otherwise = try await Faults.crossing(.booksLook) { try await books.otherwise(seen) }
     if !otherwise.isEmpty {
       try await Faults.crossing(.booksMend) { try await stores.refunds.note(payments: otherwise.sorted()) }
     }

@@ -13,6 +13,7 @@ import Store
 @LoopActor
 final class NewsRelay {
   private static let idleMilliseconds: UInt64 = 1_000
+  /// Payments that are asked for at once, and how many are leased by one call.
   private static let batch = 32
   /// Refunds and disputes that are looked at then.
   private static let latest = 100
@@ -20,8 +21,14 @@ final class NewsRelay {
   private let refunds: RefundStore
   private let purchases: PurchaseStore
   private let provider: any PaymentProvider
+  private let books: BookStore
   private let lookMilliseconds: UInt64
   private let logger: Logger
+  private enum Errand: Hashable {
+    case look
+    case learn(String)
+  }
+  private let places = Places<Errand>(NewsRelay.batch)
   private var lookedAt: UInt64
   private let learned = MetricsRegistry.shared.counter(
     "onsale_payment_news_total", "Refunds and disputes that somebody made at the payment provider")
@@ -30,6 +37,7 @@ final class NewsRelay {
   init(stores: Worker.Stores, provider: any PaymentProvider, lookMilliseconds: Int, logger: Logger) {
     refunds = stores.refunds
     purchases = stores.purchases
+    books = stores.books
     self.provider = provider
     self.lookMilliseconds = UInt64(lookMilliseconds)
     self.logger = logger
@@ -37,39 +45,55 @@ final class NewsRelay {
     lookedAt = EventLoop.shared.now - min(EventLoop.shared.now, .random(in: 0...UInt64(lookMilliseconds)))
   }
 
-  /// Runs until cancelled.
+  /// Runs until cancelled, and until what was under way then has ended.
   func run() async {
     await repeatRounds("news of payments wait", pauseMilliseconds: Self.idleMilliseconds, logger) {
       try await round()
     }
+    await places.end()
   }
 
   private func round() async throws -> Bool {
+    let room = await places.room(milliseconds: Self.idleMilliseconds)
+    // Those under way take long: there may be more to learn.
+    if room == 0 { return true }
     if EventLoop.shared.now >= lookedAt + lookMilliseconds {
       lookedAt = EventLoop.shared.now
-      try await look()
+      places.take(.look) { [self] in await look() }
     }
-    let due = try await Faults.crossing(.newsDue) { try await refunds.dueNews(limit: Self.batch) }
-    let attempts = due.map { news in Task { @LoopActor in await learn(news) } }
-    for attempt in attempts { await attempt.value }
-    return due.count == Self.batch
+    let limit = min(Self.batch, places.free)
+    if limit == 0 { return true }
+    let due = try await Faults.crossing(.newsDue) { try await refunds.dueNews(limit: limit) }
+    for news in due {
+      places.take(.learn(news.payment)) { [self] in await learn(news) }
+    }
+    return due.count == limit
   }
 
-  private func look() async throws {
+  private func look() async {
+    do {
+      try await lookAtLatest()
+      logger.worksAgain("the latest refunds and disputes cannot be looked at")
+    } catch {
+      logger.retrying("the latest refunds and disputes cannot be looked at", ["error": "\(error)"])
+    }
+  }
+
+  private func lookAtLatest() async throws {
     let (made, disputes) = try await Faults.crossing(.newsAsk) {
       (
         try await provider.refunds(after: nil, limit: Self.latest).refunds,
         try await provider.disputes(of: nil, after: nil, limit: Self.latest).disputes
       )
     }
-    // Those of ours are known, or are under way.
-    let others = made.filter { $0.reference == nil && !$0.hasFailed }
     try await Faults.crossing(.newsWrite) {
-      let unknown = try await refunds.unknown(
-        refunds: others.map(\.id), disputes: disputes.map { ($0.id, $0.status) })
+      let installation = try await purchases.installation()
+      // Those of ours are known, or are under way.
+      let others = made.filter { $0.reference == nil && !$0.hasFailed }
+      let seen = others.compactMap { BookStore.Seen($0, in: installation) }
+      let disputed = disputes.compactMap { BookStore.SeenDispute($0, in: installation) }
       try await refunds.note(
-        payments: others.filter { unknown.contains($0.id) }.map(\.payment)
-          + disputes.filter { unknown.contains($0.id) }.map(\.payment))
+        payments: Array(try await books.otherwise(seen).union(books.otherwise(disputed))))
     }
   }
 

@@ -11,8 +11,11 @@ import Store
 @LoopActor
 final class PaymentRelay {
   private static let idleMilliseconds: UInt64 = 2_000
+  /// Chores under way at once, and how many are leased, or noted as done, by one call.
   private static let batch = 64
   private static let stalledBatch = 256
+  /// What was done is noted in few transactions: nobody waits for it.
+  private static let noteMilliseconds: UInt64 = 50
   /// For so long what there is of a payment is looked for, where the provider cannot say.
   private static let findSeconds = 86_400
   /// So often it is searched for at least, by one process.
@@ -34,6 +37,9 @@ final class PaymentRelay {
   private let provider: any PaymentProvider
   private let lane: ConfirmLane
   private let logger: Logger
+  private let places = Places<PurchaseStore.Chore.Name>(PaymentRelay.batch)
+  private let ended: GroupCommit<PurchaseStore.Chore, Void>
+  private var lookedForStalledAt: UInt64?
   /// What was searched for and not found, and how often, since when by the loop's clock.
   private var notFound: [String: (count: Int, since: UInt64, last: UInt64)] = [:]
   private var tidiedAt: UInt64 = 0
@@ -54,16 +60,50 @@ final class PaymentRelay {
     self.provider = provider
     self.lane = lane
     self.logger = logger
+    let purchases = stores.purchases
+    ended = GroupCommit(
+      maximumBatch: Self.batch, capacity: 2 * Self.batch, lingerMilliseconds: Self.noteMilliseconds,
+      performAll: { chores in
+        try await Faults.crossing(.confirmCaptured) { try await purchases.done(chores) }
+      })
   }
 
-  /// Runs until cancelled.
+  /// Runs until cancelled, and until what was under way then has ended.
   func run() async {
     await repeatRounds("relay round failed", pauseMilliseconds: Self.idleMilliseconds, logger) {
       try await round()
     }
+    await places.end()
   }
 
+  /// Leases as many chores as there are places for. A call of the provider that takes long keeps one of them.
   private func round() async throws -> Bool {
+    if lookedForStalledAt.map({ EventLoop.shared.now >= $0 + Self.idleMilliseconds }) ?? true {
+      lookedForStalledAt = EventLoop.shared.now
+      try await takeUpStalled()
+    }
+    let room = min(Self.batch, await places.room(milliseconds: Self.idleMilliseconds))
+    // Those under way take long: there may be more to do.
+    if room == 0 { return true }
+    let due = try await Faults.crossing(.relayDue) { try await purchases.dueChores(limit: room) }
+    for chore in due {
+      places.take(chore.name) { [self] in await finish(chore) }
+    }
+    return due.count == room
+  }
+
+  private func finish(_ chore: PurchaseStore.Chore) async {
+    guard await carryOut(chore) else { return }
+    do {
+      try await ended.submit(chore)
+      relayed.increment()
+    } catch {
+      logger.retrying(
+        "that a payment chore is done could not be noted, and it is done again", ["error": "\(error)"])
+    }
+  }
+
+  private func takeUpStalled() async throws {
     let excused = lane.takeExcused()
     let stalled = try await Faults.crossing(.relayStalled) {
       try await purchases.excuse(excused)
@@ -76,15 +116,6 @@ final class PaymentRelay {
       logger.retrying("stalled payments taken up", level: .notice, ["count": stalled.count])
       lane.begin(stalled: stalled)
     }
-    let due = try await Faults.crossing(.relayDue) { try await purchases.dueChores(limit: Self.batch) }
-    let attempts = due.map { chore in Task { @LoopActor in await carryOut(chore) } }
-    var done: [PurchaseStore.Chore] = []
-    for (chore, attempt) in zip(due, attempts) where await attempt.value { done.append(chore) }
-    if !done.isEmpty {
-      try await Faults.crossing(.confirmCaptured) { try await purchases.done(done) }
-      relayed.increment(by: done.count)
-    }
-    return due.count == Self.batch
   }
 
   /// Cancels a payment that sold nothing, and gives back what was taken all the same.
@@ -96,6 +127,10 @@ final class PaymentRelay {
     if standing?.state == .sold, standing?.paymentID == id { return true }
     // Taken up again: it has another end now.
     if standing?.state == .paying, standing?.paymentID == id { return false }
+    // That was noted, and whoever noted it may have died since.
+    if let standing, standing.state == .declined, standing.reason == PurchaseStore.tooLate {
+      try await dropLate(chore, standing, tells: true)
+    }
     let isUndecided = standing?.state == .declined && ConfirmLane.undecided.contains(standing?.reason ?? "")
     if let standing, isUndecided {
       let late =
@@ -105,6 +140,10 @@ final class PaymentRelay {
       if late.status == .requiresCapture || late.status == .succeeded {
         if try await isStillWanted(late, chore, standing) { return false }
         guard try await isOurs(id, chore, standing) else { return false }
+        try await dropLate(chore, standing, tells: true)
+      } else {
+        // It was authorised, and is not any more: the owner of its seats would give them to nobody.
+        try await dropLate(chore, standing, tells: false)
       }
     }
     let payment = try await Faults.crossing(.confirmVoid) {
@@ -155,6 +194,15 @@ final class PaymentRelay {
     }
     return try await Faults.crossing(.relayLate) {
       try await purchases.noteTooLate(chore.key, attempt: standing.attempt)
+    }
+  }
+
+  /// From here on nobody decides about it: its owner is not asked any more, nor are its seats kept from anybody.
+  private func dropLate(
+    _ chore: PurchaseStore.Chore, _ standing: PurchaseStore.Standing, tells: Bool
+  ) async throws {
+    try await Faults.crossing(.relayLate) {
+      try await stores.queue.dropLate(chore.key, attempt: standing.attempt, tells: tells)
     }
   }
 

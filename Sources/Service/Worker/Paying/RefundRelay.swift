@@ -14,7 +14,10 @@ import Store
 @LoopActor
 final class RefundRelay {
   private static let idleMilliseconds: UInt64 = 1_000
+  /// Refunds under way at once, and how many are leased by one call.
   private static let batch = 64
+  /// The owners of seats are told of so many together, at once or after so long: they read an event's tickets anew for it.
+  private static let tellMilliseconds: UInt64 = 250
   /// Purchases of a cancelled event that are written down at once.
   private static let cancelled = 500
   /// For so long the line of a cancelled event is waited for.
@@ -33,6 +36,8 @@ final class RefundRelay {
   /// After so long it is certain that the provider made nothing of what it answers with a failure.
   private let searchSeconds: Int
   private let logger: Logger
+  private let places = Places<String>(RefundRelay.batch)
+  private let given: GroupCommit<RefundStore.Refund, Void>
 
   /// - Parameter searchMilliseconds: as `PaymentRelay` has it.
   init(stores: Worker.Stores, provider: any PaymentProvider, searchMilliseconds: Int, logger: Logger) {
@@ -40,13 +45,26 @@ final class RefundRelay {
     self.provider = provider
     searchSeconds = (searchMilliseconds + 999) / 1_000
     self.logger = logger
+    given = GroupCommit(
+      maximumBatch: Self.batch, capacity: 2 * Self.batch, lingerMilliseconds: Self.tellMilliseconds,
+      performAll: { refunds in
+        // Once for all of an event's: whoever owns its seats reads them anew for it.
+        for event in Set(refunds.map(\.key.event)) {
+          try await Faults.crossing(.refundTell) {
+            guard let settings = try await stores.events.noteTicketsChanged(event: event) else { return }
+            try await stores.events.publish(settings, to: stores.queue)
+          }
+        }
+        try await Faults.crossing(.refundTell) { try await stores.refunds.told(refunds) }
+      })
   }
 
-  /// Runs until cancelled.
+  /// Runs until cancelled, and until what was under way then has ended.
   func run() async {
     await repeatRounds("refund round failed", pauseMilliseconds: Self.idleMilliseconds, logger) {
       try await round()
     }
+    await places.end()
   }
 
   private func round() async throws -> Bool {
@@ -55,19 +73,23 @@ final class RefundRelay {
       countedAt = EventLoop.shared.now
       dead.value = Double(try await Faults.crossing(.refundDue) { try await refunds.deadCount() })
     }
-    let due = try await Faults.crossing(.refundDue) { try await refunds.due(limit: Self.batch) }
-    let attempts = due.map { each in Task { @LoopActor in await carryOut(each) } }
-    var told: [RefundStore.Refund] = []
-    for (each, attempt) in zip(due, attempts) where await attempt.value { told.append(each.refund) }
-    // Once for all of an event's: whoever owns its seats reads them anew for it.
-    for event in Set(told.map(\.key.event)) {
-      try await Faults.crossing(.refundTell) {
-        guard let settings = try await stores.events.noteTicketsChanged(event: event) else { return }
-        try await stores.events.publish(settings, to: stores.queue)
-      }
+    let room = min(Self.batch, await places.room(milliseconds: Self.idleMilliseconds))
+    // Those under way take long: there may be more to do.
+    if room == 0 { return true }
+    let due = try await Faults.crossing(.refundDue) { try await refunds.due(limit: room) }
+    for each in due {
+      places.take(each.refund.id) { [self] in await finish(each) }
     }
-    try await Faults.crossing(.refundTell) { try await refunds.told(told) }
-    return due.count == Self.batch
+    return due.count == room
+  }
+
+  private func finish(_ due: RefundStore.Due) async {
+    guard await carryOut(due) else { return }
+    do { try await given.submit(due.refund) } catch {
+      logger.retrying(
+        "of a refund the seats' owner could not be told, trying again later",
+        ["refund.id": due.refund.id, "error": "\(error)"])
+    }
   }
 
   /// Writes down what is to be given back of events that were cancelled. Only once their lines have left Redis, so that
@@ -120,21 +142,22 @@ final class RefundRelay {
       if step == .void { return try await provider.cancel(due.payment, reference: reference) }
       return try await provider.capture(due.payment, reference: reference)
     }
-    let capture = PurchaseStore.Chore(key: key, kind: .capture, paymentID: due.payment)
     switch step.next(payment.status) {
     case .voided:
       try await settle(due, nil, isVoid: true)
       return true
     case .give:
-      try await Faults.crossing(.refundSettle) { try await stores.purchases.done([capture]) }
+      try await Faults.crossing(.refundSettle) {
+        try await stores.purchases.done([
+          PurchaseStore.Chore(key: key, kind: .capture, paymentID: due.payment)
+        ])
+      }
       return try await give(due)
     case .lapsed:
-      // Noted again, as it may have been taken for done: it takes the sale back.
-      try await Faults.crossing(.refundSettle) {
-        try await refunds.fail(due.refund, reason: PurchaseStore.authorisationLapsed)
-        try await stores.purchases.add(capture)
-      }
-      return false
+      // Nothing was taken, so that nothing has to be given back for these tickets. What is left of the sale is taken back by
+      // whoever captures it, and its buyer asked to pay for that alone.
+      try await settle(due, nil, hasLapsed: true)
+      return true
     case .later:
       throw PaymentError(code: .pending, message: "payment \(payment.id) is \(payment.status)")
     }
@@ -194,11 +217,13 @@ final class RefundRelay {
     }
   }
 
-  private func settle(_ due: RefundStore.Due, _ providerID: String?, isVoid: Bool = false) async throws {
+  private func settle(
+    _ due: RefundStore.Due, _ providerID: String?, isVoid: Bool = false, hasLapsed: Bool = false
+  ) async throws {
     let isNew = try await Faults.crossing(.refundSettle) {
-      try await refunds.succeed(due.refund, providerID: providerID, isVoid: isVoid)
+      try await refunds.succeed(due.refund, providerID: providerID, isVoid: isVoid, hasLapsed: hasLapsed)
     }
-    if isNew { count(isVoid ? "voided" : "succeeded") }
+    if isNew { count(isVoid ? "voided" : hasLapsed ? "lapsed" : "succeeded") }
   }
 
   /// Tells Redis, where the purchase's record and its user's count are.

@@ -159,9 +159,9 @@ extension AuditStore {
     try await BookStore(postgres).otherwise(refunds)
   }
 
-  /// Those of these disputes that are not known here as they stand, by their ids.
-  package func otherwise(disputes: [(id: String, status: String)]) async throws -> Set<String> {
-    try await RefundStore(postgres).unknown(refunds: [], disputes: disputes)
+  /// The payments of those disputes that are not known here as they stand.
+  package func otherwise(_ disputes: [BookStore.SeenDispute]) async throws -> Set<String> {
+    try await BookStore(postgres).otherwise(disputes)
   }
 
   /// Notes a run.

@@ -1,4 +1,5 @@
 package import EventLoop
+import Foundation
 package import Postgres
 
 /// What a worker needs to look over the books all the time: where it is, and what of PostgreSQL does not fit.
@@ -63,14 +64,17 @@ package final class BookStore {
     }
   }
 
-  /// Notes how far the walk is, if it is still this worker's.
-  package func note(_ walk: Walk, worker: String) async throws {
-    _ = try await postgres.query(
+  /// Notes how far the walk is, if it is still this worker's, and keeps the lease.
+  /// - Returns: whether it is.
+  @discardableResult
+  package func note(_ walk: Walk, worker: String, seconds: Double) async throws -> Bool {
+    try await !postgres.query(
       """
-      UPDATE book_walk SET event_id = \(walk.purchase.event), generation = \(walk.purchase.generation),
+      UPDATE book_walk SET leased_until = now() + \(seconds) * interval '1 s', event_id = \(walk.purchase.event), generation = \(walk.purchase.generation),
         position = \(walk.purchase.position), payment_id = \(walk.payment), refund_id = \(walk.refund)
-      WHERE is_alone AND worker = \(worker)
-      """)
+      WHERE is_alone AND worker = \(worker) RETURNING worker
+      """
+    ).isEmpty
   }
 
   // MARK: Looking
@@ -145,32 +149,82 @@ package final class BookStore {
   package struct Seen: Sendable {
     package let id: String
     package let payment: String
+    /// Whose payment it is; `nil` where the provider does not say.
+    package let key: PurchaseStore.Key?
     /// The id of a refund of ours; `nil` if it was made elsewhere.
     package let reference: String?
     package let amount: Int
     package let hasFailed: Bool
 
-    package init(id: String, payment: String, reference: String?, amount: Int, hasFailed: Bool) {
+    package init(
+      id: String, payment: String, key: PurchaseStore.Key?, reference: String?, amount: Int, hasFailed: Bool
+    ) {
       self.id = id
       self.payment = payment
-      self.reference = reference
+      self.key = key
+      // Whoever uses the account may write there whatever they like.
+      self.reference = reference.flatMap { UUID(uuidString: $0)?.uuidString }
       self.amount = amount
       self.hasFailed = hasFailed
     }
   }
 
+  /// A dispute as the provider has it.
+  package struct SeenDispute: Sendable {
+    package let id: String
+    package let payment: String
+    /// Whose payment it is; `nil` where the provider does not say.
+    package let key: PurchaseStore.Key?
+    package let status: String
+
+    package init(id: String, payment: String, key: PurchaseStore.Key?, status: String) {
+      self.id = id
+      self.payment = payment
+      self.key = key
+      self.status = status
+    }
+  }
+
+  /// Whether a sale is of the payment of which the provider has `i`. Of what sold nothing, or of an earlier attempt to pay,
+  /// nothing is to be learned.
+  private static let isOfSale: SQL = """
+    EXISTS (SELECT FROM purchase p WHERE p.event_id = i.event AND p.generation = i.generation
+      AND p.position = i.position AND p.state = 'sold' AND p.payment_id = i.payment)
+    """
+
   /// The payments of those refunds that are not known here as they are: given back and not known, with another amount, or
-  /// known as given back though it failed.
+  /// known as given back though it failed. Each is looked up by the keys of its event; where the provider does not say whose it
+  /// is, it must be asked first.
   package func otherwise(_ refunds: [Seen]) async throws -> Set<String> {
+    if refunds.isEmpty { return [] }
     let rows = try await postgres.query(
       """
       SELECT DISTINCT i.payment FROM unnest(\(refunds.map(\.id))::text[], \(refunds.map(\.payment))::text[],
-        \(refunds.map(\.reference))::text[], \(refunds.map(\.amount))::bigint[],
-        \(refunds.map { $0.hasFailed ? 1 : 0 })::int[]) AS i (id, payment, reference, amount, failed)
-      -- Of those under way their workers learn by themselves.
-      WHERE NOT EXISTS (SELECT FROM refund r WHERE r.state = 'requested' AND r.id::text = i.reference)
-        AND (i.failed = 0) <> EXISTS (SELECT FROM refund r WHERE r.provider_id = i.id AND r.state = 'succeeded'
-          AND (i.failed = 1 OR r.amount = i.amount))
+        \(refunds.map(\.key?.event))::bigint[], \(refunds.map(\.key?.generation))::int[],
+        \(refunds.map(\.key?.position))::bigint[], \(refunds.map(\.reference))::text[],
+        \(refunds.map(\.amount))::bigint[], \(refunds.map { $0.hasFailed ? 1 : 0 })::int[])
+        AS i (id, payment, event, generation, position, reference, amount, failed)
+      WHERE i.event IS NULL OR \(Self.isOfSale)
+        -- Of those under way their workers learn by themselves.
+        AND NOT EXISTS (SELECT FROM refund r WHERE r.event_id = i.event AND r.id = i.reference::uuid
+          AND r.state = 'requested')
+        AND (i.failed = 0) <> EXISTS (SELECT FROM refund r WHERE r.event_id = i.event AND r.provider_id = i.id
+          AND r.state = 'succeeded' AND (i.failed = 1 OR r.amount = i.amount))
+      """)
+    return Set(try rows.map { try $0.string("payment") })
+  }
+
+  /// The payments of those disputes that are not known here as they stand.
+  package func otherwise(_ disputes: [SeenDispute]) async throws -> Set<String> {
+    if disputes.isEmpty { return [] }
+    let rows = try await postgres.query(
+      """
+      SELECT DISTINCT i.payment FROM unnest(\(disputes.map(\.id))::text[], \(disputes.map(\.payment))::text[],
+        \(disputes.map(\.key?.event))::bigint[], \(disputes.map(\.key?.generation))::int[],
+        \(disputes.map(\.key?.position))::bigint[], \(disputes.map(\.status))::text[])
+        AS i (id, payment, event, generation, position, status)
+      WHERE i.event IS NULL OR \(Self.isOfSale)
+        AND NOT EXISTS (SELECT FROM dispute d WHERE d.event_id = i.event AND d.id = i.id AND d.status = i.status)
       """)
     return Set(try rows.map { try $0.string("payment") })
   }

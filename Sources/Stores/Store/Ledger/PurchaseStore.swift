@@ -474,6 +474,12 @@ package final class PurchaseStore {
       /// Whatever is found under a name is cancelled.
       case find
     }
+    /// Which one it is, however often it is leased.
+    package struct Name: Hashable, Sendable {
+      let key: Key
+      let kind: Kind
+      let paymentID: String
+    }
     package let key: Key
     package let kind: Kind
     /// With `find`: the order's reference.
@@ -489,6 +495,8 @@ package final class PurchaseStore {
       self.paymentID = paymentID
       self.attempts = attempts
     }
+
+    package var name: Name { Name(key: key, kind: kind, paymentID: paymentID) }
   }
 
   /// Notes something that is to be done at the provider; once, however often it is said.
@@ -593,16 +601,15 @@ package final class PurchaseStore {
     try await postgres.withTransaction { transaction in
       let rows = try await transaction.query(
         """
-        -- Of what was given back in part nobody is asked for the rest.
+        -- Of what was taken and given back in part nobody is asked for the rest: that was paid.
         UPDATE purchase SET reason = \(Self.authorisationLapsed), sold_at = NULL, updated_at = now(),
           lapsed_at = coalesce(lapsed_at, now()),
           state = CASE WHEN \(asks)::boolean AND state <> 'void' AND charged IS NULL AND refunded = 0 THEN 'declined' ELSE 'void' END
         WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
           AND payment_id = \(paymentID) AND captured_at IS NULL
           AND (state = 'sold' OR state IN ('declined', 'void') AND reason = \(Self.authorisationLapsed))
-          -- Where it is being given back, it was let go of for that.
-          AND NOT EXISTS (SELECT FROM refund r WHERE r.event_id = \(key.event) AND r.generation = \(key.generation)
-            AND r.position = \(key.position) AND r.state = 'requested')
+          -- Where it is being given back, it was let go of for that; where a part was, its buyer is to know of that first.
+          AND NOT EXISTS (\(Self.givingBack(key)))
         RETURNING tickets, state
         """)
       guard let row = rows.first else { return nil }
@@ -640,14 +647,16 @@ package final class PurchaseStore {
     }
   }
 
-  /// Whether a refund of the purchase is under way.
+  /// Whether a refund of the purchase is under way, or not everybody knows of one yet.
   package func isBeingGivenBack(_ key: Key) async throws -> Bool {
-    try await !postgres.query(
-      """
-      SELECT 1 AS one FROM refund WHERE event_id = \(key.event) AND generation = \(key.generation)
-        AND position = \(key.position) AND state = 'requested' LIMIT 1
-      """
-    ).isEmpty
+    try await !postgres.query(Self.givingBack(key)).isEmpty
+  }
+
+  private static func givingBack(_ key: Key) -> SQL {
+    """
+    SELECT 1 AS one FROM refund WHERE event_id = \(key.event) AND generation = \(key.generation)
+      AND position = \(key.position) AND (state = 'requested' OR state = 'succeeded' AND available_at IS NOT NULL) LIMIT 1
+    """
   }
 
   /// Payments that are taken up this often without an end are left to the audit: they may be what kills workers.

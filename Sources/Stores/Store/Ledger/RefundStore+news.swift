@@ -87,21 +87,6 @@ extension RefundStore {
       "DELETE FROM payment_news WHERE payment_id = \(news.payment) AND times = \(news.times)")
   }
 
-  /// Of these, as the provider has them, those that are not known here as they are.
-  package func unknown(refunds: [String], disputes: [(id: String, status: String)]) async throws -> Set<
-    String
-  > {
-    let rows = try await postgres.query(
-      """
-      SELECT i.id FROM unnest(\(refunds)::text[]) AS i (id)
-      WHERE NOT EXISTS (SELECT FROM refund r WHERE r.provider_id = i.id)
-      UNION ALL
-      SELECT i.id FROM unnest(\(disputes.map(\.id))::text[], \(disputes.map(\.status))::text[]) AS i (id, status)
-      WHERE NOT EXISTS (SELECT FROM dispute d WHERE d.id = i.id AND d.status = i.status)
-      """)
-    return Set(try rows.map { try $0.string("id") })
-  }
-
   /// Brings a purchase in line with what the provider says of its payment. Repeated, it changes nothing.
   ///
   /// What was given back elsewhere is written down; where that is all that was left, the tickets are not the buyer's any

@@ -37,9 +37,13 @@ extension RefundStore {
   /// - Parameters:
   ///   - providerID: its id at the provider; `nil` where nothing had been taken.
   ///   - isVoid: whether nothing had been taken, and nothing will be.
+  ///   - hasLapsed: whether nothing had been taken, and nothing can be: the authorisation is gone. Of a part of a purchase:
+  ///     what is left of that is then to be paid otherwise, or taken back, by whoever captures it.
   /// - Returns: whether this call did it.
   @discardableResult
-  package func succeed(_ refund: Refund, providerID: String?, isVoid: Bool = false) async throws -> Bool {
+  package func succeed(
+    _ refund: Refund, providerID: String?, isVoid: Bool = false, hasLapsed: Bool = false
+  ) async throws -> Bool {
     let key = refund.key
     return try await postgres.withTransaction { transaction in
       // As whoever asks for a refund does it: first the purchase, then its refunds.
@@ -50,15 +54,28 @@ extension RefundStore {
         """)
       let ended = try await transaction.query(
         """
-        UPDATE refund SET state = 'succeeded', provider_id = \(providerID), ended_at = now()
+        UPDATE refund SET state = 'succeeded', provider_id = \(providerID), ended_at = now(),
+          amount = CASE WHEN \(hasLapsed) THEN 0 ELSE amount END
         WHERE event_id = \(key.event) AND id = \(refund.id)::uuid AND state = 'requested' RETURNING id
         """)
       guard !ended.isEmpty, let row = rows.first, try row.string("state") == "sold" else {
         return !ended.isEmpty
       }
+      // Of a purchase of which nothing is left there is nothing to pay otherwise.
+      let isOver = hasLapsed && Set(row["tickets"].ints ?? []).isSubset(of: refund.tickets)
       try await Self.takeOut(
-        refund.tickets, of: key, row, amount: refund.amount, isVoid: isVoid, releases: refund.releases,
-        reason: "organizer", transaction)
+        refund.tickets, of: key, row, amount: hasLapsed ? 0 : refund.amount,
+        isVoid: isVoid || isOver, hasLapsed: hasLapsed, releases: refund.releases, reason: "organizer",
+        transaction)
+      if hasLapsed, !isOver, let payment = row["payment_id"].string {
+        // Noted again, as it may have been taken for done.
+        _ = try await transaction.query(
+          """
+          INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
+          VALUES (\(key.event), \(key.generation), \(key.position), 'capture', \(payment), now())
+          ON CONFLICT DO NOTHING
+          """)
+      }
       return true
     }
   }
@@ -69,13 +86,14 @@ extension RefundStore {
   ///   - reason: why, for systems outside.
   static func takeOut(
     _ tickets: [Int], of key: PurchaseStore.Key, _ purchase: PostgresRow, amount: Int, isVoid: Bool,
-    releases: Bool, reason: String, _ transaction: PostgresTransaction
+    hasLapsed: Bool = false, releases: Bool, reason: String, _ transaction: PostgresTransaction
   ) async throws {
     let back = Set(tickets)
     let left = (purchase["tickets"].ints ?? []).filter { !back.contains($0) }
     _ = try await transaction.query(
       """
-      UPDATE purchase SET tickets = \(left)::int[], charged = CASE WHEN \(isVoid) THEN 0 ELSE coalesce(charged, amount) END,
+      UPDATE purchase SET tickets = \(left)::int[],
+        charged = CASE WHEN \(isVoid) THEN 0 WHEN \(hasLapsed) THEN charged ELSE coalesce(charged, amount) END,
         amount = (SELECT coalesce(sum(price), 0) FROM ticket WHERE event_id = \(key.event) AND id = ANY (\(left)::int[])),
         refunded = refunded + \(isVoid ? 0 : amount), updated_at = now(),
         captured_at = CASE WHEN \(isVoid) THEN coalesce(captured_at, now()) ELSE captured_at END

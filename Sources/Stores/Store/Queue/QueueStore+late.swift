@@ -36,6 +36,28 @@ extension QueueStore {
     }
   }
 
+  /// The payment of an attempt that was given up is let go of: the owner of the seats is not asked about it any more.
+  /// Repeated, it changes nothing.
+  /// - Parameter tells: whether its buyer is told that it came too late.
+  package func dropLate(_ key: PurchaseStore.Key, attempt: Int, tells: Bool) async throws {
+    do {
+      _ = try await call(
+        "onsale_drop_late", key.event,
+        [.integer(key.position), .integer(attempt), .integer(key.generation), tells ? "1" : "0"])
+    } catch let error as StoreError where error.code == .noQueue {
+      return  // so is whoever would be asked
+    }
+  }
+
+  /// Payments that wait for the owner of the seats, and which attempt to pay each is of; at most as many as may wait.
+  package func lateAttempts(event: Int) async throws -> [Int: Int] {
+    let fields = try await redis.command(["HGETALL", .text(EventKeys(event).late)]).array ?? []
+    return Self.fields(fields).reduce(into: [:]) { attempts, field in
+      guard let position = Int(field.key) else { return }
+      attempts[position] = Int(field.value.prefix { $0 != "|" }) ?? 0
+    }
+  }
+
   /// Positions whose payments came late, the first in line first, at most so many.
   package func latePayments(event: Int) async throws -> [Int] {
     let names = try await redis.command(["HKEYS", .text(EventKeys(event).late)]).array ?? []

@@ -45,18 +45,39 @@ local function offer_late(keys, args)
   local r = get_record(p, pos)
   if r and r.try > try and (r.state == 'C' or r.state == 'P') then return {'ok'} end
   r = given_up(p, pos, try)
-  if not r then return {'moved'} end
-  if r.reason == TOO_LATE then return {'refused'} end
+  if not r or r.reason == TOO_LATE then
+    redis.call('HDEL', p .. 'late', pos)
+    return {r and 'refused' or 'moved'}
+  end
   if r.state == 'D' and v[2] ~= '2' and event_ms(m) < r.deadline then
     pay_late(m, pos, r, args[4], args[5], args[6])
     announce(m, {pos})
   elseif r.state == 'd' and (v[1] == 'closed' or v[2] == '2') then
+    redis.call('HDEL', p .. 'late', pos)
     refuse_late(p, pos, r)
     announce(m, {pos})
     return {'refused'}
   elseif r.state == 'd' and (redis.call('HEXISTS', p .. 'late', pos) == 1 or redis.call('HLEN', p .. 'late') < MAX_LATE) then
     redis.call('HSET', p .. 'late', pos, table.concat({args[2], args[4], args[5], args[6]}, '|'))
     wake_owner(m)
+  end
+  return {'ok'}
+end
+
+-- KEYS m; ARGV position, try, generation, whether its buyer is told that it came too late (1/0). The payment of an attempt
+-- that was given up is let go of: its owner is not asked any more.
+local function drop_late(keys, args)
+  local m = keys[1]
+  local p = prefix(m)
+  local pos, try = args[1], tonumber(args[2])
+  if not is_generation(m, args[3]) then return {'missing'} end
+  local waiting = redis.call('HGET', p .. 'late', pos)
+  -- One of a later attempt is another payment's.
+  if waiting and (tonumber(string.match(waiting, '^%d+')) or 0) <= try then redis.call('HDEL', p .. 'late', pos) end
+  local r = args[4] == '1' and given_up(p, pos, try)
+  if r and r.state == 'd' and r.reason ~= TOO_LATE then
+    refuse_late(p, pos, r)
+    announce(m, {pos})
   end
   return {'ok'}
 end

@@ -1,22 +1,22 @@
-import EventLoop
-
 /// Wakes one waiting task, and remembers a ring that nobody waited for.
 @LoopActor
-final class Bell {
+package final class Bell {
   private let timer = LoopTimer()
   private var continuation: UnsafeContinuation<Void, Never>?
-  private(set) var wasRung = false
+  package private(set) var wasRung = false
 
-  func ring() {
+  package init() {}
+
+  package func ring() {
     wasRung = true
     wakeUp()
   }
 
   /// Forgets rings so far. Call it before looking at what a ring announces, so that none is lost.
-  func reset() { wasRung = false }
+  package func reset() { wasRung = false }
 
   /// Returns at a ring since the last `reset`, after the time, or when the task is cancelled.
-  func wait(milliseconds: UInt64) async {
+  package func wait(milliseconds: UInt64) async {
     if wasRung || Task.isCancelled { return }
     await withTaskCancellationHandler {
       await withUnsafeContinuation { continuation in
