@@ -1191,8 +1191,7 @@ def test_the_legend_of_the_map_is_true_of_every_seat(visit, organizer, pictures)
     legend = page.get_by_role("list", name="Legend").get_by_role("listitem")
     expect(legend).to_have_text(["€80.00 – €90.00", "€70.00", "€50.00 – €60.00", "€40.00", "€30.00", "Chosen", "Taken or held"])
     # The colour of each seat is that of its price.
-    painted = page.evaluate(
-        """async () => {
+    painted = """() => {
           const rgb = (text) => text.match(/[0-9]+/g).slice(0, 3).join();
           const canvas = document.querySelector(".seat-box canvas");
           const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -1201,8 +1200,7 @@ def test_the_legend_of_the_map_is_true_of_every_seat(visit, organizer, pictures)
           return [...document.querySelectorAll(".legend .swatch")].slice(0, 5)
             .map((swatch) => seen.has(rgb(getComputedStyle(swatch).backgroundColor)));
         }"""
-    )
-    assert painted == [True] * 5
+    until(lambda: page.evaluate(painted) == [True] * 5, what="seats in every colour of the legend")
     assert not overflowing(page) and not accessibility(page)
     pictures(page, "legend")
     # Of many sections the names would take more room than the map.

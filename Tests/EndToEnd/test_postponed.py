@@ -73,6 +73,30 @@ def test_a_postponed_event_says_so_until_it_has_a_date_again(stack, visit, hall,
     assert visitor.client.poll(request)["state"] == "purchased"
 
 
+def test_who_waits_or_holds_seats_of_a_postponed_event_reads_why_nothing_moves(visit, organizer):
+    event = organizer.create_event([{"name": "Floor", "price": 2500, "capacity": 2}], name="Waiting For a Date")
+    holder, waiter = visit().register(), visit(viewport=PHONE).register()
+    for visitor in (holder, waiter):
+        page = visitor.goto(f"/event/{event}")
+        page.get_by_role("button", name=re.compile("^(Get tickets|Join the line)")).click()
+    expect(holder.page.get_by_role("button", name=re.compile("^Pay "))).to_be_visible()
+    ok(organizer.post(f"/api/admin/events/{event}/postpone"))
+    why = "The event is postponed, and sales wait for its new date"
+    # As soon as they hear of a message.
+    expect(holder.page.get_by_text(f"{why}: your seats are kept")).to_be_visible(timeout=20_000)
+    expect(waiter.page.get_by_text(f"{why}. Nobody loses")).to_be_visible(timeout=20_000)
+    for visitor in (holder, waiter):
+        expect(visitor.page.get_by_text(f"{POSTPONED} · Town Hall")).to_be_visible()
+    assert not accessibility(waiter.page) and not overflowing(waiter.page)
+    # With a date they go on, and pay for what they see.
+    ok(organizer.call("PUT", f"/api/admin/events/{event}", {"date": "2032-06-12T20:00:00Z"}))
+    ok(organizer.post(f"/api/admin/events/{event}/resume"))
+    expect(holder.page.get_by_text("The event is postponed")).to_have_count(0, timeout=20_000)
+    holder.page.get_by_role("radio", name=re.compile("^Visa")).first.check()
+    holder.page.get_by_role("button", name=re.compile("^Pay ")).click()
+    expect(holder.page.get_by_text(re.compile("12 Jun 2032")).first).to_be_visible()
+
+
 def test_a_postponed_sale_goes_on_where_its_organizer_keeps_it_open(stack, organizer, buyer):
     event = organizer.create_event(name="Sold On Regardless")
     assert "open" in stack.admin("postpone", str(event), "--keep-open")

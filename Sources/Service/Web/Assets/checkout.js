@@ -165,7 +165,8 @@ export class Checkout {
     setText(this.clock, countdown(left));
     setText(this.standingStill, {
       paused: "Sales are paused: your time to pay stands still. You may pay all the same.",
-      stopped: "Sales are stopped for a moment: your seats are kept, your time to pay stands still, and no payment starts.",
+      stopped: `${this.isPostponed ? "The event is postponed, and sales wait for its new date" : "Sales are stopped for a moment"}: `
+        + "your seats are kept, your time to pay stands still, and no payment starts.",
     }[this.standing] ?? "");
     this.bar.value = Math.min(1, left / this.whole);
     this.hold.classList.toggle("short", left < shortTime);

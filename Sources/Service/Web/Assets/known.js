@@ -5,9 +5,12 @@ import { get } from "./api.js";
 /** Asked for once while the page lives: name, date and place hardly change. */
 const events = new Map();
 
-/** An event, or `undefined` when it cannot be had. Never fails. */
-export function eventDetails(eventID) {
-  if (!events.has(eventID)) {
+/**
+ * An event, or `undefined` when it cannot be had. Never fails.
+ * @param options.again whether something about it is known to have changed
+ */
+export function eventDetails(eventID, { again = false } = {}) {
+  if (again || !events.has(eventID)) {
     const loading = get(`/api/event/${encodeURIComponent(eventID)}`, { tries: 3 }).catch(() => {
       events.delete(eventID);
       return undefined;

@@ -6,7 +6,9 @@ import { everySecond } from "./clock.js";
 import { announce, h, icon, put, setText } from "./dom.js";
 import { ending, isLapsed, offers } from "./ending.js";
 import { formMessage, whileBusy } from "./form.js";
-import { count, countdown, counted, dayAndTime, money, ownDayAndTime, spokenDuration } from "./format.js";
+import {
+  count, countdown, counted, dayAndTime, money, ownDayAndTime, postponed, spokenDuration,
+} from "./format.js";
 import { eventDetails } from "./known.js";
 import { deadline, hasEnded, isKept, Line } from "./line.js";
 import { explainReserve, reserve } from "./order.js";
@@ -19,6 +21,9 @@ import { drawOperator, WaitingScene } from "./waiting.js";
 
 /** Milliseconds without an answer after which nothing is called live, beyond the pause that the server asked for. */
 const silence = 4_000;
+
+/** Milliseconds for which an event may be told as it was, after which not everybody asks at once. */
+const eventAge = 2_000;
 
 /** What nobody takes away while there is no connection. */
 const safe = {
@@ -116,6 +121,11 @@ class QueuePage {
   follow(eventID) {
     const stop = new AbortController();
     followSale(eventID, { signal: AbortSignal.any([stop.signal, this.signal]), onUpdate: (queue) => {
+      // A sale is stopped, or goes on, for a reason that the event may tell.
+      const before = this.queue?.state ?? "open";
+      if ((queue.state === "stopped") !== (before === "stopped")) this.learnAgain(eventID);
+      // And the time of those who hold seats stands still, or goes on.
+      if (queue.state !== before && ["reserved", "declined"].includes(this.request.state)) this.line.wake({ hurry: true });
       this.queue = queue;
       this.pace.learn(queue);
       this.saleTrouble = undefined;
@@ -144,8 +154,14 @@ class QueuePage {
     if (pause) this.pause = pause;
   }
 
-  async learnEvent(eventID) {
-    const event = await eventDetails(eventID);
+  learnAgain(eventID) {
+    setTimeout(() => {
+      if (!this.signal.aborted) this.learnEvent(eventID, { again: true });
+    }, eventAge * (1 + Math.random()));
+  }
+
+  async learnEvent(eventID, options) {
+    const event = await eventDetails(eventID, options);
     if (!event || this.signal.aborted) return;
     this.event = { ...this.event, ...event };
     remember(this.id, what(event));
@@ -203,13 +219,13 @@ class QueuePage {
   // MARK: Frame
 
   drawHead() {
-    const { name, date, location } = this.event;
-    const own = date && ownDayAndTime(this.event);
+    const { name, date, location, postponed: isPostponed } = this.event;
+    const own = date && !isPostponed && ownDayAndTime(this.event);
     if (!name) return put(this.head);
     const eventID = this.event.id ?? this.event.event_id;
     put(this.head, poster(name), h("div", null,
       h("p", { class: "queue-event" }, h("a", { href: `/event/${encodeURIComponent(eventID)}` }, name)),
-      h("p", { class: "quiet" }, [date && dayAndTime(this.event), location].filter(Boolean).join(" · ")),
+      h("p", { class: "quiet" }, [isPostponed ? postponed : date && dayAndTime(this.event), location].filter(Boolean).join(" · ")),
       own && h("p", { class: "quiet small" }, `${own}, where you are`)));
   }
 
@@ -297,7 +313,7 @@ class QueuePage {
       });
       return [...this.waiting.nodes, request.reason in heldBefore && notice(heldBefore[request.reason])];
     });
-    this.waiting.update(request, this.queue, ahead, this.from);
+    this.waiting.update(request, this.queue, ahead, this.from, this.event.postponed);
   }
 
   showCheckout() {
@@ -318,6 +334,7 @@ class QueuePage {
       return [this.areOthers && notice("These are other seats than before: those were lost by a failure on our side. "
         + "Nothing was charged."), this.checkout.node];
     });
+    this.checkout.isPostponed = this.event.postponed;
     this.checkout.update(request, this.answeredAt);
   }
 

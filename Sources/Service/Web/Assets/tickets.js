@@ -92,7 +92,11 @@ export function ticketsView(context) {
     draw({ name: purchase.event_name });
     // The purchase says what was bought; when and where, the event knows.
     eventDetails(purchase.event_id).then((event) => {
-      if (event && !signal.aborted) draw(event);
+      // When and where, the purchase was told a moment ago.
+      if (event && !signal.aborted) {
+        draw({ ...event, date: purchase.event_date, location: purchase.event_location,
+          postponed: purchase.event_postponed });
+      }
     });
     return h("section", { class: "purchase" }, title, paid, cancelled, back, disputed, moved, body);
 

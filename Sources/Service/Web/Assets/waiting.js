@@ -64,8 +64,9 @@ export class WaitingScene {
    * @param queue the event's queue document, once it is known
    * @param ahead how many are decided before
    * @param from how many were ahead when it began
+   * @param isPostponed whether the event has no date any more
    */
-  update(request, queue, ahead, from) {
+  update(request, queue, ahead, from, isPostponed) {
     if (this.state === "queued") {
       setText(this.number, ahead === 0 ? "Next" : count(ahead));
       setText(this.caption, ahead === 0
@@ -85,7 +86,9 @@ export class WaitingScene {
       this.state === "standby" && queue && ["Held by others", counted(queue.held, "ticket")],
     ].filter(Boolean));
     drawOperator(this.operator, queue?.message
-      || (stands ? "Sales are paused for a moment. Nobody loses their place." : ""));
+      || (!stands ? "" : isPostponed
+        ? "The event is postponed, and sales wait for its new date. Nobody loses their place."
+        : "Sales are paused for a moment. Nobody loses their place."));
   }
 
   drawFacts(facts) {
