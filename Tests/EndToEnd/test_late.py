@@ -25,12 +25,12 @@ def shop(tmp_path):
 
 
 @pytest.fixture
-def late(chromium, shop, pictures):
+def late(chromium, shop):
     """A buyer who is at their bank while their hold ends: the event, the page and the request."""
     visitors, complaints = [], []
 
-    def new(rows=1, agrees=False):
-        sections = [{"name": "Stalls", "price": 8000, "rows": [{"row": row, "seats": 2} for row in "AB"[:rows]]}]
+    def new():
+        sections = [{"name": "Stalls", "price": 8000, "rows": [{"row": "A", "seats": 2}]}]
         event = new_organizer(shop).create_event(sections, currency="EUR", hold_seconds=10)
         visitor = Visitor(chromium, shop.url, complaints, viewport=PHONE, has_touch=True)
         visitors.append(visitor)
@@ -38,11 +38,6 @@ def late(chromium, shop, pictures):
         page.get_by_role("button", name="Get tickets").click()
         expect(heading(page, "Your 2 tickets are held")).to_be_visible()
         request = page.url.rsplit("/", 1)[-1]
-        box = page.get_by_role("checkbox", name="as good ones of the same section")
-        expect(box).not_to_be_checked()
-        if agrees:
-            box.check()
-            pictures(page, "agrees")
         pay(page, ASKS_ITS_BANK)
         page.get_by_role("link", name="Continue to your bank").click()
         expect(heading(page, "Is this you?")).to_be_visible()
@@ -98,30 +93,6 @@ def test_the_page_hears_of_it_by_itself(shop, late):
     bank.get_by_role("button", name="Yes, pay").click()
     assert statuses(shop, event) == ["succeeded"]
     expect(heading(watching, "They are yours")).to_be_visible()
-
-
-@pytest.mark.parametrize("agrees", (True, False))
-def test_other_seats_are_for_who_agreed_to_them_alone(shop, late, pictures, agrees):
-    event, page, visitor, request = late(rows=2, agrees=agrees)
-    other = new_buyer(shop)
-    taken = other.hold(event, 2)["request_id"]
-    ok(other.confirm(taken, "pm_card_visa"), 202)
-    other.await_state(taken, "purchased")
-    page.get_by_role("button", name="Yes, pay").click()
-    if not agrees:
-        assert statuses(shop, event) == ["canceled", "succeeded"]
-        told = ok(visitor.client.get(f"/api/request/{request}"))
-        assert (told["state"], told["reason"]) == ("declined", "too_late")
-        return
-    assert statuses(shop, event) == ["succeeded", "succeeded"]
-    told = ok(visitor.client.get(f"/api/request/{request}"))
-    assert (told["state"], told["reason"], told["amount"]) == ("purchased", "other_seats", 16000)
-    assert [ticket["row"] for ticket in told["tickets"]] == ["B", "B"]
-    assert [ticket["row"] for ticket in ok(other.get(f"/api/request/{taken}"))["tickets"]] == ["A", "A"]
-    page.goto(f"{shop.url}/queue/{request}")
-    expect(heading(page, "They are yours")).to_be_visible()
-    expect(page.get_by_text("These are others of the same section, as you agreed")).to_be_visible()
-    pictures(page, "others")
 
 
 def test_seats_that_somebody_else_has_are_not_charged(shop, late, pictures):

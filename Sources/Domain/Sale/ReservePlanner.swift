@@ -342,10 +342,6 @@ package struct ReservePlanner: Sendable {
     return true
   }
 
-  /// Holds seats as good as these for somebody who has paid for these before, and whom others will do.
-  /// - Returns: which; `nil` where there are none.
-  package mutating func takeInstead(of tickets: [Int]) -> [Int]? { map.allocate(insteadOf: tickets) }
-
   /// Whether somebody in line up to `tail` may still be served: not looked at yet, or passed over when less was free.
   package func isAhead(of tail: Int) -> Bool { head < tail || isUnfinished }
 

@@ -86,7 +86,7 @@ extension AdminCommand {
     print("purchase   \(standing.state.rawValue)\(standing.reason.isEmpty ? "" : ", \(standing.reason)")")
     print("tickets    \(desk.found.tickets.map(String.init).joined(separator: ", "))")
     print(
-      "amount     \(Self.money(standing.amount, standing.currency))\(desk.found.note.isEmpty ? "" : ", \(desk.found.note)")"
+      "amount     \(Self.money(standing.amount, standing.currency))\(desk.found.givenBack.isEmpty ? "" : ", \(desk.found.givenBack)")"
     )
     print("attempt    \(standing.attempt), \(standing.triedSeconds) s ago, reference \(desk.reference)")
     print("payment    \(standing.paymentID ?? "not known here")")

@@ -82,7 +82,7 @@ package final class Intake {
   private static let wishFields: Set = [
     "event_id", "ticket_ids", "section", "adjacent", "payment_method", "max_amount", "quantity", "rejoin",
   ]
-  private static let confirmFields: Set = ["request_id", "payment_method", "hold", "other_seats"]
+  private static let confirmFields: Set = ["request_id", "payment_method", "hold"]
 
   private func read(_ request: HTTPRequest) throws(Problem) -> Wish {
     let claims = try authenticator.user(request)
@@ -278,7 +278,6 @@ package final class Intake {
   private func confirm(_ request: HTTPRequest) -> HTTPAnswer {
     let claims: Claims, id: RequestID, method: String?, key: String?, client: String
     var hold: HoldReceipt?
-    let takesOthers: Bool
     do throws(Problem) {
       claims = try authenticator.user(request)
       let fields = try Fields(body: request, only: Self.confirmFields)
@@ -291,7 +290,6 @@ package final class Intake {
         hold = ids.holds.decode(shown, of: id)
         if hold == nil { throw Problem.invalidField("hold", "is not what an answer said of this request") }
       }
-      takesOthers = try fields.optionalBool("other_seats") ?? false
       client = declines.name(of: request)
       if method != nil { try declines.check(user: claims.user, client: client, event: id.event) }
     } catch {
@@ -305,7 +303,7 @@ package final class Intake {
           try await queue.confirm(
             event: id.event, generation: id.generation, position: id.position, user: claims.user,
             method: method,
-            idempotencyKey: key, tickets: hold?.tickets ?? [], client: client, takesOthers: takesOthers)
+            idempotencyKey: key, tickets: hold?.tickets ?? [], client: client)
         }
         if answer == .notReserved, let hold,
           try await Faults.crossing(

@@ -118,9 +118,7 @@ extension Audit {
     else { return (nil, "payment \(payment.id) says that it is of another request, or for another amount") }
     return (
       LostPurchase(
-        key: key, attempt: money.attempt, user: purchase.user,
-        // The payment names what was held when it was made; its buyer may have other seats for the same money.
-        tickets: told?.amount == payment.amount ? told?.tickets ?? purchase.tickets : purchase.tickets,
+        key: key, attempt: money.attempt, user: purchase.user, tickets: purchase.tickets,
         amount: payment.amount,
         currency: payment.currency, paymentID: payment.id, isCaptured: money.isCaptured,
         soldAt: payment.created), ""

@@ -206,49 +206,6 @@ struct SeatMapAnswerTests {
     #expect(map.section(of: 5) == nil)
   }
 
-  @Test("Others as good are of the same section, side by side where these are, and cost the same")
-  func instead() {
-    var map = hall(["A": 4, "B": 4])
-    map.sell([1, 6])
-    // 2 and 3 are together in their row; in the other row 7 and 8 are.
-    #expect(map.allocate(insteadOf: [1, 2]) == [2, 3])
-    #expect(map.allocate(insteadOf: [1, 2]) == [7, 8])
-    let before = map.counts
-    #expect(map.allocate(insteadOf: [1, 2]) == nil, "no two are together")
-    #expect(map.counts == before)
-    #expect(map.allocate(insteadOf: [1, 3]).map { Set($0) } == [4, 5], "these were not together either")
-    #expect(map.allocate(insteadOf: [1, 3]) == nil)
-    #expect(map.allocate(insteadOf: [99]) == nil && map.allocate(insteadOf: []) == nil)
-
-    var floors = floors([3, 3])
-    floors.sell([1, 2])
-    #expect(floors.allocate(insteadOf: [1, 4]) == nil, "of two sections")
-    #expect(floors.allocate(insteadOf: [1, 2]) == nil, "the other section's are no others")
-    #expect(floors.allocate(insteadOf: [1]) == [3])
-  }
-
-  @Test("Dearer and cheaper seats of the section are no others where all cost the same")
-  func insteadForTheSame() {
-    let prices = [1: 500, 2: 700, 3: 500, 4: 500, 5: 700, 6: 700]
-    let tickets = prices.keys.sorted().map {
-      SeatMap.Ticket(
-        id: $0, section: 1, row: "A", seat: String($0), rank: $0, price: prices[$0] ?? 0)
-    }
-    let sections = [SeatMap.Section(id: 1, name: "A", price: 500, rank: 0)]
-    var map = SeatMap(sections: sections, tickets: tickets, sold: [1])
-    #expect(map.allocate(insteadOf: [1]) == [3] || map.allocate(insteadOf: [1]) == [4])
-    var other = SeatMap(sections: sections, tickets: tickets, sold: [2])
-    #expect(other.allocate(insteadOf: [2]).map { prices[$0[0]] } == 700)
-    #expect(other.allocate(insteadOf: [2]).map { prices[$0[0]] } == 700)
-    #expect(other.allocate(insteadOf: [2]) == nil)
-    #expect(other.counts == SeatMap.Counts(free: 3, held: 2, sold: 1))
-    // Of different prices together: for as much as they cost, or not at all.
-    var mixed = SeatMap(sections: sections, tickets: tickets, sold: [1])
-    let given = mixed.allocate(insteadOf: [1, 2])
-    #expect(given.map { $0.reduce(0) { $0 + (prices[$1] ?? 0) } } ?? 1_200 == 1_200)
-    if given == nil { #expect(mixed.counts.held == 0) }
-  }
-
   @Test("The bitmap has one bit a ticket, most significant first, set when it is not free")
   func bitmap() {
     var map = hall(["A": 9])

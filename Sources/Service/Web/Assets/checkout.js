@@ -47,7 +47,6 @@ export class Checkout {
     this.amount = h("strong");
     this.message = formMessage();
     this.pay = h("button", { class: "button primary wide" });
-    this.others = this.drawAgreement();
     this.form = this.drawForm();
     this.giveBack = h("button",
       { class: "button quiet-button", type: "button", onclick: () => this.cancel() }, "Give the seats back");
@@ -65,14 +64,7 @@ export class Checkout {
     return h("form", { class: "stack", onsubmit: (event) => {
       event.preventDefault();
       this.submit();
-    } }, this.message.node, this.cards, this.others, this.pay);
-  }
-
-  /** Off until the buyer says so: nobody gets other seats than were shown without having agreed to that. */
-  drawAgreement() {
-    if (!("lateSeats" in document.documentElement.dataset)) return undefined;
-    return h("label", { class: "check" }, h("input", { type: "checkbox" }),
-      h("span", null, "If these seats are gone when my bank answers, as good ones of the same section will do, for the same money."));
+    } }, this.message.node, this.cards, this.pay);
   }
 
   drawProvidersForm() {
@@ -114,7 +106,6 @@ export class Checkout {
     }
     this.cards.hidden = this.isFree;
     this.pay.hidden = !this.isFree && !hasForm && !hasTestCards;
-    if (this.others) this.others.hidden = this.isFree || this.pay.hidden;
     this.provider?.show(request.amount ?? 0, request.currency ?? "EUR");
     this.tick();
     if (!session()) {
@@ -201,8 +192,7 @@ export class Checkout {
       this.method = method;
       this.key ??= freshKey();
       try {
-        const body = { request_id: this.requestID, payment_method: method, hold: this.receipt?.(),
-          other_seats: this.others?.querySelector("input").checked || undefined };
+        const body = { request_id: this.requestID, payment_method: method, hold: this.receipt?.() };
         await call("POST", "/api/ticket/confirm", { body, key: this.key, signal: this.signal });
         // It was heard: whatever comes next is another payment, with another card.
         this.key = this.method = undefined;

@@ -382,8 +382,6 @@ class QueuePage {
       h("h1", { tabindex: "-1" }, "They are yours. Enjoy the show!"),
       h("p", null, `${counted(request.tickets?.length ?? 0, "ticket")}, `,
         h("strong", null, money(request.amount ?? 0, request.currency ?? "EUR")), ", paid once."),
-      request.reason === "other_seats" && h("p", { class: "notice" }, "Your bank answered late, and by then somebody else had "
-        + "the seats that you were shown. These are others of the same section, as you agreed, for the same money."),
       this.stubs,
       h("div", { class: "actions" },
         h("a", { class: "button primary", href: "/tickets" }, "See all my tickets"),

@@ -379,39 +379,31 @@ final class ReserveLane {
   }
 
   /// Payments that were given up, and are authorised after all: nobody in line can have what is free now, so that who has
-  /// paid for it gets it. One whose seats are somebody else's gets others as good, where its buyer has said that these will
-  /// do, and else is let go of.
+  /// paid for it gets it. One whose seats are somebody else's is let go of.
   private func decideLate() async throws {
-    let waiting = try await Faults.crossing(.reserveLate) {
+    let positions = try await Faults.crossing(.reserveLate) {
       try mustBeSameRedis()
       return try await queue.latePayments(event: event)
     }
     latePayments = 0
-    for start in stride(from: 0, to: waiting.count, by: Self.batchLimit) {
-      let batch = Array(waiting[start..<min(start + Self.batchLimit, waiting.count)])
+    for start in stride(from: 0, to: positions.count, by: Self.batchLimit) {
+      let batch = Array(positions[start..<min(start + Self.batchLimit, positions.count)])
       let records = try await Faults.crossing(.reserveLate) {
         try mustBeSameRedis()
-        return try await queue.records(event: event, positions: batch.map(\.position))
+        return try await queue.records(event: event, positions: batch)
       }
-      // Who may have the same seats has these before they are other seats of somebody else.
-      var decisions: [Int: QueueStore.LateDecision] = [:], taken: [Int: [Int]] = [:]
-      for (late, record) in zip(batch, records) {
+      var taken: [Int: [Int]] = [:]
+      for (position, record) in zip(batch, records) {
         guard let record, record.state == .declinedForGood, planner.takeAgain(record.tickets) else {
           continue
         }
-        (decisions[late.position], taken[late.position]) = (.same, record.tickets)
-      }
-      for (late, record) in zip(batch, records) where late.takesOthers && decisions[late.position] == nil {
-        guard let record, record.state == .declinedForGood,
-          let others = planner.takeInstead(of: record.tickets)
-        else { continue }
-        (decisions[late.position], taken[late.position]) = (.others(others), others)
+        taken[position] = record.tickets
       }
       let refused = try await Faults.crossing(.reserveLate) {
         try mustBeSameRedis()
         return try await queue.settleLate(
           event: event, epoch: epoch, load: loadNumber,
-          batch.map { (position: $0.position, decision: decisions[$0.position] ?? .refused) })
+          batch.map { (position: $0, isFree: taken[$0] != nil) })
       }
       // Prices are changing: with the next map.
       guard let refused else { throw Reload() }
@@ -420,9 +412,7 @@ final class ReserveLane {
       }
       paidLate.increment(by: taken.count)
       tooLate.increment(by: refused.count)
-      logger.notice(
-        "payments that came late are decided",
-        ["taken": taken.count, "let_go": refused.count])
+      logger.notice("payments that came late are decided", ["taken": taken.count, "let_go": refused.count])
     }
   }
 

@@ -19,7 +19,7 @@ enum ConfirmStep: Equatable {
       return
     }
     switch standing.state {
-    case .sold: self = .tell(.purchased, reason: Self.note(standing))
+    case .sold: self = .tell(.purchased, reason: "")
     case .void: self = .tell(Self.end(of: standing), reason: standing.reason)
     case .declined: self = standing.attempt >= attempt ? .tell(.declined, reason: standing.reason) : .forget
     case .paying:
@@ -39,7 +39,7 @@ enum ConfirmStep: Equatable {
     // PostgreSQL came back without the intent: it is written again.
     guard let standing else { return (nil, true) }
     switch standing.state {
-    case .sold: return ((.purchased, note(standing)), false)
+    case .sold: return ((.purchased, ""), false)
     case .declined: return (standing.attempt == attempt ? (.declined, standing.reason) : nil, false)
     case .void: return ((end(of: standing), standing.reason), false)
     case .paying: return (nil, standing.attempt == attempt)
@@ -48,11 +48,6 @@ enum ConfirmStep: Equatable {
 }
 
 extension ConfirmStep {
-  /// What the buyer of a sold one is told besides.
-  private static func note(_ standing: PurchaseStore.Standing) -> String {
-    standing.hasOthers ? PurchaseStore.otherSeats : ""
-  }
-
   /// How a void purchase ended: its user may not buy so many tickets, which are nobody else's, or somebody else has them.
   private static func end(of standing: PurchaseStore.Standing) -> QueueStore.Ending.Outcome {
     standing.reason == PurchaseStore.limitExceeded ? .refused : .lost

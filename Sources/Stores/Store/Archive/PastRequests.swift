@@ -83,7 +83,7 @@ package final class PastRequests {
     }
     status.tickets = found.tickets
     status.amount = found.standing.amount
-    status.reason = found.note.isEmpty ? nil : found.note
+    status.reason = found.givenBack.isEmpty ? nil : found.givenBack
     return status
   }
 

@@ -829,11 +829,5 @@ package struct Migrations {
     ALTER TABLE event ADD COLUMN postponed_at timestamptz;
     COMMENT ON COLUMN event.postponed_at IS 'when it was put off to a date that nobody knows yet; `date` is what it was to be';
     """,
-    """
-    ALTER TABLE purchase ADD COLUMN takes_others boolean NOT NULL DEFAULT false, ADD COLUMN instead_of int[];
-    COMMENT ON COLUMN purchase.takes_others IS
-      'whether other seats will do for its buyer, as good ones of the same section, if the payment comes late';
-    COMMENT ON COLUMN purchase.instead_of IS 'what was held, where tickets are others of the same section';
-    """,
   ]
 }

@@ -10,29 +10,21 @@ extension PurchaseStore {
   /// Begins an attempt with the payment of the one before, which was given up: `claim` claims its tickets. Repeated, it
   /// changes nothing.
   ///
-  /// Its tickets may be others than the purchase has, if these will do.
-  ///
   /// As with every purchase that begins, not of a life of the queue that has ended, nor over the limit per user, nor of an
   /// event that was cancelled. Nor where its buyer has bought otherwise since, or the payment is let go of (`noteTooLate`):
   /// whichever of the two is committed first, counts.
   /// - Returns: false where it cannot be, and nothing else was begun there: nothing may be ordered for it.
   package func reopen(_ confirmation: QueueStore.Confirmation, payment: String) async throws -> Bool {
     let (event, generation, position) = (confirmation.event, confirmation.generation, confirmation.position)
-    let tickets = confirmation.tickets
     let results = try await postgres.transaction([
       "SELECT FROM queue_life WHERE event_id = \(event) FOR SHARE",
       """
       UPDATE purchase p SET state = 'paying', try = \(confirmation.attempt), payment_id = \(payment), reason = NULL, stalls = 0, tried_at = now(),
-        updated_at = now(), tickets = CASE WHEN \(Self.hasSame(tickets)) THEN tickets ELSE \(tickets)::int[] END,
-        instead_of = CASE WHEN \(Self.hasSame(tickets)) THEN instead_of ELSE tickets END
+        updated_at = now()
       WHERE event_id = \(event) AND generation = \(generation) AND position = \(position)
         AND try = \(confirmation.attempt - 1) AND user_id = \(confirmation.user) AND state = 'declined'
         AND (payment_id IS NULL OR payment_id = \(payment)) AND reason IS DISTINCT FROM \(Self.tooLate)
         AND NOT EXISTS (\(Self.boughtSince(event, generation, position, confirmation.user)))
-        -- Other seats only where they will do, of which there are as many, for what was authorised.
-        AND (\(Self.hasSame(tickets)) OR takes_others AND cardinality(tickets) = \(tickets.count)
-          AND amount = (SELECT sum(t.price) FROM ticket t WHERE t.event_id = p.event_id AND t.id = ANY (\(tickets)::int[])
-            AND NOT t.purchased))
         AND EXISTS (SELECT FROM event e WHERE e.id = p.event_id AND e.cancel_ended_at IS NULL)
         AND NOT EXISTS (SELECT FROM queue_life l WHERE l.event_id = p.event_id AND l.generation > p.generation)
       """,
@@ -43,11 +35,6 @@ extension PurchaseStore {
       """,
     ])
     return results.last?.isEmpty == false
-  }
-
-  /// Whether the purchase `p` is of these tickets.
-  private static func hasSame(_ tickets: [Int]) -> SQL {
-    "(p.tickets @> \(tickets)::int[] AND p.tickets <@ \(tickets)::int[])"
   }
 
   /// The payment of an attempt that was given up is let go of, though it was authorised after all. Noted before it is: from

@@ -109,10 +109,6 @@ package final class PurchaseStore {
     package var id: String?
     /// For how long this attempt has been under way, by PostgreSQL's clock.
     package var triedSeconds = 0
-    /// Whether other seats will do for its buyer, if its payment comes late; and whether it has them in place of those that
-    /// were held.
-    package var takesOthers = false
-    package var hasOthers = false
   }
 
   /// Why a purchase is void whose authorisation was gone before its money was taken.
@@ -158,20 +154,18 @@ package final class PurchaseStore {
       "SELECT FROM queue_life WHERE event_id = ANY (\(events)::bigint[]) ORDER BY event_id FOR SHARE",
       """
       INSERT INTO purchase
-        (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, line, ordinal, id, tried_at,
-        takes_others)
-      SELECT event, generation, position, user_id, 'paying', try, tickets, amount, currency, method, line, ordinal, id, now(),
-        others = 1
+        (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, line, ordinal, id, tried_at)
+      SELECT event, generation, position, user_id, 'paying', try, tickets, amount, currency, method, line, ordinal, id, now()
       FROM (
       SELECT DISTINCT ON (i.event, i.generation, i.position) i.event, i.generation, i.position, i.user_id,
-        i.try, i.tickets::int[] AS tickets, i.amount, e.currency, i.method, i.line, i.ordinal, i.others,
+        i.try, i.tickets::int[] AS tickets, i.amount, e.currency, i.method, i.line, i.ordinal,
         -- Not random: an intent that PostgreSQL has lost is written again under the name that the provider knows.
         md5(concat_ws('|', \(installation)::text, i.event, i.generation, i.position, i.user_id))::uuid AS id
       FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(group.map(\.user))::text[],
         \(attempts)::int[], \(tickets)::text[], \(group.map(\.amount))::bigint[], \(group.map(\.method))::text[],
         \(group.map { UserKey($0.user).text })::text[], \(group.map { $0.wish?.line ?? 0 })::int[],
-        \(group.map { $0.wish?.ordinal ?? 0 })::bigint[], \(group.map { $0.takesOthers ? 1 : 0 })::int[])
-        AS i (event, generation, position, user_id, try, tickets, amount, method, user_key, line, ordinal, others)
+        \(group.map { $0.wish?.ordinal ?? 0 })::bigint[])
+        AS i (event, generation, position, user_id, try, tickets, amount, method, user_key, line, ordinal)
       JOIN event e ON e.id = i.event
       -- Of an event that was cancelled, and all of which was given back, nothing is sold any more.
       WHERE e.cancel_ended_at IS NULL
@@ -185,7 +179,7 @@ package final class PurchaseStore {
       ORDER BY event, user_id, generation, position
       ON CONFLICT (event_id, generation, position) DO UPDATE
       SET stalls = 0, try = excluded.try, method = excluded.method, state = 'paying', payment_id = NULL, reason = NULL,
-        id = coalesce(purchase.id, excluded.id), tried_at = now(), updated_at = now(), takes_others = excluded.takes_others
+        id = coalesce(purchase.id, excluded.id), tried_at = now(), updated_at = now()
       WHERE purchase.state = 'declined' AND purchase.try < excluded.try AND purchase.user_id = excluded.user_id
       """,
       endOverLimit(events, generations, positions, attempts, users: group.map(\.user)),
@@ -257,16 +251,13 @@ package final class PurchaseStore {
     package let standing: Standing
     package let user: String
     package let tickets: [Int]
-    /// What its buyer is told of what was given back, or that they have other seats than were held; empty where nothing is.
-    package let note: String
+    /// What its buyer is told of what was given back; empty where nothing was.
+    package let givenBack: String
   }
 
   /// Of a purchase all of whose tickets were given back, and of one with some left.
   package nonisolated static let refunded = "refunded"
   package nonisolated static let partlyRefunded = "partly_refunded"
-
-  /// Of a purchase of other seats than were held, which were somebody else's when its payment came.
-  package nonisolated static let otherSeats = "other_seats"
 
   /// The purchase of one request, or `nil` if it never reached payment.
   package func find(_ key: Key) async throws -> Found? {
@@ -279,11 +270,9 @@ package final class PurchaseStore {
       """)
     guard let row = rows.first else { return nil }
     let tickets = row["tickets"].ints ?? []
-    let standing = try Self.standing(row)
     return Found(
-      standing: standing, user: try row.string("user_id"), tickets: tickets,
-      note: try row.bool("given_back")
-        ? (tickets.isEmpty ? Self.refunded : Self.partlyRefunded) : standing.hasOthers ? Self.otherSeats : "")
+      standing: try Self.standing(row), user: try row.string("user_id"), tickets: tickets,
+      givenBack: try row.bool("given_back") ? (tickets.isEmpty ? Self.refunded : Self.partlyRefunded) : "")
   }
 
   /// How an attempt to pay ended at the provider.
@@ -445,8 +434,7 @@ package final class PurchaseStore {
     """
 
   private static let names: SQL = """
-    p.id::text AS id, extract(epoch FROM now() - coalesce(p.tried_at, p.created_at))::bigint AS tried_seconds,
-    p.takes_others, p.instead_of IS NOT NULL AS has_others
+    p.id::text AS id, extract(epoch FROM now() - coalesce(p.tried_at, p.created_at))::bigint AS tried_seconds
     """
 
   private func standings(_ events: [Int], _ generations: [Int], _ positions: [Int]) -> SQL {
@@ -476,8 +464,7 @@ package final class PurchaseStore {
       currency: try row.string("currency"), method: try row.string("method"),
       paymentID: row["payment_id"].string,
       reason: row["reason"].string ?? "", ownsItsTickets: try row.bool("owns"),
-      user: try row.string("user_id"), id: row["id"].string, triedSeconds: try row.int("tried_seconds"),
-      takesOthers: try row.bool("takes_others"), hasOthers: try row.bool("has_others"))
+      user: try row.string("user_id"), id: row["id"].string, triedSeconds: try row.int("tried_seconds"))
   }
 
   /// Something that is still to be done at the provider.

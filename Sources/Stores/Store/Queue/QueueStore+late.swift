@@ -24,7 +24,7 @@ extension QueueStore {
         "onsale_offer_late", key.event,
         [
           .integer(key.position), .integer(standing.attempt), .integer(key.generation), .text(payment),
-          .text(standing.method), .text(standing.user), standing.takesOthers ? "1" : "",
+          .text(standing.method), .text(standing.user),
         ])
       switch answer.first?.text {
       case "ok": return .underWay
@@ -54,42 +54,25 @@ extension QueueStore {
     let fields = try await redis.command(["HGETALL", .text(EventKeys(event).late)]).array ?? []
     return Self.fields(fields).reduce(into: [:]) { attempts, field in
       guard let position = Int(field.key) else { return }
-      attempts[position] = Int(field.value.drop { $0 == "s" }.prefix { $0 != "|" }) ?? 0
+      attempts[position] = Int(field.value.prefix { $0 != "|" }) ?? 0
     }
   }
 
-  /// Payments that came late, the first in line first, at most so many; and whether other seats will do for their buyers.
-  package func latePayments(event: Int) async throws -> [(position: Int, takesOthers: Bool)] {
-    let fields = try await redis.command(["HGETALL", .text(EventKeys(event).late)]).array ?? []
-    return Self.fields(fields).compactMap { field in
-      Int(field.key).map { (position: $0, takesOthers: field.value.hasPrefix("s")) }
-    }.sorted { $0.position < $1.position }
-  }
-
-  package enum LateDecision: Sendable, Equatable {
-    /// The seats are the buyer's, or these others, which will do; or they are somebody else's.
-    case same
-    case others([Int])
-    case refused
-
-    fileprivate var text: String {
-      switch self {
-      case .same: "1"
-      case .others(let tickets): "t" + QueueStore.text(tickets)
-      case .refused: "0"
-      }
-    }
+  /// Positions whose payments came late, the first in line first, at most so many.
+  package func latePayments(event: Int) async throws -> [Int] {
+    let names = try await redis.command(["HKEYS", .text(EventKeys(event).late)]).array ?? []
+    return names.compactMap { $0.text.flatMap { Int($0) } }.sorted()
   }
 
   /// Decides payments that came late: whose seats are free gets them, and pays for them; the others are told so.
-  /// - Returns: those who do not get any, be it that they have gone on since; `nil` while the owner's map is too old to say.
-  package func settleLate(
-    event: Int, epoch: Int, load: Int, _ decisions: [(position: Int, decision: LateDecision)]
-  ) async throws -> [Int]? {
+  /// - Parameter decisions: whether the seats are the buyer's.
+  /// - Returns: those who do not get them, be it that they have gone on since; `nil` while the owner's map is too old to say.
+  package func settleLate(event: Int, epoch: Int, load: Int, _ decisions: [(position: Int, isFree: Bool)])
+    async throws -> [Int]?
+  {
     let answer = try await call(
       "onsale_settle_late", event,
-      [Self.fence(epoch, load)]
-        + decisions.flatMap { [.integer($0.position), .text($0.decision.text)] })
+      [Self.fence(epoch, load)] + decisions.flatMap { [.integer($0.position), $0.isFree ? "1" : "0"] })
     return answer[0].text == "conflict" ? nil : Self.tickets(answer.count > 1 ? answer[1].text ?? "" : "")
   }
 }

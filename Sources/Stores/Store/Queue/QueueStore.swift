@@ -227,14 +227,14 @@ package final class QueueStore {
   /// - Parameter tickets: those that the buyer was told of, if that is known: no others are paid for.
   package func confirm(
     event: Int, generation: Int, position: Int, user: String, method: String?, idempotencyKey: String? = nil,
-    tickets: [Int] = [], client: String = "", takesOthers: Bool = false
+    tickets: [Int] = [], client: String = ""
   ) async throws -> ConfirmAnswer {
     let values = try await call(
       "onsale_confirm", event,
       [
         .integer(position), .text(UserKey(user).text), .text(method ?? ""), .text(user),
         .text(Self.name(idempotencyKey, of: user)), .integer(generation), .text(Self.text(tickets)),
-        .text(client), takesOthers ? "1" : "",
+        .text(client),
       ])
     guard let answer = values[0].text.flatMap(ConfirmAnswer.init(rawValue:)) else {
       throw StoreError(.unexpectedAnswer, "onsale_confirm")
@@ -883,16 +883,13 @@ package final class QueueStore {
     package let client: String
     /// The payment of the attempt before, which was given up, and is authorised after all; else `nil`.
     package let latePayment: String?
-    /// Whether other seats will do for the buyer, as good ones of the same section, if the payment comes late.
-    package let takesOthers: Bool
 
     package init(
       entryID: String?, event: Int, generation: Int, position: Int, attempt: Int, tickets: [Int], amount: Int,
       method: String, user: String, wish: WishPlace? = nil, client: String = "",
-      latePayment: String? = nil, takesOthers: Bool = false
+      latePayment: String? = nil
     ) {
       self.latePayment = latePayment
-      self.takesOthers = takesOthers
       self.entryID = entryID
       self.event = event
       self.generation = generation
@@ -1145,7 +1142,7 @@ package final class QueueStore {
         attempt: fields["t"].flatMap { Int($0) } ?? 0, tickets: tickets(fields["k"] ?? ""),
         amount: fields["a"].flatMap { Int($0) } ?? 0, method: fields["m"] ?? "", user: fields["u"] ?? "",
         wish: fields["l"].flatMap { WishPlace($0) }, client: fields["c"] ?? "",
-        latePayment: fields["z"].flatMap { $0.isEmpty ? nil : $0 }, takesOthers: fields["y"] == "1")
+        latePayment: fields["z"].flatMap { $0.isEmpty ? nil : $0 })
     }
   }
 
@@ -1157,7 +1154,7 @@ package final class QueueStore {
       .text(text(confirmation.tickets)), "a", .integer(confirmation.amount), "m", .text(confirmation.method),
       "u",
       .text(confirmation.user), "l", .text(confirmation.wish?.text ?? ""), "c", .text(confirmation.client),
-      "z", .text(confirmation.latePayment ?? ""), "y", confirmation.takesOthers ? "1" : "",
+      "z", .text(confirmation.latePayment ?? ""),
     ]
   }
 

@@ -5,8 +5,7 @@ local TOO_LATE = 'too_late'
 
 -- Puts a payment under way again, as another attempt, so that nobody takes the end of the one before for its own: its
 -- tickets are nobody else's until it has ended.
--- `others`: whether other seats will do for its buyer, '1' or ''.
-local function pay_late(m, pos, r, payment, method, user, others)
+local function pay_late(m, pos, r, payment, method, user)
   local p = prefix(m)
   for t in each_ticket(r.tickets) do redis.call('SET', p .. 'l:' .. t, pos) end
   mark(p, r.tickets, 1)
@@ -17,7 +16,7 @@ local function pay_late(m, pos, r, payment, method, user, others)
   r.state, r.try, r.reason = 'C', r.try + 1, ''
   put_record(p, pos, r)
   redis.call('ZADD', p .. 'x', '+inf', pos)
-  add_confirmation(m, pos, r, method, user, '', payment, others)
+  add_confirmation(m, pos, r, method, user, '', payment)
   wake_confirm(m)
 end
 
@@ -34,14 +33,7 @@ local function given_up(p, pos, try)
   return (live == 0 or live == tonumber(pos)) and r or nil
 end
 
--- An entry of `late`: "<try>|<payment>|<method>|<user>", with an `s` in front where other seats will do for its buyer.
-local function late_entry(text)
-  local others, try, payment, method, user = string.match(text or '', '^(s?)(%d+)|([^|]*)|([^|]*)|(.*)$')
-  return tonumber(try or ''), payment, method, user, others == 's' and '1' or ''
-end
-
--- KEYS m; ARGV position, try, generation, payment, its method, user, whether other seats will do (1). An attempt that was
--- given up is authorised after all.
+-- KEYS m; ARGV position, try, generation, payment, its method, user. An attempt that was given up is authorised after all.
 -- Who has their hold still has paid for it. Of others the owner decides, once nobody in line is left who could have the
 -- seats. `ok` while that is under way, `refused` where it was decided, `moved` where the buyer has gone on.
 local function offer_late(keys, args)
@@ -58,7 +50,7 @@ local function offer_late(keys, args)
     return {r and 'refused' or 'moved'}
   end
   if r.state == 'D' and v[2] ~= '2' and event_ms(m) < r.deadline then
-    pay_late(m, pos, r, args[4], args[5], args[6], args[7])
+    pay_late(m, pos, r, args[4], args[5], args[6])
     announce(m, {pos})
   elseif r.state == 'd' and (v[1] == 'closed' or v[2] == '2') then
     redis.call('HDEL', p .. 'late', pos)
@@ -66,8 +58,7 @@ local function offer_late(keys, args)
     announce(m, {pos})
     return {'refused'}
   elseif r.state == 'd' and (redis.call('HEXISTS', p .. 'late', pos) == 1 or redis.call('HLEN', p .. 'late') < MAX_LATE) then
-    local others = args[7] == '1' and 's' or ''
-    redis.call('HSET', p .. 'late', pos, others .. table.concat({args[2], args[4], args[5], args[6]}, '|'))
+    redis.call('HSET', p .. 'late', pos, table.concat({args[2], args[4], args[5], args[6]}, '|'))
     wake_owner(m)
   end
   return {'ok'}
@@ -82,7 +73,7 @@ local function drop_late(keys, args)
   if not is_generation(m, args[3]) then return {'missing'} end
   local waiting = redis.call('HGET', p .. 'late', pos)
   -- One of a later attempt is another payment's.
-  if waiting and (late_entry(waiting) or 0) <= try then redis.call('HDEL', p .. 'late', pos) end
+  if waiting and (tonumber(string.match(waiting, '^%d+')) or 0) <= try then redis.call('HDEL', p .. 'late', pos) end
   local r = args[4] == '1' and given_up(p, pos, try)
   if r and r.state == 'd' and r.reason ~= TOO_LATE then
     refuse_late(p, pos, r)
@@ -91,8 +82,7 @@ local function drop_late(keys, args)
   return {'ok'}
 end
 
--- KEYS m; ARGV fence, then position and whether the seats are its buyer's of each: 1, 0, or "t" and other seats that are, if
--- these will do. The positions that are not paid
+-- KEYS m; ARGV fence, then position and whether the seats are its buyer's (1/0) of each. The positions that are not paid
 -- for after all, since their buyers have gone on, or somebody has a seat of theirs.
 local function settle_late(keys, args)
   local m = keys[1]
@@ -102,23 +92,17 @@ local function settle_late(keys, args)
   local changed, skipped = {}, {}
   for i = 2, #args, 2 do
     local pos = args[i]
-    local try, payment, method, user, others = late_entry(redis.call('HGET', p .. 'late', pos))
+    local text = redis.call('HGET', p .. 'late', pos) or ''
+    local try, payment, method, user = string.match(text, '^(%d+)|([^|]*)|([^|]*)|(.*)$')
     redis.call('HDEL', p .. 'late', pos)
-    local r = try and given_up(p, pos, try)
+    local r = try and given_up(p, pos, tonumber(try))
     if r and r.state ~= 'd' then r = nil end
-    local is_free, tickets = args[i + 1] ~= '0', r and r.tickets or ''
-    local instead = string.match(args[i + 1], '^t([%d,]+)$')
-    if instead and others == '1' and count_tickets(instead) == count_tickets(tickets) then
-      tickets = instead
-    elseif instead then
-      is_free = false
-    end
-    for t in each_ticket(tickets) do
+    local is_free = args[i + 1] == '1'
+    for t in each_ticket(r and r.tickets or '') do
       if redis.call('EXISTS', p .. 'l:' .. t) == 1 then is_free = false end
     end
     if r and is_free then
-      r.tickets = tickets
-      pay_late(m, pos, r, payment, method, user, others)
+      pay_late(m, pos, r, payment, method, user)
     else
       if r then refuse_late(p, pos, r) end
       skipped[#skipped + 1] = pos

@@ -20,8 +20,7 @@ local function are_same(tickets, others)
 end
 
 -- KEYS m; ARGV position, user key, payment method or '' for what is free, user, idempotency key or '', generation, the
--- tickets that the buyer was told of or nothing, what the place is called that the buyer comes from, whether other seats
--- will do if the payment comes late (1)
+-- tickets that the buyer was told of or nothing, what the place is called that the buyer comes from
 local function confirm(keys, args)
   local m = keys[1]
   local p = prefix(m)
@@ -54,7 +53,7 @@ local function confirm(keys, args)
   remember_call(p, r.user, r.user .. r.try, args[6], args[5], args[3], pos)
   put_record(p, pos, r)
   redis.call('ZADD', p .. 'x', '+inf', pos)
-  add_confirmation(m, pos, r, args[3], args[4], args[8], '', args[9])
+  add_confirmation(m, pos, r, args[3], args[4], args[8])
   wake_confirm(m)
   announce(m, {pos})
   return {'ok'}

@@ -198,9 +198,8 @@ local function is_owner(m, fence)
     and (load == '' or redis.call('HGET', m, 'load') == load)
 end
 
--- `late`: the payment of an attempt that was given up; `others`: whether other seats will do should this one come late.
-local function add_confirmation(m, pos, r, method, user, client, late, others)
+local function add_confirmation(m, pos, r, method, user, client, late)
   redis.call('XADD', partition(m) .. 'c', '*', 'e', event(m), 'g', redis.call('HGET', m, 'generation'),
     'p', pos, 't', r.try, 'k', r.tickets, 'a', r.amount, 'm', method, 'u', user, 'l', r.place or '',
-    'c', client or '', 'z', late or '', 'y', others or '')
+    'c', client or '', 'z', late or '')
 end
