@@ -28,11 +28,11 @@ package final class Notifier {
   /// so it must leave enough of them to those who reserve and pay.
   package var longPollLimit = 10_000
 
-  private let watch: QueueWatch
+  let watch: QueueWatch
   private let past: PastRequests
   private let labels: TicketLabels
-  private let ids: RequestIDCoder
-  private let authenticator: Authenticator
+  let ids: RequestIDCoder
+  let authenticator: Authenticator
   private let policy = PollPolicy()
   private var longPolls = 0
   private(set) var longPollsByRequest: [String: Int] = [:]
@@ -42,6 +42,7 @@ package final class Notifier {
     [past] event, _ in .some(try await past.summary(event: event))
   }
   private var isStopping = false
+  private(set) lazy var own = OwnPlaces(watch: watch, past: past)
   private let fromMemory = MetricsRegistry.shared.counter(
     "onsale_polls_from_memory_total", "Polls answered without asking anybody")
 
@@ -59,6 +60,9 @@ package final class Notifier {
   package func addRoutes(to router: inout Router) {
     router.on(.get, "/api/request/{request_id}") { [self] request in poll(request) }
     router.on(.get, "/api/event/{id}/queue") { [self] request in queue(request) }
+    router.on(.get, "/api/me/requests", refuse: authenticator.refusesStrangers) { [self] request in
+      ownRequests(request)
+    }
   }
 
   /// Lets long polls end, and takes no new ones.
@@ -322,13 +326,23 @@ package final class Notifier {
     return problem(for: error).response
   }
 
-  // Written by hand: this is the most frequent answer of all, and nothing in it needs escaping but the reason.
   private func respond(
     _ text: String, _ id: RequestID, _ status: RequestStatus, _ document: QueueDocument?
   ) -> HTTPResponse {
-    let speed = document?.grantedPerSecond ?? 0
     var json = JSONText(capacity: 256)
-    json.append(#"{"request_id":""#)
+    json.append("{")
+    append(to: &json, text, id, status, document)
+    json.append("}")
+    return .json(200, serialized: json.bytes, headers: [("Cache-Control", "no-store")])
+  }
+
+  // Written by hand: this is the most frequent answer of all, and nothing in it needs escaping but the reason.
+  func append(
+    to json: inout JSONText, _ text: String, _ id: RequestID, _ status: RequestStatus,
+    _ document: QueueDocument?
+  ) {
+    let speed = document?.grantedPerSecond ?? 0
+    json.append(#""request_id":""#)
     json.append(verbatim: text)
     json.append(#"","event_id":"#)
     json.append(id.event)
@@ -398,15 +412,30 @@ package final class Notifier {
       json.append(until / 1000 - Time.now)
     }
     json.append(#","poll_after_ms":"#)
-    json.append(
-      policy.pollAfterMilliseconds(
-        status.isTerminal && status.state == .declined ? .expired : status.state, position: id.position,
-        ahead: status.ahead, grantsPerSecond: speed))
-    json.append("}")
-    return .json(200, serialized: json.bytes, headers: [("Cache-Control", "no-store")])
+    json.append(pause(id, status, document))
   }
 
-  private static func key(_ id: RequestID) -> PurchaseStore.Key {
+  func pause(_ id: RequestID, _ status: RequestStatus, _ document: QueueDocument?) -> Int {
+    policy.pollAfterMilliseconds(
+      status.isTerminal && status.state == .declined ? .expired : status.state, position: id.position,
+      ahead: status.ahead, grantsPerSecond: document?.grantedPerSecond ?? 0)
+  }
+
+  /// Where a place stands now, with the document that says so while its line is there; `nil` where nothing is known of it.
+  func standing(_ id: RequestID) async throws -> (status: RequestStatus, document: QueueDocument?)? {
+    if let event = try await watch.watch(id.event), let document = event.document,
+      document.generation == id.generation, let status = try await currentStatus(id, event)
+    {
+      await labels.load(for: status, of: id.event)
+      if status.deadline != nil { try? await watch.lookAtTime(id.event) }
+      return (status, event.document)
+    }
+    guard let status = try await past.status(Self.key(id), owner: id.owner, wish: id.wish) else { return nil }
+    await labels.load(for: status, of: id.event)
+    return (status, nil)
+  }
+
+  static func key(_ id: RequestID) -> PurchaseStore.Key {
     PurchaseStore.Key(event: id.event, generation: id.generation, position: id.position)
   }
 

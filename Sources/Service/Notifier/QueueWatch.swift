@@ -244,6 +244,16 @@ package final class QueueWatch {
     return record
   }
 
+  /// Events that have a queue, as of a second ago at most.
+  private lazy var live = FreshCache<Int, [Int]>(capacity: 1) { [queue] _, _ in try await queue.liveEvents() }
+
+  /// A user's places at the events made last, and whether those are all events that there are.
+  func places(of userKey: String) async throws -> (places: [QueueStore.OwnPlace], areAll: Bool) {
+    let events = try await live.answer(0)?.value ?? []
+    let places = try await queue.places(of: userKey, events: events.prefix(QueueStore.eventsLookedAt))
+    return (places, events.count <= QueueStore.eventsLookedAt)
+  }
+
   /// Shows the owner of the seats what was held for a place. - Returns: whether it is lost.
   func isLost(_ hold: HoldReceipt, _ id: RequestID) async throws -> Bool {
     try await queue.show(event: id.event, [QueueStore.Hold(hold, of: id)]) == [.lost]

@@ -2,13 +2,18 @@ import Sale
 
 extension Asset {
   /// Every other file that the page asks for; a test compares the list with that.
-  static let others: [Asset] = [
-    Asset(name: "bundle.js", body: Array(PlainSource.of(Bundle.of("app.js", modules)).utf8)),
-    Asset(name: "icon.svg", body: PackageResources.icon_svg),
-    Asset(
-      name: "style.css",
-      body: Array(PlainSource.of(String(decoding: PackageResources.style_css, as: UTF8.self)).utf8)),
-  ]
+  static let others: [Asset] =
+    Bundle.of("app.js", later: later, modules).map { script($0.name, $0.text) } + [
+      Asset(name: "icon.svg", body: PackageResources.icon_svg),
+      script("style.css", String(decoding: PackageResources.style_css, as: UTF8.self)),
+    ]
+
+  /// What the first view does not need.
+  private static let later = ["turn.js"]
+
+  private static func script(_ name: String, _ source: String) -> Asset {
+    Asset(name: name, body: Array(PlainSource.of(source).utf8))
+  }
 
   /// The currencies of `Currency`, by their codes, with the digits behind the point: a browser's own are not ISO's. And
   /// those that the provider counts with other digits.
@@ -37,6 +42,7 @@ extension Asset {
     "drawnplan.js": PackageResources.drawnplan_js,
     "ending.js": PackageResources.ending_js,
     "event.js": PackageResources.event_js,
+    "favicon.js": PackageResources.favicon_js,
     "form.js": PackageResources.form_js,
     "format.js": PackageResources.format_js,
     "held.js": PackageResources.held_js,
@@ -49,6 +55,7 @@ extension Asset {
     "picker.js": PackageResources.picker_js,
     "poster.js": PackageResources.poster_js,
     "queue.js": PackageResources.queue_js,
+    "requests.js": PackageResources.requests_js,
     "sale.js": PackageResources.sale_js,
     "search.js": PackageResources.search_js,
     "seatdraw.js": PackageResources.seatdraw_js,
@@ -57,6 +64,7 @@ extension Asset {
     "session.js": PackageResources.session_js,
     "stub.js": PackageResources.stub_js,
     "tickets.js": PackageResources.tickets_js,
+    "turn.js": PackageResources.turn_js,
     "waiting.js": PackageResources.waiting_js,
     "wall.js": PackageResources.wall_js,
   ]

@@ -13,13 +13,39 @@ enum Bundle {
     return writer.text
   }
 
+  /// The same, and modules that are imported later, by `import("./x.js")`: each with what it alone needs, in a file of its
+  /// own, which finds in the first, `bundle.js`, what that has.
+  static func of(_ entry: String, later: [String], _ modules: [String: String]) -> [(
+    name: String, text: String
+  )] {
+    var first = Writer(modules: modules)
+    first.add(entry)
+    let shared = first.order.map(variable).joined(separator: ", ")
+    return [("bundle.js", first.text + "export { \(shared) };\n")]
+      + later.map { name in
+        var writer = Writer(modules: modules, known: first.order)
+        writer.add(name)
+        let exports = (writer.exports[name] ?? []).joined(separator: ", ")
+        return (
+          name,
+          "import { \(shared) } from \"./bundle.js\";\n\(writer.text)export const { \(exports) } = \(variable(name));\n"
+        )
+      }
+  }
+
   private struct Writer {
     let modules: [String: String]
     var text = ""
+    /// Those that were added, in that order.
+    private(set) var order: [String] = []
+    private(set) var exports: [String: [String]] = [:]
     private var done: Set<String> = []
     private var underway: Set<String> = []
 
-    init(modules: [String: String]) { self.modules = modules }
+    init(modules: [String: String], known: [String] = []) {
+      self.modules = modules
+      done = Set(known)
+    }
 
     mutating func add(_ name: String) {
       guard !done.contains(name) else { return }
@@ -43,6 +69,8 @@ enum Bundle {
       text +=
         "const \(Bundle.variable(name)) = (() => {\n\(body)return { \(exports.joined(separator: ", ")) };\n})();\n"
       done.insert(name)
+      order.append(name)
+      self.exports[name] = exports
     }
 
     /// `import { a, b as c } from "./x.js";` as a constant, with what it needs added before.

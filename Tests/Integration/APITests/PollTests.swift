@@ -39,8 +39,8 @@ final class Poller {
     self.router = router
   }
 
-  func get(_ target: String) async -> Service.Answer {
-    Service.Answer(response: await router.respond(to: HTTPRequest(.get, target)))
+  func get(_ target: String, headers: HTTPResponse.Headers = []) async -> Service.Answer {
+    Service.Answer(response: await router.respond(to: HTTPRequest(.get, target, headers: headers, body: [])))
   }
 
   func join(_ event: Int, _ user: String) async throws -> String {

@@ -203,6 +203,38 @@ struct WebTests {
     #expect(PlainSource.faults("/* a */ b") == [1] && PlainSource.faults("b /* a\n*/") == [1])
   }
 
+  @Test("What is imported later finds in the first file what that has, and brings the rest")
+  func later() {
+    let files = Bundle.of(
+      "a.js", later: ["l.js"],
+      [
+        "a.js": "import { one } from \"./b.js\";\nimport(\"./l.js\");\n", "b.js": "export const one = 1;\n",
+        "l.js": "import { one } from \"./b.js\";\nimport { two } from \"./m.js\";\nexport function go() {}\n",
+        "m.js": "import { one } from \"./b.js\";\nexport const two = one;\n",
+      ])
+    #expect(files.map(\.name) == ["bundle.js", "l.js"])
+    #expect(files[0].text.contains("import(\"./l.js\");") && files[0].text.hasSuffix("export { $b, $a };\n"))
+    #expect(
+      files[1].text == """
+        import { $b, $a } from "./bundle.js";
+        const $m = (() => {
+        const { one } = $b;
+        const two = one;
+
+        return { two };
+        })();
+        const $l = (() => {
+        const { one } = $b;
+        const { two } = $m;
+        function go() {}
+
+        return { go };
+        })();
+        export const { go } = $l;
+
+        """)
+  }
+
   @Test("Modules in one file see what they import, and nothing else of each other")
   func bundle() {
     let text = Bundle.of(
@@ -336,7 +368,9 @@ struct WebTests {
       #expect(response.header("Cache-Control")?.contains("immutable") == true, "\(path)")
       #expect(response.header("Content-Security-Policy") != nil)
       let directory = path.prefix(through: path.lastIndex(of: "/")!)
-      unread += all(in: text(response), after: " from \"./", before: "\"").map { directory + $0 }
+      for word in [" from \"./", "import(\"./"] {
+        unread += all(in: text(response), after: word, before: "\"").map { directory + $0 }
+      }
     }
     // And nothing is served that nobody asks for.
     #expect(read.count == Asset.others.count)

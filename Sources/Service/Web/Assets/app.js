@@ -3,7 +3,6 @@
 import { accountView } from "./account.js";
 import { h, put } from "./dom.js";
 import { eventView } from "./event.js";
-import { HeldSeats } from "./held.js";
 import { queueView } from "./queue.js";
 import { searchView } from "./search.js";
 import { session } from "./session.js";
@@ -23,12 +22,34 @@ const routes = [
 
 const main = document.getElementById("main");
 const navigation = document.getElementById("navigation");
-const held = new HeldSeats(document.getElementById("held"));
+let turn;
 let leave = new AbortController();
 let shown = false;
 
+let viewTitle = "", turnTitle;
+
 function setTitle(text) {
-  document.title = text ? `${text} · Onsale` : "Onsale";
+  viewTitle = text ? `${text} · Onsale` : "Onsale";
+  drawTitle();
+}
+
+function drawTitle() {
+  const text = [turnTitle, viewTitle].filter(Boolean).join(" · ");
+  if (document.title !== text) document.title = text;
+}
+
+/** Whose turn it is hears of it on every page: who has no account never needs the code for it. */
+async function callTurn() {
+  if (!session()) return;
+  try {
+    const { Turn } = await import("./turn.js");
+    turn ??= new Turn(document.getElementById("held"), { onTitle: (text) => {
+      turnTitle = text;
+      drawTitle();
+    } });
+  } catch {
+    // Offline, or gone: the place's own page says it, and the next view tries again.
+  }
 }
 
 function here() {
@@ -64,7 +85,8 @@ function show({ scroll = 0 } = {}) {
   put(main, node);
   main.className = `view-${view.name.replace("View", "")}`;
   drawNavigation();
-  held.look();
+  if (turn) turn.look();
+  else callTurn();
   scrollTo(0, scroll);
   // The browser has set focus itself on the first load; later it is the new view's heading that is read out.
   if (shown) (main.querySelector("h1") ?? main).focus({ preventScroll: true });
@@ -124,6 +146,7 @@ function sessionChanged() {
   const route = routes.find((each) => each.pattern.test(location.pathname));
   if (route?.needsSession && !session()) show();
   else drawNavigation();
+  callTurn();
 }
 addEventListener("session", sessionChanged);
 addEventListener("storage", (event) => {

@@ -21,8 +21,13 @@ function heldPlaces() {
 
 /** Fills `node` while seats are held, and asks the server whether they are when `look` is called. */
 export class HeldSeats {
-  constructor(node) {
+  /**
+   * @param options.onCount called every second with the time that is left while seats wait to be paid for, and with nothing
+   *   when there is none to tell of
+   */
+  constructor(node, { onCount }) {
     this.node = node;
+    this.onCount = onCount;
     this.clock = h("strong", { class: "hold-time" });
     everySecond(() => this.draw(), new AbortController().signal);
   }
@@ -44,20 +49,26 @@ export class HeldSeats {
       // What was read out of them is not true any more.
       if (this.told) retract(this.told);
       this.told = this.key = undefined;
+      this.hasLooked = true;
+      this.onCount();
       return;
     }
-    if (!asksBank(place)) setText(this.clock, countdown(place.until - Date.now()));
+    const left = asksBank(place) ? "Confirm" : countdown(place.until - Date.now());
+    if (!asksBank(place)) setText(this.clock, left);
+    this.onCount(left);
     const key = `${place.id} ${place.state}`;
     if (key === this.key && this.node.hasChildNodes()) return;
     this.key = key;
     const [words, way] = asksBank(place)
       ? [["Your seats are kept until you have answered your bank"], "Confirm"]
-      : [["Your seats are held, ", this.clock], "Pay now"];
+      : [[h("strong", null, "It is your turn. "), "Your seats are held, ", this.clock], "Pay now"];
     put(this.node, h("div", { class: "held-inside" }, icon("clock"),
       h("p", null, h("span", null, words), place.name && h("small", null, place.name)),
       h("a", { class: "button primary", href: path }, way)));
     this.told = asksBank(place) ? "Your bank waits for your answer. Your seats are kept until then."
-      : `Your seats are held. ${spokenDuration(place.until - Date.now())} left to pay.`;
-    announce(this.told);
+      : `It is your turn. Your seats are held. ${spokenDuration(place.until - Date.now())} left to pay.`;
+    // Who was already reading when it became their turn hears it at once.
+    announce(this.told, this.hasLooked);
+    this.hasLooked = true;
   }
 }

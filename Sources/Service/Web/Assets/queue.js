@@ -10,6 +10,7 @@ import {
   count, countdown, counted, dayAndTime, money, ownDayAndTime, postponed, spokenDuration,
 } from "./format.js";
 import { eventDetails } from "./known.js";
+import { setIcon, short } from "./favicon.js";
 import { deadline, hasEnded, isKept, Line } from "./line.js";
 import { explainReserve, reserve } from "./order.js";
 import { Pace } from "./pace.js";
@@ -85,9 +86,11 @@ class QueuePage {
     this.pause = 0;
     everySecond(() => {
       this.drawStatus();
+      if (this.request) this.drawTitle();
       // Between two looks the line moves on.
       if (this.request?.state === "queued" && !this.isPaying) this.showLine();
     }, this.signal);
+    this.signal.addEventListener("abort", () => setIcon(undefined, undefined, this));
     this.line = new Line(this.id, {
       signal: this.signal, hold: this.event.receipt, onUpdate: (request) => this.update(request),
       onTrouble: (problem, wait) => this.drawTrouble(problem, wait),
@@ -233,13 +236,23 @@ class QueuePage {
     const { request } = this;
     const titles = {
       lobby: "Waiting room", queued: this.ahead === 0 ? "You are next" : `${count(this.ahead)} ahead`,
-      standby: "Waiting for returns", reserved: "Your turn: pay now",
+      standby: "Waiting for returns", reserved: `${this.timeLeft}Your turn: pay now`,
       declined: !request.expires_at ? "Declined" : isLapsed(request) ? "Pay once more" : "Declined: try another card", confirming: "Paying",
       action_required: "Confirm with your bank",
       purchased: "Bought", expired: request.reason ? "Not possible" : "Time ran out", sold_out: "Sold out", cancelled: "Cancelled",
       rejected: this.offers.length ? ending(request, this.ask, this.unsold).title : "Not possible",
     };
     this.context.title(`${titles[request.state] ?? request.state} · ${this.event.name ?? "your tickets"}`);
+    const isMine = ["reserved", "action_required"].includes(request.state) || (request.state === "declined" && request.expires_at);
+    setIcon(isMine ? "!" : request.state === "queued" ? short(this.ahead) : undefined, isMine ? "turn" : "line", this);
+  }
+
+  /** What the title says first while seats are held. */
+  get timeLeft() {
+    const { request } = this;
+    if (!(request.expires_in_seconds > 0)) return "";
+    const passed = request.hold_time ? 0 : performance.now() - this.answeredAt;
+    return `${countdown(request.expires_in_seconds * 1_000 - passed)} · `;
   }
 
   /** How many are decided before us: the crowd's document is often newer than our own answer. */

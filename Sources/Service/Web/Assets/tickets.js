@@ -1,12 +1,14 @@
 // What was bought, and the places in line that are still open on this device.
 
-import { call, get } from "./api.js";
+import { call, get, Problem } from "./api.js";
+import { everySecond } from "./clock.js";
 import { h, icon, put, setText } from "./dom.js";
 import { isLapsed } from "./ending.js";
-import { counted, dayAndTime, money, postponed } from "./format.js";
+import { count, countdown, counted, dayAndTime, money, postponed } from "./format.js";
 import { eventDetails } from "./known.js";
 import { deadline, openPlaces } from "./line.js";
 import { poster } from "./poster.js";
+import { isSame, takeRequests } from "./requests.js";
 import { places } from "./session.js";
 import { stubs } from "./stub.js";
 
@@ -18,7 +20,7 @@ export function ticketsView(context) {
   const waiting = h("section", { class: "waiting", "aria-labelledby": "waiting-title", hidden: true },
     h("h2", { id: "waiting-title" }, "In line now"), waitingList);
   load();
-  openPlaces(places(), signal).then(drawWaiting);
+  loadWaiting();
   return {
     title: "My tickets",
     node: h("div", { class: "my-tickets" },
@@ -26,9 +28,24 @@ export function ticketsView(context) {
       waiting, status, list),
   };
 
+  /** What the server knows of, on whichever device it began, and what only this browser remembers. */
+  async function loadWaiting() {
+    let told = [];
+    try {
+      told = takeRequests(await get("/api/me/requests", { signal }));
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof Problem)) throw error;
+    }
+    const others = await openPlaces(places().filter((each) => !told.some((other) => isSame(each, other))), signal);
+    if (!signal.aborted) drawWaiting([...told, ...others]);
+  }
+
   function drawWaiting(open) {
     waiting.hidden = open.length === 0;
-    put(waitingList, open.map(waitingPlace));
+    const drawn = open.map((each) => waitingPlace(each));
+    put(waitingList, drawn.map((each) => each.node));
+    everySecond(() => drawn.forEach((each) => each.tick()), signal);
   }
 
   async function load() {
@@ -143,16 +160,24 @@ function disputeNotice({ amount, status }, currency) {
 }
 
 function waitingPlace(each) {
+  const heardAt = Date.now();
   const states = {
-    reserved: "Seats held: pay now",
     declined: isLapsed(each) ? "Your payment did not go through: pay once more" : "Card declined: try another", confirming: "Paying",
     action_required: "Confirm with your bank",
     standby: "Waiting for returns", lobby: "In the waiting room",
     rejected: "Not what you asked for: choose now, your place is kept for a moment",
   };
-  return h("li", null, h("a", { class: "result compact", href: `/queue/${encodeURIComponent(each.id)}` },
+  const state = h("p", { class: "quiet" });
+  const tick = () => {
+    const left = each.until && (each.standing ? `${countdown(each.until - heardAt)} left, and the time stands still`
+      : `${countdown(each.until - Date.now())} left`);
+    setText(state, each.state === "reserved" ? `Your turn: ${each.until > Date.now() || each.standing ? left : "pay now"}`
+      : [states[each.state] ?? (each.ahead > 0 ? `In line · ${count(each.ahead)} ahead` : "In line"), left].filter(Boolean).join(" · "));
+  };
+  const node = h("li", null, h("a", { class: "result compact", href: `/queue/${encodeURIComponent(each.id)}` },
     poster(each.name ?? "Onsale"),
     h("div", { class: "result-text" },
       h("h3", null, each.name ?? "Your place in line"),
-      h("p", { class: "quiet" }, states[each.state] ?? "In line"))));
+      state)));
+  return { node, tick };
 }

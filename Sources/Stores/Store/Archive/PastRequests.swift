@@ -150,6 +150,36 @@ package final class PastRequests {
     }
   }
 
+  /// A payment that is under way, of whichever life of a queue.
+  package struct Paying: Sendable {
+    package let user: String
+    package let key: PurchaseStore.Key
+    package let wish: WishPlace?
+  }
+
+  /// What these users are paying for just now; one look at all payments that are under way, which are few.
+  package func paying(users: [String], limit: Int) async throws -> [Paying] {
+    try await postgres.query(
+      """
+      SELECT user_id, event_id, generation, position, line, ordinal FROM purchase
+      WHERE state = 'paying' AND user_id = ANY (\(users)::text[])
+      ORDER BY updated_at DESC LIMIT \(limit)
+      """
+    ).map { row in
+      Paying(
+        user: try row.string("user_id"),
+        key: PurchaseStore.Key(
+          event: try row.int("event_id"), generation: try row.int("generation"),
+          position: try row.int("position")),
+        wish: WishPlace(row))
+    }
+  }
+
+  /// - Returns: `nil` for an unknown event.
+  package func eventName(_ event: Int) async throws -> String? {
+    try await postgres.query("SELECT name FROM event WHERE id = \(event)").first?.string("name")
+  }
+
   /// An event without a queue in Redis.
   package struct Summary: Sendable {
     package let state: String

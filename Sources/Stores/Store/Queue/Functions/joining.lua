@@ -10,6 +10,18 @@ local function again(p, user, position, head, generation, known)
   return {'again', position, head, generation, line or 0, ordinal or 0}
 end
 
+-- The user's live place as its id names it: position, 0 for none; generation; line and ordinal, 0 where not known.
+-- KEYS m; ARGV user key
+local function place(keys, args)
+  local m = keys[1]
+  local v = redis.call('HMGET', m, 'state', 'generation')
+  if not v[1] or v[1] == 'lost' then return {0, 0, 0, 0} end
+  local live, _, _, of = get_user(prefix(m), args[1])
+  if live == 0 then return {0, 0, 0, 0} end
+  local line, ordinal = place_in_line(prefix(m), live, of)
+  return {live, tonumber(v[2]), tonumber(line), tonumber(ordinal)}
+end
+
 -- KEYS m; ARGV user key, quantity, payload, user, idempotency key or '', place in a life that was lost or ''
 local function enqueue(keys, args)
   local m = keys[1]

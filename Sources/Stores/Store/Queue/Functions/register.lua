@@ -48,6 +48,7 @@ keeps_going('onsale_end_refresh', end_refresh)
 keeps_going('onsale_end_holds_of', end_holds_of)
 keeps_going('onsale_set_clock', set_clock)
 keeps_going('onsale_renew_locks', renew_locks)
+redis.register_function{function_name='onsale_place', flags={'no-writes'}, callback=place}
 redis.register_function{function_name='onsale_next_confirmation', flags={'no-writes'},
   callback=next_confirmation}
 redis.register_function{function_name='onsale_version', flags={'no-writes'},
