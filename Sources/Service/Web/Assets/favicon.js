@@ -16,10 +16,10 @@ export function setIcon(text, tone, by) {
   if (!text && owner !== by) return;
   owner = text ? by : undefined;
   const size = text?.length > 2 ? 13 : 17;
-  const href = !text ? plain : `data:image/svg+xml,${encodeURIComponent(
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#2f4bdb" d="${ticket}"/>`
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#2f4bdb" d="${ticket}"/>`
     + `<rect x="8" y="11" width="24" height="21" rx="7" fill="${tones[tone]}"/><text x="20" y="${size > 13 ? 28 : 26}" fill="#fff" `
-    + `font-family="sans-serif" font-weight="700" font-size="${size}" text-anchor="middle">${text}</text></svg>`)}`;
+    + `font-family="sans-serif" font-weight="700" font-size="${size}" text-anchor="middle">${text}</text></svg>`;
+  const href = text ? `data:image/svg+xml,${encodeURIComponent(svg)}` : plain;
   if (link.href !== href) link.href = href;
 }
 
