@@ -58,7 +58,8 @@ extension HTTPServer {
   private func refusal(of exchange: Exchange, announced: UInt64) -> HTTPResponse? {
     if let peer = exchange.peer, peer.isSurplus {
       peer.closesNext = true
-      return .tooMany
+      // Nobody has looked yet whose page it would be.
+      return tree.told(.tooMany, exchange)
     }
     let target = tree.find(exchange)
     guard case .route(let route) = target else { return tree.refusal(target, exchange) }

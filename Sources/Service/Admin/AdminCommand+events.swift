@@ -198,6 +198,7 @@ extension AdminCommand {
       do throws(Problem) {
         // Seconds are nothing that people write.
         let isShort = text.wholeMatch(of: /[0-9-]{10}T[0-9]{2}:[0-9]{2}/) != nil
+        changes.endsPostponement = true
         changes.date = try EventInput.date(
           isShort ? text + ":00" : text, in: event.timeZone.flatMap { VenueZone($0) })
       } catch { throw Failure.usage(error.detail) }

@@ -155,7 +155,8 @@ enum EventInput {
   }
 
   private static let changeFields: Set = [
-    "name", "location", "date", "time_zone", "description", "onsale_at", "sales_end_at", "hold_seconds",
+    "name", "location", "date", "postponed", "time_zone", "description", "onsale_at", "sales_end_at",
+    "hold_seconds",
     "per_user_limit", "queue_limit",
   ]
 
@@ -174,6 +175,10 @@ enum EventInput {
     let zone = zone(fields, &findings)
     if fields.mentions("time_zone") { changes.timeZone = .some(zone?.name) }
     changes.date = findings.take(try fields.optionalTime("date", at: zone))
+    if let isPostponed = findings.take(try fields.optionalBool("postponed")) {
+      if isPostponed { findings.note(.invalidField("postponed", "can only be false: `postpone` does it")) }
+      changes.endsPostponement = !isPostponed
+    }
     changes.description = findings.take(
       try fields.optionalString("description", max: Limits.descriptionBytes, isMultiline: true))
     if fields.mentions("onsale_at") {

@@ -27,9 +27,6 @@ final class Accounts {
   static let signUpsAnHour = 500
   /// Clients whose accounts are counted.
   private static let clientsKept = 50_000
-  /// Guest tokens that one client may get in an hour, all at once if need be. One costs what a page costs; many people stand
-  /// behind one address, and each of them comes four times an hour.
-  static let guestsAnHour = 20_000
 
   /// Mails that one client may ask for in an hour besides those of accounts: for a password that nobody knows any more.
   private static let resetsAnHour = 60
@@ -43,7 +40,6 @@ final class Accounts {
   private var attempts = SignInAttempts()
   var signUps = TokenBuckets<String>(anHour: Accounts.signUpsAnHour, capacity: Accounts.clientsKept)
   private var resets = TokenBuckets<String>(anHour: Accounts.resetsAnHour, capacity: Accounts.clientsKept)
-  var guests = TokenBuckets<String>(anHour: Accounts.guestsAnHour, capacity: Accounts.clientsKept)
   /// Those who come to sign in when there is no room.
   private var line: PasswordLine
   /// How many passwords of each client wait.
@@ -265,13 +261,6 @@ final class Accounts {
   /// A token to look around with, for anybody: never in a cookie, where it would take the place of somebody's own.
   func lookAround(_ request: HTTPRequest) throws -> HTTPAnswer {
     if !request.body.isEmpty { _ = try Fields(body: request, only: []) }
-    let wait = guests.wait(request.client, now: Self.now)
-    guard wait == 0 else {
-      throw Problem(
-        429, "too_many_guests", "Many guests came from this place lately. Try again in a moment.",
-        retryAfter: Self.seconds(wait))
-    }
-    guests.take(request.client, now: Self.now)
     return .now(sessions.guestToken())
   }
 

@@ -189,6 +189,8 @@ package final class Catalog {
 
   /// Events on a page of the list that is read without running it.
   private static let listed = 20
+  /// Nobody's first page waits longer for a list that most do not need: they run the page.
+  private static let listMilliseconds: UInt64 = 300
 
   /// What the first page shows those who do not run it. Never fails: where nothing can be shown it says so.
   package func listing(_ request: HTTPRequest) async -> EventListing {
@@ -196,13 +198,14 @@ package final class Catalog {
     do {
       var query = try SearchQuery(form: asked)
       query.limit = Self.listed
-      return EventListing(try await search.search(query).page, asked: asked)
+      if let found = try await search.search(query, withinMilliseconds: Self.listMilliseconds) {
+        return EventListing(found.page, asked: asked)
+      }
     } catch let error as Problem {
       return EventListing(error.detail, asked: asked)
-    } catch {
-      return EventListing(
-        "The list cannot be shown right now. Load this page again in a moment.", asked: asked)
-    }
+    } catch {}
+    return EventListing(
+      "The list cannot be shown right now. Load this page again in a moment.", asked: asked)
   }
 
   // MARK: Events
@@ -259,16 +262,32 @@ package final class Catalog {
     let claims = try authenticator.visitor(request)
     let id = try request.eventID()
     let wanted = Wanted(request)
-    return answer { [pages, events] in
+    return answer { [pages, plans] in
       guard let page = try await pages.cache.answer(id)?.value, Self.shows(page, to: claims) else {
         throw Problem.unknownEvent
       }
-      guard page.event.hasPlan,
-        let drawing = try await events.read({ try await $0.drawing(event: id) }).value
-      else { throw Problem(404, "no_plan", "The event has no seating plan.") }
-      let body = Array(drawing.utf8)
-      return await Self.respond(SharedBody(body), EntityTag.of(body), wanted, age: 0)
+      guard page.event.hasPlan, let plan = try await plans.answer(id) else {
+        throw Problem(404, "no_plan", "The event has no seating plan.")
+      }
+      return await Self.respond(plan.value.body, plan.value.tag, wanted, age: plan.ageMilliseconds)
     }
+  }
+
+  /// What a plan shows, made ready once for all who look at it.
+  private struct Drawing: Sendable {
+    let text: String
+    let body: SharedBody
+    let tag: String
+  }
+  private static let plansKept = 16
+
+  /// Read again within seconds of a change, and made anew only if it is one.
+  private lazy var plans = FreshCache<Int, Drawing>(freshMilliseconds: 2_000, capacity: Self.plansKept) {
+    [events] id, known in
+    guard let text = try await events.read({ try await $0.drawing(event: id) }).value else { return nil }
+    if let known, known.text == text { return known }
+    let bytes = Array(text.utf8)
+    return Drawing(text: text, body: SharedBody(bytes), tag: EntityTag.of(bytes))
   }
 
   private func loadSeats(_ query: SeatQuery) async throws -> SeatAnswer? {

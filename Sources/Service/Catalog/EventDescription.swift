@@ -40,7 +40,9 @@ package struct EventDescription: Sendable {
         ("highPrice", .string(Self.price(high, event.currency))),
         ("availability", .string("https://schema.org/" + Self.availability(page))),
       ]
-      if let opens = event.onsaleAt { offer.append(("validFrom", .string(Time.text(opens, in: page.zone)))) }
+      if let opens = event.announcedOnsaleAt {
+        offer.append(("validFrom", .string(Time.text(opens, in: page.zone))))
+      }
       members.append(("offers", .object(offer)))
     }
     json = JSON.object(members).serialized()
@@ -69,7 +71,9 @@ package struct EventDescription: Sendable {
     }
     switch page.state {
     case EventState.draft.rawValue:
-      if let opens = event.onsaleAt { facts.append("On sale from \(Time.sentence(opens, in: page.zone))") }
+      if let opens = event.announcedOnsaleAt {
+        facts.append("On sale from \(Time.sentence(opens, in: page.zone))")
+      }
     case EventState.closed.rawValue:
       facts.append(event.settings.isCancelled ? "Cancelled" : "Sales have ended")
     case EventState.paused.rawValue: facts.append("Sales are paused")
@@ -84,7 +88,8 @@ package struct EventDescription: Sendable {
   private static func availability(_ page: EventPages.Page) -> String {
     switch page.state {
     case EventState.draft.rawValue: "PreSale"
-    case EventState.closed.rawValue: "OutOfStock"
+    // Also where it stands still, until it goes on.
+    case EventState.closed.rawValue, EventState.paused.rawValue: "OutOfStock"
     default: page.available > 0 ? "InStock" : page.held > 0 ? "LimitedAvailability" : "SoldOut"
     }
   }

@@ -58,13 +58,28 @@ package struct Sessions {
     return response
   }
 
+  /// A whole town behind one address may ask: it is signed once a minute.
+  private final class GuestToken {
+    private var last: (issued: Int, token: String)?
+
+    func token(_ issued: Int, _ sign: () -> String) -> String {
+      if let last, last.issued == issued { return last.token }
+      let token = sign()
+      last = (issued, token)
+      return token
+    }
+  }
+  private let guests = GuestToken()
+
   /// The token of whoever wants to look around, the same for all who come in the same minute: servers remember it once,
   /// however many they are, and nothing is written down anywhere.
   /// - Parameter now: seconds since 1970.
   func guestToken(now: Int = Time.now) -> HTTPResponse {
     let issued = now - now % Self.guestStep
     let end = issued + Self.guestStep + Self.guestSeconds
-    let token = issuer.issue(user: Self.guest, role: .guest, lifetimeSeconds: end - issued, now: issued)
+    let token = guests.token(issued) {
+      issuer.issue(user: Self.guest, role: .guest, lifetimeSeconds: end - issued, now: issued)
+    }
     let renewal = Double(Self.guestSeconds) * Double.random(in: Self.renewal)
     return .json(
       200,

@@ -39,7 +39,9 @@ extension SearchDocument {
       id: facts.id, name: facts.name, location: facts.location, date: facts.date,
       description: facts.description, currency: facts.currency, minPrice: facts.minPrice,
       maxPrice: facts.maxPrice, available: max(0, available), held: held,
-      zone: facts.timeZone.flatMap { VenueZone($0) } ?? zone, onsaleAt: facts.onsaleAt,
+      zone: facts.timeZone.flatMap { VenueZone($0) } ?? zone,
+      // One that is postponed does not open by itself.
+      onsaleAt: facts.isPostponed && facts.state == EventState.draft.rawValue ? nil : facts.onsaleAt,
       openSections: available > 0 ? open ?? known : [], onsaleState: facts.state,
       version: IndexVersion(facts, document, queueIsOver: queueIsOver).number,
       dateWas: facts.dateWas, locationWas: facts.locationWas, isPostponed: facts.isPostponed)

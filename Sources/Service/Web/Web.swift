@@ -205,7 +205,10 @@ package struct Web {
         if let value = refusal.header(name) { told.headers.append((name, value)) }
       }
       if Page.passing.contains(refusal.status) {
-        told.headers.append(("Refresh", String(Int.random(in: Self.refreshSeconds))))
+        // No sooner than was asked for.
+        let pause = refusal.header("Retry-After").flatMap { Int($0) } ?? 0
+        let spread = Int.random(in: 0...(Self.refreshSeconds.upperBound - Self.refreshSeconds.lowerBound))
+        told.headers.append(("Refresh", String(max(pause, Self.refreshSeconds.lowerBound) + spread)))
       }
       return told
     }

@@ -44,10 +44,12 @@ package enum PaymentOwner: Equatable, Sendable {
   /// The provider did not say: its payment must be asked for.
   case unknown
 
-  /// - Parameter payment: as the provider told of it together with what is of it; `nil` if it did not.
-  init(of payment: Payment?, in installation: String?) {
+  /// - Parameters:
+  ///   - id: of its payment; empty for what has none, as charges that were made without one: none of ours.
+  ///   - payment: as the provider told of it together with what is of it; `nil` if it did not.
+  init(of id: String, _ payment: Payment?, in installation: String?) {
     guard let payment else {
-      self = .unknown
+      self = id.isEmpty ? .others : .unknown
       return
     }
     self = payment.place(in: installation).map { .ours($0) } ?? .others
@@ -55,9 +57,13 @@ package enum PaymentOwner: Equatable, Sendable {
 }
 
 extension Refund {
-  package func owner(in installation: String?) -> PaymentOwner { PaymentOwner(of: paid, in: installation) }
+  package func owner(in installation: String?) -> PaymentOwner {
+    PaymentOwner(of: payment, paid, in: installation)
+  }
 }
 
 extension Dispute {
-  package func owner(in installation: String?) -> PaymentOwner { PaymentOwner(of: paid, in: installation) }
+  package func owner(in installation: String?) -> PaymentOwner {
+    PaymentOwner(of: payment, paid, in: installation)
+  }
 }

@@ -195,12 +195,11 @@ package final class StripePaymentClient: PaymentProvider {
   /// Has a list of everybody's tell of each one's payment, too, so that nobody has to ask for it to learn whose it is.
   private static let withPayments = "&expand%5B%5D=data.payment_intent"
 
-  /// - Parameter json: what tells of a payment, wholly or by its id alone.
-  private func paid(_ json: JSON?) throws -> (id: String, payment: Payment?) {
-    if let id = json?.string { return (id, nil) }
-    guard let json, json["id"] != nil else { return ("", nil) }
-    let payment = try payment(json)
-    return (payment.id, payment)
+  /// - Parameter json: what tells of a payment, wholly or by its id alone; nothing for a charge that was made without one.
+  private func paid(_ json: JSON?) -> (id: String, payment: Payment?) {
+    guard let id = json?.string ?? json?["id"]?.string else { return ("", nil) }
+    // One that cannot be understood is asked for by its id, and keeps no other of the list from being read.
+    return (id, json?.string == nil ? try? payment(json) : nil)
   }
 
   private func refunds(_ query: String, limit: Int) async throws -> (refunds: [Refund], hasMore: Bool) {
@@ -223,7 +222,7 @@ package final class StripePaymentClient: PaymentProvider {
       else {
         throw PaymentError(code: .outcomeUnknown, message: "the provider's answer is not a dispute")
       }
-      let paid = try paid(json["payment_intent"])
+      let paid = paid(json["payment_intent"])
       return Dispute(
         id: id, payment: paid.id, amount: Self.amount(amount, currency),
         reason: json["reason"]?.string ?? "", status: status, created: json["created"]?.integer ?? 0,
@@ -238,7 +237,7 @@ package final class StripePaymentClient: PaymentProvider {
     else {
       throw PaymentError(code: .outcomeUnknown, message: "the provider's answer is not a refund")
     }
-    let paid = try paid(json["payment_intent"])
+    let paid = paid(json["payment_intent"])
     return Refund(
       id: id, payment: paid.id, amount: Self.amount(amount, currency),
       // Those of cards in their first moment have none yet.

@@ -101,6 +101,48 @@ package final class CachedSearch {
     return answer(entry, isStale: false)
   }
 
+  /// For what can do without: waits no longer than a moment, and takes a part of all searches under way at most, so that
+  /// whoever searches comes first.
+  /// - Returns: `nil` where there is no answer by then; it is kept when it comes.
+  package func search(_ query: SearchQuery, withinMilliseconds milliseconds: UInt64) async throws -> Answer? {
+    if let answer = cached(query) { return answer }
+    guard flights[query] != nil || flights.count < configuration.concurrency / Self.shareOfWhoCanDoWithout
+    else {
+      return nil
+    }
+    let first = First()
+    Task { @LoopActor in
+      do { first.end(.success(try await search(query))) } catch { first.end(.failure(error)) }
+    }
+    return try await first.value(withinMilliseconds: milliseconds)
+  }
+
+  private static let shareOfWhoCanDoWithout = 4
+
+  /// An answer, or that it has not come in time.
+  @LoopActor
+  private final class First {
+    private let timer = LoopTimer()
+    private var outcome: Result<Answer?, any Error>?
+    private var waiting: UnsafeContinuation<Answer?, any Error>?
+
+    func end(_ outcome: Result<Answer?, any Error>) {
+      guard self.outcome == nil else { return }
+      self.outcome = outcome
+      timer.cancel()
+      waiting?.resume(with: outcome)
+      waiting = nil
+    }
+
+    func value(withinMilliseconds milliseconds: UInt64) async throws -> Answer? {
+      try await withUnsafeThrowingContinuation { continuation in
+        if let outcome { return continuation.resume(with: outcome) }
+        waiting = continuation
+        timer.schedule(afterMilliseconds: milliseconds) { [weak self] in self?.end(.success(nil)) }
+      }
+    }
+  }
+
   /// - Throws: `SearchError`, where the backend failed or took too long and nothing was kept.
   package func search(_ query: SearchQuery) async throws -> Answer {
     if let answer = cached(query) { return answer }

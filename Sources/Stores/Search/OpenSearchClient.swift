@@ -11,6 +11,8 @@ final class OpenSearchClient {
   private static let searchTimeout = 2_000
   /// How long it may take at a node if another one can be asked, so that there is time left for that.
   private static let firstSearchTimeout = 900
+  /// With less time than this left nobody else is asked.
+  private static let leastTimeout = 200
   private static let writeTimeout = 30_000
 
   /// A look at a node that is left out.
@@ -63,23 +65,25 @@ final class OpenSearchClient {
     _ method: String, _ path: String, _ body: [UInt8], _ type: String, _ accepting: Set<Int>
   ) async throws -> Response {
     let isSearch = path.contains("/_search")
-    // Written are whole documents by their versions.
-    let isRepeatable = isSearch || method == "GET" || path.contains("/_bulk")
-    var node = nodes.first(now: EventLoop.shared.now)
-    var asked = 0
+    // Written are whole documents by their versions, and settings.
+    let isRepeatable =
+      isSearch || method == "GET" || path.contains("/_bulk") || path.hasSuffix("/_settings")
+    let startedAt = EventLoop.shared.now
+    let limit = isSearch ? Self.searchTimeout : Self.writeTimeout
+    var (node, mayAskAgain) = nodes.first(now: startedAt)
+    defer { if mayAskAgain { nodes.giveBack() } }
+    var tried: Set<Int> = []
     while true {
-      asked += 1
       let askedAt = EventLoop.shared.now
-      let timeout =
-        if !isSearch { Self.writeTimeout } else if asked == 1, nodes.canAskAgain(besides: node) {
-          Self.firstSearchTimeout
-        } else { Self.searchTimeout }
+      var timeout = limit - Int(askedAt - startedAt)
+      if isSearch, mayAskAgain { timeout = min(timeout, Self.firstSearchTimeout) }
       let outcome: Result<Response, HTTPClientError>
       do {
         outcome = .success(try await ask(node, method, path, body, type, timeout))
       } catch let error as HTTPClientError {
         outcome = .failure(error)
       }
+      let now = EventLoop.shared.now
       var isUnseen = false
       switch outcome {
       case .success(let response):
@@ -88,13 +92,18 @@ final class OpenSearchClient {
         if !isBusy || accepting.contains(response.status) {
           return try accepted(response, method, path, accepting)
         }
-        nodes.wasBusy(node, now: EventLoop.shared.now, using: &random)
+        nodes.wasBusy(node, now: now, using: &random)
       case .failure(let error):
         leaveOut(node, askedAt: askedAt, error)
         isUnseen = error.nothingWasSent
       }
-      if asked < nodes.count, isUnseen || isRepeatable, let other = another(than: node, isUnseen: isUnseen) {
+      tried.insert(node)
+      let isInTime = Int(now - startedAt) < limit - Self.leastTimeout
+      if isInTime, isUnseen || isRepeatable && mayAskAgain,
+        let other = nodes.another(besides: tried, isUnseen: isUnseen, now: now)
+      {
         node = other
+        if !isUnseen { mayAskAgain = false }
         continue
       }
       switch outcome {
@@ -104,10 +113,6 @@ final class OpenSearchClient {
     }
   }
 
-  private func another(than node: Int, isUnseen: Bool) -> Int? {
-    nodes.another(than: node, isUnseen: isUnseen, now: EventLoop.shared.now)
-  }
-
   private func ask(
     _ node: Int, _ method: String, _ path: String, _ body: [UInt8], _ type: String, _ timeout: Int
   ) async throws -> Response {
@@ -115,7 +120,10 @@ final class OpenSearchClient {
       HTTPClientRequest(
         method: method, url: nodes.url(node) + path, headers: body.isEmpty ? [] : [("Content-Type", type)],
         body: body, timeoutMilliseconds: timeout))
-    nodes.answered(node, now: EventLoop.shared.now)
+    if nodes.answered(node, now: EventLoop.shared.now) {
+      nodesOut.value = Double(nodes.outCount)
+      logger.notice("a search node answers again", ["search.node": node + 1])
+    }
     return Response(status: answer.status, body: (try? JSON(parsing: answer.body)) ?? .null)
   }
 
@@ -143,22 +151,16 @@ final class OpenSearchClient {
     logger.warning(
       "a search node does not answer and is left out", ["search.node": node + 1, "error": "\(failure)"])
     Task { @LoopActor [weak self] in
-      while let pause = self?.pause(node) {
+      while let pause = self?.pauseOfOut(node) {
         guard (try? await sleep(milliseconds: pause)) != nil else { return }
-        if await self?.looksWell(node) != false { return }
+        // An answer, whatever it says, ends this.
+        _ = try? await self?.ask(node, "GET", "/", [], "", Self.lookTimeout)
       }
     }
   }
 
-  private func pause(_ node: Int) -> UInt64 { nodes.pause(node, using: &random) }
-
-  /// Whether it answers, and is asked again.
-  private func looksWell(_ node: Int) async -> Bool {
-    let answer = try? await ask(node, "GET", "/", [], "", Self.lookTimeout)
-    guard let answer, answer.status < 500, answer.status != 429 else { return false }
-    nodes.isBack(node, now: EventLoop.shared.now)
-    nodesOut.value = Double(nodes.outCount)
-    logger.notice("a search node answers again", ["search.node": node + 1])
-    return true
+  /// Until the next look; `nil` for one that is not left out any more.
+  private func pauseOfOut(_ node: Int) -> UInt64? {
+    nodes.isOut(node) ? nodes.pause(node, using: &random) : nil
   }
 }

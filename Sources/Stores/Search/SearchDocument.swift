@@ -75,10 +75,13 @@ extension SearchDocument {
 
   /// Where it stands among others by date, in Unix seconds: a date that is not known is later than all, and in no range
   /// that ends.
-  var listDate: Int { isPostponed ? Self.unknownDate : date }
+  var listDate: Int { isDateUnknown ? Self.unknownDate : date }
 
   /// What the venue's clock shows then, counted as if it were UTC.
-  var localDate: Int { isPostponed ? Self.unknownDate : zone.wallClock(at: date) }
+  var localDate: Int { isDateUnknown ? Self.unknownDate : zone.wallClock(at: date) }
+
+  /// One whose sale is over ages with the date that it was to be on.
+  private var isDateUnknown: Bool { isPostponed && onsaleState != "closed" }
 
   /// The end of the year 9999.
   private static let unknownDate = 253_402_300_799
@@ -94,6 +97,6 @@ extension SearchDocument {
 
   /// All that is searched as text, each prepared: name, location, description, date.
   var texts: [[String]] {
-    [name, location, description].map(SearchText.words) + [isPostponed ? [] : SearchDate.words(localDate)]
+    [name, location, description].map(SearchText.words) + [isDateUnknown ? [] : SearchDate.words(localDate)]
   }
 }

@@ -44,32 +44,36 @@ struct SearchNodes {
   func isOut(_ node: Int) -> Bool { nodes[node].isOut }
 
   /// The node that something is asked of.
-  mutating func first(now: UInt64) -> Int {
+  /// - Returns: also whether what it has seen and does not answer may be asked of another one: then one more such request is
+  ///   set aside, and to be used or given back.
+  mutating func first(now: UInt64) -> (node: Int, mayAskAgain: Bool) {
     retries = min(Self.retriesAtOnce, retries + Self.retryShare)
-    return next(besides: nil, now: now) ?? turn
-  }
-
-  /// Whether what `node` does not answer may be asked of another one.
-  func canAskAgain(besides node: Int) -> Bool {
-    retries >= 1 && nodes.indices.contains { $0 != node && !nodes[$0].isOut }
-  }
-
-  /// Another one for what `node` did not answer; `nil` if there is none that is not left out, or too much was asked again
-  /// of late.
-  /// - Parameter isUnseen: nothing has reached the node, so that nobody works twice: always possible.
-  mutating func another(than node: Int, isUnseen: Bool, now: UInt64) -> Int? {
-    guard nodes.contains(where: { !$0.isOut }) else { return nil }
-    if !isUnseen {
-      guard retries >= 1 else { return nil }
-      retries -= 1
+    let node = next(besides: [], now: now) ?? turn
+    guard retries >= 1, nodes.indices.contains(where: { $0 != node && !nodes[$0].isOut }) else {
+      return (node, false)
     }
-    guard let other = next(besides: node, now: now), !nodes[other].isOut else { return nil }
-    return other
+    retries -= 1
+    return (node, true)
+  }
+
+  /// What was set aside was not needed.
+  mutating func giveBack() { retries = min(Self.retriesAtOnce, retries + 1) }
+
+  /// Another one; `nil` if there is none.
+  /// - Parameters:
+  ///   - tried: those that did not answer.
+  ///   - isUnseen: nothing has reached them, so that nobody works twice: those that are left out are asked, too, where
+  ///     there is no other.
+  mutating func another(besides tried: Set<Int>, isUnseen: Bool, now: UInt64) -> Int? {
+    guard isUnseen || nodes.indices.contains(where: { !tried.contains($0) && !nodes[$0].isOut }) else {
+      return nil
+    }
+    return next(besides: tried, now: now)
   }
 
   /// In turn: of those that are well, else of those that are busy, else of all.
-  private mutating func next(besides node: Int?, now: UInt64) -> Int? {
-    let order = (0..<nodes.count).map { (turn + $0) % nodes.count }.filter { $0 != node }
+  private mutating func next(besides tried: Set<Int>, now: UInt64) -> Int? {
+    let order = (0..<nodes.count).map { (turn + $0) % nodes.count }.filter { !tried.contains($0) }
     let best = order.min { rank($0, now) < rank($1, now) }
     if let best { turn = (best + 1) % nodes.count }
     return best
@@ -79,13 +83,23 @@ struct SearchNodes {
     nodes[node].isOut ? 2 : now < nodes[node].busyUntil ? 1 : 0
   }
 
-  mutating func answered(_ node: Int, now: UInt64) { nodes[node].answeredAt = now }
+  /// It has answered, whatever: it is well.
+  /// - Returns: whether it was left out until now.
+  mutating func answered(_ node: Int, now: UInt64) -> Bool {
+    nodes[node].answeredAt = now
+    guard nodes[node].isOut else { return false }
+    nodes[node].isOut = false
+    nodes[node].wellSince = now
+    return true
+  }
 
   /// It did not answer what it was asked at a time.
-  /// - Returns: whether it is left out from now on; not where there is no other, it is already, or it has answered something
-  ///   else since then: that is slow, and not away.
+  /// - Returns: whether it is left out from now on. It is not if it has answered something else since then, which is slow and
+  ///   not away; and the last that is well never is: there is nobody else to ask.
   mutating func failed(_ node: Int, askedAt: UInt64, now: UInt64) -> Bool {
-    guard nodes.count > 1, !nodes[node].isOut, nodes[node].answeredAt <= askedAt else { return false }
+    guard nodes.count - outCount > 1, !nodes[node].isOut, nodes[node].answeredAt <= askedAt else {
+      return false
+    }
     nodes[node].isOut = true
     // One that comes and goes is looked at ever more rarely.
     nodes[node].backoff.ended(afterMilliseconds: now - nodes[node].wellSince)
@@ -94,18 +108,12 @@ struct SearchNodes {
 
   /// It has too much to do.
   mutating func wasBusy(_ node: Int, now: UInt64, using random: inout some RandomNumberGenerator) {
-    nodes[node].busyUntil = now + .random(in: Self.busyMilliseconds / 4...Self.busyMilliseconds, using: &random)
+    nodes[node].busyUntil =
+      now + .random(in: Self.busyMilliseconds / 4...Self.busyMilliseconds, using: &random)
   }
 
   /// How long to wait until the next look at one that is left out, in milliseconds.
   mutating func pause(_ node: Int, using random: inout some RandomNumberGenerator) -> UInt64 {
     nodes[node].backoff.next(using: &random)
-  }
-
-  /// A look found it well again.
-  mutating func isBack(_ node: Int, now: UInt64) {
-    nodes[node].isOut = false
-    nodes[node].busyUntil = 0
-    nodes[node].wellSince = now
   }
 }

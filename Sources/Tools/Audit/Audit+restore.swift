@@ -136,11 +136,13 @@ extension Audit {
     let cameLate =
       row?.state == .declined && row?.reason != PurchaseStore.tooLate && (told?.attempt ?? 0) > attempt
     let entries = ledger.entries(key).filter { $0.attempt > attempt || cameLate && $0.attempt == attempt }
+    let last = ledger.entries(key).map(\.attempt).max() ?? 0
     for entry in entries.sorted(by: { $0.attempt > $1.attempt })
     where entry.status == .succeeded || entry.status == .requiresCapture {
       let payment = try await provider.retrieve(entry.id)
       ledger.add(payment)
-      let sold = max(entry.attempt, told?.attempt ?? 0)
+      // As the next attempt, of which there is no payment of its own: an older one was given up for good.
+      let sold = told?.attempt == last + 1 && entry.attempt == last ? last + 1 : entry.attempt
       if payment.status == .requiresCapture { return Money(payment: payment, attempt: sold) }
       guard payment.status == .succeeded else { continue }
       if try await provider.refunded(entry.id) < payment.amountCaptured {

@@ -100,8 +100,10 @@ struct SpellingTests {
       #expect(try await users.known(EmailAddress(typed).spellings) == typed)
     }
     // Which is told to the operator.
-    #expect(try await users.addressesWithSpellings(after: "", limit: 10_000).filter(spellings.contains).count == 2)
-    #expect(try await Set(users.accounts(EmailAddress(spellings[0]).spellings).map(\.email)) == Set(spellings))
+    #expect(
+      try await users.addressesWithSpellings(after: "", limit: 10_000).filter(spellings.contains).count == 2)
+    #expect(
+      try await Set(users.accounts(EmailAddress(spellings[0]).spellings).map(\.email)) == Set(spellings))
   }
 
   @Test(

@@ -482,6 +482,9 @@ struct UploadTests {
     #expect(try await !service.events.openDue(clocks: (now + 60_000, now + 60_000)).map(\.id).contains(id))
     #expect(await service.call(.put, path, ["date": "2031-06-20T19:30:00Z"], as: .organizer).status == 200)
     #expect(try await service.events.event(id)?.dateWas != nil)
+    // Nor at once with its new date: nobody was told of a time.
+    #expect(try await !service.events.openDue(clocks: (now + 60_000, now + 60_000)).map(\.id).contains(id))
+    _ = try await service.postgres.query("UPDATE event SET onsale_at = now() WHERE id = \(id)")
     #expect(try await service.events.openDue(clocks: (now + 60_000, now + 60_000)).map(\.id).contains(id))
     #expect(await service.call(.post, path + "/cancel", ["reason": "Fire"], as: .organizer).status == 202)
     #expect(await service.call(.post, path + "/postpone", as: .organizer).status == 409)

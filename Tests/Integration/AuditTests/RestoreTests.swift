@@ -153,6 +153,26 @@ struct RestoreTests {
     await hall.end()
   }
 
+  @Test("What was given up is not taken because a later attempt had bought it, whose money was given back")
+  func lateAndGivenBack() async throws {
+    let hall = try await Hall()
+    let sold = try await hall.sell("ann", [1])
+    try await hall.losePurchase([1])
+    let first = try #require(hall.provider.payments[sold.payment])
+    var second = first
+    second.id = "pi_second"
+    second.reference = first.reference.map { String($0.dropLast()) + "2" }
+    hall.provider.payments["pi_second"] = second
+    hall.provider.giveBack("pi_second", Hall.price)
+    hall.provider.payments[sold.payment]?.status = .requiresCapture
+    hall.provider.payments[sold.payment]?.amountCaptured = 0
+    try await hall.setRecord(sold.position, "P|2|0|1000|1||\(UserKey("ann").text)")
+    _ = try await hall.audit(repairs: true)
+    #expect(hall.provider.payments[sold.payment]?.status != .succeeded)
+    #expect(try await hall.purchases.find(hall.key(sold.position))?.standing.state != .sold)
+    await hall.end()
+  }
+
   @Test("What cost nothing is written back for those who are registered here")
   func free() async throws {
     let hall = try await Hall()

@@ -3,6 +3,12 @@
 import { h } from "./dom.js";
 import { majorUnits } from "./format.js";
 
+function availability(event) {
+  if (event.onsale_state === "draft") return "PreSale";
+  if (event.cancelled || ["paused", "closed"].includes(event.onsale_state)) return "OutOfStock";
+  return event.available ? "InStock" : event.held ? "LimitedAvailability" : "SoldOut";
+}
+
 /** schema.org's description, as data that search engines read and browsers do not run. */
 export function describeForMachines(event, signal) {
   const prices = event.sections.flatMap((each) => [each.price, each.max_price]);
@@ -17,7 +23,7 @@ export function describeForMachines(event, signal) {
     offers: prices.length ? { "@type": "AggregateOffer", url: location.href, priceCurrency: event.currency,
       lowPrice: price(Math.min(...prices)), highPrice: price(Math.max(...prices)),
       validFrom: event.onsale_at_local ?? event.onsale_at ?? undefined,
-      availability: `https://schema.org/${event.available ? "InStock" : "SoldOut"}` } : undefined,
+      availability: `https://schema.org/${availability(event)}` } : undefined,
   }));
   // What came with the page may be of another event by now.
   for (const old of document.head.querySelectorAll('script[type="application/ld+json"]')) old.remove();

@@ -127,10 +127,9 @@ final class PaymentRelay {
     if standing?.state == .sold, standing?.paymentID == id { return true }
     // Taken up again: it has another end now.
     if standing?.state == .paying, standing?.paymentID == id { return false }
-    // That was noted, and whoever noted it may have died since.
-    if let standing, standing.state == .declined, standing.reason == PurchaseStore.tooLate {
-      try await dropLate(chore, standing, tells: true)
-    }
+    // Told in Redis once it is done: where that is away no money stays reserved for it. What was noted as too late may have
+    // been noted by somebody who died before they told it.
+    var tells = standing?.state == .declined && standing?.reason == PurchaseStore.tooLate ? true : nil
     let isUndecided = standing?.state == .declined && ConfirmLane.undecided.contains(standing?.reason ?? "")
     if let standing, isUndecided {
       let late =
@@ -140,21 +139,25 @@ final class PaymentRelay {
       if late.status == .requiresCapture || late.status == .succeeded {
         if try await isStillWanted(late, chore, standing) { return false }
         guard try await isOurs(id, chore, standing) else { return false }
-        try await dropLate(chore, standing, tells: true)
+        tells = true
       } else {
         // It was authorised, and is not any more: the owner of its seats would give them to nobody.
-        try await dropLate(chore, standing, tells: false)
+        tells = false
       }
     }
     let payment = try await Faults.crossing(.confirmVoid) {
       try await provider.cancel(id, reference: reference)
     }
-    guard payment.status == .succeeded else { return payment.status == .canceled }
+    guard payment.status == .succeeded else {
+      if let tells, let standing { try await dropLate(chore, standing, tells: tells) }
+      return payment.status == .canceled
+    }
     // It was under way when it was asked for: it may have bought something meanwhile.
     if let standing, isUndecided, try await !isOurs(id, chore, standing) { return false }
     logger.error(
       "money was taken for nothing: it is given back", ["payment.id": id, "confirm.reference": reference])
     try await Faults.crossing(.confirmVoid) { try await provider.refund(id) }
+    if let tells, let standing { try await dropLate(chore, standing, tells: tells) }
     return true
   }
 

@@ -40,6 +40,9 @@ package struct Event: Sendable, Equatable {
   /// Best first.
   package var sections: [Section]
 
+  /// When its sale opens, as buyers are told: one that is postponed does not open by itself.
+  package var announcedOnsaleAt: Int? { isPostponed && state == EventState.draft.rawValue ? nil : onsaleAt }
+
   package var id: Int { settings.id }
   package var state: String { settings.state }
   package var total: Int { sections.reduce(0) { $0 + $1.total } }

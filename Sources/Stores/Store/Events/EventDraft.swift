@@ -163,6 +163,8 @@ package struct EventChanges: Sendable {
   package var name: String?
   package var location: String?
   package var date: Int?
+  /// It takes place on the date that it was to be on, or that is given.
+  package var endsPostponement = false
   /// The inner `nil` means that of the installation.
   package var timeZone: String??
   package var description: String?

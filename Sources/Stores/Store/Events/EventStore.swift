@@ -342,8 +342,8 @@ package final class EventStore {
 
   // MARK: Changing
 
-  /// Changes what is told about an event. Its currency and its tickets stay. With a date it is not postponed any more; a
-  /// sale that was stopped for that stays so until somebody resumes it.
+  /// Changes what is told about an event. Its currency and its tickets stay. With another date, or where that
+  /// is said, it is not postponed any more; a sale that was stopped for that stays so until somebody resumes it.
   package func update(event: Int, _ changes: EventChanges, by who: String) async throws -> EventSettings {
     let changesOnsale = changes.onsaleAt != nil
     let onsaleAt: Int? = changes.onsaleAt ?? nil
@@ -351,7 +351,11 @@ package final class EventStore {
     let timeZone: String? = changes.timeZone ?? nil
     let changesEnd = changes.salesEndAt != nil
     let salesEndAt: Int? = changes.salesEndAt ?? nil
+    // Whoever sends everything back as it was has not decided on the date.
+    let endsPostponement: SQL =
+      "(\(changes.endsPostponement) OR coalesce(to_timestamp(\(changes.date)) <> e.date, false))"
     var names: [String] = []
+    if changes.endsPostponement { names.append("postponed") }
     if changes.name != nil { names.append("name") }
     if changes.location != nil { names.append("location") }
     if changes.date != nil { names.append("date") }
@@ -370,7 +374,7 @@ package final class EventStore {
           AND (e.postponed_at IS NOT NULL OR coalesce(e.sales_end_at, e.date) > now())
           AND coalesce(CASE WHEN \(changesEnd) THEN to_timestamp(\(salesEndAt)) ELSE e.sales_end_at END,
             to_timestamp(\(changes.date)), CASE WHEN e.postponed_at IS NULL THEN e.date END) <= now()
-          AND (e.postponed_at IS NULL OR \(changes.date != nil) OR e.state <> 'paused')
+          AND (e.postponed_at IS NULL OR \(endsPostponement) OR e.state <> 'paused')
         """)
       if !ends.isEmpty {
         throw StoreError(
@@ -385,14 +389,17 @@ package final class EventStore {
       name = coalesce(\(changes.name), e.name), location = coalesce(\(changes.location), e.location),
       date = coalesce(to_timestamp(\(changes.date)), e.date),
       time_zone = CASE WHEN \(changesZone) THEN \(timeZone) ELSE e.time_zone END,
-      postponed_at = CASE WHEN \(changes.date != nil) THEN NULL ELSE e.postponed_at END,
+      postponed_at = CASE WHEN \(endsPostponement) THEN NULL ELSE e.postponed_at END,
       date_was = CASE WHEN to_timestamp(\(changes.date)) <> e.date AND (e.generation > 0 OR e.postponed_at IS NOT NULL)
         THEN nullif(coalesce(e.date_was, e.date), to_timestamp(\(changes.date))) ELSE e.date_was END,
       location_was = CASE WHEN \(changes.location)::text <> e.location AND e.generation > 0
         THEN nullif(coalesce(e.location_was, e.location), \(changes.location)::text) ELSE e.location_was END,
       sales_end_at = CASE WHEN \(changesEnd) THEN to_timestamp(\(salesEndAt)) ELSE e.sales_end_at END,
       description = coalesce(\(changes.description), e.description),
-      onsale_at = CASE WHEN \(changesOnsale) THEN to_timestamp(\(onsaleAt)) ELSE e.onsale_at END,
+      -- The time at which it would have opened passed meanwhile, and was told to nobody any more.
+      onsale_at = CASE WHEN \(changesOnsale) THEN to_timestamp(\(onsaleAt))
+        WHEN \(endsPostponement) AND e.postponed_at IS NOT NULL AND e.state = 'draft' AND e.onsale_at <= now() THEN NULL
+        ELSE e.onsale_at END,
       hold_seconds = coalesce(\(changes.holdSeconds), e.hold_seconds),
       per_user_limit = coalesce(\(changes.perUserLimit), e.per_user_limit),
       highest_per_user_limit = greatest(e.highest_per_user_limit, e.per_user_limit),
@@ -416,9 +423,12 @@ package final class EventStore {
 
   /// When a sale ends by itself; NULL for never. The date of an event that is postponed ends nothing, nor does anything
   /// end a sale that stands still for that: closing is for good.
-  private static let saleEnd: SQL = """
-    CASE WHEN e.postponed_at IS NULL THEN coalesce(e.sales_end_at, e.date) WHEN e.state <> 'paused' THEN e.sales_end_at END
+  /// - Parameter state: that it is in, or is to be in.
+  private static func saleEnd(in state: SQL) -> SQL {
     """
+    CASE WHEN e.postponed_at IS NULL THEN coalesce(e.sales_end_at, e.date) WHEN \(state) <> 'paused' THEN e.sales_end_at END
+    """
+  }
 
   /// Puts an event off to a date that is not known yet. What was bought stays; a new date ends it. Postponed again it stays
   /// as it is, but for its sale.
@@ -497,7 +507,7 @@ package final class EventStore {
           "SELECT 1 FROM ticket WHERE event_id = \(event) AND withheld IS NULL LIMIT 1")
         if tickets.isEmpty { throw StoreError(.conflict, "The event has no tickets.") }
         let over = try await transaction.query(
-          "SELECT FROM event e WHERE e.id = \(event) AND \(Self.saleEnd) <= now()")
+          "SELECT FROM event e WHERE e.id = \(event) AND \(Self.saleEnd(in: "'open'")) <= now()")
         if !over.isEmpty {
           throw StoreError(
             .conflict,
@@ -548,7 +558,7 @@ package final class EventStore {
       """
       WITH moved AS (
         UPDATE event e SET state = 'closed', version = version + 1
-        WHERE state IN ('open', 'paused') AND \(Self.saleEnd) <= \(time)
+        WHERE state IN ('open', 'paused') AND \(Self.saleEnd(in: "e.state")) <= \(time)
         RETURNING *
       ), noted AS (
         INSERT INTO audit_log (who, event_id, action, detail)
