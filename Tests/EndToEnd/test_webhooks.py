@@ -129,6 +129,27 @@ def test_a_sale_is_told_and_signed(stack, organizer, buyer, shop, listen):
         assert secret not in text and "s3cr3t" not in text, log.name
 
 
+def test_who_writes_to_buyers_hears_that_their_event_moved(organizer, shop, listen):
+    event = organizer.create_event(name="Moved About")
+    draft = organizer.create_event(name="Not Yet Told", open=False)
+    listen(shop.url, "--types", "event.moved,event.state")
+    path = f"/api/admin/events/{event}"
+    moved = "2031-06-20T19:30:00Z"
+    # Nobody has bought of a draft, and a description moves nothing.
+    ok(organizer.call("PUT", f"/api/admin/events/{draft}", {"date": moved}))
+    ok(organizer.call("PUT", path, {"description": "As it was."}))
+    ok(organizer.post(f"{path}/postpone"))
+    ok(organizer.call("PUT", path, {"date": moved, "location": "Usher Hall"}))
+    until(lambda: len(shop.of(event, "event.moved")) == 2, what="both messages")
+    told = [m["body"]["type"] for m in shop.of(event)]
+    assert told == ["event.moved", "event.state", "event.moved"], told
+    postponed, dated = (m["body"]["data"] for m in shop.of(event, "event.moved"))
+    assert postponed["postponed"] is True and postponed["date"] == postponed["date_before"] == "2031-05-20T19:30:00Z"
+    assert (dated["postponed"], dated["date"], dated["date_before"]) == (False, moved, "2031-05-20T19:30:00Z"), dated
+    assert (dated["location"], dated["location_before"]) == ("Usher Hall", "Town Hall, Springfield"), dated
+    assert not shop.of(draft)
+
+
 def test_holds_that_end_and_a_hall_that_is_full_are_told(organizer, buyer, other_buyer, shop, listen):
     event = organizer.create_event(sections=[{"name": "GA", "price": 100, "capacity": 2}], hold_seconds=10)
     listen(shop.url, "--events", str(event))

@@ -5,6 +5,8 @@ package enum WebhookType: String, CaseIterable, Sendable {
   case holdGranted = "hold.granted"
   case holdExpired = "hold.expired"
   case eventState = "event.state"
+  /// Where or when it takes place has changed, or is not known any more.
+  case eventMoved = "event.moved"
   case eventSoldOut = "event.sold_out"
   case auditViolation = "audit.violation"
 
@@ -12,7 +14,7 @@ package enum WebhookType: String, CaseIterable, Sendable {
   package var comesFromTheLine: Bool {
     switch self {
     case .holdGranted, .holdExpired, .eventSoldOut: true
-    case .purchaseCompleted, .purchaseRefunded, .eventState, .auditViolation: false
+    case .purchaseCompleted, .purchaseRefunded, .eventState, .eventMoved, .auditViolation: false
     }
   }
 }

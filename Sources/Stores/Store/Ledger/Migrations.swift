@@ -829,5 +829,23 @@ package struct Migrations {
     ALTER TABLE event ADD COLUMN postponed_at timestamptz;
     COMMENT ON COLUMN event.postponed_at IS 'when it was put off to a date that nobody knows yet; `date` is what it was to be';
     """,
+    """
+    -- Of an event whose sale has begun. Numbered by the beginning of its transaction: what changes the sale in the same one is
+    -- told after it.
+    CREATE FUNCTION tell_event_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+      form text := 'YYYY-MM-DD"T"HH24:MI:SS"Z"';
+    BEGIN
+      PERFORM tell_webhooks('event.moved', NEW.id, 0, 0, 0, (extract(epoch FROM now()) * 1000000)::bigint, clock_timestamp(),
+        json_build_object('name', NEW.name, 'date', to_char(NEW.date AT TIME ZONE 'UTC', form), 'location', NEW.location,
+          'postponed', NEW.postponed_at IS NOT NULL, 'date_before', to_char(OLD.date AT TIME ZONE 'UTC', form),
+          'location_before', OLD.location));
+      RETURN NULL;
+    END $$;
+    CREATE TRIGGER event_moved AFTER UPDATE ON event FOR EACH ROW
+      WHEN (NEW.generation > 0 AND (OLD.date IS DISTINCT FROM NEW.date OR OLD.location IS DISTINCT FROM NEW.location
+        OR (OLD.postponed_at IS NULL) IS DISTINCT FROM (NEW.postponed_at IS NULL)))
+      EXECUTE FUNCTION tell_event_moved();
+    """,
   ]
 }
