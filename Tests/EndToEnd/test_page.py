@@ -1299,6 +1299,7 @@ def test_who_is_turned_away_reads_a_page_about_it(site):
             assert "<script" not in answer.text
     for path, headers, status in (
         ("/api/event/1?x=" + "a" * 20_000, html, 414),
+        ("/healthz?x=" + "a" * 20_000, html, 414),
         ("/tickets", {"Accept": "*/*", **cookies}, 431),
         ("/api/search", {**html, **cookies}, 431),
     ):

@@ -244,8 +244,15 @@ package struct Web {
   /// Whether somebody looks at it in a browser: scripts and programs ask for something else than a page, or for the API.
   private static func isOfPerson(_ request: HTTPRequest, _ refusal: HTTPResponse) -> Bool {
     if request.path.hasPrefix("/api/") || request.path.isEmpty { return false }
-    // The headers stand behind an address that is not read to its end.
-    return refusal.status == 414 || request.header("Accept")?.contains("text/html") == true
+    // The headers stand behind an address that is not read to its end: where only people go.
+    if refusal.status == 414 { return placesOfPeople.contains(firstSegment(request.path)) }
+    return request.header("Accept")?.contains("text/html") == true
+  }
+
+  private static let placesOfPeople = Set((pages + ["/", "/event", "/queue"]).map(firstSegment))
+
+  private nonisolated static func firstSegment(_ path: String) -> String {
+    path.split(separator: "/").first.map(String.init) ?? ""
   }
 
   /// After how long a page that says that the server is busy asks again: not all of them at once.
