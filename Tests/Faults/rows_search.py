@@ -16,6 +16,8 @@ from servers import until
 
 # A node that says nothing is found out by whoever asks it first; their search waits for that, and is asked again elsewhere.
 LONGEST_SEARCH = 4.0
+# Of those some come too late for it, and are told to come again.
+MOST_LATE = 3
 
 
 def row(number, cost):
@@ -67,15 +69,18 @@ class Searcher:
             if status != 200 or [each["id"] for each in answer["events"]] != [self.sale.event]:
                 self.problems.append((round(began, 1), status, answer))
 
-    def end(self):
+    def end(self, late=0):
+        """- late: how many may have been told to come again."""
         self.done.set()
         self.thread.join(30)
         expect(self.answers >= 10, f"only {self.answers} searches were answered")
-        expect(not self.problems, f"{len(self.problems)} of {self.answers} searches failed: {self.problems[:3]}")
+        told = [status for _, status, _ in self.problems if status == 503]
+        failed = f"{len(self.problems)} of {self.answers} searches failed: {self.problems[:3]}"
+        expect(len(told) == len(self.problems) <= late, failed)
         expect(self.slowest < LONGEST_SEARCH, f"a search took {self.slowest:.1f} s")
 
 
-def sell_through(bench, rng, trouble):
+def sell_through(bench, rng, trouble, late=0):
     """Sells while `trouble(nodes)` happens and everybody searches; afterwards the index is what the queue says."""
     with cluster(bench) as (stack, nodes):
         word = f"concert{rng.randrange(10**9)}"
@@ -91,7 +96,7 @@ def sell_through(bench, rng, trouble):
         sale.finish()
         nodes.await_whole()
         time.sleep(1)
-        searcher.end()
+        searcher.end(late)
         until(lambda: is_right(sale, word), 60, "the index as it should be")
         return judge(sale)
 
@@ -135,7 +140,7 @@ def a_search_node_says_nothing_for_a_while(bench, rng):
         time.sleep(rng.uniform(4, 8))
         nodes.send(node, signal.SIGCONT)
 
-    return sell_through(bench, rng, trouble)
+    return sell_through(bench, rng, trouble, MOST_LATE)
 
 
 @row(36, cost=150)

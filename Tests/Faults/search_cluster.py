@@ -10,7 +10,7 @@ from pathlib import Path
 
 from local import ROOT, until
 from local.ports import Range
-from local.processes import is_alive
+from local.processes import as_user, is_alive
 
 PROGRAM = Path(os.environ.get("ONSALE_TEST_OPENSEARCH", ROOT.parent / "shared/opensearch/start"))
 MISSING = "there is no OpenSearch to start: ONSALE_TEST_OPENSEARCH names a program that does"
@@ -46,8 +46,9 @@ class SearchCluster:
             managers = ",".join(f"node-{each}" for each in self.ports)
             with open(self.directory / f"log-{node}", "ab") as log:
                 self.processes[node] = subprocess.Popen(
-                    [PROGRAM, self.directory / f"data-{node}", str(port), f"discovery.seed_hosts={seeds}",
-                     f"cluster.initial_cluster_manager_nodes={managers}"],
+                    # The kernel ends it with us, should we have no chance to.
+                    [*as_user(ending=signal.SIGKILL), PROGRAM, self.directory / f"data-{node}", str(port),
+                     f"discovery.seed_hosts={seeds}", f"cluster.initial_cluster_manager_nodes={managers}"],
                     env={**os.environ, "OPENSEARCH_HEAP": HEAP}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     start_new_session=True,
                 )  # fmt: skip
