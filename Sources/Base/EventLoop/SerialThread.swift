@@ -22,7 +22,8 @@ package final class SerialThread: Sendable {
   package init(name: String, niceness: Int32 = 0) {
     let inbox = inbox
     let thread = Thread {
-      Thread.current.name = name
+      // By the kernel: `Thread` may not know yet where it runs, when it is quicker than its maker, and has no name then.
+      try? name.write(toFile: "/proc/thread-self/comm", atomically: false, encoding: .utf8)
       if niceness > 0 {
         // Of this thread alone. Refused it changes nothing that matters to anybody's answer.
         _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness)

@@ -9,8 +9,8 @@ import Metrics
 final class OpenSearchClient {
   /// Milliseconds a search may take, and a write or a change of an index.
   private static let searchTimeout = 2_000
-  /// How long it may take at a node if another one can be asked, so that there is time left for that.
-  private static let firstSearchTimeout = 900
+  /// The part of it that a node has if another one can be asked, so that there is time left for that.
+  private static let firstShare = 0.45
   /// With less time than this left nobody else is asked.
   private static let leastTimeout = 200
   private static let writeTimeout = 30_000
@@ -76,7 +76,7 @@ final class OpenSearchClient {
     while true {
       let askedAt = EventLoop.shared.now
       var timeout = limit - Int(askedAt - startedAt)
-      if isSearch, mayAskAgain { timeout = min(timeout, Self.firstSearchTimeout) }
+      if isRepeatable, mayAskAgain { timeout = min(timeout, Int(Self.firstShare * Double(limit))) }
       let outcome: Result<Response, HTTPClientError>
       do {
         outcome = .success(try await ask(node, method, path, body, type, timeout))
