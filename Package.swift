@@ -235,7 +235,10 @@ let package = Package(
       ]),
     tests(
       "Integration", "StoreTests",
-      ["EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Store", "TestServers"]),
+      [
+        "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Store", "TestDatabases",
+        "TestServers",
+      ]),
     tests(
       "Integration", "WorkerTests",
       [
@@ -250,7 +253,10 @@ let package = Package(
       ]),
     tests(
       "Integration", "SearchTests",
-      ["EventLoop", "Logging", "Metrics", "JSON", "HTTPClient", "Postgres", "Sale", "Search", "TestServers"],
+      [
+        "EventLoop", "Logging", "Metrics", "JSON", "HTTPClient", "Postgres", "Sale", "Search",
+        "TestDatabases", "TestServers",
+      ],
       exclude: ["judgements.tsv"]),
     tests(
       "Integration", "IndexerTests",

@@ -150,7 +150,9 @@ def inks_at_the_edge(page):
     return page.evaluate(
         """() => {
           const canvas = document.querySelector('.seat-box canvas'), ratio = Math.min(devicePixelRatio || 1, 3);
-          const data = canvas.getContext('2d').getImageData(0, 0, 28 * ratio, canvas.height).data;
+          const copy = new OffscreenCanvas(28 * ratio, canvas.height).getContext('2d', { willReadFrequently: true });
+          copy.drawImage(canvas, 0, 0);
+          const { data } = copy.getImageData(0, 0, copy.canvas.width, copy.canvas.height);
           const colours = new Set();
           for (let i = 0; i < data.length; i += 4) colours.add([data[i] >> 5, data[i + 1] >> 5, data[i + 2] >> 5].join());
           return [...colours];

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psycopg
 import requests
 
 from local import BINARY, ROOT, Failure, until
@@ -25,6 +26,12 @@ class Stack(Handle):
 
     def admin(self, *arguments, **options):
         return self.onsale("admin", *arguments, **options).stdout
+
+    def sql(self, statement, *values):
+        """What PostgreSQL says, or how it is changed as no call does it, and time would; rows, if it has any."""
+        with psycopg.connect(self.settings["ONSALE_DATABASE_URL"], autocommit=True) as books:
+            cursor = books.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
 
     def memory(self, process):
         """Resident memory in bytes."""

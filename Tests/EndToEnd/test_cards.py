@@ -1,6 +1,5 @@
 """Whoever tests stolen cards finds a slower place; whose own card is refused two or three times buys with another."""
 
-import subprocess
 
 import pytest
 
@@ -31,17 +30,12 @@ def try_card(stack, buyer, request):
 
 
 def refusals(stack):
-    return int(psql(stack, "SELECT count(*) FROM decline"))
+    return stack.sql("SELECT count(*) FROM decline")[0][0]
 
 
 def known(stack, count):
     """Waits until the server knows of as many refused cards: it reads them each second."""
     until(lambda: refusals(stack) >= count, what="the rows")
-
-
-def psql(stack, statement):
-    url = stack.settings["ONSALE_DATABASE_URL"]
-    return subprocess.run(["psql", "-XAtq", "-c", statement, url], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_limited_number_of_cards_is_tried_by_an_account_and_from_an_address(strict):

@@ -5,7 +5,6 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import psycopg
 import pytest
 import requests
 import stripe
@@ -96,11 +95,7 @@ def test_old_and_repeated_messages_change_nothing(stack, organizer, buyer, ledge
             f"{stack.url}/api/payment/webhook", data=text, headers={"Stripe-Signature": f"t={now},v1={signature}"},
             timeout=10,
         ))  # fmt: skip
-    with psycopg.connect(stack.settings["ONSALE_DATABASE_URL"], autocommit=True) as books:
-        until(
-            lambda: books.execute("SELECT count(*) FROM payment_news").fetchone() == (0,),
-            what="the news to be looked at",
-        )  # fmt: skip
+    until(lambda: stack.sql("SELECT count(*) FROM payment_news") == [(0,)], what="the news to be looked at")
     purchase = sold(organizer, event)
     assert [d["status"] for d in purchase["disputes"]] == ["lost"] and purchase["refunded"] == 0
     assert len(purchase["ticket_ids"]) == 2

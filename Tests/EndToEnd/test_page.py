@@ -168,14 +168,20 @@ def stop_the_line(organizer, event):
     ok(organizer.post(f"/api/admin/events/{event}/pause"))
 
 
-def test_the_line_survives_a_reload_and_being_offline(visit, hall, organizer):
-    event = hall()
+def second_in_line(visit, organizer, event):
+    """Somebody whose page shows the line, behind one other; and that page."""
     stop_the_line(organizer, event.id)
     first, second = visit().register(), visit().register()
     first.client.reserve(event.id, 1)
     page = second.goto(event.path)
     page.get_by_role("button", name="Get tickets").click()
     expect(heading(page, "You are in line")).to_be_visible()
+    return second, page
+
+
+def test_the_line_survives_a_reload_and_being_offline(visit, hall, organizer):
+    event = hall()
+    second, page = second_in_line(visit, organizer, event)
     expect(page.locator(".queue-number")).to_have_text("1")
     assert page.title().startswith("1 ahead")
     address = page.url
@@ -1194,7 +1200,10 @@ def test_the_legend_of_the_map_is_true_of_every_seat(visit, organizer, pictures)
     painted = """() => {
           const rgb = (text) => text.match(/[0-9]+/g).slice(0, 3).join();
           const canvas = document.querySelector(".seat-box canvas");
-          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          // Of a copy: the browser complains of who reads the canvas itself often, as this does on a slow machine.
+          const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+          copy.drawImage(canvas, 0, 0);
+          const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
           const seen = new Set();
           for (let at = 0; at < data.length; at += 4) seen.add([data[at], data[at + 1], data[at + 2]].join());
           return [...document.querySelectorAll(".legend .swatch")].slice(0, 5)

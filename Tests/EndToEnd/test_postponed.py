@@ -3,7 +3,6 @@
 import re
 import uuid
 
-import psycopg
 from playwright.sync_api import expect
 
 from client import ok
@@ -22,13 +21,6 @@ def card(page, name):
 def found(buyer, name):
     """The event as the search tells it."""
     return next((event for event in ok(buyer.get("/api/search", terms=name))["events"] if event["name"] == name), None)
-
-
-def books(stack, statement, event):
-    """Changes what PostgreSQL has of an event, as the passing of time would."""
-    with psycopg.connect(stack.settings["ONSALE_DATABASE_URL"], autocommit=True) as connection:
-        cursor = connection.execute(statement, (event,))
-        return cursor.fetchone() if cursor.description else None
 
 
 def test_a_postponed_event_says_so_until_it_has_a_date_again(stack, visit, hall, organizer, pictures):
@@ -118,7 +110,7 @@ def test_a_postponed_sale_goes_on_where_its_organizer_keeps_it_open(stack, organ
 def test_a_postponed_sale_whose_end_is_past_is_not_resumed_to_be_closed(stack, organizer):
     event = organizer.create_event(name="Closed By A Trap")
     ok(organizer.post(f"/api/admin/events/{event}/postpone"))
-    books(stack, "UPDATE event SET sales_end_at = now() - interval '1 hour' WHERE id = %s", event)
+    stack.sql("UPDATE event SET sales_end_at = now() - interval '1 hour' WHERE id = %s", event)
     answer = organizer.post(f"/api/admin/events/{event}/resume")
     assert answer.status_code == 409 and "sales_end_at" in answer.json()["detail"], answer.text
     ok(organizer.call("PUT", f"/api/admin/events/{event}", {"sales_end_at": "2032-01-01T00:00:00Z"}))
@@ -131,16 +123,14 @@ def test_a_postponed_draft_tells_no_time_and_does_not_open_when_it_has_a_date_ag
     assert ok(buyer.get(f"/api/event/{draft}"))["onsale_at"] == "2032-01-01T10:00:00Z"
     ok(organizer.post(f"/api/admin/events/{draft}/postpone"))
     until(lambda: ok(buyer.get(f"/api/event/{draft}"))["onsale_at"] is None, what="no time any more")
-    books(stack, "UPDATE event SET onsale_at = now() - interval '1 hour' WHERE id = %s", draft)
+    stack.sql("UPDATE event SET onsale_at = now() - interval '1 hour' WHERE id = %s", draft)
     # Whoever sends all of it back has decided nothing; who says so, or gives another date, has.
     before = ok(organizer.get(f"/api/event/{draft}"))["date"]
     ok(organizer.call("PUT", f"/api/admin/events/{draft}", {"date": before, "description": "As it was."}))
-    assert books(stack, "SELECT postponed_at IS NOT NULL FROM event WHERE id = %s", draft) == (True,)
+    assert stack.sql("SELECT postponed_at IS NOT NULL FROM event WHERE id = %s", draft) == [(True,)]
     assert organizer.call("PUT", f"/api/admin/events/{draft}", {"postponed": True}).status_code == 400
     ok(organizer.call("PUT", f"/api/admin/events/{draft}", {"postponed": False}))
-    assert books(stack, "SELECT postponed_at, onsale_at, state FROM event WHERE id = %s", draft) == (
-        None, None, "draft",
-    )
+    assert stack.sql("SELECT postponed_at, onsale_at, state FROM event WHERE id = %s", draft) == [(None, None, "draft")]
 
 
 def test_a_cancelled_event_promises_no_new_date(stack, organizer, buyer):

@@ -3,7 +3,6 @@
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-import psycopg
 import pytest
 
 from client import DECLINED, VISA, Client, ok, problem
@@ -388,9 +387,6 @@ def test_the_first_sale_of_a_new_database_reads_tickets_by_their_keys(own_stack)
     """No table has been analysed yet: the planner knows nothing, and must not read an event for each purchase."""
     seats, buyers = 20_000, 2_000
     own_stack.onsale("rush", "--create", seats, "--buyers", buyers, "--quantity", "1..1", "--buy", "--no-freshness")
-    with psycopg.connect(own_stack.settings["ONSALE_DATABASE_URL"]) as database:
-        read = database.execute(
-            "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_user_tables WHERE relname = 'ticket'"
-        ).fetchone()[0]
+    read = own_stack.sql("SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_user_tables WHERE relname = 'ticket'")[0][0]
     # What loads the seat map and counts for search reads them whole, a few times a second.
     assert buyers <= read < buyers * seats / 10, read

@@ -11,7 +11,7 @@ import pytest
 
 from client import ok, problem
 from conftest import new_buyer, new_organizer
-from opensearch import MISSING, OpenSearch, is_available
+from local.opensearch import MISSING, OpenSearch, is_available
 from stack import Stack, assert_books_agree, until
 
 

@@ -9,7 +9,7 @@ from client import ok
 from page_checks import accessibility, contrasts, overflowing, small_targets
 from page_fixtures import DESKTOP, PHONE
 from stack import until
-from test_page import heading, pay, stop_the_line
+from test_page import heading, pay, second_in_line, stop_the_line
 
 
 def sign_in_again(visitor, visit, **options):
@@ -128,12 +128,7 @@ def test_a_look_that_a_page_leaves_unanswered_is_the_next_ones_to_repeat(visit, 
 
 def test_the_page_of_the_line_counts_in_its_title_and_its_icon(visit, hall, organizer):
     event = hall(name="Counting")
-    stop_the_line(organizer, event.id)
-    first, second = visit().register(), visit().register()
-    first.client.reserve(event.id, 1)
-    page = second.goto(event.path)
-    page.get_by_role("button", name="Get tickets").click()
-    expect(heading(page, "You are in line")).to_be_visible()
+    second, page = second_in_line(visit, organizer, event)
     icon = page.locator("link[rel=icon]")
     expect(icon).to_have_attribute("href", re.compile("^data:image/svg.*%3E1%3C%2Ftext"))
     ok(organizer.post(f"/api/admin/events/{event.id}/resume"))

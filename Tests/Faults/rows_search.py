@@ -11,8 +11,9 @@ import cases
 from buyers import Caller, Sale, token
 from judge import judge
 from scenes import expect
-from search_cluster import MISSING, SearchCluster, is_available
 from servers import until
+
+from local.opensearch import MISSING, OpenSearch, is_available
 
 # A node that says nothing is found out by whoever asks it first; their search waits for that, and is asked again elsewhere.
 LONGEST_SEARCH = 4.0
@@ -33,13 +34,13 @@ def cluster(bench):
     stack = bench.new_stack()
     directory = stack.directory / "search"
     directory.mkdir()
-    nodes = SearchCluster(directory)
+    nodes = OpenSearch(directory, nodes=3)
     try:
         nodes.start()
-        stack.settings["ONSALE_SEARCH_URL"] = nodes.urls
+        stack.settings["ONSALE_SEARCH_URL"] = nodes.url
         yield stack.up(), nodes
     finally:
-        nodes.close()
+        nodes.kill()
 
 
 class Searcher:

@@ -33,6 +33,20 @@ package final class Places<Name: Hashable & Sendable> {
     }
   }
 
+  /// Leases things to do, as many as there are places for, and begins each; waits for the first place at most so long.
+  /// - Parameter lease: gets how many at most.
+  /// - Returns: whether there may be more: as many came, or what takes long has all places.
+  package func fill<Item: Sendable>(
+    milliseconds: UInt64, named name: (Item) -> Name, from lease: @LoopActor (Int) async throws -> [Item],
+    _ body: @escaping @LoopActor (Item) async -> Void
+  ) async throws -> Bool {
+    let room = await room(milliseconds: milliseconds)
+    if room == 0 { return true }
+    let due = try await lease(room)
+    for item in due { take(name(item)) { await body(item) } }
+    return due.count == room
+  }
+
   /// How many places are free: waits for the first of them, at most so long, or until the task is cancelled.
   package func room(milliseconds: UInt64) async -> Int {
     await wait(until: 1, milliseconds)

@@ -275,7 +275,6 @@ package final class Catalog {
 
   /// What a plan shows, made ready once for all who look at it.
   private struct Drawing: Sendable {
-    let text: String
     let body: SharedBody
     let tag: String
   }
@@ -285,9 +284,9 @@ package final class Catalog {
   private lazy var plans = FreshCache<Int, Drawing>(freshMilliseconds: 2_000, capacity: Self.plansKept) {
     [events] id, known in
     guard let text = try await events.read({ try await $0.drawing(event: id) }).value else { return nil }
-    if let known, known.text == text { return known }
+    if let known, known.body.bytes.elementsEqual(text.utf8) { return known }
     let bytes = Array(text.utf8)
-    return Drawing(text: text, body: SharedBody(bytes), tag: EntityTag.of(bytes))
+    return Drawing(body: SharedBody(bytes), tag: EntityTag.of(bytes))
   }
 
   private func loadSeats(_ query: SeatQuery) async throws -> SeatAnswer? {

@@ -37,7 +37,7 @@ enum EventCalendar {
       "STATUS:\(event.settings.isCancelled ? "CANCELLED" : event.isPostponed ? "TENTATIVE" : "CONFIRMED")",
     ]
     let note =
-      isPostponed(event)
+      event.isPostponed
       ? "Postponed, new date to follow. What stands here is the date that it was to be on." : ""
     let text = [note, event.description].filter { !$0.isEmpty }.joined(separator: "\n\n")
     if !text.isEmpty { lines.append("DESCRIPTION:\(escaped(text))") }
@@ -49,10 +49,8 @@ enum EventCalendar {
   /// Not every calendar shows what STATUS says.
   private static func heading(_ event: Event) -> String {
     if event.settings.isCancelled { return "Cancelled: \(event.name)" }
-    return isPostponed(event) ? "Postponed: \(event.name)" : event.name
+    return event.isPostponed ? "Postponed: \(event.name)" : event.name
   }
-
-  private static func isPostponed(_ event: Event) -> Bool { event.isPostponed && !event.settings.isCancelled }
 
   /// `20320508T193000`.
   private static func time(_ seconds: Int) -> String {

@@ -56,16 +56,10 @@ package struct EventDescription: Sendable {
 
   private static func facts(_ page: EventPages.Page) -> [String] {
     let event = page.event
-    let date = Time.sentence(event.date, in: page.zone)
-    let isPostponed = event.isPostponed && !event.settings.isCancelled
-    var facts = [
-      isPostponed ? "Postponed, new date to follow. It was to be on \(date)" : date, event.location,
-    ]
-    if isPostponed { facts.append("Tickets that were bought stay valid.") }
-    if let before = event.dateWas, !event.isPostponed {
-      facts.append("Moved from \(Time.sentence(before, in: page.zone))")
-    }
-    if let before = event.locationWas { facts.append("Moved from \(before)") }
+    var facts = whenAndWhere(
+      event.date, event.location, was: event.dateWas, event.locationWas, isPostponed: event.isPostponed,
+      in: page.zone)
+    if event.isPostponed { facts.insert("Tickets that were bought stay valid.", at: 2) }
     if let low = event.sections.map(\.price).min(), let high = event.sections.map(\.maxPrice).max() {
       facts.append(prices(low, high, event.currency))
     }
@@ -78,11 +72,29 @@ package struct EventDescription: Sendable {
       facts.append(event.settings.isCancelled ? "Cancelled" : "Sales have ended")
     case EventState.paused.rawValue: facts.append("Sales are paused")
     default:
-      facts.append(
-        page.available > 0 ? "On sale" : page.held > 0 ? "All held, some may come back" : "Sold out")
+      facts.append(stock(page.available, held: page.held))
     }
     if !event.settings.message.isEmpty { facts.append(event.settings.message) }
     return facts
+  }
+
+  /// The date, the place, and what each was before.
+  static func whenAndWhere(
+    _ date: Int, _ location: String, was dateWas: Int?, _ locationWas: String?, isPostponed: Bool,
+    in zone: VenueZone
+  ) -> [String] {
+    let sentence = Time.sentence(date, in: zone)
+    var facts = [
+      isPostponed ? "Postponed, new date to follow. It was to be on \(sentence)" : sentence, location,
+    ]
+    if !isPostponed, let dateWas { facts.append("Moved from \(Time.sentence(dateWas, in: zone))") }
+    if let locationWas { facts.append("Moved from \(locationWas)") }
+    return facts
+  }
+
+  /// What is left of an open sale.
+  static func stock(_ available: Int, held: Int) -> String {
+    available > 0 ? "On sale" : held > 0 ? "All held, some may come back" : "Sold out"
   }
 
   private static func availability(_ page: EventPages.Page) -> String {

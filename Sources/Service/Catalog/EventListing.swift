@@ -69,14 +69,8 @@ extension EventListing.Entry {
     name = hit.name
     path = "/event/\(hit.id)"
     let zone = VenueZone(hit.timeZone) ?? .utc
-    let date = Time.sentence(hit.date, in: zone)
-    var facts = [
-      hit.isPostponed ? "Postponed, new date to follow. It was to be on \(date)" : date, hit.location,
-    ]
-    if !hit.isPostponed, let before = hit.dateWas {
-      facts.append("Moved from \(Time.sentence(before, in: zone))")
-    }
-    if let before = hit.locationWas { facts.append("Moved from \(before)") }
+    var facts = EventDescription.whenAndWhere(
+      hit.date, hit.location, was: hit.dateWas, hit.locationWas, isPostponed: hit.isPostponed, in: zone)
     let prices = EventDescription.prices(hit.minPrice, hit.maxPrice, hit.currency)
     facts.append("\(Self.standing(hit, zone)) · \(prices)")
     self.facts = facts
@@ -87,7 +81,7 @@ extension EventListing.Entry {
     case .draft: hit.onsaleAt.map { "On sale from \(Time.sentence($0, in: zone))" } ?? "Not on sale yet"
     case .closed: "Sales have ended"
     case .paused: "Sales are paused"
-    default: hit.available > 0 ? "On sale" : hit.held > 0 ? "All held, some may come back" : "Sold out"
+    default: EventDescription.stock(hit.available, held: hit.held)
     }
   }
 }

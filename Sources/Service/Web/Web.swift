@@ -206,9 +206,9 @@ package struct Web {
       }
       if Page.passing.contains(refusal.status) {
         // No sooner than was asked for.
-        let pause = refusal.header("Retry-After").flatMap { Int($0) } ?? 0
-        let spread = Int.random(in: 0...(Self.refreshSeconds.upperBound - Self.refreshSeconds.lowerBound))
-        told.headers.append(("Refresh", String(max(pause, Self.refreshSeconds.lowerBound) + spread)))
+        let asked = refusal.header("Retry-After").flatMap { Int($0) } ?? 0
+        let longer = max(0, asked - Self.refreshSeconds.lowerBound)
+        told.headers.append(("Refresh", String(Int.random(in: Self.refreshSeconds) + longer)))
       }
       return told
     }

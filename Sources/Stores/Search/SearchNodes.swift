@@ -38,7 +38,6 @@ struct SearchNodes {
     turn = first % nodes.count
   }
 
-  var count: Int { nodes.count }
   var outCount: Int { nodes.count { $0.isOut } }
   func url(_ node: Int) -> String { nodes[node].url }
   func isOut(_ node: Int) -> Bool { nodes[node].isOut }

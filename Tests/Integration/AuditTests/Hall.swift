@@ -39,9 +39,7 @@ final class Hall {
     let logger = Logger(label: "test")
     redisNumber = Self.freeNumbers.removeLast()
     database = try await LeasedDatabase.take()
-    postgres = PostgresClient(try PostgresConfiguration(url: database.url, connections: 2), logger: logger)
-    postgres.start()
-    try await postgres.waitUntilReady(milliseconds: 20_000)
+    postgres = try await TestDatabase.connect(database.url, connections: 2)
     _ = try await postgres.transaction([
       """
       INSERT INTO event (id, name, location, date, currency, state, hold_seconds, per_user_limit, generation)

@@ -28,9 +28,7 @@ final class Stage {
   init() async throws {
     let logger = Logger(label: "test")
     database = try await LeasedDatabase.take(searchSchema: PostgresSearchIndex.schema)
-    postgres = PostgresClient(try PostgresConfiguration(url: database.url, connections: 4), logger: logger)
-    postgres.start()
-    try await postgres.waitUntilReady(milliseconds: 20_000)
+    postgres = try await TestDatabase.connect(database.url, connections: 4)
     events = EventStore(postgres)
     index = SwitchedIndex(PostgresSearchIndex(postgres))
     redisServer = try TestRedis()

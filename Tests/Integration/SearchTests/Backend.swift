@@ -3,6 +3,7 @@ import HTTPClient
 import Logging
 import Postgres
 import Search
+import TestDatabases
 import TestServers
 import Testing
 
@@ -21,7 +22,7 @@ enum Backend: String, CaseIterable, Sendable, CustomTestStringConvertible {
     let logger = Logger(label: "test")
     switch self {
     case .postgresql:
-      let postgres = try await Self.database(name)
+      let postgres = try await Self.database()
       try await postgres.script(PostgresSearchIndex.schema)
       let index = PostgresSearchIndex(postgres)
       try await index.prepare()
@@ -44,21 +45,10 @@ enum Backend: String, CaseIterable, Sendable, CustomTestStringConvertible {
   }
 
   @LoopActor
-  static func database(_ name: String) async throws -> PostgresClient {
-    let logger = Logger(label: "test")
-    let url = try TestPostgres.shared.url()
-    let server = PostgresClient(try PostgresConfiguration(url: url, connections: 1), logger: logger)
-    server.start()
-    try await server.waitUntilReady(milliseconds: 20_000)
-    try await server.script("CREATE DATABASE \(name)")
-    server.close()
-    let end = url.lastIndex(of: "/") ?? url.endIndex
-    var configuration = try PostgresConfiguration(url: "\(url[..<end])/\(name)", connections: 3)
-    configuration.sessionSettings = PostgresSearchIndex.sessionSettings
-    let client = PostgresClient(configuration, logger: logger)
-    client.start()
-    try await client.waitUntilReady(milliseconds: 20_000)
-    return client
+  static func database() async throws -> PostgresClient {
+    try await TestDatabase.connect(try await TestDatabase.make(), connections: 3) {
+      $0.sessionSettings = PostgresSearchIndex.sessionSettings
+    }
   }
 }
 

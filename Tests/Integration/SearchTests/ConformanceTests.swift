@@ -632,7 +632,7 @@ struct ConformanceTests {
     "Everything is listed from an index of dates, and counting ends where it is known to be much"
   )
   func plan() async throws {
-    let postgres = try await Backend.database("search_\(UInt32.random(in: .min ... .max))")
+    let postgres = try await Backend.database()
     try await postgres.script(PostgresSearchIndex.schema)
     try await PostgresSearchIndex(postgres).apply(
       (1...12_000).map { document($0, "Mahler", date: $0, available: $0 % 2) })
@@ -650,7 +650,7 @@ struct ConformanceTests {
 
   @Test("A version's tables stand beside those of the one before, until they are cleaned up")
   func tables() async throws {
-    let postgres = try await Backend.database("search_\(UInt32.random(in: .min ... .max))")
+    let postgres = try await Backend.database()
     let old = ["search_text", "search_document", "search_word", "search_document_v2", "search_word_v2"]
     for table in old { try await postgres.script("CREATE TABLE \(table) AS SELECT 1 AS id") }
     try await postgres.script(

@@ -2,7 +2,7 @@ import EventLoop
 import Foundation
 import Logging
 import Postgres
-import TestServers
+import TestDatabases
 
 @testable import Store
 
@@ -17,37 +17,15 @@ final class DatabaseFixture {
   init(connections: Int = 4) async throws {
     if Self.migrated == nil {
       Self.migrated = Task { @LoopActor in
-        let url = try await Self.createDatabase()
-        let client = try await Self.connect(url, connections: 1)
+        let url = try await TestDatabase.make()
+        let client = try await TestDatabase.connect(url, connections: 1)
         defer { client.close() }
         _ = try await Migrations(client, searchSchema: "", logger: Self.logger).run()
         return url
       }
     }
     guard let url = try await Self.migrated?.value else { preconditionFailure("set above") }
-    postgres = try await Self.connect(url, connections: connections)
-  }
-
-  /// An empty database. - Returns: its URL.
-  static func createDatabase() async throws -> String {
-    let server = try TestPostgres.shared.url()
-    let client = try await connect(server, connections: 1)
-    defer { client.close() }
-    let name = "store_" + UUID().uuidString.lowercased().replacing("-", with: "")
-    try await client.script("CREATE DATABASE \(name)")
-    let end = server.lastIndex(of: "/") ?? server.endIndex
-    return server[..<end] + "/" + name
-  }
-
-  static func connect(
-    _ url: String, connections: Int, _ configure: (inout PostgresConfiguration) -> Void = { _ in }
-  ) async throws -> PostgresClient {
-    var configuration = try PostgresConfiguration(url: url, connections: connections)
-    configure(&configuration)
-    let client = PostgresClient(configuration, logger: logger)
-    client.start()
-    try await client.waitUntilReady(milliseconds: 60_000)
-    return client
+    postgres = try await TestDatabase.connect(url, connections: connections)
   }
 
   func close() { postgres.close() }

@@ -1,5 +1,6 @@
 import EventLoop
 import Postgres
+import TestDatabases
 import Testing
 
 @testable import Store
@@ -9,11 +10,11 @@ import Testing
 struct MigrationTests {
   @Test("Running them again changes nothing; two processes at once apply each step once")
   func twice() async throws {
-    let url = try await DatabaseFixture.createDatabase()
+    let url = try await TestDatabase.make()
     let clients = [
-      try await DatabaseFixture.connect(url, connections: 2),
-      try await DatabaseFixture.connect(url, connections: 2),
-      try await DatabaseFixture.connect(url, connections: 2),
+      try await TestDatabase.connect(url, connections: 2),
+      try await TestDatabase.connect(url, connections: 2),
+      try await TestDatabase.connect(url, connections: 2),
     ]
     defer { clients.forEach { $0.close() } }
     let schema = "CREATE TABLE IF NOT EXISTS search_thing (id int)"
@@ -30,7 +31,7 @@ struct MigrationTests {
 
   @Test("Whoever bought before tickets were counted by user counts with what they have")
   func countsWhatWasBought() async throws {
-    let client = try await DatabaseFixture.connect(try await DatabaseFixture.createDatabase(), connections: 1)
+    let client = try await TestDatabase.connect(try await TestDatabase.make(), connections: 1)
     defer { client.close() }
     let migrations = Migrations(client, searchSchema: "", logger: DatabaseFixture.logger)
     _ = try await migrations.run()
@@ -71,7 +72,7 @@ struct MigrationTests {
   /// Somebody who reads the sale's tables for so long, as a dump does.
   @Test("Addresses that were typed with accents of their own are found again, and no two become one")
   func composesAddresses() async throws {
-    let client = try await DatabaseFixture.connect(try await DatabaseFixture.createDatabase(), connections: 1)
+    let client = try await TestDatabase.connect(try await TestDatabase.make(), connections: 1)
     defer { client.close() }
     let migrations = Migrations(client, searchSchema: "", logger: DatabaseFixture.logger)
     _ = try await migrations.run()
@@ -103,7 +104,7 @@ struct MigrationTests {
 
   @Test("Whoever made an event over HTTP has it; what was made at the terminal becomes nobody's alone")
   func owners() async throws {
-    let client = try await DatabaseFixture.connect(try await DatabaseFixture.createDatabase(), connections: 1)
+    let client = try await TestDatabase.connect(try await TestDatabase.make(), connections: 1)
     defer { client.close() }
     let migrations = Migrations(client, searchSchema: "", logger: DatabaseFixture.logger)
     _ = try await migrations.run()
@@ -153,8 +154,8 @@ struct MigrationTests {
 
   @Test("Behind a dump it waits without keeping sales from their tables, and is through when the dump is")
   func behindADump() async throws {
-    let url = try await DatabaseFixture.createDatabase()
-    let client = try await DatabaseFixture.connect(url, connections: 4)
+    let url = try await TestDatabase.make()
+    let client = try await TestDatabase.connect(url, connections: 4)
     defer { client.close() }
     _ = try await Migrations(client, searchSchema: "", logger: DatabaseFixture.logger).run()
     let dump = dump(client, seconds: 6)
@@ -185,8 +186,8 @@ struct MigrationTests {
 
   @Test("It gives up with a sentence that says who is in the way, and has changed nothing")
   func givesUp() async throws {
-    let url = try await DatabaseFixture.createDatabase()
-    let client = try await DatabaseFixture.connect(url, connections: 4)
+    let url = try await TestDatabase.make()
+    let client = try await TestDatabase.connect(url, connections: 4)
     defer { client.close() }
     _ = try await Migrations(client, searchSchema: "", logger: DatabaseFixture.logger).run()
     let dump = dump(client, seconds: 6)

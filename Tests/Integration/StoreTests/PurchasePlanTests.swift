@@ -1,6 +1,7 @@
 import EventLoop
 import Postgres
 import Sale
+import TestDatabases
 import Testing
 
 @testable import Store
@@ -16,11 +17,11 @@ struct PurchasePlanTests {
     "A first sale reads a few rows for each purchase, though it began when the tables were empty, whoever listens",
     arguments: [false, true])
   func firstSale(isHeard: Bool) async throws {
-    let url = try await DatabaseFixture.createDatabase()
-    let observer = try await DatabaseFixture.connect(url, connections: 1)
+    let url = try await TestDatabase.make()
+    let observer = try await TestDatabase.connect(url, connections: 1)
     defer { observer.close() }
     _ = try await Migrations(observer, searchSchema: "", logger: DatabaseFixture.logger).run()
-    let client = try await DatabaseFixture.connect(url, connections: 1) { PurchaseStore.configure(&$0) }
+    let client = try await TestDatabase.connect(url, connections: 1) { PurchaseStore.configure(&$0) }
     defer { client.close() }
     let store = PurchaseStore(client)
 

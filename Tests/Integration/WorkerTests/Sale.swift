@@ -34,9 +34,7 @@ final class Sale {
   init(tickets: Int, holdSeconds: Int = 60, perUserLimit: Int = 4, rejoinSeconds: Int = 0) async throws {
     let logger = Logger(label: "test")
     database = try await LeasedDatabase.take()
-    postgres = PostgresClient(try PostgresConfiguration(url: database.url, connections: 4), logger: logger)
-    postgres.start()
-    try await postgres.waitUntilReady(milliseconds: 20_000)
+    postgres = try await TestDatabase.connect(database.url, connections: 4)
     event = 42
     _ = try await postgres.transaction([
       """

@@ -2,7 +2,6 @@ package import EventLoop
 import Logging
 import Postgres
 import Store
-import TestServers
 
 /// A database of the shared PostgreSQL with the whole schema, which one test after the other uses: each finds it as the
 /// migrations left it, without waiting for them, or for a thousand new files.
@@ -21,13 +20,7 @@ package final class LeasedDatabase {
       try await database.with { try await $0.script(Self.restoration) }
       return database
     }
-    let server = try TestPostgres.shared.url()
-    let name = "leased_\(UInt64.random(in: 0...UInt64.max))"
-    let end = server.lastIndex(of: "/") ?? server.endIndex
-    try await LeasedDatabase(url: server, searchSchema: "").with {
-      try await $0.script("CREATE DATABASE \(name)")
-    }
-    let database = LeasedDatabase(url: server[..<end] + "/" + name, searchSchema: searchSchema)
+    let database = LeasedDatabase(url: try await TestDatabase.make(), searchSchema: searchSchema)
     try await database.with { postgres in
       _ = try await Migrations(postgres, searchSchema: searchSchema, logger: Logger(label: "test")).run()
       try await postgres.script(Self.preservation)
@@ -39,11 +32,8 @@ package final class LeasedDatabase {
   package func giveBack() { Self.free.append(self) }
 
   private func with(_ work: (PostgresClient) async throws -> Void) async throws {
-    let postgres = PostgresClient(
-      try PostgresConfiguration(url: url, connections: 1), logger: Logger(label: "test"))
+    let postgres = try await TestDatabase.connect(url, connections: 1)
     defer { postgres.close() }
-    postgres.start()
-    try await postgres.waitUntilReady(milliseconds: 60_000)
     try await work(postgres)
   }
 

@@ -336,6 +336,18 @@ struct LimitTests {
     }
   }
 
+  /// Fourteen who have sent a part of a request, three seconds ago.
+  private func crowdThatBegan(_ test: TestServer) async throws -> [RawConnection] {
+    var senders: [RawConnection] = []
+    for count in 1...14 {
+      senders.append(try RawConnection(port: test.port))
+      await senders[count - 1].send("GET /now HTTP/1.1\r\nHost:")
+      #expect(await eventually { test.server.receiving.count == count })
+    }
+    for peer in test.server.peers { peer.progressAt -= min(peer.progressAt, 3_000) }
+    return senders
+  }
+
   @Test("When the server is full, idle connections go before requests in their first seconds")
   func firstSeconds() async throws {
     try await TestServer.with {
@@ -344,13 +356,7 @@ struct LimitTests {
       let idle = try RawConnection(port: test.port)
       await idle.send(Self.now)
       #expect(try await idle.response().status == 200)
-      var senders: [RawConnection] = []
-      for count in 1...14 {
-        senders.append(try RawConnection(port: test.port))
-        await senders[count - 1].send("GET /now HTTP/1.1\r\nHost:")
-        #expect(await eventually { test.server.receiving.count == count })
-      }
-      for peer in test.server.peers { peer.progressAt -= min(peer.progressAt, 3_000) }
+      let senders = try await crowdThatBegan(test)
       let new = try RawConnection(port: test.port)
       await new.send(Self.now)
       #expect(try await new.response().status == 200)
@@ -369,13 +375,7 @@ struct LimitTests {
     try await TestServer.with {
       $0.connectionLimit = 16
     } _: { test in
-      var senders: [RawConnection] = []
-      for count in 1...14 {
-        senders.append(try RawConnection(port: test.port))
-        await senders[count - 1].send("GET /now HTTP/1.1\r\nHost:")
-        #expect(await eventually { test.server.receiving.count == count })
-      }
-      for peer in test.server.peers { peer.progressAt -= min(peer.progressAt, 3_000) }
+      let senders = try await crowdThatBegan(test)
       // A buyer who has been answered, and keeps the connection.
       let buyer = try RawConnection(port: test.port)
       await buyer.send(Self.now)

@@ -363,7 +363,7 @@ class EventPage {
 /** The day and the hour, or what is known instead. */
 function when(event) {
   const time = h("time", { datetime: event.date_local ?? event.date }, `${longDate(event)}, ${timeOfDay(event)}`);
-  if (!event.postponed || event.cancelled) return h("span", null, time, aside(event));
+  if (!event.postponed) return h("span", null, time, aside(event));
   return h("span", null, postponed, h("small", { class: "own-time" }, "It was to be on ", time));
 }
 

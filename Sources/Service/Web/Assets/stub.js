@@ -24,7 +24,7 @@ export function stub(event, ticket) {
     h("div", { class: "stub-body" },
       h("p", { class: "stub-name" }, event.name ?? "Your event"),
       h("p", { class: "stub-when" },
-        [event.postponed && !event.cancelled ? postponed : event.date && dayAndTime(event), event.location].filter(Boolean).join(" · ")),
+        [event.postponed ? postponed : event.date && dayAndTime(event), event.location].filter(Boolean).join(" · ")),
       h("dl", null, part("Section", ticket.section), part("Row", ticket.row), part("Seat", ticket.seat),
         !ticket.row && !ticket.seat && part("Place", "General admission"))),
     h("p", { class: "stub-number" }, h("span", null, "No. "), String(ticket.id)));

@@ -129,7 +129,7 @@ export function ticketsView(context) {
 /** Says what a buyer may not know yet: that the event is at another time or place than it was when its sale began. */
 function movedNotice(purchase, zone) {
   const { event_date: date, event_date_was: dateWas, event_location: place, event_location_was: placeWas } = purchase;
-  const isPostponed = purchase.event_postponed && purchase.event_cancelled == null;
+  const isPostponed = purchase.event_postponed;
   if (!dateWas && !placeWas && !isPostponed) return undefined;
   const at = (time) => dayAndTime({ date: time, time_zone: zone });
   return h("div", { class: "notice", role: "note" }, icon("alert"), h("div", null,

@@ -54,20 +54,14 @@ final class NewsRelay {
   }
 
   private func round() async throws -> Bool {
-    let room = await places.room(milliseconds: Self.idleMilliseconds)
-    // Those under way take long: there may be more to learn.
-    if room == 0 { return true }
-    if EventLoop.shared.now >= lookedAt + lookMilliseconds {
+    if EventLoop.shared.now >= lookedAt + lookMilliseconds, places.free > 0 {
       lookedAt = EventLoop.shared.now
       places.take(.look) { [self] in await look() }
     }
-    let limit = min(Self.batch, places.free)
-    if limit == 0 { return true }
-    let due = try await Faults.crossing(.newsDue) { try await refunds.dueNews(limit: limit) }
-    for news in due {
-      places.take(.learn(news.payment)) { [self] in await learn(news) }
-    }
-    return due.count == limit
+    return try await places.fill(
+      milliseconds: Self.idleMilliseconds, named: { .learn($0.payment) },
+      from: { room in try await Faults.crossing(.newsDue) { try await refunds.dueNews(limit: room) } },
+      { [self] in await learn($0) })
   }
 
   private func look() async {

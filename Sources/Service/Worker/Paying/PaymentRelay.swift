@@ -82,14 +82,10 @@ final class PaymentRelay {
       lookedForStalledAt = EventLoop.shared.now
       try await takeUpStalled()
     }
-    let room = min(Self.batch, await places.room(milliseconds: Self.idleMilliseconds))
-    // Those under way take long: there may be more to do.
-    if room == 0 { return true }
-    let due = try await Faults.crossing(.relayDue) { try await purchases.dueChores(limit: room) }
-    for chore in due {
-      places.take(chore.name) { [self] in await finish(chore) }
-    }
-    return due.count == room
+    return try await places.fill(
+      milliseconds: Self.idleMilliseconds, named: \.name,
+      from: { room in try await Faults.crossing(.relayDue) { try await purchases.dueChores(limit: room) } },
+      { [self] in await finish($0) })
   }
 
   private func finish(_ chore: PurchaseStore.Chore) async {

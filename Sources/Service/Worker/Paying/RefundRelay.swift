@@ -73,14 +73,10 @@ final class RefundRelay {
       countedAt = EventLoop.shared.now
       dead.value = Double(try await Faults.crossing(.refundDue) { try await refunds.deadCount() })
     }
-    let room = min(Self.batch, await places.room(milliseconds: Self.idleMilliseconds))
-    // Those under way take long: there may be more to do.
-    if room == 0 { return true }
-    let due = try await Faults.crossing(.refundDue) { try await refunds.due(limit: room) }
-    for each in due {
-      places.take(each.refund.id) { [self] in await finish(each) }
-    }
-    return due.count == room
+    return try await places.fill(
+      milliseconds: Self.idleMilliseconds, named: \.refund.id,
+      from: { room in try await Faults.crossing(.refundDue) { try await refunds.due(limit: room) } },
+      { [self] in await finish($0) })
   }
 
   private func finish(_ due: RefundStore.Due) async {

@@ -165,7 +165,7 @@ package final class UserStore {
       SELECT p.event_id, p.generation, p.position, p.line, p.ordinal, p.amount, p.currency, p.payment_id, e.name,
         CASE WHEN e.cancelled_at IS NOT NULL THEN coalesce(e.cancel_reason, '') END AS cancel_reason,
         e.location, e.location_was, extract(epoch FROM e.date)::bigint AS date,
-        extract(epoch FROM e.date_was)::bigint AS date_was, e.postponed_at IS NOT NULL AND e.cancelled_at IS NULL AS is_postponed,
+        extract(epoch FROM e.date_was)::bigint AS date_was, \(unsafeSQL: Event.postponedColumn),
         extract(epoch FROM p.sold_at)::bigint AS sold_at
       FROM purchase p JOIN event e ON e.id = p.event_id
       WHERE p.user_id = \(user) AND p.state = 'sold'

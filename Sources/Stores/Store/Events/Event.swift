@@ -40,6 +40,9 @@ package struct Event: Sendable, Equatable {
   /// Best first.
   package var sections: [Section]
 
+  /// What reads `isPostponed` of `event e`: one that is cancelled takes place on no date at all.
+  static let postponedColumn = "e.postponed_at IS NOT NULL AND e.cancelled_at IS NULL AS is_postponed"
+
   /// When its sale opens, as buyers are told: one that is postponed does not open by itself.
   package var announcedOnsaleAt: Int? { isPostponed && state == EventState.draft.rawValue ? nil : onsaleAt }
 

@@ -98,7 +98,7 @@ extension EventStore {
   private static let descriptive = """
     e.name, e.location, e.time_zone, e.description, e.currency, extract(epoch FROM e.date)::bigint AS date,
     extract(epoch FROM e.date_was)::bigint AS date_was, e.location_was,
-    e.postponed_at IS NOT NULL AND e.cancelled_at IS NULL AS is_postponed, extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
+    \(Event.postponedColumn), extract(epoch FROM e.onsale_at)::bigint AS onsale_at,
     extract(epoch FROM e.created_at)::bigint AS created_at, e.halt, e.halt_tickets,
     EXISTS (SELECT FROM event_drawing d WHERE d.event_id = e.id) AS has_plan,
     extract(epoch FROM e.sales_end_at)::bigint AS sales_end_at, e.tickets_version, \(EventOwner.columns)

@@ -93,7 +93,7 @@ package final class IndexSource {
       """
       SELECT e.id, e.version, e.state, e.generation, extract(epoch FROM e.date)::bigint AS date,
         extract(epoch FROM e.onsale_at)::bigint AS onsale_at, e.time_zone,
-        extract(epoch FROM e.date_was)::bigint AS date_was, e.location_was, e.postponed_at IS NOT NULL AND e.cancelled_at IS NULL AS is_postponed,
+        extract(epoch FROM e.date_was)::bigint AS date_was, e.location_was, \(unsafeSQL: Event.postponedColumn),
         e.name, e.location, e.description, e.currency,
         coalesce(t.min_price, 0) AS min_price, coalesce(t.max_price, 0) AS max_price, t.tickets, t.purchased
       FROM event e CROSS JOIN LATERAL (
