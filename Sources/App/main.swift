@@ -66,7 +66,7 @@ func run(_ arguments: [String], _ environment: [String: String]) async -> Int32 
         try Roles.searchAudit(environment)
       }
     case "rush":
-      return await RushCommand.run(arguments: rest, environment: environment) {
+      return await LoadTestCommand.run(arguments: rest, environment: environment) {
         try Roles.searchAudit(environment)
       }
     case "plan": return PlanCommand.run(arguments: rest)

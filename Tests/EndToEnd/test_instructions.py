@@ -73,7 +73,7 @@ class Counted:
 
 @pytest.fixture
 def stack(tmp_path):
-    """One worker, which keeps its lane while it is stopped or slow."""
+    """One worker, which keeps its loop while it is stopped or slow."""
     stack = Stack(tmp_path / "state", workers=1)
     try:
         stack.up(ONSALE_TAKEOVER_PERCENT="1000")
@@ -179,7 +179,7 @@ def test_a_grant_and_a_confirmation_cost_the_worker_what_they_did(stack, counted
     time.sleep(IDLE_SECONDS)
     idle = worker.count() / IDLE_SECONDS
 
-    # Each lane has its whole work before it, so that it comes in groups of the same size in every run.
+    # Each loop has its whole work before it, so that it comes in groups of the same size in every run.
     def work(crowd, orders, state):
         worker.begin()
         worker.child.send_signal(signal.SIGSTOP)

@@ -655,7 +655,7 @@ COURSES = {
     "reserve.locks": StrayLock,
     "reserve.ends": Ends,
     "reserve.late": Late,
-    "reserve.forsake": OlderCopy,
+    "reserve.markLost": OlderCopy,
     "reserve.archive": Closing,
     "forgotten.look": Course,
     "forgotten.halt": Course,
@@ -680,9 +680,9 @@ COURSES = {
     "confirm.retire": Handover,
     "confirm.forget": Course,
     "confirm.declined": Declined,
-    "relay.due": Confirm,
-    "relay.late": Late,
-    "relay.stalled": Confirm,
+    "outbox.due": Confirm,
+    "outbox.late": Late,
+    "outbox.stalled": Confirm,
     "refund.cancel": Cancelled,
     "news.due": Course,
     "news.ask": News,
@@ -729,7 +729,7 @@ COURSES = {
 }
 
 ROW_OF = {
-    "lease": 2, "reserve": 2, "holds": 2, "events": 2, "forgotten": 2, "database": 2, "confirm": 3, "relay": 3,
+    "lease": 2, "reserve": 2, "holds": 2, "events": 2, "forgotten": 2, "database": 2, "confirm": 3, "outbox": 3,
     "intake": 1, "index": 19, "refund": 26, "news": 26, "books": 26,
     "webhooks": 38}
 

@@ -81,7 +81,7 @@ def workers_are_killed_at_random_moments(bench, rng):
 
 @row(5)
 def a_stopped_owner_comes_back_mid_batch(bench, rng):
-    """SIGSTOP of the lane's owner with a decided batch in its hands, past its lease; then SIGCONT.
+    """SIGSTOP of the loop's owner with a decided batch in its hands, past its lease; then SIGCONT.
 
     The zombie's write must be refused: everything was decided by its successor meanwhile.
     """
@@ -95,7 +95,7 @@ def zombie_scene(stack, rng, must_be_refused=True):
     zombie = stack.start("zombie", "worker", fault="reserve.commit:before:stop:1")
     until(lambda: len(stack.partitions_of(zombie)) == 16, what="the worker's partitions")
     sale = Sale(stack, rng, seats=6, hold_seconds=20)
-    # The first write of a lane may be that it is idle; a batch or that, the epoch is what counts.
+    # The first write of a loop may be that it is idle; a batch or that, the epoch is what counts.
     sale.crowd(16, ("buy", "pay"), (1,)).start(seconds=60)
     until(lambda: zombie.is_stopped, what="the stop")
     successor = stack.start("worker-b", "worker")
@@ -165,7 +165,7 @@ def a_worker_is_stopped_during_the_provider_call(bench, rng):
 
 
 def entry(sale, **fields):
-    """An entry of the confirm lane as it is written for a hold."""
+    """An entry of the confirmation stream as it is written for a hold."""
     generation = sale.stack.redis.client.hget(f"{sale.prefix}m", "generation")
     return {
         "e": sale.event, "g": generation, "p": 4_000_000, "t": 1, "k": "1", "a": sale.price, "m": VISA, "u": "nobody",
@@ -435,7 +435,7 @@ def a_newer_function_library_is_left_alone(bench, rng):
 
 @row(22)
 def fields_of_a_later_version(bench, rng):
-    """Entries of the confirm lane with fields that this version does not know are carried out all the same."""
+    """Entries of the confirmation stream with fields that this version does not know are carried out all the same."""
     stack = bench.shared_stack()
     client = stack.redis.client
     sale = Sale(stack, rng, seats=3, hold_seconds=6)

@@ -82,7 +82,7 @@ def without_the_idempotency_key(bench, rng):
 
 @sabotage("with entries acknowledged too early")
 def acknowledged_too_early(bench, rng):
-    """Entries of the confirm lane count as done when they are taken; the worker that took some is killed."""
+    """Entries of the confirmation stream count as done when they are taken; the worker that took some is killed."""
     stack = bench.new_stack().up(workers=())
     proxy = Proxy(stack.redis.port)
 
@@ -179,9 +179,9 @@ def without_the_watch_on_the_clock(bench, rng):
     return noticed(lambda: end_in_time(sale))
 
 
-@sabotage("without whoever ends holds beside the lanes")
+@sabotage("without whoever ends holds beside the loops")
 def without_the_end_of_holds(bench, rng):
-    """Lanes alone end holds, as they did once, and one of them waits for PostgreSQL."""
+    """PartitionStreams alone end holds, as they did once, and one of them waits for PostgreSQL."""
     stack = bench.new_stack(own_postgres=True).up()
     client = stack.redis.client
     broken, count = re.subn(
@@ -190,7 +190,7 @@ def without_the_end_of_holds(bench, rng):
     )  # fmt: skip
     expect(count == 1, "what ends holds was not found")
     broken, count = re.subn("if not expected then released", "if true then released", broken)
-    expect(count == 1, "the tick of the lanes was not found")
+    expect(count == 1, "the tick of the loops was not found")
     client.execute_command("FUNCTION", "LOAD", "REPLACE", broken)
     sale = hold_to_the_end(stack, rng)
     with stack.postgres.process.standing_still():

@@ -7,7 +7,7 @@
  * (`pan -l` without any progress label), and in every last state every request has ended.
  *
  * Seeded bugs, one at a time by -D: NO_UNIQUE NO_EPOCH KEY_PER_ATTEMPT ACK_BEFORE_COMMIT NO_INTENT
- * CAPTURE_BEFORE_COMMIT VOID_ON_UNKNOWN EXPIRE_WHILE_PAYING NO_RELAY NO_TICK SECOND_ANSWER.
+ * CAPTURE_BEFORE_COMMIT VOID_ON_UNKNOWN EXPIRE_WHILE_PAYING NO_OUTBOX_WORKER NO_TICK SECOND_ANSWER.
  */
 #ifndef REQUESTS
 #define REQUESTS 2
@@ -38,7 +38,7 @@
 
 #define N (REQUESTS + 1)
 #define PAY(r, k) pay[(r) * (KEYS + 1) + (k)]
-#define CANCEL(r, k) cancelChore[(r) * (KEYS + 1) + (k)]
+#define CANCEL(r, k) cancelEntry[(r) * (KEYS + 1) + (k)]
 
 /* States of a request in Redis; what comes after FIRST_TERMINAL is final. */
 #define OUTSIDE 0
@@ -96,8 +96,8 @@ byte purchaseTry[N];
 byte purchasePay[N];
 byte claim;         /* request that claims the ticket: the primary key allows one */
 byte epoch;
-bit captureChore[N];
-bit cancelChore[N * (KEYS + 1)];
+bit captureEntry[N];
+bit cancelEntry[N * (KEYS + 1)];
 
 /* --- the provider --- */
 byte pay[N * (KEYS + 1)];
@@ -218,7 +218,7 @@ proctype Loss() {
   fi
 }
 
-/* --- The reserve lane ------------------------------------------------------------------------------------------- */
+/* --- The grant loop ------------------------------------------------------------------------------------------- */
 #ifdef NO_EPOCH
 #define isOwner() (true)
 #else
@@ -257,7 +257,7 @@ inline end_hold(r) {
   become(r, EXPIRED); believe(FREE)
 }
 
-/* Of the lane with the seat map; `mine` is its epoch. */
+/* Of the loop with the seat map; `mine` is its epoch. */
 proctype Owner(byte w) {
   byte mine, memory, i, n;
   bit yes, foreign, orphan;
@@ -360,7 +360,7 @@ replaced:
   }
 }
 
-/* --- The confirm lane ------------------------------------------------------------------------------------------- */
+/* --- The confirmation stream ------------------------------------------------------------------------------------------- */
 #ifdef ACK_BEFORE_COMMIT
 #define TAKEN(w) 0
 #else
@@ -491,7 +491,7 @@ settle:
           purchase[r] = outcome;
           if
           :: outcome == SOLD ->
-             purchasePay[r] = k; captureChore[r] = 1; sales++;
+             purchasePay[r] = k; captureEntry[r] = 1; sales++;
              /* P1: a ticket is sold at most once. */
              check(1, sales <= 1)
           :: outcome != SOLD && claim == r -> claim = 0
@@ -576,8 +576,8 @@ crashed:
   }
 }
 
-/* --- The relay: captures and cancellations, until they are done ------------------------------------------------- */
-#ifndef NO_RELAY
+/* --- The outbox worker: captures and cancellations, until they are done ------------------------------------------------- */
+#ifndef NO_OUTBOX_WORKER
 inline capture(r) {
   /* P2: nothing is captured without a purchase, and nothing but its payment. */
   check(2, purchase[r] == SOLD);
@@ -586,7 +586,7 @@ inline capture(r) {
   PAY(r, k) = CAPTURED;
   if
   :: crashes > 0 -> crashes--   /* done, and not noted */
-  :: true -> captureChore[r] = 0
+  :: true -> captureEntry[r] = 0
   fi;
   k = 0
 }
@@ -608,16 +608,16 @@ inline cancelAll(r) {
 }
 #define hasCancel(r) (CANCEL(r, 1) || (KEYS > 1 && CANCEL(r, KEYS)) || (KEYS > 2 && (CANCEL(r, 2) || CANCEL(r, KEYS - 1))))
 
-proctype Relay() {
+proctype OutboxWorker() {
   byte k;
 end_idle:
   do
-  :: atomic { captureChore[1] -> capture(1) }
-  :: atomic { captureChore[2] -> capture(2) }
+  :: atomic { captureEntry[1] -> capture(1) }
+  :: atomic { captureEntry[2] -> capture(2) }
   :: atomic { hasCancel(1) -> cancelAll(1) }
   :: atomic { hasCancel(2) -> cancelAll(2) }
 #if REQUESTS > 2
-  :: atomic { captureChore[3] -> capture(3) }
+  :: atomic { captureEntry[3] -> capture(3) }
   :: atomic { hasCancel(3) -> cancelAll(3) }
 #endif
   od
@@ -667,8 +667,8 @@ init {
     run Buyer(3);
 #endif
     run Clock(); run Loss(); run Owner(0); run Owner(1); run Confirmer(0); run Confirmer(1);
-#ifndef NO_RELAY
-    run Relay();
+#ifndef NO_OUTBOX_WORKER
+    run OutboxWorker();
 #endif
     run Monitor()
   }

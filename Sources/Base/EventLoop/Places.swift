@@ -12,7 +12,7 @@ package final class Places<Name: Hashable & Sendable> {
 
   private let count: Int
   private var taken: [Name: Task<Void, Never>] = [:]
-  private let bell = Bell()
+  private let signal = Signal()
 
   package init(_ count: Int) {
     precondition(count > 0)
@@ -29,7 +29,7 @@ package final class Places<Name: Hashable & Sendable> {
     taken[name] = Task { @LoopActor in
       await body()
       taken[name] = nil
-      bell.ring()
+      signal.raise()
     }
   }
 
@@ -57,8 +57,8 @@ package final class Places<Name: Hashable & Sendable> {
   private func wait(until wanted: Int, _ milliseconds: UInt64) async {
     let end = EventLoop.shared.now + milliseconds
     while free < wanted, !Task.isCancelled, EventLoop.shared.now < end {
-      bell.reset()
-      await bell.wait(milliseconds: end - EventLoop.shared.now)
+      signal.reset()
+      await signal.wait(milliseconds: end - EventLoop.shared.now)
     }
   }
 

@@ -5,8 +5,8 @@ import Logging
 /// A place where a role waits for Redis, PostgreSQL, the search index or the payment provider.
 ///
 /// Tests make the process die, stop, fail or hesitate right before or right after each of them, by the
-/// environment: `ONSALE_FAULT=<name>:<before|after>:<kill|stop|error|delay>[:<crossing>[:<milliseconds>]]`, where
-/// `crossing` counts from 1 and says which passage is hit. Without it a crossing costs one comparison.
+/// environment: `ONSALE_FAULT=<name>:<before|after>:<kill|stop|error|delay>[:<passage>[:<milliseconds>]]`, where
+/// `passage` counts from 1 and says which passage is hit. Without it a fault point costs one comparison.
 package enum FaultPoint: String, CaseIterable, Sendable {
   case leaseAnnounce = "lease.announce"
   case leaseRenew = "lease.renew"
@@ -31,7 +31,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case reserveLocks = "reserve.locks"
   case reserveEnds = "reserve.ends"
   case reserveLate = "reserve.late"
-  case reserveForsake = "reserve.forsake"
+  case reserveMarkLost = "reserve.markLost"
   case reserveArchive = "reserve.archive"
 
   case forgottenLook = "forgotten.look"
@@ -57,9 +57,9 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case confirmForget = "confirm.forget"
   case confirmDeclined = "confirm.declined"
 
-  case relayDue = "relay.due"
-  case relayLate = "relay.late"
-  case relayStalled = "relay.stalled"
+  case outboxDue = "outbox.due"
+  case outboxLate = "outbox.late"
+  case outboxStalled = "outbox.stalled"
   case refundDue = "refund.due"
   case refundCancel = "refund.cancel"
   case newsDue = "news.due"
@@ -123,7 +123,7 @@ package enum Faults {
     let point: FaultPoint
     let isBefore: Bool
     let action: Action
-    let crossing: Int
+    let passage: Int
     let milliseconds: UInt64
     var seen = 0
   }
@@ -139,12 +139,12 @@ package enum Faults {
       ["before", "after"].contains(parts[1]),
       let action = Action(rawValue: parts[2])
     else {
-      problem = "ONSALE_FAULT is not <name>:<before|after>:<kill|stop|error|delay>[:<crossing>[:<ms>]]"
+      problem = "ONSALE_FAULT is not <name>:<before|after>:<kill|stop|error|delay>[:<passage>[:<ms>]]"
       return nil
     }
     return Plan(
       point: point, isBefore: parts[1] == "before", action: action,
-      crossing: parts.count > 3 ? Int(parts[3]) ?? 1 : 1,
+      passage: parts.count > 3 ? Int(parts[3]) ?? 1 : 1,
       milliseconds: parts.count > 4 ? UInt64(parts[4]) ?? 500 : 500)
   }
 
@@ -155,7 +155,7 @@ package enum Faults {
   }
 
   /// Runs `body`, the wait that `point` names.
-  package static func crossing<Result>(
+  package static func point<Result>(
     _ point: FaultPoint, _ body: @LoopActor () async throws -> Result
   ) async throws -> Result {
     guard plan?.point == point else { return try await body() }
@@ -168,7 +168,7 @@ package enum Faults {
   private static func strike(_ point: FaultPoint, isBefore: Bool) async throws {
     guard let wanted = plan, wanted.isBefore == isBefore else { return }
     plan?.seen += 1
-    guard wanted.seen + 1 == wanted.crossing else { return }
+    guard wanted.seen + 1 == wanted.passage else { return }
     Logger(label: "faults").notice(
       "fault struck", ["fault.point": point.rawValue, "fault.action": wanted.action.rawValue])
     switch wanted.action {

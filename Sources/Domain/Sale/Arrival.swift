@@ -1,4 +1,4 @@
-/// Someone in line, as the reserve lane sees them.
+/// Someone in line, as the grant loop sees them.
 package struct Arrival: Sendable, Equatable {
   /// Counts all who came to the event: the order in which they are looked at.
   package let position: Int
@@ -44,7 +44,7 @@ package struct LinePlace: Hashable, Sendable {
   }
 }
 
-/// What the lane decided about one request.
+/// What the loop decided about one request.
 package struct Decision: Sendable, Equatable {
   package enum Outcome: Sendable, Equatable {
     case granted(tickets: [Int], amount: Int)

@@ -19,12 +19,12 @@ extension AdminCommand {
     let provider: StripePaymentClient
     let queue: QueueStore
 
-    var standing: PurchaseStore.Standing { found.standing }
+    var progress: PurchaseStore.Progress { found.progress }
 
     /// Its name at the provider.
     var reference: String {
-      let own = standing.id ?? key.name
-      return "\(own)-\(standing.attempt)"
+      let own = progress.id ?? key.name
+      return "\(own)-\(progress.attempt)"
     }
   }
 
@@ -81,16 +81,16 @@ extension AdminCommand {
   }
 
   private func show(_ desk: Desk) async throws {
-    let standing = desk.standing
+    let progress = desk.progress
     print("request    \(desk.key.name) of \(desk.found.user)")
-    print("purchase   \(standing.state.rawValue)\(standing.reason.isEmpty ? "" : ", \(standing.reason)")")
+    print("purchase   \(progress.state.rawValue)\(progress.reason.isEmpty ? "" : ", \(progress.reason)")")
     print("tickets    \(desk.found.tickets.map(String.init).joined(separator: ", "))")
     print(
-      "amount     \(Self.money(standing.amount, standing.currency))\(desk.found.givenBack.isEmpty ? "" : ", \(desk.found.givenBack)")"
+      "amount     \(Self.money(progress.amount, progress.currency))\(desk.found.givenBack.isEmpty ? "" : ", \(desk.found.givenBack)")"
     )
-    print("attempt    \(standing.attempt), \(standing.triedSeconds) s ago, reference \(desk.reference)")
-    print("payment    \(standing.paymentID ?? "not known here")")
-    if let id = standing.paymentID, PurchaseStore.isFree(id) { return print("provider   it was free") }
+    print("attempt    \(progress.attempt), \(progress.triedSeconds) s ago, reference \(desk.reference)")
+    print("payment    \(progress.paymentID ?? "not known here")")
+    if let id = progress.paymentID, PurchaseStore.isFree(id) { return print("provider   it was free") }
     guard let payment = try await look(desk) else {
       return print("provider   knows no such payment, or not yet")
     }
@@ -101,30 +101,30 @@ extension AdminCommand {
   }
 
   private func look(_ desk: Desk) async throws -> Payment? {
-    if let id = desk.standing.paymentID { return try await desk.provider.retrieve(id) }
+    if let id = desk.progress.paymentID { return try await desk.provider.retrieve(id) }
     return try await desk.provider.find(reference: desk.reference)
   }
 
   /// Ends a payment that is under way. Whatever there is of it at the provider, or comes to be, is cancelled.
   private func void(_ desk: Desk) async throws {
-    guard desk.standing.state == .paying else {
-      throw Failure.refused("the payment is not under way: the purchase is \(desk.standing.state.rawValue)")
+    guard desk.progress.state == .paying else {
+      throw Failure.refused("the payment is not under way: the purchase is \(desk.progress.state.rawValue)")
     }
     try await settle(
-      desk, .declined, paymentID: desk.standing.paymentID, reason: "voided",
-      looseReference: desk.standing.paymentID == nil ? desk.reference : nil)
+      desk, .declined, paymentID: desk.progress.paymentID, reason: "voided",
+      looseReference: desk.progress.paymentID == nil ? desk.reference : nil)
     print("voided; the workers cancel what there is of it at the provider")
   }
 
   /// Ends a payment as the provider has it, where it has an end.
   private func resolve(_ desk: Desk) async throws {
-    guard desk.standing.state == .paying else {
-      return print("nothing to resolve: the purchase is \(desk.standing.state.rawValue)")
+    guard desk.progress.state == .paying else {
+      return print("nothing to resolve: the purchase is \(desk.progress.state.rawValue)")
     }
     guard let payment = try await look(desk) else {
       throw Failure.refused("the provider knows no such payment, or not yet; `void` ends it")
     }
-    guard payment.amount == desk.standing.amount, payment.currency == desk.standing.currency.uppercased()
+    guard payment.amount == desk.progress.amount, payment.currency == desk.progress.currency.uppercased()
     else {
       throw Failure.refused("payment \(payment.id) is of another amount; `void` ends this one")
     }
@@ -144,21 +144,21 @@ extension AdminCommand {
     _ desk: Desk, _ outcome: PurchaseStore.Settlement.Outcome, paymentID: String?, reason: String,
     looseReference: String? = nil
   ) async throws {
-    let standing =
+    let progress =
       try await desk.purchases.settle([
         PurchaseStore.Settlement(
-          key: desk.key, attempt: desk.standing.attempt, outcome: outcome, paymentID: paymentID,
+          key: desk.key, attempt: desk.progress.attempt, outcome: outcome, paymentID: paymentID,
           reason: reason,
           looseReference: looseReference)
       ]).first ?? nil
-    guard let standing, standing.state.rawValue == outcome.rawValue else {
-      throw Failure.refused("a worker was faster: the purchase is \(standing?.state.rawValue ?? "gone")")
+    guard let progress, progress.state.rawValue == outcome.rawValue else {
+      throw Failure.refused("a worker was faster: the purchase is \(progress?.state.rawValue ?? "gone")")
     }
     // A worker that has it finds its end; where none has, its buyer is told from here.
     let confirmation = QueueStore.Confirmation(
       entryID: nil, event: desk.key.event, generation: desk.key.generation, position: desk.key.position,
-      attempt: standing.attempt, tickets: desk.found.tickets, amount: standing.amount,
-      method: standing.method,
+      attempt: progress.attempt, tickets: desk.found.tickets, amount: progress.amount,
+      method: progress.method,
       user: desk.found.user)
     try await desk.queue.finish(
       event: desk.key.event,

@@ -65,7 +65,7 @@ struct EventReport {
       "refunded_amount": .integer(sales.refundedAmount),
       "disputed_amount": .integer(sales.disputedAmount),
       "buyers": .integer(sales.buyers), "first_sold_at": JSON(sales.firstSoldAt.map(Time.text)),
-      "last_sold_at": JSON(sales.lastSoldAt.map(Time.text)), "open_chores": .integer(sales.openChores),
+      "last_sold_at": JSON(sales.lastSoldAt.map(Time.text)), "open_chores": .integer(sales.openOutboxEntries),
     ]
   }
 }

@@ -72,11 +72,11 @@ extension EventListing.Entry {
     var facts = EventDescription.whenAndWhere(
       hit.date, hit.location, was: hit.dateWas, hit.locationWas, isPostponed: hit.isPostponed, in: zone)
     let prices = EventDescription.prices(hit.minPrice, hit.maxPrice, hit.currency)
-    facts.append("\(Self.standing(hit, zone)) · \(prices)")
+    facts.append("\(Self.availability(hit, zone)) · \(prices)")
     self.facts = facts
   }
 
-  private static func standing(_ hit: SearchHit, _ zone: VenueZone) -> String {
+  private static func availability(_ hit: SearchHit, _ zone: VenueZone) -> String {
     switch EventState(rawValue: hit.onsaleState) {
     case .draft: hit.onsaleAt.map { "On sale from \(Time.sentence($0, in: zone))" } ?? "Not on sale yet"
     case .closed: "Sales have ended"

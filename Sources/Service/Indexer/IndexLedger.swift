@@ -9,7 +9,7 @@ struct IndexLedger {
   var zone = VenueZone.utc
   /// By event: when, on the caller's clock in milliseconds, its first change that is not in the index was seen.
   private(set) var pending: [Int: UInt64] = [:]
-  private(set) var events: [Int: IndexSource.Standing] = [:]
+  private(set) var events: [Int: IndexSource.EventVersion] = [:]
   /// Heads of the queues that live in Redis.
   private var queues: [Int: QueueDocument] = [:]
   /// Whether `queues` has all there are.
@@ -35,9 +35,9 @@ struct IndexLedger {
   // MARK: What was read and heard
 
   /// All events there are.
-  mutating func learn(events all: [Int: IndexSource.Standing], now: UInt64) {
+  mutating func learn(events all: [Int: IndexSource.EventVersion], now: UInt64) {
     let gone = events.keys.filter { all[$0] == nil }
-    for (id, standing) in all where events[id]?.version != standing.version { facts[id] = nil }
+    for (id, event) in all where events[id]?.version != event.version { facts[id] = nil }
     events = all
     for id in gone {
       facts[id] = nil

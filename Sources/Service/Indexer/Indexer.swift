@@ -174,15 +174,15 @@ package final class Indexer: Service {
   // MARK: Reading
 
   private func readEvents() async throws {
-    let current = try await Faults.crossing(.indexChanged) { try await source.fingerprint() }
+    let current = try await Faults.point(.indexChanged) { try await source.fingerprint() }
     if current == fingerprint { return }
-    var all: [Int: IndexSource.Standing] = [:]
+    var all: [Int: IndexSource.EventVersion] = [:]
     var last = 0
     while true {
-      let page = try await Faults.crossing(.indexEvents) {
-        try await source.standings(after: last, limit: configuration.page)
+      let page = try await Faults.point(.indexEvents) {
+        try await source.versions(after: last, limit: configuration.page)
       }
-      for (id, standing) in page { all[id] = standing }
+      for (id, event) in page { all[id] = event }
       guard page.count == configuration.page, let end = page.last?.id else { break }
       last = end
     }
@@ -194,14 +194,14 @@ package final class Indexer: Service {
     do {
       var all: [Int: QueueDocument] = [:]
       for partition in Partition.all {
-        let ids = try await Faults.crossing(.indexQueues) { try await queue.liveEvents(partition) }
+        let ids = try await Faults.point(.indexQueues) { try await queue.liveEvents(partition) }
         for start in stride(from: 0, to: ids.count, by: configuration.queues) {
           // Owned here, and awaited below: the client sends them in one go.
           let reads = ids[start..<min(start + configuration.queues, ids.count)].map { id in
             (
               id,
               Task { @LoopActor in
-                try await Faults.crossing(.indexDocument) { try await queue.document(event: id) }
+                try await Faults.point(.indexDocument) { try await queue.document(event: id) }
               }
             )
           }
@@ -219,14 +219,14 @@ package final class Indexer: Service {
   /// Reads what is in the index, first of all and then now and then.
   private func check() async throws {
     if !isPrepared {
-      try await Faults.crossing(.indexPrepare) { try await index.prepare() }
+      try await Faults.point(.indexPrepare) { try await index.prepare() }
       isPrepared = true
     }
     guard EventLoop.shared.now >= checkAt else { return }
     var all: [Int: Int] = [:]
     var last = Int.min
     while true {
-      let page = try await Faults.crossing(.indexVersions) {
+      let page = try await Faults.point(.indexVersions) {
         try await index.indexedVersions(after: last, limit: configuration.page)
       }
       for (id, version) in page { all[id] = version }
@@ -262,7 +262,7 @@ package final class Indexer: Service {
       do {
         for start in stride(from: 0, to: unknown.count, by: configuration.read) {
           let some = Array(unknown[start..<min(start + configuration.read, unknown.count)])
-          for fact in try await Faults.crossing(.indexRead, { try await source.facts(some) }) {
+          for fact in try await Faults.point(.indexRead, { try await source.facts(some) }) {
             facts[fact.id] = fact
           }
         }
@@ -277,10 +277,10 @@ package final class Indexer: Service {
     let batch = ledger.batch(taken.keys, facts, open: open)
     do {
       if !batch.documents.isEmpty {
-        try await Faults.crossing(.indexWrite) { try await index.apply(batch.documents) }
+        try await Faults.point(.indexWrite) { try await index.apply(batch.documents) }
       }
       if !batch.removed.isEmpty {
-        try await Faults.crossing(.indexRemove) { try await index.remove(batch.removed) }
+        try await Faults.point(.indexRemove) { try await index.remove(batch.removed) }
       }
     } catch {
       ledger.putBack(taken)
@@ -303,7 +303,7 @@ package final class Indexer: Service {
     let longest = max(
       QueueStore.longestLeaseMilliseconds, 2 * Int(max(milliseconds, configuration.refreshMilliseconds)))
     let claims = await forEach(Array(taken.keys)) { [queue, place = index.place] id in
-      try await Faults.crossing(.indexClaim) {
+      try await Faults.point(.indexClaim) {
         try await queue.claimRefresh(
           event: id, place: place, token: token, milliseconds: milliseconds, longest: longest)
       }
@@ -324,7 +324,7 @@ package final class Indexer: Service {
     let now = EventLoop.shared.now
     let milliseconds = nextAt > now ? nextAt - now : 1
     _ = await forEach(Array(ids)) { [queue, place = index.place] id in
-      try await Faults.crossing(.indexWritten) {
+      try await Faults.point(.indexWritten) {
         try await queue.endRefresh(
           event: id, place: place, token: token, version: versions[id], milliseconds: milliseconds)
       }
@@ -362,7 +362,7 @@ package final class Indexer: Service {
   package func reindex(
     onProgress: @LoopActor (_ done: Int, _ of: Int) -> Void = { _, _ in }
   ) async throws -> Int {
-    try await Faults.crossing(.indexPrepare) { try await index.prepare() }
+    try await Faults.point(.indexPrepare) { try await index.prepare() }
     try await readEvents()
     // Without the queues' counts the new index would show tickets that are held as available.
     try await readQueues()
@@ -370,12 +370,12 @@ package final class Indexer: Service {
     var written = 0
     var done = 0
     try await index.rebuild {
-      let page = try await Faults.crossing(.indexEvents) {
-        try await source.standings(after: last, limit: configuration.read)
+      let page = try await Faults.point(.indexEvents) {
+        try await source.versions(after: last, limit: configuration.read)
       }
       guard let end = page.last?.id else { return nil }
       last = end
-      let facts = try await Faults.crossing(.indexRead) { try await source.facts(page.map(\.id)) }
+      let facts = try await Faults.point(.indexRead) { try await source.facts(page.map(\.id)) }
       let known = Dictionary(facts.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
       let open = await openSections.read(ledger.withSeatsInQueue(known.keys, known))
       let batch = facts.sorted { $0.id < $1.id }.compactMap { ledger.document($0, open: open[$0.id]) }

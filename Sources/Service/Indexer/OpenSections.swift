@@ -47,7 +47,7 @@ final class OpenSections {
 
   private func open(_ facts: IndexSource.Facts) async throws -> [SearchDocument.Section]? {
     guard
-      let bitmap = try await Faults.crossing(
+      let bitmap = try await Faults.point(
         .indexDocument,
         {
           try await queue.unavailableTickets(event: facts.id)
@@ -62,7 +62,7 @@ final class OpenSections {
 
   private func ranges(_ facts: IndexSource.Facts) async throws -> [Int: [ClosedRange<Int>]] {
     if let known = ranges[facts.id], known.tickets == facts.tickets { return known.ranges }
-    let found = try await Faults.crossing(.indexRead) { try await source.ticketRanges(event: facts.id) }
+    let found = try await Faults.point(.indexRead) { try await source.ticketRanges(event: facts.id) }
     ranges[facts.id] = (facts.tickets, found)
     return found
   }

@@ -61,7 +61,7 @@ package final class DeclineWatch {
   package func look() async throws {
     var from = max(0, last - Self.overlap)
     while true {
-      let page = try await Faults.crossing(.intakeDeclines) {
+      let page = try await Faults.point(.intakeDeclines) {
         try await store.declines(after: from, limit: Self.pageSize)
       }
       let now = Self.now
@@ -78,7 +78,7 @@ package final class DeclineWatch {
       tidiedAt = EventLoop.shared.now
       var count = Self.pageSize
       while count == Self.pageSize {
-        count = try await Faults.crossing(.intakeDeclines) {
+        count = try await Faults.point(.intakeDeclines) {
           try await store.forget(olderThanSeconds: DeclineLimits.seconds, limit: Self.pageSize)
         }
       }

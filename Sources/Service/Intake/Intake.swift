@@ -24,7 +24,7 @@ package final class Intake {
   /// Events that were asked for without a queue, `nil` where there is no such event: when a line is lost, by a crowd.
   private lazy var settingsKnown = FreshCache<Int, EventSettings?>(capacity: Self.settingsKept) {
     [events] event, _ in
-    .some(try await Faults.crossing(.intakeSettings) { try await events.settings(event: event) })
+    .some(try await Faults.point(.intakeSettings) { try await events.settings(event: event) })
   }
   private static let settingsKept = 10_000
   private let accepted = MetricsRegistry.shared.counter(
@@ -170,7 +170,7 @@ package final class Intake {
     _ wish: Wish, _ seats: RequestedSeats
   ) async throws -> QueueStore.EnqueueAnswer {
     do {
-      return try await Faults.crossing(.intakeEnqueue) {
+      return try await Faults.point(.intakeEnqueue) {
         try await queue.enqueue(
           event: wish.event, user: wish.user, seats: seats, method: wish.method,
           client: wish.client, maxAmount: wish.maxAmount, idempotencyKey: wish.idempotencyKey)
@@ -183,12 +183,12 @@ package final class Intake {
   /// Lets those who were in a line that Redis lost take their places up again, and everybody else join.
   private func rejoin(_ wish: Wish, _ seats: RequestedSeats) async throws -> QueueStore.EnqueueAnswer {
     guard let place = wish.rejoin else { return try await enqueue(wish, seats) }
-    let standing = try await Faults.crossing(.intakePast) {
+    let inPast = try await Faults.point(.intakePast) {
       try await past.lifeToReturn(Self.key(place), owner: place.owner, line: place.line)
     }
-    if case .counts(let generation) = standing {
+    if case .counts(let generation) = inPast {
       do {
-        let answer = try await Faults.crossing(.intakeEnqueue) {
+        let answer = try await Faults.point(.intakeEnqueue) {
           try await queue.rejoin(
             event: wish.event, generation: generation, place: place.position, user: wish.user, seats: seats,
             method: wish.method, client: wish.client, maxAmount: wish.maxAmount)
@@ -202,7 +202,7 @@ package final class Intake {
     let answer = try await enqueue(wish, seats)
     // It may have been lost just now, and its owner not have begun the new life: to come when the time for those who
     // were in it is over would be too late.
-    if case .restoring(let milliseconds) = answer, standing == .notLost {
+    if case .restoring(let milliseconds) = answer, inPast == .notLost {
       return .restoring(milliseconds: min(milliseconds, QueueStore.soonMilliseconds))
     }
     return answer
@@ -236,7 +236,7 @@ package final class Intake {
   }
 
   private func currentState(_ event: Int, _ place: QueueStore.Place) async throws -> RequestState {
-    let (document, record) = try await Faults.crossing(.intakePlace) {
+    let (document, record) = try await Faults.point(.intakePlace) {
       (
         try await queue.document(event: event),
         try await queue.record(event: event, position: place.position)
@@ -299,14 +299,14 @@ package final class Intake {
       // The id says that the place was this buyer's: if it is another's now, Redis has lost writes.
       var answer = QueueStore.ConfirmAnswer.forbidden
       do {
-        answer = try await Faults.crossing(.intakeConfirm) {
+        answer = try await Faults.point(.intakeConfirm) {
           try await queue.confirm(
             event: id.event, generation: id.generation, position: id.position, user: claims.user,
             method: method,
             idempotencyKey: key, tickets: hold?.tickets ?? [], client: client)
         }
         if answer == .notReserved, let hold,
-          try await Faults.crossing(
+          try await Faults.point(
             .intakeConfirm, { try await queue.show(event: id.event, [QueueStore.Hold(hold, of: id)]) })
             == [.awaited]
         {
@@ -316,7 +316,7 @@ package final class Intake {
         }
       } catch let error as StoreError where error.code == .noQueue {}
       if answer == .forbidden {
-        answer = try await Faults.crossing(.intakePast) {
+        answer = try await Faults.point(.intakePast) {
           try await past.confirmAnswer(Self.key(id), user: claims.user)
         }
       }
@@ -356,13 +356,13 @@ package final class Intake {
       // As when confirming.
       var answer = QueueStore.CancelAnswer.forbidden
       do {
-        answer = try await Faults.crossing(.intakeCancel) {
+        answer = try await Faults.point(.intakeCancel) {
           try await queue.cancel(
             event: id.event, generation: id.generation, position: id.position, user: claims.user)
         }
       } catch let error as StoreError where error.code == .noQueue {}
       if answer == .forbidden {
-        answer = try await Faults.crossing(.intakePast) {
+        answer = try await Faults.point(.intakePast) {
           try await past.cancelAnswer(Self.key(id), user: claims.user)
         }
       }

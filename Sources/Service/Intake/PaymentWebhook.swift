@@ -69,11 +69,11 @@ package struct PaymentWebhook {
     count(payment == nil ? "heard" : "news")
     return answer {
       if let payment {
-        try await Faults.crossing(.intakeNews) { try await refunds.note(payments: [payment]) }
+        try await Faults.point(.intakeNews) { try await refunds.note(payments: [payment]) }
       }
       // Also of one that is news: its buyer may be waiting for how it ends.
       if let key {
-        try await Faults.crossing(.intakeHint) {
+        try await Faults.point(.intakeHint) {
           try await queue.hintPayment(event: key.event, generation: key.generation, position: key.position)
         }
       }

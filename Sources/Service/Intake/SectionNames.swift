@@ -21,7 +21,7 @@ package final class SectionNames {
       // A name that is not there may have been added since; looked up again at most once in a while.
       if EventLoop.shared.now < entry.readAt + Self.freshMilliseconds { return nil }
     }
-    let sections = try await Faults.crossing(.intakeSections) { try await seats.sections(event: event) }
+    let sections = try await Faults.point(.intakeSections) { try await seats.sections(event: event) }
     let names = Dictionary(sections.map { ($0.name, $0.id) }, uniquingKeysWith: { first, _ in first })
     if known.count >= Self.eventLimit { known = [:] }
     known[event] = (names, EventLoop.shared.now)

@@ -13,7 +13,7 @@ extension Notifier {
   /// The longest: seats that are held are told of well before their time is over.
   private static let longestPause = 15_000
 
-  private struct Standing: Sendable {
+  private struct OwnRequest: Sendable {
     let text: String
     let id: RequestID
     let status: RequestStatus
@@ -26,7 +26,7 @@ extension Notifier {
   }
 
   private enum Look: Sendable {
-    case open(Standing)
+    case open(OwnRequest)
     case over
     /// Cannot be said now.
     case unknown
@@ -44,7 +44,7 @@ extension Notifier {
     let found = try await own.find(user)
     let owner = UserKey(user).text
     var isComplete = found.areAll
-    var standings: [Standing] = []
+    var requests: [OwnRequest] = []
     // All at once: what they need of Redis and PostgreSQL goes out together.
     await withTaskGroup(of: Look.self) { group in
       for each in found.places {
@@ -52,19 +52,19 @@ extension Notifier {
       }
       for await look in group {
         switch look {
-        case .open(let standing): standings.append(standing)
+        case .open(let own): requests.append(own)
         case .over: break
         case .unknown: isComplete = false
         }
       }
     }
-    standings.sort { $0.order < $1.order }
-    var json = JSONText(capacity: 256 * (standings.count + 1))
+    requests.sort { $0.order < $1.order }
+    var json = JSONText(capacity: 256 * (requests.count + 1))
     json.append(#"{"requests":["#)
-    for (index, standing) in standings.enumerated() {
+    for (index, own) in requests.enumerated() {
       json.append(index == 0 ? "{" : ",{")
-      append(to: &json, standing.text, standing.id, standing.status, standing.document)
-      if let name = standing.name {
+      append(to: &json, own.text, own.id, own.status, own.document)
+      if let name = own.name {
         json.append(#","event_name":"#)
         json.append(escaping: name)
       }
@@ -73,7 +73,7 @@ extension Notifier {
     json.append(#"],"is_complete":"#)
     json.append(isComplete ? "true" : "false")
     json.append(#","poll_after_ms":"#)
-    json.append(pause(standings, isComplete))
+    json.append(pause(requests, isComplete))
     json.append("}")
     return .json(200, serialized: json.bytes, headers: [("Cache-Control", "no-store")])
   }
@@ -83,10 +83,10 @@ extension Notifier {
       event: own.event, generation: own.place.generation, position: own.place.position, owner: owner,
       line: own.place.wish?.line ?? 0, ordinal: own.place.wish?.ordinal ?? 0)
     do {
-      guard let (status, document) = try await standing(id), isOpen(status) else { return .over }
+      guard let (status, document) = try await current(id), isOpen(status) else { return .over }
       let name = try? await self.own.names.answer(own.event)?.value
       return .open(
-        Standing(text: ids.encode(id), id: id, status: status, document: document, name: name))
+        OwnRequest(text: ids.encode(id), id: id, status: status, document: document, name: name))
     } catch { return .unknown }
   }
 
@@ -97,9 +97,9 @@ extension Notifier {
   }
 
   /// Milliseconds until it makes sense to look again; 0 where nothing is open.
-  private func pause(_ standings: [Standing], _ isComplete: Bool) -> Int {
-    if standings.isEmpty { return isComplete ? 0 : Self.longestPause }
-    let shortest = standings.map { pause($0.id, $0.status, $0.document) }.min() ?? 0
+  private func pause(_ requests: [OwnRequest], _ isComplete: Bool) -> Int {
+    if requests.isEmpty { return isComplete ? 0 : Self.longestPause }
+    let shortest = requests.map { pause($0.id, $0.status, $0.document) }.min() ?? 0
     return min(max(shortest, Self.shortestPause), Self.longestPause)
   }
 }

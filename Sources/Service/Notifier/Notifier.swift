@@ -422,7 +422,7 @@ package final class Notifier {
   }
 
   /// Where a place stands now, with the document that says so while its line is there; `nil` where nothing is known of it.
-  func standing(_ id: RequestID) async throws -> (status: RequestStatus, document: QueueDocument?)? {
+  func current(_ id: RequestID) async throws -> (status: RequestStatus, document: QueueDocument?)? {
     if let event = try await watch.watch(id.event), let document = event.document,
       document.generation == id.generation, let status = try await currentStatus(id, event)
     {

@@ -85,7 +85,7 @@ package final class QueueWatch {
     Task { @LoopActor in
       for _ in 0..<Self.comparisons {
         do {
-          try await queue.forsakeOlderCopies()
+          try await queue.markOlderCopiesLost()
           try await showHolds()
           return logger.worksAgain("lines were not compared with what they were")
         } catch {

@@ -73,7 +73,7 @@ final class EndpointSender {
     if allowance == 0 { return false }
     let leasedAt = EventLoop.shared.now
     isBusy = true
-    let leased = try await Faults.crossing(.webhookDue) {
+    let leased = try await Faults.point(.webhookDue) {
       try await store.due(for: endpoint.id, limit: allowance)
     }
     if leased.isEmpty { return false }
@@ -97,7 +97,7 @@ final class EndpointSender {
     count("delivered", taken.count)
     count("failed", failed.count)
     count("died", failed.count(where: \.isDead))
-    try await Faults.crossing(.webhookSent) { try await store.note(taken: taken, failed: failed) }
+    try await Faults.point(.webhookSent) { try await store.note(taken: taken, failed: failed) }
     return leased.count == allowance
   }
 
@@ -110,7 +110,7 @@ final class EndpointSender {
     .map(\.event)
     if events.isEmpty { return leased }
     await hear(Set(events))
-    return try await Faults.crossing(.webhookDue) { try await store.stillFirst(leased) }
+    return try await Faults.point(.webhookDue) { try await store.stillFirst(leased) }
   }
 
   private func failure(_ message: WebhookMessage, _ problem: String) -> WebhookStore.Failure {
@@ -142,7 +142,7 @@ final class EndpointSender {
       let request = HTTPClientRequest(
         method: "POST", url: endpoint.url, headers: headers, body: body,
         timeoutMilliseconds: Self.timeoutMilliseconds)
-      let response = try await Faults.crossing(.webhookSend) { try await client.send(request) }
+      let response = try await Faults.point(.webhookSend) { try await client.send(request) }
       if (200..<300).contains(response.status) { return .taken }
       let asked =
         [429, 503].contains(response.status) ? response.header("Retry-After").flatMap { Int($0) } : nil

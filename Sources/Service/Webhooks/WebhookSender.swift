@@ -105,7 +105,7 @@ package final class WebhookSender: Service {
   }
 
   private func look() async throws {
-    let known = try await Faults.crossing(.webhookEndpoints) { try await store.endpoints() }
+    let known = try await Faults.point(.webhookEndpoints) { try await store.endpoints() }
     let now = EventLoop.shared.now
     for endpoint in known {
       if let sender = endpoints[endpoint.id] {
@@ -131,9 +131,9 @@ package final class WebhookSender: Service {
       heardAt = now
       (isListening, mustEnd) = (true, true)
       // Each time: a Redis that came back empty does not know.
-      try await Faults.crossing(.webhookNews) { try await queue.listen(true) }
+      try await Faults.point(.webhookNews) { try await queue.listen(true) }
     } else if mustEnd, now >= heardAt + Self.deafMilliseconds {
-      try await Faults.crossing(.webhookNews) { try await queue.listen(false) }
+      try await Faults.point(.webhookNews) { try await queue.listen(false) }
       (isListening, mustEnd) = (false, false)
     }
   }
@@ -146,10 +146,10 @@ package final class WebhookSender: Service {
 
   private func hear(_ partitions: some Collection<Partition>) async throws {
     while true {
-      let news = try await Faults.crossing(.webhookNews) { try await queue.news(partitions) }
+      let news = try await Faults.point(.webhookNews) { try await queue.news(partitions) }
       if news.isEmpty { return }
-      try await Faults.crossing(.webhookNews) { try await store.write(news) }
-      try await Faults.crossing(.webhookNews) { try await queue.forget(news) }
+      try await Faults.point(.webhookNews) { try await store.write(news) }
+      try await Faults.point(.webhookNews) { try await queue.forget(news) }
       // What has come since is for the next time.
       let byPartition = Dictionary(grouping: news, by: \.partition)
       if !byPartition.values.contains(where: { $0.count >= QueueStore.newsAtOnce }) { return }
@@ -173,7 +173,7 @@ package final class WebhookSender: Service {
   ]
 
   private func tidy() async throws {
-    try await Faults.crossing(.webhookTidy) { try await store.tidy() }
+    try await Faults.point(.webhookTidy) { try await store.tidy() }
     for endpoint in endpoints.values.map(\.endpoint) {
       let values = [endpoint.waiting, endpoint.dead, endpoint.ageSeconds]
       for ((name, help), value) in zip(Self.gauges, values) {
@@ -187,7 +187,7 @@ package final class WebhookSender: Service {
       }
     }
     if endpoints.isEmpty { return }
-    let lost = try await Faults.crossing(.webhookTidy) { try await queue.lostNews() }
+    let lost = try await Faults.point(.webhookTidy) { try await queue.lostNews() }
     MetricsRegistry.shared.gauge(
       "onsale_webhooks_news_lost", "News of holds that found no room in Redis, since it has its data"
     ).value = Double(lost)

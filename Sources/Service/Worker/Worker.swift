@@ -5,7 +5,7 @@ package import Payments
 package import Redis
 package import Store
 
-/// The role that decides and sells: owner of some partitions, and a member of everyone's confirm lane.
+/// The role that decides and sells: owner of some partitions, and a member of everyone's confirmation stream.
 ///
 /// Any number of these may run, on any number of machines. One may be killed at any moment: what it had under way
 /// is finished by the others.
@@ -81,25 +81,25 @@ package final class Worker: Service {
   package let name = "worker"
   private let stores: Stores
   private let leases: PartitionLeases
-  private let lane: ConfirmLane
-  private let relay: PaymentRelay
-  private let refundRelay: RefundRelay
-  private let newsRelay: NewsRelay
+  private let consumer: ConfirmationConsumer
+  private let paymentOutbox: PaymentOutboxWorker
+  private let refundOutbox: RefundOutboxWorker
+  private let newsInbox: NewsInboxWorker
   private let bookkeeper: Bookkeeper
   private let declineLog: DeclineLog
   private let calendar: EventCalendar
   private let database: DatabaseWatch
   private let holds: HoldClock
   private let subscriber: RedisSubscriber
-  /// What runs until `stop`: the lanes' outer loops.
+  /// What runs until `stop`: the outer loops.
   private var running: Loops?
 
   private struct Loops {
-    let leasing, relaying, refunding, learning, scheduling, comparing, ending, taking, helping,
+    let leasing, settling, refunding, learning, scheduling, comparing, ending, taking, helping,
       watching, counting, auditing: Task<Void, Never>
   }
 
-  /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the lane.
+  /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the consumer.
   package init(
     identity: String, stores: Stores, provider: any PaymentProvider,
     providerLimits: ProviderLimits = ProviderLimits(),
@@ -128,31 +128,31 @@ package final class Worker: Service {
     let leases = leases
     holds = HoldClock(queue: stores.queue, leases: leases, logger: logger)
     declineLog = DeclineLog(stores.declines, logger: logger)
-    lane = ConfirmLane(
+    consumer = ConfirmationConsumer(
       worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
-      declines: declineLog, limits: ConfirmLane.Limits(providerLimits, patience),
+      declines: declineLog, limits: ConfirmationConsumer.Limits(providerLimits, patience),
       spareProcessor: spareProcessor, logger: logger
     ) { leases.owns($0) }
-    relay = PaymentRelay(
-      stores: stores, provider: provider, lane: lane, limits: providerLimits, logger: logger)
-    refundRelay = RefundRelay(
+    paymentOutbox = PaymentOutboxWorker(
+      stores: stores, provider: provider, consumer: consumer, limits: providerLimits, logger: logger)
+    refundOutbox = RefundOutboxWorker(
       stores: stores, provider: provider, searchMilliseconds: providerLimits.searchMilliseconds,
       logger: logger)
-    newsRelay = NewsRelay(
+    newsInbox = NewsInboxWorker(
       stores: stores, provider: provider, lookMilliseconds: patience.newsMilliseconds, logger: logger)
     bookkeeper = Bookkeeper(
       worker: identity, stores: stores, provider: provider, pauseMilliseconds: patience.booksMilliseconds,
       graceSeconds: patience.booksGraceSeconds, logger: logger)
     let wakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.wakes, $0) })
     let confirmWakes = Dictionary(uniqueKeysWithValues: Partition.all.map { ($0.confirmWakes, $0) })
-    let lane = lane
+    let consumer = consumer
     subscriber = RedisSubscriber(
       redis, channels: wakes.keys.sorted() + confirmWakes.keys.sorted(), logger: logger,
       onSubscribed: {
         // Whatever was said while nobody listened.
         for partition in Partition.all {
           leases.wake(partition, event: nil)
-          lane.wake(partition)
+          consumer.wake(partition)
         }
       },
       onMessage: { channel, message in
@@ -161,9 +161,9 @@ package final class Worker: Service {
         } else if let partition = confirmWakes[channel] {
           // Said by a confirmation, or of a payment.
           if message.isEmpty {
-            lane.wake(partition)
+            consumer.wake(partition)
           } else {
-            lane.hint(String(decoding: message, as: UTF8.self))
+            consumer.hint(String(decoding: message, as: UTF8.self))
           }
         }
       })
@@ -171,20 +171,21 @@ package final class Worker: Service {
 
   package func start() async throws {
     subscriber.start()
-    let leases = leases, lane = lane, relay = relay, calendar = calendar, database = database
-    let refundRelay = refundRelay, newsRelay = newsRelay, declineLog = declineLog
+    let leases = leases, consumer = consumer, paymentOutbox = paymentOutbox, calendar = calendar,
+      database = database
+    let refundOutbox = refundOutbox, newsInbox = newsInbox, declineLog = declineLog
     let holds = holds, bookkeeper = bookkeeper
     running = Loops(
       leasing: Task { @LoopActor in await leases.run() },
-      relaying: Task { @LoopActor in await relay.run() },
-      refunding: Task { @LoopActor in await refundRelay.run() },
-      learning: Task { @LoopActor in await newsRelay.run() },
+      settling: Task { @LoopActor in await paymentOutbox.run() },
+      refunding: Task { @LoopActor in await refundOutbox.run() },
+      learning: Task { @LoopActor in await newsInbox.run() },
       scheduling: Task { @LoopActor in await calendar.run() },
       comparing: Task { @LoopActor in await database.run() },
       ending: Task { @LoopActor in await holds.run() },
-      taking: Task { @LoopActor in await lane.run() },
-      helping: Task { @LoopActor in await lane.help() },
-      watching: Task { @LoopActor in await lane.watch() },
+      taking: Task { @LoopActor in await consumer.run() },
+      helping: Task { @LoopActor in await consumer.help() },
+      watching: Task { @LoopActor in await consumer.watch() },
       counting: Task { @LoopActor in await declineLog.run() },
       auditing: Task { @LoopActor in await bookkeeper.run() })
   }
@@ -192,14 +193,14 @@ package final class Worker: Service {
   package func stop() async {
     guard let running else { return subscriber.close() }
     let deciding = [
-      running.leasing, running.relaying, running.refunding, running.learning, running.scheduling,
+      running.leasing, running.settling, running.refunding, running.learning, running.scheduling,
       running.comparing, running.ending, running.auditing,
     ]
     for task in deciding { task.cancel() }
     await running.leasing.value
     await leases.stop()
     // Takes what still comes until here, as anybody does who does not own the partition.
-    await lane.stop()
+    await consumer.stop()
     let paying = [running.taking, running.helping, running.watching, running.counting]
     for task in paying { task.cancel() }
     for task in deciding + paying { await task.value }

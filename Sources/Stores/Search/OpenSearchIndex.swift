@@ -227,12 +227,12 @@ package final class OpenSearchIndex: SpellingSearch {
   }
 
   package func indexedVersions(after id: Int, limit: Int) async throws -> [(id: Int, version: Int)] {
-    try await standings(in: alias, after: id, limit: limit).map { ($0.id, $0.version) }
+    try await versions(in: alias, after: id, limit: limit).map { ($0.id, $0.version) }
   }
 
-  private typealias Standing = (id: Int, version: Int, writtenAt: Int)
+  private typealias IndexedVersion = (id: Int, version: Int, writtenAt: Int)
 
-  private func standings(in index: String, after id: Int, limit: Int) async throws -> [Standing] {
+  private func versions(in index: String, after id: Int, limit: Int) async throws -> [IndexedVersion] {
     let answer = try await client.call(
       "POST", "/\(index)/_search",
       [
@@ -299,7 +299,7 @@ package final class OpenSearchIndex: SpellingSearch {
     for name in [alias, index] { _ = try await client.call("POST", "/\(name)/_refresh") }
     var last = Int.min
     while true {
-      let page = try await standings(in: alias, after: last, limit: Self.pageOfVersions)
+      let page = try await versions(in: alias, after: last, limit: Self.pageOfVersions)
       guard let end = page.last?.id else { return }
       let copied = try await versions(in: index, after: last, through: end)
       let newer = page.filter { standing in
@@ -325,7 +325,7 @@ package final class OpenSearchIndex: SpellingSearch {
     var found: [Int: Int] = [:]
     var last = first
     while last < end {
-      let page = try await standings(in: index, after: last, limit: Self.pageOfVersions)
+      let page = try await versions(in: index, after: last, limit: Self.pageOfVersions)
       for standing in page { found[standing.id] = standing.version }
       guard let id = page.last?.id else { break }
       last = id

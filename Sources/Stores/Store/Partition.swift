@@ -32,7 +32,7 @@ package struct Partition: Hashable, Sendable {
   package var changes: String { prefix + "n" }
   /// Channel that wakes the owner of the partition.
   package var wakes: String { prefix + "w" }
-  /// Channel that wakes the confirm lane of every worker.
+  /// Channel that wakes the confirmation stream of every worker.
   package var confirmWakes: String { prefix + "k" }
 
   /// The partition a channel belongs to.

@@ -6,15 +6,15 @@ extension Audit {
 
   /// Reads what Redis has of an event, in an order in which a request that moves on is seen at least once: the
   /// tail first, then those in line, then records, because a request leaves the line only with a record.
-  func readQueue(_ event: Int, _ lanes: Lanes) async throws -> QueueEvidence? {
+  func readQueue(_ event: Int, _ streams: PartitionStreams) async throws -> QueueEvidence? {
     guard let facts = try await queues.queueFacts(event: event) else { return nil }
     var queue = QueueEvidence(facts: facts, now: try await queues.milliseconds(of: Partition(of: event)))
     queue.writtenNow = try await queues.serverMilliseconds()
-    queue.leaseHolder = lanes.leases[Partition(of: event)]
-    for entry in lanes.confirmations[event] ?? [] where entry.generation == facts.document.generation {
+    queue.leaseHolder = streams.leases[Partition(of: event)]
+    for entry in streams.confirmations[event] ?? [] where entry.generation == facts.document.generation {
       queue.confirmations[entry.position] = entry
     }
-    for entry in lanes.deadLetters[event] ?? [] where entry.generation == facts.document.generation {
+    for entry in streams.deadLetters[event] ?? [] where entry.generation == facts.document.generation {
       queue.deadLetters.insert(entry.position)
     }
     try await readLine(event, &queue)

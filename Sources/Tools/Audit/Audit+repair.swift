@@ -138,7 +138,7 @@ extension Audit {
       return RepairNote(
         "\(reference): payment \(id) is \(payment.status) and cannot be captured", isDone: false)
     }
-    try await purchases.done([PurchaseStore.Chore(key: key, kind: .capture, paymentID: id)])
+    try await purchases.done([PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: id)])
     return RepairNote("\(reference): \(payment.amountCaptured) captured (\(id))", isDone: true)
   }
 

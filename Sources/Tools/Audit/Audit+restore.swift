@@ -59,12 +59,12 @@ extension Audit {
     }
     reload.insert(Partition(of: key.event))
     if !purchase.isCaptured {
-      // What fails here is left to the relay: it was noted together with the purchase.
+      // What fails here is left to the outbox worker: it was noted together with the purchase.
       let reference = "\(key.name)-\(purchase.attempt)"
       if let payment = try? await provider.capture(purchase.paymentID, reference: reference) {
         ledger.add(payment)
         try await purchases.done([
-          PurchaseStore.Chore(key: key, kind: .capture, paymentID: purchase.paymentID)
+          PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: purchase.paymentID)
         ])
       }
     }

@@ -122,8 +122,8 @@ package final class Audit {
   private func pass(only: Set<Int>?) async throws -> (Findings, [Int: EventFigures]) {
     var found = Findings()
     var figures: [Int: EventFigures] = [:]
-    var lanes = Lanes()
-    for partition in Partition.all { try await read(partition, into: &lanes, only, &found) }
+    var streams = PartitionStreams()
+    for partition in Partition.all { try await read(partition, into: &streams, only, &found) }
     var existing: Set<Int> = [], known: Set<Int> = []
     var expected: [Int: [Int]] = [:]
     var last = 0
@@ -134,7 +134,7 @@ package final class Audit {
         existing.insert(id)
         if event.isPublic { known.insert(id) }
         if let only, !only.contains(id) { continue }
-        let (findings, counted, document) = try await check(event, lanes)
+        let (findings, counted, document) = try await check(event, streams)
         found.add(findings)
         figures[id] = counted
         expected[id] = index?.versions(
@@ -143,7 +143,7 @@ package final class Audit {
       guard page.count == options.pageSize, let end = page.last?.settings.id else { break }
       last = end
     }
-    for event in lanes.events where !known.contains(event) && only?.contains(event) != false {
+    for event in streams.events where !known.contains(event) && only?.contains(event) != false {
       found.add(
         Finding(.queueUnknown, event: event, "Redis has a queue, and PostgreSQL has no such event on sale"))
     }
@@ -218,20 +218,20 @@ package final class Audit {
   // MARK: Queues
 
   /// What the partitions' shared streams say, by event.
-  struct Lanes {
-    var confirmations: [Int: [QueueStore.LaneEntry]] = [:]
-    var deadLetters: [Int: [QueueStore.LaneEntry]] = [:]
+  struct PartitionStreams {
+    var confirmations: [Int: [QueueStore.StreamEntry]] = [:]
+    var deadLetters: [Int: [QueueStore.StreamEntry]] = [:]
     var events: Set<Int> = []
     var leases: [Partition: String] = [:]
     var epochs: [Int: Int] = [:]
   }
 
   private func read(
-    _ partition: Partition, into lanes: inout Lanes, _ only: Set<Int>?, _ found: inout Findings
+    _ partition: Partition, into streams: inout PartitionStreams, _ only: Set<Int>?, _ found: inout Findings
   ) async throws {
     if let only, !only.contains(where: { Partition(of: $0) == partition }) { return }
-    lanes.events.formUnion(try await queues.liveEvents(partition))
-    lanes.leases[partition] = try await queues.leaseHolder(partition)
+    streams.events.formUnion(try await queues.liveEvents(partition))
+    streams.leases[partition] = try await queues.leaseHolder(partition)
     let accepted = try await queues.epoch(partition)
     // Read after Redis, so that an epoch given out in between is not taken for a forged one.
     if accepted > 0 {
@@ -247,13 +247,13 @@ package final class Audit {
     for deadLetters in [false, true] {
       var last: String?
       while true {
-        let page = try await queues.laneEntries(
+        let page = try await queues.streamEntries(
           partition, deadLetters: deadLetters, after: last, limit: options.pageSize)
         for entry in page {
           if deadLetters {
-            lanes.deadLetters[entry.event, default: []].append(entry)
+            streams.deadLetters[entry.event, default: []].append(entry)
           } else {
-            lanes.confirmations[entry.event, default: []].append(entry)
+            streams.confirmations[entry.event, default: []].append(entry)
           }
         }
         guard page.count == options.pageSize, let end = page.last?.id else { break }
@@ -262,7 +262,7 @@ package final class Audit {
     }
   }
 
-  private func check(_ event: AuditedEvent, _ lanes: Lanes) async throws -> (
+  private func check(_ event: AuditedEvent, _ streams: PartitionStreams) async throws -> (
     Findings, EventFigures, QueueDocument?
   ) {
     let id = event.settings.id
@@ -272,7 +272,7 @@ package final class Audit {
     figures.state = event.settings.state
     let sold: Sales
     let queue: QueueEvidence?
-    if var evidence = try await readQueue(id, lanes) {
+    if var evidence = try await readQueue(id, streams) {
       sold = try await readSales(id)
       try await readOlderPayments(sold)
       try await readLocks(id, sold.tickets.map(\.id), &evidence)
@@ -309,7 +309,7 @@ package final class Audit {
 
   func readSales(_ event: Int) async throws -> Sales {
     var sold = Sales()
-    sold.chores = try await sales.sales(
+    sold.outbox = try await sales.sales(
       event: event, pageSize: options.pageSize, since: baseline,
       tickets: { [progress] page in
         sold.add(tickets: page)

@@ -21,7 +21,7 @@ package struct EventFigures: Sendable, Equatable {
   package var amountSold = 0
   package var salesCaptured = 0
   package var amountRefunded = 0
-  /// Payments, confirmations and chores that are still being worked on.
+  /// Payments, confirmations and outbox entries that are still being worked on.
   package var underWay = 0
 
   package init() {}
@@ -70,7 +70,7 @@ package struct EventFigures: Sendable, Equatable {
       default: break
       }
     }
-    underWay += sales.chores.count
+    underWay += sales.outbox.count
   }
 
   var json: JSON {

@@ -90,9 +90,9 @@ package enum FindingKind: String, Sendable, CaseIterable {
   case toldWithoutSale = "told_without_sale"
   /// The buyer is told other tickets or another amount than were sold.
   case toldOtherwise = "told_otherwise"
-  /// A payment is under way for the buyer, and no entry of the confirm lane will end it.
+  /// A payment is under way for the buyer, and no entry of the confirmation stream will end it.
   case confirmationLost = "confirmation_lost"
-  /// An entry of the confirm lane is older than the grace.
+  /// An entry of the confirmation stream is older than the grace.
   case confirmationStuck = "confirmation_stuck"
   /// An entry failed too often and waits for an operator.
   case deadLetter = "dead_letter"

@@ -32,7 +32,7 @@ extension QueueEvidence {
           "a user counts as owner of \(owned) tickets and bought \(bought)"))
     }
     checkTold(id, sales, &found)
-    checkLane(id, sales, graceSeconds, &found)
+    checkStream(id, sales, graceSeconds, &found)
     return found
   }
 
@@ -126,7 +126,7 @@ extension QueueEvidence {
     for purchase in sales.purchases.values
     where purchase.state == .sold && purchase.key.generation == generation {
       let position = purchase.key.position
-      // One with an entry in the lane is being told.
+      // One with an entry in the stream is being told.
       guard told[position] == nil, confirmations[position] == nil else { continue }
       found.add(
         Finding(
@@ -137,7 +137,7 @@ extension QueueEvidence {
     }
   }
 
-  private func checkLane(_ event: Int, _ sales: Sales, _ graceSeconds: Int, _ found: inout Findings) {
+  private func checkStream(_ event: Int, _ sales: Sales, _ graceSeconds: Int, _ found: inout Findings) {
     for (position, hold) in holds where hold.state == .confirming {
       let key = PurchaseStore.Key(event: event, generation: generation, position: position)
       let purchase = sales.purchases[key].flatMap { isOfAnother(than: $0.user, position) ? nil : $0 }
@@ -148,7 +148,7 @@ extension QueueEvidence {
         found.add(
           Finding(
             .confirmationLost, key,
-            "confirming without an entry in the lane; the purchase is \(purchase?.state.rawValue ?? "missing")"
+            "confirming without an entry in the stream; the purchase is \(purchase?.state.rawValue ?? "missing")"
           ))
       }
     }
@@ -173,7 +173,7 @@ extension QueueEvidence {
         found.add(
           Finding(
             .confirmationStuck, event: event, generation: entry.generation, position: position,
-            "in the lane since \(age) s; the record is \(state(position)?.name ?? "missing")"))
+            "in the stream since \(age) s; the record is \(state(position)?.name ?? "missing")"))
       }
     }
     for position in deadLetters {

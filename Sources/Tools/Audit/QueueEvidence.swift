@@ -12,7 +12,7 @@ package struct QueueEvidence: Sendable {
     package var tickets: [Int]
   }
 
-  /// Set in `standings` for positions that are in the stream; the other bits are the record's letter.
+  /// Set in `marks` for positions that are in the stream; the other bits are the record's letter.
   private static let inStream: UInt8 = 0x80
 
   package let facts: QueueStore.QueueFacts
@@ -20,7 +20,7 @@ package struct QueueEvidence: Sendable {
   package let now: Int
   /// Redis's own, which says when entries were written.
   package var writtenNow: Int
-  private var standings: [UInt8]
+  private var marks: [UInt8]
   /// Hashes of the users' keys by position; 0 where none is known.
   private var users: [UInt64]
   private var linked: [Bool]
@@ -43,8 +43,8 @@ package struct QueueEvidence: Sendable {
   package var apart: [UInt8] = []
   /// Tickets that were sold by Redis' account, in this life of the line or an earlier one.
   package var sold: [UInt8] = []
-  /// Entries of the confirm lane for this event, by position.
-  package var confirmations: [Int: QueueStore.LaneEntry] = [:]
+  /// Entries of the confirmation stream for this event, by position.
+  package var confirmations: [Int: QueueStore.StreamEntry] = [:]
   package var deadLetters: Set<Int> = []
   /// Payments that came late and wait for the owner of their seats: of which attempt, by position.
   package var late: [Int: Int] = [:]
@@ -54,9 +54,9 @@ package struct QueueEvidence: Sendable {
     self.facts = facts
     self.now = now
     writtenNow = now
-    standings = Array(repeating: 0, count: facts.document.tail + 1)
-    users = Array(repeating: 0, count: standings.count)
-    linked = Array(repeating: false, count: standings.count)
+    marks = Array(repeating: 0, count: facts.document.tail + 1)
+    users = Array(repeating: 0, count: marks.count)
+    linked = Array(repeating: false, count: marks.count)
   }
 
   /// A queue that has left Redis: only its records are left, which must not have changed.
@@ -71,7 +71,7 @@ package struct QueueEvidence: Sendable {
 
   private(set) var isArchived = false
 
-  package var tail: Int { standings.count - 1 }
+  package var tail: Int { marks.count - 1 }
   var generation: Int { facts.document.generation }
 
   /// Whether the head and the end of the line may say something else of the place than its record.
@@ -79,11 +79,11 @@ package struct QueueEvidence: Sendable {
     isArchived || apart.count > position >> 3 && apart[position >> 3] & 0x80 >> UInt8(position & 7) != 0
   }
 
-  func isInStream(_ position: Int) -> Bool { standings[position] & Self.inStream != 0 }
+  func isInStream(_ position: Int) -> Bool { marks[position] & Self.inStream != 0 }
 
   func state(_ position: Int) -> RequestRecord.State? {
-    guard standings.indices.contains(position) else { return nil }
-    let letter = standings[position] & ~Self.inStream
+    guard marks.indices.contains(position) else { return nil }
+    let letter = marks[position] & ~Self.inStream
     return letter == 0 ? nil : RequestRecord.State(rawValue: Character(Unicode.Scalar(letter)))
   }
 
@@ -106,7 +106,7 @@ package struct QueueEvidence: Sendable {
 
   /// Places of which there is neither a record nor an entry in line, and which may have ended so.
   var withoutTrace: Int {
-    standings.indices.dropFirst().count { standings[$0] == 0 && $0 > facts.rejoinedUpTo && mayHaveEnded($0) }
+    marks.indices.dropFirst().count { marks[$0] == 0 && $0 > facts.rejoinedUpTo && mayHaveEnded($0) }
   }
 
   /// How many records there are of each state, how many wait in line, and how many ended together with the line; and how
@@ -119,7 +119,7 @@ package struct QueueEvidence: Sendable {
   {
     var records: [RequestRecord.State: Int] = [:], waiting = 0, soldOut = 0, closed = 0, empty = 0
     var withLine = 0
-    for position in standings.indices.dropFirst() {
+    for position in marks.indices.dropFirst() {
       if let state = state(position), !(state == .standby && endedInMass(position)) {
         records[state, default: 0] += 1
       } else if isInStream(position) {
@@ -145,18 +145,18 @@ package struct QueueEvidence: Sendable {
   /// - Parameter line: with those of the same wish; `nil` where there is one for all.
   package mutating func add(waiting position: Int, user: String, line: Int? = nil) {
     // Those who came since the tail was read are looked at another time.
-    guard standings.indices.contains(position) else { return }
+    guard marks.indices.contains(position) else { return }
     if let line, position <= facts.document.head,
       position <= facts.marks[line]?.served?.position ?? .max
     {
       passedOver.append(position)
     }
-    standings[position] |= Self.inStream
+    marks[position] |= Self.inStream
     users[position] = Self.hash(UserKey(user).text)
   }
 
   package mutating func add(_ record: RequestRecord?, at position: Int, event: Int) {
-    guard standings.indices.contains(position), position > 0 else {
+    guard marks.indices.contains(position), position > 0 else {
       if strays.count < Findings.keptPerKind { strays.append(position) }
       return
     }
@@ -166,7 +166,7 @@ package struct QueueEvidence: Sendable {
           .recordUnreadable, event: event, generation: generation, position: position, "unreadable record"))
       return
     }
-    standings[position] |= letter
+    marks[position] |= letter
     users[position] = Self.hash(record.userKey)
     let hold = Hold(
       state: record.state, attempt: record.attempt, deadline: record.deadline, amount: record.amount,
@@ -190,10 +190,10 @@ package struct QueueEvidence: Sendable {
     }
   }
 
-  package mutating func add(_ user: QueueStore.UserStanding, event: Int) {
+  package mutating func add(_ user: QueueStore.RememberedUser, event: Int) {
     let hash = Self.hash(user.key)
     if user.ticketsOwned > 0 { owned[hash] = user.ticketsOwned }
-    guard user.live > 0, user.live < standings.count else { return }
+    guard user.live > 0, user.live < marks.count else { return }
     if users[user.live] == hash, isLive(user.live) {
       linked[user.live] = true
     } else if !endedInMass(user.live), state(user.live) != nil || !mayHaveEnded(user.live) {

@@ -4,7 +4,7 @@ package import Store
 package struct Sales: Sendable {
   package private(set) var tickets: [AuditedTicket] = []
   package private(set) var purchases: [PurchaseStore.Key: AuditedPurchase] = [:]
-  package var chores: [AuditedChore] = []
+  package var outbox: [AuditedOutboxEntry] = []
   /// The sold purchase of each ticket.
   package private(set) var buyers: [Int: PurchaseStore.Key] = [:]
   private var soldTwice: [(ticket: Int, key: PurchaseStore.Key)] = []
@@ -58,11 +58,11 @@ package struct Sales: Sendable {
           position: example?.key.position,
           "this request's user has \(count) tickets, the limit is \(event.highestPerUserLimit)"))
     }
-    for chore in chores where chore.overdueSeconds > graceSeconds {
+    for entry in outbox where entry.overdueSeconds > graceSeconds {
       findings.add(
         Finding(
-          .choreOverdue, chore.key, paymentID: chore.paymentID,
-          "\(chore.kind) due since \(chore.overdueSeconds) s, tried \(chore.attempts) times"
+          .choreOverdue, entry.key, paymentID: entry.paymentID,
+          "\(entry.kind) due since \(entry.overdueSeconds) s, tried \(entry.attempts) times"
         ))
     }
     return findings

@@ -32,7 +32,7 @@ package struct BuyerPlan: Sendable, Equatable {
 
   package var wish: Wish { Wish(quantity: quantity, section: section, adjacent: adjacent) }
 
-  package init(buyer: Int, sections: Int, _ options: RushOptions) {
+  package init(buyer: Int, sections: Int, _ options: LoadTestOptions) {
     var random = SplitMix64(
       state: UInt64(bitPattern: Int64(options.seed)) &* 0x9e37_79b9 ^ UInt64(buyer) << 32)
     quantity = options.quantity.lowerBound + random.below(options.quantity.count)

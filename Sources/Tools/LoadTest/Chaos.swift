@@ -31,7 +31,7 @@ final class Chaos {
 
   /// - Throws: `CannotLook` if this is no stack of this machine.
   init(
-    _ options: RushOptions, seconds: Int, environment: [String: String], logger: Logger,
+    _ options: LoadTestOptions, seconds: Int, environment: [String: String], logger: Logger,
     write: @escaping @LoopActor (String) -> Void
   ) throws {
     func setting(_ name: String) throws -> String {

@@ -23,11 +23,11 @@ final class FreshnessProbe {
   private var underWay: Set<String> = []
 
   /// - Parameter transport: for three requests at a time.
-  init(_ venue: Venue, transport: any Transport, tokens: TokenIssuer) {
-    event = venue.event
+  init(_ offer: TicketOffer, transport: any Transport, tokens: TokenIssuer) {
+    event = offer.event
     self.transport = transport
     token = tokens.issue(user: "rush-looker", role: .customer, lifetimeSeconds: 86_400)
-    searchPath = "/api/search?include_sold_out=true&limit=100&terms=\(BoxOffice.encoded(venue.name))"
+    searchPath = "/api/search?include_sold_out=true&limit=100&terms=\(EventSetup.encoded(offer.name))"
   }
 
   func start() {

@@ -79,12 +79,12 @@ final class Poller {
     _ = try await service.redis.command(["SET", .text(Partition(of: event).epoch), .integer(epoch)])
     var plan = ReservePlanner.Plan()
     change(&plan)
-    let standing = QueueStore.Standing(
+    let snapshot = QueueStore.LineSnapshot(
       head: head, tail: try #require(try await queue.document(event: event)).tail, isSoldOut: false, free: 50,
       held: 1, sold: 1, grantedPerSecond: 0, isIdle: false)
     let load = try await queue.takeOver(event: event, epoch: epoch, load: 1)
     #expect(load.isSplit)
-    _ = try await queue.commit(event: event, epoch: epoch, load: 1, standing: standing, plan: plan)
+    _ = try await queue.commit(event: event, epoch: epoch, load: 1, snapshot: snapshot, plan: plan)
   }
 
   func waiting(_ request: String) -> Int { notifier.longPollsByRequest[request] ?? 0 }

@@ -12,11 +12,11 @@ struct Damage: CustomTestStringConvertible, Sendable {
   let name: String
   let finds: Set<FindingKind>
   let isRepairable: Bool
-  let corrupt: @LoopActor @Sendable (Hall) async throws -> Void
+  let corrupt: @LoopActor @Sendable (AuditFixture) async throws -> Void
 
   init(
     _ name: String, finds: Set<FindingKind>, repairable: Bool,
-    _ corrupt: @escaping @LoopActor @Sendable (Hall) async throws -> Void
+    _ corrupt: @escaping @LoopActor @Sendable (AuditFixture) async throws -> Void
   ) {
     self.name = name
     self.finds = finds
@@ -60,7 +60,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
     Damage("a claim is left of a declined purchase", finds: [.claimWithoutPurchase], repairable: true) {
       let sold = try await $0.sell("ann", [1])
       _ = sold
-      try await $0.sql("INSERT INTO claim VALUES (\(Hall.event), 9, 1, 999)")
+      try await $0.sql("INSERT INTO claim VALUES (\(AuditFixture.event), 9, 1, 999)")
     },
     Damage(
       "a purchase costs another amount", finds: [.wrongPrice, .capturedWrongAmount, .toldOtherwise],
@@ -89,20 +89,22 @@ struct Damage: CustomTestStringConvertible, Sendable {
 
   private static let money: [Damage] = [
     Damage("captured without a purchase", finds: [.captureWithoutPurchase], repairable: false) {
-      $0.provider.add("pi_z", .succeeded, captured: Hall.price, reference: "\(Hall.event)-1-77-1")
+      $0.provider.add(
+        "pi_z", .succeeded, captured: AuditFixture.price, reference: "\(AuditFixture.event)-1-77-1")
     },
     Damage(
       "captured for an event that PostgreSQL does not have", finds: [.captureWithoutPurchase],
       repairable: false
     ) {
-      $0.provider.add("pi_z", .succeeded, captured: Hall.price, reference: "777-1-5-1")
+      $0.provider.add("pi_z", .succeeded, captured: AuditFixture.price, reference: "777-1-5-1")
     },
     Damage(
       "captured twice for one request", finds: [.capturedTwice, .captureWithoutPurchase], repairable: false
     ) {
       let sold = try await $0.sell("ann", [1])
       $0.provider.add(
-        "pi_z", .succeeded, captured: Hall.price, reference: "\(Hall.event)-1-\(sold.position)-2")
+        "pi_z", .succeeded, captured: AuditFixture.price,
+        reference: "\(AuditFixture.event)-1-\(sold.position)-2")
     },
     Damage("captured another amount", finds: [.capturedWrongAmount], repairable: false) {
       let sold = try await $0.sell("ann", [1])
@@ -137,8 +139,8 @@ struct Damage: CustomTestStringConvertible, Sendable {
       repairable: false
     ) {
       let (sold, id) = try await $0.sellAndGiveBack("ann", [1, 2], provider: "re_1")
-      $0.provider.giveBack(sold.payment, Hall.price, id: "re_1", reference: id)
-      $0.provider.giveBack(sold.payment, Hall.price, id: "re_2", reference: id)
+      $0.provider.giveBack(sold.payment, AuditFixture.price, id: "re_1", reference: id)
+      $0.provider.giveBack(sold.payment, AuditFixture.price, id: "re_2", reference: id)
     },
     Damage(
       "more was given back than was paid, and all of it is known", finds: [.refundedTooMuch],
@@ -155,19 +157,19 @@ struct Damage: CustomTestStringConvertible, Sendable {
       repairable: false
     ) {
       let sold = try await $0.sell("ann", [1])
-      let id = try await $0.noteRefund(sold.position, Hall.price, state: "failed")
-      $0.provider.giveBack(sold.payment, Hall.price, reference: id)
+      let id = try await $0.noteRefund(sold.position, AuditFixture.price, state: "failed")
+      $0.provider.giveBack(sold.payment, AuditFixture.price, reference: id)
     },
     Damage(
       "one refund was made and not told, another told and not made, for the same amount",
       finds: [.refundedOtherwise], repairable: false
     ) {
       let (sold, _) = try await $0.sellAndGiveBack("ann", [1, 2], provider: "re_1")
-      $0.provider.giveBack(sold.payment, Hall.price, id: "re_2")
+      $0.provider.giveBack(sold.payment, AuditFixture.price, id: "re_2")
     },
     Damage("a refund has failed for good", finds: [.refundDead], repairable: false) {
       let sold = try await $0.sell("ann", [1])
-      _ = try await $0.noteRefund(sold.position, Hall.price, state: "failed")
+      _ = try await $0.noteRefund(sold.position, AuditFixture.price, state: "failed")
     },
     Damage("a ticket was taken back, and its money kept", finds: [.moneyKept], repairable: false) {
       let (_, id) = try await $0.sellAndGiveBack("ann", [1, 2], provider: "re_1")
@@ -185,17 +187,17 @@ struct Damage: CustomTestStringConvertible, Sendable {
       ]
     },
     Damage("money is reserved for nobody", finds: [.authorisationOpen], repairable: true) {
-      $0.provider.add("pi_z", .requiresCapture, reference: "\(Hall.event)-1-77-1")
+      $0.provider.add("pi_z", .requiresCapture, reference: "\(AuditFixture.event)-1-77-1")
     },
     Damage("money is reserved for a declined purchase", finds: [.authorisationOpen], repairable: true) {
       let sold = try await $0.sell("ann", [1])
-      $0.provider.add("pi_z", .requiresCapture, reference: "\(Hall.event)-1-\(sold.position)-3")
+      $0.provider.add("pi_z", .requiresCapture, reference: "\(AuditFixture.event)-1-\(sold.position)-3")
     },
     Damage("a capture is due for long", finds: [.choreOverdue], repairable: false) {
       let sold = try await $0.sell("ann", [1])
       try await $0.sql(
         """
-        INSERT INTO outbox VALUES (\(Hall.event), 1, \(sold.position), 'capture', \(sold.payment), 3,
+        INSERT INTO outbox VALUES (\(AuditFixture.event), 1, \(sold.position), 'capture', \(sold.payment), 3,
           now() - interval '1 h')
         """)
     },
@@ -208,7 +210,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
       try await $0.redis("HDEL", "\($0.prefix)u:\(UserKey("ann").text.prefix(2))", UserKey("ann").text)
     },
     Damage(
-      "sold, and the lane's last step is lost", finds: [.saleNotTold],
+      "sold, and the stream's last step is lost", finds: [.saleNotTold],
       repairable: true
     ) {
       let confirmation = try await $0.begin("ann", [1])
@@ -220,7 +222,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
       ])
       _ = try await $0.provider.capture(payment, reference: payment)
       try await $0.purchases.done([
-        PurchaseStore.Chore(key: PurchaseStore.Key(confirmation), kind: .capture, paymentID: payment)
+        PurchaseStore.OutboxEntry(key: PurchaseStore.Key(confirmation), kind: .capture, paymentID: payment)
       ])
       try await $0.publish()
       try await $0.loseEntries()
@@ -272,7 +274,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
       try await $0.loseEntries()
     },
     Damage(
-      "an entry waits in the lane for long", finds: [.confirmationStuck, .paymentStalled], repairable: false
+      "an entry waits in the stream for long", finds: [.confirmationStuck, .paymentStalled], repairable: false
     ) {
       let confirmation = try await $0.begin("ann", [1])
       _ = try await $0.purchases.claim([confirmation])
@@ -343,7 +345,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
       // Nobody is told so: the line has no mark.
       _ = try await $0.join("ann")
       let second = try await $0.join("bob")
-      try await $0.decide(second, "bob", .granted(tickets: [1], amount: Hall.price))
+      try await $0.decide(second, "bob", .granted(tickets: [1], amount: AuditFixture.price))
     },
     Damage("somebody got seats beyond the head", finds: [.decidedBeyondHead], repairable: false) {
       _ = try await $0.hold("ann", [1])
@@ -382,7 +384,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
   private static let seats: [Damage] = [
     Damage("a hold does not end", finds: [.holdOverdue], repairable: false) {
       let position = try await $0.hold("ann", [1])
-      let past = try await $0.queue.milliseconds(of: Partition(of: Hall.event)) - 60_000
+      let past = try await $0.queue.milliseconds(of: Partition(of: AuditFixture.event)) - 60_000
       try await $0.setRecord(position, "R|0|\(past)|1000|1||\(UserKey("ann").text)")
       try await $0.redis("ZADD", "\($0.prefix)x", "\(past)", "\(position)")
     },
@@ -398,7 +400,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
       try await $0.sql(
         """
         INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, reason)
-        VALUES (\(Hall.event), 1, \(hold), 'ann', 'declined', 1, '{1}', 1000, 'EUR', 'x', 'too_late')
+        VALUES (\(AuditFixture.event), 1, \(hold), 'ann', 'declined', 1, '{1}', 1000, 'EUR', 'x', 'too_late')
         """)
     },
     Damage("the index names a request that holds nothing", finds: [.holdIndexStale], repairable: false) {

@@ -15,7 +15,7 @@ struct DamageTests {
     "Everything that is broken by hand is named, nothing else is, and what can be settled is",
     arguments: Damage.all)
   func damage(_ damage: Damage) async throws {
-    let hall = try await Hall()
+    let hall = try await AuditFixture()
     // An ordinary sale next to it, which must not be suspected.
     try await hall.sell("neighbour", [11, 12])
     _ = try await hall.hold("holder", [13])
@@ -39,7 +39,7 @@ struct DamageTests {
     "What is broken after a clean run is named by the next one, which looks only at what may have changed",
     arguments: Damage.all)
   func since(_ damage: Damage) async throws {
-    let hall = try await Hall()
+    let hall = try await AuditFixture()
     try await hall.sell("neighbour", [11, 12])
     _ = try await hall.hold("holder", [13])
     #expect(try await hall.audit().isClean)
@@ -62,20 +62,21 @@ struct DamageTests {
 
   @Test("A capture that PostgreSQL does not know is never voided or repeated by a repair")
   func repairIsSafe() async throws {
-    let hall = try await Hall()
+    let hall = try await AuditFixture()
     let sold = try await hall.sell("ann", [1])
-    hall.provider.add("pi_z", .succeeded, captured: Hall.price, reference: "\(Hall.event)-1-77-1")
+    hall.provider.add(
+      "pi_z", .succeeded, captured: AuditFixture.price, reference: "\(AuditFixture.event)-1-77-1")
     hall.provider.add("pi_other", .requiresCapture, reference: "somebody-else")
     _ = try await hall.audit(repairs: true)
     #expect(hall.provider.payments["pi_z"]?.status == .succeeded)
     #expect(hall.provider.payments["pi_other"]?.status == .requiresCapture, "not ours")
-    #expect(hall.provider.payments[sold.payment]?.amountCaptured == Hall.price)
+    #expect(hall.provider.payments[sold.payment]?.amountCaptured == AuditFixture.price)
     await hall.end()
   }
 
   @Test("A repair tells nobody of another's purchase")
   func keepsToItself() async throws {
-    let hall = try await Hall()
+    let hall = try await AuditFixture()
     let bob = UserKey("bob").text
     var places: [(position: Int, user: String, record: RequestRecord)] = []
     for (user, ticket, text) in [("ann", 1, "P|1|0|1000|2|"), ("eve", 3, "X|1|0|1000|3|queue_lost")] {
@@ -88,7 +89,7 @@ struct DamageTests {
       #expect(try await hall.record(position) == record)
       #expect(
         try await !hall.queue.repair(
-          event: Hall.event, position: position, expected: record.state, to: .purchased, attempt: 1,
+          event: AuditFixture.event, position: position, expected: record.state, to: .purchased, attempt: 1,
           amount: 1000, tickets: [1], free: [], reason: "", user: user))
       #expect(try await hall.record(position) == record)
     }
@@ -97,19 +98,19 @@ struct DamageTests {
 
   @Test("A repair gives tickets of a lost payment back, and the buyer may ask again")
   func givesBack() async throws {
-    let hall = try await Hall()
+    let hall = try await AuditFixture()
     let position = try await hall.hold("ann", [1])
     try await hall.setRecord(position, "P|1|0|1000|1||\(UserKey("ann").text)")
     _ = try await hall.audit(repairs: true)
     #expect(try await hall.record(position)?.state == .expired)
-    #expect(try await hall.queue.locks(event: Hall.event, tickets: [1]) == [nil])
+    #expect(try await hall.queue.locks(event: AuditFixture.event, tickets: [1]) == [nil])
     let again = try await hall.join("ann")
     #expect(again > position)
     await hall.end()
   }
 }
 
-extension Hall {
+extension AuditFixture {
   /// PostgreSQL as it was before these tickets were sold.
   func losePurchase(_ tickets: [Int]) async throws {
     try await sql("DELETE FROM purchase WHERE tickets = \(tickets)::int[]")
@@ -117,27 +118,27 @@ extension Hall {
     try await sql("UPDATE ticket SET purchased = false, payment_id = NULL WHERE id = ANY (\(tickets)::int[])")
   }
 
-  /// Acknowledges and deletes every entry of the confirm lane, as if it had been dealt with.
+  /// Acknowledges and deletes every entry of the confirmation stream, as if it had been dealt with.
   func loseEntries() async throws {
-    let lane = "{p\(partition.number)}:c"
-    for entry in try await queue.laneEntries(partition, deadLetters: false, after: nil, limit: 100) {
-      try await redis("XACK", lane, "workers", entry.id)
-      try await redis("XDEL", lane, entry.id)
+    let stream = "{p\(partition.number)}:c"
+    for entry in try await queue.streamEntries(partition, deadLetters: false, after: nil, limit: 100) {
+      try await redis("XACK", stream, "workers", entry.id)
+      try await redis("XDEL", stream, entry.id)
     }
   }
 
-  /// Puts every entry of the confirm lane where one of an hour ago would be.
+  /// Puts every entry of the confirmation stream where one of an hour ago would be.
   func makeEntriesOld() async throws {
-    let lane = "{p\(partition.number)}:c"
-    let old = try await queue.laneEntries(partition, deadLetters: false, after: nil, limit: 100)
-    let values = try await redis.command(["XRANGE", .text(lane), "-", "+"]).array ?? []
-    try await redis("DEL", lane)
+    let stream = "{p\(partition.number)}:c"
+    let old = try await queue.streamEntries(partition, deadLetters: false, after: nil, limit: 100)
+    let values = try await redis.command(["XRANGE", .text(stream), "-", "+"]).array ?? []
+    try await redis("DEL", stream)
     for (entry, value) in zip(old, values) {
       let fields = (value.array?.last?.array ?? []).compactMap(\.text)
       let id = "\(entry.addedAt - 3_600_000)-0"
-      _ = try await redis.command(["XADD", .text(lane), .text(id)] + fields.map { .text($0) })
+      _ = try await redis.command(["XADD", .text(stream), .text(id)] + fields.map { .text($0) })
     }
-    try await redis("XGROUP", "CREATE", lane, "workers", "0")
+    try await redis("XGROUP", "CREATE", stream, "workers", "0")
   }
 
   struct Sold {
@@ -162,7 +163,7 @@ extension Hall {
 
   /// Sells, and gives the first ticket back, everywhere but at the provider.
   func sellAndGiveBack(
-    _ user: String, _ tickets: [Int], amount: Int = Hall.price, provider: String
+    _ user: String, _ tickets: [Int], amount: Int = AuditFixture.price, provider: String
   ) async throws -> (Sold, String) {
     let sold = try await sell(user, tickets)
     let key = key(sold.position)

@@ -10,7 +10,7 @@ import Testing
 @LoopActor
 struct SinceTests {
   /// Another event, long over, with one purchase.
-  private func addClosedEvent(_ hall: Hall) async throws {
+  private func addClosedEvent(_ hall: AuditFixture) async throws {
     try await hall.sql(
       """
       INSERT INTO event (id, name, location, date, currency, state, per_user_limit)
@@ -37,7 +37,7 @@ struct SinceTests {
   @Test(
     "What has not changed is not read again, in PostgreSQL or at the provider; whoever asks for all gets all")
   func unchanged() async throws {
-    let hall = try await Hall()
+    let hall = try await AuditFixture()
     try await addClosedEvent(hall)
     try await hall.sell("ann", [1])
     var report = try await hall.audit(sinceLast: true)
@@ -55,7 +55,7 @@ struct SinceTests {
 
   @Test("A row that changes, is deleted, or is given back long after is looked at, with its old payment")
   func changes() async throws {
-    let hall = try await Hall()
+    let hall = try await AuditFixture()
     try await addClosedEvent(hall)
     #expect(try await hall.audit(sinceLast: true).isClean)
     for statement: SQL in [
@@ -81,7 +81,7 @@ struct SinceTests {
 
   @Test("After a whole run that found something the next one is whole, until one was clean")
   func findingsOfWhole() async throws {
-    let hall = try await Hall()
+    let hall = try await AuditFixture()
     try await addClosedEvent(hall)
     #expect(try await hall.audit(sinceLast: true).isClean)
     // At the provider, of old, of a purchase that has another payment: nothing since tells of it.
@@ -99,7 +99,7 @@ struct SinceTests {
 
   @Test("What a transaction writes that began before a clean run and commits after it is looked at")
   func longTransaction() async throws {
-    let hall = try await Hall()
+    let hall = try await AuditFixture()
     try await addClosedEvent(hall)
     #expect(try await hall.audit(sinceLast: true).isClean)
     let report = try await hall.postgres.withTransaction { transaction in
@@ -115,7 +115,7 @@ struct SinceTests {
 
   @Test("Another database is looked at whole, and so is one whose numbers have gone too far")
   func otherDatabase() async throws {
-    let hall = try await Hall()
+    let hall = try await AuditFixture()
     #expect(try await hall.audit(sinceLast: true).isClean)
     try await hall.sql("UPDATE audit_run SET database = 'the primary that was'")
     var report = try await hall.audit(sinceLast: true)

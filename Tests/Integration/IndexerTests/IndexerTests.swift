@@ -12,7 +12,7 @@ import Testing
 struct IndexerTests {
   @Test("Events are found once they are for the public, with their prices and places")
   func events() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     try await stage.startIndexer()
     let open = try await stage.makeEvent("Mahler", tickets: 30)
     let announced = try await stage.makeEvent("Mahler announced", opensAt: 4_000_000_000, isDraft: true)
@@ -35,7 +35,7 @@ struct IndexerTests {
 
   @Test("Counts follow the queue, heard of or not", arguments: [true, false])
   func counts(listens: Bool) async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     // Without listening the sweep finds it; with it, the sweep is too rare to.
     try await stage.startIndexer(listens: listens) { if listens { $0.sweepMilliseconds = 1_500 } }
     let event = try await stage.makeEvent("Mahler", tickets: 10)
@@ -51,7 +51,7 @@ struct IndexerTests {
 
   @Test("Sections with tickets left follow the queue's seats, and PostgreSQL's where there is no queue")
   func sections() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     try await stage.startIndexer()
     let event = try await stage.makeEvent("Mahler", tickets: 10)
     func wait(_ what: Comment, sections: [String]) async throws {
@@ -76,7 +76,7 @@ struct IndexerTests {
 
   @Test("A storm of changes is written rarely, and the last one is what stays")
   func coalescing() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     try await stage.startIndexer { $0.refreshMilliseconds = 200 }
     let event = try await stage.makeEvent("Mahler", tickets: 1_000)
     try await stage.wait("the event", for: "mahler") { $0.first?.available == 1_000 }
@@ -93,7 +93,7 @@ struct IndexerTests {
 
   @Test("When a sale is over and its queue has left Redis, what is sold is taken from PostgreSQL")
   func afterTheSale() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     try await stage.startIndexer()
     let event = try await stage.makeEvent("Mahler", tickets: 10)
     try await stage.publish(event, free: 0, held: 4, sold: 6)
@@ -109,7 +109,7 @@ struct IndexerTests {
 
   @Test("Changes of events are indexed while Redis is away, and its counts once it is back")
   func withoutRedis() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     try await stage.startIndexer()
     let event = try await stage.makeEvent("Mahler", tickets: 10)
     try await stage.publish(event, free: 3, held: 2, sold: 5)
@@ -125,7 +125,7 @@ struct IndexerTests {
 
   @Test("While the index is away the lag grows, and everything is written once it is back")
   func withoutIndex() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     stage.index.isAway = true
     try await stage.startIndexer()
     var ids: Set<Int> = []
@@ -156,7 +156,7 @@ struct IndexerTests {
 
   @Test("What the index lost is found and written again, and what does not exist is taken out")
   func repair() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     try await stage.startIndexer()
     let first = try await stage.makeEvent("Mahler one")
     let second = try await stage.makeEvent("Mahler two")
@@ -173,7 +173,7 @@ struct IndexerTests {
 
   @Test("Several indexers at once agree")
   func several() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     for _ in 0..<3 { try await stage.startIndexer() }
     let event = try await stage.makeEvent("Mahler", tickets: 100)
     for sold in 1...50 { try await stage.publish(event, free: 100 - sold, held: 0, sold: sold) }
@@ -183,7 +183,7 @@ struct IndexerTests {
 
   @Test("Several indexers write an event once in an interval between them, also one that takes over")
   func sharedInterval() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     // An hour: nothing here waits for it to pass.
     func startIndexer() async throws { try await stage.startIndexer { $0.refreshMilliseconds = 3_600_000 } }
     let deferrals = stage.metrics.counter("onsale_index_deferrals_total", "")
@@ -216,7 +216,7 @@ struct IndexerTests {
 
   @Test("An indexer that dies while it writes an event keeps the others from it for a moment only")
   func deadIndexer() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     try await stage.startIndexer()
     let event = try await stage.makeEvent("Mahler", tickets: 100)
     try await stage.wait("the event", for: "mahler") { $0.first?.available == 100 }
@@ -234,7 +234,7 @@ struct IndexerTests {
 
   @Test("A rebuild writes everything anew with the queues' counts")
   func rebuild() async throws {
-    let stage = try await Stage()
+    let stage = try await IndexerFixture()
     let event = try await stage.makeEvent("Mahler", tickets: 10)
     for number in 1...20 {
       _ = try await stage.makeEvent("Brahms \(number)", tickets: 2, opensAt: 9, isDraft: true)

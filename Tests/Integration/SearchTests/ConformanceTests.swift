@@ -18,12 +18,13 @@ struct ConformanceTests {
       if: TestOpenSearch.isAvailable,
       "set ONSALE_TEST_SEARCH_URL to an OpenSearch to test that backend too; it is skipped now"))
   func openSearch() {
-    #expect(Backend.available.contains(.openSearch))
+    #expect(SearchFixture.available.contains(.openSearch))
   }
 
   @Test(
-    "Words are found in name, place and description, and rank in this order", arguments: Backend.available)
-  func fields(backend: Backend) async throws {
+    "Words are found in name, place and description, and rank in this order",
+    arguments: SearchFixture.available)
+  func fields(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, "An evening", at: "Hall", "Songs by Mahler"),
@@ -37,8 +38,8 @@ struct ConformanceTests {
     #expect(try await index.find("the mahler") == [4, 3, 2, 1], "words that say nothing are not needed")
   }
 
-  @Test("Without words everything is found, in the order of dates", arguments: Backend.available)
-  func everything(backend: Backend) async throws {
+  @Test("Without words everything is found, in the order of dates", arguments: SearchFixture.available)
+  func everything(backend: SearchFixture) async throws {
     let index = try await backend.make()
     #expect(try await index.search(SearchQuery()) == SearchPage(total: 0, hits: [], nextCursor: nil))
     try await index.apply([document(1, date: 300), document(2, date: -5_000_000_000), document(3, date: 300)])
@@ -56,8 +57,8 @@ struct ConformanceTests {
 
   @Test(
     "The last word may be unfinished, unless a blank follows it or it is a number",
-    arguments: Backend.available)
-  func prefixes(backend: Backend) async throws {
+    arguments: SearchFixture.available)
+  func prefixes(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, "Beethoven: Symphony No. 5"), document(2, "Beethoven: Symphony No. 55"),
@@ -70,8 +71,8 @@ struct ConformanceTests {
     #expect(try await index.find("beethoven") == [1, 2])
   }
 
-  @Test("Diacritics and case do not matter, on either side", arguments: Backend.available)
-  func diacritics(backend: Backend) async throws {
+  @Test("Diacritics and case do not matter, on either side", arguments: SearchFixture.available)
+  func diacritics(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, "Antonín Dvořák: Rusalka"), document(2, "Dvorak evening"),
@@ -86,8 +87,8 @@ struct ConformanceTests {
     }
   }
 
-  @Test("Mistyped words are corrected where nothing else is found", arguments: Backend.available)
-  func typos(backend: Backend) async throws {
+  @Test("Mistyped words are corrected where nothing else is found", arguments: SearchFixture.available)
+  func typos(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, "Beethoven", at: "Carnegie Hall"), document(2, "Tchaikovsky", at: "Avery Fisher Hall"),
@@ -106,8 +107,9 @@ struct ConformanceTests {
   }
 
   @Test(
-    "Words that follow each other in the text rank above the same words apart", arguments: Backend.available)
-  func neighbours(backend: Backend) async throws {
+    "Words that follow each other in the text rank above the same words apart",
+    arguments: SearchFixture.available)
+  func neighbours(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, "Evening", "Symphony No. 1, Concerto No. 5"), document(2, "Evening", "Symphony No. 5"),
@@ -122,8 +124,8 @@ struct ConformanceTests {
     #expect(try await index.find("grieg oslo") == [5, 4])
   }
 
-  @Test("Words in quotation marks follow each other", arguments: Backend.available)
-  func phrases(backend: Backend) async throws {
+  @Test("Words in quotation marks follow each other", arguments: SearchFixture.available)
+  func phrases(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, "Symphony from the New World"), document(2, "World premiere of a new symphony"),
@@ -137,8 +139,8 @@ struct ConformanceTests {
     #expect(try await index.find("\"world new\"").isEmpty)
   }
 
-  @Test("Dates are found as people write them", arguments: Backend.available)
-  func dates(backend: Backend) async throws {
+  @Test("Dates are found as people write them", arguments: SearchFixture.available)
+  func dates(backend: SearchFixture) async throws {
     let index = try await backend.make()
     // 2031-12-07 19:30, 2031-12-08 01:00, which is the evening before in New York, and 2031-05-01 18:00, in UTC.
     var evening = document(2, "Mahler", date: 1_954_458_000)
@@ -157,8 +159,8 @@ struct ConformanceTests {
     #expect(try await index.find("9 december").isEmpty, "and not corrected to another")
   }
 
-  @Test("Dates are those of the venue's clock", arguments: Backend.available)
-  func localDates(backend: Backend) async throws {
+  @Test("Dates are those of the venue's clock", arguments: SearchFixture.available)
+  func localDates(backend: SearchFixture) async throws {
     let index = try await backend.make()
     // 2032-12-09 01:15 and 04:59:59 in UTC, which are the evening before in New York; midnight of the 9th there.
     var evening = document(1, "Mahler", date: 1_986_167_700), night = document(2, "Jazz", date: 1_986_181_199)
@@ -189,8 +191,9 @@ struct ConformanceTests {
   }
 
   @Test(
-    "Moved events are found by their new date, and those without one come last", arguments: Backend.available)
-  func moved(backend: Backend) async throws {
+    "Moved events are found by their new date, and those without one come last",
+    arguments: SearchFixture.available)
+  func moved(backend: SearchFixture) async throws {
     let index = try await backend.make()
     let may = 1_968_000_000, june = 1_970_600_000
     var documents = [1, 2, 3].map { document($0, "Mahler", date: may + $0) }
@@ -230,8 +233,10 @@ struct ConformanceTests {
     #expect(try await index.search(SearchQuery()).hits.first { $0.id == 2 }?.locationWas == nil)
   }
 
-  @Test("What is on sale comes first, then what is going to be, then the rest", arguments: Backend.available)
-  func standing(backend: Backend) async throws {
+  @Test(
+    "What is on sale comes first, then what is going to be, then the rest", arguments: SearchFixture.available
+  )
+  func standing(backend: SearchFixture) async throws {
     let index = try await backend.make()
     var documents = (1...6).map { document($0, "Mahler", date: $0 * 100) }
     documents[0].onsaleState = "closed"
@@ -256,8 +261,8 @@ struct ConformanceTests {
     #expect(try await index.find("") == [2, 4, 5, 6, 1])
   }
 
-  @Test("A price is one in a currency", arguments: Backend.available)
-  func currencies(backend: Backend) async throws {
+  @Test("A price is one in a currency", arguments: SearchFixture.available)
+  func currencies(backend: SearchFixture) async throws {
     let index = try await backend.make()
     var yen = document(1, price: 8_800...9_900), dollars = document(2, price: 8_800...9_900)
     yen.currency = "JPY"
@@ -270,8 +275,8 @@ struct ConformanceTests {
     #expect(try await ids(SearchQuery(maxPrice: 10_000)) == [1, 2], "in minor units of whichever")
   }
 
-  @Test("Words inside texts without blanks are found, and nothing else", arguments: Backend.available)
-  func unspaced(backend: Backend) async throws {
+  @Test("Words inside texts without blanks are found, and nothing else", arguments: SearchFixture.available)
+  func unspaced(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, "東京フィルハーモニー交響楽団", at: "サントリーホール"),
@@ -294,8 +299,8 @@ struct ConformanceTests {
     #expect(hit?.highlights == [.init(.name, ["東京", "フィルハー", "モニー交響楽団"])])
   }
 
-  @Test("Signs find the name that consists of them, or nothing", arguments: Backend.available)
-  func signs(backend: Backend) async throws {
+  @Test("Signs find the name that consists of them, or nothing", arguments: SearchFixture.available)
+  func signs(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, "!!!", at: "Hall"), document(2, "I ♥ Huckabees: live", at: "Hall"),
@@ -316,8 +321,10 @@ struct ConformanceTests {
       try await index.search(SearchQuery(terms: "!!!")).hits.first?.highlights == [.init(.name, ["", "!!!"])])
   }
 
-  @Test("Letters with signs find the name that they make, and never everything", arguments: Backend.available)
-  func signedNames(backend: Backend) async throws {
+  @Test(
+    "Letters with signs find the name that they make, and never everything",
+    arguments: SearchFixture.available)
+  func signedNames(backend: SearchFixture) async throws {
     let index = try await backend.make()
     let names = [
       "C++ live coding", "Concerto in C major", "C# for pianists", "Chamber music: Caldara, Corelli", "+44",
@@ -356,8 +363,8 @@ struct ConformanceTests {
     #expect(shown == [.init(.name, ["", "C++", " live coding"])])
   }
 
-  @Test("Only sections with tickets left count", arguments: Backend.available)
-  func sections(backend: Backend) async throws {
+  @Test("Only sections with tickets left count", arguments: SearchFixture.available)
+  func sections(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, price: 1_000...9_000, open: [("Balcony, left", 3_000), ("Stalls", 9_000)]),
@@ -381,8 +388,8 @@ struct ConformanceTests {
     #expect(try await ids(SearchQuery(section: "stalls")) == [1])
   }
 
-  @Test("Hits show where the words are", arguments: Backend.available)
-  func highlights(backend: Backend) async throws {
+  @Test("Hits show where the words are", arguments: SearchFixture.available)
+  func highlights(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(
@@ -405,8 +412,8 @@ struct ConformanceTests {
     #expect(try await highlights("") == [])
   }
 
-  @Test("What may have been meant is suggested", arguments: Backend.available)
-  func suggestions(backend: Backend) async throws {
+  @Test("What may have been meant is suggested", arguments: SearchFixture.available)
+  func suggestions(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, "Beethoven symphony", at: "Carnegie Hall"), document(2, "Beethoven sonata"),
@@ -423,8 +430,8 @@ struct ConformanceTests {
     #expect(try await suggestions("xylophone") == [])
   }
 
-  @Test("Filters narrow, each and together", arguments: Backend.available)
-  func filters(backend: Backend) async throws {
+  @Test("Filters narrow, each and together", arguments: SearchFixture.available)
+  func filters(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([
       document(1, "Mahler", at: "Carnegie Hall, Manhattan, NY", date: 100, price: 1_000...9_000),
@@ -456,8 +463,10 @@ struct ConformanceTests {
         ])
   }
 
-  @Test("Pages show every event once, in order, also while others are indexed", arguments: Backend.available)
-  func pages(backend: Backend) async throws {
+  @Test(
+    "Pages show every event once, in order, also while others are indexed", arguments: SearchFixture.available
+  )
+  func pages(backend: SearchFixture) async throws {
     let index = try await backend.make()
     let documents = (1...60).map { id in
       document(id, id % 3 == 0 ? "Mahler" : "Songs", "mahler", date: id % 7)
@@ -485,8 +494,8 @@ struct ConformanceTests {
 
   @Test(
     "Where too many match to be ranked, they are listed by date, page by page, and counted no further",
-    arguments: Backend.available)
-  func tooMany(backend: Backend) async throws {
+    arguments: SearchFixture.available)
+  func tooMany(backend: SearchFixture) async throws {
     let index = try await backend.make()
     let count = Limits.searchRanked + 50
     try await index.apply(
@@ -522,8 +531,8 @@ struct ConformanceTests {
     #expect(!next.isTotalExact)
   }
 
-  @Test("Pages go on behind a cursor, also behind the last hit", arguments: Backend.available)
-  func behindCursors(backend: Backend) async throws {
+  @Test("Pages go on behind a cursor, also behind the last hit", arguments: SearchFixture.available)
+  func behindCursors(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([document(1), document(2)])
     let last = try await index.search(SearchQuery(cursor: SearchCursor("e0.0.0.1")))
@@ -534,8 +543,8 @@ struct ConformanceTests {
     #expect(behind.hits.isEmpty && behind.total == 2)
   }
 
-  @Test("Late writes lose", arguments: Backend.available)
-  func versions(backend: Backend) async throws {
+  @Test("Late writes lose", arguments: SearchFixture.available)
+  func versions(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([document(1, "First", version: 5)])
     try await index.apply([document(1, "Late", available: 1, version: 4)])
@@ -559,8 +568,8 @@ struct ConformanceTests {
     try await index.apply([])
   }
 
-  @Test("Removed events are not found any more", arguments: Backend.available)
-  func removing(backend: Backend) async throws {
+  @Test("Removed events are not found any more", arguments: SearchFixture.available)
+  func removing(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([document(1, "Mahler"), document(2, "Mahler")])
     try await index.remove([1, 77])
@@ -570,8 +579,8 @@ struct ConformanceTests {
     #expect(try await index.find("mahler") == [1, 2])
   }
 
-  @Test("The indexed versions are listed in pages", arguments: Backend.available)
-  func listing(backend: Backend) async throws {
+  @Test("The indexed versions are listed in pages", arguments: SearchFixture.available)
+  func listing(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply((1...25).map { document($0 * 2, version: $0) })
     var all: [Int: Int] = [:]
@@ -588,8 +597,8 @@ struct ConformanceTests {
 
   @Test(
     "A rebuild replaces the index while it is searched, and takes out what is gone",
-    arguments: Backend.available)
-  func rebuilding(backend: Backend) async throws {
+    arguments: SearchFixture.available)
+  func rebuilding(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply((1...6).map { document($0, "Mahler", version: 5) })
     var batches = [
@@ -610,8 +619,8 @@ struct ConformanceTests {
     #expect(try await index.find("mahler") == [1, 3, 5])
   }
 
-  @Test("A rebuild that fails leaves what was there", arguments: Backend.available)
-  func failedRebuild(backend: Backend) async throws {
+  @Test("A rebuild that fails leaves what was there", arguments: SearchFixture.available)
+  func failedRebuild(backend: SearchFixture) async throws {
     struct Failure: Error {}
     let index = try await backend.make()
     try await index.apply([document(1, "Mahler"), document(2, "Mahler")])
@@ -632,7 +641,7 @@ struct ConformanceTests {
     "Everything is listed from an index of dates, and counting ends where it is known to be much"
   )
   func plan() async throws {
-    let postgres = try await Backend.database()
+    let postgres = try await SearchFixture.database()
     try await postgres.script(PostgresSearchIndex.schema)
     try await PostgresSearchIndex(postgres).apply(
       (1...12_000).map { document($0, "Mahler", date: $0, available: $0 % 2) })
@@ -650,7 +659,7 @@ struct ConformanceTests {
 
   @Test("A version's tables stand beside those of the one before, until they are cleaned up")
   func tables() async throws {
-    let postgres = try await Backend.database()
+    let postgres = try await SearchFixture.database()
     let old = ["search_text", "search_document", "search_word", "search_document_v2", "search_word_v2"]
     for table in old { try await postgres.script("CREATE TABLE \(table) AS SELECT 1 AS id") }
     try await postgres.script(
@@ -677,7 +686,7 @@ struct ConformanceTests {
     "What operators set of an OpenSearch index stays when it is rebuilt",
     .enabled(if: TestOpenSearch.isAvailable))
   func operatorSettings() async throws {
-    let index = try #require(try await Backend.openSearch.make() as? OpenSearchIndex)
+    let index = try #require(try await SearchFixture.openSearch.make() as? OpenSearchIndex)
     let http = HTTPClient()
     let url = try TestOpenSearch.shared.url() + "/\(index.alias)/_settings?flat_settings=true"
     func call(_ method: String, _ body: JSON? = nil) async throws -> JSON {
@@ -703,8 +712,8 @@ struct ConformanceTests {
     http.close()
   }
 
-  @Test("Hostile words find nothing and break nothing", arguments: Backend.available)
-  func hostile(backend: Backend) async throws {
+  @Test("Hostile words find nothing and break nothing", arguments: SearchFixture.available)
+  func hostile(backend: SearchFixture) async throws {
     let index = try await backend.make()
     try await index.apply([document(1, "Mahler")])
     for terms in [

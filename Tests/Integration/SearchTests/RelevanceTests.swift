@@ -21,8 +21,8 @@ struct RelevanceTests {
     ("schubert unfin", ["schubert", "unfinished"]),
   ]
 
-  @Test("Every hit has what was looked for", arguments: Backend.available)
-  func demo(backend: Backend) async throws {
+  @Test("Every hit has what was looked for", arguments: SearchFixture.available)
+  func demo(backend: SearchFixture) async throws {
     let index = try await backend.make()
     let concerts = try Concerts.demo()
     #expect(concerts.count == 300)
@@ -34,7 +34,7 @@ struct RelevanceTests {
     "Every hit has what was looked for, among 18,000",
     .enabled(if: Concerts.collection != nil, "the whole collection of concerts is not there"))
   func all() async throws {
-    let index = try await Backend.postgresql.make()
+    let index = try await SearchFixture.postgresql.make()
     let concerts = try Concerts.all()
     try await index.apply(concerts)
     try await judge(index, concerts)
@@ -73,20 +73,20 @@ struct RelevanceTests {
     }
   }
 
-  @Test("Judged queries find the right concerts, and first", arguments: Backend.available)
-  func judged(backend: Backend) async throws {
+  @Test("Judged queries find the right concerts, and first", arguments: SearchFixture.available)
+  func judged(backend: SearchFixture) async throws {
     try await judge(backend, try Concerts.demo(), "300 concerts")
   }
 
   @Test(
     "Judged queries find the right concerts among 18,000",
     .enabled(if: Concerts.collection != nil, "the whole collection of concerts is not there"),
-    arguments: Backend.available)
-  func judgedAll(backend: Backend) async throws {
+    arguments: SearchFixture.available)
+  func judgedAll(backend: SearchFixture) async throws {
     try await judge(backend, try Concerts.all(), "the whole collection")
   }
 
-  private func judge(_ backend: Backend, _ concerts: [SearchDocument], _ what: String) async throws {
+  private func judge(_ backend: SearchFixture, _ concerts: [SearchDocument], _ what: String) async throws {
     let index = try await backend.make()
     try await index.apply(concerts)
     let texts = concerts.map { (id: $0.id, text: Judgement.Text($0)) }
@@ -107,11 +107,11 @@ struct RelevanceTests {
 
   @Test(
     "All backends find the same events in the same order",
-    .enabled(if: Backend.available.count > 1, "there is only one backend to test"))
+    .enabled(if: SearchFixture.available.count > 1, "there is only one backend to test"))
   func agreement() async throws {
     let concerts = try Concerts.demo()
     var answers: [[[Int]]] = []
-    for backend in Backend.available {
+    for backend in SearchFixture.available {
       let index = try await backend.make()
       try await index.apply(concerts)
       var answer: [[Int]] = []

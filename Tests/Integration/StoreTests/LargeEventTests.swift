@@ -57,31 +57,31 @@ struct LargeEventTests {
   }
 
   @Test("A line that is lost ends at once, and lets go of its seats in steps")
-  func forsakeInSteps() async throws {
+  func markLostInSteps() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
     try await holds(250, it)
-    #expect(try await it.queue.forsake(event: it.event, generation: 1, epoch: it.epoch))
+    #expect(try await it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch))
     #expect(try await it.queue.document(event: it.event) == nil)
     let refused = await #expect(throws: StoreError.self) { try await it.enqueue("late") }
     #expect(refused?.code == .noQueue)
     // Of another life nothing is let go.
-    #expect(try await !it.queue.forsake(event: it.event, generation: 2, epoch: it.epoch))
+    #expect(try await !it.queue.markLost(event: it.event, generation: 2, epoch: it.epoch))
     #expect(try await locks(250, it) == 150)
-    #expect(try await it.queue.forsake(event: it.event, generation: 1, epoch: it.epoch))
-    #expect(try await !it.queue.forsake(event: it.event, generation: 1, epoch: it.epoch))
+    #expect(try await it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch))
+    #expect(try await !it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch))
     #expect(try await locks(250, it) == 0)
-    #expect(try await !it.queue.forsake(event: it.event, generation: 1, epoch: it.epoch))
+    #expect(try await !it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch))
     try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 250)
     #expect(try await it.redis.command(["EXISTS", .text(it.keys.meta)]).integer == 0)
   }
 
   @Test("An owner of the version before, which asks once, leaves no lock behind either")
-  func forsakeAtOnce() async throws {
+  func markLostAtOnce() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
     try await holds(250, it)
-    try await it.queue.forsake(event: it.event, generation: 1, epoch: it.epoch)
+    try await it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch)
     try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 250)
     #expect(try await locks(250, it) == 0)
     #expect(try await it.redis.command(["KEYS", .text(it.keys.prefix + "*")]).array == [])

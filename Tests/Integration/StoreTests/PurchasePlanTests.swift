@@ -49,15 +49,15 @@ struct PurchasePlanTests {
         amount: 100, method: "pm_card_visa", user: "user \(position)")
     }
     _ = try await store.claim(confirmations)
-    let standings = try await store.settle(
+    let results = try await store.settle(
       confirmations.map {
         PurchaseStore.Settlement(
           key: .init($0), attempt: 1, outcome: .sold, paymentID: "pi_\($0.position)", reason: "")
       })
-    #expect(standings.allSatisfy { $0?.state == .sold })
+    #expect(results.allSatisfy { $0?.state == .sold })
     try await store.done(
       confirmations.map {
-        PurchaseStore.Chore(key: .init($0), kind: .capture, paymentID: "pi_\($0.position)")
+        PurchaseStore.OutboxEntry(key: .init($0), kind: .capture, paymentID: "pi_\($0.position)")
       })
   }
 

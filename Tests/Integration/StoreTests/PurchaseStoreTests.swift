@@ -100,11 +100,11 @@ struct PurchaseStoreTests {
     defer { it.close() }
     let store = PurchaseStore(it.postgres)
     let event = try await it.makeEvent(tickets: 5)
-    let standings = try await store.claim([
+    let results = try await store.claim([
       confirmation(event, 1, [1]), confirmation(999_999_999, 1, [1]), confirmation(event, 1, [1]),
       confirmation(event, 2, [2]),
     ])
-    #expect(standings.map { $0?.ownsItsTickets } == [true, nil, true, true])
+    #expect(results.map { $0?.ownsItsTickets } == [true, nil, true, true])
     let settled = try await store.settle([
       settlement(confirmation(event, 1, [1]), .sold), settlement(confirmation(event, 1, [1]), .sold),
       settlement(confirmation(999_999_999, 1, [1]), .sold),
@@ -183,7 +183,7 @@ struct PurchaseStoreTests {
     let found = try await store.find(.init(request))
     #expect(found?.user == "user 1")
     #expect(found?.tickets == [1, 2])
-    #expect(found?.standing.state == .sold)
+    #expect(found?.progress.state == .sold)
   }
 
   @Test("A decline lets the tickets go; a later try may claim them again, an earlier one has no say any more")
@@ -217,7 +217,7 @@ struct PurchaseStoreTests {
     let old = confirmation(event, 1, [1]), new = confirmation(event, 1, [2], generation: 2)
     #expect(try await store.claim([old, new]).map { $0?.ownsItsTickets } == [true, true])
     _ = try await store.settle([settlement(old, .void, payment: nil)])
-    #expect(try await store.find(.init(new))?.standing.state == .paying)
+    #expect(try await store.find(.init(new))?.progress.state == .paying)
   }
 
   @Test(
@@ -246,7 +246,7 @@ struct PurchaseStoreTests {
       settlement(open, .sold, payment: "pi_open"),
     ])
     #expect(try await cancelled() == ["pi_second", "pi_void"])
-    #expect(try await store.find(.init(open))?.standing.state == .sold)
+    #expect(try await store.find(.init(open))?.progress.state == .sold)
   }
 
   @Test("An authorisation whose intent PostgreSQL has lost is not voided: the intent is written again")
@@ -278,16 +278,17 @@ struct PurchaseStoreTests {
     #expect(times == 10)
   }
 
-  @Test("Chores are leased to one caller at a time, ever more rarely, and no number of tries breaks them")
-  func chores() async throws {
+  @Test(
+    "Outbox entries are leased to one caller at a time, ever more rarely, and no number of tries breaks them")
+  func outboxEntries() async throws {
     let it = try await DatabaseFixture()
     defer { it.close() }
     let store = PurchaseStore(it.postgres)
     let event = try await it.makeEvent(tickets: 5)
     let key = PurchaseStore.Key(event: event, generation: 1, position: 1)
     for _ in 1...2 { try await store.add(.init(key: key, kind: .cancel, paymentID: "pi_1")) }
-    func due() async throws -> [PurchaseStore.Chore] {
-      try await store.dueChores(limit: 1_000_000).filter { $0.key.event == event }
+    func due() async throws -> [PurchaseStore.OutboxEntry] {
+      try await store.dueOutbox(limit: 1_000_000).filter { $0.key.event == event }
     }
     let first = try await due()
     #expect(first.map(\.kind) == [.cancel])
@@ -340,7 +341,7 @@ struct PurchaseStoreTests {
       "UPDATE outbox SET available_at = now() + interval '1 hour' WHERE event_id = \(event)")
     _ = try await it.postgres.query(
       "UPDATE purchase SET updated_at = now() + interval '1 hour' WHERE event_id = \(event)")
-    #expect(try await store.dueChores(limit: 1_000_000).filter { $0.key.event == event }.count == 1)
+    #expect(try await store.dueOutbox(limit: 1_000_000).filter { $0.key.event == event }.count == 1)
     try await eventually {
       try await store.stalledPayments(limit: 1000).contains { $0.event == event }
     }
@@ -388,9 +389,9 @@ struct PurchaseStoreTests {
     #expect(try await state(2) == .rejected)
     #expect(try await state(3) == .rejected)
     let again = confirmation(event, 2, [2], attempt: 2), first = confirmation(event, 1, [3], generation: 2)
-    let standings = try await store.claim([known, again, late, first])
-    #expect(standings.map { $0?.state } == [.paying, .declined, nil, .paying])
-    #expect(standings[3]?.ownsItsTickets == true)
+    let results = try await store.claim([known, again, late, first])
+    #expect(results.map { $0?.state } == [.paying, .declined, nil, .paying])
+    #expect(results[3]?.ownsItsTickets == true)
     #expect(try await store.settle([settlement(known, .sold)])[0]?.state == .sold)
     #expect(try await state(1) == .purchased)
     #expect(try await state(3) == .rejected)
@@ -460,8 +461,8 @@ struct PurchaseStoreTests {
     // Another card of the first one does not pay for what the second one was declined.
     _ = try await store.claim([second(3, [3])])
     _ = try await store.settle([settlement(second(3, [3]), .declined)])
-    let standing = try await store.claim([confirmation(event, 3, [4], attempt: 2, method: "first's")])[0]
-    #expect(standing?.state == .declined && standing?.user == "second 3")
+    let progress = try await store.claim([confirmation(event, 3, [4], attempt: 2, method: "first's")])[0]
+    #expect(progress?.state == .declined && progress?.user == "second 3")
     #expect(try await store.claim([second(3, [3], attempt: 2)])[0]?.state == .paying)
     #expect(try await it.count("lost_place WHERE event_id = \(event)") == 2)
   }
@@ -639,8 +640,8 @@ struct PurchaseStoreTests {
               [(life - 1) * 40 + user * 2 + 1, (life - 1) * 40 + user * 2 + 2])
           }
           let order = worker % 2 == 0 ? group : group.reversed()
-          for (confirmation, standing) in zip(order, try await store.claim(order))
-          where standing?.state == .paying {
+          for (confirmation, progress) in zip(order, try await store.claim(order))
+          where progress?.state == .paying {
             begun[.init(confirmation)] = 2
           }
         }

@@ -152,7 +152,7 @@ final class QueueFixture {
     }
     return try await queue.commit(
       event: event, epoch: epoch ?? self.epoch,
-      standing: QueueStore.Standing(
+      snapshot: QueueStore.LineSnapshot(
         head: head ?? choices.map(\.position).max() ?? 0, tail: tail ?? next.tail, isSoldOut: soldOut,
         free: 10, held: 1, sold: 0, grantedPerSecond: 1.5, isIdle: idle),
       plan: plan)

@@ -360,7 +360,7 @@ struct QueueHoldTests {
   }
 
   @Test("What a dead worker left is taken over; what is kept is not; what fails is buried and can come back")
-  func lane() async throws {
+  func stream() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
     for (index, user) in ["a", "b"].enumerated() {

@@ -61,7 +61,7 @@ struct QueueJoinTests {
     let first = try await it.join("a"), key = UserKey("a").text
     let keys = EventKeys(it.event)
     let entry = try await it.redis.command(["HGET", .text(keys.user(key)), .text(key)]).text
-    #expect(entry == "-\(first * QueueStore.UserStanding.packedLines + 1)")
+    #expect(entry == "-\(first * QueueStore.RememberedUser.packedLines + 1)")
     #expect(try await it.queue.line(event: it.event, position: first, userKey: key) == 1)
     #expect(try await it.queue.line(event: it.event, position: first + 1, userKey: key) == nil)
     // As the version before wrote it.
@@ -70,7 +70,7 @@ struct QueueJoinTests {
     #expect(try await it.ask("a")?.position == first)
     // The first line that has no room in the number.
     _ = try await it.redis.command([
-      "HSET", .text(keys.meta), "lines", .integer(QueueStore.UserStanding.packedLines - 1),
+      "HSET", .text(keys.meta), "lines", .integer(QueueStore.RememberedUser.packedLines - 1),
     ])
     let second = try await it.join("b", quantity: 2), other = UserKey("b").text
     #expect(
@@ -427,21 +427,21 @@ struct QueueJoinTests {
     let ttl = try await it.redis.command(["TTL", .text("\(it.keys.prefix)i:\(UserKey("a").text.prefix(2))")])
     #expect((86_000...86_400).contains(ttl.integer ?? 0))
     // They go with the queue.
-    try await it.queue.forsake(event: it.event, generation: 1)
+    try await it.queue.markLost(event: it.event, generation: 1)
     try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 2)
     #expect(try await used()[1] == 0)
   }
 
   @Test("A line that is shorter than it was ends as soon as somebody looks, and the others go on")
-  func forsakeOlderCopies() async throws {
+  func markOlderCopiesLost() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
     for user in ["a", "b", "c"] { try await it.join(user) }
-    try await it.queue.forsakeOlderCopies()
+    try await it.queue.markOlderCopiesLost()
     #expect(try await it.document().tail == 3)
     // Another process gives the lost places out, but not all of them yet.
     _ = try await it.redis.command(["HSET", .text(it.keys.meta), "tail", "2"])
-    try await it.queue.forsakeOlderCopies()
+    try await it.queue.markOlderCopiesLost()
     #expect(try await it.queue.document(event: it.event) == nil)
     #expect(try await it.redis.command(["HGET", .text(it.keys.meta), "state"]).text == "lost")
     // What is given out before Redis has heard of it is no place, either.
@@ -451,7 +451,7 @@ struct QueueJoinTests {
   }
 
   @Test("An owner that was replaced ends no line, whatever it believes to be lost")
-  func forsakenByNobody() async throws {
+  func markLostByNobody() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
     try await it.join("a")
@@ -459,17 +459,17 @@ struct QueueJoinTests {
     #expect(try await it.queue.own(it.partition, epoch: newer))
     for load in [nil, 1] {
       let error = await #expect(throws: StoreError.self) {
-        try await it.queue.forsake(event: it.event, generation: 1, epoch: it.epoch, load: load)
+        try await it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch, load: load)
       }
       #expect(error?.code == .staleEpoch)
     }
     // Nor does one that has loaded the line anew since.
     _ = try await it.queue.takeOver(event: it.event, epoch: newer, load: 2)
     await #expect(throws: StoreError.self) {
-      try await it.queue.forsake(event: it.event, generation: 1, epoch: newer, load: 1)
+      try await it.queue.markLost(event: it.event, generation: 1, epoch: newer, load: 1)
     }
     #expect(try await it.document().tail == 1)
-    try await it.queue.forsake(event: it.event, generation: 1, epoch: newer, load: 2)
+    try await it.queue.markLost(event: it.event, generation: 1, epoch: newer, load: 2)
     #expect(try await it.queue.document(event: it.event) == nil)
   }
 
@@ -480,7 +480,7 @@ struct QueueJoinTests {
     let ann = try await it.hold("ann", [1]), bob = try await it.join("bob")
     #expect(try await it.confirm("ann", ann) == .ok)
     let taken = try await it.take()
-    try await it.queue.forsake(event: it.event, generation: 1)
+    try await it.queue.markLost(event: it.event, generation: 1)
     try await it.queue.finish(event: it.event, taken.map { .init($0, .declined, reason: "card_declined") })
     #expect(try await it.take().isEmpty)
     #expect(try await it.redis.command(["EXISTS", .text(it.keys.holds)]).integer == 0)
@@ -500,7 +500,7 @@ struct QueueJoinTests {
     #expect(
       try await it.enqueue("b", idempotencyKey: "k")
         == .inLine(QueueStore.Place(position: 2, generation: 1), head: 0, isNew: true))
-    try await it.queue.forsake(event: it.event, generation: 1)
+    try await it.queue.markLost(event: it.event, generation: 1)
     try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 2)
     try await it.configure { $0.generation = 2 }
     #expect(

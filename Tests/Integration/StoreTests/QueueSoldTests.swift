@@ -52,7 +52,7 @@ struct QueueSoldTests {
     let it = try await QueueFixture()
     defer { it.close() }
     try await end(it, "a", [3], .purchased)
-    try await it.queue.forsake(event: it.event, generation: 1)
+    try await it.queue.markLost(event: it.event, generation: 1)
     try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 1)
     #expect(try await sold(it) == [3])
     try await it.configure { $0.generation = 2 }

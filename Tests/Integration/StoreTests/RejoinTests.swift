@@ -203,7 +203,7 @@ struct LostLinesTests {
   }
 
   @Test("Only places that were in line or held count, and all others are told how they ended")
-  func standings() async throws {
+  func placesKept() async throws {
     let it = try await DatabaseFixture()
     defer { it.close() }
     let seats = SeatStore(it.postgres), past = PastRequests(it.postgres)

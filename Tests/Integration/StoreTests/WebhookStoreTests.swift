@@ -370,7 +370,7 @@ struct WebhookNewsTests {
       plan.decisions = [Decision(arrival, .granted(tickets: tickets, amount: 100))]
       _ = try await queue.commit(
         event: event, epoch: it.epoch,
-        standing: .init(
+        snapshot: .init(
           head: place.position, tail: place.position, isSoldOut: isLast, free: 0, held: 1, sold: 0,
           grantedPerSecond: 0,
           isIdle: false), plan: plan)

@@ -20,8 +20,8 @@ struct BookkeeperTests {
   }
 
   /// A sale in which `ann` has bought a ticket and `bob`'s card was declined, and their places.
-  private func sold(tickets: Int = 3) async throws -> (Sale, ann: Int, bob: Int) {
-    let sale = try await Sale(tickets: tickets)
+  private func sold(tickets: Int = 3) async throws -> (SaleFixture, ann: Int, bob: Int) {
+    let sale = try await SaleFixture(tickets: tickets)
     try await sale.startWorker(patience: patience)
     let ann = try await sale.join("ann", method: "pm_1")
     try await sale.wait(for: .purchased, ann)
@@ -31,7 +31,7 @@ struct BookkeeperTests {
     return (sale, ann, bob)
   }
 
-  private func captured(_ sale: Sale) async throws {
+  private func captured(_ sale: SaleFixture) async throws {
     try await sale.eventually("captured, and noted so") {
       try await sale.postgres.query("SELECT 1 FROM purchase WHERE state = 'sold' AND captured_at IS NULL")
         .isEmpty
@@ -39,7 +39,7 @@ struct BookkeeperTests {
   }
 
   private func add(
-    _ sale: Sale, _ id: String, _ status: Payment.Status, at position: Int, attempt: Int = 1,
+    _ sale: SaleFixture, _ id: String, _ status: Payment.Status, at position: Int, attempt: Int = 1,
     generation: Int = 1
   ) async throws {
     sale.provider.payments[id] = Payment(
@@ -53,7 +53,7 @@ struct BookkeeperTests {
   @Test(
     "A sale that nobody would ever capture, since its outbox was lost, is captured; one that was is noted so")
   func outboxLost() async throws {
-    let sale = try await Sale(tickets: 3)
+    let sale = try await SaleFixture(tickets: 3)
     var mayCapture = false
     sale.provider.onCapture = { _ in
       if !mayCapture { throw PaymentError(code: .unavailable, message: "away") }
@@ -126,7 +126,7 @@ struct BookkeeperTests {
 
   /// Leaves claims of a purchase that came to nothing, and waits until the walk has released them.
   @discardableResult
-  private func looseClaimsAreReleased(_ sale: Sale, _ bob: Int) async throws -> [Int] {
+  private func looseClaimsAreReleased(_ sale: SaleFixture, _ bob: Int) async throws -> [Int] {
     let tickets = try #require(try await sale.purchase(bob)?.tickets)
     _ = try await sale.queue.cancel(event: sale.event, generation: 1, position: bob, user: "bob")
     _ = try await sale.postgres.query(
@@ -150,7 +150,7 @@ struct BookkeeperTests {
   @Test("Refunds that nobody told of are learned, in whatever age")
   func refunds() async throws {
     let (sale, ann, _) = try await sold()
-    let payment = try #require(try await sale.purchase(ann)?.standing.paymentID)
+    let payment = try #require(try await sale.purchase(ann)?.progress.paymentID)
     sale.provider.given["re_1"] = Refund(
       id: "re_1", payment: payment, amount: 300, status: .succeeded, reference: nil)
     func refunded() async throws -> Int? {
@@ -164,7 +164,7 @@ struct BookkeeperTests {
   }
 
   /// Waits for so many more steps of the walk.
-  private func steps(_ sale: Sale, _ count: Int) async throws {
+  private func steps(_ sale: SaleFixture, _ count: Int) async throws {
     func transaction() async throws -> Int {
       try await sale.postgres.query("SELECT xmin::text::bigint AS x FROM book_walk").first?.int("x") ?? 0
     }
@@ -203,7 +203,7 @@ struct BookkeeperTests {
     #expect(sale.provider.retrievals == before)
     #expect(try await sale.postgres.query("SELECT 1 FROM payment_news").isEmpty)
     // Of one's own all is learned as before, by its purchase's keys.
-    let id = try #require(try await sale.purchase(ann)?.standing.paymentID)
+    let id = try #require(try await sale.purchase(ann)?.progress.paymentID)
     sale.provider.given["re_1"] = Refund(
       id: "re_1", payment: id, amount: 300, status: .succeeded, reference: nil, paid: payment(id, own, ann))
     try await sale.eventually("it is known") {
@@ -259,7 +259,7 @@ struct BookkeeperTests {
     }
     // Nor is the page read for ever that has this one alone.
     let refund = Refund(
-      id: "re_1", payment: try #require(try await sale.purchase(1)?.standing.paymentID), amount: 300,
+      id: "re_1", payment: try #require(try await sale.purchase(1)?.progress.paymentID), amount: 300,
       status: .succeeded, reference: nil)
     sale.provider.given["re_1"] = refund
     try await sale.eventually("the walk goes on to the refunds") {
@@ -271,7 +271,7 @@ struct BookkeeperTests {
 
   @Test("One worker has the walk, and another goes on with it once that one is not heard of")
   func lease() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     let books = BookStore(sale.postgres)
     var walk = try #require(try await books.take(worker: "a", seconds: 30))
     #expect(try await books.take(worker: "b", seconds: 30) == nil)
@@ -296,7 +296,7 @@ struct BookkeeperTests {
         currency: "EUR", reference: nil, created: 0)
     }
     func purchase(
-      _ state: PurchaseStore.Standing.State, attempt: Int = 1, charged: Int? = nil, noted: Bool = false,
+      _ state: PurchaseStore.Progress.State, attempt: Int = 1, charged: Int? = nil, noted: Bool = false,
       age: Int = 100, payment: String? = nil, reason: String? = nil
     ) -> AuditedPurchase {
       AuditedPurchase(
@@ -324,7 +324,7 @@ struct BookkeeperTests {
     #expect(tells(step(payment(.requiresCapture), purchase(.sold, charged: 0))) == .authorisationOpen)
     #expect(tells(step(payment(.succeeded, captured: 900), purchase(.sold))) == .capturedWrongAmount)
     // Of another payment, or of none.
-    for state in [PurchaseStore.Standing.State.declined, .void, .sold] {
+    for state in [PurchaseStore.Progress.State.declined, .void, .sold] {
       #expect(step(payment(.requiresCapture, "pi_2"), purchase(state)) == .letGo)
       #expect(step(payment(.succeeded, "pi_2"), purchase(state)) == .letGo)
       #expect(step(payment(.requiresCapture, "pi_2"), purchase(state), isOld: false) == .fits)

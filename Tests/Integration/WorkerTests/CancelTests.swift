@@ -10,23 +10,23 @@ import Testing
 @Suite("Events that are cancelled")
 @LoopActor
 struct CancelTests {
-  private func cancel(_ sale: Sale) async throws {
+  private func cancel(_ sale: SaleFixture) async throws {
     let settings = try await sale.events.cancel(event: sale.event, reason: "The hall is flooded", by: "boss")
     try await sale.events.publish(settings, to: sale.queue)
   }
 
-  private func done(_ sale: Sale) async throws -> RefundStore.Cancellation? {
+  private func done(_ sale: SaleFixture) async throws -> RefundStore.Cancellation? {
     try await sale.eventually("the cancellation's end") {
       try await sale.refunds.cancellation(event: sale.event)?.endedAt != nil
     }
     return try await sale.refunds.cancellation(event: sale.event)
   }
 
-  private func given(_ sale: Sale) -> Int { sale.provider.given.values.reduce(0) { $0 + $1.amount } }
+  private func given(_ sale: SaleFixture) -> Int { sale.provider.given.values.reduce(0) { $0 + $1.amount } }
 
   @Test("Everybody gets their money back once, holds and the line end, and nobody else can buy")
   func everybody() async throws {
-    let sale = try await Sale(tickets: 5)
+    let sale = try await SaleFixture(tickets: 5)
     try await sale.startWorker()
     let buyers = try await [sale.join("ann", 2, method: "pm_1"), sale.join("bob", method: "pm_1")]
     for buyer in buyers { try await sale.wait(for: .purchased, buyer) }
@@ -59,7 +59,7 @@ struct CancelTests {
 
   @Test("It goes on where a worker that died has left off, and gives nobody anything twice")
   func resumed() async throws {
-    let sale = try await Sale(tickets: 6)
+    let sale = try await SaleFixture(tickets: 6)
     try await sale.startWorker()
     var buyers: [Int] = []
     for name in ["ann", "bob", "cid", "dan", "eve", "fay"] {
@@ -83,7 +83,7 @@ struct CancelTests {
 
   @Test("What the provider refuses is told, and tried again when it is asked for again")
   func failed() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     try await sale.startWorker()
     let buyers = try await [sale.join("ann", method: "pm_1"), sale.join("bob", method: "pm_1")]
     for buyer in buyers { try await sale.wait(for: .purchased, buyer) }
@@ -110,7 +110,7 @@ struct CancelTests {
   @Test(
     "Asked for again it gives back what is owed without tickets, too, and of halves the rest; nothing twice")
   func again() async throws {
-    let sale = try await Sale(tickets: 5)
+    let sale = try await SaleFixture(tickets: 5)
     try await sale.startWorker()
     let ann = try await sale.join("ann", 2, method: "pm_1")
     try await sale.wait(for: .purchased, ann)
@@ -120,7 +120,7 @@ struct CancelTests {
       sale.provider.payments.values.allSatisfy { $0.status == .succeeded }
     }
     func payment(_ position: Int) async throws -> String {
-      try #require(try await sale.purchase(position)?.standing.paymentID)
+      try #require(try await sale.purchase(position)?.progress.paymentID)
     }
     let (annPayment, bobPayment) = (try await payment(ann), try await payment(bob))
     // Bob's was given back at the provider, and Ann's one ticket here; the money of both comes back, and nobody takes it.
@@ -161,7 +161,7 @@ struct CancelTests {
 
   @Test("A refund that is under way when its event is cancelled is one of those that are given back")
   func underWay() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     try await sale.startWorker()
     let ann = try await sale.join("ann", 2, method: "pm_1")
     try await sale.wait(for: .purchased, ann)

@@ -22,13 +22,13 @@ struct HardPaymentTests {
     return limits
   }
 
-  private func chores(_ sale: Sale) async throws -> Int {
+  private func outboxEntries(_ sale: SaleFixture) async throws -> Int {
     try await sale.postgres.query("SELECT count(*) AS count FROM outbox").first?.int("count") ?? -1
   }
 
   @Test("A payment that is processed is asked for by its id, not made again, and sells when it is authorised")
   func processing() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.authorised = .processing
     var made = 0
     sale.provider.beforeAuthorising = { _ in made += 1 }
@@ -36,7 +36,7 @@ struct HardPaymentTests {
     let position = try await sale.join("ann", method: "pm_1")
     var id: String?
     try await sale.eventually("the payment's id is written down") {
-      id = try await sale.purchase(position)?.standing.paymentID
+      id = try await sale.purchase(position)?.progress.paymentID
       return id != nil
     }
     #expect(try await sale.status(position)?.state == .confirming)
@@ -49,7 +49,7 @@ struct HardPaymentTests {
 
   @Test("A payment that nobody decides has an end: declined with its reason, and cancelled")
   func timeout() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.authorised = .processing
     try await sale.startWorker(Self.limits(wait: 1))
     let position = try await sale.join("ann", method: "pm_1")
@@ -73,21 +73,21 @@ struct HardPaymentTests {
       (.invalid, "payment_unknown"),
     ])
   func forEver(_ code: PaymentError.Code, _ reason: String) async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.beforeAuthorising = { _ in throw PaymentError(code: code, message: "always") }
     try await sale.startWorker(Self.limits(wait: 1))
     let position = try await sale.join("ann", method: "pm_1")
     #expect(try await sale.wait(for: .declined, position)?.reason == reason)
     try await sale.eventually("nothing is left to be done") {
-      try await sale.makeChoresDue()
-      return try await chores(sale) == 0
+      try await sale.makeOutboxDue()
+      return try await outboxEntries(sale) == 0
     }
     await sale.end()
   }
 
   @Test("What was made while the provider was silent is found when it is given up, and counts")
   func silentSuccess() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.afterAuthorising = { _ in throw PaymentError(code: .outcomeUnknown, message: "lost") }
     try await sale.startWorker(Self.limits(wait: 1))
     let position = try await sale.join("ann", method: "pm_1")
@@ -98,7 +98,7 @@ struct HardPaymentTests {
 
   @Test("What is found only after it was given up is cancelled")
   func foundLater() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.afterAuthorising = { _ in throw PaymentError(code: .outcomeUnknown, message: "lost") }
     var isAway = true
     sale.provider.onFind = {
@@ -109,7 +109,7 @@ struct HardPaymentTests {
     try await sale.wait(for: .declined, position)
     #expect(sale.provider.payments.values.map(\.status) == [.requiresCapture])
     isAway = false
-    try await sale.makeChoresDue()
+    try await sale.makeOutboxDue()
     try await sale.eventually("nothing is open") {
       sale.provider.payments.values.map(\.status) == [.canceled]
     }
@@ -118,7 +118,7 @@ struct HardPaymentTests {
 
   @Test("Under a key that the provider has forgotten nothing is made again")
   func forgottenKey() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     var made = 0
     sale.provider.beforeAuthorising = { _ in made += 1 }
     try await sale.startWorker(Self.limits(key: 0))
@@ -130,7 +130,7 @@ struct HardPaymentTests {
 
   @Test("A card that was declined leaves nothing open")
   func declined() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.authorised = .requiresAction
     try await sale.startWorker(Self.limits())
     let position = try await sale.join("ann", method: "pm_1")
@@ -143,7 +143,7 @@ struct HardPaymentTests {
 
   @Test("Money that was taken for nothing is given back")
   func takenForNothing() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.authorised = .requiresAction
     // Somebody takes it, at the provider's dashboard, before it is cancelled.
     sale.provider.afterAuthorising = { [provider = sale.provider] order in
@@ -158,13 +158,13 @@ struct HardPaymentTests {
 
   @Test("Who bought what could not be taken has the tickets for another hold, and pays otherwise")
   func lapsedAndPaid() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
     try await sale.startWorker(Self.limits())
     let position = try await sale.join("ann", method: "pm_1")
     try await sale.wait(for: .purchased, position)
     sale.provider.onCapture = { _ in }
-    try await sale.makeChoresDue()
+    try await sale.makeOutboxDue()
     #expect(try await sale.wait(for: .declined, position)?.reason == "authorisation_lapsed")
     #expect(try await sale.soldTickets() == [])
     try await sale.eventually("the line takes people in again") {
@@ -186,14 +186,14 @@ struct HardPaymentTests {
   @Test(
     "What a later payment has bought, which PostgreSQL has forgotten, is not taken back for the one before")
   func lapsedBefore() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
     try await sale.startWorker(Self.limits())
     let position = try await sale.join("ann", method: "pm_1")
     try await sale.wait(for: .purchased, position)
-    let first = try #require(try await sale.purchase(position)?.standing.paymentID)
+    let first = try #require(try await sale.purchase(position)?.progress.paymentID)
     sale.provider.onCapture = { _ in }
-    try await sale.makeChoresDue()
+    try await sale.makeOutboxDue()
     try await sale.wait(for: .declined, position)
     #expect(try await sale.confirm(position, "ann", "pm_2") == .ok)
     try await sale.wait(for: .purchased, position)
@@ -206,9 +206,9 @@ struct HardPaymentTests {
       "UPDATE purchase SET try = 1, payment_id = \(first), captured_at = NULL, lapsed_at = NULL")
     _ = try await sale.postgres.query("UPDATE ticket SET payment_id = \(first)")
     let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
-    try await sale.purchases.add(PurchaseStore.Chore(key: key, kind: .capture, paymentID: first))
+    try await sale.purchases.add(PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: first))
     try await sale.eventually("a person is told") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       return try await !sale.postgres.query(
         """
         SELECT 1 FROM webhook_message WHERE type = 'audit.violation' AND data->>'kind' = 'sale_without_payment'
@@ -216,7 +216,7 @@ struct HardPaymentTests {
       ).isEmpty
     }
     #expect(try await sale.soldTickets() == [1])
-    #expect(try await sale.purchase(position)?.standing.state == .sold)
+    #expect(try await sale.purchase(position)?.progress.state == .sold)
     #expect(try await sale.status(position)?.state == .purchased)
     await sale.end()
   }
@@ -224,7 +224,7 @@ struct HardPaymentTests {
   @Test(
     "A sale whose authorisation was gone before its capture, and whose buyer does not pay again, sells again")
   func lapsed() async throws {
-    let sale = try await Sale(tickets: 1, holdSeconds: 2)
+    let sale = try await SaleFixture(tickets: 1, holdSeconds: 2)
     sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
     var limits = Self.limits()
     limits.lapsedSeconds = 5
@@ -233,14 +233,14 @@ struct HardPaymentTests {
     try await sale.wait(for: .purchased, first)
     sale.provider.onCapture = { _ in }
     let epoch = try await sale.queue.epoch(Partition(of: sale.event))
-    try await sale.makeChoresDue()
+    try await sale.makeOutboxDue()
     #expect(try await sale.wait(for: .declined, first)?.reason == "authorisation_lapsed")
     let purchase = try #require(try await sale.purchase(first))
-    #expect(purchase.standing.state == .declined && purchase.standing.reason == "authorisation_lapsed")
+    #expect(purchase.progress.state == .declined && purchase.progress.reason == "authorisation_lapsed")
     // Another card, which is refused: the seats come back all the same.
     #expect(try await sale.confirm(first, "ann", "decline_2") == .ok)
     try await sale.eventually("the other card is refused") {
-      try await sale.purchase(first)?.standing.reason == "card_declined"
+      try await sale.purchase(first)?.progress.reason == "card_declined"
     }
     // Of the ticket nobody says that its sale was lost, though the last word was another card's.
     let unsold = try await SeatStore(sale.postgres).unsold(event: sale.event, [1])
@@ -252,7 +252,7 @@ struct HardPaymentTests {
     try await sale.wait(for: .purchased, second)
     #expect(try await sale.soldTickets() == [1])
     // What the refused card left is looked for still.
-    #expect(try await chores(sale) <= 2)
+    #expect(try await outboxEntries(sale) <= 2)
     // The other events of its partition have the same owner as before.
     #expect(try await sale.queue.epoch(Partition(of: sale.event)) == epoch)
     await sale.end()
@@ -260,7 +260,7 @@ struct HardPaymentTests {
 
   @Test("Where one of its tickets cannot be had any more, nobody is asked for the others")
   func lapsedInPart() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
     try await sale.startWorker(Self.limits())
     let position = try await sale.join("ann", 2, method: "pm_1")
@@ -268,10 +268,10 @@ struct HardPaymentTests {
     _ = try await sale.postgres.query("UPDATE ticket SET withheld = 'blocked' WHERE id = 2")
     let epoch = try await sale.queue.epoch(Partition(of: sale.event))
     sale.provider.onCapture = { _ in }
-    try await sale.makeChoresDue()
+    try await sale.makeOutboxDue()
     #expect(try await sale.wait(for: .expired, position)?.reason == "authorisation_lapsed")
     let purchase = try #require(try await sale.purchase(position))
-    #expect(purchase.standing.state == .void && purchase.standing.reason == "authorisation_lapsed")
+    #expect(purchase.progress.state == .void && purchase.progress.reason == "authorisation_lapsed")
     #expect(try await sale.soldTickets() == [])
     try await sale.eventually("the owner has the seat that is left") {
       try await sale.queue.document(event: sale.event)?.free == 1
@@ -284,7 +284,7 @@ struct HardPaymentTests {
     "Beside a partial refund the buyer is asked again for what is still theirs, and let go where nothing is",
     arguments: [[2], [2, 1]])
   func lapsedBesideRefund(_ givenBack: [Int]) async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     var mayCapture = false
     sale.provider.onCapture = { [provider = sale.provider] id in
       if !mayCapture { throw PaymentError(code: .unavailable, message: "away") }
@@ -302,12 +302,12 @@ struct HardPaymentTests {
     mayCapture = true
     let rest = [1, 2].filter { !givenBack.contains($0) }
     try await sale.eventually("it is settled") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       let status = try await sale.status(position)
       return rest.isEmpty ? status?.tickets == [] : status?.reason == "authorisation_lapsed"
     }
     let purchase = try #require(try await sale.purchase(position))
-    #expect(purchase.tickets == rest && purchase.standing.amount == 1000 * rest.count)
+    #expect(purchase.tickets == rest && purchase.progress.amount == 1000 * rest.count)
     #expect(sale.provider.given.isEmpty, "nothing was taken, so that nothing is given back")
     if rest.isEmpty {
       #expect(try await sale.soldTickets() == [])
@@ -318,7 +318,7 @@ struct HardPaymentTests {
       #expect(try await sale.confirm(position, "ann", "pm_2") == .ok)
       try await sale.wait(for: .purchased, position)
       try await sale.eventually("paid") {
-        try await sale.makeChoresDue()
+        try await sale.makeOutboxDue()
         return sale.provider.payments.values.map(\.amountCaptured).max() == 1000
       }
       #expect(try await sale.soldTickets() == rest)
@@ -335,7 +335,7 @@ struct HardPaymentTests {
 
   @Test("While its money is being given back nobody is asked again")
   func lapsedAndRefunded() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.onCapture = { [provider = sale.provider] id in provider.payments[id]?.status = .canceled }
     try await sale.startWorker(Self.limits())
     let position = try await sale.join("ann", method: "pm_1")
@@ -351,14 +351,14 @@ struct HardPaymentTests {
     sale.provider.onCapture = { _ in }
     let before = try await tries()
     try await sale.eventually("it was tried") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       return try await tries() >= before + 2
     }
-    #expect(try await sale.purchase(position)?.standing.state == .sold)
+    #expect(try await sale.purchase(position)?.progress.state == .sold)
     #expect(try await sale.status(position)?.state == .purchased)
     _ = try await sale.postgres.query("DELETE FROM refund")
     try await sale.eventually("its buyer is asked") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       return try await sale.status(position)?.state == .declined
     }
     await sale.end()
@@ -366,13 +366,13 @@ struct HardPaymentTests {
 
   @Test("A purchase has a name of its own at the provider, and says whose it is")
   func names() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     try await sale.startWorker(Self.limits())
     let position = try await sale.join("ann", method: "decline")
     try await sale.wait(for: .declined, position)
     #expect(try await sale.confirm(position, "ann", "pm_2") == .ok)
     try await sale.wait(for: .purchased, position)
-    let id = try #require(try await sale.purchase(position)?.standing.id)
+    let id = try #require(try await sale.purchase(position)?.progress.id)
     let payment = try #require(sale.provider.payments.values.first)
     #expect(payment.reference == "\(id)-2")
     let installation = try await sale.purchases.installation()
@@ -384,7 +384,7 @@ struct HardPaymentTests {
 
   @Test("Those who wait for the provider keep nobody from their turn")
   func room() async throws {
-    let sale = try await Sale(tickets: 40)
+    let sale = try await SaleFixture(tickets: 40)
     var limits = Self.limits()
     limits.connections = 1
     sale.provider.beforeAuthorising = { order in
@@ -399,7 +399,7 @@ struct HardPaymentTests {
 
   @Test("A payment that waits for its buyer tells them where to go, and sells once they were there")
   func action() async throws {
-    let sale = try await Sale(tickets: 1, holdSeconds: 1)
+    let sale = try await SaleFixture(tickets: 1, holdSeconds: 1)
     sale.provider.authorised = .requiresAction
     sale.provider.redirectURL = "https://me@bank.example/1?a=b|c"
     try await sale.startWorker(Self.limits())
@@ -421,7 +421,7 @@ struct HardPaymentTests {
 
   @Test("A buyer who never comes back from their bank loses the tickets, and pays nothing")
   func actionAbandoned() async throws {
-    let sale = try await Sale(tickets: 1, holdSeconds: 1)
+    let sale = try await SaleFixture(tickets: 1, holdSeconds: 1)
     sale.provider.authorised = .requiresAction
     sale.provider.redirectURL = "https://bank.example/1"
     var limits = Self.limits()
@@ -440,7 +440,7 @@ struct HardPaymentTests {
 
   @Test("An authorisation whose tickets are not there any more is kept by its id, and cancelled by that")
   func soldNothing() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.afterAuthorising = { _ in
       // Whatever took the claim: nothing is sold without it.
       _ = try await sale.postgres.query("DELETE FROM claim WHERE event_id = \(sale.event)")
@@ -450,9 +450,9 @@ struct HardPaymentTests {
     sale.provider.onFind = { throw PaymentError(code: .unavailable, message: "the search is away") }
     try await sale.startWorker(Self.limits())
     let position = try await sale.join("ann", method: "pm_1")
-    try await sale.eventually("void") { try await sale.purchase(position)?.standing.state == .void }
+    try await sale.eventually("void") { try await sale.purchase(position)?.progress.state == .void }
     try await sale.eventually("nothing is open") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       return sale.provider.payments.values.map(\.status) == [.canceled]
     }
     await sale.end()
@@ -460,7 +460,7 @@ struct HardPaymentTests {
 
   @Test("What may still be found is looked for more than once, however old it seems")
   func searches() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.afterAuthorising = { _ in throw PaymentError(code: .outcomeUnknown, message: "lost") }
     var searches = 0
     sale.provider.isFindable = false
@@ -488,7 +488,7 @@ struct HardPaymentTests {
     try await sale.postgres.script("DROP TRIGGER later ON outbox; DROP FUNCTION later")
     sale.provider.isFindable = true
     try await sale.eventually("nothing is open") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       return sale.provider.payments.values.map(\.status) == [.canceled]
     }
     await sale.end()
@@ -496,7 +496,7 @@ struct HardPaymentTests {
 
   @Test("Who has just gone to their bank is left alone for a moment, and asked for at once when it says so")
   func firstLook() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.authorised = .requiresAction
     sale.provider.redirectURL = "https://bank.example/1"
     try await sale.startWorker(Self.limits())
@@ -520,7 +520,7 @@ struct HardPaymentTests {
 
   @Test("A hint has a payment that waits asked for at once, and one for nobody's does nothing")
   func hint() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.authorised = .processing
     try await sale.startWorker(Self.limits())
     let position = try await sale.join("ann", method: "pm_1")

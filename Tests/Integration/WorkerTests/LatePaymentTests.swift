@@ -12,8 +12,8 @@ import Testing
 @LoopActor
 struct LatePaymentTests {
   /// A sale whose provider processes payments for ever, and lets nobody cancel them meanwhile. They are given up soon.
-  private func sale(tickets: Int, holdSeconds: Int, late: Int = 3_600) async throws -> Sale {
-    let sale = try await Sale(tickets: tickets, holdSeconds: holdSeconds)
+  private func sale(tickets: Int, holdSeconds: Int, late: Int = 3_600) async throws -> SaleFixture {
+    let sale = try await SaleFixture(tickets: tickets, holdSeconds: holdSeconds)
     sale.provider.authorised = .processing
     sale.provider.cancelsProcessing = false
     var limits = Worker.ProviderLimits()
@@ -30,34 +30,34 @@ struct LatePaymentTests {
       .standardized
     let text = try String(contentsOf: page, encoding: .utf8)
     let list = try #require(text.firstMatch(of: /const undecided = new Set\(\[([^\]]*)\]\)/))
-    #expect(Set(list.1.matches(of: /"(\w+)"/).map { String($0.1) }) == ConfirmLane.undecided)
+    #expect(Set(list.1.matches(of: /"(\w+)"/).map { String($0.1) }) == ConfirmationConsumer.undecided)
   }
 
-  private func authorise(_ sale: Sale) {
+  private func authorise(_ sale: SaleFixture) {
     for id in sale.provider.payments.keys where sale.provider.payments[id]?.status == .processing {
       sale.provider.payments[id]?.status = .requiresCapture
     }
   }
 
   /// Waits for the end of a hold whose payment was given up.
-  private func expire(_ sale: Sale, _ position: Int) async throws {
+  private func expire(_ sale: SaleFixture, _ position: Int) async throws {
     try await sale.wait(for: .declined, position)
     try await sale.eventually("the hold is over") {
       try await sale.queue.record(event: sale.event, position: position)?.state == .declinedForGood
     }
   }
 
-  private func waitAndRemind(for state: RequestState, _ sale: Sale, _ position: Int) async throws {
+  private func waitAndRemind(for state: RequestState, _ sale: SaleFixture, _ position: Int) async throws {
     try await sale.eventually("it is \(state)") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       try await sleep(milliseconds: 50)
       return try await sale.status(position)?.state == state
     }
   }
 
-  private func nothingIsOpen(_ sale: Sale, _ ended: [Payment.Status]) async throws {
+  private func nothingIsOpen(_ sale: SaleFixture, _ ended: [Payment.Status]) async throws {
     try await sale.eventually("nothing is open") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       return sale.provider.payments.values.map(\.status.rawValue).sorted() == ended.map(\.rawValue).sorted()
     }
   }
@@ -82,7 +82,7 @@ struct LatePaymentTests {
     authorise(sale)
     try await waitAndRemind(for: .purchased, sale, position)
     #expect(try await sale.soldTickets() == [1, 2])
-    #expect(try await sale.purchase(position)?.standing.state == .sold)
+    #expect(try await sale.purchase(position)?.progress.state == .sold)
     try await nothingIsOpen(sale, [.succeeded])
     // The house is full, also for who asks now.
     let other = try await sale.queue.enqueue(
@@ -106,8 +106,8 @@ struct LatePaymentTests {
     try await nothingIsOpen(sale, [.canceled, .succeeded])
     #expect(try await sale.status(position)?.state == .declined)
     #expect(try await sale.status(position)?.reason == "too_late")
-    #expect(try await sale.purchase(position)?.standing.reason == "too_late")
-    #expect(try await sale.purchase(other)?.standing.state == .sold)
+    #expect(try await sale.purchase(position)?.progress.reason == "too_late")
+    #expect(try await sale.purchase(other)?.progress.state == .sold)
     await sale.end()
   }
 
@@ -152,7 +152,7 @@ struct LatePaymentTests {
     await sale.end()
   }
 
-  private func configure(_ sale: Sale, _ state: String, version: Int) async throws {
+  private func configure(_ sale: SaleFixture, _ state: String, version: Int) async throws {
     try await sale.queue.configure(
       EventSettings(
         id: sale.event, generation: 1, state: state, queueLimit: 1_000_000, perUserLimit: 4,
@@ -160,24 +160,24 @@ struct LatePaymentTests {
   }
 
   /// A paused sale whose owner will be asked, once it goes on, about the payment of a hold that is over.
-  private func waitingForOwner() async throws -> (Sale, Int) {
+  private func waitingForOwner() async throws -> (SaleFixture, Int) {
     let sale = try await sale(tickets: 3, holdSeconds: 1)
     let position = try await sale.join("ann", method: "pm_1")
     try await expire(sale, position)
     try await configure(sale, "paused", version: 2)
     authorise(sale)
     try await sale.eventually("the owner is asked") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       return try await sale.queue.latePayments(event: sale.event) == [position]
     }
     return (sale, position)
   }
 
-  private func isToldTooLate(_ sale: Sale, _ position: Int) async throws {
+  private func isToldTooLate(_ sale: SaleFixture, _ position: Int) async throws {
     try await sale.eventually("it is too late, in both") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       let record = try await sale.queue.record(event: sale.event, position: position)
-      let reason = try await sale.purchase(position)?.standing.reason
+      let reason = try await sale.purchase(position)?.progress.reason
       return record?.state == .declinedForGood && record?.reason == "too_late" && reason == "too_late"
     }
   }
@@ -200,14 +200,14 @@ struct LatePaymentTests {
   }
 
   @Test(
-    "What was let go of before the owner decides buys nothing: so long after the attempt, however new the chore"
+    "What was let go of before the owner decides buys nothing: so long after the attempt, however new the entry"
   )
   func letGoBefore() async throws {
     let (sale, position) = try await waitingForOwner()
     _ = try await sale.postgres.query("UPDATE purchase SET tried_at = now() - interval '10 h'")
     _ = try await sale.postgres.query("UPDATE outbox SET created_at = now()")
     try await nothingIsOpen(sale, [.canceled])
-    #expect(try await sale.purchase(position)?.standing.reason == "too_late")
+    #expect(try await sale.purchase(position)?.progress.reason == "too_late")
     // The owner is not asked any more, and the buyer told so, though the sale is paused still.
     #expect(try await sale.queue.latePayments(event: sale.event) == [])
     #expect(try await sale.queue.record(event: sale.event, position: position)?.reason == "too_late")
@@ -226,7 +226,7 @@ struct LatePaymentTests {
     sale.provider.payments[id]?.status = status
     sale.provider.cancelsProcessing = true
     try await sale.eventually("the owner is not asked any more") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       return try await sale.queue.latePayments(event: sale.event) == []
     }
     try await nothingIsOpen(sale, [.canceled])
@@ -262,15 +262,15 @@ struct LatePaymentTests {
     #expect(try await sale.purchases.reopen(late(2), payment: payment))
     #expect(try await !sale.purchases.noteTooLate(key, attempt: 1))
     #expect(try await sale.purchases.reopen(late(2), payment: payment), "again, and the same")
-    #expect(try await sale.purchase(position)?.standing.state == .paying)
+    #expect(try await sale.purchase(position)?.progress.state == .paying)
     _ = try await sale.purchases.settle([
       .init(key: key, user: "ann", attempt: 2, outcome: .declined, paymentID: payment, reason: "payment_busy")
     ])
     #expect(try await sale.purchases.noteTooLate(key, attempt: 2))
     #expect(try await sale.purchases.noteTooLate(key, attempt: 2))
     #expect(try await !sale.purchases.reopen(late(3), payment: payment))
-    let standing = try #require(try await sale.purchase(position)?.standing)
-    #expect(standing.state == .declined && standing.attempt == 2 && standing.reason == "too_late")
+    let progress = try #require(try await sale.purchase(position)?.progress)
+    #expect(progress.state == .declined && progress.attempt == 2 && progress.reason == "too_late")
     // Nor where PostgreSQL has lost the purchase.
     _ = try await sale.postgres.query("DELETE FROM purchase")
     #expect(try await !sale.purchases.reopen(late(3), payment: payment))
@@ -296,9 +296,9 @@ struct LatePaymentTests {
       UPDATE purchase SET state = 'declined', try = 1, reason = 'processing_timeout', captured_at = NULL, sold_at = NULL
       """)
     let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
-    try await sale.purchases.add(PurchaseStore.Chore(key: key, kind: .cancel, paymentID: payment))
+    try await sale.purchases.add(PurchaseStore.OutboxEntry(key: key, kind: .cancel, paymentID: payment))
     try await sale.eventually("a person is told") {
-      try await sale.makeChoresDue()
+      try await sale.makeOutboxDue()
       return try await !sale.postgres.query(
         """
         SELECT 1 FROM webhook_message WHERE type = 'audit.violation' AND data->>'kind' = 'capture_without_purchase'
@@ -308,7 +308,7 @@ struct LatePaymentTests {
     }
     #expect(sale.provider.refunds.isEmpty)
     #expect(sale.provider.payments[payment]?.status == .succeeded)
-    #expect(try await sale.purchase(position)?.standing.reason == "processing_timeout")
+    #expect(try await sale.purchase(position)?.progress.reason == "processing_timeout")
     await sale.end()
   }
 

@@ -13,7 +13,7 @@ import Testing
 @LoopActor
 struct LedgerComparisonTests {
   struct Row: Sendable, CustomTestStringConvertible {
-    let purchase: PurchaseStore.Standing.State
+    let purchase: PurchaseStore.Progress.State
     /// State, try and tickets, of the buyer or, with an `!`, of somebody else; empty where there is none.
     let record: String
     let repair: QueueStore.Repair?
@@ -80,7 +80,7 @@ struct LedgerComparisonTests {
   }
 
   /// Ann, who has bought ticket 1 or is about to, and what Redis has of her afterwards.
-  private func setBack(_ sale: Sale, _ position: Int, to record: String?) async throws {
+  private func setBack(_ sale: SaleFixture, _ position: Int, to record: String?) async throws {
     let keys = EventKeys(sale.event), (key, field) = keys.record(position)
     let user = UserKey("ann").text
     let deadline = Int(Date().timeIntervalSince1970 * 1000) + 60_000
@@ -112,7 +112,7 @@ struct LedgerComparisonTests {
     "A second worker finds a purchase that Redis has forgotten: it is there again, once, and counts for the limit",
     arguments: ["R|0", "C|1", nil])
   func forgottenPurchase(record: String?) async throws {
-    let sale = try await Sale(tickets: 2, perUserLimit: 1)
+    let sale = try await SaleFixture(tickets: 2, perUserLimit: 1)
     let first = try await sale.startWorker()
     let ann = try await sale.join("ann", method: "pm_card_visa")
     try await sale.wait(for: .purchased, ann)
@@ -136,7 +136,7 @@ struct LedgerComparisonTests {
     "Who is told of a sale that was taken back is asked again, or told that it came to nothing",
     arguments: [true, false])
   func forgottenLapse(asks: Bool) async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     let first = try await sale.startWorker()
     let ann = try await sale.join("ann", method: "pm_card_visa")
     try await sale.wait(for: .purchased, ann)
@@ -144,7 +144,7 @@ struct LedgerComparisonTests {
     await first.stop()
     _ = try await sale.postgres.query("UPDATE purchase SET captured_at = NULL")
     let key = PurchaseStore.Key(event: sale.event, generation: 1, position: ann)
-    let payment = try #require(try await sale.purchase(ann)?.standing.paymentID)
+    let payment = try #require(try await sale.purchase(ann)?.progress.paymentID)
     #expect(try await sale.purchases.lapse(key, paymentID: payment, asks: asks)?.isOpen == asks)
     #expect(try await sale.status(ann)?.state == .purchased)
     try await sale.startWorker()
@@ -163,7 +163,7 @@ struct LedgerComparisonTests {
     "A payment that had begun when Redis forgot it goes on to its end, and is charged once",
     arguments: ["R|0", nil])
   func forgottenPayment(record: String?) async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     let first = try await sale.startWorker()
     let ann = try await sale.join("ann")
     try await sale.wait(for: .reserved, ann)
@@ -185,7 +185,7 @@ struct LedgerComparisonTests {
 
   @Test("A hold that had ended, and whose seat was bought since, does not come back with Redis")
   func forgottenEnd() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     let first = try await sale.startWorker()
     let ann = try await sale.join("ann")
     try await sale.wait(for: .reserved, ann)
@@ -206,7 +206,7 @@ struct LedgerComparisonTests {
 
   @Test("Seats that were promised in place of those that were bought are free again")
   func promisedInstead() async throws {
-    let sale = try await Sale(tickets: 2, perUserLimit: 1)
+    let sale = try await SaleFixture(tickets: 2, perUserLimit: 1)
     let first = try await sale.startWorker()
     let ann = try await sale.join("ann", method: "pm_card_visa")
     try await sale.wait(for: .purchased, ann)

@@ -11,8 +11,10 @@ import Testing
 @LoopActor
 struct NewsTests {
   /// A sale in which `ann` has bought two tickets, and her payment.
-  private func sold(newsMilliseconds: Int = 60_000) async throws -> (Sale, position: Int, payment: String) {
-    let sale = try await Sale(tickets: 2)
+  private func sold(newsMilliseconds: Int = 60_000) async throws -> (
+    SaleFixture, position: Int, payment: String
+  ) {
+    let sale = try await SaleFixture(tickets: 2)
     var patience = Worker.Patience()
     patience.newsMilliseconds = newsMilliseconds
     try await sale.startWorker(patience: patience)
@@ -24,12 +26,12 @@ struct NewsTests {
     return (sale, position, try #require(sale.provider.payments.keys.first))
   }
 
-  private func giveBack(_ sale: Sale, _ payment: String, _ amount: Int, _ id: String) {
+  private func giveBack(_ sale: SaleFixture, _ payment: String, _ amount: Int, _ id: String) {
     sale.provider.given[id] = Refund(
       id: id, payment: payment, amount: amount, status: .succeeded, reference: nil)
   }
 
-  private func books(_ sale: Sale) async throws -> (charged: Int, refunded: Int, tickets: Int) {
+  private func books(_ sale: SaleFixture) async throws -> (charged: Int, refunded: Int, tickets: Int) {
     let rows = try await sale.postgres.query(
       "SELECT coalesce(charged, amount) AS charged, refunded, cardinality(tickets) AS tickets FROM purchase")
     let row = try #require(rows.first)

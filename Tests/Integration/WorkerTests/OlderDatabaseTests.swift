@@ -16,7 +16,7 @@ struct OlderDatabaseTests {
     "Tickets whose purchases it has lost are held back, the sale stops, and goes on when they are there again"
   )
   func stopsAndGoesOn() async throws {
-    let sale = try await Sale(tickets: 3)
+    let sale = try await SaleFixture(tickets: 3)
     let first = try await sale.startWorker()
     let ann = try await sale.buy("ann")
     await first.stop()
@@ -43,7 +43,7 @@ struct OlderDatabaseTests {
 
   @Test("An operator may sell on despite that: what is missing stays held back")
   func despite() async throws {
-    let sale = try await Sale(tickets: 3)
+    let sale = try await SaleFixture(tickets: 3)
     let first = try await sale.startWorker()
     _ = try await sale.buy("ann")
     await first.stop()
@@ -76,7 +76,7 @@ struct OlderDatabaseTests {
 
   @Test("A ticket whose purchase ended otherwise is for sale again, and nothing stops")
   func givenBack() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     let first = try await sale.startWorker()
     _ = try await sale.buy("ann")
     await first.stop()
@@ -92,7 +92,7 @@ struct OlderDatabaseTests {
 
   @Test("A purchase of which only an earlier, declined attempt is left is lost, too")
   func earlierAttempt() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     let first = try await sale.startWorker()
     let ann = try await sale.join("ann")
     try await sale.wait(for: .reserved, ann)
@@ -110,7 +110,7 @@ struct OlderDatabaseTests {
 
   @Test("What was sold in a life of the line that Redis has lost is held back, too")
   func earlierLife() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     let first = try await sale.startWorker()
     _ = try await sale.buy("ann")
     await first.stop()
@@ -127,7 +127,7 @@ struct OlderDatabaseTests {
 
   @Test("Another server, or a restored copy, is noticed while the workers go on")
   func noticed() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     try await sale.startWorker()
     _ = try await sale.buy("ann")
     try await sale.eventually("its books were compared once") {
@@ -142,7 +142,7 @@ struct OlderDatabaseTests {
 
   @Test("Redis has lost it, too: the provider's books say what was bought")
   func providerKnows() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     let first = try await sale.startWorker()
     _ = try await sale.buy("ann")
     await first.stop()
@@ -156,7 +156,7 @@ struct OlderDatabaseTests {
 
   @Test("Settings that it has lost are written as the queue has them: a closed sale stays closed")
   func settings() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     let events = EventStore(sale.postgres)
     try await events.publish(
       try await events.setMessage(event: 42, "closing soon", by: "operator"), to: sale.queue)
@@ -173,7 +173,7 @@ struct OlderDatabaseTests {
 
   @Test("Numbers of owners that it has lost are not given out again")
   func epochs() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     let first = try await sale.startWorker()
     let partition = Partition(of: sale.event)
     try await sale.eventually("an owner") { try await sale.queue.epoch(partition) == 1 }
@@ -186,7 +186,7 @@ struct OlderDatabaseTests {
 
   @Test("An event that it does not know at all sells nothing, and tells nobody that it is sold out")
   func unknownEvent() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     _ = try await sale.postgres.query("DELETE FROM ticket")
     let ann = try await sale.join("ann")
     try await sale.startWorker()
@@ -199,7 +199,7 @@ struct OlderDatabaseTests {
 
   @Test("A buyer who was told purchased stays so, when only the end of the payment is lost")
   func lostEnd() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     let first = try await sale.startWorker()
     let ann = try await sale.buy("ann")
     let told = try await sale.queue.record(event: 42, position: ann)
@@ -218,7 +218,7 @@ struct OlderDatabaseTests {
 
   @Test("A payment whose intent is lost on the way is carried out all the same")
   func lostIntent() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     var isFirst = true
     sale.provider.afterAuthorising = { _ in
       guard isFirst else { return }
@@ -236,7 +236,7 @@ struct OlderDatabaseTests {
   }
 }
 
-extension Sale {
+extension SaleFixture {
   func event() async throws -> Event {
     try #require(try await EventStore(postgres).event(42))
   }

@@ -11,25 +11,25 @@ import Testing
 @Suite("Sales that stand still")
 @LoopActor
 struct PauseTests {
-  private func move(_ sale: Sale, _ state: EventState, stops: Bool = false) async throws {
+  private func move(_ sale: SaleFixture, _ state: EventState, stops: Bool = false) async throws {
     let settings = try await sale.events.move(event: sale.event, to: state, stops: stops, by: "boss")
     try await sale.events.publish(settings, to: sale.queue)
   }
 
   /// Waits until a hold's time would be over if it went on.
-  private func waitPast(_ deadline: Int, _ sale: Sale) async throws {
+  private func waitPast(_ deadline: Int, _ sale: SaleFixture) async throws {
     try await sale.eventually("the time to pass") {
       try await sale.queue.serverMilliseconds() > deadline + 1_200
     }
   }
 
-  private func lockMilliseconds(_ sale: Sale, _ ticket: Int) async throws -> Int? {
+  private func lockMilliseconds(_ sale: SaleFixture, _ ticket: Int) async throws -> Int? {
     try await sale.queue.redis.command(["PTTL", .text(EventKeys(sale.event).prefix + "l:\(ticket)")]).integer
   }
 
   @Test("A hold does not run out in a pause, may be paid, and has the time that was left when sales go on")
   func pause() async throws {
-    let sale = try await Sale(tickets: 3, holdSeconds: 2)
+    let sale = try await SaleFixture(tickets: 3, holdSeconds: 2)
     try await sale.startWorker()
     let (payer, waiter) = (try await sale.join("ann"), try await sale.join("bob"))
     let deadline = try #require(try await sale.wait(for: .reserved, payer)?.deadline)
@@ -55,7 +55,7 @@ struct PauseTests {
 
   @Test("While payments are stopped none starts, and the hold is kept")
   func stop() async throws {
-    let sale = try await Sale(tickets: 1, holdSeconds: 2)
+    let sale = try await SaleFixture(tickets: 1, holdSeconds: 2)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     let deadline = try #require(try await sale.wait(for: .reserved, position)?.deadline)
@@ -74,7 +74,7 @@ struct PauseTests {
 
   @Test("A card that is declined in a pause leaves the hold its time")
   func declined() async throws {
-    let sale = try await Sale(tickets: 1, holdSeconds: 2)
+    let sale = try await SaleFixture(tickets: 1, holdSeconds: 2)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     let deadline = try #require(try await sale.wait(for: .reserved, position)?.deadline)
@@ -89,7 +89,7 @@ struct PauseTests {
 
   @Test("A sale whose line is lost in a pause still stands still, and a hold that is shown is given back")
   func lostRedis() async throws {
-    let sale = try await Sale(tickets: 1, holdSeconds: 4, rejoinSeconds: 0)
+    let sale = try await SaleFixture(tickets: 1, holdSeconds: 4, rejoinSeconds: 0)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     let status = try #require(try await sale.wait(for: .reserved, position))
@@ -113,7 +113,7 @@ struct PauseTests {
 
   @Test("Another owner keeps it, and sales that are closed go on to the end of their holds")
   func closing() async throws {
-    let sale = try await Sale(tickets: 1, holdSeconds: 2)
+    let sale = try await SaleFixture(tickets: 1, holdSeconds: 2)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     let deadline = try #require(try await sale.wait(for: .reserved, position)?.deadline)

@@ -10,7 +10,7 @@ import Testing
 @Suite("Prices that change while tickets are on sale")
 @LoopActor
 struct PriceTests {
-  private func setPrice(_ sale: Sale, _ price: Int) async throws -> (changed: Int, kept: Int) {
+  private func setPrice(_ sale: SaleFixture, _ price: Int) async throws -> (changed: Int, kept: Int) {
     let result = try await sale.events.setPrice(
       event: sale.event, .row(section: "A", row: nil, seats: []), price, by: "boss"
     ) { try await sale.queue.barGrants(event: sale.event, ticketsVersion: $0) }
@@ -23,7 +23,7 @@ struct PriceTests {
   @Test(
     "What is held keeps its price, what comes after has the new one, and all are charged what they were told")
   func kept() async throws {
-    let sale = try await Sale(tickets: 4)
+    let sale = try await SaleFixture(tickets: 4)
     try await sale.startWorker()
     let before = try await sale.join("ann", 2)
     #expect(try await sale.wait(for: .reserved, before)?.amount == 2000)
@@ -45,7 +45,7 @@ struct PriceTests {
 
   @Test("A rush in the midst of it is charged what its tickets cost")
   func rush() async throws {
-    let sale = try await Sale(tickets: 60, perUserLimit: 4)
+    let sale = try await SaleFixture(tickets: 60, perUserLimit: 4)
     try await sale.startWorker()
     var positions: [Int] = []
     for number in 0..<60 {

@@ -11,8 +11,10 @@ import Testing
 @LoopActor
 struct RefundTests {
   /// A sale in which `ann` has bought so many tickets.
-  private func sold(_ quantity: Int, of tickets: Int, perUserLimit: Int = 4) async throws -> (Sale, Int) {
-    let sale = try await Sale(tickets: tickets, perUserLimit: perUserLimit)
+  private func sold(_ quantity: Int, of tickets: Int, perUserLimit: Int = 4) async throws -> (
+    SaleFixture, Int
+  ) {
+    let sale = try await SaleFixture(tickets: tickets, perUserLimit: perUserLimit)
     try await sale.startWorker(limits)
     let position = try await sale.join("ann", quantity, method: "pm_1")
     try await sale.wait(for: .purchased, position)
@@ -25,14 +27,14 @@ struct RefundTests {
     return limits
   }
 
-  private func captured(_ sale: Sale) async throws {
+  private func captured(_ sale: SaleFixture) async throws {
     try await sale.eventually("captured") {
       try await !sale.postgres.query("SELECT 1 FROM purchase WHERE captured_at IS NOT NULL").isEmpty
     }
   }
 
   /// Everything was sold, and something has come back.
-  private func reopened(_ sale: Sale) async throws {
+  private func reopened(_ sale: SaleFixture) async throws {
     try await sale.eventually("the sale goes on") {
       let document = try await sale.queue.document(event: sale.event)
       return document?.isSoldOut == false && document?.free ?? 0 > 0
@@ -40,7 +42,7 @@ struct RefundTests {
   }
 
   private func wish(
-    _ sale: Sale, _ position: Int, _ tickets: [Int]? = nil, blocks: Bool = false, key: String? = nil
+    _ sale: SaleFixture, _ position: Int, _ tickets: [Int]? = nil, blocks: Bool = false, key: String? = nil
   )
     -> RefundStore.Wish
   {
@@ -49,14 +51,14 @@ struct RefundTests {
       releases: !blocks, idempotencyKey: key)
   }
 
-  private func end(_ sale: Sale, _ id: String) async throws -> RefundStore.Refund? {
+  private func end(_ sale: SaleFixture, _ id: String) async throws -> RefundStore.Refund? {
     try await sale.eventually("the refund's end") {
       try await sale.refunds.find(event: sale.event, id: id)?.state != .requested
     }
     return try await sale.refunds.find(event: sale.event, id: id)
   }
 
-  private func given(_ sale: Sale) -> Int { sale.provider.given.values.reduce(0) { $0 + $1.amount } }
+  private func given(_ sale: SaleFixture) -> Int { sale.provider.given.values.reduce(0) { $0 + $1.amount } }
 
   @Test("A ticket of two: its money goes back once, it is sold again, and its user may buy another")
   func partly() async throws {
@@ -105,7 +107,7 @@ struct RefundTests {
 
   @Test("Before its money was taken it is let go of, and never taken")
   func voided() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.onCapture = { _ in throw PaymentError(code: .unavailable, message: "away") }
     try await sale.startWorker(limits)
     let position = try await sale.join("ann", method: "pm_1")
@@ -125,7 +127,7 @@ struct RefundTests {
 
   @Test("A part of what was not taken yet: taken first, then given back")
   func captureFirst() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     var mayCapture = false
     sale.provider.onCapture = { _ in
       if !mayCapture { throw PaymentError(code: .unavailable, message: "away") }
@@ -196,7 +198,7 @@ struct RefundTests {
 
   @Test("Of what is free nothing is asked of the provider")
   func free() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     _ = try await sale.postgres.query("UPDATE ticket SET price = 0")
     try await sale.startWorker(limits)
     let position = try await sale.join("ann", method: "pm_1")
@@ -230,7 +232,7 @@ struct RefundTests {
 
   @Test("Who was told that everything is sold stays told so when something comes back")
   func soldOutStays() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     try await sale.startWorker(limits)
     let buyer = try await sale.join("ann", 2)
     try await sale.wait(for: .reserved, buyer)
@@ -278,15 +280,15 @@ struct RefundTests {
 
   // MARK: Failures
 
-  private func refundCount(_ sale: Sale, _ condition: SQL) async throws -> Int {
+  private func refundCount(_ sale: SaleFixture, _ condition: SQL) async throws -> Int {
     try await sale.postgres.query("SELECT 1 FROM refund WHERE \(condition)").count
   }
 
-  private func arrived(_ sale: Sale) -> Int {
+  private func arrived(_ sale: SaleFixture) -> Int {
     sale.provider.given.values.reduce(0) { $0 + ($1.hasFailed ? 0 : $1.amount) }
   }
 
-  private func books(_ sale: Sale) async throws -> (charged: Int, refunded: Int, tickets: Int) {
+  private func books(_ sale: SaleFixture) async throws -> (charged: Int, refunded: Int, tickets: Int) {
     let rows = try await sale.postgres.query(
       "SELECT coalesce(charged, amount) AS charged, refunded, cardinality(tickets) AS tickets FROM purchase")
     let row = try #require(rows.first)

@@ -13,8 +13,8 @@ import Testing
 @LoopActor
 struct ShownHoldTests {
   /// Three with a seat each, of whom Redis has the last two back in line; the first one's has been given back since.
-  private func loss() async throws -> (sale: Sale, holds: [QueueStore.Hold]) {
-    let sale = try await Sale(tickets: 4)
+  private func loss() async throws -> (sale: SaleFixture, holds: [QueueStore.Hold]) {
+    let sale = try await SaleFixture(tickets: 4)
     let first = try await sale.startWorker()
     var holds: [QueueStore.Hold] = []
     for user in ["ann", "bob", "cy"] {
@@ -95,7 +95,7 @@ struct ShownHoldTests {
 
   @Test("Who was cancelled, and noted so, does not come back with Redis", arguments: [nil, "R|0"])
   func notedEnd(record: String?) async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     let first = try await sale.startWorker()
     let ann = try await sale.join("ann")
     try await sale.wait(for: .reserved, ann)

@@ -21,14 +21,14 @@ struct SlowProviderTests {
     }
   }
 
-  private func add(_ sale: Sale, _ id: String, _ status: Payment.Status = .requiresCapture) {
+  private func add(_ sale: SaleFixture, _ id: String, _ status: Payment.Status = .requiresCapture) {
     sale.provider.payments[id] = Payment(
       id: id, status: status, amount: 1000, amountCaptured: 0, currency: "EUR", reference: id, created: 0)
   }
 
   @Test("One cancellation that takes long keeps no other from being made, in whichever round they are due")
-  func chores() async throws {
-    let sale = try await Sale(tickets: 1)
+  func outboxEntries() async throws {
+    let sale = try await SaleFixture(tickets: 1)
     let slow = Slow()
     sale.provider.onCancel = { id in if id == "pi_slow" { try await slow.wait() } }
     try await sale.startWorker()
@@ -49,7 +49,7 @@ struct SlowProviderTests {
         == ["pi_slow"]
     }
     // Its lease ends meanwhile: it is not asked for a second time beside the first.
-    try await sale.makeChoresDue()
+    try await sale.makeOutboxDue()
     try await sale.eventually("it was leased again") {
       try await sale.postgres.query("SELECT 1 FROM outbox WHERE attempts > 1").count == 1
     }
@@ -63,7 +63,7 @@ struct SlowProviderTests {
 
   @Test("One refund that takes long keeps nobody else from having their money back")
   func refunds() async throws {
-    let sale = try await Sale(tickets: 3)
+    let sale = try await SaleFixture(tickets: 3)
     let slow = Slow()
     var slowOne = ""
     sale.provider.beforeRefund = { order in if order.payment == slowOne { try await slow.wait() } }
@@ -77,7 +77,7 @@ struct SlowProviderTests {
     try await sale.eventually("captured") {
       try await sale.postgres.query("SELECT 1 FROM purchase WHERE captured_at IS NULL").isEmpty
     }
-    slowOne = try #require(try await sale.purchase(positions[0])?.standing.paymentID)
+    slowOne = try #require(try await sale.purchase(positions[0])?.progress.paymentID)
     func giveBack(_ position: Int) async throws {
       _ = try await sale.refunds.request(
         .init(.init(event: sale.event, generation: 1, position: position), releases: true), by: "boss")
@@ -102,7 +102,7 @@ struct SlowProviderTests {
 
   @Test("News of one payment that cannot be had for long keep no other news waiting")
   func news() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     let slow = Slow()
     sale.provider.onRetrieve = { id in if id == "pi_slow" { try await slow.wait() } }
     try await sale.startWorker()
@@ -110,7 +110,7 @@ struct SlowProviderTests {
     try await sale.wait(for: .purchased, position)
     try await sale.refunds.note(payments: ["pi_slow"])
     try await sale.eventually("it is asked for") { slow.isAsked }
-    let payment = try #require(try await sale.purchase(position)?.standing.paymentID)
+    let payment = try #require(try await sale.purchase(position)?.progress.paymentID)
     sale.provider.given["re_1"] = Refund(
       id: "re_1", payment: payment, amount: 300, status: .succeeded, reference: nil)
     try await sale.refunds.note(payments: [payment])

@@ -14,7 +14,7 @@ import Testing
 struct WorkerTests {
   @Test("A request gets seats, is paid once, and owns them")
   func purchase() async throws {
-    let sale = try await Sale(tickets: 3)
+    let sale = try await SaleFixture(tickets: 3)
     try await sale.startWorker()
     let position = try await sale.join("ann", 2)
     let held = try await sale.wait(for: .reserved, position)
@@ -33,7 +33,7 @@ struct WorkerTests {
 
   @Test("Somebody else can neither confirm nor cancel a request")
   func foreigners() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     try await sale.wait(for: .reserved, position)
@@ -46,7 +46,7 @@ struct WorkerTests {
 
   @Test("A buy needs no second call")
   func buyAtOnce() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     try await sale.startWorker()
     let position = try await sale.join("ann", method: "pm_card_visa")
     try await sale.wait(for: .purchased, position)
@@ -55,7 +55,7 @@ struct WorkerTests {
 
   @Test("A buy that would cost more than its buyer allows is rejected, and nothing is charged")
   func tooDear() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     try await sale.startWorker()
     let dear = try await sale.join("ann", 2, method: "pm_card_visa", maxAmount: 1_999)
     #expect(try await sale.wait(for: .rejected, dear)?.reason == "max_amount_exceeded")
@@ -68,7 +68,7 @@ struct WorkerTests {
 
   @Test("An expired hold goes to the next in line, and the payment for it comes too late")
   func expiry() async throws {
-    let sale = try await Sale(tickets: 1, holdSeconds: 1)
+    let sale = try await SaleFixture(tickets: 1, holdSeconds: 1)
     try await sale.startWorker()
     let first = try await sale.join("ann")
     let second = try await sale.join("bob")
@@ -82,7 +82,7 @@ struct WorkerTests {
 
   @Test("When the last seats are paid everyone in line learns that it is sold out")
   func soldOut() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     try await sale.startWorker()
     var positions: [Int] = []
     for n in 0..<50 { positions.append(try await sale.join("user\(n)")) }
@@ -102,7 +102,7 @@ struct WorkerTests {
     "Those behind who want less wait for nobody, and who waited hears how many are left when others have paid"
   )
   func unblocked() async throws {
-    let sale = try await Sale(tickets: 3)
+    let sale = try await SaleFixture(tickets: 3)
     try await sale.startWorker()
     let first = try await sale.join("ann", 2)
     try await sale.wait(for: .reserved, first)
@@ -127,7 +127,7 @@ struct WorkerTests {
 
   @Test("Closing a sale leaves a hold what it is, and its buyer may pay")
   func closing() async throws {
-    let sale = try await Sale(tickets: 2)
+    let sale = try await SaleFixture(tickets: 2)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     try await sale.wait(for: .reserved, position)
@@ -145,7 +145,7 @@ struct WorkerTests {
 
   @Test("A declined card keeps the hold, and another one may pay")
   func decline() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     try await sale.wait(for: .reserved, position)
@@ -162,7 +162,7 @@ struct WorkerTests {
 
   @Test("A declined card that came with the wish counts for where that came from", arguments: [nil, 5_000])
   func declineOfWish(_ maxAmount: Int?) async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     try await sale.startWorker()
     let client = "203.0.113.0/24#9f31c2d4e5"
     let position = try await sale.join("ann", method: "decline", client: client, maxAmount: maxAmount)
@@ -177,7 +177,7 @@ struct WorkerTests {
 
   @Test("A payment whose answer was lost is made once")
   func lostAnswer() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     var failures = 3
     sale.provider.afterAuthorising = { _ in
       failures -= 1
@@ -190,9 +190,9 @@ struct WorkerTests {
     await sale.end()
   }
 
-  @Test("A capture that failed is made by the relay's record in the outbox")
+  @Test("A capture that failed is made by the outbox worker's record in the outbox")
   func outbox() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.onCapture = { _ in throw PaymentError(code: .unavailable, message: "away") }
     try await sale.startWorker()
     let position = try await sale.join("ann", method: "pm_card_visa")
@@ -209,7 +209,7 @@ struct WorkerTests {
 
   @Test("Tickets that PostgreSQL gave to somebody else are not charged")
   func lostTickets() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     try await sale.wait(for: .reserved, position)
@@ -223,7 +223,7 @@ struct WorkerTests {
 
   @Test("A worker that stops hands its partitions over at once, and nothing in line is lost")
   func handover() async throws {
-    let sale = try await Sale(tickets: 500)
+    let sale = try await SaleFixture(tickets: 500)
     let first = try await sale.startWorker()
     var positions: [Int] = []
     for n in 0..<100 { positions.append(try await sale.join("user\(n)")) }
@@ -238,7 +238,7 @@ struct WorkerTests {
 
   @Test("A worker that stops finishes the payments it has begun")
   func drain() async throws {
-    let sale = try await Sale(tickets: 10)
+    let sale = try await SaleFixture(tickets: 10)
     let worker = try await sale.startWorker()
     let first = try await sale.join("ann", method: "pm_card_visa")
     try await sale.wait(for: .purchased, first)
@@ -250,14 +250,14 @@ struct WorkerTests {
     await sale.end()
   }
 
-  @Test("A hold ends in time while PostgreSQL does not answer, and the lane waits for it")
+  @Test("A hold ends in time while PostgreSQL does not answer, and the loop waits for it")
   func endsWithoutPostgres() async throws {
-    let sale = try await Sale(tickets: 2, holdSeconds: 2)
+    let sale = try await SaleFixture(tickets: 2, holdSeconds: 2)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     let held = try await sale.wait(for: .reserved, position)
     let locker = Task { @LoopActor in
-      // What lanes read first; ends when the test is over.
+      // What loops read first; ends when the test is over.
       try? await sale.postgres.script(
         "BEGIN; LOCK TABLE ticket, purchase IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(6)")
     }
@@ -279,7 +279,7 @@ struct WorkerTests {
 
   @Test("Workers that are restarted again and again during an outage of the provider bury nothing")
   func restartsDuringOutage() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     var patience = Worker.Patience()
     patience.confirmationMilliseconds = 400
     var isAway = true
@@ -320,7 +320,7 @@ struct WorkerTests {
 
   @Test("An order that the provider refuses for good ends as declined, and the tickets come back")
   func refusedOrder() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     sale.provider.beforeAuthorising = { _ in
       throw PaymentError(code: .refused, message: "too little", providerCode: "amount_too_small")
     }
@@ -339,7 +339,7 @@ struct WorkerTests {
     "An order that the provider keeps failing is declined once its payment would be found",
     arguments: [false, true])
   func failedOrder(isFound: Bool) async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     var calls: [UInt64] = []
     sale.provider.beforeAuthorising = { _ in
       calls.append(EventLoop.shared.now)
@@ -359,7 +359,7 @@ struct WorkerTests {
 
   @Test("A position that Redis gave out twice is nobody else's purchase")
   func positionGivenTwice() async throws {
-    let sale = try await Sale(tickets: 10)
+    let sale = try await SaleFixture(tickets: 10)
     // What is left in PostgreSQL of a buyer whom Redis has forgotten.
     _ = try await sale.purchases.claim([
       QueueStore.Confirmation(
@@ -383,7 +383,7 @@ struct WorkerTests {
 
   @Test("A line that is shorter than what was paid begins a new life, and what was sold stays sold")
   func olderCopy() async throws {
-    let sale = try await Sale(tickets: 10)
+    let sale = try await SaleFixture(tickets: 10)
     let first = try await sale.startWorker()
     for name in ["ann", "bob", "eve"] {
       try await sale.wait(for: .purchased, try await sale.join(name, 2, method: "pm_card_visa"))
@@ -413,7 +413,7 @@ struct WorkerTests {
     "Whoever has as many tickets as one person may buy is told so when they pay, and the seats are free again"
   )
   func limitThatRedisForgot() async throws {
-    let sale = try await Sale(tickets: 5)
+    let sale = try await SaleFixture(tickets: 5)
     try await sale.startWorker()
     try await sale.wait(for: .purchased, try await sale.join("ann", 3, method: "pm_card_visa"))
     for method in ["pm_card_visa", nil] {
@@ -439,7 +439,7 @@ struct WorkerTests {
 
   @Test("Those who were in a line that was lost come first, in their order, in whatever order they come back")
   func rejoin() async throws {
-    let sale = try await Sale(tickets: 3, rejoinSeconds: 3)
+    let sale = try await SaleFixture(tickets: 3, rejoinSeconds: 3)
     let first = try await sale.startWorker()
     try await sale.wait(for: .purchased, try await sale.join("served", method: "pm"))
     await first.stop()
@@ -473,13 +473,13 @@ struct WorkerTests {
 
   @Test("Who had left, or whose hold had ended, is known when the line is lost, and counts no more")
   func endsBeforeLoss() async throws {
-    let sale = try await Sale(tickets: 2, holdSeconds: 1, rejoinSeconds: 3)
+    let sale = try await SaleFixture(tickets: 2, holdSeconds: 1, rejoinSeconds: 3)
     try await sale.startWorker()
     #expect(try await sale.join("gone") == 1)
     try await sale.wait(for: .expired, 1)
     try await sale.wait(for: .purchased, try await sale.join("served", 2, method: "pm"))
     let past = PastRequests(sale.postgres)
-    func standing(_ position: Int, _ user: String) async throws -> LostLines.Return {
+    func lostPlace(_ position: Int, _ user: String) async throws -> LostLines.Return {
       try await past.lifeToReturn(
         .init(event: sale.event, generation: 1, position: position), owner: UserKey(user).text)
     }
@@ -490,10 +490,10 @@ struct WorkerTests {
     }
     try await sale.loseRedis()
     try await sale.eventually("an owner of the new life") {
-      try await standing(1, "gone") == .countsNot
+      try await lostPlace(1, "gone") == .countsNot
     }
-    #expect(try await standing(2, "served") == .countsNot)
-    #expect(try await standing(3, "other") == .counts(generation: 2))
+    #expect(try await lostPlace(2, "served") == .countsNot)
+    #expect(try await lostPlace(3, "other") == .counts(generation: 2))
     try await sale.eventually("the end of the time for those who come back") {
       try await !sale.postgres.query(
         "SELECT 1 FROM queue_life WHERE event_id = \(sale.event) AND generation = 2 AND is_restored"
@@ -504,7 +504,7 @@ struct WorkerTests {
 
   @Test("A worker notices that the line went back while it served it")
   func wentBack() async throws {
-    let sale = try await Sale(tickets: 10)
+    let sale = try await SaleFixture(tickets: 10)
     try await sale.startWorker()
     for n in 1...5 { try await sale.wait(for: .reserved, try await sale.join("user\(n)")) }
     try await sale.rewind(to: 3)
@@ -517,7 +517,7 @@ struct WorkerTests {
 
   @Test("A worker without a call under way notices that it speaks to another Redis")
   func anotherRedis() async throws {
-    let sale = try await Sale(tickets: 10)
+    let sale = try await SaleFixture(tickets: 10)
     try await sale.startWorker()
     for n in 1...3 { try await sale.wait(for: .reserved, try await sale.join("user\(n)")) }
     let ticket = try #require(try await sale.status(3)?.tickets.first)
@@ -527,9 +527,9 @@ struct WorkerTests {
     await sale.end()
   }
 
-  @Test("A lane that fails whenever it has loaded tries again less and less often")
+  @Test("A loop that fails whenever it has loaded tries again less and less often")
   func backoff() async throws {
-    let sale = try await Sale(tickets: 10)
+    let sale = try await SaleFixture(tickets: 10)
     try await sale.breakLine(true)
     try await sale.startWorker()
     try await sleep(milliseconds: 3_000)
@@ -543,7 +543,7 @@ struct WorkerTests {
 
   @Test("Whoever was told that the place was lost is not sold to, should an old payment turn up")
   func lateConfirmation() async throws {
-    let sale = try await Sale(tickets: 10)
+    let sale = try await SaleFixture(tickets: 10)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     try await sale.wait(for: .reserved, position)
@@ -556,7 +556,7 @@ struct WorkerTests {
     }
     try await sale.replayConfirmation(position, "ann", tickets: [1], generation: 1)
     try await sale.wait(for: .purchased, try await sale.join("bob", 4, method: "pm_card_visa"))
-    try await sale.eventually("the old payment has left its lane") { try await sale.confirmations() == 0 }
+    try await sale.eventually("the old payment has left its stream") { try await sale.confirmations() == 0 }
     #expect(sale.provider.payments.count == 1)
     #expect(try await sale.soldTickets().count == 4)
     #expect(try await past.status(key, owner: UserKey("ann").text)?.reason == "queue_lost")
@@ -567,7 +567,7 @@ struct WorkerTests {
     "A payment that the owner of its partition does not take is carried out by another worker, however busy",
     arguments: [true, false])
   func help(hasProcessor: Bool) async throws {
-    let sale = try await Sale(tickets: 10)
+    let sale = try await SaleFixture(tickets: 10)
     let owner = try await sale.startWorker()
     let position = try await sale.join("ann")
     try await sale.wait(for: .reserved, position)
@@ -576,7 +576,7 @@ struct WorkerTests {
     #expect(try await sale.confirm(position, "ann") == .ok)
     try await sale.startWorker(spareProcessor: .test(hasProcessor))
     try await sale.wait(for: .purchased, position)
-    try await sale.eventually("its lane is empty") { try await sale.confirmations() == 0 }
+    try await sale.eventually("its stream is empty") { try await sale.confirmations() == 0 }
     await sale.end()
   }
 
@@ -584,7 +584,7 @@ struct WorkerTests {
     "An owner that goes on is left its payments where there is no processor to spare",
     arguments: [true, false])
   func leftAlone(hasProcessor: Bool) async throws {
-    let sale = try await Sale(tickets: 30)
+    let sale = try await SaleFixture(tickets: 30)
     let owner = try await sale.startWorker()
     let users = (1...30).map { "user\($0)" }
     var positions: [Int] = []
@@ -611,7 +611,7 @@ struct WorkerTests {
 
   @Test("What nobody owns is carried out, however busy the machine")
   func ownerless() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     #expect(try await sale.leaseToNobody())
     // It does not look for free leases again in this test.
     var patience = Worker.Patience()
@@ -628,7 +628,7 @@ struct WorkerTests {
 
   @Test("Who helps takes a group at a time, besides what waits for the provider")
   func helpersLimit() async throws {
-    let sale = try await Sale(tickets: 600)
+    let sale = try await SaleFixture(tickets: 600)
     #expect(try await sale.leaseToNobody())
     func pay(_ positions: ClosedRange<Int>) async throws {
       for n in positions { try await sale.replayConfirmation(n, "user\(n)", tickets: [n], generation: 1) }
@@ -636,7 +636,7 @@ struct WorkerTests {
     try await pay(1...100)
     let helped = MetricsRegistry.shared.counter("onsale_confirmations_helped_total", "")
     let before = helped.value
-    let group = ConfirmLane.Limits(Worker.ProviderLimits(), Worker.Patience()).group
+    let group = ConfirmationConsumer.Limits(Worker.ProviderLimits(), Worker.Patience()).group
     try await sale.postgres.withTransaction { transaction in
       // Nothing gets as far as the provider meanwhile.
       _ = try await transaction.query("LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
@@ -647,7 +647,7 @@ struct WorkerTests {
       try await sleep(milliseconds: 1_000)
       #expect(helped.value - before == group)
     }
-    try await sale.eventually("its lane is empty") { try await sale.confirmations() == 0 }
+    try await sale.eventually("its stream is empty") { try await sale.confirmations() == 0 }
     #expect(helped.value - before == 600)
     #expect(sale.provider.payments.count == 600)
     await sale.end()
@@ -655,7 +655,7 @@ struct WorkerTests {
 
   @Test("A worker that stops notes what it captured last")
   func lastCaptures() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     let worker = try await sale.startWorker()
     try await sale.wait(for: .purchased, try await sale.join("ann", method: "pm_card_visa"))
     await worker.stop()
@@ -666,13 +666,13 @@ struct WorkerTests {
 
   @Test("Who helps has an idle processor, or an owner that does nothing, or none, or is very late")
   func whoHelps() {
-    let limits = ConfirmLane.Limits(Worker.ProviderLimits(), Worker.Patience())
-    #expect(limits.mayHelp(waited: 200, standing: 0, costsNobody: true))
-    #expect(limits.mayHelp(waited: 0, standing: 200, costsNobody: true), "Redis's clock went back")
-    #expect(!limits.mayHelp(waited: 199, standing: 199, costsNobody: true))
-    #expect(!limits.mayHelp(waited: 29_999, standing: 1_999, costsNobody: false))
-    #expect(limits.mayHelp(waited: 0, standing: 2_000, costsNobody: false))
-    #expect(limits.mayHelp(waited: 30_000, standing: 0, costsNobody: false))
+    let limits = ConfirmationConsumer.Limits(Worker.ProviderLimits(), Worker.Patience())
+    #expect(limits.mayHelp(waited: 200, unmoved: 0, costsNobody: true))
+    #expect(limits.mayHelp(waited: 0, unmoved: 200, costsNobody: true), "Redis's clock went back")
+    #expect(!limits.mayHelp(waited: 199, unmoved: 199, costsNobody: true))
+    #expect(!limits.mayHelp(waited: 29_999, unmoved: 1_999, costsNobody: false))
+    #expect(limits.mayHelp(waited: 0, unmoved: 2_000, costsNobody: false))
+    #expect(limits.mayHelp(waited: 30_000, unmoved: 0, costsNobody: false))
   }
 
   @Test("A processor is to spare while half of one is idle, as far as is known")
@@ -714,7 +714,7 @@ struct WorkerTests {
 
   @Test("Of two workers the owner of the partition takes its payments")
   func ownersFirst() async throws {
-    let sale = try await Sale(tickets: 40)
+    let sale = try await SaleFixture(tickets: 40)
     for _ in 1...2 { try await sale.startWorker() }
     let helped = MetricsRegistry.shared.counter("onsale_confirmations_helped_total", "")
     let before = helped.value
@@ -726,20 +726,20 @@ struct WorkerTests {
     await sale.end()
   }
 
-  @Test("A payment in another partition's lane is brought to its own, and ends there")
+  @Test("A payment in another partition's stream is brought to its own, and ends there")
   func strayConfirmation() async throws {
-    let sale = try await Sale(tickets: 10)
+    let sale = try await SaleFixture(tickets: 10)
     let stray = Partition(number: (sale.event + 1) % Partition.count)
     try await sale.startWorker()
     let position = try await sale.join("ann")
     let held = try await sale.wait(for: .reserved, position)
     try await sale.replayConfirmation(
-      position, "ann", tickets: try #require(held).tickets, generation: 1, lane: stray)
-    try await sale.eventually("the stray lane is empty") {
+      position, "ann", tickets: try #require(held).tickets, generation: 1, stream: stray)
+    try await sale.eventually("the stray stream is empty") {
       try await sale.confirmations(stray) == 0
     }
     try await sale.eventually("it is paid") { try await sale.soldTickets() == held?.tickets }
-    try await sale.eventually("its own lane is empty") { try await sale.confirmations() == 0 }
+    try await sale.eventually("its own stream is empty") { try await sale.confirmations() == 0 }
     #expect(try await sale.queue.deadLetters(stray, limit: 1).isEmpty)
     #expect(try await sale.queue.deadLetters(Partition(of: sale.event), limit: 1).isEmpty)
     #expect(sale.provider.payments.count == 1)
@@ -748,7 +748,7 @@ struct WorkerTests {
 
   @Test("An owner that was replaced can write nothing any more")
   func staleEpoch() async throws {
-    let sale = try await Sale(tickets: 1)
+    let sale = try await SaleFixture(tickets: 1)
     let partition = Partition(of: sale.event)
     let epochs = EpochStore(sale.postgres)
     let old = try await epochs.next(partition)

@@ -31,8 +31,8 @@ struct FaultPointTests {
       let queue: QueueStore, provider: any PaymentProvider
       func f() async throws {
         // try await queue.comment()
-        let a = try await Faults.crossing(.a) { try await queue.named() }
-        for b in try await Faults.crossing(.b, { try await queue.named() }) { _ = try await provider.planted(b) }
+        let a = try await Faults.point(.a) { try await queue.named() }
+        for b in try await Faults.point(.b, { try await queue.named() }) { _ = try await provider.planted(b) }
         guard let c = try? await queue.alsoPlanted(a) else { return }
       }
       """)
@@ -46,13 +46,13 @@ struct FaultPointTests {
   func everyPointIsUsed(point: FaultPoint) throws {
     let text = try ["Worker", "Webhooks", "Intake", "Indexer"].flatMap { try Self.files($0) }.map(\.text)
       .joined()
-    #expect(text.contains("Faults.crossing(.\(point))") || text.contains("Faults.crossing(.\(point),"))
+    #expect(text.contains("Faults.point(.\(point))") || text.contains("Faults.point(.\(point),"))
   }
 
-  @Test("Without a wish nothing happens at a crossing")
+  @Test("Without a wish nothing happens at a fault point")
   @LoopActor
   func offByDefault() async throws {
     #expect(Faults.check() == nil)
-    #expect(try await Faults.crossing(.confirmSettle) { 7 } == 7)
+    #expect(try await Faults.point(.confirmSettle) { 7 } == 7)
   }
 }

@@ -38,25 +38,25 @@ struct SourceScan {
     return Set(String(text).matches(of: pattern).compactMap { $0.output[1].substring.map(String.init) })
   }
 
-  /// Calls on one of `names` that are awaited outside of every `Faults.crossing`, as `line: call`.
+  /// Calls on one of `names` that are awaited outside of every `Faults.point`, as `line: call`.
   func unnamedWaits(on names: Set<String>) -> [String] {
     let source = String(text)
     guard !names.isEmpty,
       let pattern = try? Regex(
         "await\\s+(?:self\\.|stores\\.)?(\(names.sorted().joined(separator: "|")))\\??\\.(\\w+)\\(")
     else { return [] }
-    let crossings = crossings
+    let faultPoints = faultPoints
     return source.matches(of: pattern).compactMap { match in
       let offset = source.distance(from: source.startIndex, to: match.range.lowerBound)
-      if crossings.contains(where: { $0.contains(offset) }) { return nil }
+      if faultPoints.contains(where: { $0.contains(offset) }) { return nil }
       let line = text[..<offset].count { $0 == "\n" } + 1
       return "\(line): \(source[match.range].dropLast())"
     }
   }
 
-  /// Where `Faults.crossing(…) { … }` stand, from the name to the end of the closure.
-  private var crossings: [Range<Int>] {
-    let name = Array("Faults.crossing(")
+  /// Where `Faults.point(…) { … }` stand, from the name to the end of the closure.
+  private var faultPoints: [Range<Int>] {
+    let name = Array("Faults.point(")
     var found: [Range<Int>] = []
     var index = 0
     while index + name.count <= text.count {

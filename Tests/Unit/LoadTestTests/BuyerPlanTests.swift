@@ -4,8 +4,8 @@ import Testing
 
 @Suite("A buyer's plan")
 struct BuyerPlanTests {
-  private func options() -> RushOptions {
-    var options = RushOptions()
+  private func options() -> LoadTestOptions {
+    var options = LoadTestOptions()
     options.abandon = 0.1
     options.cancel = 0.2
     options.declined = 0.3

@@ -7,7 +7,7 @@ struct PasswordLineTests {
 
   /// People who come, are told to come again, and do so as the page does: no sooner, and up to a third later. Time is
   /// counted, not waited for.
-  private struct Crowd {
+  private struct Comers {
     struct Result {
       var tries = 0
       var enteredAt = 0
@@ -15,7 +15,7 @@ struct PasswordLineTests {
     static let places = 128
 
     var random = SeededGenerator(seed: 7)
-    var line = PasswordLine(places: Crowd.places)
+    var line = PasswordLine(places: Comers.places)
     /// Milliseconds of a password.
     var each = 45
     var mostInside = 0
@@ -59,7 +59,7 @@ struct PasswordLineTests {
   @Test(
     "5,000 at once come a few times each, are through as soon as they can be, and who came first is first")
   func crowd() {
-    var crowd = Crowd()
+    var crowd = Comers()
     let comers = (0..<5_000).map { (at: $0 / 5, client: "c\($0)") }
     let results = crowd.run(comers)
     let tries = results.map(\.tries)
@@ -68,7 +68,7 @@ struct PasswordLineTests {
     // With somebody at work all the time it takes 225 s.
     let end = results.map(\.enteredAt).max() ?? 0
     #expect(end <= 5_000 * crowd.each * 11 / 10, "\(end)")
-    #expect(crowd.mostInside <= Crowd.places)
+    #expect(crowd.mostInside <= Comers.places)
     // The first tenth and the last: whoever came earlier goes in earlier, but for some seconds.
     let first = results.prefix(500).map(\.enteredAt).reduce(0, +) / 500
     let last = results.suffix(500).map(\.enteredAt).reduce(0, +) / 500
@@ -77,7 +77,7 @@ struct PasswordLineTests {
 
   @Test("When it gets slower inside, nobody's ticket is lost, and few more come in vain")
   func slower() {
-    var crowd = Crowd()
+    var crowd = Comers()
     crowd.each = 400
     let results = crowd.run((0..<500).map { (at: $0, client: "c\($0)") })
     #expect(results.map(\.tries).max() ?? 0 <= 12)
@@ -88,7 +88,7 @@ struct PasswordLineTests {
     "A client that sends thousands keeps others out for some seconds, and 2,000 behind one address are all through"
   )
   func oneAddress() {
-    var crowd = Crowd()
+    var crowd = Comers()
     let school = (0..<2_000).map { (at: $0 / 10, client: "school") }
     let others = (0..<50).map { (at: 5_000 + $0 * 100, client: "other \($0)") }
     let results = crowd.run(school + others)

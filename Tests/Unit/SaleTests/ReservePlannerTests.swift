@@ -40,8 +40,8 @@ private struct Line {
   mutating func end(_ line: Int) { waiting.removeAll { $0.line == line } }
 }
 
-/// What the reserve lane does, without a store between: reads, plans, writes down.
-private struct Lane {
+/// What the grant loop does, without a store between: reads, plans, writes down.
+private struct GrantLoop {
   var planner: ReservePlanner
   var line = Line()
   /// How every request ended, or what it holds.
@@ -114,96 +114,96 @@ private struct Lane {
 struct ReservePlannerTests {
   @Test("Requests are granted in the order of their positions")
   func order() {
-    var lane = Lane(map(2))
-    for _ in 0..<3 { lane.join() }
-    #expect(lane.rest() == ["1 granted", "2 granted"])
-    #expect(lane.planner.head == 3, "the head has passed over the third")
-    #expect(lane.planner.waiting[1]?.served == LinePlace(position: 2, ordinal: 2))
+    var loop = GrantLoop(map(2))
+    for _ in 0..<3 { loop.join() }
+    #expect(loop.rest() == ["1 granted", "2 granted"])
+    #expect(loop.planner.head == 3, "the head has passed over the third")
+    #expect(loop.planner.waiting[1]?.served == LinePlace(position: 2, ordinal: 2))
   }
 
   @Test("What costs more than its buyer is ready to pay is refused, and free for the next")
   func maximum() {
-    var lane = Lane(map(2))
-    lane.join(2, atMost: 1_999)
-    lane.join(2, atMost: 2_000)
-    #expect(lane.rest() == ["1 max_amount_exceeded", "2 granted"])
+    var loop = GrantLoop(map(2))
+    loop.join(2, atMost: 1_999)
+    loop.join(2, atMost: 2_000)
+    #expect(loop.rest() == ["1 max_amount_exceeded", "2 granted"])
     // Those who wait, alone or in a line, and those who want exactly these seats.
-    lane.join(atMost: 999)
-    lane.join()
-    lane.join(tickets: [2], atMost: 999)
-    #expect(lane.rest() == ["5 seats_taken"])
-    lane.release(2)
-    #expect(lane.rest() == ["3 max_amount_exceeded", "4 granted"])
-    lane.join(tickets: [2], atMost: 999)
-    #expect(lane.rest() == ["6 max_amount_exceeded"])
-    #expect(lane.planner.map.counts.free == 1)
+    loop.join(atMost: 999)
+    loop.join()
+    loop.join(tickets: [2], atMost: 999)
+    #expect(loop.rest() == ["5 seats_taken"])
+    loop.release(2)
+    #expect(loop.rest() == ["3 max_amount_exceeded", "4 granted"])
+    loop.join(tickets: [2], atMost: 999)
+    #expect(loop.rest() == ["6 max_amount_exceeded"])
+    #expect(loop.planner.map.counts.free == 1)
   }
 
   @Test("Who waits for what others hold keeps those waiting who want the same, and nobody else")
   func nobodyBlocks() {
-    var lane = Lane(map(2, 2, held: [1, 2]))
-    let first = lane.join(section: 1)
-    for _ in 0..<100 { lane.join(section: 1) }
-    let other = lane.join(section: 2), anywhere = lane.join()
-    #expect(lane.rest() == ["\(other) granted", "\(anywhere) granted"])
-    lane.planner.release([2])
-    #expect(lane.rest() == ["\(first) granted"])
-    lane.planner.release([1])
-    #expect(lane.rest() == ["2 granted"])
+    var loop = GrantLoop(map(2, 2, held: [1, 2]))
+    let first = loop.join(section: 1)
+    for _ in 0..<100 { loop.join(section: 1) }
+    let other = loop.join(section: 2), anywhere = loop.join()
+    #expect(loop.rest() == ["\(other) granted", "\(anywhere) granted"])
+    loop.planner.release([2])
+    #expect(loop.rest() == ["\(first) granted"])
+    loop.planner.release([1])
+    #expect(loop.rest() == ["2 granted"])
   }
 
   @Test("Of those who wait, seats that come back go to the one who came first and whom they satisfy")
   func earliest() {
-    var lane = Lane(map(3, 1, held: [1, 2, 3, 4]))
-    let pair = lane.join(2, section: 1), single = lane.join(section: 1), anywhere = lane.join()
-    #expect(lane.rest() == [])
-    lane.planner.release([1])
-    #expect(lane.rest() == ["\(single) granted"], "two are not free")
-    lane.planner.release([4])
-    #expect(lane.rest() == ["\(anywhere) granted"])
-    lane.planner.release([2, 3])
-    #expect(lane.rest() == ["\(pair) granted"])
+    var loop = GrantLoop(map(3, 1, held: [1, 2, 3, 4]))
+    let pair = loop.join(2, section: 1), single = loop.join(section: 1), anywhere = loop.join()
+    #expect(loop.rest() == [])
+    loop.planner.release([1])
+    #expect(loop.rest() == ["\(single) granted"], "two are not free")
+    loop.planner.release([4])
+    #expect(loop.rest() == ["\(anywhere) granted"])
+    loop.planner.release([2, 3])
+    #expect(loop.rest() == ["\(pair) granted"])
   }
 
   @Test("Exact seats that are not all free are refused at once, whoever waits for whatever")
   func exact() {
-    var lane = Lane(map(1, 3, held: [1]))
-    let waits = lane.join(section: 1)
-    let crafted = lane.join(tickets: [1, 2]), free = lane.join(tickets: [2, 3]), later = lane.join()
-    #expect(lane.rest() == ["\(crafted) seats_taken", "\(free) granted", "\(later) granted"])
-    #expect(lane.outcomes[waits] == nil)
+    var loop = GrantLoop(map(1, 3, held: [1]))
+    let waits = loop.join(section: 1)
+    let crafted = loop.join(tickets: [1, 2]), free = loop.join(tickets: [2, 3]), later = loop.join()
+    #expect(loop.rest() == ["\(crafted) seats_taken", "\(free) granted", "\(later) granted"])
+    #expect(loop.outcomes[waits] == nil)
   }
 
   @Test(
     "What can never be satisfied ends with its true reason, for everyone in the line, also beyond the head")
   func ends() {
-    var lane = Lane(map(1, 2, sold: [1]))
-    lane.join(section: 1)
-    lane.join(4)
-    let fits = lane.join(2)
-    for _ in 0..<600 { lane.join(section: 1) }
-    lane.join(4)
-    let said = lane.step(batch: 3)
+    var loop = GrantLoop(map(1, 2, sold: [1]))
+    loop.join(section: 1)
+    loop.join(4)
+    let fits = loop.join(2)
+    for _ in 0..<600 { loop.join(section: 1) }
+    loop.join(4)
+    let said = loop.step(batch: 3)
     #expect(said.count == 1 + 2 + 601)
     #expect(said[0] == "\(fits) granted")
-    #expect(lane.outcomes[1] == "section_sold_out")
-    #expect(lane.outcomes[603] == "section_sold_out")
-    #expect(lane.outcomes[604] == "only_n_left")
-    #expect(lane.line.waiting.isEmpty)
+    #expect(loop.outcomes[1] == "section_sold_out")
+    #expect(loop.outcomes[603] == "section_sold_out")
+    #expect(loop.outcomes[604] == "only_n_left")
+    #expect(loop.line.waiting.isEmpty)
   }
 
   @Test("A line that waits ends when others have bought what it waited for")
   func lateEnd() {
-    var lane = Lane(map(3, held: [1, 2]))
-    lane.join(2)
-    lane.join(2)
-    #expect(lane.rest() == [])
-    lane.planner.sell([1])
-    #expect(lane.rest() == [], "a seat is free, and one may come back")
-    lane.planner.sell([2])
-    #expect(lane.rest() == ["1 only_n_left", "2 only_n_left"])
-    lane.join()
-    #expect(lane.rest() == ["3 granted"])
+    var loop = GrantLoop(map(3, held: [1, 2]))
+    loop.join(2)
+    loop.join(2)
+    #expect(loop.rest() == [])
+    loop.planner.sell([1])
+    #expect(loop.rest() == [], "a seat is free, and one may come back")
+    loop.planner.sell([2])
+    #expect(loop.rest() == ["1 only_n_left", "2 only_n_left"])
+    loop.join()
+    #expect(loop.rest() == ["3 granted"])
   }
 
   @Test("Enough seats that are nowhere side by side are not together, and say so")
@@ -214,86 +214,86 @@ struct ReservePlannerTests {
     }
     let hall = SeatMap(
       sections: [SeatMap.Section(id: 1, name: "S", price: 1, rank: 1)], tickets: tickets)
-    var lane = Lane(hall)
-    lane.join(3, adjacent: true)
-    let apart = lane.join(3)
-    #expect(lane.rest() == ["\(apart) granted", "1 not_together"])
+    var loop = GrantLoop(hall)
+    loop.join(3, adjacent: true)
+    let apart = loop.join(3)
+    #expect(loop.rest() == ["\(apart) granted", "1 not_together"])
   }
 
   @Test("Who keeps a place after the end of the line waits there alone, and before everyone who came later")
   func alone() throws {
-    var lane = Lane(map(3, held: [1, 2]))
-    lane.join(2)
-    #expect(lane.rest() == [])
-    lane.planner.sell([1, 2])
-    #expect(lane.rest() == ["1 only_n_left"])
-    lane.planner.hold([3])
-    lane.join()
-    #expect(lane.rest() == [])
-    lane.planner.add(
+    var loop = GrantLoop(map(3, held: [1, 2]))
+    loop.join(2)
+    #expect(loop.rest() == [])
+    loop.planner.sell([1, 2])
+    #expect(loop.rest() == ["1 only_n_left"])
+    loop.planner.hold([3])
+    loop.join()
+    #expect(loop.rest() == [])
+    loop.planner.add(
       alone: Arrival(
         position: 1, line: Arrival.alone, user: "u1", seats: RequestedSeats(quantity: 1), method: nil))
-    #expect(lane.rest() == [])
-    lane.planner.release([3])
-    #expect(lane.rest() == ["1 granted"])
-    #expect(lane.planner.alone.isEmpty)
+    #expect(loop.rest() == [])
+    loop.planner.release([3])
+    #expect(loop.rest() == ["1 granted"])
+    #expect(loop.planner.alone.isEmpty)
   }
 
   @Test("Who keeps a place beyond the head is served when it is their turn, and not before")
   func aloneBeyondTheHead() {
-    var lane = Lane(map(1))
-    lane.planner.add(
+    var loop = GrantLoop(map(1))
+    loop.planner.add(
       alone: Arrival(
         position: 2, line: Arrival.alone, user: "u2", seats: RequestedSeats(quantity: 1), method: nil))
-    lane.join()
-    _ = lane.join()
-    lane.line.leave([2])
-    #expect(lane.rest() == ["1 granted"])
-    lane.release(1)
-    #expect(lane.rest() == ["2 granted"])
+    loop.join()
+    _ = loop.join()
+    loop.line.leave([2])
+    #expect(loop.rest() == ["1 granted"])
+    loop.release(1)
+    #expect(loop.rest() == ["2 granted"])
   }
 
   @Test("The operator's rate stops granting without passing anybody over")
   func rate() {
-    var lane = Lane(map(5))
-    for _ in 0..<5 { lane.join() }
-    #expect(lane.step(grants: 2) == ["1 granted", "2 granted"])
-    #expect(lane.planner.head == 2)
-    #expect(lane.step(grants: 2) == ["3 granted", "4 granted"])
+    var loop = GrantLoop(map(5))
+    for _ in 0..<5 { loop.join() }
+    #expect(loop.step(grants: 2) == ["1 granted", "2 granted"])
+    #expect(loop.planner.head == 2)
+    #expect(loop.step(grants: 2) == ["3 granted", "4 granted"])
   }
 
   @Test("Seats of someone who left since they were read are free again")
   func skipped() {
-    var lane = Lane(map(1))
-    let arrival = lane.line.join()
-    let plan = lane.planner.plan([arrival], tail: 1, grants: .max)
+    var loop = GrantLoop(map(1))
+    let arrival = loop.line.join()
+    let plan = loop.planner.plan([arrival], tail: 1, grants: .max)
     #expect(plan.granted == 1)
-    lane.planner.settle(plan, skipped: [1])
-    lane.line.leave([1])
-    #expect(lane.planner.map.counts.free == 1)
-    lane.join()
-    #expect(lane.rest() == ["2 granted"])
+    loop.planner.settle(plan, skipped: [1])
+    loop.line.leave([1])
+    #expect(loop.planner.map.counts.free == 1)
+    loop.join()
+    #expect(loop.rest() == ["2 granted"])
   }
 
   @Test("A line in which everybody has left is no line that waits any more")
   func emptied() {
-    var lane = Lane(map(1, held: [1]))
-    lane.join()
-    lane.join()
-    #expect(lane.rest() == [])
+    var loop = GrantLoop(map(1, held: [1]))
+    loop.join()
+    loop.join()
+    #expect(loop.rest() == [])
     // A new owner knows where the line stands, and nobody in it.
-    lane.planner = ReservePlanner(
-      map: lane.planner.map, head: lane.planner.head,
-      waiting: lane.planner.waiting.mapValues {
+    loop.planner = ReservePlanner(
+      map: loop.planner.map, head: loop.planner.head,
+      waiting: loop.planner.waiting.mapValues {
         ReservePlanner.WaitingLine(seats: $0.seats, served: $0.served)
       })
-    lane.line.leave([1, 2])
-    lane.planner.release([1])
-    lane.join()
-    #expect(lane.rest() == ["3 granted"])
-    lane.release(3)
-    #expect(lane.rest() == [])
-    #expect(lane.planner.waiting.isEmpty)
+    loop.line.leave([1, 2])
+    loop.planner.release([1])
+    loop.join()
+    #expect(loop.rest() == ["3 granted"])
+    loop.release(3)
+    #expect(loop.rest() == [])
+    #expect(loop.planner.waiting.isEmpty)
   }
 
   @Test("What this version cannot read waits for one that can, and keeps nobody waiting")
@@ -313,60 +313,60 @@ struct ReservePlannerTests {
   func fairness(seed: UInt64) {
     var random = SeededGenerator(seed: seed)
     let seats = Int.random(in: 1...12, using: &random)
-    var lane = Lane(map(seats, seats))
+    var loop = GrantLoop(map(seats, seats))
     var wish: [Int: (line: Int, seats: RequestedSeats)] = [:]
     var refused: [Int: Int] = [:]
     for _ in 0..<400 {
       if Int.random(in: 0..<3, using: &random) == 0 {
         let section = [nil, 1, 2].randomElement(using: &random) ?? nil
-        let position = lane.join(Int.random(in: 1...3, using: &random), section: section)
-        if let arrival = lane.line.waiting.last, let seats = arrival.seats {
+        let position = loop.join(Int.random(in: 1...3, using: &random), section: section)
+        if let arrival = loop.line.waiting.last, let seats = arrival.seats {
           wish[position] = (arrival.line, seats)
         }
       }
       if Int.random(in: 0..<20, using: &random) == 0,
-        let gone = lane.line.waiting.randomElement(using: &random)
+        let gone = loop.line.waiting.randomElement(using: &random)
       {
-        lane.line.leave([gone.position])
+        loop.line.leave([gone.position])
       }
       if Int.random(in: 0..<30, using: &random) == 0 {
         // Another owner: it knows the map, the head and where lines stand.
-        lane.planner = ReservePlanner(
-          map: lane.planner.map, head: lane.planner.head,
-          waiting: lane.planner.waiting.mapValues {
+        loop.planner = ReservePlanner(
+          map: loop.planner.map, head: loop.planner.head,
+          waiting: loop.planner.waiting.mapValues {
             ReservePlanner.WaitingLine(seats: $0.seats, served: $0.served)
           })
       }
-      let before = lane.held
+      let before = loop.held
       let said =
         Bool.random(using: &random)
-        ? lane.step(
+        ? loop.step(
           batch: Int.random(in: 1...8, using: &random), grants: Int.random(in: 1...3, using: &random))
-        : lane.rest()
-      for (position, tickets) in lane.held where before[position] == nil {
-        for (other, theirs) in lane.held where other != position {
+        : loop.rest()
+      for (position, tickets) in loop.held where before[position] == nil {
+        for (other, theirs) in loop.held where other != position {
           #expect(Set(theirs).isDisjoint(with: tickets), "seed \(seed)")
         }
         let line = wish[position]?.line ?? 0
         #expect(
           position < refused[line] ?? .max, "seed \(seed): an earlier one of the same wish was told an end")
-        let earlier = lane.line.waiting.filter { $0.line == line && $0.position < position }
+        let earlier = loop.line.waiting.filter { $0.line == line && $0.position < position }
         #expect(earlier.isEmpty, "seed \(seed): \(position) before \(earlier.map(\.position)), \(said)")
       }
-      for (position, outcome) in lane.outcomes where outcome != "granted" {
+      for (position, outcome) in loop.outcomes where outcome != "granted" {
         let line = wish[position]?.line ?? 0
         refused[line] = min(refused[line] ?? .max, position)
       }
-      lane.rest()
-      for arrival in lane.line.waiting {
+      loop.rest()
+      for arrival in loop.line.waiting {
         if let seats = arrival.seats {
-          #expect(!lane.planner.map.canGrant(seats), "seed \(seed): \(arrival.position) waits for free seats")
+          #expect(!loop.planner.map.canGrant(seats), "seed \(seed): \(arrival.position) waits for free seats")
         }
       }
-      if let position = lane.held.keys.sorted().randomElement(using: &random) {
-        if Int.random(in: 0..<3, using: &random) == 0 { lane.sell(position) } else { lane.release(position) }
+      if let position = loop.held.keys.sorted().randomElement(using: &random) {
+        if Int.random(in: 0..<3, using: &random) == 0 { loop.sell(position) } else { loop.release(position) }
       }
-      if lane.planner.isSoldOut { return }
+      if loop.planner.isSoldOut { return }
     }
   }
 }

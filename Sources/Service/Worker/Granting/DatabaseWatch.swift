@@ -8,7 +8,7 @@ import Store
 /// Notices that PostgreSQL is another server than before, or an older state of itself: a standby that was promoted, a
 /// backup or a dump that was restored.
 ///
-/// Every lane then loads anew, and so compares what Redis knows as sold. And one of the workers compares the provider's
+/// Every loop then loads anew, and so compares what Redis knows as sold. And one of the workers compares the provider's
 /// payments of the events that are on sale, of which PostgreSQL may have lost what Redis has lost, too.
 @LoopActor
 final class DatabaseWatch {
@@ -70,8 +70,8 @@ final class DatabaseWatch {
 
   private func round() async throws {
     // Redis first: what it has was seen before what is seen now.
-    let noted = try await Faults.crossing(.databaseLook) { try await queue.checkedDatabase() }
-    let now = try await Faults.crossing(.databaseLook) { try await seats.databaseState() }
+    let noted = try await Faults.point(.databaseLook) { try await queue.checkedDatabase() }
+    let now = try await Faults.point(.databaseLook) { try await seats.databaseState() }
     let wentBack = noted.identity == now.identity && now.position < noted.position
     let isOther = last.map { $0.identity != now.identity || now.position < $0.position } ?? false
     if wentBack || isOther {
@@ -80,11 +80,11 @@ final class DatabaseWatch {
         ["postgres.identity": now.identity])
       changes += 1
     } else if let last, last.started != now.started {
-      // On the disk that it had, as far as can be seen. Lanes look all the same: that costs them a load.
+      // On the disk that it had, as far as can be seen. PartitionStreams look all the same: that costs them a load.
       logger.notice("PostgreSQL was restarted")
       changes += 1
     }
-    try await Faults.crossing(.databaseLook) {
+    try await Faults.point(.databaseLook) {
       if wentBack || isOther && noted.identity == now.identity { try await queue.noteChecked(database: nil) }
       if noted.position != now.position { try await queue.noteDatabase(position: now.position) }
     }
@@ -93,11 +93,11 @@ final class DatabaseWatch {
     guard try await keepBooks() else { return }
     try await catchUp()
     try await compare()
-    try await Faults.crossing(.databaseCompare) { try await queue.noteChecked(database: now.identity) }
+    try await Faults.point(.databaseCompare) { try await queue.noteChecked(database: now.identity) }
   }
 
   private func keepBooks() async throws -> Bool {
-    try await Faults.crossing(.databaseCompare) {
+    try await Faults.point(.databaseCompare) {
       try await queue.takeBooks(worker: worker, milliseconds: Self.bookkeeperMilliseconds)
     }
   }
@@ -105,11 +105,11 @@ final class DatabaseWatch {
   /// Writes the settings of sales as their queues have them, where PostgreSQL has lost the last ones.
   private func catchUp() async throws {
     for partition in Partition.all {
-      let versions = try await Faults.crossing(.databaseCompare) {
+      let versions = try await Faults.point(.databaseCompare) {
         try await queue.settingsVersions(partition)
       }
       for (event, version) in versions {
-        let isOlder = try await Faults.crossing(.databaseCompare) {
+        let isOlder = try await Faults.point(.databaseCompare) {
           guard let facts = try await queue.queueFacts(event: event), !facts.document.isLost else {
             return false
           }
@@ -129,7 +129,7 @@ final class DatabaseWatch {
   }
 
   private func compare() async throws {
-    let alive = try await Faults.crossing(.databaseCompare) { try await events.onSale() }
+    let alive = try await Faults.point(.databaseCompare) { try await events.onSale() }
     if alive.isEmpty { return }
     let oldest = alive.values.min() ?? 0
     var missing: [Int: [Missing]] = [:]
@@ -137,10 +137,10 @@ final class DatabaseWatch {
     // From the newest: what was lost last is found first.
     for _ in 0..<Self.pageLimit {
       let from = after
-      let (page, hasMore) = try await Faults.crossing(.databaseCompare) {
+      let (page, hasMore) = try await Faults.point(.databaseCompare) {
         try await provider.list(after: from, limit: Self.pageSize)
       }
-      let installation = try await Faults.crossing(.databaseCompare) { try await purchases.installation() }
+      let installation = try await Faults.point(.databaseCompare) { try await purchases.installation() }
       let taken = Self.taken(page, in: installation).filter { alive[$0.key] != nil }
       for (event, payments) in try await unknown(taken) {
         let room = Self.missingLimit - (missing[event]?.count ?? 0)
@@ -176,7 +176,7 @@ final class DatabaseWatch {
   private func unknown(_ payments: [Int: [Missing]]) async throws -> [Int: [Missing]] {
     var unknown: [Int: [Missing]] = [:]
     for (event, payments) in payments {
-      let known = try await Faults.crossing(.databaseCompare) {
+      let known = try await Faults.point(.databaseCompare) {
         try await seats.known(event: event, payments.map(\.attempt))
       }
       let rest = payments.filter { !known.contains($0.attempt) }
@@ -189,7 +189,7 @@ final class DatabaseWatch {
     var kept: [Missing] = []
     for missing in payments {
       let id = missing.payment.id
-      let refunded = try await Faults.crossing(.databaseCompare) { try await provider.refunded(id) }
+      let refunded = try await Faults.point(.databaseCompare) { try await provider.refunded(id) }
       if refunded < missing.payment.amountCaptured { kept.append(missing) }
     }
     return kept
@@ -201,7 +201,7 @@ final class DatabaseWatch {
     logger.error(
       "the provider has taken money for purchases that PostgreSQL does not have: the sale stops",
       ["event.id": event, "payments": missing.count, "tickets": tickets.count])
-    try await Faults.crossing(.databaseCompare) {
+    try await Faults.point(.databaseCompare) {
       // While there is no line nobody is sold anything, and there is nothing that could hold tickets back: later.
       guard let facts = try await queue.queueFacts(event: event) else {
         throw StoreError(.noQueue, "event \(event)")

@@ -6,7 +6,7 @@ import Store
 /// Notes in PostgreSQL, each second, which requests of one event have ended without a purchase, so that a loss of Redis
 /// does not bring them back into the line.
 ///
-/// Beside the lane: PostgreSQL's silence must not keep holds from ending. What Redis handed over stays there until it is
+/// Beside the loop: PostgreSQL's silence must not keep holds from ending. What Redis handed over stays there until it is
 /// noted, so that the next owner goes on where this one was; what Redis lost before is what may come back.
 @LoopActor
 final class EndNotes {
@@ -53,10 +53,10 @@ final class EndNotes {
     _ = await attempt { [self] in
       var noted = 0
       repeat {
-        let some = try await Faults.crossing(.reserveEnds) {
+        let some = try await Faults.point(.reserveEnds) {
           try await queue.ends(event: event, epoch: epoch, load: load, noted: noted, limit: Self.batchLimit)
         }
-        try await Faults.crossing(.reserveEnds) {
+        try await Faults.point(.reserveEnds) {
           try await seats.note(event: event, generation: some.generation, some.ends)
         }
         noted = some.count
@@ -65,7 +65,7 @@ final class EndNotes {
   }
 
   private func noteRestored(_ generation: Int) async throws {
-    try await Faults.crossing(.reserveEnds) {
+    try await Faults.point(.reserveEnds) {
       try await seats.noteRestored(event: event, generation: generation)
     }
   }
@@ -76,7 +76,7 @@ final class EndNotes {
       try await body()
       return true
     } catch let error as StoreError where error.code == .staleEpoch || error.code == .noQueue {
-      // The lane learns of it by itself.
+      // The loop learns of it by itself.
     } catch {
       logger.debug("ends were not noted", ["error": "\(error)"])
     }

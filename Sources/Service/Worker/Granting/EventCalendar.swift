@@ -25,14 +25,14 @@ final class EventCalendar {
     var round = 0
     while !Task.isCancelled {
       do {
-        let due = try await Faults.crossing(.openDue) {
+        let due = try await Faults.point(.openDue) {
           try await events.openDue(clocks: (WallClock.milliseconds, try await queue.serverMilliseconds()))
         }
         for settings in due {
-          try await Faults.crossing(.openPublish) { try await events.publish(settings, to: queue) }
+          try await Faults.point(.openPublish) { try await events.publish(settings, to: queue) }
         }
         if round % Self.roundsPerReconciliation == 0 {
-          let healed = try await Faults.crossing(.reconcile) { try await events.reconcile(with: queue) }
+          let healed = try await Faults.point(.reconcile) { try await events.reconcile(with: queue) }
           if !healed.isEmpty {
             logger.notice("queues brought in line with PostgreSQL", ["events": healed.count])
           }

@@ -26,11 +26,11 @@ struct LedgerComparison {
     var last = 0
     while true {
       try Task.checkCancellation()
-      let page = try await Faults.crossing(.reserveCompare) {
+      let page = try await Faults.point(.reserveCompare) {
         try await purchases.purchases(
           event: event, generation: generation, after: last, limit: Self.pageSize)
       }
-      let records = try await Faults.crossing(.reserveCompare) {
+      let records = try await Faults.point(.reserveCompare) {
         try await queue.records(event: event, positions: page.map(\.position))
       }
       for (purchase, record) in zip(page, records) {
@@ -46,7 +46,7 @@ struct LedgerComparison {
 
   /// Ends those who had ended, as it is noted, and whom Redis has back in line or with a hold.
   private func endAgain(event: Int, generation: Int) async throws -> Int {
-    let noted = try await Faults.crossing(.reserveCompare) {
+    let noted = try await Faults.point(.reserveCompare) {
       try await seats.ends(event: event, generation: generation)
     }
     var ended = 0
@@ -63,17 +63,17 @@ struct LedgerComparison {
   private func endAgain(
     _ event: Int, _ generation: Int, _ positions: [Int], as end: QueueStore.Repair
   ) async throws -> Int {
-    let records = try await Faults.crossing(.reserveCompare) {
+    let records = try await Faults.point(.reserveCompare) {
       try await queue.records(event: event, positions: positions)
     }
     let inLine = zip(positions, records).filter { $1 == nil || $1?.state == .standby }
-    let entries = try await Faults.crossing(.reserveCompare) {
+    let entries = try await Faults.point(.reserveCompare) {
       try await queue.entries(event: event, waitingAt: inLine.map(\.0))
     }
     var ended = 0
     for (position, record) in inLine {
       guard let entry = entries[position] else { continue }
-      let isDone = try await Faults.crossing(.reserveCompare) {
+      let isDone = try await Faults.point(.reserveCompare) {
         try await queue.repair(
           event: event, position: position, expected: record?.state, to: end, attempt: 0, amount: 0,
           tickets: [], free: [], reason: "", user: entry.user,
@@ -93,7 +93,7 @@ struct LedgerComparison {
     as end: QueueStore.Repair, ifTaken: Bool = false
   ) async throws -> Int {
     if holds.isEmpty { return 0 }
-    let owners = try await Faults.crossing(.reserveCompare) {
+    let owners = try await Faults.point(.reserveCompare) {
       try await purchases.claims(event: event, tickets: holds.flatMap(\.record.tickets))
     }
     var ended = 0
@@ -101,7 +101,7 @@ struct LedgerComparison {
       let key = PurchaseStore.Key(event: event, generation: generation, position: position)
       let free = record.tickets.filter { owners[$0] == nil || owners[$0] == key }
       if ifTaken, free.count == record.tickets.count { continue }
-      let isDone = try await Faults.crossing(.reserveCompare) {
+      let isDone = try await Faults.point(.reserveCompare) {
         try await queue.repair(
           event: event, position: position, expected: record.state, to: end, attempt: record.attempt,
           amount: record.amount, tickets: record.tickets, free: free, reason: record.reason, user: "")
@@ -117,10 +117,10 @@ struct LedgerComparison {
     var ended = 0, rank = 0
     while true {
       try Task.checkCancellation()
-      let page = try await Faults.crossing(.reserveCompare) {
+      let page = try await Faults.point(.reserveCompare) {
         try await queue.holds(event: event, ranks: rank..<rank + Self.pageSize).map(\.position)
       }
-      let records = try await Faults.crossing(.reserveCompare) {
+      let records = try await Faults.point(.reserveCompare) {
         try await queue.records(event: event, positions: page)
       }
       let holds = zip(page, records).compactMap { position, record in
@@ -145,7 +145,7 @@ struct LedgerComparison {
       if let record, record.state == .purchased, outcome == .declined || outcome == .expired {
         isDone = try await takeBack(event, generation, purchase, record, asks: outcome == .declined)
       } else {
-        isDone = try await Faults.crossing(.reserveCompare) {
+        isDone = try await Faults.point(.reserveCompare) {
           try await queue.repair(
             event: event, position: purchase.position, expected: expected, to: outcome,
             attempt: purchase.attempt, amount: purchase.amount, tickets: purchase.tickets, free: [],
@@ -154,7 +154,7 @@ struct LedgerComparison {
         }
       }
       if isDone { return true }
-      record = try await Faults.crossing(.reserveCompare) {
+      record = try await Faults.point(.reserveCompare) {
         try await queue.record(event: event, position: purchase.position)
       }
     }
@@ -162,22 +162,22 @@ struct LedgerComparison {
   }
 
   /// A sale was taken back, since its money could not be taken, and Redis tells its buyer still that the tickets are
-  /// theirs. As the relay does it: they are asked again, or told that it came to nothing.
+  /// theirs. As the outbox worker does it: they are asked again, or told that it came to nothing.
   private func takeBack(
     _ event: Int, _ generation: Int, _ purchase: PurchaseStore.Frozen, _ record: RequestRecord, asks: Bool
   ) async throws -> Bool {
     if asks {
-      let isAsked = try await Faults.crossing(.reserveCompare) {
+      let isAsked = try await Faults.point(.reserveCompare) {
         try await queue.askAgain(
           event: event, generation: generation, position: purchase.position, attempt: record.attempt,
           tickets: purchase.tickets, reason: PurchaseStore.authorisationLapsed, holdSeconds: lapsedSeconds)
       }
       if isAsked { return true }
     }
-    let owners = try await Faults.crossing(.reserveCompare) {
+    let owners = try await Faults.point(.reserveCompare) {
       try await purchases.claims(event: event, tickets: record.tickets)
     }
-    return try await Faults.crossing(.reserveCompare) {
+    return try await Faults.point(.reserveCompare) {
       try await queue.repair(
         event: event, position: purchase.position, expected: .purchased, to: .expired,
         attempt: record.attempt, amount: record.amount, tickets: record.tickets,

@@ -8,9 +8,9 @@ import Store
 /// Keeps one event from selling what was sold before, when PostgreSQL came back without some of its purchases.
 ///
 /// At a load it names the tickets that Redis knows as sold and PostgreSQL as nobody's: these are held back, and that is
-/// all that the load waits for. Beside the lane it then finds out whose they are. If two looks agree that PostgreSQL
+/// all that the load waits for. Beside the loop it then finds out whose they are. If two looks agree that PostgreSQL
 /// knows nothing of their purchases, the sale is stopped, and goes on by itself when they are there again. Tickets that
-/// were given back, or that PostgreSQL knows of after all, are handed to the lane by another load.
+/// were given back, or that PostgreSQL knows of after all, are handed to the loop by another load.
 @LoopActor
 final class SaleWitness {
   /// Between the two looks: what one of them saw in passing, such as a failover that is not over, is gone then.
@@ -68,7 +68,7 @@ final class SaleWitness {
       missing(1)
       throw StoreError(.notFound, "PostgreSQL has no tickets of event \(event), which has a queue")
     }
-    let bitmap = try await Faults.crossing(.forgottenLook) {
+    let bitmap = try await Faults.point(.forgottenLook) {
       let bitmap = try await queue.soldTickets(event: event)
       if ForgottenSales.lacks(bitmap, inventory.sold) {
         try await queue.noteSold(event: event, Bitmap.of(inventory.sold))
@@ -132,12 +132,12 @@ final class SaleWitness {
     if forgotten.tickets != second.forgotten.tickets { return false }
     let accounted = second.free.subtracting(forgotten.tickets)
     if !accounted.isEmpty {
-      try await Faults.crossing(.forgottenLook) {
+      try await Faults.point(.forgottenLook) {
         try await queue.dropSold(event: event, accounted.sorted())
       }
     }
     if forgotten.tickets.isEmpty { return true }
-    // Another load may have come meanwhile, or the lane's end: what is said from here on is that one's to say.
+    // Another load may have come meanwhile, or the loop's end: what is said from here on is that one's to say.
     try Task.checkCancellation()
     missing(forgotten.tickets.count)
     logger.error(
@@ -159,7 +159,7 @@ final class SaleWitness {
     let end = loaded.tail / QueueStore.recordsPerBucket + 1
     for start in stride(from: 0, to: end, by: Self.bucketsAtOnce) {
       let buckets = start..<min(start + Self.bucketsAtOnce, end)
-      let records = try await Faults.crossing(.forgottenLook) {
+      let records = try await Faults.point(.forgottenLook) {
         try await queue.records(event: event, buckets: buckets)
       }
       for case (let position, let record?) in records
@@ -173,27 +173,27 @@ final class SaleWitness {
       let attempts = told[start..<min(start + Self.purchasesAtOnce, told.count)].map {
         SeatStore.Attempt(generation: loaded.generation, position: $0.position, attempt: $0.attempt)
       }
-      let found = try await Faults.crossing(.forgottenLook) {
+      let found = try await Faults.point(.forgottenLook) {
         try await seats.known(event: event, attempts)
       }
       known.formUnion(found.map(\.position))
     }
-    let (free, neverSold) = try await Faults.crossing(.forgottenLook) {
+    let (free, neverSold) = try await Faults.point(.forgottenLook) {
       try await seats.unsold(event: event, suspects)
     }
     return (ForgottenSales(free: free, neverSold: neverSold, told: told, known: known), free)
   }
 
   private func isMissing(_ suspects: [Int]) async throws -> Bool {
-    let bitmap = try await Faults.crossing(.forgottenLook) { try await queue.soldTickets(event: event) }
-    let (free, _) = try await Faults.crossing(.forgottenLook) {
+    let bitmap = try await Faults.point(.forgottenLook) { try await queue.soldTickets(event: event) }
+    let (free, _) = try await Faults.point(.forgottenLook) {
       try await seats.unsold(event: event, suspects)
     }
     return suspects.allSatisfy { free.contains($0) && Bitmap.contains(bitmap, $0) }
   }
 
   private func halt(_ tickets: [Int], _ loaded: QueueStore.LoadedQueue) async throws {
-    try await Faults.crossing(.forgottenHalt) {
+    try await Faults.point(.forgottenHalt) {
       let version = try await queue.settingsVersions(Partition(of: event))[event] ?? 0
       let settings = try await events.halt(
         event: event, SaleHalt(reason: .purchasesLost, tickets: tickets), version: version,
@@ -203,7 +203,7 @@ final class SaleWitness {
   }
 
   private func letGoOn() async throws {
-    try await Faults.crossing(.forgottenHalt) {
+    try await Faults.point(.forgottenHalt) {
       guard let settings = try await events.liftHalt(event: event) else { return }
       logger.notice("no purchase is missing any more: the sale goes on")
       try await events.publish(settings, to: queue)

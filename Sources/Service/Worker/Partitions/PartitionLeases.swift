@@ -19,7 +19,7 @@ final class PartitionLeases {
   private let logger: Logger
   private let ownedGauge = MetricsRegistry.shared.gauge(
     "onsale_partitions_owned", "Partitions this worker owns")
-  private let bell = Bell()
+  private let signal = Signal()
   private var owners: [Partition: PartitionOwner] = [:]
   /// Owners on their way out.
   private var ending: [Partition: Task<Void, Never>] = [:]
@@ -44,7 +44,7 @@ final class PartitionLeases {
     // Apart from the rounds, which may wait for PostgreSQL for longer than a lease lasts.
     let renewing = Task { @LoopActor in await renew() }
     while !Task.isCancelled {
-      bell.reset()
+      signal.reset()
       do {
         try await round()
         logger.worksAgain("lease round failed")
@@ -53,7 +53,7 @@ final class PartitionLeases {
       } catch {
         logger.retrying("lease round failed", ["error": "\(error)"])
       }
-      await bell.wait(milliseconds: UInt64(leaseMilliseconds / 4))
+      await signal.wait(milliseconds: UInt64(leaseMilliseconds / 4))
     }
     renewing.cancel()
     await renewing.value
@@ -62,11 +62,11 @@ final class PartitionLeases {
   private func renew() async {
     while !Task.isCancelled {
       do {
-        alive = try await Faults.crossing(.leaseAnnounce) {
+        alive = try await Faults.point(.leaseAnnounce) {
           try await queue.announceWorker(worker, milliseconds: leaseMilliseconds)
         }
         for (partition, owner) in owners {
-          let renewed = try await Faults.crossing(.leaseRenew) {
+          let renewed = try await Faults.point(.leaseRenew) {
             try await queue.acquireLease(partition, worker: worker, milliseconds: leaseMilliseconds)
           }
           if !renewed || owner.wasReplaced {
@@ -92,12 +92,12 @@ final class PartitionLeases {
   /// How many workers are alive, as last heard.
   var aliveCount: Int { alive.count }
 
-  /// An event of the partition wants its lane, or leases have become free.
+  /// An event of the partition wants its loop, or leases have become free.
   func wake(_ partition: Partition, event: Int?) {
     if let event, let owner = owners[partition] {
-      if !owner.wake(event) { bell.ring() }
+      if !owner.wake(event) { signal.raise() }
     } else if event == nil {
-      bell.ring()
+      signal.raise()
     }
   }
 
@@ -105,7 +105,7 @@ final class PartitionLeases {
   func stop() async {
     for (partition, owner) in owners { end(partition, owner, handOver: true) }
     for task in ending.values { await task.value }
-    try? await Faults.crossing(.leaseWithdraw) { try await queue.withdrawWorker(worker) }
+    try? await Faults.point(.leaseWithdraw) { try await queue.withdrawWorker(worker) }
   }
 
   private func round() async throws {
@@ -129,14 +129,14 @@ final class PartitionLeases {
     ending[partition] = Task { @LoopActor in
       await owner.stop()
       if handOver {
-        try? await Faults.crossing(.leaseRelease) { try await queue.releaseLease(partition, worker: worker) }
+        try? await Faults.point(.leaseRelease) { try await queue.releaseLease(partition, worker: worker) }
       }
       ending[partition] = nil
     }
   }
 
   private func takeFree(upTo share: Int) async throws {
-    let holders = try await Faults.crossing(.leaseHolders) { try await queue.leaseHolders() }
+    let holders = try await Faults.point(.leaseHolders) { try await queue.leaseHolders() }
     // Starting at different places keeps workers that start together from racing for the same leases.
     let offset = worker.utf8.reduce(0) { ($0 &* 31 &+ Int($1)) & 0xffff } % Partition.count
     for index in 0..<Partition.count where owners.count < share {
@@ -145,10 +145,10 @@ final class PartitionLeases {
         holders[partition.number] == nil || holders[partition.number] == worker
       else { continue }
       // Before the lease: nobody holds one who cannot reach PostgreSQL. An epoch that is not used does no harm.
-      let epoch = try await Faults.crossing(.leaseEpoch) {
+      let epoch = try await Faults.point(.leaseEpoch) {
         try await epochs.next(partition, above: try await queue.epoch(partition))
       }
-      let acquired = try await Faults.crossing(.leaseAcquire) {
+      let acquired = try await Faults.point(.leaseAcquire) {
         try await queue.acquireLease(partition, worker: worker, milliseconds: leaseMilliseconds)
       }
       if acquired { try await own(partition, epoch) }
@@ -156,10 +156,10 @@ final class PartitionLeases {
   }
 
   private func own(_ partition: Partition, _ epoch: Int) async throws {
-    guard try await Faults.crossing(.leaseOwn, { try await queue.own(partition, epoch: epoch) }) else {
+    guard try await Faults.point(.leaseOwn, { try await queue.own(partition, epoch: epoch) }) else {
       return
     }
-    let owner = makeOwner(partition, epoch) { [weak self] in self?.bell.ring() }
+    let owner = makeOwner(partition, epoch) { [weak self] in self?.signal.raise() }
     owners[partition] = owner
     logger.info("partition owned", ["partition": partition.number, "partition.epoch": epoch])
   }

@@ -3,7 +3,7 @@ import FaultInjection
 import Logging
 import Store
 
-/// What a worker does with a partition it owns: one reserve lane for each event alive in it.
+/// What a worker does with a partition it owns: one grant loop for each event alive in it.
 @LoopActor
 final class PartitionOwner {
   let partition: Partition
@@ -17,7 +17,7 @@ final class PartitionOwner {
   private let lapsedSeconds: Int
   private let shownHoldsMilliseconds: UInt64
   private let logger: Logger
-  private var lanes: [Int: (lane: ReserveLane, task: Task<Void, Never>)] = [:]
+  private var loops: [Int: (loop: GrantLoop, task: Task<Void, Never>)] = [:]
   /// A newer owner was met: this one must go.
   private(set) var wasReplaced = false
   private let onReplaced: @LoopActor () -> Void
@@ -42,41 +42,41 @@ final class PartitionOwner {
     self.onReplaced = onReplaced
   }
 
-  /// Starts lanes for events that have none. Called regularly, and when an event wakes that is not known.
+  /// Starts loops for events that have none. Called regularly, and when an event wakes that is not known.
   func refresh() async throws {
-    let events = try await Faults.crossing(.leaseEvents) { try await queue.liveEvents(partition) }
-    for event in events where lanes[event] == nil && !wasReplaced { start(event) }
+    let events = try await Faults.point(.leaseEvents) { try await queue.liveEvents(partition) }
+    for event in events where loops[event] == nil && !wasReplaced { start(event) }
   }
 
   private func start(_ event: Int) {
-    let lane = ReserveLane(
+    let loop = GrantLoop(
       event: event, epoch: epoch, queue: queue, seats: seats, purchases: purchases, archive: archive,
       memory: memory, witness: database.witness(event: event, logger: logger),
       lapsedSeconds: lapsedSeconds, shownHoldsMilliseconds: shownHoldsMilliseconds, logger: logger)
     // Owned by this object: `stop` cancels and awaits it.
     let task = Task { @LoopActor [weak self] in
-      let end = await lane.run()
+      let end = await loop.run()
       guard let self else { return }
-      lanes[event] = nil
+      loops[event] = nil
       if case .replaced = end, !wasReplaced {
         wasReplaced = true
         onReplaced()
       }
     }
-    lanes[event] = (lane, task)
+    loops[event] = (loop, task)
   }
 
-  /// - Returns: whether the event has a lane here.
+  /// - Returns: whether the event has a loop here.
   func wake(_ event: Int) -> Bool {
-    guard let lane = lanes[event]?.lane else { return false }
-    lane.wake()
+    guard let loop = loops[event]?.loop else { return false }
+    loop.wake()
     return true
   }
 
-  /// Ends all lanes between two batches.
+  /// Ends all loops between two batches.
   func stop() async {
     wasReplaced = true
-    let tasks = lanes.values.map(\.task)
+    let tasks = loops.values.map(\.task)
     for task in tasks { task.cancel() }
     for task in tasks { await task.value }
   }

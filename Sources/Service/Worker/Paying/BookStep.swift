@@ -69,7 +69,7 @@ enum BookStep: Equatable {
       // What is under way is taken up again until it ends, be it by a later attempt with the same payment.
       self = purchase.attempt == attempt || purchase.paymentID == payment.id ? .fits : .letGo
     } else if isTaken, purchase.state == .declined, purchase.attempt == attempt,
-      ConfirmLane.undecided.contains(purchase.reason ?? "")
+      ConfirmationConsumer.undecided.contains(purchase.reason ?? "")
     {
       // A later attempt may have taken it up, and sold with it, which PostgreSQL has lost.
       self = .tell(

@@ -78,7 +78,7 @@ final class Bookkeeper {
   /// Reads on in each of the books, and notes after each how far it is. While the provider is away the walk through its
   /// books stays where it is, and that through PostgreSQL goes on.
   private func round() async throws {
-    let found = try await Faults.crossing(.booksTake) {
+    let found = try await Faults.point(.booksTake) {
       try await books.take(worker: worker, seconds: leaseSeconds)
     }
     guard var walk = found else {
@@ -117,14 +117,14 @@ final class Bookkeeper {
   /// - Returns: whether the walk is this worker's still.
   private func note(_ walk: BookStore.Walk) async throws -> Bool {
     try await tell()
-    return try await Faults.crossing(.booksNote) {
+    return try await Faults.point(.booksNote) {
       try await books.note(walk, worker: worker, seconds: leaseSeconds)
     }
   }
 
   private func tell() async throws {
     if told.isEmpty { return }
-    try await Faults.crossing(.booksNote) { try await books.tell(told) }
+    try await Faults.point(.booksNote) { try await books.tell(told) }
     told = []
   }
 
@@ -132,7 +132,7 @@ final class Bookkeeper {
 
   /// - Returns: the last one; zeros at the end, where it begins again.
   private func lookAtPurchases(after key: PurchaseStore.Key) async throws -> PurchaseStore.Key {
-    let (flaws, last) = try await Faults.crossing(.booksLook) {
+    let (flaws, last) = try await Faults.point(.booksLook) {
       try await books.flaws(after: key, graceSeconds: graceSeconds, limit: Self.purchasesAtOnce)
     }
     for flaw in flaws {
@@ -148,11 +148,11 @@ final class Bookkeeper {
       guard let payment = purchase.paymentID, !PurchaseStore.isFree(payment) else { return }
       try await carryOut(.capture, key, payment)
     case .loose:
-      let released = try await Faults.crossing(.booksMend) { try await books.release(purchase) }
+      let released = try await Faults.point(.booksMend) { try await books.release(purchase) }
       guard released > 0 else { return }
       repaired("claim_without_purchase", key, nil)
       // Whoever owns its seats reads them anew.
-      try await Faults.crossing(.booksMend) {
+      try await Faults.point(.booksMend) {
         guard let settings = try await stores.events.noteTicketsChanged(event: key.event) else { return }
         try await stores.events.publish(settings, to: stores.queue)
       }
@@ -171,17 +171,17 @@ final class Bookkeeper {
 
   private func lookAtPayments(after last: String?) async throws -> String? {
     let answer = try await page(after: last) { after in
-      try await Faults.crossing(.booksAsk) {
+      try await Faults.point(.booksAsk) {
         try await provider.list(after: after, limit: Self.paymentsAtOnce)
       }
     }
     guard let (payments, hasMore) = answer else { return nil }
-    let installation = try await Faults.crossing(.booksLook) { try await stores.purchases.installation() }
+    let installation = try await Faults.point(.booksLook) { try await stores.purchases.installation() }
     let ours = payments.compactMap { payment in
       payment.place(in: installation).map { (payment, $0) }
     }
     let keys = Set(ours.map { Self.key($0.1) })
-    let purchases = try await Faults.crossing(.booksLook) { try await books.purchases(of: Array(keys)) }
+    let purchases = try await Faults.point(.booksLook) { try await books.purchases(of: Array(keys)) }
     try await lookAgain(
       ours.filter { payment, place in step(payment, place, purchases[Self.key(place)]) != .fits })
     return hasMore ? payments.last?.id : nil
@@ -237,18 +237,18 @@ final class Bookkeeper {
   /// A list may be of a moment ago. What is done is decided from how both are now.
   private func lookAgain(_ id: String, _ place: PaymentPlace) async throws {
     let key = Self.key(place)
-    let payment = try await Faults.crossing(.booksAsk) { try await provider.retrieve(id) }
-    let purchase = try await Faults.crossing(.booksLook) { try await books.purchases(of: [key])[key] }
+    let payment = try await Faults.point(.booksAsk) { try await provider.retrieve(id) }
+    let purchase = try await Faults.point(.booksLook) { try await books.purchases(of: [key])[key] }
     switch step(payment, place, purchase) {
     case .fits: break
     case .capture:
-      let isGivenBack = try await Faults.crossing(.booksLook) {
+      let isGivenBack = try await Faults.point(.booksLook) {
         try await stores.purchases.isBeingGivenBack(key)
       }
       if !isGivenBack { try await carryOut(.capture, key, id) }
     case .note:
-      try await Faults.crossing(.booksMend) {
-        try await stores.purchases.done([PurchaseStore.Chore(key: key, kind: .capture, paymentID: id)])
+      try await Faults.point(.booksMend) {
+        try await stores.purchases.done([PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: id)])
       }
       repaired("capture_not_noted", key, id)
     case .letGo:
@@ -262,33 +262,34 @@ final class Bookkeeper {
 
   private func isGivenBack(_ payment: Payment) async throws -> Bool {
     guard payment.status == .succeeded else { return false }
-    return try await Faults.crossing(.booksAsk) {
+    return try await Faults.point(.booksAsk) {
       try await provider.refunded(payment.id) >= payment.amountCaptured
     }
   }
 
   private func carryOut(
-    _ kind: PurchaseStore.Chore.Kind, _ key: PurchaseStore.Key, _ payment: String
+    _ kind: PurchaseStore.OutboxEntry.Kind, _ key: PurchaseStore.Key, _ payment: String
   ) async throws {
-    let isNew = try await Faults.crossing(.booksMend) {
-      try await stores.purchases.addIfMissing(PurchaseStore.Chore(key: key, kind: kind, paymentID: payment))
+    let isNew = try await Faults.point(.booksMend) {
+      try await stores.purchases.addIfMissing(
+        PurchaseStore.OutboxEntry(key: key, kind: kind, paymentID: payment))
     }
     if isNew { repaired(kind == .capture ? "sale_not_captured" : "authorisation_open", key, payment) }
   }
 
   private func lookAtRefunds(after last: String?) async throws -> String? {
     let answer = try await page(after: last) { after in
-      try await Faults.crossing(.booksAsk) {
+      try await Faults.point(.booksAsk) {
         try await provider.refunds(after: after, limit: Self.paymentsAtOnce)
       }
     }
     guard let (refunds, hasMore) = answer else { return nil }
-    let otherwise = try await Faults.crossing(.booksLook) {
+    let otherwise = try await Faults.point(.booksLook) {
       let installation = try await stores.purchases.installation()
       return try await books.otherwise(refunds.compactMap { BookStore.Seen($0, in: installation) })
     }
     if !otherwise.isEmpty {
-      try await Faults.crossing(.booksMend) { try await stores.refunds.note(payments: otherwise.sorted()) }
+      try await Faults.point(.booksMend) { try await stores.refunds.note(payments: otherwise.sorted()) }
     }
     return hasMore ? refunds.last?.id : nil
   }

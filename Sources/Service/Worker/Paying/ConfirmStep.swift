@@ -12,21 +12,21 @@ enum ConfirmStep: Equatable {
   /// A later attempt of the same buyer is under way: this entry is history.
   case forget
 
-  /// - Parameter standing: after the intent was written; `nil` if none could be, as the queue was lost since.
-  init(attempt: Int, standing: PurchaseStore.Standing?) {
-    guard let standing else {
+  /// - Parameter progress: after the intent was written; `nil` if none could be, as the queue was lost since.
+  init(attempt: Int, progress: PurchaseStore.Progress?) {
+    guard let progress else {
       self = .tell(.lost, reason: "queue_lost")
       return
     }
-    switch standing.state {
+    switch progress.state {
     case .sold: self = .tell(.purchased, reason: "")
-    case .void: self = .tell(Self.end(of: standing), reason: standing.reason)
-    case .declined: self = standing.attempt >= attempt ? .tell(.declined, reason: standing.reason) : .forget
+    case .void: self = .tell(Self.end(of: progress), reason: progress.reason)
+    case .declined: self = progress.attempt >= attempt ? .tell(.declined, reason: progress.reason) : .forget
     case .paying:
-      if standing.attempt != attempt {
+      if progress.attempt != attempt {
         self = .forget
       } else {
-        self = standing.ownsItsTickets ? .pay : .giveUp
+        self = progress.ownsItsTickets ? .pay : .giveUp
       }
     }
   }
@@ -34,27 +34,27 @@ enum ConfirmStep: Equatable {
   /// How the poller learns what the commit said; `nil` where a later attempt will tell. `isUndecided` when the commit
   /// changed nothing and the attempt must be looked at again.
   static func afterSettlement(
-    standing: PurchaseStore.Standing?, attempt: Int
+    progress: PurchaseStore.Progress?, attempt: Int
   ) -> (ending: (QueueStore.Ending.Outcome, reason: String)?, isUndecided: Bool) {
     // PostgreSQL came back without the intent: it is written again.
-    guard let standing else { return (nil, true) }
-    switch standing.state {
+    guard let progress else { return (nil, true) }
+    switch progress.state {
     case .sold: return ((.purchased, ""), false)
-    case .declined: return (standing.attempt == attempt ? (.declined, standing.reason) : nil, false)
-    case .void: return ((end(of: standing), standing.reason), false)
-    case .paying: return (nil, standing.attempt == attempt)
+    case .declined: return (progress.attempt == attempt ? (.declined, progress.reason) : nil, false)
+    case .void: return ((end(of: progress), progress.reason), false)
+    case .paying: return (nil, progress.attempt == attempt)
     }
   }
 }
 
 extension ConfirmStep {
   /// How a void purchase ended: its user may not buy so many tickets, which are nobody else's, or somebody else has them.
-  private static func end(of standing: PurchaseStore.Standing) -> QueueStore.Ending.Outcome {
-    standing.reason == PurchaseStore.limitExceeded ? .refused : .lost
+  private static func end(of progress: PurchaseStore.Progress) -> QueueStore.Ending.Outcome {
+    progress.reason == PurchaseStore.limitExceeded ? .refused : .lost
   }
 }
 
-extension PurchaseStore.Standing {
+extension PurchaseStore.Progress {
   /// Whether an attempt before made the payment, which this one has taken up: that was given up, and it is authorised after
   /// all.
   func isTakenUp(_ payment: Payment, _ order: PaymentOrder) -> Bool {

@@ -50,7 +50,7 @@ final class DeclineLog {
     let group = Array(waiting.prefix(Self.batch))
     guard !group.isEmpty else { return false }
     couldWrite = false
-    try await Faults.crossing(.confirmDeclined) { try await store.add(group) }
+    try await Faults.point(.confirmDeclined) { try await store.add(group) }
     couldWrite = true
     waiting.removeFirst(group.count)
     return !waiting.isEmpty

@@ -59,11 +59,11 @@ package final class PastRequests {
   package func lifeToReturn(
     _ key: PurchaseStore.Key, owner: String, line: Int? = nil
   ) async throws -> LostLines.Return {
-    let standing = try await lostLines.standing(key, owner: owner, line: line)
-    guard case .paid(let generation) = standing else { return standing }
+    let place = try await lostLines.place(key, owner: owner, line: line)
+    guard case .paid(let generation) = place else { return place }
     // A payment that was under way when the line was lost may have been declined since.
     guard let found = try await purchases.find(key) else { return .countsNot }
-    let isOver = found.standing.state == .declined || found.standing.state == .void
+    let isOver = found.progress.state == .declined || found.progress.state == .void
     return isOver && UserKey(found.user).text == owner ? .counts(generation: generation) : .countsNot
   }
 
@@ -74,15 +74,15 @@ package final class PastRequests {
     if UserKey(found.user).text != owner { return .lostPlace }
     // A payment goes on without its queue, and its outcome is what counts.
     var status: RequestStatus
-    switch found.standing.state {
+    switch found.progress.state {
     case .sold: status = RequestStatus(state: .purchased)
     case .paying: status = RequestStatus(state: .confirming)
-    case .void where found.standing.reason == PurchaseStore.limitExceeded:
-      return RequestStatus(state: .rejected, reason: found.standing.reason)
+    case .void where found.progress.reason == PurchaseStore.limitExceeded:
+      return RequestStatus(state: .rejected, reason: found.progress.reason)
     case .declined, .void: return nil
     }
     status.tickets = found.tickets
-    status.amount = found.standing.amount
+    status.amount = found.progress.amount
     status.reason = found.givenBack.isEmpty ? nil : found.givenBack
     return status
   }
@@ -135,7 +135,7 @@ package final class PastRequests {
   package func confirmAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.ConfirmAnswer
   {
     guard let found = try await purchases.find(key), found.user == user else { return .notReserved }
-    return switch found.standing.state {
+    return switch found.progress.state {
     case .sold, .paying: .ok
     case .declined, .void: .expired
     }
@@ -143,7 +143,7 @@ package final class PastRequests {
 
   package func cancelAnswer(_ key: PurchaseStore.Key, user: String) async throws -> QueueStore.CancelAnswer {
     guard let found = try await purchases.find(key), found.user == user else { return .ended }
-    return switch found.standing.state {
+    return switch found.progress.state {
     case .sold: .purchased
     case .paying: .confirming
     case .declined, .void: .ended

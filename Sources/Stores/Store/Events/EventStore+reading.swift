@@ -183,7 +183,7 @@ extension EventStore {
     package let firstSoldAt: Int?
     package let lastSoldAt: Int?
     /// Captures and cancellations that are still to be done at the provider.
-    package let openChores: Int
+    package let openOutboxEntries: Int
   }
 
   package func sales(event: Int) async throws -> Sales {
@@ -211,7 +211,7 @@ extension EventStore {
       purchases: purchases, amount: try row.int("amount"), capturedAmount: try row.int("captured"),
       refundedAmount: try row.int("refunded"), disputedAmount: try row.int("disputed"),
       buyers: try row.int("buyers"), firstSoldAt: row["first"].int, lastSoldAt: row["last"].int,
-      openChores: try results[2].first?.int("count") ?? 0)
+      openOutboxEntries: try results[2].first?.int("count") ?? 0)
   }
 
   /// One change that somebody made.

@@ -27,16 +27,18 @@ package final class IndexSource {
   }
 
   /// Where an event stands.
-  package struct Standing: Sendable, Equatable {
+  package struct EventVersion: Sendable, Equatable {
     package let version: Int
     package let isClosed: Bool
   }
 
   /// Events by ascending id, from the first above `id`.
-  package func standings(after id: Int, limit: Int) async throws -> [(id: Int, standing: Standing)] {
+  package func versions(after id: Int, limit: Int) async throws -> [(id: Int, event: EventVersion)] {
     try await postgres.query(
       "SELECT id, version, state = 'closed' AS closed FROM event WHERE id > \(id) ORDER BY id LIMIT \(limit)"
-    ).map { (try $0.int("id"), Standing(version: try $0.int("version"), isClosed: try $0.bool("closed"))) }
+    ).map {
+      (try $0.int("id"), EventVersion(version: try $0.int("version"), isClosed: try $0.bool("closed")))
+    }
   }
 
   /// An event with what is indexed of it.

@@ -41,7 +41,7 @@ package struct AuditedTicket: Sendable, Equatable {
 package struct AuditedPurchase: Sendable, Equatable {
   package var key: PurchaseStore.Key
   package var user: String
-  package var state: PurchaseStore.Standing.State
+  package var state: PurchaseStore.Progress.State
   package var attempt: Int
   package var tickets: [Int]
   package var amount: Int
@@ -70,7 +70,7 @@ package struct AuditedPurchase: Sendable, Equatable {
   package var ageSeconds: Int
 
   package init(
-    key: PurchaseStore.Key, user: String, state: PurchaseStore.Standing.State, attempt: Int, tickets: [Int],
+    key: PurchaseStore.Key, user: String, state: PurchaseStore.Progress.State, attempt: Int, tickets: [Int],
     amount: Int, charged: Int? = nil, refunded: Int = 0, currency: String, paymentID: String?,
     reason: String?, isCaptureNoted: Bool, ageSeconds: Int
   ) {
@@ -91,7 +91,7 @@ package struct AuditedPurchase: Sendable, Equatable {
 }
 
 /// Something that is still to be done at the provider.
-package struct AuditedChore: Sendable, Equatable {
+package struct AuditedOutboxEntry: Sendable, Equatable {
   package var key: PurchaseStore.Key
   /// What it does, in a word.
   package var kind: String

@@ -71,7 +71,7 @@ package final class AuditStore {
   package func sales(
     event: Int, pageSize: Int, since: AuditBaseline? = nil, tickets: @LoopActor ([AuditedTicket]) -> Void,
     purchases: @LoopActor ([AuditedPurchase]) -> Void
-  ) async throws -> [AuditedChore] {
+  ) async throws -> [AuditedOutboxEntry] {
     try await postgres.withTransaction { transaction in
       _ = try await transaction.query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
       var last = 0
@@ -88,7 +88,7 @@ package final class AuditStore {
         guard page.count == pageSize, let last = page.last else { break }
         end = (last.key.generation, last.key.position)
       }
-      return try await Self.chores(transaction, event: event)
+      return try await Self.entries(transaction, event: event)
     }
   }
 
@@ -150,7 +150,7 @@ package final class AuditStore {
   }
 
   static func purchase(_ row: PostgresRow, event: Int) throws -> AuditedPurchase {
-    guard let state = PurchaseStore.Standing.State(rawValue: try row.string("state")) else {
+    guard let state = PurchaseStore.Progress.State(rawValue: try row.string("state")) else {
       throw StoreError(.unexpectedAnswer, "purchase.state")
     }
     var purchase = AuditedPurchase(
@@ -203,8 +203,10 @@ package final class AuditStore {
       AND d.generation = purchase.generation AND d.position = purchase.position AND d.status = 'lost')
     """
 
-  /// The oldest of an event's chores: how many there are is bounded by what the relay leaves behind.
-  private static func chores(_ transaction: PostgresTransaction, event: Int) async throws -> [AuditedChore] {
+  /// The oldest of an event's entries: how many there are is bounded by what the outbox worker leaves behind.
+  private static func entries(_ transaction: PostgresTransaction, event: Int) async throws
+    -> [AuditedOutboxEntry]
+  {
     let rows = try await transaction.query(
       """
       SELECT generation, position, kind, payment_id, attempts,
@@ -216,7 +218,7 @@ package final class AuditStore {
       ) c ORDER BY available_at LIMIT 1000
       """)
     return try rows.map { row in
-      AuditedChore(
+      AuditedOutboxEntry(
         key: PurchaseStore.Key(
           event: event, generation: try row.int("generation"), position: try row.int("position")),
         kind: try row.string("kind"), paymentID: try row.string("payment_id"),

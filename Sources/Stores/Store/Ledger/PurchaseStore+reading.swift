@@ -6,7 +6,7 @@ extension PurchaseStore {
   package struct Frozen: Sendable, Equatable {
     package let position: Int
     package let user: String
-    package let state: Standing.State
+    package let state: Progress.State
     package let attempt: Int
     package let tickets: [Int]
     package let amount: Int
@@ -48,7 +48,7 @@ extension PurchaseStore {
       ORDER BY position LIMIT \(limit)
       """)
     return try rows.map { row in
-      guard let state = Standing.State(rawValue: try row.string("state")) else {
+      guard let state = Progress.State(rawValue: try row.string("state")) else {
         throw StoreError(.unexpectedAnswer, "purchase.state")
       }
       return Frozen(

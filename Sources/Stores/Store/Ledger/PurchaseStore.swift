@@ -36,7 +36,7 @@ package final class PurchaseStore {
 
   /// How long a worker is trusted to finish by itself what it has begun.
   package struct Patience: Sendable {
-    /// Until a capture becomes the relay's, in seconds; it doubles with every attempt.
+    /// Until a capture becomes the outbox worker's, in seconds; it doubles with every attempt.
     package var captureSeconds: Double = 20
     /// Until a payment that was begun and not ended is taken up again, in seconds.
     package var stalledSeconds: Double = 60
@@ -91,7 +91,7 @@ package final class PurchaseStore {
   package nonisolated static func isFree(_ paymentID: String) -> Bool { paymentID.hasPrefix(freePrefix) }
 
   /// Where a purchase stands.
-  package struct Standing: Sendable, Equatable {
+  package struct Progress: Sendable, Equatable {
     package enum State: String, Sendable { case paying, sold, declined, void }
     package let state: State
     package let attempt: Int
@@ -127,23 +127,23 @@ package final class PurchaseStore {
   /// One with which its user would have more tickets, sold or under payment, than one person may buy of the event ends
   /// here, void for `limitExceeded`: `buyer` counts them, whatever Redis knows, and its rows are locked until the commit.
   /// What was begun before stays.
-  /// - Returns: the standing after the call, in order; `nil` where nothing was bought before and nothing can be now:
+  /// - Returns: the progress after the call, in order; `nil` where nothing was bought before and nothing can be now:
   ///   the event is unknown, or its queue or the place was lost.
-  package func claim(_ group: [QueueStore.Confirmation]) async throws -> [Standing?] {
+  package func claim(_ group: [QueueStore.Confirmation]) async throws -> [Progress?] {
     // What is updated is counted before what is inserted: in one transaction the two would lock users in two orders.
     let order =
       group.indices.filter { group[$0].attempt == 1 } + group.indices.filter { group[$0].attempt != 1 }
     let first = group.count { $0.attempt == 1 }
-    var standings = [Standing?](repeating: nil, count: group.count)
+    var results = [Progress?](repeating: nil, count: group.count)
     for part in [order[..<first], order[first...]] where !part.isEmpty {
-      for (index, standing) in zip(part, try await claim(atOnce: part.map { group[$0] })) {
-        standings[index] = standing
+      for (index, progress) in zip(part, try await claim(atOnce: part.map { group[$0] })) {
+        results[index] = progress
       }
     }
-    return standings
+    return results
   }
 
-  private func claim(atOnce group: [QueueStore.Confirmation]) async throws -> [Standing?] {
+  private func claim(atOnce group: [QueueStore.Confirmation]) async throws -> [Progress?] {
     let installation = try await installation()
     let events = group.map(\.event), generations = group.map(\.generation), positions = group.map(\.position)
     let attempts = group.map(\.attempt)
@@ -202,7 +202,7 @@ package final class PurchaseStore {
       ORDER BY 1, 2
       ON CONFLICT DO NOTHING
       """,
-      standings(events, generations, positions),
+      readProgress(events, generations, positions),
     ])
     return try decode(results.last ?? [], count: group.count)
   }
@@ -248,7 +248,7 @@ package final class PurchaseStore {
 
   /// A purchase as its buyer sees it.
   package struct Found: Sendable {
-    package let standing: Standing
+    package let progress: Progress
     package let user: String
     package let tickets: [Int]
     /// What its buyer is told of what was given back; empty where nothing was.
@@ -271,7 +271,7 @@ package final class PurchaseStore {
     guard let row = rows.first else { return nil }
     let tickets = row["tickets"].ints ?? []
     return Found(
-      standing: try Self.standing(row), user: try row.string("user_id"), tickets: tickets,
+      progress: try Self.progress(row), user: try row.string("user_id"), tickets: tickets,
       givenBack: try row.bool("given_back") ? (tickets.isEmpty ? Self.refunded : Self.partlyRefunded) : "")
   }
 
@@ -305,16 +305,16 @@ package final class PurchaseStore {
 
   /// Commits the outcomes: tickets become purchased and their capture is noted in the outbox, or the claims are
   /// released. A purchase that has moved on from this attempt is left as it is.
-  /// - Returns: the standing after the call, in order.
-  package func settle(_ group: [Settlement]) async throws -> [Standing?] {
+  /// - Returns: the progress after the call, in order.
+  package func settle(_ group: [Settlement]) async throws -> [Progress?] {
     let order = group.indices.sorted { group[$0].key < group[$1].key }
     let sorted = try await settle(sorted: order.map { group[$0] })
-    var standings = [Standing?](repeating: nil, count: group.count)
-    for (index, standing) in zip(order, sorted) { standings[index] = standing }
-    return standings
+    var results = [Progress?](repeating: nil, count: group.count)
+    for (index, progress) in zip(order, sorted) { results[index] = progress }
+    return results
   }
 
-  private func settle(sorted group: [Settlement]) async throws -> [Standing?] {
+  private func settle(sorted group: [Settlement]) async throws -> [Progress?] {
     let events = group.map(\.key.event), generations = group.map(\.key.generation)
     let positions = group.map(\.key.position)
     var statements: [SQL] = [
@@ -349,7 +349,7 @@ package final class PurchaseStore {
       ) s
       WHERE t.event_id = s.event_id AND t.id = s.id AND NOT t.purchased
       """,
-      // Due later: the worker captures right after this commit, and the relay only what that left behind.
+      // Due later: the worker captures right after this commit, and the outbox worker only what that left behind.
       """
       INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
       SELECT p.event_id, p.generation, p.position, 'capture', p.payment_id, now() + \(patience.captureSeconds) * interval '1 s'
@@ -381,7 +381,7 @@ package final class PurchaseStore {
         """)
     }
     let loose = group.filter { $0.outcome != .sold }.flatMap { item in
-      [(item, Chore.Kind.cancel, item.paymentID), (item, .find, item.looseReference)].compactMap {
+      [(item, OutboxEntry.Kind.cancel, item.paymentID), (item, .find, item.looseReference)].compactMap {
         item, kind, id in
         id.map { (item: item, kind: kind, id: $0) }
       }
@@ -419,7 +419,7 @@ package final class PurchaseStore {
           AND c.position = s.position
         """)
     }
-    statements.append(standings(events, generations, positions))
+    statements.append(readProgress(events, generations, positions))
     return try decode(try await postgres.transaction(statements).last ?? [], count: group.count)
   }
 
@@ -437,7 +437,7 @@ package final class PurchaseStore {
     p.id::text AS id, extract(epoch FROM now() - coalesce(p.tried_at, p.created_at))::bigint AS tried_seconds
     """
 
-  private func standings(_ events: [Int], _ generations: [Int], _ positions: [Int]) -> SQL {
+  private func readProgress(_ events: [Int], _ generations: [Int], _ positions: [Int]) -> SQL {
     """
     SELECT i.n, p.state, p.user_id, p.try, p.amount, p.currency, p.method, p.payment_id, p.reason, \(Self.names),
       \(Self.ownsItsTickets) AS owns
@@ -447,19 +447,19 @@ package final class PurchaseStore {
     """
   }
 
-  private func decode(_ rows: [PostgresRow], count: Int) throws -> [Standing?] {
-    var standings = [Standing?](repeating: nil, count: count)
+  private func decode(_ rows: [PostgresRow], count: Int) throws -> [Progress?] {
+    var results = [Progress?](repeating: nil, count: count)
     for row in rows {
-      standings[try row.int("n") - 1] = try Self.standing(row)
+      results[try row.int("n") - 1] = try Self.progress(row)
     }
-    return standings
+    return results
   }
 
-  private static func standing(_ row: PostgresRow) throws -> Standing {
-    guard let state = Standing.State(rawValue: try row.string("state")) else {
+  private static func progress(_ row: PostgresRow) throws -> Progress {
+    guard let state = Progress.State(rawValue: try row.string("state")) else {
       throw StoreError(.unexpectedAnswer, "purchase.state")
     }
-    return Standing(
+    return Progress(
       state: state, attempt: try row.int("try"), amount: try row.int("amount"),
       currency: try row.string("currency"), method: try row.string("method"),
       paymentID: row["payment_id"].string,
@@ -468,7 +468,7 @@ package final class PurchaseStore {
   }
 
   /// Something that is still to be done at the provider.
-  package struct Chore: Sendable {
+  package struct OutboxEntry: Sendable {
     package enum Kind: String, Sendable {
       case capture, cancel
       /// Whatever is found under a name is cancelled.
@@ -500,25 +500,25 @@ package final class PurchaseStore {
   }
 
   /// Notes something that is to be done at the provider; once, however often it is said.
-  package func add(_ chore: Chore) async throws { _ = try await addIfMissing(chore) }
+  package func add(_ entry: OutboxEntry) async throws { _ = try await addIfMissing(entry) }
 
   /// The same. - Returns: whether it was not noted before.
-  package func addIfMissing(_ chore: Chore) async throws -> Bool {
+  package func addIfMissing(_ entry: OutboxEntry) async throws -> Bool {
     try await !postgres.query(
       """
       INSERT INTO outbox (event_id, generation, position, kind, payment_id, available_at)
-      VALUES (\(chore.key.event), \(chore.key.generation), \(chore.key.position), \(chore.kind.rawValue),
-        \(chore.paymentID), now())
+      VALUES (\(entry.key.event), \(entry.key.generation), \(entry.key.position), \(entry.kind.rawValue),
+        \(entry.paymentID), now())
       ON CONFLICT DO NOTHING RETURNING kind
       """
     ).isEmpty
   }
 
-  /// Notes chores that were done, and forgets them.
-  package func done(_ chores: [Chore]) async throws {
-    let events = chores.map(\.key.event), generations = chores.map(\.key.generation)
-    let positions = chores.map(\.key.position), kinds = chores.map(\.kind.rawValue)
-    let payments = chores.map(\.paymentID)
+  /// Notes entries that were done, and forgets them.
+  package func done(_ entries: [OutboxEntry]) async throws {
+    let events = entries.map(\.key.event), generations = entries.map(\.key.generation)
+    let positions = entries.map(\.key.position), kinds = entries.map(\.kind.rawValue)
+    let payments = entries.map(\.paymentID)
     _ = try await postgres.transaction([
       """
       UPDATE purchase p SET captured_at = now()
@@ -537,8 +537,8 @@ package final class PurchaseStore {
     ])
   }
 
-  /// Leases due chores to this caller: they become due again by themselves, later with every attempt.
-  package func dueChores(limit: Int) async throws -> [Chore] {
+  /// Leases due entries to this caller: they become due again by themselves, later with every attempt.
+  package func dueOutbox(limit: Int) async throws -> [OutboxEntry] {
     // Later than any is put off: PostgreSQL's clock has gone back since.
     let longest = patience.captureSeconds * 32
     _ = try await postgres.query(
@@ -555,11 +555,11 @@ package final class PurchaseStore {
         extract(epoch FROM now() - o.created_at)::bigint AS age
       """)
     return try rows.map { row in
-      Chore(
+      OutboxEntry(
         key: Key(
           event: try row.int("event_id"), generation: try row.int("generation"),
           position: try row.int("position")),
-        kind: Chore.Kind(rawValue: try row.string("kind")) ?? .cancel,
+        kind: OutboxEntry.Kind(rawValue: try row.string("kind")) ?? .cancel,
         paymentID: try row.string("payment_id"),
         attempts: try row.int("attempts"), ageSeconds: try row.int("age"))
     }

@@ -112,7 +112,7 @@ package final class RefundStore {
         }
       }
       guard let row = purchase else { throw StoreError(.conflict, "Nothing was bought with this request.") }
-      guard try row.string("state") == PurchaseStore.Standing.State.sold.rawValue else {
+      guard try row.string("state") == PurchaseStore.Progress.State.sold.rawValue else {
         throw StoreError(.conflict, "Nothing was bought with this request: there is nothing to give back.")
       }
       let account = try await Self.account(key, row, transaction)

@@ -20,7 +20,7 @@ package final class LineMemory {
   package private(set) var lines: [Int: Line] = [:]
   /// The Redis server whose records of an event were last compared with PostgreSQL, by this process.
   package var compared: [Int: String] = [:]
-  /// What was granted of late, should Redis come back without it. Outlives a lane: the lease may be lost with Redis.
+  /// What was granted of late, should Redis come back without it. Outlives a loop: the lease may be lost with Redis.
   private var grants: [Int: RecentGrants] = [:]
 
   /// Since when this process has owned an event's line without a gap, by its fencing number now.

@@ -44,7 +44,7 @@ struct LostLine: Sendable {
   var bytes: Int { lives.values.reduce(0) { $0 + $1.bytes } }
 
   /// Where a place stood when its line was lost.
-  enum Standing: Equatable {
+  enum Outcome: Equatable {
     /// In line, or its tickets were held.
     case waiting
     /// Ended, and told so.
@@ -60,27 +60,27 @@ struct LostLine: Sendable {
 
   /// - Returns: `nil` for a life that is not lost, or too long ago.
   /// - Parameter line: the number of its line in that life, if it is known.
-  func standing(generation: Int, position: Int, owner: String, line: Int?) -> Standing? {
+  func outcome(generation: Int, position: Int, owner: String, line: Int?) -> Outcome? {
     guard generation < self.generation, generation >= firstKnown else { return nil }
     // Whoever came back kept the position: how it went on with it is in the later ones of these lives.
     let last = generation >= restoredFrom ? self.generation - 1 : generation
-    var standing = Standing.waiting
+    var outcome = Outcome.waiting
     for number in (generation...last).reversed() {
       guard let life = lives[number] else { continue }
       if life.bought.contains(position) || life.paying.contains(position) { return .paid }
       if life.forfeited.contains(Forfeit(position: position, owner: owner)) { return .forfeited }
-      guard standing == .waiting else { continue }
+      guard outcome == .waiting else { continue }
       if let state = life.ended.first(where: { $1.contains(position) })?.key {
-        standing = .ended(state)
+        outcome = .ended(state)
       } else if life.lineEnds[0]?.contains(where: { position <= $0.upTo }) == true {
-        standing = .soldOut
+        outcome = .soldOut
       } else if number == generation, let line,
         let end = life.lineEnds[line]?.first(where: { position > $0.after && position <= $0.upTo })
       {
-        standing = .refused(reason: end.reason, left: end.left)
+        outcome = .refused(reason: end.reason, left: end.left)
       }
     }
-    return standing
+    return outcome
   }
 
   /// Whether a place of this life may be taken up again, if it was in line.

@@ -63,7 +63,7 @@ package final class LostLines {
   private func status(
     _ key: PurchaseStore.Key, owner: String, _ number: Int?, _ line: LostLine
   ) -> RequestStatus? {
-    switch line.standing(
+    switch line.outcome(
       generation: key.generation, position: key.position, owner: owner, line: number)
     {
     case .waiting:
@@ -93,21 +93,21 @@ package final class LostLines {
   }
 
   /// Whether whoever had this place may take it up again.
-  package func standing(
+  package func place(
     _ key: PurchaseStore.Key, owner: String, line number: Int? = nil
   ) async throws -> Return {
     if let line = line(key.event), line.generation > key.generation {
-      return standing(key, owner: owner, number, line)
+      return place(key, owner: owner, number, line)
     }
     try await learn(key)
     guard let line = line(key.event), line.generation > key.generation else { return .notLost }
-    return standing(key, owner: owner, number, line)
+    return place(key, owner: owner, number, line)
   }
 
-  private func standing(_ key: PurchaseStore.Key, owner: String, _ number: Int?, _ line: LostLine) -> Return {
+  private func place(_ key: PurchaseStore.Key, owner: String, _ number: Int?, _ line: LostLine) -> Return {
     guard line.isRestored(key.generation) else { return .countsNot }
     return
-      switch line.standing(
+      switch line.outcome(
         generation: key.generation, position: key.position, owner: owner, line: number)
     {
     case .waiting: .counts(generation: line.generation)

@@ -6,7 +6,7 @@ import Sale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 27
+  package static let version = 28
 
   package static let lock = "{workers}:library"
 
@@ -38,7 +38,7 @@ package enum QueueLibrary {
     // News for systems outside in one partition.
     ("MAX_TOLD", toldAtOnce),
     ("MAX_LINES", Limits.wishesPerEvent),
-    ("PACKED_LINES", QueueStore.UserStanding.packedLines),
+    ("PACKED_LINES", QueueStore.RememberedUser.packedLines),
     // For so long at most nobody is granted seats while prices change: whoever changes them may die.
     ("BAR_MS", barMilliseconds),
     ("MAX_SHOWN", shownHolds),

@@ -234,7 +234,7 @@ extension QueueStore {
   }
 
   /// What Redis remembers of a user of an event.
-  package struct UserStanding: Sendable {
+  package struct RememberedUser: Sendable {
     /// See `UserKey`.
     package let key: String
     /// Their request in line or with a hold; 0 for none.
@@ -266,18 +266,18 @@ extension QueueStore {
   }
 
   /// The users in these buckets.
-  package func users(event: Int, buckets: Range<Int>) async throws -> [UserStanding] {
+  package func users(event: Int, buckets: Range<Int>) async throws -> [RememberedUser] {
     let keys = EventKeys(event)
     let width = Self.userAlphabet.count
     let answers = try await pipelined(
       buckets.map {
         ["HGETALL", .text(keys.user("\(Self.userAlphabet[$0 / width])\(Self.userAlphabet[$0 % width])"))]
       })
-    return answers.flatMap { answer -> [UserStanding] in
+    return answers.flatMap { answer -> [RememberedUser] in
       let fields = answer.array ?? []
       return stride(from: 0, to: fields.count - 1, by: 2).compactMap { index in
         guard let key = fields[index].text, let entry = fields[index + 1].text else { return nil }
-        return UserStanding(key: key, entry: entry)
+        return RememberedUser(key: key, entry: entry)
       }
     }
   }
@@ -291,8 +291,8 @@ extension QueueStore {
     try await redis.command(["GET", .text(partition.lease)]).text
   }
 
-  /// Entries of a partition's confirm lane, or of its dead letters.
-  package struct LaneEntry: Sendable {
+  /// Entries of a partition's confirmation stream, or of its dead letters.
+  package struct StreamEntry: Sendable {
     package let id: String
     package let event: Int
     package let generation: Int
@@ -304,9 +304,9 @@ extension QueueStore {
   }
 
   /// Entries after `id`, in order, at most `limit`.
-  package func laneEntries(
+  package func streamEntries(
     _ partition: Partition, deadLetters: Bool, after id: String?, limit: Int
-  ) async throws -> [LaneEntry] {
+  ) async throws -> [StreamEntry] {
     let answer = try await redis.command([
       "XRANGE", .text(deadLetters ? partition.deadLetters : partition.confirmations),
       id.map { .text("(\($0)") } ?? "-", "+", "COUNT", .integer(limit),
@@ -320,7 +320,7 @@ extension QueueStore {
       for index in stride(from: 0, to: list.count - 1, by: 2) {
         if let name = list[index].text { numbers[name] = list[index + 1].text.flatMap { Int($0) } }
       }
-      return LaneEntry(
+      return StreamEntry(
         id: id, event: numbers["e"] ?? 0, generation: numbers["g"] ?? 0, position: numbers["p"] ?? 0,
         attempt: numbers["t"] ?? 0)
     }

@@ -16,15 +16,15 @@ extension QueueStore {
   /// Says that an attempt that was given up is authorised after all. Repeated, it changes nothing that was decided.
   ///
   /// Who has their hold still has paid for it. Where the hold has ended the owner of the seats decides, behind those in line.
-  package func offerLate(_ key: PurchaseStore.Key, _ standing: PurchaseStore.Standing, payment: String)
+  package func offerLate(_ key: PurchaseStore.Key, _ progress: PurchaseStore.Progress, payment: String)
     async throws -> LateAnswer
   {
     do {
       let answer = try await call(
         "onsale_offer_late", key.event,
         [
-          .integer(key.position), .integer(standing.attempt), .integer(key.generation), .text(payment),
-          .text(standing.method), .text(standing.user),
+          .integer(key.position), .integer(progress.attempt), .integer(key.generation), .text(payment),
+          .text(progress.method), .text(progress.user),
         ])
       switch answer.first?.text {
       case "ok": return .underWay

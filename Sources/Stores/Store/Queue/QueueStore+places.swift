@@ -29,7 +29,8 @@ extension QueueStore {
     let entries = try await redis.commands(
       events.map { ["HGET", .text(EventKeys($0).user(userKey)), .text(userKey)] })
     let found = zip(events, entries).compactMap { event, entry -> Int? in
-      guard let text = entry.text, let standing = UserStanding(key: userKey, entry: text), standing.live > 0
+      guard let text = entry.text, let remembered = RememberedUser(key: userKey, entry: text),
+        remembered.live > 0
       else { return nil }
       return event
     }

@@ -77,8 +77,8 @@ package final class QueueStore {
     }
   }
 
-  /// Reads the lane of confirmations. Where its group is gone, with all of Redis' data, it is made anew.
-  private func readLane(_ partition: Partition, _ command: [RedisArgument]) async throws -> RedisValue {
+  /// Reads the stream of confirmations. Where its group is gone, with all of Redis' data, it is made anew.
+  private func readStream(_ partition: Partition, _ command: [RedisArgument]) async throws -> RedisValue {
     do {
       return try await redis.command(command)
     } catch  where error.code == .server("NOGROUP") {
@@ -171,7 +171,7 @@ package final class QueueStore {
           event: event, generation: generation, position: position, connection: redis.readySince)
       else {
         // Given out twice: the line is an older copy of itself.
-        try await forsake(event: event, generation: generation)
+        try await markLost(event: event, generation: generation)
         throw StoreError(.noQueue, "event \(event)")
       }
       return inLine(isNew: true)
@@ -329,11 +329,12 @@ package final class QueueStore {
   package func line(event: Int, position: Int, userKey: String) async throws -> Int? {
     let key = EventKeys(event).user(userKey)
     let entry = try await redis.command(["HGET", .text(key), .text(userKey)]).text
-    guard let standing = entry.flatMap({ UserStanding(key: userKey, entry: $0) }), standing.live == position
+    guard let remembered = entry.flatMap({ RememberedUser(key: userKey, entry: $0) }),
+      remembered.live == position
     else {
       return nil
     }
-    return standing.line
+    return remembered.line
   }
 
   /// Bit i, most significant first, is set when ticket i is not free. `nil` before the first owner loaded it.
@@ -546,7 +547,7 @@ package final class QueueStore {
   ///   compares what Redis says with nothing but what it said before.
   /// - Returns: whether it still has seats to let go of: its owner calls again before it removes what is left.
   @discardableResult
-  package func forsake(event: Int, generation: Int, epoch: Int? = nil, load: Int? = nil) async throws -> Bool
+  package func markLost(event: Int, generation: Int, epoch: Int? = nil, load: Int? = nil) async throws -> Bool
   {
     let values = try await call(
       "onsale_forsake", event, [.integer(generation), epoch.map { Self.fence($0, load) } ?? ""])
@@ -555,13 +556,13 @@ package final class QueueStore {
 
   /// Ends the queues that are older copies of themselves, as far as this store has given out places of theirs. For when
   /// Redis was away: another process may give out the same places before this one gives out its next.
-  package func forsakeOlderCopies() async throws {
+  package func markOlderCopiesLost() async throws {
     for (event, line) in lines.lines where !line.isLost {
       guard let document = try await document(event: event), document.generation == line.generation,
         document.tail < line.position
       else { continue }
       lines.lose(event: event)
-      try await forsake(event: event, generation: line.generation)
+      try await markLost(event: event, generation: line.generation)
     }
   }
 
@@ -699,7 +700,7 @@ package final class QueueStore {
   }
 
   /// Where the event stands after a batch.
-  package struct Standing: Sendable {
+  package struct LineSnapshot: Sendable {
     package var head: Int
     /// As the owner saw it: whoever came since has not been looked at.
     package var tail: Int
@@ -735,7 +736,7 @@ package final class QueueStore {
 
   /// Writes a plan down: decisions, ends of lines and where they stand, all at once.
   package func commit(
-    event: Int, epoch: Int, load: Int? = nil, standing: Standing, plan: ReservePlanner.Plan
+    event: Int, epoch: Int, load: Int? = nil, snapshot: LineSnapshot, plan: ReservePlanner.Plan
   ) async throws -> CommitAnswer {
     let marks = plan.marks.map { line, served in
       served.map { "\(line):\($0.position):\($0.ordinal)" } ?? "\(line)::"
@@ -744,9 +745,9 @@ package final class QueueStore {
       "\(end.line)/\(end.after ?? 0)/\(end.refusal.left ?? 0)/\(end.refusal.reason)"
     }
     var arguments: [RedisArgument] = [
-      Self.fence(epoch, load), .integer(standing.head), .integer(standing.tail),
-      standing.isSoldOut ? "1" : "0", .integer(standing.free), .integer(standing.held),
-      .integer(standing.sold), .text("\(standing.grantedPerSecond)"), standing.isIdle ? "1" : "0",
+      Self.fence(epoch, load), .integer(snapshot.head), .integer(snapshot.tail),
+      snapshot.isSoldOut ? "1" : "0", .integer(snapshot.free), .integer(snapshot.held),
+      .integer(snapshot.sold), .text("\(snapshot.grantedPerSecond)"), snapshot.isIdle ? "1" : "0",
       .text(marks.joined(separator: ",")), .text(ends.joined(separator: ",")),
     ]
     arguments.reserveCapacity(11 + plan.decisions.count * 9)
@@ -862,7 +863,7 @@ package final class QueueStore {
     _ = try await redis.command(["ZREM", .text(Partition.workers), .text(worker)])
   }
 
-  // MARK: Confirm lane
+  // MARK: Confirmation stream
 
   /// A confirmation to be carried out: the frozen parameters of one payment.
   package struct Confirmation: Sendable {
@@ -915,7 +916,7 @@ package final class QueueStore {
   package func takeConfirmations(_ partition: Partition, worker: String, limit: Int) async throws
     -> [Confirmation]
   {
-    let answer = try await readLane(
+    let answer = try await readStream(
       partition,
       [
         "XREADGROUP", "GROUP", "workers", .text(worker), "COUNT", .integer(limit), "STREAMS",
@@ -924,8 +925,8 @@ package final class QueueStore {
     return try await handOver(Self.confirmations(answer.array?.first?.array?.last), from: partition)
   }
 
-  /// Brings entries that are in another partition's lane than their event's to the right one: only there are they ended.
-  /// Killed in between, one is in both lanes, which is harmless.
+  /// Brings entries that are in another partition's stream than their event's to the right one: only there are they ended.
+  /// Killed in between, one is in both streams, which is harmless.
   /// - Returns: the others.
   private func handOver(_ taken: [Confirmation], from partition: Partition) async throws -> [Confirmation] {
     for stray in taken where Partition(of: stray.event) != partition {
@@ -946,7 +947,7 @@ package final class QueueStore {
   package func claimConfirmations(
     _ partition: Partition, worker: String, idleMilliseconds: Int, limit: Int, from: String? = nil
   ) async throws -> (taken: [Confirmation], next: String?) {
-    let answer = try await readLane(
+    let answer = try await readStream(
       partition,
       [
         "XAUTOCLAIM", .text(partition.confirmations), "workers", .text(worker), .integer(idleMilliseconds),
@@ -1002,7 +1003,7 @@ package final class QueueStore {
     return counts
   }
 
-  /// Moves an entry that keeps failing out of the lane, for `onsale admin dead-letters`.
+  /// Moves an entry that keeps failing out of the stream, for `onsale admin dead-letters`.
   package func bury(_ confirmation: Confirmation, reason: String) async throws {
     guard let id = confirmation.entryID else { return }
     let partition = Partition(of: confirmation.event)
@@ -1026,7 +1027,7 @@ package final class QueueStore {
     }
   }
 
-  /// Puts a dead letter back into its lane. False if it is not there any more.
+  /// Puts a dead letter back into its stream. False if it is not there any more.
   package func requeue(_ partition: Partition, deadLetter id: String) async throws -> Bool {
     let answer = try await redis.command(["XRANGE", .text(partition.deadLetters), .text(id), .text(id)])
     guard let fields = answer.array?.first?.array?.last?.array else { return false }
@@ -1038,7 +1039,7 @@ package final class QueueStore {
     return true
   }
 
-  /// How a payment ended, for the poller; acknowledges the lane's entry in the same step.
+  /// How a payment ended, for the poller; acknowledges the stream's entry in the same step.
   package struct Ending: Sendable {
     package enum Outcome: String, Sendable {
       case purchased = "P"

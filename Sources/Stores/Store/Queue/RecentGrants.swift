@@ -1,6 +1,6 @@
 package import Sale
 
-/// What the lanes of an event have granted of late and is not given back: Redis may come back without its last writes, and
+/// What the loops of an event have granted of late and is not given back: Redis may come back without its last writes, and
 /// then nobody else knows of a hold that was not paid yet.
 package struct RecentGrants: Sendable {
   /// More than any replica lags behind.

@@ -40,7 +40,7 @@ end
 -- between the two by one that sold.
 -- The first call tells everybody. That one, and each that follows, lets go of some of its seats, and says whether there
 -- are more: its owner goes on before it removes what is left.
-local function forsake(keys, args)
+local function mark_lost(keys, args)
   local m = keys[1]
   if (args[2] or '') ~= '' and not is_owner(m, args[2]) then return {'stale'} end
   local v = redis.call('HMGET', m, 'generation', 'state')

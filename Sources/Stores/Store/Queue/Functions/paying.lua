@@ -90,7 +90,7 @@ local function finish(keys, args)
   local stream = partition(m) .. 'c'
   local changed, ids, sold = {}, {}, {}
   local v = redis.call('HMGET', m, 'generation', 'state', 'per_user_limit')
-  -- In a line that is lost nothing is held any more: there an entry only leaves its lane.
+  -- In a line that is lost nothing is held any more: there an entry only leaves its stream.
   local generation = v[2] ~= 'lost' and v[1]
   local now, stands = event_ms(m)
   for i = 1, #args, 6 do

@@ -137,7 +137,7 @@ local function end_holds_of(keys, args)
   return {'ok', now, page[1]}
 end
 
--- Entries of the confirm lane that are looked at after a clock went back: more than workers have under way.
+-- Entries of the confirmation stream that are looked at after a clock went back: more than workers have under way.
 local PENDING_AT_ONCE = 10000
 
 -- Since when a worker has had an entry is by Redis's clock too: of one that went back it would be long before others

@@ -12,7 +12,7 @@ import Store
 /// A crash between any two steps is finished by whoever leases the refund next: what came of an earlier try is looked for
 /// at the provider before it is tried again, under the same name.
 @LoopActor
-final class RefundRelay {
+final class RefundOutboxWorker {
   private static let idleMilliseconds: UInt64 = 1_000
   /// Refunds under way at once, and how many are leased by one call.
   private static let batch = 64
@@ -36,10 +36,10 @@ final class RefundRelay {
   /// After so long it is certain that the provider made nothing of what it answers with a failure.
   private let searchSeconds: Int
   private let logger: Logger
-  private let places = Places<String>(RefundRelay.batch)
+  private let places = Places<String>(RefundOutboxWorker.batch)
   private let given: GroupCommit<RefundStore.Refund, Void>
 
-  /// - Parameter searchMilliseconds: as `PaymentRelay` has it.
+  /// - Parameter searchMilliseconds: as `PaymentOutboxWorker` has it.
   init(stores: Worker.Stores, provider: any PaymentProvider, searchMilliseconds: Int, logger: Logger) {
     self.stores = stores
     self.provider = provider
@@ -50,12 +50,12 @@ final class RefundRelay {
       performAll: { refunds in
         // Once for all of an event's: whoever owns its seats reads them anew for it.
         for event in Set(refunds.map(\.key.event)) {
-          try await Faults.crossing(.refundTell) {
+          try await Faults.point(.refundTell) {
             guard let settings = try await stores.events.noteTicketsChanged(event: event) else { return }
             try await stores.events.publish(settings, to: stores.queue)
           }
         }
-        try await Faults.crossing(.refundTell) { try await stores.refunds.told(refunds) }
+        try await Faults.point(.refundTell) { try await stores.refunds.told(refunds) }
       })
   }
 
@@ -71,11 +71,11 @@ final class RefundRelay {
     try await cancelEvents()
     if EventLoop.shared.now >= countedAt + Self.countMilliseconds {
       countedAt = EventLoop.shared.now
-      dead.value = Double(try await Faults.crossing(.refundDue) { try await refunds.deadCount() })
+      dead.value = Double(try await Faults.point(.refundDue) { try await refunds.deadCount() })
     }
     return try await places.fill(
       milliseconds: Self.idleMilliseconds, named: \.refund.id,
-      from: { room in try await Faults.crossing(.refundDue) { try await refunds.due(limit: room) } },
+      from: { room in try await Faults.point(.refundDue) { try await refunds.due(limit: room) } },
       { [self] in await finish($0) })
   }
 
@@ -91,10 +91,10 @@ final class RefundRelay {
   /// Writes down what is to be given back of events that were cancelled. Only once their lines have left Redis, so that
   /// payments that had begun are at their ends; a line that stays for long keeps nobody's money.
   private func cancelEvents() async throws {
-    let events = try await Faults.crossing(.refundCancel) { try await refunds.cancelling() }
+    let events = try await Faults.point(.refundCancel) { try await refunds.cancelling() }
     for event in events {
       do {
-        try await Faults.crossing(.refundCancel) {
+        try await Faults.point(.refundCancel) {
           let isOver = try await stores.queue.document(event: event) == nil
           let since = lingering[event] ?? EventLoop.shared.now
           lingering[event] = since
@@ -134,7 +134,7 @@ final class RefundRelay {
   private func giveUntaken(_ due: RefundStore.Due) async throws -> Bool {
     let step = RefundStep(due), key = due.refund.key
     let reference = key.name
-    let payment = try await Faults.crossing(.refundMake) {
+    let payment = try await Faults.point(.refundMake) {
       if step == .void { return try await provider.cancel(due.payment, reference: reference) }
       return try await provider.capture(due.payment, reference: reference)
     }
@@ -143,9 +143,9 @@ final class RefundRelay {
       try await settle(due, nil, isVoid: true)
       return true
     case .give:
-      try await Faults.crossing(.refundSettle) {
+      try await Faults.point(.refundSettle) {
         try await stores.purchases.done([
-          PurchaseStore.Chore(key: key, kind: .capture, paymentID: due.payment)
+          PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: due.payment)
         ])
       }
       return try await give(due)
@@ -169,14 +169,14 @@ final class RefundRelay {
       // The provider may have forgotten the key of a try whose answer was lost; what it made of it, it knows.
       var known: Refund?
       if due.attemptSeconds > searchSeconds {
-        known = try await Faults.crossing(.refundMake) {
+        known = try await Faults.point(.refundMake) {
           try await provider.refunds(of: due.payment).first { $0.reference == refund.id }
         }
       }
       if let known {
         made = known
       } else {
-        made = try await Faults.crossing(.refundMake) { try await provider.refund(order) }
+        made = try await Faults.point(.refundMake) { try await provider.refund(order) }
       }
     } catch let error as PaymentError where error.code == .refused {
       let reason = error.providerCode ?? "refused"
@@ -187,7 +187,7 @@ final class RefundRelay {
     } catch let error as PaymentError where error.code == .failed {
       // What was made of it, if anything, would be there by now.
       if due.attemptSeconds > searchSeconds {
-        try await Faults.crossing(.refundSettle) { try await refunds.takeNextKey(due) }
+        try await Faults.point(.refundSettle) { try await refunds.takeNextKey(due) }
       }
       throw error
     }
@@ -200,7 +200,7 @@ final class RefundRelay {
   }
 
   private func fail(_ refund: RefundStore.Refund, _ reason: String, _ outcome: String) async throws {
-    let isTriedAgain = try await Faults.crossing(.refundSettle) {
+    let isTriedAgain = try await Faults.point(.refundSettle) {
       try await refunds.fail(refund, reason: reason, mayPass: RefundStep.mayPass(reason))
     }
     count(outcome)
@@ -216,7 +216,7 @@ final class RefundRelay {
   private func settle(
     _ due: RefundStore.Due, _ providerID: String?, isVoid: Bool = false, hasLapsed: Bool = false
   ) async throws {
-    let isNew = try await Faults.crossing(.refundSettle) {
+    let isNew = try await Faults.point(.refundSettle) {
       try await refunds.succeed(due.refund, providerID: providerID, isVoid: isVoid, hasLapsed: hasLapsed)
     }
     if isNew { count(isVoid ? "voided" : hasLapsed ? "lapsed" : "succeeded") }
@@ -224,7 +224,7 @@ final class RefundRelay {
 
   /// Tells Redis, where the purchase's record and its user's count are.
   private func tell(_ refund: RefundStore.Refund) async throws -> Bool {
-    try await Faults.crossing(.refundTell) {
+    try await Faults.point(.refundTell) {
       guard let found = try await stores.purchases.find(refund.key) else { return true }
       let owned = try await refunds.owned(event: refund.key.event, user: refund.user)
       return try await stores.queue.giveBack(refund.tickets, of: refund.key, found, owned: owned) == .told

@@ -2,7 +2,7 @@
 ///
 /// Bounded by construction: a fixed number of bytes a buyer, at most one timer each, and no more requests than
 /// the caller takes.
-package struct Crowd {
+package struct VirtualBuyers {
   /// A request to be sent for a buyer.
   package struct Job: Sendable {
     package let buyer: Int
@@ -20,8 +20,8 @@ package struct Crowd {
   /// Longest request id that is kept.
   private static let longestID = 95
 
-  let options: RushOptions
-  package let venue: Venue
+  let options: LoadTestOptions
+  package let offer: TicketOffer
   var buyers: [Buyer]
   private(set) var ids: RequestIDs
   var wheel = TimerWheel()
@@ -35,7 +35,7 @@ package struct Crowd {
   /// Positions of second clicks, compared at the end.
   var secondPositions: [Int32: Int32] = [:]
   package private(set) var unfinished: Int
-  package var figures = RushFigures()
+  package var figures = LoadTestFigures()
   package var violations = Violations()
   /// What is held, signed, of those who have seats and have not paid.
   var holds: [Int32: String] = [:]
@@ -45,17 +45,17 @@ package struct Crowd {
   /// Which buyer bought each ticket, by ticket id; −1 for nobody.
   var owners: [Int32]
 
-  package init(_ options: RushOptions, _ venue: Venue) {
+  package init(_ options: LoadTestOptions, _ offer: TicketOffer) {
     self.options = options
-    self.venue = venue
+    self.offer = offer
     buyers = Array(repeating: Buyer(), count: options.buyers)
     ids = RequestIDs(count: options.buyers, longest: Self.longestID)
-    owners = Array(repeating: -1, count: venue.largestTicket + 1)
+    owners = Array(repeating: -1, count: offer.largestTicket + 1)
     unfinished = options.buyers
   }
 
   package func plan(_ buyer: Int) -> BuyerPlan {
-    BuyerPlan(buyer: buyer, sections: venue.sections.count, options)
+    BuyerPlan(buyer: buyer, sections: offer.sections.count, options)
   }
 
   /// What the buyer wants by now.

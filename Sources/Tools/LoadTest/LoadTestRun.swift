@@ -5,7 +5,7 @@ import JSON
 
 /// Plays a crowd against a running system: takes requests from the crowd, sends them, and tells it the answers.
 @LoopActor
-final class Rush {
+final class LoadTestRun {
   /// The resolution of the pauses between requests.
   private static let tickMilliseconds: UInt64 = 4
   private static let timeoutMilliseconds = 30_000
@@ -13,11 +13,11 @@ final class Rush {
   /// Buyers that are asked once more after their end.
   private static let verifiedBuyers = 2_000
 
-  private(set) var crowd: Crowd
-  private let options: RushOptions
+  private(set) var crowd: VirtualBuyers
+  private let options: LoadTestOptions
   private let transport: any Transport
   private let tokens: TokenIssuer
-  private let onProgress: @LoopActor (Crowd, Double) -> Void
+  private let onProgress: @LoopActor (VirtualBuyers, Double) -> Void
   private let ticker = LoopTimer()
   private var inFlight = 0
   private var longPolls = 0
@@ -29,8 +29,8 @@ final class Rush {
   private var isInterrupted = false
 
   init(
-    _ crowd: Crowd, _ options: RushOptions, transport: any Transport, tokens: TokenIssuer,
-    onProgress: @escaping @LoopActor (Crowd, Double) -> Void
+    _ crowd: VirtualBuyers, _ options: LoadTestOptions, transport: any Transport, tokens: TokenIssuer,
+    onProgress: @escaping @LoopActor (VirtualBuyers, Double) -> Void
   ) {
     self.crowd = crowd
     self.options = options
@@ -101,7 +101,7 @@ final class Rush {
     while !isStopped, inFlight < options.connections, let job = crowd.next(at: sinceStart()) { send(job) }
   }
 
-  private func send(_ job: Crowd.Job) {
+  private func send(_ job: VirtualBuyers.Job) {
     inFlight += 1
     var waits = 0
     if job.step == .poll, options.waitSeconds > 0, longPolls < options.connections / 2 {
@@ -123,13 +123,13 @@ final class Rush {
     }
   }
 
-  private func request(_ job: Crowd.Job, waits: Int) -> BuyerRequest {
+  private func request(_ job: VirtualBuyers.Job, waits: Int) -> BuyerRequest {
     switch job.step {
     case .join, .joinAgain, .takeFewer, .rejoin:
       let wish = crowd.wish(job.buyer)
-      var body = "{\"event_id\":\(crowd.venue.event),\"quantity\":\(wish.quantity)"
+      var body = "{\"event_id\":\(crowd.offer.event),\"quantity\":\(wish.quantity)"
       if let section = wish.section {
-        body += ",\"section\":\(JSON.string(crowd.venue.sections[section]).text)"
+        body += ",\"section\":\(JSON.string(crowd.offer.sections[section]).text)"
       }
       if wish.adjacent { body += ",\"adjacent\":true" }
       if options.buys { body += ",\"payment_method\":\"\(crowd.paymentMethod(job.buyer))\"" }

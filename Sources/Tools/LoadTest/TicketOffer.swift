@@ -1,5 +1,5 @@
 /// What is for sale, as the catalog tells it.
-package struct Venue: Sendable {
+package struct TicketOffer: Sendable {
   package var event: Int
   package var name: String
   package var currency: String

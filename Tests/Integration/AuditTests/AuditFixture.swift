@@ -14,7 +14,7 @@ import Testing
 /// An event on sale in a database and a Redis of its own, with a provider in memory. There is no worker: the test
 /// does what workers do, step by step, so that nothing moves but what it moves.
 @LoopActor
-final class Hall {
+final class AuditFixture {
   /// Everything of one hall happens in this event and in this life of its queue.
   static let event = 42
   static let generation = 1
@@ -160,14 +160,14 @@ final class Hall {
     let tail = try await queue.document(event: Self.event)?.tail ?? 0
     _ = try await queue.commit(
       event: Self.event, epoch: 1,
-      standing: QueueStore.Standing(
+      snapshot: QueueStore.LineSnapshot(
         head: head, tail: tail, isSoldOut: false, free: 0, held: 0, sold: 0, grantedPerSecond: 0,
         isIdle: true),
       plan: plan)
     try await publish()
   }
 
-  /// Starts the payment of a hold and takes its entry out of the lane, as a worker does.
+  /// Starts the payment of a hold and takes its entry out of the stream, as a worker does.
   func begin(_ user: String, _ tickets: [Int]) async throws -> QueueStore.Confirmation {
     let position = try await hold(user, tickets)
     _ = try await queue.confirm(
@@ -202,7 +202,7 @@ final class Hall {
     try await queue.finish(event: Self.event, [QueueStore.Ending(confirmation, .purchased)])
     _ = try await provider.capture(payment, reference: payment)
     try await purchases.done([
-      PurchaseStore.Chore(key: PurchaseStore.Key(confirmation), kind: .capture, paymentID: payment)
+      PurchaseStore.OutboxEntry(key: PurchaseStore.Key(confirmation), kind: .capture, paymentID: payment)
     ])
     try await publish()
     return (confirmation.position, payment)
@@ -248,7 +248,8 @@ final class LedgerInMemory: PaymentProvider {
   var made: [Refund] = []
 
   func add(
-    _ id: String, _ status: Payment.Status, amount: Int = Hall.price, captured: Int = 0, reference: String?
+    _ id: String, _ status: Payment.Status, amount: Int = AuditFixture.price, captured: Int = 0,
+    reference: String?
   ) {
     payments[id] = Payment(
       id: id, status: status, amount: amount, amountCaptured: captured, currency: "EUR", reference: reference,

@@ -3,22 +3,22 @@ import Testing
 @testable import LoadTest
 
 @Suite("The crowd")
-struct CrowdTests {
+struct VirtualBuyersTests {
   /// An event of so many tickets at 1000 each in one section.
-  private func venue(_ tickets: Int) -> Venue {
-    var venue = Venue(event: 7, currency: "EUR", sections: ["A"])
-    for ticket in 1...tickets { venue.add(ticket: ticket, price: 1_000, section: 0) }
-    return venue
+  private func offer(_ tickets: Int) -> TicketOffer {
+    var offer = TicketOffer(event: 7, currency: "EUR", sections: ["A"])
+    for ticket in 1...tickets { offer.add(ticket: ticket, price: 1_000, section: 0) }
+    return offer
   }
 
-  private func crowd(_ buyers: Int, tickets: Int = 10, _ change: (inout RushOptions) -> Void = { _ in })
-    -> Crowd
+  private func crowd(_ buyers: Int, tickets: Int = 10, _ change: (inout LoadTestOptions) -> Void = { _ in })
+    -> VirtualBuyers
   {
-    var options = RushOptions()
+    var options = LoadTestOptions()
     options.buyers = buyers
     options.quantity = 1...1
     change(&options)
-    return Crowd(options, venue(tickets))
+    return VirtualBuyers(options, offer(tickets))
   }
 
   private func joined(_ position: Int, status: Int = 202) -> Answer {
@@ -43,7 +43,8 @@ struct CrowdTests {
 
   /// Answers every request by `answer` until nobody has anything to do, in steps of 50 ms.
   private func play(
-    _ crowd: inout Crowd, milliseconds: Int = 60_000, _ answer: (Crowd.Job, _ card: String) -> Answer?
+    _ crowd: inout VirtualBuyers, milliseconds: Int = 60_000,
+    _ answer: (VirtualBuyers.Job, _ card: String) -> Answer?
   ) {
     for now in stride(from: 0, to: milliseconds * 1000, by: 50_000) {
       while let job = crowd.next(at: now) {
@@ -126,7 +127,7 @@ struct CrowdTests {
     "A poll that came due while all connections were busy counts from then, and paying from the first press")
   func latencies() throws {
     var crowd = crowd(1)
-    func answer(at now: Int, _ answer: Answer) throws -> Crowd.Job {
+    func answer(at now: Int, _ answer: Answer) throws -> VirtualBuyers.Job {
       let next = crowd.next(at: now)
       let job = try #require(next)
       crowd.answered(job, answer, at: now, unixMilliseconds: now / 1000)

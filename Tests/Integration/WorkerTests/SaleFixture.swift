@@ -15,7 +15,7 @@ import Testing
 /// One event on sale in a database of its own and the tests' Redis, with workers in this process and a provider
 /// that the test controls.
 @LoopActor
-final class Sale {
+final class SaleFixture {
   let event: Int
   let queue: QueueStore
   let postgres: PostgresClient
@@ -190,7 +190,7 @@ final class Sale {
     try await eventually("another connection") { redis.readySince != connection }
   }
 
-  /// Has every worker's connection to Redis made anew, so that lanes load again.
+  /// Has every worker's connection to Redis made anew, so that loops load again.
   func reconnect() async throws {
     let connection = redis.readySince
     _ = try? await redis.command(["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no"])
@@ -202,7 +202,7 @@ final class Sale {
     try await queue.deadLetters(Partition(of: event), limit: 100).count
   }
 
-  /// How often the lane's only entry counts as delivered, once it has been given back.
+  /// How often the stream's only entry counts as delivered, once it has been given back.
   func deliveriesLeft() async throws -> Int? {
     let answer = try await redis.command([
       "XPENDING", .text(Partition(of: event).confirmations), "workers", "-", "+", "1",
@@ -225,12 +225,12 @@ final class Sale {
   /// Redis comes back empty, except for its functions.
   func loseRedis() async throws { _ = try await redis.command(["FLUSHALL"]) }
 
-  /// Puts a payment into the lane, as a worker would have it that took it from Redis before that was lost.
+  /// Puts a payment into the stream, as a worker would have it that took it from Redis before that was lost.
   func replayConfirmation(
-    _ position: Int, _ user: String, tickets: [Int], generation: Int, lane: Partition? = nil
+    _ position: Int, _ user: String, tickets: [Int], generation: Int, stream: Partition? = nil
   ) async throws {
     _ = try await redis.command([
-      "XADD", .text((lane ?? Partition(of: event)).confirmations), "*", "e", .integer(event), "g",
+      "XADD", .text((stream ?? Partition(of: event)).confirmations), "*", "e", .integer(event), "g",
       .integer(generation),
       "p",
       .integer(position), "t", "1", "k", .text(tickets.map(String.init).joined(separator: ",")), "a",
@@ -249,9 +249,9 @@ final class Sale {
     _ = try await redis.command(["DEL", .text(Partition(of: event).lease)])
   }
 
-  /// How many payments are in the lane.
-  func confirmations(_ lane: Partition? = nil) async throws -> Int? {
-    try await redis.command(["XLEN", .text((lane ?? Partition(of: event)).confirmations)]).integer
+  /// How many payments are in the stream.
+  func confirmations(_ stream: Partition? = nil) async throws -> Int? {
+    try await redis.command(["XLEN", .text((stream ?? Partition(of: event)).confirmations)]).integer
   }
 
   func purchase(_ position: Int) async throws -> PurchaseStore.Found? {
@@ -259,7 +259,7 @@ final class Sale {
   }
 
   /// What is left to be done at the provider is due now, and not only after the time that its first try has.
-  func makeChoresDue() async throws {
+  func makeOutboxDue() async throws {
     _ = try await postgres.query("UPDATE outbox SET available_at = now()")
   }
 

@@ -6,7 +6,7 @@ import JSON
 
 /// The box office that a rush uses before it starts: makes an event if asked to, and reads what is for sale.
 @LoopActor
-struct BoxOffice {
+struct EventSetup {
   struct Failure: Error, CustomStringConvertible {
     let description: String
   }
@@ -21,7 +21,7 @@ struct BoxOffice {
   let tokens: TokenIssuer
 
   /// Makes an event as `options` say, and opens it.
-  func createEvent(seats: Int, _ options: RushOptions) async throws -> Int {
+  func createEvent(seats: Int, _ options: LoadTestOptions) async throws -> Int {
     let sections = min(options.sections, seats)
     var remaining = seats
     let list = (0..<sections).map { index -> JSON in
@@ -61,22 +61,22 @@ struct BoxOffice {
   }
 
   /// Reads sections, tickets and prices.
-  func venue(_ event: Int) async throws -> Venue {
+  func offer(_ event: Int) async throws -> TicketOffer {
     let page = try await call("GET", "/api/event/\(event)", nil, as: .customer)
     let names = (page["sections"]?.array ?? []).compactMap { $0["name"]?.string }
     guard let currency = page["currency"]?.string, !names.isEmpty else {
       throw Failure(description: "GET /api/event/\(event) answered no currency or sections")
     }
-    var venue = Venue(
+    var offer = TicketOffer(
       event: event, name: page["name"]?.string ?? "", currency: currency, sections: names)
     for (index, name) in names.enumerated() {
       let path = "/api/event/\(event)/tickets?section=\(Self.encoded(name))"
       for ticket in try await call("GET", path, nil, as: .customer)["tickets"]?.array ?? [] {
         guard let id = ticket["id"]?.integer, let price = ticket["price"]?.integer else { continue }
-        venue.add(ticket: id, price: price, section: index)
+        offer.add(ticket: id, price: price, section: index)
       }
     }
-    return venue
+    return offer
   }
 
   private func call(_ method: String, _ path: String, _ body: JSON?, as role: Role) async throws -> JSON {

@@ -9,9 +9,9 @@ import Store
 /// Finishes at the provider what commits have left to do: captures that did not happen right away, and whatever is open
 /// there of payments that sold nothing. Each is retried, ever more rarely, until it is done.
 @LoopActor
-final class PaymentRelay {
+final class PaymentOutboxWorker {
   private static let idleMilliseconds: UInt64 = 2_000
-  /// Chores under way at once, and how many are leased, or noted as done, by one call.
+  /// Entries under way at once, and how many are leased, or noted as done, by one call.
   private static let batch = 64
   private static let stalledBatch = 256
   /// What was done is noted in few transactions: nobody waits for it.
@@ -23,7 +23,7 @@ final class PaymentRelay {
   /// Whose searches are counted; those beyond have more of them, by PostgreSQL's count.
   private static let notFoundLimit = 10_000
   private static let leases = 8
-  /// Who was not searched for for so long was done by somebody else: longer than any chore waits for its next time.
+  /// Who was not searched for for so long was done by somebody else: longer than any entry waits for its next time.
   private static let forgottenMilliseconds: UInt64 = 900_000
 
   private let stores: Worker.Stores
@@ -35,21 +35,22 @@ final class PaymentRelay {
   private let tryingSeconds: Int
   private let lapsedSeconds: Int
   private let provider: any PaymentProvider
-  private let lane: ConfirmLane
+  private let consumer: ConfirmationConsumer
   private let logger: Logger
-  private let places = Places<PurchaseStore.Chore.Name>(PaymentRelay.batch)
-  private let ended: GroupCommit<PurchaseStore.Chore, Void>
+  private let places = Places<PurchaseStore.OutboxEntry.Name>(PaymentOutboxWorker.batch)
+  private let ended: GroupCommit<PurchaseStore.OutboxEntry, Void>
   private var lookedForStalledAt: UInt64?
   /// What was searched for and not found, and how often, since when by the loop's clock.
   private var notFound: [String: (count: Int, since: UInt64, last: UInt64)] = [:]
   private var tidiedAt: UInt64 = 0
-  private let relayed = MetricsRegistry.shared.counter(
+  private let carriedOut = MetricsRegistry.shared.counter(
     "onsale_relayed_total", "Captures and cancellations done after the fact")
   private let lapsed = MetricsRegistry.shared.counter(
     "onsale_authorisations_lapsed_total", "Sales taken back because their authorisation was gone")
 
   init(
-    stores: Worker.Stores, provider: any PaymentProvider, lane: ConfirmLane, limits: Worker.ProviderLimits,
+    stores: Worker.Stores, provider: any PaymentProvider, consumer: ConfirmationConsumer,
+    limits: Worker.ProviderLimits,
     logger: Logger
   ) {
     lateSeconds = limits.lateSeconds
@@ -58,25 +59,25 @@ final class PaymentRelay {
     searchSeconds = (limits.searchMilliseconds + 999) / 1_000
     lapsedSeconds = limits.lapsedSeconds
     self.provider = provider
-    self.lane = lane
+    self.consumer = consumer
     self.logger = logger
     let purchases = stores.purchases
     ended = GroupCommit(
       maximumBatch: Self.batch, capacity: 2 * Self.batch, lingerMilliseconds: Self.noteMilliseconds,
-      performAll: { chores in
-        try await Faults.crossing(.confirmCaptured) { try await purchases.done(chores) }
+      performAll: { entries in
+        try await Faults.point(.confirmCaptured) { try await purchases.done(entries) }
       })
   }
 
   /// Runs until cancelled, and until what was under way then has ended.
   func run() async {
-    await repeatRounds("relay round failed", pauseMilliseconds: Self.idleMilliseconds, logger) {
+    await repeatRounds("outbox round failed", pauseMilliseconds: Self.idleMilliseconds, logger) {
       try await round()
     }
     await places.end()
   }
 
-  /// Leases as many chores as there are places for. A call of the provider that takes long keeps one of them.
+  /// Leases as many entries as there are places for. A call of the provider that takes long keeps one of them.
   private func round() async throws -> Bool {
     if lookedForStalledAt.map({ EventLoop.shared.now >= $0 + Self.idleMilliseconds }) ?? true {
       lookedForStalledAt = EventLoop.shared.now
@@ -84,76 +85,77 @@ final class PaymentRelay {
     }
     return try await places.fill(
       milliseconds: Self.idleMilliseconds, named: \.name,
-      from: { room in try await Faults.crossing(.relayDue) { try await purchases.dueChores(limit: room) } },
+      from: { room in try await Faults.point(.outboxDue) { try await purchases.dueOutbox(limit: room) } },
       { [self] in await finish($0) })
   }
 
-  private func finish(_ chore: PurchaseStore.Chore) async {
-    guard await carryOut(chore) else { return }
+  private func finish(_ entry: PurchaseStore.OutboxEntry) async {
+    guard await carryOut(entry) else { return }
     do {
-      try await ended.submit(chore)
-      relayed.increment()
+      try await ended.submit(entry)
+      carriedOut.increment()
     } catch {
       logger.retrying(
-        "that a payment chore is done could not be noted, and it is done again", ["error": "\(error)"])
+        "that a payment entry is done could not be noted, and it is done again", ["error": "\(error)"])
     }
   }
 
   private func takeUpStalled() async throws {
-    let excused = lane.takeExcused()
-    let stalled = try await Faults.crossing(.relayStalled) {
+    let excused = consumer.takeExcused()
+    let stalled = try await Faults.point(.outboxStalled) {
       try await purchases.excuse(excused)
-      try await purchases.touch(lane.takeTouched())
+      try await purchases.touch(consumer.takeTouched())
       // Whom there is no room for is left to others, and has not stalled once more.
-      let room = min(Self.stalledBatch, lane.roomForStalled)
+      let room = min(Self.stalledBatch, consumer.roomForStalled)
       return room > 0 ? try await purchases.stalledPayments(limit: room) : []
     }
     if !stalled.isEmpty {
       logger.retrying("stalled payments taken up", level: .notice, ["count": stalled.count])
-      lane.begin(stalled: stalled)
+      consumer.begin(stalled: stalled)
     }
   }
 
   /// Cancels a payment that sold nothing, and gives back what was taken all the same.
   /// - Parameter found: the payment as it is now, if that is known.
   private func letGo(
-    of id: String, _ chore: PurchaseStore.Chore, _ reference: String, found: Payment? = nil
+    of id: String, _ entry: PurchaseStore.OutboxEntry, _ reference: String, found: Payment? = nil
   ) async throws -> Bool {
-    let standing = try await Faults.crossing(.relayDue) { try await purchases.find(chore.key)?.standing }
-    if standing?.state == .sold, standing?.paymentID == id { return true }
+    let progress = try await Faults.point(.outboxDue) { try await purchases.find(entry.key)?.progress }
+    if progress?.state == .sold, progress?.paymentID == id { return true }
     // Taken up again: it has another end now.
-    if standing?.state == .paying, standing?.paymentID == id { return false }
+    if progress?.state == .paying, progress?.paymentID == id { return false }
     // Told in Redis once it is done: where that is away no money stays reserved for it. What was noted as too late may have
     // been noted by somebody who died before they told it.
-    var tells = standing?.state == .declined && standing?.reason == PurchaseStore.tooLate ? true : nil
-    let isUndecided = standing?.state == .declined && ConfirmLane.undecided.contains(standing?.reason ?? "")
-    if let standing, isUndecided {
+    var tells = progress?.state == .declined && progress?.reason == PurchaseStore.tooLate ? true : nil
+    let isUndecided =
+      progress?.state == .declined && ConfirmationConsumer.undecided.contains(progress?.reason ?? "")
+    if let progress, isUndecided {
       let late =
         if let found { found } else {
-          try await Faults.crossing(.relayLate) { try await provider.retrieve(id) }
+          try await Faults.point(.outboxLate) { try await provider.retrieve(id) }
         }
       if late.status == .requiresCapture || late.status == .succeeded {
-        if try await isStillWanted(late, chore, standing) { return false }
-        guard try await isOurs(id, chore, standing) else { return false }
+        if try await isStillWanted(late, entry, progress) { return false }
+        guard try await isOurs(id, entry, progress) else { return false }
         tells = true
       } else {
         // It was authorised, and is not any more: the owner of its seats would give them to nobody.
         tells = false
       }
     }
-    let payment = try await Faults.crossing(.confirmVoid) {
+    let payment = try await Faults.point(.confirmVoid) {
       try await provider.cancel(id, reference: reference)
     }
     guard payment.status == .succeeded else {
-      if let tells, let standing { try await dropLate(chore, standing, tells: tells) }
+      if let tells, let progress { try await dropLate(entry, progress, tells: tells) }
       return payment.status == .canceled
     }
     // It was under way when it was asked for: it may have bought something meanwhile.
-    if let standing, isUndecided, try await !isOurs(id, chore, standing) { return false }
+    if let progress, isUndecided, try await !isOurs(id, entry, progress) { return false }
     logger.error(
       "money was taken for nothing: it is given back", ["payment.id": id, "confirm.reference": reference])
-    try await Faults.crossing(.confirmVoid) { try await provider.refund(id) }
-    if let tells, let standing { try await dropLate(chore, standing, tells: tells) }
+    try await Faults.point(.confirmVoid) { try await provider.refund(id) }
+    if let tells, let progress { try await dropLate(entry, progress, tells: tells) }
     return true
   }
 
@@ -162,111 +164,111 @@ final class PaymentRelay {
   /// is told so.
   /// - Returns: whether that is under way, or decided so.
   private func isStillWanted(
-    _ payment: Payment, _ chore: PurchaseStore.Chore, _ standing: PurchaseStore.Standing
+    _ payment: Payment, _ entry: PurchaseStore.OutboxEntry, _ progress: PurchaseStore.Progress
   ) async throws -> Bool {
-    guard lateSeconds > 0, let name = standing.id else { return false }
+    guard lateSeconds > 0, let name = progress.id else { return false }
     let order = PaymentOrder(
-      reference: "\(name)-\(standing.attempt)", amount: standing.amount, currency: standing.currency,
-      method: standing.method)
+      reference: "\(name)-\(progress.attempt)", amount: progress.amount, currency: progress.currency,
+      method: progress.method)
     guard payment.status == .requiresCapture, payment.isOf(order) else { return false }
-    return try await Faults.crossing(.relayLate) {
-      // Not by the chore, which may be written down once more long after.
-      if standing.triedSeconds > tryingSeconds + lateSeconds { return false }
-      if try await purchases.hasBoughtSince(chore.key, user: standing.user) { return false }
-      return try await stores.queue.offerLate(chore.key, standing, payment: payment.id) == .underWay
+    return try await Faults.point(.outboxLate) {
+      // Not by the entry, which may be written down once more long after.
+      if progress.triedSeconds > tryingSeconds + lateSeconds { return false }
+      if try await purchases.hasBoughtSince(entry.key, user: progress.user) { return false }
+      return try await stores.queue.offerLate(entry.key, progress, payment: payment.id) == .underWay
     }
   }
 
-  /// Whether a payment that was given up, and is authorised after all, is this relay's to let go of. From then on it buys
+  /// Whether a payment that was given up, and is authorised after all, is this outbox worker's to let go of. From then on it buys
   /// nothing any more, whatever the owner of the seats decides.
-  private func isOurs(_ id: String, _ chore: PurchaseStore.Chore, _ standing: PurchaseStore.Standing)
+  private func isOurs(_ id: String, _ entry: PurchaseStore.OutboxEntry, _ progress: PurchaseStore.Progress)
     async throws -> Bool
   {
-    if let record = try await record(of: chore.key), record.state == .purchased,
-      record.attempt > standing.attempt
+    if let record = try await record(of: entry.key), record.state == .purchased,
+      record.attempt > progress.attempt
     {
       try await tell(
-        .captureWithoutPurchase, id, chore,
-        "sold by attempt \(record.attempt), as Redis says, and PostgreSQL has attempt \(standing.attempt) as given up"
+        .captureWithoutPurchase, id, entry,
+        "sold by attempt \(record.attempt), as Redis says, and PostgreSQL has attempt \(progress.attempt) as given up"
       )
       return false
     }
-    return try await Faults.crossing(.relayLate) {
-      try await purchases.noteTooLate(chore.key, attempt: standing.attempt)
+    return try await Faults.point(.outboxLate) {
+      try await purchases.noteTooLate(entry.key, attempt: progress.attempt)
     }
   }
 
   /// From here on nobody decides about it: its owner is not asked any more, nor are its seats kept from anybody.
   private func dropLate(
-    _ chore: PurchaseStore.Chore, _ standing: PurchaseStore.Standing, tells: Bool
+    _ entry: PurchaseStore.OutboxEntry, _ progress: PurchaseStore.Progress, tells: Bool
   ) async throws {
-    try await Faults.crossing(.relayLate) {
-      try await stores.queue.dropLate(chore.key, attempt: standing.attempt, tells: tells)
+    try await Faults.point(.outboxLate) {
+      try await stores.queue.dropLate(entry.key, attempt: progress.attempt, tells: tells)
     }
   }
 
   /// Redis says that a later attempt has bought it than PostgreSQL knows of, which has lost that: a person must decide.
   private func tell(
-    _ kind: BookStore.Finding.Kind, _ id: String, _ chore: PurchaseStore.Chore, _ detail: String
+    _ kind: BookStore.Finding.Kind, _ id: String, _ entry: PurchaseStore.OutboxEntry, _ detail: String
   ) async throws {
     logger.error(
       "PostgreSQL is older than a sale: its payment is left as it is, and a person must decide",
-      ["payment.id": id, "event.id": chore.key.event, "books.detail": detail])
-    try await Faults.crossing(.relayLate) {
-      try await stores.books.tell([BookStore.Finding(kind, chore.key, payment: id, detail)])
+      ["payment.id": id, "event.id": entry.key.event, "books.detail": detail])
+    try await Faults.point(.outboxLate) {
+      try await stores.books.tell([BookStore.Finding(kind, entry.key, payment: id, detail)])
     }
   }
 
   /// A sale that can never be paid, since its authorisation was gone before the capture: its buyer is asked again, and has
   /// the tickets for another hold. Where that cannot be, they are on sale again, and its buyer is told so.
   /// - Returns: whether that is done; it is not while the money is being given back, which ends it in its own way.
-  private func takeBack(_ chore: PurchaseStore.Chore) async throws -> Bool {
-    let key = chore.key
-    let known = try await Faults.crossing(.relayDue) { try await purchases.find(key)?.standing }
+  private func takeBack(_ entry: PurchaseStore.OutboxEntry) async throws -> Bool {
+    let key = entry.key
+    let known = try await Faults.point(.outboxDue) { try await purchases.find(key)?.progress }
     let record = try await record(of: key)
     if let record, let known, record.state == .purchased, record.attempt > known.attempt {
       try await tell(
-        .saleWithoutPayment, chore.paymentID, chore,
+        .saleWithoutPayment, entry.paymentID, entry,
         "its payment is canceled, and Redis says that attempt \(record.attempt) has bought it: PostgreSQL knows of \(known.attempt)"
       )
       return false
     }
     // Also once more, after a crash: then Redis says what its buyer has done since.
     let asks = record?.state == .purchased || known?.reason == PurchaseStore.authorisationLapsed
-    let lapse = try await Faults.crossing(.relayDue) {
-      try await purchases.lapse(key, paymentID: chore.paymentID, asks: asks)
+    let lapse = try await Faults.point(.outboxDue) {
+      try await purchases.lapse(key, paymentID: entry.paymentID, asks: asks)
     }
     guard let lapse else {
-      return try await Faults.crossing(.relayDue) { try await !purchases.isBeingGivenBack(key) }
+      return try await Faults.point(.outboxDue) { try await !purchases.isBeingGivenBack(key) }
     }
     var tickets = lapse.free
     if lapse.isOpen, let known {
       if try await askAgain(key, attempt: known.attempt, tickets: tickets) {
-        note("an authorisation was gone before its capture: its buyer is asked again", chore, tickets)
+        note("an authorisation was gone before its capture: its buyer is asked again", entry, tickets)
         return true
       }
-      let end = try await Faults.crossing(.relayDue) {
-        try await purchases.lapse(key, paymentID: chore.paymentID, asks: false)
+      let end = try await Faults.point(.outboxDue) {
+        try await purchases.lapse(key, paymentID: entry.paymentID, asks: false)
       }
       // Its buyer has begun to pay otherwise after all.
       guard let end else { return true }
       tickets = end.free
     }
-    note("an authorisation was gone before its capture: its tickets are on sale again", chore, tickets)
+    note("an authorisation was gone before its capture: its tickets are on sale again", entry, tickets)
     try await release(key, tickets)
     return true
   }
 
-  private func note(_ words: StaticString, _ chore: PurchaseStore.Chore, _ tickets: [Int]) {
+  private func note(_ words: StaticString, _ entry: PurchaseStore.OutboxEntry, _ tickets: [Int]) {
     lapsed.increment()
     logger.error(
-      words, ["payment.id": chore.paymentID, "event.id": chore.key.event, "tickets": tickets.count])
+      words, ["payment.id": entry.paymentID, "event.id": entry.key.event, "tickets": tickets.count])
   }
 
   /// What Redis has of the purchase's place; `nil` for one of an earlier life, which has nobody to be asked or told.
   private func record(of key: PurchaseStore.Key) async throws -> RequestRecord? {
     let queue = stores.queue
-    return try await Faults.crossing(.relayDue) {
+    return try await Faults.point(.outboxDue) {
       guard try await queue.queueFacts(event: key.event)?.document.generation == key.generation else {
         return nil
       }
@@ -277,7 +279,7 @@ final class PaymentRelay {
   /// - Returns: false where its buyer cannot have the tickets again.
   private func askAgain(_ key: PurchaseStore.Key, attempt: Int, tickets: [Int]) async throws -> Bool {
     let queue = stores.queue
-    return try await Faults.crossing(.relayDue) {
+    return try await Faults.point(.outboxDue) {
       do {
         return try await queue.askAgain(
           event: key.event, generation: key.generation, position: key.position, attempt: attempt,
@@ -292,7 +294,7 @@ final class PaymentRelay {
   private func release(_ key: PurchaseStore.Key, _ tickets: [Int]) async throws {
     let queue = stores.queue
     let record = try await record(of: key)
-    try await Faults.crossing(.relayDue) {
+    try await Faults.point(.outboxDue) {
       // Of an earlier life, too, its tickets go on sale in this one.
       guard try await queue.queueFacts(event: key.event) != nil else { return }
       if let record, record.state == .purchased {
@@ -308,55 +310,55 @@ final class PaymentRelay {
     }
   }
 
-  /// Not found is not known yet, as long as it may be: a search may lag, and PostgreSQL's clock, by which a chore is so old,
+  /// Not found is not known yet, as long as it may be: a search may lag, and PostgreSQL's clock, by which a entry is so old,
   /// may have stepped.
-  private func isNowhere(_ chore: PurchaseStore.Chore) -> Bool {
+  private func isNowhere(_ entry: PurchaseStore.OutboxEntry) -> Bool {
     let now = EventLoop.shared.now
     if notFound.count >= Self.notFoundLimit, now >= tidiedAt + Self.idleMilliseconds {
       tidiedAt = now
       notFound = notFound.filter { now < $0.value.last + Self.forgottenMilliseconds }
     }
     let isNew = notFound.count < Self.notFoundLimit
-    guard let before = notFound[chore.paymentID] ?? (isNew ? (count: 0, since: now, last: now) : nil) else {
-      return chore.attempts >= Self.leases && chore.ageSeconds > 2 * searchSeconds
+    guard let before = notFound[entry.paymentID] ?? (isNew ? (count: 0, since: now, last: now) : nil) else {
+      return entry.attempts >= Self.leases && entry.ageSeconds > 2 * searchSeconds
     }
     let isOver =
       before.count + 1 >= Self.searches && now >= before.since + UInt64(searchSeconds) * 1_000
-      && chore.ageSeconds > 2 * searchSeconds
-    notFound[chore.paymentID] = isOver ? nil : (count: before.count + 1, since: before.since, last: now)
+      && entry.ageSeconds > 2 * searchSeconds
+    notFound[entry.paymentID] = isOver ? nil : (count: before.count + 1, since: before.since, last: now)
     return isOver
   }
 
-  private func carryOut(_ chore: PurchaseStore.Chore) async -> Bool {
-    if PurchaseStore.isFree(chore.paymentID) { return true }
-    let reference = chore.key.name
+  private func carryOut(_ entry: PurchaseStore.OutboxEntry) async -> Bool {
+    if PurchaseStore.isFree(entry.paymentID) { return true }
+    let reference = entry.key.name
     do {
-      switch chore.kind {
+      switch entry.kind {
       case .capture:
-        let payment = try await Faults.crossing(.confirmCapture) {
-          try await provider.capture(chore.paymentID, reference: reference)
+        let payment = try await Faults.point(.confirmCapture) {
+          try await provider.capture(entry.paymentID, reference: reference)
         }
-        if payment.status == .canceled { return try await takeBack(chore) }
+        if payment.status == .canceled { return try await takeBack(entry) }
         return payment.status == .succeeded
-      case .cancel: return try await letGo(of: chore.paymentID, chore, reference)
-      case .find where chore.ageSeconds > Self.findSeconds:
+      case .cancel: return try await letGo(of: entry.paymentID, entry, reference)
+      case .find where entry.ageSeconds > Self.findSeconds:
         logger.error(
           "what there is of a payment could not be found out, and is not looked for any more",
-          ["payment.reference": chore.paymentID, "confirm.reference": reference])
+          ["payment.reference": entry.paymentID, "confirm.reference": reference])
         return true
       case .find:
-        let payment = try await Faults.crossing(.confirmVoid) {
-          try await provider.find(reference: chore.paymentID)
+        let payment = try await Faults.point(.confirmVoid) {
+          try await provider.find(reference: entry.paymentID)
         }
-        guard let payment else { return isNowhere(chore) }
-        notFound[chore.paymentID] = nil
-        return try await letGo(of: payment.id, chore, reference, found: payment)
+        guard let payment else { return isNowhere(entry) }
+        notFound[entry.paymentID] = nil
+        return try await letGo(of: payment.id, entry, reference, found: payment)
       }
     } catch {
       logger.retrying(
-        "payment chore failed, trying again later",
+        "payment entry failed, trying again later",
         [
-          "chore.kind": chore.kind.rawValue, "chore.attempts": chore.attempts, "payment.id": chore.paymentID,
+          "entry.kind": entry.kind.rawValue, "entry.attempts": entry.attempts, "payment.id": entry.paymentID,
           "error": "\(error)",
         ])
       return false

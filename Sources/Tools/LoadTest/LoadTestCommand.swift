@@ -8,7 +8,7 @@ import Logging
 import Text
 
 /// `onsale rush`: plays many buyers against a running system and checks what they were told.
-package enum RushCommand {
+package enum LoadTestCommand {
   /// - Parameter makeIndex: connects to the search index for the audit; `nil` leaves it out.
   /// - Returns: the exit code: 0 when every promise held, 1 when one did not, 2 when it could not run.
   @LoopActor
@@ -17,19 +17,19 @@ package enum RushCommand {
     makeIndex: @LoopActor () async throws -> (any AuditedIndex)? = { nil }
   ) async -> Int32 {
     if arguments.contains("--help") {
-      write(RushOptions.usage, to: 1)
+      write(LoadTestOptions.usage, to: 1)
       return 0
     }
     do {
-      let options = try RushOptions(arguments)
+      let options = try LoadTestOptions(arguments)
       let report = try await play(options, environment, makeIndex)
       write(
         options.asJSON
           ? Escaping.terminalJSON(report.json.text) + "\n" : Escaping.terminal(report.text, keepsLines: true),
         to: 1)
       return report.isGood ? 0 : 1
-    } catch let problems as RushOptions.Problems {
-      write(problems.list.map { "onsale rush: \($0)\n" }.joined() + RushOptions.usage, to: 2)
+    } catch let problems as LoadTestOptions.Problems {
+      write(problems.list.map { "onsale rush: \($0)\n" }.joined() + LoadTestOptions.usage, to: 2)
     } catch {
       write("onsale rush: could not run: \(error)\n", to: 2)
     }
@@ -38,9 +38,9 @@ package enum RushCommand {
 
   @LoopActor
   private static func play(
-    _ options: RushOptions, _ environment: [String: String],
+    _ options: LoadTestOptions, _ environment: [String: String],
     _ makeIndex: @LoopActor () async throws -> (any AuditedIndex)?
-  ) async throws -> RushReport {
+  ) async throws -> LoadTestReport {
     guard var base = environment["ONSALE_URL"], !base.isEmpty else {
       throw CannotLook("ONSALE_URL is not set")
     }
@@ -53,25 +53,26 @@ package enum RushCommand {
     configuration.maximumResponseBody = 64 << 20
     let client = HTTPClient(configuration)
     defer { client.close() }
-    let office = BoxOffice(base: base, client: client, tokens: tokens)
+    let office = EventSetup(base: base, client: client, tokens: tokens)
     let event: Int
     switch options.place {
     case .event(let id): event = id
     case .create(let seats): event = try await office.createEvent(seats: seats, options)
     }
-    let venue = try await office.venue(event)
+    let offer = try await office.offer(event)
 
     let transport = try transport(options, base: base, connections: options.connections)
     defer { transport.close() }
-    let progress = RushProgress(options)
-    let rush = Rush(Crowd(options, venue), options, transport: transport, tokens: tokens) { crowd, seconds in
+    let progress = LoadTestProgress(options)
+    let rush = LoadTestRun(VirtualBuyers(options, offer), options, transport: transport, tokens: tokens) {
+      crowd, seconds in
       progress.show(crowd, seconds)
     }
     let watchers = [SIGINT, SIGTERM].map { signal in SignalWatcher(signal) { rush.interrupt() } }
     var probe: FreshnessProbe?
     if options.measuresFreshness {
       let transport = try Self.transport(options, base: base, connections: 3)
-      probe = FreshnessProbe(venue, transport: transport, tokens: tokens)
+      probe = FreshnessProbe(offer, transport: transport, tokens: tokens)
     }
     let chaos = try options.chaosSeconds.map { seconds in
       try Chaos(
@@ -92,7 +93,7 @@ package enum RushCommand {
     progress.end()
     rush.finish()
 
-    var report = RushReport(
+    var report = LoadTestReport(
       options: options, figures: rush.crowd.figures, violations: rush.crowd.violations,
       pending: rush.crowd.pending,
       seconds: rush.seconds, ownSeconds: used.seconds - before.seconds, peakMemory: used.peakBytes)
@@ -112,7 +113,7 @@ package enum RushCommand {
 
   @LoopActor
   private static func transport(
-    _ options: RushOptions, base: String, connections: Int
+    _ options: LoadTestOptions, base: String, connections: Int
   ) throws -> any Transport {
     switch options.client {
     case .curl: return CurlTransport(base: base, connections: connections)
@@ -126,7 +127,7 @@ package enum RushCommand {
 
   @LoopActor
   private static func audit(
-    _ event: Int, _ options: RushOptions, _ environment: [String: String],
+    _ event: Int, _ options: LoadTestOptions, _ environment: [String: String],
     _ makeIndex: @LoopActor () async throws -> (any AuditedIndex)?
   ) async throws -> AuditReport {
     var wanted = AuditOptions()
@@ -149,7 +150,7 @@ package enum RushCommand {
   }
 
   /// The stores must count what the buyers count, if nobody else bought.
-  private static func compare(_ event: Int, _ report: inout RushReport) {
+  private static func compare(_ event: Int, _ report: inout LoadTestReport) {
     guard case .create = report.options.place, let stores = report.audit?.events[event] else { return }
     let figures = report.figures
     if stores.accepted < figures.accepted {

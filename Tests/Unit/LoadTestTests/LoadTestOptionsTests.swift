@@ -4,10 +4,10 @@ import Testing
 @testable import LoadTest
 
 @Suite("Options of the rush")
-struct RushOptionsTests {
+struct LoadTestOptionsTests {
   @Test("All options are read")
   func reading() throws {
-    let options = try RushOptions([
+    let options = try LoadTestOptions([
       "--create", "70000", "--buyers=100000", "--quantity", "1..4", "--abandon", "5%", "--declined", "0.03",
       "--buy",
       "--rejoin", "--arrivals", "5000", "--client", "curl", "--no-audit", "--adjacent", "0.2", "--take-fewer",
@@ -36,8 +36,8 @@ struct RushOptionsTests {
       (["--event", "1", "--buyers", "5", "--chaos", "60"], 1),
     ])
   func problems(arguments: [String], count: Int) {
-    do throws(RushOptions.Problems) {
-      _ = try RushOptions(arguments)
+    do throws(LoadTestOptions.Problems) {
+      _ = try LoadTestOptions(arguments)
       Issue.record("accepted: \(arguments)")
     } catch {
       #expect(error.list.count == count, "\(error.list)")
@@ -46,12 +46,12 @@ struct RushOptionsTests {
 
   @Test("Without a system to play against the exit code says that it could not run")
   func exitCode() async {
-    #expect(await RushCommand.run(arguments: [], environment: [:]) == 2)
+    #expect(await LoadTestCommand.run(arguments: [], environment: [:]) == 2)
     let arguments = ["--create", "10", "--buyers", "10"]
-    #expect(await RushCommand.run(arguments: arguments, environment: [:]) == 2)
+    #expect(await LoadTestCommand.run(arguments: arguments, environment: [:]) == 2)
     let environment = [
       "ONSALE_URL": "http://127.0.0.1:1", "ONSALE_JWT_SECRET": "0123456789abcdef0123456789abcdef",
     ]
-    #expect(await RushCommand.run(arguments: arguments, environment: environment) == 2)
+    #expect(await LoadTestCommand.run(arguments: arguments, environment: environment) == 2)
   }
 }

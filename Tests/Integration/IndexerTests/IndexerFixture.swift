@@ -13,7 +13,7 @@ import Testing
 
 /// A database, a Redis and an index of the test's own, with indexers in this process.
 @LoopActor
-final class Stage {
+final class IndexerFixture {
   let events: EventStore
   let queue: QueueStore
   let index: SwitchedIndex

@@ -1,4 +1,4 @@
-extension Crowd {
+extension VirtualBuyers {
   /// Whether what was granted is what was asked for, at its price.
   mutating func check(seats answer: Answer, of buyer: Int) {
     violations.look(.wrongSeats)
@@ -10,7 +10,7 @@ extension Crowd {
     }
     var price = 0
     for ticket in answer.tickets {
-      guard let known = venue.tickets[ticket] else {
+      guard let known = offer.tickets[ticket] else {
         violations.add(.wrongSeats, "\(user(buyer)) has ticket \(ticket), which the event does not have")
         return
       }
@@ -20,10 +20,10 @@ extension Crowd {
           .wrongSeats, "\(user(buyer)) has ticket \(ticket), which is not in the section asked for")
       }
     }
-    if answer.amount != price || answer.currency != venue.currency {
+    if answer.amount != price || answer.currency != offer.currency {
       violations.add(
         .wrongCharge,
-        "\(user(buyer)): \(answer.amount ?? 0) \(answer.currency ?? "-") for tickets of \(price) \(venue.currency)"
+        "\(user(buyer)): \(answer.amount ?? 0) \(answer.currency ?? "-") for tickets of \(price) \(offer.currency)"
       )
     }
   }

@@ -11,7 +11,7 @@ import Store
 /// Messages say of which payment there is news. As they may be lost, what was given back and disputed last is also looked
 /// at now and then.
 @LoopActor
-final class NewsRelay {
+final class NewsInboxWorker {
   private static let idleMilliseconds: UInt64 = 1_000
   /// Payments that are asked for at once, and how many are leased by one call.
   private static let batch = 32
@@ -28,7 +28,7 @@ final class NewsRelay {
     case look
     case learn(String)
   }
-  private let places = Places<Errand>(NewsRelay.batch)
+  private let places = Places<Errand>(NewsInboxWorker.batch)
   private var lookedAt: UInt64
   private let learned = MetricsRegistry.shared.counter(
     "onsale_payment_news_total", "Refunds and disputes that somebody made at the payment provider")
@@ -60,7 +60,7 @@ final class NewsRelay {
     }
     return try await places.fill(
       milliseconds: Self.idleMilliseconds, named: { .learn($0.payment) },
-      from: { room in try await Faults.crossing(.newsDue) { try await refunds.dueNews(limit: room) } },
+      from: { room in try await Faults.point(.newsDue) { try await refunds.dueNews(limit: room) } },
       { [self] in await learn($0) })
   }
 
@@ -74,13 +74,13 @@ final class NewsRelay {
   }
 
   private func lookAtLatest() async throws {
-    let (made, disputes) = try await Faults.crossing(.newsAsk) {
+    let (made, disputes) = try await Faults.point(.newsAsk) {
       (
         try await provider.refunds(after: nil, limit: Self.latest).refunds,
         try await provider.disputes(of: nil, after: nil, limit: Self.latest).disputes
       )
     }
-    try await Faults.crossing(.newsWrite) {
+    try await Faults.point(.newsWrite) {
       let installation = try await purchases.installation()
       // Those of ours are known, or are under way.
       let others = made.filter { $0.reference == nil && !$0.hasFailed }
@@ -96,7 +96,7 @@ final class NewsRelay {
       if let place = try await place(news.payment), try await reconcile(place, news.payment) {
         return
       }
-      try await Faults.crossing(.newsWrite) { try await refunds.learned(news) }
+      try await Faults.point(.newsWrite) { try await refunds.learned(news) }
     } catch {
       logger.retrying(
         "news of a payment wait, trying again later", ["payment.id": news.payment, "error": "\(error)"])
@@ -105,9 +105,9 @@ final class NewsRelay {
 
   /// Whose it is; `nil` for a payment of somebody else.
   private func place(_ payment: String) async throws -> PurchaseStore.Key? {
-    let installation = try await Faults.crossing(.newsWrite) { try await purchases.installation() }
+    let installation = try await Faults.point(.newsWrite) { try await purchases.installation() }
     do {
-      return try await Faults.crossing(.newsAsk) { try await provider.retrieve(payment) }.place(
+      return try await Faults.point(.newsAsk) { try await provider.retrieve(payment) }.place(
         in: installation
       )
       .map { PurchaseStore.Key(event: $0.event, generation: $0.generation, position: $0.position) }
@@ -118,13 +118,13 @@ final class NewsRelay {
 
   /// - Returns: whether there is more to learn, later.
   private func reconcile(_ key: PurchaseStore.Key, _ payment: String) async throws -> Bool {
-    let (made, disputes) = try await Faults.crossing(.newsAsk) {
+    let (made, disputes) = try await Faults.point(.newsAsk) {
       (
         try await provider.refunds(of: payment),
         try await provider.disputes(of: payment, after: nil, limit: Self.latest).disputes
       )
     }
-    let found = try await Faults.crossing(.newsWrite) {
+    let found = try await Faults.point(.newsWrite) {
       try await refunds.reconcile(
         key, payment: payment,
         // Oldest first: which of them is the one that leaves nothing depends on it.

@@ -8,7 +8,7 @@ import TestServers
 import Testing
 
 /// What the conformance suite runs against.
-enum Backend: String, CaseIterable, Sendable, CustomTestStringConvertible {
+enum SearchFixture: String, CaseIterable, Sendable, CustomTestStringConvertible {
   case postgresql, openSearch
 
   static let available = allCases.filter { $0 == .postgresql || TestOpenSearch.isAvailable }

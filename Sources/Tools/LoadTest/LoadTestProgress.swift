@@ -4,19 +4,19 @@ import Foundation
 
 /// Tells how far a rush is: a bar on a terminal, a line every few seconds elsewhere.
 @LoopActor
-final class RushProgress {
+final class LoadTestProgress {
   private static let barWidth = 30
   private static let secondsBetweenLines = 5.0
 
-  private let options: RushOptions
+  private let options: LoadTestOptions
   private let isTerminal = isatty(2) == 1
   private let line = ProgressLine()
   private var nextAt = 0.0
   private var last = (seconds: 0.0, requests: 0)
 
-  init(_ options: RushOptions) { self.options = options }
+  init(_ options: LoadTestOptions) { self.options = options }
 
-  func show(_ crowd: Crowd, _ seconds: Double) {
+  func show(_ crowd: VirtualBuyers, _ seconds: Double) {
     guard seconds >= nextAt else { return }
     nextAt = seconds + (isTerminal ? 0.2 : Self.secondsBetweenLines)
     let requests = crowd.figures.sent.values.reduce(0, +)

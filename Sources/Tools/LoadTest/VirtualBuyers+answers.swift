@@ -1,4 +1,4 @@
-extension Crowd {
+extension VirtualBuyers {
   /// Pause before something is tried again, in milliseconds, when the answer does not say.
   private static let retryMilliseconds = 500
   /// Past the end of a hold, in milliseconds, when it must be gone: the system's second, one poll, and the rounding
@@ -16,7 +16,7 @@ extension Crowd {
     let name = job.step.name
     figures.sent[name, default: 0] += 1
     figures.latencies[name, default: Latencies()].record(microseconds: now - job.wantedAt)
-    if job.step == .poll || job.step == .verify { RushFigures.count(&figures.pollsBySecond, at: now) }
+    if job.step == .poll || job.step == .verify { LoadTestFigures.count(&figures.pollsBySecond, at: now) }
     if answer.status >= 400 {
       figures.errors["\(name) \(answer.status) \(answer.code ?? "-")", default: 0] += 1
     }
@@ -82,7 +82,7 @@ extension Crowd {
     }
     if answer.status == 200 { figures.again += 1 }
     figures.accepted += 1
-    RushFigures.count(&figures.joinsBySecond, at: now)
+    LoadTestFigures.count(&figures.joinsBySecond, at: now)
     buyers[buyer].phase = .inLine
     buyers[buyer].position = Int32(position)
     if placesTaken.count <= position {
@@ -143,7 +143,7 @@ extension Crowd {
       }
       figures.lostToBack.record(microseconds: now - Int(buyers[buyer].holdEndsAt) * 1000)
       buyers[buyer].holdEndsAt = 0
-      RushFigures.count(&figures.returnsBySecond, at: now)
+      LoadTestFigures.count(&figures.returnsBySecond, at: now)
       wait(buyer, answer, now)
     case 429, 500...599: retry(buyer, .rejoin, answer, now)
     // Sold out or closed while the line was away.
@@ -272,7 +272,7 @@ extension Crowd {
       check(seats: answer, of: buyer)
       let begun = buyers[buyer].confirmedAt
       if begun > 0 { figures.confirmToPurchased.record(microseconds: now - Int(begun) * 1000) }
-      RushFigures.count(&figures.purchasesBySecond, at: now)
+      LoadTestFigures.count(&figures.purchasesBySecond, at: now)
       figures.amount += answer.amount ?? 0
       figures.ticketsBought += answer.tickets.count
       violations.look(.ticketOfTwo)

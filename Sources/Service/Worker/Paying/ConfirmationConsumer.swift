@@ -5,7 +5,7 @@ import Metrics
 import Payments
 import Store
 
-/// The confirm lane: carries out payments, many at once, shared by all workers through a consumer group.
+/// The confirmation stream: carries out payments, many at once, shared by all workers through a consumer group.
 ///
 /// A partition's confirmations are its owner's first: divided among all who are awake, each would commit smaller
 /// groups for the same payments. The others take what has waited for a moment all the same, where a processor is idle
@@ -15,7 +15,7 @@ import Store
 /// commit is the truth. 4. Redis learns of it and the entry is acknowledged. 5. The money is captured.
 /// A crash between any two steps is finished by whoever takes the entry over: each step finds out what was done.
 @LoopActor
-final class ConfirmLane {
+final class ConfirmationConsumer {
   struct Limits {
     /// Confirmations under way at once in this process: those that the provider is asked about at once, and a group before
     /// and after that. What would be beyond waits here, where no other worker sees it.
@@ -45,7 +45,7 @@ final class ConfirmLane {
     /// Others help with what has waited for so long where a processor is idle, or the partition has no owner.
     var helpMilliseconds = 200
     /// They help an owner that has taken nothing for so long, however busy the machine.
-    var standingMilliseconds: Int
+    var unmovedMilliseconds: Int
     /// They help with what has waited for so long, whoever owns it; as always, a group at a time.
     var longestWaitMilliseconds = 30_000
 
@@ -57,7 +57,7 @@ final class ConfirmLane {
       actionSeconds = provider.actionSeconds
       keySeconds = provider.keySeconds
       visibilityMilliseconds = patience.confirmationMilliseconds
-      standingMilliseconds = patience.leaseMilliseconds / 2
+      unmovedMilliseconds = patience.leaseMilliseconds / 2
     }
 
     /// Whether to take from another worker's partition. On a machine whose processors are all busy that slows the others
@@ -65,19 +65,19 @@ final class ConfirmLane {
     ///
     /// - Parameters:
     ///   - waited: how long ago the partition's next entry was written, in milliseconds by Redis's clock.
-    ///   - standing: for how long that entry has been the next one, as far as it was seen.
+    ///   - unmoved: for how long that entry has been the next one, as far as it was seen.
     ///   - costsNobody: whether a processor is idle, or the partition has no owner.
-    func mayHelp(waited: Int, standing: Int, costsNobody: Bool) -> Bool {
-      let waited = max(waited, standing)
-      return waited >= longestWaitMilliseconds || standing >= standingMilliseconds
+    func mayHelp(waited: Int, unmoved: Int, costsNobody: Bool) -> Bool {
+      let waited = max(waited, unmoved)
+      return waited >= longestWaitMilliseconds || unmoved >= unmovedMilliseconds
         || costsNobody && waited >= helpMilliseconds
     }
   }
 
   /// That a payment was captured is noted in few transactions: nobody waits for it, and what is not noted is captured
-  /// again by the relay, which the provider makes the same.
+  /// again by the outbox worker, which the provider makes the same.
   private static let captureNoteMilliseconds: UInt64 = 250
-  /// How long a worker that stops waits for its last captures; what is left is the relay's.
+  /// How long a worker that stops waits for its last captures; what is left is the outbox worker's.
   private static let lastCapturesMilliseconds: UInt64 = 2_000
   /// Of what a process may take to end, what all of that may take.
   private static let stopMilliseconds: UInt64 = 8_000
@@ -104,9 +104,9 @@ final class ConfirmLane {
   private let spareProcessor: SpareProcessor
   private let logger: Logger
 
-  private let intents: GroupCommit<QueueStore.Confirmation, PurchaseStore.Standing?>
-  private let settlements: GroupCommit<PurchaseStore.Settlement, PurchaseStore.Standing?>
-  private let captures: GroupCommit<PurchaseStore.Chore, Void>
+  private let intents: GroupCommit<QueueStore.Confirmation, PurchaseStore.Progress?>
+  private let settlements: GroupCommit<PurchaseStore.Settlement, PurchaseStore.Progress?>
+  private let captures: GroupCommit<PurchaseStore.OutboxEntry, Void>
   private var endings: [Int: GroupCommit<QueueStore.Ending, Void>] = [:]
 
   /// Confirmations under way, by what they are about: a second delivery of one is ignored.
@@ -121,7 +121,7 @@ final class ConfirmLane {
   /// Of those, the ones that wait for the provider.
   private var authorising: Set<PurchaseStore.Key> = []
   /// And the ones that wait for the provider's search, and ask nobody for anything meanwhile.
-  private var resting: [PurchaseStore.Key: Bell] = [:]
+  private var resting: [PurchaseStore.Key: Signal] = [:]
   private var touchedAt: UInt64 = 0
   /// Payments that are not decided, by whom they wait for.
   private var waiting: [PurchaseStore.Key: PaymentError.Code] = [:]
@@ -133,7 +133,7 @@ final class ConfirmLane {
   ]
   /// Payments under way of which somebody said that something has happened to them.
   private var hinted: Set<PurchaseStore.Key> = []
-  private let bell = Bell()
+  private let signal = Signal()
   /// Partitions that may have entries, each once, in the order of their turns.
   private var ready: [Partition] = []
   /// An entry that is next to be taken, and when it was seen first: Redis's clock, which says when it was written, may go
@@ -147,11 +147,11 @@ final class ConfirmLane {
   private var watched: Set<Partition> = []
   /// What was next in them when they were last looked at.
   private var heads: [Partition: Head] = [:]
-  private let watchBell = Bell()
+  private let watchSignal = Signal()
   private var isStopping = false
   /// Captures that are not noted yet.
   private var capturing = 0
-  private let drained = Bell()
+  private let drained = Signal()
 
   private let finished: [QueueStore.Ending.Outcome: Counter]
   private let underWayGauge = MetricsRegistry.shared.gauge(
@@ -183,14 +183,14 @@ final class ConfirmLane {
     ) { group in
       sizes.record(Double(group.count))
       return await Self.inGroups(group) { group in
-        try await Faults.crossing(.confirmIntent) { try await purchases.claim(group) }
+        try await Faults.point(.confirmIntent) { try await purchases.claim(group) }
       }
     }
     settlements = GroupCommit(
       maximumBatch: limits.group, capacity: limits.inFlight * 4
     ) { group in
       await Self.inGroups(group) { group in
-        try await Faults.crossing(.confirmSettle) { try await purchases.settle(group) }
+        try await Faults.point(.confirmSettle) { try await purchases.settle(group) }
       }
     }
     captures = GroupCommit(
@@ -198,7 +198,7 @@ final class ConfirmLane {
       lingerMilliseconds: Self.captureNoteMilliseconds
     ) { group in
       await Self.inGroups(group) { group in
-        try await Faults.crossing(.confirmCaptured) { try await purchases.done(group) }
+        try await Faults.point(.confirmCaptured) { try await purchases.done(group) }
         return group.map { _ in }
       }
     }
@@ -232,7 +232,7 @@ final class ConfirmLane {
   func run() async {
     var polledAt: UInt64 = 0
     while !Task.isCancelled && !isStopping {
-      bell.reset()
+      signal.reset()
       if EventLoop.shared.now >= polledAt + Self.pollMilliseconds {
         for partition in Partition.all { announce(partition) }
         polledAt = EventLoop.shared.now
@@ -245,21 +245,21 @@ final class ConfirmLane {
         // All partitions are looked at anew: the one that failed may have been taken from `ready`.
         polledAt = 0
       }
-      await bell.wait(milliseconds: Self.pollMilliseconds)
+      await signal.wait(milliseconds: Self.pollMilliseconds)
     }
   }
 
   /// The partition may have entries.
   func wake(_ partition: Partition) {
     announce(partition)
-    if !ready.isEmpty { bell.ring() }
+    if !ready.isEmpty { signal.raise() }
   }
 
   private func announce(_ partition: Partition) {
     if owns(partition) {
       enqueue(partition)
     } else if watched.insert(partition).inserted {
-      watchBell.ring()
+      watchSignal.raise()
     }
   }
 
@@ -270,7 +270,7 @@ final class ConfirmLane {
   /// Looks after other workers' partitions until cancelled, and has a batch taken from each that needs help.
   func help() async {
     while !Task.isCancelled && !isStopping {
-      watchBell.reset()
+      watchSignal.reset()
       // In each round, though it may not be needed: what is known of processors is what happened since the last.
       let hasProcessor = spareProcessor.isThere()
       var pause = UInt64(limits.helpMilliseconds / 4)
@@ -286,7 +286,7 @@ final class ConfirmLane {
       }
       // Spread, so that not all of them help with the same moment's delay.
       do { try await sleep(milliseconds: pause + UInt64.random(in: 0...pause)) } catch { return }
-      if watched.isEmpty { await watchBell.wait(milliseconds: Self.pollMilliseconds) }
+      if watched.isEmpty { await watchSignal.wait(milliseconds: Self.pollMilliseconds) }
     }
   }
 
@@ -295,11 +295,11 @@ final class ConfirmLane {
     watched.remove(partition)
     if owns(partition) {
       enqueue(partition)
-      return bell.ring()
+      return signal.raise()
     }
     let askedAt = EventLoop.shared.now
     do {
-      let next = try await Faults.crossing(.confirmNext) { try await queue.nextConfirmation(partition) }
+      let next = try await Faults.point(.confirmNext) { try await queue.nextConfirmation(partition) }
       let now = EventLoop.shared.now
       let head = next.map { next in
         heads[partition].flatMap { $0.id == next.id ? $0 : nil } ?? Head(id: next.id, since: now)
@@ -307,17 +307,17 @@ final class ConfirmLane {
       heads[partition] = head
       guard let next, let head else { return }
       // Until it was asked: an answer that took long says nothing of the time on its way.
-      let standing = Int(askedAt - min(askedAt, head.since))
-      var mayHelp = limits.mayHelp(waited: next.milliseconds, standing: standing, costsNobody: hasProcessor)
+      let unmoved = Int(askedAt - min(askedAt, head.since))
+      var mayHelp = limits.mayHelp(waited: next.milliseconds, unmoved: unmoved, costsNobody: hasProcessor)
       // Asked only where it matters.
-      if !mayHelp, limits.mayHelp(waited: next.milliseconds, standing: standing, costsNobody: true) {
+      if !mayHelp, limits.mayHelp(waited: next.milliseconds, unmoved: unmoved, costsNobody: true) {
         // Ours while it is given back counts as nobody's.
-        let holder = try await Faults.crossing(.confirmNext) { try await queue.leaseHolder(partition) }
+        let holder = try await Faults.point(.confirmNext) { try await queue.leaseHolder(partition) }
         mayHelp = holder == nil || holder == worker
       }
       if mayHelp {
         enqueue(partition)
-        bell.ring()
+        signal.raise()
       } else {
         watched.insert(partition)
       }
@@ -329,7 +329,7 @@ final class ConfirmLane {
 
   private func takeFromReady() async throws {
     while let partition = ready.first, !isStopping, !Task.isCancelled {
-      // What is under way rings the bell when it ends.
+      // What is under way raises the signal when it ends.
       guard room > 0 else { return }
       ready.removeFirst()
       let room = owns(partition) ? room : min(room, limits.group - helping)
@@ -338,7 +338,7 @@ final class ConfirmLane {
         announce(partition)
         continue
       }
-      let taken = try await Faults.crossing(.confirmTake) {
+      let taken = try await Faults.point(.confirmTake) {
         try await queue.takeConfirmations(partition, worker: worker, limit: room)
       }
       // At the end: one busy event does not keep the others from their turn, and its owner comes before us.
@@ -381,7 +381,7 @@ final class ConfirmLane {
   private func forgetTheDead() async {
     for partition in Partition.all {
       do {
-        try await Faults.crossing(.confirmForget) {
+        try await Faults.point(.confirmForget) {
           try await queue.forgetConsumers(partition, idleMilliseconds: limits.visibilityMilliseconds)
         }
       } catch {
@@ -396,7 +396,7 @@ final class ConfirmLane {
     let mine = Dictionary(grouping: underWay.values.filter { $0.entryID != nil }, by: \.partition)
     for (partition, confirmations) in mine {
       for (count, ids) in deliveries.grouped(confirmations.compactMap(\.entryID)) {
-        try await Faults.crossing(.confirmKeep) {
+        try await Faults.point(.confirmKeep) {
           try await queue.keepConfirmations(partition, worker: worker, ids: ids, deliveries: count)
         }
       }
@@ -412,7 +412,7 @@ final class ConfirmLane {
       let ids = confirmations.compactMap(\.entryID)
       for id in ids { deliveries.excuse(id) }
       for (count, ids) in deliveries.grouped(ids) {
-        try? await Faults.crossing(.confirmRetire) {
+        try? await Faults.point(.confirmRetire) {
           try await queue.keepConfirmations(
             partition, worker: worker, ids: ids, deliveries: count, silentMilliseconds: Self.forEver)
         }
@@ -445,7 +445,7 @@ final class ConfirmLane {
         let room = self.room
         guard room > 0 else { return }
         let from = cursor
-        let (left, next) = try await Faults.crossing(.confirmTakeOver) {
+        let (left, next) = try await Faults.point(.confirmTakeOver) {
           try await queue.claimConfirmations(
             partition, worker: worker, idleMilliseconds: limits.visibilityMilliseconds, limit: room,
             from: from)
@@ -460,7 +460,7 @@ final class ConfirmLane {
   private func takeOver(_ left: [QueueStore.Confirmation], _ partition: Partition) async throws {
     guard !left.isEmpty else { return }
     logger.notice("confirmations taken over", ["partition": partition.number, "count": left.count])
-    let deliveries = try await Faults.crossing(.confirmDeliveries) {
+    let deliveries = try await Faults.point(.confirmDeliveries) {
       try await queue.deliveries(partition, worker: worker, limit: limits.inFlight)
     }
     for confirmation in left {
@@ -495,8 +495,8 @@ final class ConfirmLane {
   func stop() async {
     isStopping = true
     let begunAt = EventLoop.shared.now
-    bell.ring()
-    watchBell.ring()
+    signal.raise()
+    watchSignal.raise()
     while !underWay.isEmpty {
       if !hasGivenBack, EventLoop.shared.now >= begunAt + Self.giveBackMilliseconds { await giveBack() }
       drained.reset()
@@ -510,7 +510,7 @@ final class ConfirmLane {
       await drained.wait(milliseconds: 50)
     }
     for partition in Partition.all {
-      try? await Faults.crossing(.confirmRetire) { try await queue.retireConsumer(partition, worker: worker) }
+      try? await Faults.point(.confirmRetire) { try await queue.retireConsumer(partition, worker: worker) }
     }
   }
 
@@ -536,8 +536,8 @@ final class ConfirmLane {
         hinted.remove(key)
       }
       underWayGauge.value = Double(underWay.count)
-      if underWay.isEmpty { drained.ring() }
-      if !ready.isEmpty { bell.ring() }
+      if underWay.isEmpty { drained.raise() }
+      if !ready.isEmpty { signal.raise() }
     }
   }
 
@@ -636,10 +636,10 @@ final class ConfirmLane {
   /// - Returns: whether somebody has said that something has happened.
   @discardableResult
   private func rest(_ confirmation: QueueStore.Confirmation, until: UInt64) async -> Bool {
-    let key = PurchaseStore.Key(confirmation), alarm = Bell()
+    let key = PurchaseStore.Key(confirmation), alarm = Signal()
     resting[key] = alarm
     defer { resting[key] = nil }
-    if !ready.isEmpty { bell.ring() }
+    if !ready.isEmpty { signal.raise() }
     while !isStopping, !hinted.contains(key), EventLoop.shared.now < until {
       alarm.reset()
       await alarm.wait(milliseconds: min(until - EventLoop.shared.now, Self.pollMilliseconds))
@@ -656,7 +656,7 @@ final class ConfirmLane {
     // Also where it is about to wait: it asked before.
     guard underWay[key] != nil else { return }
     hinted.insert(key)
-    resting[key]?.ring()
+    resting[key]?.raise()
   }
 
   /// What this process knows of an attempt to pay that goes on.
@@ -673,65 +673,65 @@ final class ConfirmLane {
 
   private func attempt(_ confirmation: QueueStore.Confirmation, _ trial: inout Trial) async throws {
     if let payment = confirmation.latePayment {
-      let isOpen = try await Faults.crossing(.confirmLate) {
+      let isOpen = try await Faults.point(.confirmLate) {
         try await purchases.reopen(confirmation, payment: payment)
       }
       // No other payment is ever ordered in its place: whoever has it is not asked to pay once more.
       if !isOpen { return try await finish(confirmation, .declined, reason: PurchaseStore.tooLate) }
     }
-    let standing = try await intents.submit(confirmation)
-    if let standing, standing.user != confirmation.user {
+    let progress = try await intents.submit(confirmation)
+    if let progress, progress.user != confirmation.user {
       logger.error(
         "a position was given out twice: Redis has lost writes", ["confirm.reference": confirmation.reference]
       )
       return try await finish(confirmation, .lost, reason: "queue_lost")
     }
-    switch ConfirmStep(attempt: confirmation.attempt, standing: standing) {
+    switch ConfirmStep(attempt: confirmation.attempt, progress: progress) {
     case .tell(let outcome, let reason): try await finish(confirmation, outcome, reason: reason)
     case .forget: try await finish(confirmation, nil, reason: "")
     case .giveUp:
       // Whether a worker that died had begun it, nobody knows.
       try await settle(
-        confirmation, .void, paymentID: standing?.paymentID, reason: "tickets_taken",
-        looseReference: standing?.amount == 0 ? nil : confirmation.reference(standing?.id))
+        confirmation, .void, paymentID: progress?.paymentID, reason: "tickets_taken",
+        looseReference: progress?.amount == 0 ? nil : confirmation.reference(progress?.id))
     case .pay:
-      guard let standing else { return }
-      try await pay(confirmation, standing, &trial)
+      guard let progress else { return }
+      try await pay(confirmation, progress, &trial)
     }
   }
 
   private func pay(
-    _ confirmation: QueueStore.Confirmation, _ standing: PurchaseStore.Standing, _ trial: inout Trial
+    _ confirmation: QueueStore.Confirmation, _ progress: PurchaseStore.Progress, _ trial: inout Trial
   ) async throws {
-    if standing.amount == 0 {
+    if progress.amount == 0 {
       return try await settle(
         confirmation, .sold, paymentID: PurchaseStore.freePaymentID(confirmation.reference), reason: "")
     }
     let key = PurchaseStore.Key(confirmation)
-    let installation = try await Faults.crossing(.confirmIntent) { try await purchases.installation() }
+    let installation = try await Faults.point(.confirmIntent) { try await purchases.installation() }
     // The parameters are those frozen with the intent: a repetition must not differ.
     let order = PaymentOrder(
-      reference: confirmation.reference(standing.id), amount: standing.amount, currency: standing.currency,
-      method: standing.method,
+      reference: confirmation.reference(progress.id), amount: progress.amount, currency: progress.currency,
+      method: progress.method,
       metadata: confirmation.metadata(
-        amount: standing.amount, purchase: standing.id, installation: installation
+        amount: progress.amount, purchase: progress.id, installation: installation
       ).fields, event: confirmation.event)
     var outcome: PaymentOutcome
     // By the card's bank, and not because it was given up, or the provider could not.
     var isRefused = false
     let askedAt = EventLoop.shared.now
     do {
-      outcome = try await ask(order, standing, key, isUrgent: trial.isUrgent)
+      outcome = try await ask(order, progress, key, isUrgent: trial.isUrgent)
       if case .declined(_, let code, _) = outcome { isRefused = code != "processing_error" }
       if case .waiting(let payment) = outcome {
         // Kept before anything else: from now on it is asked for, and not made again.
-        if standing.paymentID != payment.id {
-          try await Faults.crossing(.confirmIntent) {
+        if progress.paymentID != payment.id {
+          try await Faults.point(.confirmIntent) {
             try await purchases.note(payment: payment.id, of: key, attempt: confirmation.attempt)
           }
         }
         if let url = payment.redirectURL, payment.status == .requiresAction {
-          _ = try await Faults.crossing(.confirmFinish) {
+          _ = try await Faults.point(.confirmFinish) {
             try await queue.askBuyer(confirmation, redirectURL: url)
           }
         }
@@ -755,8 +755,8 @@ final class ConfirmLane {
       outcome = .declined(id: nil, code: "processing_error", message: error.message)
     } catch let error as PaymentError {
       let seconds = error.code == .misconfigured ? limits.misconfiguredSeconds : limits.paymentSeconds
-      var isOver = standing.triedSeconds >= seconds
-      trial.endsAt = EventLoop.shared.now + UInt64(max(0, seconds - standing.triedSeconds)) * 1_000
+      var isOver = progress.triedSeconds >= seconds
+      trial.endsAt = EventLoop.shared.now + UInt64(max(0, seconds - progress.triedSeconds)) * 1_000
       if error.code == .actionRequired {
         // From when its buyer was asked, whatever time went by before; across restarts there is a bound for both.
         let since = trial.askedBuyerAt ?? EventLoop.shared.now
@@ -765,13 +765,13 @@ final class ConfirmLane {
         trial.endsAt = end
         isOver =
           EventLoop.shared.now >= end
-          || standing.triedSeconds >= limits.paymentSeconds + limits.actionSeconds
+          || progress.triedSeconds >= limits.paymentSeconds + limits.actionSeconds
       }
       guard isOver else { throw error }
       logger.retrying(
         "a payment that is not decided is given up", level: .error,
-        ["confirm.reference": confirmation.reference, "error": "\(error)", "seconds": standing.triedSeconds])
-      outcome = await giveUp(order, standing, key, error)
+        ["confirm.reference": confirmation.reference, "error": "\(error)", "seconds": progress.triedSeconds])
+      outcome = await giveUp(order, progress, key, error)
     }
     switch outcome {
     case .authorised(let payment):
@@ -791,23 +791,23 @@ final class ConfirmLane {
   /// What came of the order: of a payment that is known by asking for it, else by making it, under a key that the provider
   /// remembers. Is the key too old for that, it is only looked for.
   private func ask(
-    _ order: PaymentOrder, _ standing: PurchaseStore.Standing, _ key: PurchaseStore.Key, isUrgent: Bool
+    _ order: PaymentOrder, _ progress: PurchaseStore.Progress, _ key: PurchaseStore.Key, isUrgent: Bool
   ) async throws -> PaymentOutcome {
     authorising.insert(key)
     defer { authorising.remove(key) }
-    if let id = standing.paymentID {
-      let payment = try await Faults.crossing(.confirmAuthorise) {
+    if let id = progress.paymentID {
+      let payment = try await Faults.point(.confirmAuthorise) {
         try await provider.retrieve(id, isUrgent: isUrgent)
       }
-      guard payment.isOf(order) || standing.isTakenUp(payment, order) else {
+      guard payment.isOf(order) || progress.isTakenUp(payment, order) else {
         throw PaymentError(code: .otherOrder, message: "payment \(id) is of another order")
       }
       return PaymentOutcome(payment)
     }
-    if standing.triedSeconds < limits.keySeconds {
-      return try await Faults.crossing(.confirmAuthorise) { try await provider.authorise(order) }
+    if progress.triedSeconds < limits.keySeconds {
+      return try await Faults.point(.confirmAuthorise) { try await provider.authorise(order) }
     }
-    let found = try await Faults.crossing(.confirmAuthorise) {
+    let found = try await Faults.point(.confirmAuthorise) {
       try await provider.find(reference: order.reference)
     }
     guard let found, found.isOf(order) else {
@@ -818,20 +818,20 @@ final class ConfirmLane {
 
   /// Ends a payment that nobody decides: what is there of it counts, else it is declined, and cancelled later.
   private func giveUp(
-    _ order: PaymentOrder, _ standing: PurchaseStore.Standing, _ key: PurchaseStore.Key, _ error: PaymentError
+    _ order: PaymentOrder, _ progress: PurchaseStore.Progress, _ key: PurchaseStore.Key, _ error: PaymentError
   ) async -> PaymentOutcome {
     authorising.insert(key)
     defer { authorising.remove(key) }
     let reason = Self.reason(of: error)
     count("given_up_\(reason)")
-    let known = try? await Faults.crossing(.confirmAuthorise) {
-      if let id = standing.paymentID {
+    let known = try? await Faults.point(.confirmAuthorise) {
+      if let id = progress.paymentID {
         return try await provider.retrieve(id, isUrgent: true) as Payment?
       }
       return try await provider.find(reference: order.reference, isUrgent: true)
     }
-    guard let found = known, found.isOf(order) || standing.isTakenUp(found, order) else {
-      return .declined(id: standing.paymentID, code: reason, message: error.message)
+    guard let found = known, found.isOf(order) || progress.isTakenUp(found, order) else {
+      return .declined(id: progress.paymentID, code: reason, message: error.message)
     }
     let outcome = PaymentOutcome(found)
     guard case .waiting = outcome else { return outcome }
@@ -868,23 +868,24 @@ final class ConfirmLane {
     reason: String, looseReference: String? = nil
   ) async throws {
     let key = PurchaseStore.Key(confirmation)
-    let standing = try await settlements.submit(
+    let progress = try await settlements.submit(
       PurchaseStore.Settlement(
         key: key, user: confirmation.user, attempt: confirmation.attempt, outcome: outcome,
         paymentID: paymentID, reason: reason, looseReference: looseReference))
     let authorised = outcome == .sold ? paymentID : nil
     let next = ConfirmStep.afterSettlement(
-      standing: standing, attempt: confirmation.attempt)
-    if standing == nil, let authorised { try await renew(confirmation, authorised) }
+      progress: progress, attempt: confirmation.attempt)
+    if progress == nil, let authorised { try await renew(confirmation, authorised) }
     if next.isUndecided, let authorised {
       // Kept, so that it is not looked for once more: it is sold when that can be, else cancelled.
-      try await Faults.crossing(.confirmIntent) {
+      try await Faults.point(.confirmIntent) {
         try await purchases.note(payment: authorised, of: key, attempt: confirmation.attempt)
       }
     }
     if next.isUndecided { throw StoreError(.unexpectedAnswer, "settlement") }
-    if let authorised, standing?.state == .sold, standing?.paymentID == authorised {
-      capture(PurchaseStore.Chore(key: key, kind: .capture, paymentID: authorised), confirmation.reference)
+    if let authorised, progress?.state == .sold, progress?.paymentID == authorised {
+      capture(
+        PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: authorised), confirmation.reference)
     }
     try await finish(confirmation, next.ending?.0, reason: next.ending?.reason ?? "")
   }
@@ -892,42 +893,43 @@ final class ConfirmLane {
   /// PostgreSQL has lost the intent of a payment that is authorised. Where it cannot be written again, the money is let go
   /// of; what else becomes of the attempt is found out by repeating it.
   private func renew(_ confirmation: QueueStore.Confirmation, _ paymentID: String) async throws {
-    let standing = try await intents.submit(confirmation)
-    if ConfirmStep(attempt: confirmation.attempt, standing: standing) == .pay { return }
-    if standing?.state == .sold, standing?.paymentID == paymentID || PurchaseStore.isFree(paymentID) {
+    let progress = try await intents.submit(confirmation)
+    if ConfirmStep(attempt: confirmation.attempt, progress: progress) == .pay { return }
+    if progress?.state == .sold, progress?.paymentID == paymentID || PurchaseStore.isFree(paymentID) {
       return
     }
-    try await Faults.crossing(.confirmIntent) {
+    try await Faults.point(.confirmIntent) {
       try await purchases.add(
-        PurchaseStore.Chore(key: .init(confirmation), kind: .cancel, paymentID: paymentID))
+        PurchaseStore.OutboxEntry(key: .init(confirmation), kind: .cancel, paymentID: paymentID))
     }
   }
 
-  /// Captures right after the commit. What fails here is in the outbox, for the relay.
-  private func capture(_ chore: PurchaseStore.Chore, _ reference: String) {
+  /// Captures right after the commit. What fails here is in the outbox, for the outbox worker.
+  private func capture(_ entry: PurchaseStore.OutboxEntry, _ reference: String) {
     capturing += 1
     Task { @LoopActor in
       defer { captured() }
       do {
-        if !PurchaseStore.isFree(chore.paymentID) {
-          let payment = try await Faults.crossing(.confirmCapture) {
-            try await provider.capture(chore.paymentID, reference: reference)
+        if !PurchaseStore.isFree(entry.paymentID) {
+          let payment = try await Faults.point(.confirmCapture) {
+            try await provider.capture(entry.paymentID, reference: reference)
           }
           guard payment.status == .succeeded else {
             throw PaymentError(code: .invalid, message: "the payment is \(payment.status)")
           }
         }
-        try await captures.submit(chore)
+        try await captures.submit(entry)
       } catch {
         logger.retrying(
-          "capture is left to the relay", level: .info, ["confirm.reference": reference, "error": "\(error)"])
+          "capture is left to the outbox worker", level: .info,
+          ["confirm.reference": reference, "error": "\(error)"])
       }
     }
   }
 
   private func captured() {
     capturing -= 1
-    if isStopping { drained.ring() }
+    if isStopping { drained.raise() }
   }
 
   /// - Parameter outcome: `nil` only acknowledges the entry.
@@ -935,7 +937,7 @@ final class ConfirmLane {
     _ confirmation: QueueStore.Confirmation, _ outcome: QueueStore.Ending.Outcome?, reason: String
   ) async throws {
     guard let outcome else {
-      try await Faults.crossing(.confirmFinish) { try await queue.acknowledge(confirmation) }
+      try await Faults.point(.confirmFinish) { try await queue.acknowledge(confirmation) }
       return
     }
     try await group(for: confirmation.event).submit(.init(confirmation, outcome, reason: reason))
@@ -952,7 +954,7 @@ final class ConfirmLane {
     ) {
       group in
       await Self.inGroups(group) { group in
-        try await Faults.crossing(.confirmFinish) { try await queue.finish(event: event, group) }
+        try await Faults.point(.confirmFinish) { try await queue.finish(event: event, group) }
         return group.map { _ in }
       }
     }
@@ -963,7 +965,7 @@ final class ConfirmLane {
   private func bury(_ confirmation: QueueStore.Confirmation, reason: String) async throws {
     // What PostgreSQL knows as begun has no entry to be set aside: it is taken up again a limited number of times.
     guard confirmation.entryID != nil else { return }
-    try await Faults.crossing(.confirmBury) { try await queue.bury(confirmation, reason: reason) }
+    try await Faults.point(.confirmBury) { try await queue.bury(confirmation, reason: reason) }
     buried.increment()
     logger.error("confirmation buried", ["confirm.reference": confirmation.reference, "reason": reason])
   }

@@ -1,7 +1,7 @@
 import Audit
 
 /// How large a crowd, how it behaves, and when it stops.
-package struct RushOptions: Sendable, Equatable {
+package struct LoadTestOptions: Sendable, Equatable {
   package static let usage = """
     usage: onsale rush --buyers N (--event ID | --create SEATS) [options]
 

@@ -1,5 +1,5 @@
 /// What was measured.
-package struct RushFigures: Sendable {
+package struct LoadTestFigures: Sendable {
   package var latencies: [String: Latencies] = [:]
   /// From the join to the moment the buyer learns of the seats, and from confirming to learning of the purchase;
   /// both include the pauses between polls.

@@ -1,23 +1,23 @@
-/// Wakes one waiting task, and remembers a ring that nobody waited for.
+/// Wakes one waiting task, and remembers being raised while nobody waited.
 @LoopActor
-package final class Bell {
+package final class Signal {
   private let timer = LoopTimer()
   private var continuation: UnsafeContinuation<Void, Never>?
-  package private(set) var wasRung = false
+  package private(set) var isRaised = false
 
   package init() {}
 
-  package func ring() {
-    wasRung = true
+  package func raise() {
+    isRaised = true
     wakeUp()
   }
 
-  /// Forgets rings so far. Call it before looking at what a ring announces, so that none is lost.
-  package func reset() { wasRung = false }
+  /// Forgets that it was raised. Call it before looking at what it announces, so that nothing is lost.
+  package func reset() { isRaised = false }
 
-  /// Returns at a ring since the last `reset`, after the time, or when the task is cancelled.
+  /// Returns once it was raised since the last `reset`, after the time, or when the task is cancelled.
   package func wait(milliseconds: UInt64) async {
-    if wasRung || Task.isCancelled { return }
+    if isRaised || Task.isCancelled { return }
     await withTaskCancellationHandler {
       await withUnsafeContinuation { continuation in
         // Cancellation may have come between the check above and here.

@@ -6,14 +6,14 @@ import Redis
 import Sale
 import Store
 
-/// The reserve lane of one event, run by the owner of its partition: takes requests in order of position, decides
+/// The grant loop of one event, run by the owner of its partition: takes requests in order of position, decides
 /// them on the seat map in memory, writes each batch down with one call, ends holds whose time is over.
 ///
 /// Every write carries the owner's epoch. After any error the memory is thrown away and loaded anew from Redis and
 /// PostgreSQL, so that an unknown outcome is never guessed.
 @LoopActor
-final class ReserveLane {
-  /// Why a lane ended by itself.
+final class GrantLoop {
+  /// Why a loop ended by itself.
   enum End: Sendable {
     /// Another owner took over: everything of this epoch must stop.
     case replaced
@@ -52,7 +52,7 @@ final class ReserveLane {
   private let grants = MetricsRegistry.shared.counter(
     "onsale_grants_total", "Requests that were granted seats")
   private let decided = MetricsRegistry.shared.counter(
-    "onsale_decisions_total", "Requests decided by the reserve lane")
+    "onsale_decisions_total", "Requests decided by the grant loop")
   private let batches = MetricsRegistry.shared.histogram(
     "onsale_reserve_batch_size", "Decisions written down by one call", buckets: Histogram.sizes)
   private let recordsMended = MetricsRegistry.shared.counter(
@@ -71,7 +71,7 @@ final class ReserveLane {
   private let waitingLabels: MetricsRegistry.Labels
   private let waiting: Gauge
 
-  private let bell = Bell()
+  private let signal = Signal()
   private let endNotes: EndNotes
   private var planner = ReservePlanner(
     map: SeatMap(sections: [], tickets: [], held: [], sold: []), head: 0)
@@ -86,7 +86,7 @@ final class ReserveLane {
   private var wishes: [Int: String] = [:]
   /// Somebody kept a place after the end of their line.
   private var mustReadAlone = false
-  /// The life of the line that this lane is the first to own, until it has been compared.
+  /// The life of the line that this loop is the first to own, until it has been compared.
   private var firstOwned = 0
   /// Until when nobody is decided, since holds may be forgotten that only their buyers know of.
   private var undecidedUntil: UInt64 = 0
@@ -96,7 +96,7 @@ final class ReserveLane {
   private var latePayments = 0
   /// Only those come in who were in a line that was lost.
   private var isForReturning = false
-  /// Tickets that Redis says are locked by somebody the lane knows nothing of; outlives a reload.
+  /// Tickets that Redis says are locked by somebody the loop knows nothing of; outlives a reload.
   private var foreignLocks: Set<Int> = []
   /// Tickets claimed in PostgreSQL by payments that Redis knows nothing of (it lost them): held until they end.
   private var orphanedClaims: Set<Int> = []
@@ -104,7 +104,7 @@ final class ReserveLane {
   private var withheldInUse: Set<Int> = []
   private var seatVersion = 0
   private var settingsVersion = 0
-  /// What PostgreSQL said about the tickets, asked beside the lane: its silence must not keep holds from ending.
+  /// What PostgreSQL said about the tickets, asked beside the loop: its silence must not keep holds from ending.
   private var seatCheck: Task<SeatStore.Check?, Never>?
   private var seatCheckEnded = false
   /// The event's settings have changed: nobody is decided before the tickets were looked at.
@@ -114,7 +114,7 @@ final class ReserveLane {
   /// The connection to Redis that the memory was read over.
   private var connection: UInt64 = 0
   /// How long to wait after the next error. Short again once a load has proved to be of use.
-  private var backoff = ReserveLane.firstBackoffMilliseconds
+  private var backoff = GrantLoop.firstBackoffMilliseconds
   private var loadedAt: UInt64 = 0
   private var seatsCheckedAt: UInt64 = 0
   private var tickedAt: UInt64 = 0
@@ -148,9 +148,9 @@ final class ReserveLane {
   }
 
   /// Something changed: a join after idleness, tickets that came back, the operator's settings.
-  func wake() { bell.ring() }
+  func wake() { signal.raise() }
 
-  /// Serves the event until the task is cancelled, between two batches, or the lane has nothing to do any more.
+  /// Serves the event until the task is cancelled, between two batches, or the loop has nothing to do any more.
   func run() async -> End {
     defer { MetricsRegistry.shared.remove(Self.waitingName, labels: waitingLabels) }
     defer { witness.stop() }
@@ -169,7 +169,7 @@ final class ReserveLane {
       } catch is Reload {
         logger.retrying("seat map loaded anew", level: .notice)
       } catch {
-        logger.retrying("reserve lane starts over", ["error": "\(error)"])
+        logger.retrying("grant loop starts over", ["error": "\(error)"])
         do { try await sleep(milliseconds: backoff) } catch { break }
         backoff = min(backoff * 2, Self.longestBackoffMilliseconds)
       }
@@ -192,7 +192,7 @@ final class ReserveLane {
     connection = queue.redis.readySince
     var loaded = try await takeOver()
     if !loaded.isSplit, loaded.state != "lost" {
-      try await Faults.crossing(.reserveLoad) {
+      try await Faults.point(.reserveLoad) {
         try await queue.split(event: event, epoch: epoch, load: loadNumber)
       }
       loaded = try await takeOver()
@@ -209,13 +209,13 @@ final class ReserveLane {
       if loaded.generation != generation { throw Reload() }
     }
     // What is released or sold from here on is in the feedback.
-    let held = try await Faults.crossing(.reserveLoad) {
+    let held = try await Faults.point(.reserveLoad) {
       try mustBeSameRedis()
       return try await queue.heldTickets(event: event)
     }
     // After the holds were read: a ticket sold in between is then held or sold here, never free. And after the life was
     // noted: what earlier ones have claimed is there, and they claim nothing more.
-    let inventory = try await Faults.crossing(.reserveSeats) { try await seats.inventory(event: event) }
+    let inventory = try await Faults.point(.reserveSeats) { try await seats.inventory(event: event) }
     orphanedClaims = Set(inventory.claimed).subtracting(held)
     let forgotten = try await witness.withheld(loaded, inventory)
     // What is withheld and nobody's is not there; what is somebody's is not granted again once it comes back.
@@ -234,7 +234,7 @@ final class ReserveLane {
     pace = GrantPace(rate: loaded.rate)
     let reopened = loaded.isSoldOut && !(map.counts.free == 0 && map.counts.held == 0)
     isSoldOut = loaded.isSoldOut && !reopened
-    let (wishes, alone) = try await Faults.crossing(.reserveRead) {
+    let (wishes, alone) = try await Faults.point(.reserveRead) {
       try mustBeSameRedis()
       return (try await queue.wishes(event: event), try await queue.alone(event: event))
     }
@@ -248,7 +248,7 @@ final class ReserveLane {
     planner = ReservePlanner(map: map, head: loaded.head, waiting: waiting, alone: alone)
     isIdle = false
     published = nil
-    try await Faults.crossing(.reservePublish) {
+    try await Faults.point(.reservePublish) {
       try mustBeSameRedis()
       try await queue.publishMap(
         event: event, epoch: epoch, load: loadNumber, bitmap: map.bitmap, free: map.counts.free,
@@ -259,7 +259,7 @@ final class ReserveLane {
     if let anotherRedis {
       try await grantAgain()
       memory.compared[event] = anotherRedis
-      try await Faults.crossing(.reserveCompare) {
+      try await Faults.point(.reserveCompare) {
         try await queue.noteCompared(event: event, identity: anotherRedis)
       }
       firstOwned = 0
@@ -267,7 +267,7 @@ final class ReserveLane {
     loadedAt = EventLoop.shared.now
     seatsCheckedAt = loadedAt
     // Nobody is decided before what an owner before this one did not come to.
-    let wasShown = try await Faults.crossing(.reserveCompare) {
+    let wasShown = try await Faults.point(.reserveCompare) {
       try await queue.hasShownHolds(event: event)
     }
     tickedAt = wasShown ? 0 : loadedAt
@@ -294,12 +294,12 @@ final class ReserveLane {
   /// - Returns: which one it is, if it is another one.
   private func compareRecords(_ loaded: QueueStore.LoadedQueue) async throws -> String? {
     let remembersGrants = memory.owns(event: event, epoch: epoch, now: EventLoop.shared.now)
-    let identity = try await Faults.crossing(.reserveCompare) { try await queue.serverIdentity() }
+    let identity = try await Faults.point(.reserveCompare) { try await queue.serverIdentity() }
     if memory.compared[event] == identity, firstOwned != generation { return nil }
     // What no owner has seen of this life is not forgotten.
     var hasForgotten = false
     if firstOwned != generation {
-      hasForgotten = try await Faults.crossing(.reserveCompare) {
+      hasForgotten = try await Faults.point(.reserveCompare) {
         try await !queue.isCompared(event: event, identity: identity)
       }
     }
@@ -329,7 +329,7 @@ final class ReserveLane {
     var hasGranted = false
     for start in stride(from: 0, to: lost.count, by: Self.batchLimit) {
       let batch = Array(lost[start..<min(start + Self.batchLimit, lost.count)])
-      let records = try await Faults.crossing(.reserveCompare) {
+      let records = try await Faults.point(.reserveCompare) {
         try mustBeSameRedis()
         return try await queue.records(event: event, positions: batch.map(\.position))
       }
@@ -349,13 +349,13 @@ final class ReserveLane {
   /// Gives those their seats again who were shown to have had them, if nobody else has them; of two who had the same,
   /// to who had them last. They stand in line still, and the others of them stay there.
   private func giveBackShown() async throws {
-    let shown = try await Faults.crossing(.reserveCompare) {
+    let shown = try await Faults.point(.reserveCompare) {
       try mustBeSameRedis()
       return try await queue.shownHolds(event: event)
     }
     for start in stride(from: 0, to: shown.count, by: Self.batchLimit) {
       let batch = Array(shown[start..<min(start + Self.batchLimit, shown.count)])
-      let entries = try await Faults.crossing(.reserveCompare) {
+      let entries = try await Faults.point(.reserveCompare) {
         try mustBeSameRedis()
         return try await queue.entries(event: event, of: batch)
       }
@@ -369,7 +369,7 @@ final class ReserveLane {
         try await write(plan)
       }
       let back = Set(plan.decisions.map(\.position))
-      try await Faults.crossing(.reserveCompare) {
+      try await Faults.point(.reserveCompare) {
         try await queue.settle(
           event: event, epoch: epoch, load: loadNumber,
           batch.map { ($0.position, isBack: back.contains($0.position)) })
@@ -381,14 +381,14 @@ final class ReserveLane {
   /// Payments that were given up, and are authorised after all: nobody in line can have what is free now, so that who has
   /// paid for it gets it. One whose seats are somebody else's is let go of.
   private func decideLate() async throws {
-    let positions = try await Faults.crossing(.reserveLate) {
+    let positions = try await Faults.point(.reserveLate) {
       try mustBeSameRedis()
       return try await queue.latePayments(event: event)
     }
     latePayments = 0
     for start in stride(from: 0, to: positions.count, by: Self.batchLimit) {
       let batch = Array(positions[start..<min(start + Self.batchLimit, positions.count)])
-      let records = try await Faults.crossing(.reserveLate) {
+      let records = try await Faults.point(.reserveLate) {
         try mustBeSameRedis()
         return try await queue.records(event: event, positions: batch)
       }
@@ -399,7 +399,7 @@ final class ReserveLane {
         }
         taken[position] = record.tickets
       }
-      let refused = try await Faults.crossing(.reserveLate) {
+      let refused = try await Faults.point(.reserveLate) {
         try mustBeSameRedis()
         return try await queue.settleLate(
           event: event, epoch: epoch, load: loadNumber,
@@ -417,7 +417,7 @@ final class ReserveLane {
   }
 
   private func takeOver() async throws -> QueueStore.LoadedQueue {
-    try await Faults.crossing(.reserveLoad) {
+    try await Faults.point(.reserveLoad) {
       try await queue.takeOver(event: event, epoch: epoch, load: loadNumber)
     }
   }
@@ -427,11 +427,11 @@ final class ReserveLane {
     if loaded.state == "lost" { return true }
     let isKnown = memory.note(
       event: event, generation: loaded.generation, reach: loaded.tail + loaded.rejoined)
-    let paid = try await Faults.crossing(.reserveSeats) {
+    let paid = try await Faults.point(.reserveSeats) {
       try await seats.lastPaidPosition(event: event, generation: loaded.generation)
     }
     if !isKnown || paid > loaded.tail { return true }
-    let beginning = try await Faults.crossing(.reserveSeats) {
+    let beginning = try await Faults.point(.reserveSeats) {
       try await seats.begin(event: event, generation: loaded.generation)
     }
     if beginning == .now { firstOwned = loaded.generation }
@@ -444,14 +444,14 @@ final class ReserveLane {
     // What it says of ends is true, as far as it goes.
     await endNotes.noteAll(load: loadNumber)
     // Also where it is lost already: whoever said so may not have let go of all its seats.
-    try await Faults.crossing(.reserveForsake) {
-      while try await queue.forsake(
+    try await Faults.point(.reserveMarkLost) {
+      while try await queue.markLost(
         event: event, generation: loaded.generation, epoch: epoch, load: loadNumber)
       {}
     }
     logger.error(
       "Redis came back with an older state of the queue: it begins anew", ["queue.tail": loaded.tail])
-    try await Faults.crossing(.reserveForsake) {
+    try await Faults.point(.reserveMarkLost) {
       try await queue.remove(
         event: event, epoch: epoch, generation: loaded.generation, tail: loaded.tail)
     }
@@ -464,8 +464,8 @@ final class ReserveLane {
       try Task.checkCancellation()
       let now = EventLoop.shared.now
       let interval = planner.map.counts.held > 0 ? Self.tickMilliseconds : Self.idleMilliseconds
-      if bell.wasRung || now >= tickedAt + interval {
-        bell.reset()
+      if signal.isRaised || now >= tickedAt + interval {
+        signal.reset()
         try await tick()
       }
       try await checkSeats()
@@ -475,7 +475,7 @@ final class ReserveLane {
       if state == "closed" {
         if published != counts { try await write() }
         if planner.map.counts.held == 0, try await archiveQueue() { return }
-        await bell.wait(milliseconds: Self.tickMilliseconds)
+        await signal.wait(milliseconds: Self.tickMilliseconds)
         continue
       }
       if now >= undecidedUntil {
@@ -492,7 +492,7 @@ final class ReserveLane {
         }
       }
       if published != counts { try await write(idle: isIdle) }
-      await bell.wait(milliseconds: waitMilliseconds())
+      await signal.wait(milliseconds: waitMilliseconds())
     }
   }
 
@@ -518,7 +518,7 @@ final class ReserveLane {
     if allowed == 0 { return false }
     let head = planner.head
     try await readWaiting()
-    let next = try await Faults.crossing(.reserveRead) {
+    let next = try await Faults.point(.reserveRead) {
       try mustBeSameRedis()
       return try await queue.next(
         event: event, after: head, without: planner.waiting.keys, limit: Self.batchLimit)
@@ -540,7 +540,7 @@ final class ReserveLane {
   /// Reads those who come next in lines that wait, where free seats may satisfy them.
   private func readWaiting() async throws {
     if mustReadAlone {
-      let alone = try await Faults.crossing(.reserveRead) {
+      let alone = try await Faults.point(.reserveRead) {
         try mustBeSameRedis()
         return try await queue.alone(event: event)
       }
@@ -549,7 +549,7 @@ final class ReserveLane {
     }
     let lines = planner.unread.map { ($0.line, $0.after, min($0.atMost, Self.batchLimit)) }
     if lines.isEmpty { return }
-    let entries = try await Faults.crossing(.reserveRead) {
+    let entries = try await Faults.point(.reserveRead) {
       try mustBeSameRedis()
       return try await queue.entries(event: event, of: lines)
     }
@@ -559,7 +559,7 @@ final class ReserveLane {
   private func arrivals(_ entries: [QueueStore.Entry]) async throws -> [Arrival] {
     // Lines are made by whoever is the first in them.
     if entries.contains(where: { wishes[$0.line] == nil }) {
-      wishes = try await Faults.crossing(.reserveRead) { try await queue.wishes(event: event) }
+      wishes = try await Faults.point(.reserveRead) { try await queue.wishes(event: event) }
     }
     return entries.map { $0.arrival(wish: wishes[$0.line] ?? "") }
   }
@@ -573,14 +573,14 @@ final class ReserveLane {
     speed.record(granted, now: now)
     let soldOut = planner.isSoldOut && state == "open"
     let map = planner.map
-    let standing = QueueStore.Standing(
+    let snapshot = QueueStore.LineSnapshot(
       head: planner.head, tail: tail ?? self.tail, isSoldOut: soldOut, free: map.counts.free,
       held: map.counts.held, sold: map.counts.sold,
       grantedPerSecond: speed.perSecond(now: now), isIdle: idle)
-    let answer = try await Faults.crossing(.reserveCommit) {
+    let answer = try await Faults.point(.reserveCommit) {
       try mustBeSameRedis()
       return try await queue.commit(
-        event: event, epoch: epoch, load: loadNumber, standing: standing, plan: plan)
+        event: event, epoch: epoch, load: loadNumber, snapshot: snapshot, plan: plan)
     }
     switch answer {
     // Prices are changing: with the next map.
@@ -601,7 +601,7 @@ final class ReserveLane {
       memory.granted(event: event, plan, skipped: Set(skipped), generation: generation, now: now)
     }
     isIdle = idle
-    published = Counts(head: standing.head, free: standing.free, held: standing.held, sold: standing.sold)
+    published = Counts(head: snapshot.head, free: snapshot.free, held: snapshot.held, sold: snapshot.sold)
     if soldOut {
       isSoldOut = true
       logger.info("sold out", ["seats.sold": map.counts.sold, "queue.head": planner.head])
@@ -611,7 +611,7 @@ final class ReserveLane {
   private func tick() async throws {
     var more = true
     while more {
-      let tick = try await Faults.crossing(.reserveTick) {
+      let tick = try await Faults.point(.reserveTick) {
         try mustBeSameRedis()
         return try await queue.tick(event: event, epoch: epoch, load: loadNumber, limit: Self.expiryLimit)
       }
@@ -654,7 +654,7 @@ final class ReserveLane {
     tickedAt = EventLoop.shared.now
     // One right after a load says little: it may have been woken for what fails next.
     if tickedAt >= loadedAt + Self.longestBackoffMilliseconds { backoff = Self.firstBackoffMilliseconds }
-    logger.worksAgain("reserve lane starts over")
+    logger.worksAgain("grant loop starts over")
   }
 
   /// Notices tickets that were added, claims that have ended, and locks that are gone.
@@ -666,7 +666,7 @@ final class ReserveLane {
     }
     seatsCheckedAt = now
     if !foreignLocks.isEmpty {
-      let still = try await Faults.crossing(.reserveLocks) {
+      let still = try await Faults.point(.reserveLocks) {
         try await queue.lockedTickets(event: event, Array(foreignLocks))
       }
       if still.count < foreignLocks.count {
@@ -674,12 +674,12 @@ final class ReserveLane {
         throw Reload()
       }
     }
-    // PostgreSQL may be away: the lane goes on with what it knows.
+    // PostgreSQL may be away: the loop goes on with what it knows.
     let check = Task { @LoopActor [event, seats, orphanedClaims] in
-      let seen = try? await Faults.crossing(
+      let seen = try? await Faults.point(
         .reserveSeats, { try await seats.check(event: event, claims: Array(orphanedClaims)) })
       seatCheckEnded = true
-      bell.ring()
+      signal.raise()
       return seen
     }
     seatCheck = check
@@ -697,6 +697,6 @@ final class ReserveLane {
   }
 
   private func archiveQueue() async throws -> Bool {
-    try await Faults.crossing(.reserveArchive) { try await archive.run(event: event, epoch: epoch) }
+    try await Faults.point(.reserveArchive) { try await archive.run(event: event, epoch: epoch) }
   }
 }

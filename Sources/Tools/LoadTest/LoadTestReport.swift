@@ -3,9 +3,9 @@ import Foundation
 import JSON
 
 /// What a rush measured and what it found, as a table or for machines.
-struct RushReport {
-  var options: RushOptions
-  var figures: RushFigures
+struct LoadTestReport {
+  var options: LoadTestOptions
+  var figures: LoadTestFigures
   var violations: Violations
   var pending: Int
   var seconds: Double
@@ -27,8 +27,9 @@ struct RushReport {
   var text: String {
     var out = "\n"
     func row(_ name: String, _ value: String) { out += "  " + Self.pad(name, 26) + value + "\n" }
-    let joins = RushFigures.rate(figures.joinsBySecond), polls = RushFigures.rate(figures.pollsBySecond)
-    let purchases = RushFigures.rate(figures.purchasesBySecond)
+    let joins = LoadTestFigures.rate(figures.joinsBySecond),
+      polls = LoadTestFigures.rate(figures.pollsBySecond)
+    let purchases = LoadTestFigures.rate(figures.purchasesBySecond)
     out += "rush of \(options.buyers) buyers, seed \(options.seed), \(options.connections) connections, "
     // Joins of a closed loop wait for a connection before anybody wants them; all else counts from when it is due.
     out += options.arrivalsPerSecond.map { "open loop of \($0)/s, " } ?? "closed loop, "
@@ -45,7 +46,7 @@ struct RushReport {
     }
     if figures.holdsLost > 0 { row("told that a hold is lost", "\(figures.holdsLost)") }
     row("polls", "\(polls.total)" + Self.speed(polls))
-    let returns = RushFigures.rate(figures.returnsBySecond)
+    let returns = LoadTestFigures.rate(figures.returnsBySecond)
     if returns.total > 0 { row("came back to their place", "\(returns.total)" + Self.speed(returns)) }
     row("purchases", "\(purchases.total)" + Self.speed(purchases))
     for name in figures.latencies.keys.sorted() {
@@ -96,7 +97,7 @@ struct RushReport {
       ]
     }
     func speed(_ list: [Int]) -> JSON {
-      let rate = RushFigures.rate(list)
+      let rate = LoadTestFigures.rate(list)
       return [
         "total": .integer(rate.total), "per_second": .number(rate.mean), "best_second": .integer(rate.best),
         // After so many seconds the last of them.

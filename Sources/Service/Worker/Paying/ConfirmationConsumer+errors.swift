@@ -4,7 +4,7 @@ import Payments
 import Postgres
 import Redis
 
-extension ConfirmLane {
+extension ConfirmationConsumer {
   /// Whether waiting may cure it: somebody is away or overloaded. Anything else is counted against the entry.
   static func isTransient(_ error: any Error) -> Bool {
     switch error {
