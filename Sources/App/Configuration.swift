@@ -110,6 +110,8 @@ struct Configuration {
   var webhookPolicy = AddressPolicy()
   /// `ONSALE_DATABASE_CONNECTIONS`: per process.
   var databaseConnections = 8
+  /// Of searches, which have connections of their own.
+  var searchConnections = 4
   /// `ONSALE_BOOKS_MILLISECONDS`: the pause between two pages of the books that workers look over.
   var booksMilliseconds = 2_000
   /// `ONSALE_BOOKS_GRACE_SECONDS`: for so long what happens to a payment is left to those who carry it out.
@@ -279,6 +281,7 @@ struct Configuration {
       }
     }
     databaseConnections = integer("DATABASE_CONNECTIONS", in: 1...1000) ?? databaseConnections
+    searchConnections = integer("SEARCH_DATABASE_CONNECTIONS", in: 1...1000) ?? searchConnections
     connectionsPerAddress = integer("CONNECTIONS_PER_ADDRESS", in: 0...1_000_000)
     for text in (value("TRUSTED_PROXIES") ?? "").split(separator: ",").map({ $0.filter { $0 != " " } }) {
       if let range = AddressRange(text) {

@@ -76,7 +76,7 @@ enum Roles {
   ) throws -> (PostgresClient, ReplicaAge?) {
     // Whoever looks for something does not wait as long as whoever buys.
     var configuration = try PostgresConfiguration(
-      url: settings.searchDatabaseURL, connections: searchConnections,
+      url: settings.searchDatabaseURL, connections: settings.searchConnections,
       statementTimeoutMilliseconds: searchMilliseconds, waitMilliseconds: searchMilliseconds,
       waitingCapacity: searchesWaiting)
     configuration.sessionSettings = PostgresSearchIndex.sessionSettings
@@ -85,8 +85,7 @@ enum Roles {
     return (reader, settings.searchDatabaseURL == settings.databaseURL ? nil : ReplicaAge(reader))
   }
 
-  /// Searches have this many connections of their own, and may take and wait so long, in milliseconds.
-  private static let searchConnections = 4
+  /// How long searches may take and wait, in milliseconds.
   private static let searchMilliseconds: UInt64 = 2_000
   private static let searchesWaiting = 256
 
@@ -247,7 +246,7 @@ enum Roles {
         logger: logger
       ).addRoutes(to: &router)
     }
-    let replication = ReplicationWatch(postgres)
+    let replication = ReplicationWatch(postgres, logger)
     services.append(replication)
     let operations = operations(postgres, redis, replication)
     operations.addPublicRoutes(to: &router)
@@ -327,7 +326,7 @@ enum Roles {
     _ settings: Configuration, _ postgres: PostgresClient, _ redis: RedisClient, _ logger: Logger
   ) -> [any Service] {
     guard settings.metricsPort != nil else { return [] }
-    let replication = ReplicationWatch(postgres)
+    let replication = ReplicationWatch(postgres, logger)
     return [replication] + observation(settings, operations(postgres, redis, replication), logger)
   }
 

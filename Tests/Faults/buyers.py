@@ -4,6 +4,7 @@ Each is a thread with one wish. It repeats a call until it has an answer, as a p
 down every state it sees: what it was told is judged later, without looking into any server.
 """
 
+import collections
 import http.client
 import json
 import random
@@ -46,6 +47,8 @@ class Caller:
         self.addresses = [urllib.parse.urlsplit(url).netloc for url in urls]
         self.bearer, self.timeout = bearer, timeout
         self.calls = 0
+        # How often a call was answered with "come back later", by what it asked for.
+        self.put_off = collections.Counter()
         self._index = 0
         self._connection = None
 
@@ -83,6 +86,7 @@ class Caller:
                 if status < 500 and status != 429:
                     return status, answer
                 last = (status, answer)
+                self.put_off[method, path.partition("?")[0]] += 1
                 if len(self.addresses) > 1:
                     self.close()
                     self._index += 1

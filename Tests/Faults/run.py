@@ -18,6 +18,7 @@ import time
 import traceback
 
 import rows_clocks
+import rows_cluster
 import rows_crowd
 import rows_forgotten
 import rows_hooks
@@ -41,8 +42,8 @@ from servers import ROOT, Machinery, Stack, end_all
 
 # Imported for the cases that they register.
 THEMES = (
-    rows_clocks, rows_crowd, rows_forgotten, rows_hooks, rows_large, rows_network, rows_older, rows_person, rows_postgres,
-    rows_provider, rows_redis, rows_return, rows_search, rows_wishes, rows_workers, sabotage,
+    rows_clocks, rows_cluster, rows_crowd, rows_forgotten, rows_hooks, rows_large, rows_network, rows_older, rows_person,
+    rows_postgres, rows_provider, rows_redis, rows_return, rows_search, rows_wishes, rows_workers, sabotage,
 )
 # Seconds; what takes longer is for the whole run.
 LONGEST_SELECTED = 40

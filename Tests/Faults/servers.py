@@ -297,13 +297,17 @@ class Machinery:
         postgres.create_database(self._golden, roles)
         server = Postgres(self._golden, self.ports.take(), self.logs, self.passwords)
         server.start()
+        self.migrate(server.url("onsale_owner"))
+        server.stop()
+
+    def migrate(self, url):
+        """Makes the schema in a database."""
         subprocess.run(
             [BINARY, "migrate"],
-            env={**clean_environment(), "ONSALE_MIGRATE_DATABASE_URL": server.url("onsale_owner")},
+            env={**clean_environment(), "ONSALE_MIGRATE_DATABASE_URL": url},
             check=True,
             stderr=subprocess.DEVNULL,
         )
-        server.stop()
 
     def new_postgres(self, name, port):
         """A server of its own, not started, for a test that harms it."""
@@ -381,7 +385,8 @@ class Stack:
 
     _count = 0
 
-    def __init__(self, machinery, own_postgres=False, has_clocks=False):
+    def __init__(self, machinery, own_postgres=False, has_clocks=False, cluster=None):
+        """`cluster` makes what takes the place of a PostgreSQL of its own, for this stack."""
         Stack._count += 1
         self.machinery = machinery
         self.name = f"stack-{Stack._count}"
@@ -398,8 +403,11 @@ class Stack:
         self._has_clocks = has_clocks
         if has_clocks:
             self.directory.chmod(0o711)
-        self._own_postgres = own_postgres
-        if own_postgres:
+        self._own_postgres = own_postgres or cluster is not None
+        if cluster:
+            self.postgres = cluster(self)
+            self.database = Postgres.database
+        elif own_postgres:
             self.postgres = machinery.new_postgres(self.name, self.ports.take())
             self.postgres.surroundings = self.clock_of("postgres")
             self.postgres.start()

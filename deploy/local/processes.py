@@ -55,6 +55,14 @@ def children(pid):
         return []
 
 
+def descendants(pid):
+    """Its children and theirs, those first that were started first."""
+    found = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
+
+
 def processor_seconds(pid):
     """What it has used, and those of its children that it has waited for."""
     return sum(map(int, _fields(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
