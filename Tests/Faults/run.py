@@ -29,6 +29,7 @@ import rows_person
 import rows_postgres
 import rows_provider
 import rows_redis
+import rows_restore
 import rows_return
 import rows_search
 import rows_wishes
@@ -43,7 +44,7 @@ from servers import ROOT, Machinery, Stack, end_all
 # Imported for the cases that they register.
 THEMES = (
     rows_clocks, rows_cluster, rows_crowd, rows_forgotten, rows_hooks, rows_large, rows_network, rows_older, rows_person,
-    rows_postgres, rows_provider, rows_redis, rows_return, rows_search, rows_wishes, rows_workers, sabotage,
+    rows_postgres, rows_provider, rows_redis, rows_restore, rows_return, rows_search, rows_wishes, rows_workers, sabotage,
 )
 # Seconds; what takes longer is for the whole run.
 LONGEST_SELECTED = 40
