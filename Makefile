@@ -1,6 +1,7 @@
 # Everything a developer or operator does with Onsale on one machine. `make help` lists it.
 #
-# Variables: STATE (where a stack lives, default .local), PORT (default 8080), WORKERS (default 2).
+# Variables: STATE (where a stack lives, default .local), PORT (default 8080), WORKERS (default 2), ENGINE (single, or ha:
+# PostgreSQL with a standby that takes over).
 # They can come from the environment or the command line: STATE=.local2 PORT=8090 make up
 
 SHELL := /bin/bash
@@ -10,9 +11,10 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 export STATE ?= .local
-# No defaults for these two here: a stack that exists keeps the ones it was started with.
+# No defaults for these here: a stack that exists keeps the ones it was started with.
 export PORT
 export WORKERS
+export ENGINE
 
 BINARY := .build/release/onsale
 PYTHON := .venv/bin/python
@@ -31,7 +33,8 @@ build: deps ## Build .build/release/onsale
 	@swift build -c release
 
 .PHONY: up
-up: build ## Start the local stack, with demo events, and say what to try
+up: build ## Start the local stack, with demo events, and say what to try (ENGINE=ha: with a standby that takes over)
+	@if [[ "$${ENGINE:-}" == ha ]]; then deploy/deps ha; source deploy/lib/shell.sh; install_python; fi
 	@deploy/stack up
 
 .PHONY: down
@@ -51,7 +54,7 @@ token: ## Print a customer's token (ROLE=organizer: an organizer's)
 	@deploy/stack token
 
 .PHONY: demo
-demo: up ## Start the stack, then let 20,000 buyers rush for 2,000 seats
+demo: up ## Start the stack, then let 20,000 buyers rush for 2,000 seats (ENGINE=ha: its primary is killed on the way)
 	@deploy/stack rush
 
 .PHONY: test

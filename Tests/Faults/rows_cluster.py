@@ -1,18 +1,23 @@
 """Row 35: PostgreSQL under Patroni loses its primary while the sale goes on, in each way in which it can."""
 
 import contextlib
+import re
 import threading
 import time
+from pathlib import Path
 
 import cases
 from buyers import Caller, Sale, token
 from cluster import Cluster, HAProxy, PgBouncer, missing, program
-from judge import judge
+from judge import Verdict, judge
 from proxy import DOWN, UP, Proxy
 from rows_older import stop_repair_and_go_on
 from rows_postgres import replication
 from scenes import expect, expect_alive
 from servers import until
+
+from local import private
+from local.handle import Handle
 
 BUYERS, SEATS = 60, 44
 # Longer than what the longest failover takes, so that nobody's hold ends for want of a database.
@@ -250,6 +255,42 @@ if program("haproxy"):
             """In session mode, which keeps connections to a server that is gone."""
             trouble = rng.choice((power_loss, standstill))
             return sell_through(bench, rng, lambda cluster: trouble(cluster, rng), behind_pgbouncer)
+
+
+@row(35, cost=150)
+def the_demo_sells_while_its_primary_is_lost(bench, rng):
+    """`ENGINE=ha make up` and `make demo`, stopped and started again in between."""
+    with private.temporary_directory("onsale-ha.") as directory:
+        stack = Handle(directory / "state", ENGINE="ha")
+        try:
+            stack.up()
+            said = stack.run("rush")
+            expect("took over after" in said.stderr, f"no primary was lost: {said.stderr}")
+            expect("clean: every invariant holds" in said.stdout, f"the audit: {said.stdout}")
+            # Patroni alone: its PostgreSQL runs on, and is taken over.
+            stack.kill("patroni-1")
+            stack.up()
+            stack.down()
+            left = processes_of(directory)
+            expect(not left, f"still there after down: {left}")
+            stack.up()
+            stack.onsale("audit")
+            refused = stack.run("up", check=False, ENGINE="single")
+            expect("was made with ENGINE=ha" in refused.stderr, f"another engine: {refused}")
+        finally:
+            stack.remove()
+    figures = re.search(r"purchases +(\d+)", said.stdout)
+    return Verdict(requests=int(re.search(r"generator +(\d+)", said.stdout)[1]), sold=int(figures[1]))
+
+
+def processes_of(directory):
+    """The commands that name it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found += [command] if str(directory) in command else []
+    return found
 
 
 class Lagging:

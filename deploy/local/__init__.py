@@ -6,6 +6,8 @@
 | `ports`     | which ports are free, and ranges of them that one test run keeps for itself         |
 | `postgres`  | how a cluster is made, copied and started                                           |
 | `redis`     | how a Redis is configured and started                                               |
+| `patroni`   | how Patroni and etcd are started, and what they say                                 |
+| `ha`        | the PostgreSQL of a stack that has a standby to take over                           |
 | `settings`  | the env file: what the stack decides, and what its user has decided                 |
 | `members`   | which processes a stack has, and how a role of the binary is started                |
 | `stack`     | the actions: `deploy/stack up`, `down`, `status`, …                                 |

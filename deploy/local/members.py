@@ -11,6 +11,7 @@ import signal
 import time
 
 from . import BINARY, ROOT, Failure, ports, processes, say, settings
+from .ha import HighlyAvailable
 from .settings import EnvFile
 
 LARGEST_LOG = 50_000_000
@@ -70,8 +71,12 @@ class Members:
 
     def expected(self):
         """What should run, in the order in which it is started."""
-        names = ["postgres-2"] if self.env["ONSALE_REPLICA"] == "yes" else []
-        names += ["postgres-1", "redis-1"]
+        if settings.is_ha(self.env):
+            names = list(HighlyAvailable.members)
+        else:
+            names = ["postgres-2"] if self.env["ONSALE_REPLICA"] == "yes" else []
+            names.append("postgres-1")
+        names.append("redis-1")
         names += ["payments-1"] if settings.has_stub(self.env) else []
         names += ["indexer-1"]
         names += [f"worker-{number + 1}" for number in range(self.env.number("ONSALE_WORKERS"))]

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import shutil
+import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -24,7 +25,10 @@ def missing():
     """What there is not to run it with, in words; empty if all is there."""
     wanted = {"patroni": program(), "etcd": shutil.which("etcd")}
     lacking = [name for name, found in wanted.items() if not found]
-    return f"{' and '.join(lacking)} not installed (Debian: etcd-server; PyPI: patroni)" if lacking else ""
+    if lacking:
+        return f"{' and '.join(lacking)} not installed (Debian: etcd-server; PyPI: patroni)"
+    reading = subprocess.run([*processes.as_user(postgres.user()), "cat", EXAMPLE, program()], capture_output=True, cwd="/")
+    return "" if reading.returncode == 0 else f"the user that PostgreSQL runs as cannot read {EXAMPLE} or {program()}"
 
 
 def launch_etcd(directory, client_port, peer_port, log, ending=None):

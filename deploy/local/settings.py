@@ -18,11 +18,11 @@ LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 # The schema owner's address and the like stay out of the roles' environments: they have no use for them.
 SECRETS = {
     "ONSALE_MIGRATE_DATABASE_URL", "ONSALE_REDIS_PASSWORD", "ONSALE_APP_PASSWORD", "ONSALE_OWNER_PASSWORD",
-    "ONSALE_REPLICA_PASSWORD",
+    "ONSALE_REPLICA_PASSWORD", "ONSALE_SUPERUSER_PASSWORD", "ONSALE_PATRONI_PASSWORD",
 }  # fmt: skip
 # What changes while processes run that need not know of it.
 BOOKKEEPING = re.compile(
-    r"ONSALE_(WORKERS|SERVERS|REPLICA|REPLICA_PORT|REDIS_FSYNC|SYNCHRONOUS_COMMIT|DEMO_EVENT|METRICS_PORT_\w+)"
+    r"ONSALE_(WORKERS|SERVERS|ENGINE|REPLICA|REPLICA_PORT|REDIS_FSYNC|SYNCHRONOUS_COMMIT|DEMO_EVENT|METRICS_PORT_\w+)"
 )
 
 
@@ -119,16 +119,28 @@ def has_stub(env):
     return env["ONSALE_PAYMENT_URL"] in ("", stub_address(env))
 
 
+def is_ha(env):
+    """Whether PostgreSQL has a standby that takes over by itself."""
+    return env["ONSALE_ENGINE"] == "ha"
+
+
 def derived(env):
     """What follows from the other settings; empty where nothing does."""
 
-    def database(role, port):
+    def database(role, *port_names, options=""):
         password = env[f"ONSALE_{role.upper()}_PASSWORD"]
-        return f"postgres://onsale_{role}:{password}@127.0.0.1:{env[port]}/onsale"
+        hosts = ",".join(f"127.0.0.1:{env[name]}" for name in port_names)
+        return f"postgres://onsale_{role}:{password}@{hosts}/onsale{options}"
+
+    def primary(role):
+        if is_ha(env):
+            options = "?target_session_attrs=read-write&connect_timeout=2"
+            return database(role, "ONSALE_POSTGRES_1_PORT", "ONSALE_POSTGRES_2_PORT", options=options)
+        return database(role, "ONSALE_POSTGRES_PORT")
 
     return {
-        "ONSALE_DATABASE_URL": database("app", "ONSALE_POSTGRES_PORT"),
-        "ONSALE_MIGRATE_DATABASE_URL": database("owner", "ONSALE_POSTGRES_PORT"),
+        "ONSALE_DATABASE_URL": primary("app"),
+        "ONSALE_MIGRATE_DATABASE_URL": primary("owner"),
         "ONSALE_REDIS_URL": f"redis://:{env['ONSALE_REDIS_PASSWORD']}@127.0.0.1:{env['ONSALE_REDIS_PORT']}/0",
         "ONSALE_PAYMENT_URL": stub_address(env),
         # The stub finds what it made at once, or within two seconds where chaos wants it.
@@ -169,6 +181,7 @@ def defaults(env, state, postgres_directory):
         "ONSALE_APP_PASSWORD": lambda: secrets.token_hex(16),
         "ONSALE_OWNER_PASSWORD": lambda: secrets.token_hex(16),
         "ONSALE_REPLICA_PASSWORD": lambda: secrets.token_hex(16),
+        **({f"ONSALE_{name}_PASSWORD": lambda: secrets.token_hex(16) for name in ("SUPERUSER", "PATRONI")} if is_ha(env) else {}),
     }
     for name, make in made.items():
         if name not in env:

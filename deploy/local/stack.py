@@ -21,6 +21,7 @@ import urllib.request
 from pathlib import Path
 
 from . import ROOT, Failure, ports, postgres, processes, redis, say, settings
+from .ha import HighlyAvailable
 from .members import PAUSE, ROLE_STOP_SECONDS, Members, kind
 from .settings import EnvFile
 
@@ -35,6 +36,8 @@ DEMO_SEATS, DEMO_BUYERS = 2_000, 20_000
 ELSEWHERE = "/var/tmp/onsale-stack."
 # What lies in the stack's directory, besides PostgreSQL's data.
 MADE = ("run", "log", "payments", "redis", "derived.new", "derived", "env.new", "env", "lock")
+# Members that are no roles of the binary.
+SERVERS = ("postgres", "redis", "etcd", "patroni")
 PORTS, COUNTS = range(1, 65_536), range(1, 65)
 
 
@@ -62,11 +65,15 @@ class Stack(Members):
         settings.wish(env, "REPLICA", "ONSALE_REPLICA", "no", ("yes", "no"))
         settings.wish(env, "REDIS_FSYNC", "ONSALE_REDIS_FSYNC", "always", ("always", "everysec", "no"))
         settings.wish(env, "SYNCHRONOUS_COMMIT", "ONSALE_SYNCHRONOUS_COMMIT", "on", ("on", "off"))
+        self.choose_engine()
         settings.defaults(env, self.state, self.postgres_directory)
         # Whoever tries this, or tests it, comes from one address.
         for name in ("CONNECTIONS_PER_ADDRESS", "DECLINES_PER_ADDRESS", "DECLINES_PER_EVENT"):
             env.set(f"ONSALE_{name}", os.environ.get(f"ONSALE_{name}") or env[f"ONSALE_{name}"] or 0)
-        self.choose_port("ONSALE_POSTGRES_PORT", "postgres-1")
+        if settings.is_ha(env):
+            HighlyAvailable(self).choose_ports()
+        else:
+            self.choose_port("ONSALE_POSTGRES_PORT", "postgres-1")
         self.choose_port("ONSALE_REDIS_PORT", "redis-1")
         if "ONSALE_PAYMENT_URL" not in kept:
             self.choose_port("ONSALE_PAYMENT_PORT", "payments-1")
@@ -77,6 +84,20 @@ class Stack(Members):
         # In this order: interrupted in between, what follows from the file is recognised as following from it.
         env.save()
         recorded.save()
+
+    def choose_engine(self):
+        """Of a new stack; its data stays what it was made as."""
+        before = self.env["ONSALE_ENGINE"] or ("single" if "ONSALE_STATE" in self.env else "")
+        settings.wish(self.env, "ENGINE", "ONSALE_ENGINE", "single", ("single", "ha"))
+        if before and before != self.env["ONSALE_ENGINE"]:
+            raise Failure(f"the stack in {self.state} was made with ENGINE={before}: set STATE to a new one")
+        if settings.is_ha(self.env):
+            for name, value, why in (
+                ("REPLICA", "no", "has a standby of its own"),
+                ("SYNCHRONOUS_COMMIT", "on", "is as deploy/postgresql/patroni.yml has it"),
+            ):
+                if self.env[f"ONSALE_{name}"] != value:
+                    raise Failure(f"ENGINE=ha {why}: {name}={self.env[f'ONSALE_{name}']} is for a single PostgreSQL")
 
     def choose_port(self, name, process):
         """Picks a port once and keeps it, unless somebody else has taken it while the whole stack was down."""
@@ -97,6 +118,12 @@ class Stack(Members):
         return directory / "postgres"
 
     # --- Servers ---
+
+    def start_database(self):
+        if settings.is_ha(self.env):
+            return HighlyAvailable(self).start()
+        self.start_postgres()
+        self.start_replica()
 
     def start_postgres(self):
         env = self.env
@@ -256,14 +283,13 @@ class Stack(Members):
             self.stop(self.remembered("serve"), signal.SIGTERM, ROLE_STOP_SECONDS)
         self.write_settings()
 
-        self.start_postgres()
-        self.start_replica()
+        self.start_database()
         self.start_redis()
         if self.run("migrate-1", "migrate", ONSALE_MIGRATE_DATABASE_URL=self.env["ONSALE_MIGRATE_DATABASE_URL"]) != 0:
             raise self.failure("migrate-1", "the database could not be migrated")
         expected = self.expected()
         for name in expected:
-            if kind(name) not in ("postgres", "redis"):
+            if kind(name) not in SERVERS:
                 self.start_role(name)
         # Fewer than before, or another provider: what is too many lets go of its work and ends.
         surplus = [name for name in self.remembered("worker", "serve", "payments") if name not in expected]
@@ -307,6 +333,8 @@ Try:
         self.stop(self.remembered("worker", "indexer"), signal.SIGTERM, ROLE_STOP_SECONDS)
         self.stop(self.remembered("payments"), signal.SIGTERM, STUB_STOP_SECONDS)
         self.stop(["redis-1"], signal.SIGTERM, REDIS_STOP_SECONDS)
+        if settings.is_ha(self.env):
+            return HighlyAvailable(self).stop()
         self.stop(["postgres-2"], postgres.STOP_SIGNAL, POSTGRES_STOP_SECONDS)
         self.stop(["postgres-1"], postgres.STOP_SIGNAL, POSTGRES_STOP_SECONDS)
 
@@ -348,7 +376,25 @@ Try:
             raise Failure(f"there is no stack in {self.state}: 'make up' makes one")
         event = self.open_demo_event()
         say(f"{DEMO_BUYERS:,} buyers want the {DEMO_SEATS:,} seats of event {event}")
-        self.replace_with("rush", "--event", event, "--buyers", str(DEMO_BUYERS), "--double-click", "0.05")
+        arguments = ("rush", "--event", event, "--buyers", str(DEMO_BUYERS), "--double-click", "0.05")
+        if settings.is_ha(self.env):
+            raise SystemExit(self.rush_through_failover(event, arguments))
+        self.replace_with(*arguments)
+
+    def rush_through_failover(self, event, arguments):
+        """Lets the primary be lost when the sale is under way; the buyers compare the books afterwards. Returns their code."""
+        with subprocess.Popen([self.binary, *arguments], env=self.environment()) as buyers:
+            deadline = time.monotonic() + DEMO_SECONDS
+            while buyers.poll() is None and self.sold(event) < DEMO_SEATS // 10 and time.monotonic() < deadline:
+                time.sleep(PAUSE)
+            with self.lock():
+                HighlyAvailable(self).replace_primary()
+            return buyers.wait()
+
+    def sold(self, event):
+        answer = self.ask(f"/api/event/{event}/queue")
+        queue = json.loads(answer) if answer else {"available": DEMO_SEATS, "held": 0}
+        return DEMO_SEATS - queue["available"] - queue["held"]
 
     def replace_with(self, *arguments):
         """Goes on as a tool of the binary."""
@@ -363,7 +409,7 @@ Try:
         is_elsewhere = str(directory).startswith(ELSEWHERE)
         # Only what a stack has made: the setting may be its user's.
         if is_elsewhere or self.state in directory.parents:
-            for suffix in ("", ".new", "-replica"):
+            for suffix in ("", ".new", "-replica", "-1", "-2", "-etcd"):
                 shutil.rmtree(f"{directory}{suffix}", ignore_errors=True)
         if is_elsewhere:
             directory.parent.rmdir()
