@@ -24,6 +24,8 @@ class Verdict:
     sold: int = 0
     captured: int = 0
     violations: list = field(default_factory=list)
+    # What was measured on the way, in words.
+    notes: list = field(default_factory=list)
     # What a sabotage was noticed by.
     caught: list = field(default_factory=list)
 

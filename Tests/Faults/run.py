@@ -196,6 +196,8 @@ class Run:
             told = f"{verdict.requests} requests, {verdict.sold} sold" if verdict else ""
             outcome = "FAILED" if problems else "ok"
             say(f"[{done}/{self.total}] {case}: {outcome}, {seconds:.1f} s, {told}")
+            for note in verdict.notes if verdict else []:
+                say(f"    {note}")
             for finding in (verdict.caught if verdict else [])[:3]:
                 say(f"    noticed: {finding[:300]}")
             for problem in problems[:10]:

@@ -23,7 +23,7 @@ from local.postgres import programs
 
 __all__ = [
     "BINARY", "CONNECTIONS", "ROOT", "ROUNDS", "SECONDS_EACH", "Load", "Nginx", "Redis", "Stack", "Table", "free_port",
-    "in_turn", "machine", "pgbench", "processes", "say", "wrk",
+    "in_turn", "machine", "pgbench", "processes", "programs", "say", "wrk",
 ]  # fmt: skip
 SECONDS_EACH = int(os.environ.get("SECONDS_EACH", 4))
 ROUNDS = int(os.environ.get("ROUNDS", 3))

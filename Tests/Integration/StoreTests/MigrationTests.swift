@@ -36,7 +36,7 @@ struct MigrationTests {
     let migrations = Migrations(client, searchSchema: "", logger: DatabaseFixture.logger)
     _ = try await migrations.run()
     // As the version before left it.
-    let counting = Migrations.steps.indices.filter { Migrations.steps[$0].contains("INTO buyer") }.map {
+    let counting = Migrations.steps.indices.filter { Migrations.steps[$0].text.contains("INTO buyer") }.map {
       $0 + 1
     }
     #expect(counting.count == 2)
@@ -69,6 +69,97 @@ struct MigrationTests {
     #expect(try await client.query("SELECT 1 FROM buyer WHERE tickets = 2").count == 3)
   }
 
+  /// As the version before left it, with rows; the number of the step that makes the index.
+  private func withoutIndex(_ client: PostgresClient) async throws -> Int {
+    _ = try await Migrations(client, searchSchema: "", logger: DatabaseFixture.logger).run()
+    let step = try #require(Migrations.steps.lastIndex { $0.text.contains("purchase_lapsed") }) + 1
+    try await client.script("DROP INDEX purchase_lapsed; DELETE FROM schema_step WHERE id = \(step)")
+    return step
+  }
+
+  private static let validIndex =
+    "SELECT FROM pg_index WHERE indexrelid = 'purchase_lapsed'::regclass AND indisvalid" as SQL
+
+  @Test("An index of a large table is made while purchases are written, which wait for none of it")
+  func indexBesideSales() async throws {
+    let client = try await TestDatabase.connect(try await TestDatabase.make(), connections: 4)
+    defer { client.close() }
+    _ = try await withoutIndex(client)
+    let event = try await DatabaseFixture.makeEvent(tickets: 9, in: client)
+    // Whoever is older keeps the index from being made, and with it, in a script, everybody who writes.
+    let older = Task { @LoopActor in
+      try await client.script(
+        "UPDATE purchase SET reason = reason; SELECT pg_sleep(3)", lockMilliseconds: 0)
+    }
+    try await waitForSleep(client)
+    let migrating = Task { @LoopActor in
+      try await Migrations(client, searchSchema: "", logger: DatabaseFixture.logger).run()
+    }
+    try await waitForIndex(client)
+    // It waits, and this does not: its own limit is shorter.
+    try await client.script(
+      """
+      INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)
+      VALUES (\(event), 1, 1, 'ann', 'sold', 1, '{1}', 100, 'EUR', 'pm')
+      """, lockMilliseconds: 200)
+    #expect(try await client.query(Self.validIndex).isEmpty)
+    try await older.value
+    #expect(try await migrating.value == 1)
+    #expect(try await client.query(Self.validIndex).count == 1)
+  }
+
+  @Test("An index that was left half made is made anew, and one that two processes make is made once")
+  func indexHalfMade() async throws {
+    let url = try await TestDatabase.make()
+    let one = try await TestDatabase.connect(url, connections: 2)
+    let other = try await TestDatabase.connect(url, connections: 2)
+    defer {
+      one.close()
+      other.close()
+    }
+    _ = try await withoutIndex(one)
+    try await one.script(
+      """
+      CREATE INDEX purchase_lapsed ON purchase (user_id) WHERE lapsed_at IS NOT NULL;
+      UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'purchase_lapsed'::regclass
+      """)
+    async let first = Migrations(one, searchSchema: "", logger: DatabaseFixture.logger).run()
+    async let second = Migrations(other, searchSchema: "", logger: DatabaseFixture.logger).run()
+    #expect(try await first + second == 1)
+    #expect(try await one.query(Self.validIndex).count == 1)
+  }
+
+  private func waitForSleep(_ client: PostgresClient) async throws {
+    while try await client.query(
+      "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+    ).isEmpty {
+      try await sleep(milliseconds: 20)
+    }
+  }
+
+  private func waitForIndex(_ client: PostgresClient) async throws {
+    while try await client.query(
+      """
+      SELECT FROM pg_stat_progress_create_index
+      WHERE datname = current_database() AND phase LIKE 'waiting for %'
+      """
+    ).isEmpty {
+      try await sleep(milliseconds: 20)
+    }
+  }
+
+  @Test("No step from now on makes an index of a table that sales write to within a transaction")
+  func indexesBesideSales() throws {
+    let old = Migrations.steps.firstIndex { $0.text.contains("tell_event_moved") } ?? 0
+    for step in Migrations.steps[(old + 1)...] {
+      guard case .script(let text) = step else { continue }
+      for table in ["purchase", "claim", "ticket", "buyer", "outbox", "refund"] {
+        let found = try Regex("CREATE( UNIQUE)? INDEX [^;]* ON \(table) ")
+        #expect(!text.contains(found), "an index on \(table) is a step of its own: .index")
+      }
+    }
+  }
+
   /// Somebody who reads the sale's tables for so long, as a dump does.
   @Test("Addresses that were typed with accents of their own are found again, and no two become one")
   func composesAddresses() async throws {
@@ -76,7 +167,7 @@ struct MigrationTests {
     defer { client.close() }
     let migrations = Migrations(client, searchSchema: "", logger: DatabaseFixture.logger)
     _ = try await migrations.run()
-    let steps = Migrations.steps.indices.filter { Migrations.steps[$0].contains("NFC NORMALIZED") }.map {
+    let steps = Migrations.steps.indices.filter { Migrations.steps[$0].text.contains("NFC NORMALIZED") }.map {
       $0 + 1
     }
     try #require(steps.count == 1)
@@ -108,7 +199,7 @@ struct MigrationTests {
     defer { client.close() }
     let migrations = Migrations(client, searchSchema: "", logger: DatabaseFixture.logger)
     _ = try await migrations.run()
-    let steps = Migrations.steps.indices.filter { Migrations.steps[$0].contains("SET owner = l.who") }
+    let steps = Migrations.steps.indices.filter { Migrations.steps[$0].text.contains("SET owner = l.who") }
     #expect(steps.count == 1)
     _ = try await client.query("DELETE FROM schema_step WHERE id = \((steps.first ?? 0) + 1)")
     var events: [Int] = []
