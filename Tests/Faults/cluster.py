@@ -17,7 +17,6 @@ from servers import ROOT, Process, rows, until
 
 from local import patroni, ports, postgres, processes
 
-NAMES = ("a", "b")
 ALONE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
 # Longer than its lease, an election and a start.
 FAILOVER_SECONDS = 90
@@ -98,9 +97,9 @@ class Machine:
 
 
 class Cluster:
-    """An etcd and two machines; for a stack what its PostgreSQL is."""
+    """An etcd and some machines; for a stack what its PostgreSQL is."""
 
-    def __init__(self, stack):
+    def __init__(self, stack, names=("a", "b")):
         self.stack, self.logs = stack, stack.logs
         self.logs.mkdir(exist_ok=True)
         # PostgreSQL's user must be able to pass through.
@@ -112,18 +111,20 @@ class Cluster:
         }
         self.etcd_port, self._etcd_peer_port = stack.ports.take(), stack.ports.take()
         self.machines = {
-            name: Machine(self, name, stack.ports.take(), stack.ports.take()) for name in NAMES
+            name: Machine(self, name, stack.ports.take(), stack.ports.take()) for name in names
         }
         self.etcd = None
 
     # --- Life ---
 
     def start(self):
-        """A primary, `a`, and a synchronous standby, with the schema."""
+        """A primary, `a`, and its standbys, one of them synchronous, with the schema."""
         self.start_etcd()
-        self.machines["a"].start()
-        until(lambda: self.leader == "a", FAILOVER_SECONDS, "the first primary")
-        self.machines["b"].start()
+        first, *others = self.machines.values()
+        first.start()
+        until(lambda: self.leader == first.name, FAILOVER_SECONDS, "the first primary")
+        for machine in others:
+            machine.start()
         self.await_whole()
         self.stack.machinery.migrate(self.url("onsale_owner"))
         return self
@@ -139,8 +140,14 @@ class Cluster:
         until(lambda: patroni.etcd_answers(self.etcd_port), 30, "etcd")
 
     def await_whole(self, seconds=FAILOVER_SECONDS):
-        """Waits for a primary that a synchronous standby streams from."""
-        until(lambda: all(patroni.leader(self._rest_ports)), seconds, "a primary with a synchronous standby", pause=0.2)
+        """Waits for a primary that all others stream from, one of them synchronously."""
+
+        def is_whole():
+            found = patroni.members(self._rest_ports)
+            streaming = sum(state == "streaming" for _, state in found.values())
+            return all(patroni.leader(self._rest_ports)) and streaming == len(self.machines) - 1
+
+        until(is_whole, seconds, "a primary and its standbys", pause=0.2)
 
     def remove(self):
         for machine in self.machines.values():
@@ -166,7 +173,9 @@ class Cluster:
 
     @property
     def standby(self):
-        return self.machines[next(name for name in NAMES if name != self.primary.name)]
+        """Of two."""
+        primary = self.primary
+        return next(machine for machine in self.machines.values() if machine is not primary)
 
     # --- For the stack ---
 

@@ -35,10 +35,10 @@ def row(number, cost):
 
 
 @contextlib.contextmanager
-def clustered(bench, between=None):
+def clustered(bench, between=None, names=("a", "b")):
     """A stack with two workers and two servers on a cluster. `between(cluster, undo)` sets up what is in between, and
     gives the address at which it is found."""
-    stack = bench.new_stack(cluster=Cluster)
+    stack = bench.new_stack(cluster=lambda stack: Cluster(stack, names))
     second = stack.ports.take()
     undo = contextlib.ExitStack()
     try:
@@ -55,10 +55,10 @@ def clustered(bench, between=None):
         undo.close()
 
 
-def sell_through(bench, rng, trouble, between=None, longest=90):
-    """Sells while `trouble(cluster)` happens, which returns the moment at which it began; judges, and says how long
+def sell_through(bench, rng, trouble, between=None, longest=90, **options):
+    """Sells while `trouble(cluster, sale)` happens, which returns the moment at which it began; judges, and says how long
     nobody was told of a purchase. The cluster is whole again by itself before the judge comes."""
-    with clustered(bench, between) as (stack, cluster, urls):
+    with clustered(bench, between, **options) as (stack, cluster, urls):
         until(lambda: replication(stack) == "synchronous", 30, "the word that it is synchronous")
         sale = Sale(stack, rng, seats=SEATS, hold_seconds=HOLD_SECONDS, urls=urls)
         sale.await_open()
@@ -68,7 +68,7 @@ def sell_through(bench, rng, trouble, between=None, longest=90):
         arrivals = threading.Thread(target=sale.start, kwargs={"seconds": 200, "spread": SPREAD}, daemon=True)
         arrivals.start()
         until(lambda: len(sale.purchases) >= 3, 40, "the first purchases")
-        began = trouble(cluster)
+        began = trouble(cluster, sale)
         arrivals.join()
         sale.finish(240)
         cluster.await_whole()
@@ -80,7 +80,7 @@ def sell_through(bench, rng, trouble, between=None, longest=90):
         expect(pause < longest, f"nobody bought for {pause:.1f} s")
         expect(not halted(sale), f"the sale was stopped: {halted(sale)}")
         expect_alive(*stack.roles.values())
-        same_on_both(cluster)
+        same_on_all(cluster)
         return verdict
 
 
@@ -106,20 +106,20 @@ def halted(sale):
     return answer.get("halt")
 
 
-def same_on_both(cluster):
+def same_on_all(cluster):
     """Whatever a former primary had that nobody was told of is gone from it."""
     sold = "SELECT md5(string_agg(p::text, ',' ORDER BY event_id, generation, position)) FROM purchase p"
     # The standby replays what the primary has committed a moment later.
     until(
         lambda: len({tuple(cluster.execute(sold, port=machine.port)) for machine in cluster.machines.values()}) == 1,
-        30, "the same purchases on both machines",
+        30, "the same purchases on all machines",
     )  # fmt: skip
 
 
 @row(35, cost=90)
 def the_primarys_machine_loses_its_power(bench, rng):
     """PostgreSQL and Patroni are gone at once: the standby takes over when the lease has ended. The machine comes back."""
-    return sell_through(bench, rng, lambda cluster: power_loss(cluster, rng))
+    return sell_through(bench, rng, lambda cluster, _: power_loss(cluster, rng))
 
 
 def power_loss(cluster, rng):
@@ -132,11 +132,27 @@ def power_loss(cluster, rng):
     return began
 
 
+@row(35, cost=100)
+def one_of_three_machines_loses_its_power(bench, rng):
+    """The sale goes on before it is back: there is a standby left for commits to wait for."""
+
+    def trouble(cluster, sale):
+        machine, began = cluster.primary, time.monotonic()
+        machine.kill()
+        until(lambda: cluster.leader not in (None, machine.name), 60, "another primary")
+        sold = len(sale.purchases)
+        until(lambda: len(sale.purchases) >= sold + 3 or sale.is_over, 60, "purchases without the machine")
+        machine.start()
+        return began
+
+    return sell_through(bench, rng, trouble, names=("a", "b", "c"))
+
+
 @row(35, cost=90)
 def the_primary_crashes(bench, rng):
     """PostgreSQL alone: Patroni sees it, and starts it again or has the standby take over."""
 
-    def trouble(cluster):
+    def trouble(cluster, _):
         began = time.monotonic()
         for _ in range(2):
             cluster.primary.crash()
@@ -150,7 +166,7 @@ def the_primary_crashes(bench, rng):
 def the_primary_stands_still_and_wakes_up(bench, rng):
     """Everything on its machine stops past its lease, and goes on as if nothing had been: nobody may write to it, and
     nobody is told what it takes itself to know."""
-    return sell_through(bench, rng, lambda cluster: standstill(cluster, rng))
+    return sell_through(bench, rng, lambda cluster, _: standstill(cluster, rng))
 
 
 def standstill(cluster, rng):
@@ -166,7 +182,7 @@ def standstill(cluster, rng):
 def an_operator_switches_over_and_back(bench, rng):
     """By `patronictl switchover`."""
 
-    def trouble(cluster):
+    def trouble(cluster, _):
         began = time.monotonic()
         for _ in range(2):
             cluster.switch_over()
@@ -181,7 +197,7 @@ def an_operator_switches_over_and_back(bench, rng):
 def etcd_is_away_and_the_sale_goes_on(bench, rng):
     """For longer than the lease: the primary goes on, since it reaches its standby."""
 
-    def trouble(cluster):
+    def trouble(cluster, _):
         began = time.monotonic()
         cluster.etcd.kill()
         time.sleep(rng.uniform(25, 35))
@@ -195,7 +211,7 @@ def etcd_is_away_and_the_sale_goes_on(bench, rng):
 def etcd_is_away_and_the_primary_steps_down(bench, rng):
     """Without the failsafe mode it does that when its lease has ended, and sells on once etcd is back."""
 
-    def trouble(cluster):
+    def trouble(cluster, _):
         cluster.configure(failsafe_mode=False)
         machine, began = cluster.primary, time.monotonic()
         # Every member goes by it after its next round.
@@ -213,7 +229,7 @@ def etcd_is_away_and_the_primary_steps_down(bench, rng):
 def the_standby_is_away(bench, rng):
     """Commits wait for it, and the sale with them: what nobody else has is told to nobody."""
 
-    def trouble(cluster):
+    def trouble(cluster, _):
         machine, began = cluster.standby, time.monotonic()
         machine.kill()
         time.sleep(rng.uniform(3, 12))
@@ -246,7 +262,7 @@ if program("haproxy"):
     def the_primary_fails_behind_haproxy(bench, rng):
         """Which asks Patroni where it is: processes know one address."""
         trouble = rng.choice((power_loss, standstill))
-        return sell_through(bench, rng, lambda cluster: trouble(cluster, rng), behind_haproxy)
+        return sell_through(bench, rng, lambda cluster, _: trouble(cluster, rng), behind_haproxy)
 
     if program("pgbouncer"):
 
@@ -254,7 +270,7 @@ if program("haproxy"):
         def the_primary_fails_behind_pgbouncer(bench, rng):
             """In session mode, which keeps connections to a server that is gone."""
             trouble = rng.choice((power_loss, standstill))
-            return sell_through(bench, rng, lambda cluster: trouble(cluster, rng), behind_pgbouncer)
+            return sell_through(bench, rng, lambda cluster, _: trouble(cluster, rng), behind_pgbouncer)
 
 
 @row(35, cost=150)

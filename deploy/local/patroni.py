@@ -110,14 +110,16 @@ def _ask(url, method="GET", data=None, headers=None, seconds=ANSWER_SECONDS):
         return answer.read()
 
 
-def leader(rest_ports):
-    """The name of the primary, and whether a synchronous standby streams from it, by whoever answers first."""
+def members(rest_ports):
+    """Role and state of each, by its name, by whoever answers first; none where nobody does."""
     for port in rest_ports:
-        said = ask(port, "/cluster")
-        if said is None:
-            continue
-        members = said.get("members", [])
-        names = [each["name"] for each in members if each["role"] == "leader" and each["state"] == "running"]
-        standby = any(each["role"] == "sync_standby" and each["state"] == "streaming" for each in members)
-        return (names[0] if names else None), standby
-    return None, False
+        if said := ask(port, "/cluster"):
+            return {each["name"]: (each["role"], each["state"]) for each in said.get("members", [])}
+    return {}
+
+
+def leader(rest_ports):
+    """The name of the primary, and whether a synchronous standby streams from it."""
+    found = members(rest_ports)
+    names = [name for name, what in found.items() if what == ("leader", "running")]
+    return (names[0] if names else None), ("sync_standby", "streaming") in found.values()
