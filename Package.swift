@@ -14,6 +14,9 @@ let strict: [SwiftSetting] = [
   // Every module has Swift 6's data race safety checked when it is built. What comes in from C goes through
   // `LoopActor.assumeIsolated`, which checks where it runs; checking again in each closure costs a tenth of a poll.
   .unsafeFlags(["-Xfrontend", "-disable-dynamic-actor-isolation"]),
+  // That nobody changes what somebody else is just using is checked by the compiler where it can see it, and else while the
+  // tests of the debug build run. To look in each use of each variable as well was a fifth of a poll.
+  .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
   // Tests look inside modules; with this, they run against the very build that ships, not a second one.
   .unsafeFlags(["-enable-testing"], .when(configuration: .release)),
 ]

@@ -20,7 +20,17 @@ package struct JSONText {
   }
 
   package mutating func append(_ value: Int) {
-    bytes.append(contentsOf: String(value).utf8)
+    if value < 0 { return bytes.append(contentsOf: String(value).utf8) }
+    // Twenty digits, the last one first.
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+      var rest = value, first = 20
+      repeat {
+        first -= 1
+        digits[first] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+        rest /= 10
+      } while rest > 0
+      bytes.append(contentsOf: UnsafeBufferPointer(rebasing: digits[first...]))
+    }
   }
 
   /// Appends a string with its quotation marks, escaped where needed.

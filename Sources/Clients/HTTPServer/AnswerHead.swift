@@ -5,20 +5,25 @@ import Foundation
 @LoopActor
 struct AnswerHead {
   private(set) var bytes: [UInt8] = []
-  /// Made anew when the second has changed.
-  private var date: [UInt8] = []
-  private var dateAt = -1
+  /// The second that it is, and how answers begin in it, by status.
+  private var second = -1
+  private var beginnings: [(status: Int, bytes: [UInt8])] = []
 
   /// - Parameter connection: what is said of the connection; `nil` for nothing.
   mutating func begin(status: Int, connection: StaticString?) {
     bytes.removeAll(keepingCapacity: true)
-    append("HTTP/1.1 ")
-    append(status)
-    bytes.append(UInt8(ascii: " "))
-    append(HTTPResponse.reason(status))
-    append("\r\nDate: ")
-    updateDate()
-    bytes.append(contentsOf: date)
+    forgetOldDate()
+    if let known = beginnings.first(where: { $0.status == status }) {
+      bytes.append(contentsOf: known.bytes)
+    } else {
+      append("HTTP/1.1 ")
+      append(status)
+      bytes.append(UInt8(ascii: " "))
+      append(HTTPResponse.reason(status))
+      append("\r\nDate: ")
+      bytes.append(contentsOf: Self.date(second))
+      beginnings.append((status, bytes))
+    }
     if let connection {
       append("\r\nConnection: ")
       append(connection)
@@ -32,8 +37,9 @@ struct AnswerHead {
     append(name)
     append(": ")
     append(value)
-    let isHeader = bytes.withUnsafeBufferPointer { bytes in
-      bytes[(end + 2)...].allSatisfy { $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }
+    var isHeader = true
+    for index in (end + 2)..<bytes.count {
+      isHeader = isHeader && (bytes[index] >= 0x20 && bytes[index] != 0x7F || bytes[index] == 0x09)
     }
     if !isHeader { bytes.removeSubrange(end...) }
     return isHeader
@@ -61,12 +67,12 @@ struct AnswerHead {
     bytes.append(UInt8(ascii: "0") + UInt8(number % 10))
   }
 
-  private mutating func updateDate() {
+  private mutating func forgetOldDate() {
     var now = timespec()
     clock_gettime(CLOCK_REALTIME_COARSE, &now)
-    guard now.tv_sec != dateAt else { return }
-    dateAt = now.tv_sec
-    date = Self.date(now.tv_sec)
+    guard now.tv_sec != second else { return }
+    second = now.tv_sec
+    beginnings.removeAll(keepingCapacity: true)
   }
 
   private static let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]

@@ -9,6 +9,8 @@ final class Exchange {
   /// `get` for a method that is not known, which is refused.
   var method: HTTPMethod
   var isMethodKnown = true
+  /// Whether it is one of HTTP/1.0.
+  var isOld = false
   var body: [UInt8] = []
   var route: Route?
   /// The values of the route's parameters, in order.
@@ -21,13 +23,16 @@ final class Exchange {
   /// Only for a request without a connection.
   private let own: (path: [UInt8], query: [UInt8], headers: HTTPResponse.Headers)?
 
+  /// Who waits for the answer of a request without a connection.
+  var reader: UnsafeContinuation<Void, Never>?
+
   /// The connection, from the headers to the last byte of the answer.
   private(set) var peer: Peer?
-  /// Whether the connection waits for its `later` answer.
+  /// Whether the connection waits for an answer that was not there at once.
   var isSuspended = false
-  /// What a `later` answer came to.
+  /// What that came to.
   var answer: HTTPResponse?
-  /// The task of a `later` answer, as long as it runs.
+  /// The task that makes it, as long as it runs, where there is one.
   var task: Task<Void, Never>?
   /// What a request without a body is refused with.
   var refusal: HTTPResponse?
@@ -69,6 +74,7 @@ final class Exchange {
     self.peer = peer
     method = .get
     isMethodKnown = false
+    isOld = false
     isWhole = false
     isAnswered = false
     counted = nil

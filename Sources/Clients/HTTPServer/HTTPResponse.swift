@@ -6,6 +6,8 @@ package struct HTTPResponse: Sendable {
 
   package var status: Int
   package var headers: Headers
+  /// Headers before those, which many answers have.
+  package var shared: SharedHeaders?
   package var body: [UInt8]
   /// Held until the last byte is sent, so that whoever made a large body can tell whether it is still in memory.
   package var source: (any AnyObject & Sendable)?
@@ -21,7 +23,14 @@ package struct HTTPResponse: Sendable {
 
   /// The first header of that name, in any case.
   package func header(_ name: String) -> String? {
-    headers.first { $0.name.lowercased() == name.lowercased() }?.value
+    ((shared?.headers ?? []) + headers).first { $0.name.lowercased() == name.lowercased() }?.value
+  }
+
+  /// JSON of one client's, that no cache may keep.
+  package static func uncached(_ status: Int, serialized: [UInt8], headers: Headers = []) -> HTTPResponse {
+    var response = HTTPResponse(status: status, headers: headers, body: serialized)
+    response.shared = .uncachedJSON
+    return response
   }
 
   package static func json(_ status: Int, _ value: JSON, headers: Headers = []) -> HTTPResponse {

@@ -14,6 +14,32 @@ extension HTTPServer {
     peer.hasAsked = true
   }
 
+  /// Takes in the request that begins with `bytes`, if it has come as a whole and is as plain as nearly all are: without
+  /// the parser, and without the phases in which the rest is waited for.
+  /// - Returns: how many bytes it has; `nil` where nothing was done, and the parser is to look at it.
+  func takeWhole(_ peer: Peer, _ bytes: UnsafeBufferPointer<UInt8>) -> Int? {
+    guard let head = RequestHead(plainAt: bytes, limit: configuration.headerLimit), let method = head.method,
+      head.length <= min(configuration.smallBody, bytes.count - head.bytes.count)
+    else { return nil }
+    start(peer)
+    let exchange = peer.exchange
+    exchange.head = head
+    exchange.method = method
+    exchange.isMethodKnown = true
+    exchange.isWhole = true
+    exchange.startedAt = Self.monotonicNanoseconds()
+    peer.closesNext = !head.keepsAlive
+    peer.framing = nil
+    enter(.handling, peer, deadline: .max)
+    var refusal = refusal(of: exchange, announced: UInt64(head.length))
+    if head.length > 0, refusal == nil {
+      let body = bytes[head.bytes.count..<(head.bytes.count + head.length)]
+      if count(exchange) { exchange.body = Array(body) } else { refusal = .tooMany }
+    }
+    if let refusal { turnAway(exchange, refusal) } else { answer(exchange) }
+    return head.bytes.count + head.length
+  }
+
   /// The head is there: finds the route, and refuses what will not be read.
   func begin(_ peer: Peer, _ bytes: UnsafeBufferPointer<UInt8>) {
     guard bytes.count <= configuration.headerLimit else {
@@ -30,6 +56,7 @@ extension HTTPServer {
     guard let method = HTTPMethod(http_parser_method(&peer.parser)) else { return refuse(peer, .method) }
     exchange.method = method
     exchange.isMethodKnown = true
+    exchange.isOld = peer.parser.http_minor == 0
     peer.closesNext = http_should_keep_alive(&peer.parser) == 0
     exchange.receivedFrom = EventLoop.shared.now
     enter(.receivingBody, peer, deadline: deadline(seconds: configuration.bodySeconds))
@@ -106,18 +133,25 @@ extension HTTPServer {
     enter(.handling, peer, deadline: .max)
     exchange.startedAt = Self.monotonicNanoseconds()
     if let refusal = exchange.refusal { return turnAway(exchange, refusal) }
-    guard let route = exchange.route else { return close(peer) }
-    switch route.handler(HTTPRequest(exchange: exchange)) {
-    case .now(let response): send(response, exchange)
-    case .later(let body):
-      guard !isClosing else { return turnAway(exchange, .stopping) }
-      guard laterCount < configuration.laterLimit else {
-        return turnAway(
-          exchange, .problem(503, code: "overloaded", detail: "Too many requests at once. Please try again."))
-      }
-      guard count(exchange) else { return turnAway(exchange, .tooMany) }
-      answerLater(exchange.isSlowed ? slowed(body, exchange) : body, exchange)
+    answer(exchange)
+  }
+
+  private func answer(_ exchange: Exchange) {
+    guard let route = exchange.route else { return exchange.peer.map(close) ?? () }
+    let answer = route.handler(HTTPRequest(exchange: exchange))
+    if case .now(let response) = answer { return send(response, exchange) }
+    guard !isClosing else { return turnAway(exchange, .stopping) }
+    guard laterCount < configuration.laterLimit else {
+      return turnAway(
+        exchange, .problem(503, code: "overloaded", detail: "Too many requests at once. Please try again."))
     }
+    guard count(exchange) else { return turnAway(exchange, .tooMany) }
+    let reply = HTTPReply(server: self, exchange: exchange)
+    laterCount += 1
+    metrics?.later.value = Double(laterCount)
+    if exchange.isSlowed { slowDown(answer, reply) } else { answer.begin(reply) }
+    if let answer = exchange.answer { return send(answer, exchange) }
+    exchange.isSuspended = true
   }
 
   /// Answers a request without a look at what it asks for.
@@ -126,34 +160,27 @@ extension HTTPServer {
     send(exchange.route == nil ? refusal : tree.told(refusal, exchange), exchange)
   }
 
-  /// The same a moment later: a client with very many under way gets slower before it is refused.
-  private func slowed(
-    _ body: @escaping @LoopActor () async -> HTTPResponse, _ exchange: Exchange
-  ) -> @LoopActor () async -> HTTPResponse {
-    let wait = configuration.slowedMilliseconds
-    return {
-      exchange.isPausing = true
-      do { try await sleep(milliseconds: wait) } catch { return .stopping }
+  /// Begins a moment later: a client with very many under way gets slower before it is refused.
+  private func slowDown(_ answer: HTTPAnswer, _ reply: HTTPReply) {
+    let exchange = reply.exchange
+    exchange.isPausing = true
+    // Owned by the exchange, bounded by `laterLimit`; cancelled when the connection ends, and by `stop`.
+    exchange.task = Task { @LoopActor in
+      do { try await sleep(milliseconds: configuration.slowedMilliseconds) } catch {
+        return reply.send(.stopping)
+      }
       exchange.isPausing = false
-      return await body()
+      exchange.task = nil
+      answer.begin(reply)
     }
   }
 
-  private func answerLater(_ body: @escaping @LoopActor () async -> HTTPResponse, _ exchange: Exchange) {
-    laterCount += 1
+  /// A request that waits for its answer has got it.
+  func answered(_ exchange: Exchange, _ response: HTTPResponse) {
+    laterCount -= 1
     metrics?.later.value = Double(laterCount)
-    // Owned by the exchange, bounded by `laterLimit`; cancelled by `stop`. Runs at once up to where it first
-    // waits, which spares the detour where it does not wait at all.
-    let task = Task.immediate { @LoopActor in
-      let response = await body()
-      laterCount -= 1
-      metrics?.later.value = Double(laterCount)
-      exchange.task = nil
-      resume(exchange, response)
-    }
-    if let answer = exchange.answer { return send(answer, exchange) }
-    exchange.task = task
-    exchange.isSuspended = true
+    exchange.task = nil
+    resume(exchange, response)
   }
 
   /// The request is over, whichever way.

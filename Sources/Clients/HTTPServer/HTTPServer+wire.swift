@@ -125,6 +125,11 @@ extension HTTPServer {
         if at == end { return }
         begun += 1
         if begun > Self.requestsPerTurn { break loop }
+        if let taken = takeWhole(peer, UnsafeBufferPointer(start: base + at, count: end - at)) {
+          at += taken
+          seen = at
+          continue
+        }
         http_parser_init(&peer.parser, HTTP_REQUEST)
         let patience = deadline(seconds: configuration.headerSeconds)
         enter(.receivingHead, peer, deadline: peer.hasAsked ? patience : min(patience, peer.deadline))
@@ -266,9 +271,9 @@ extension HTTPServer {
   }
 
   private func makeHead(_ answer: HTTPResponse, _ exchange: Exchange, _ peer: Peer) {
-    let isOld = peer.parser.http_minor == 0 && exchange.isMethodKnown
     answerHead.begin(
-      status: answer.status, connection: peer.closesNext ? "close" : isOld ? "keep-alive" : nil)
+      status: answer.status, connection: peer.closesNext ? "close" : exchange.isOld ? "keep-alive" : nil)
+    if let shared = answer.shared { answerHead.add(shared.lines) }
     var hasPolicy = false
     for (name, value) in answer.headers {
       hasPolicy = hasPolicy || name == Protection.policyName
@@ -355,7 +360,7 @@ extension HTTPServer {
     enter(.idle, peer, deadline: deadline(seconds: configuration.idleSeconds))
   }
 
-  /// Hands over the answer of a `later` request; the first one counts.
+  /// Hands over the answer of a request that waits for it; the first one counts.
   func resume(_ exchange: Exchange, _ response: HTTPResponse) {
     guard exchange.answer == nil, let peer = exchange.peer else { return }
     exchange.answer = response

@@ -2,13 +2,13 @@
 package enum PercentEncoding {
   /// Whether `text` is anything but plain ASCII, so that decoding it could change or refuse it.
   static func mayDecode(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
-    text.contains { $0 == UInt8(ascii: "%") || $0 >= 0x80 }
+    Bytes.contain(UInt8(ascii: "%"), text)
   }
 
   /// The text that `text` stands for; `nil` if an escape is malformed or the result is not UTF-8 or has a NUL,
   /// which no part of this system could store.
   package static func decode(_ text: UnsafeBufferPointer<UInt8>, plusIsSpace: Bool) -> String? {
-    if !text.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") || $0 >= 0x80 }) {
+    if !Bytes.contain(UInt8(ascii: "%"), or: UInt8(ascii: "+"), text) {
       return String(decoding: text, as: UTF8.self)
     }
     var bytes: [UInt8] = []

@@ -13,16 +13,14 @@ struct Protection: Sendable {
   /// - Parameter isSecure: whether clients come by HTTPS, and are to come by nothing else.
   init(isSecure: Bool) {
     let always: HTTPResponse.Headers = isSecure ? [("Strict-Transport-Security", Self.onlyHTTPS)] : []
-    ofPages = Self.lines(always)
-    ofData = Self.lines(
-      always + [
-        (Self.policyName, Self.policy), ("X-Content-Type-Options", "nosniff"),
-        // An address may name a request, which is its buyer's secret.
-        ("Referrer-Policy", "no-referrer"),
-      ])
-  }
-
-  private static func lines(_ headers: HTTPResponse.Headers) -> [UInt8] {
-    headers.flatMap { Array("\r\n\($0.name): \($0.value)".utf8) }
+    ofPages = SharedHeaders(always).lines
+    ofData =
+      SharedHeaders(
+        always + [
+          (Self.policyName, Self.policy), ("X-Content-Type-Options", "nosniff"),
+          // An address may name a request, which is its buyer's secret.
+          ("Referrer-Policy", "no-referrer"),
+        ]
+      ).lines
   }
 }

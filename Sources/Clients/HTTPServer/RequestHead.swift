@@ -46,6 +46,13 @@ struct RequestHead {
   private var authority: Range<Int>?
   private var fields = 0
   private(set) var expectsContinue = false
+  /// What its Content-Length says; 0 without one.
+  private(set) var length = 0
+  /// Whether the connection goes on behind the answer.
+  private(set) var keepsAlive = true
+  /// Whether nothing about it needs the parser's care: how long its body is, and what becomes of the connection, is as plain
+  /// as can be.
+  private var isPlain = true
 
   private static let space = UInt8(ascii: " ")
   private static let colon = UInt8(ascii: ":")
@@ -60,7 +67,47 @@ struct RequestHead {
     self.bytes = bytes
     guard major == 1 else { throw .version }
     try readLine()
-    try readFields(needsHost: minor > 0)
+    guard try readFields(needsHost: minor > 0) == bytes.count else {
+      throw .malformed("The headers have no end.")
+    }
+  }
+
+  /// One that begins with these bytes, if all of it is there and it is one of HTTP/1.1 with nothing unusual about it. What is
+  /// unusual, wrong or not whole is for the parser to look at.
+  init?(plainAt bytes: UnsafeBufferPointer<UInt8>, limit: Int) {
+    self.bytes = UnsafeBufferPointer(rebasing: bytes.prefix(limit))
+    do throws(Fault) {
+      try readLine()
+      let end = try readFields(needsHost: true)
+      guard isPlain, authority == nil, bytes[pathRange.lowerBound] == Self.slash,
+        bytes[fields - 3] == UInt8(ascii: "1"), bytes[fields - 4] == UInt8(ascii: "."),
+        bytes[fields - 5] == UInt8(ascii: "1")
+      else { return nil }
+      self.bytes = UnsafeBufferPointer(rebasing: bytes[..<end])
+    } catch {
+      return nil
+    }
+  }
+
+  /// `nil` for one that this server does not know.
+  var method: HTTPMethod? {
+    let name = 0..<(pathRange.lowerBound - 1)
+    return switch name.count {
+    case 3 where matches(name, "GET"): .get
+    case 3 where matches(name, "PUT"): .put
+    case 4 where matches(name, "POST"): .post
+    case 4 where matches(name, "HEAD"): .head
+    case 5 where matches(name, "PATCH"): .patch
+    case 6 where matches(name, "DELETE"): .delete
+    case 7 where matches(name, "OPTIONS"): .options
+    default: nil
+    }
+  }
+
+  private func matches(_ range: Range<Int>, _ text: StaticString) -> Bool {
+    guard let base = bytes.baseAddress, range.count == text.utf8CodeUnitCount, range.upperBound <= bytes.count
+    else { return false }
+    return memcmp(base + range.lowerBound, text.utf8Start, range.count) == 0
   }
 
   /// As much as can be told from one that did not come whole, or cannot be read: its path, and its headers as far as they
@@ -91,23 +138,31 @@ struct RequestHead {
 
   /// `METHOD target HTTP/1.x`, with one space between each.
   private mutating func readLine() throws(Fault) {
+    var at = Bytes.endOfVisible(bytes, from: 0)
+    let start = at + 1
+    guard start < bytes.count, bytes[at] == Self.space else { throw lineFault }
+    at = Bytes.endOfVisible(bytes, from: start)
+    // ` HTTP/1.1`, whose numbers the parser has read, and the end of the line.
+    guard at > start, at + 11 <= bytes.count, matches(at..<(at + 6), " HTTP/"),
+      bytes[at + 9] == Self.carriageReturn, bytes[at + 10] == Self.lineFeed
+    else { throw lineFault }
+    let mark = memchr(bytes.baseAddress! + start, Int32(UInt8(ascii: "?")), at - start)
+    let pathEnd = mark.map { UnsafeRawPointer($0) - UnsafeRawPointer(bytes.baseAddress!) } ?? at
+    pathRange = start..<pathEnd
+    queryRange = min(pathEnd + 1, at)..<at
+    if bytes[start] != Self.slash { try readAbsolute() }
+    fields = at + 11
+  }
+
+  /// What is wrong with a line that could not be read.
+  private var lineFault: Fault {
     guard let end = lineEnd(from: 0), let first = bytes[..<end].firstIndex(of: Self.space) else {
-      throw .malformed("The request has no line that could be read.")
+      return .malformed("The request has no line that could be read.")
     }
-    // `HTTP/1.1`, whose numbers the parser has read.
-    let last = end - 9
-    guard last > first, bytes[last] == Self.space,
-      bytes[(last + 1)..<(last + 6)].elementsEqual("HTTP/".utf8)
-    else { throw .malformed("The request's line is malformed.") }
-    let target = (first + 1)..<last
-    guard !target.isEmpty, bytes[target].allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-      throw .malformed("The request's target must be visible ASCII; anything else is percent-encoded.")
+    guard end - 9 > first, matches((end - 9)..<(end - 3), " HTTP/") else {
+      return .malformed("The request's line is malformed.")
     }
-    let pathEnd = bytes[target].firstIndex(of: UInt8(ascii: "?")) ?? last
-    pathRange = target.lowerBound..<pathEnd
-    queryRange = min(pathEnd + 1, last)..<last
-    if bytes[target.lowerBound] != Self.slash { try readAbsolute() }
-    fields = end + 2
+    return .malformed("The request's target must be visible ASCII; anything else is percent-encoded.")
   }
 
   /// `http://host/path`, as clients of a proxy write it: whom it names goes before the Host.
@@ -134,38 +189,66 @@ struct RequestHead {
     pathRange = path.map { $0..<pathRange.upperBound } ?? (start + scheme - 1)..<(start + scheme)
   }
 
-  private mutating func readFields(needsHost: Bool) throws(Fault) {
+  /// - Returns: where the headers end, behind the empty line.
+  private mutating func readFields(needsHost: Bool) throws(Fault) -> Int {
     var hosts = 0, lengths = 0, codings = 0
     var start = fields
-    while start < bytes.count - 2 {
-      guard let end = lineEnd(from: start) else { throw .malformed("A header has no end.") }
-      let name = start..<(bytes[start..<end].firstIndex(of: Self.colon) ?? start)
-      guard !name.isEmpty, bytes[name].allSatisfy(Self.isToken) else {
+    while start < bytes.count, bytes[start] != Self.carriageReturn {
+      var colon = start
+      while colon < bytes.count, Self.isToken(bytes[colon]) { colon += 1 }
+      guard colon > start, colon < bytes.count, bytes[colon] == Self.colon else {
         throw .malformed("A header has a name of letters, digits and signs, and a colon right behind it.")
       }
-      let value = trimmed((name.upperBound + 1)..<end)
-      guard value.allSatisfy({ $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }) else {
-        throw .malformed("A header's value has a control character.")
+      let end = Bytes.endOfText(bytes, from: colon + 1)
+      guard end + 1 < bytes.count, bytes[end] == Self.carriageReturn, bytes[end + 1] == Self.lineFeed else {
+        throw .malformed(
+          end + 1 >= bytes.count ? "A header has no end." : "A header's value has a control character.")
       }
+      let name = start..<colon
       switch name.count {
       case 4 where equal(name, "host"):
         hosts += 1
-        guard value.allSatisfy(Self.isHost) else { throw .malformed("The Host is malformed.") }
-      case 14 where equal(name, "content-length"): lengths += 1
+        guard trimmed((colon + 1)..<end).allSatisfy(Self.isHost) else {
+          throw .malformed("The Host is malformed.")
+        }
+      case 14 where equal(name, "content-length"):
+        lengths += 1
+        readLength(trimmed((colon + 1)..<end))
       case 17 where equal(name, "transfer-encoding"):
         codings += 1
-        guard codings > 1 || Self.equal(value, "chunked") else { throw .coding }
-      case 6 where equal(name, "expect"): expectsContinue = Self.equal(value, "100-continue")
+        isPlain = false
+        guard codings > 1 || Self.equal(trimmed((colon + 1)..<end), "chunked") else { throw .coding }
+      case 6 where equal(name, "expect"):
+        isPlain = false
+        expectsContinue = Self.equal(trimmed((colon + 1)..<end), "100-continue")
+      case 7 where equal(name, "upgrade"): isPlain = false
+      case 10 where equal(name, "connection"): readConnection(trimmed((colon + 1)..<end))
       default: break
       }
       start = end + 2
     }
-    guard start == bytes.count - 2, lineEnd(from: start) == start else {
+    guard start + 1 < bytes.count, bytes[start + 1] == Self.lineFeed else {
       throw .malformed("The headers have no end.")
     }
     guard hosts == 1 || hosts == 0 && !needsHost else { throw .malformed("A request has one Host.") }
     // HTTP/1.0 knows no chunks, and whoever sends some through a proxy of that age may mean another body.
     guard lengths + codings <= 1, needsHost || codings == 0 else { throw .ambiguousBody }
+    return start + 2
+  }
+
+  /// Up to nine digits, which no number is too large for.
+  private mutating func readLength(_ value: UnsafeBufferPointer<UInt8>) {
+    guard (1...9).contains(value.count), value.allSatisfy({ (48...57).contains($0) }) else {
+      isPlain = false
+      return
+    }
+    length = value.reduce(0) { $0 * 10 + Int($1 - 48) }
+  }
+
+  private mutating func readConnection(_ value: UnsafeBufferPointer<UInt8>) {
+    if Self.equal(value, "keep-alive") { return }
+    keepsAlive = false
+    if !Self.equal(value, "close") { isPlain = false }
   }
 
   /// Where the line ends that begins at `start`; `nil` if that is not by CR and LF.
@@ -237,15 +320,11 @@ struct RequestHead {
 
   private static func isBlank(_ byte: UInt8) -> Bool { byte == space || byte == UInt8(ascii: "\t") }
 
+  /// Letters, digits and !#$%&'*+-.^_`|~, by a bit each.
   static func isToken(_ byte: UInt8) -> Bool {
-    switch byte {
-    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-      UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."),
-      UInt8(ascii: "!"), UInt8(ascii: "#")...UInt8(ascii: "'"), UInt8(ascii: "*"), UInt8(ascii: "+"),
-      UInt8(ascii: "^"), UInt8(ascii: "`"), UInt8(ascii: "|"), UInt8(ascii: "~"):
-      true
-    default: false
-    }
+    byte < 64
+      ? UInt64(0x03FF_6CFA_0000_0000) >> UInt64(byte) & 1 == 1
+      : byte < 128 && UInt64(0x57FF_FFFF_C7FF_FFFE) >> UInt64(byte - 64) & 1 == 1
   }
 
   private static func isHost(_ byte: UInt8) -> Bool {

@@ -1,4 +1,5 @@
 import EventLoop
+import Glibc
 
 /// The routes by segment, made once, so that finding one allocates nothing but the parameters' values.
 @LoopActor
@@ -107,7 +108,9 @@ struct RouteTree {
 
   /// Literally: a proxy in front has rules and limits for paths as they are written, and must see what we see.
   private static func equal(_ segment: UnsafeBufferPointer<UInt8>, _ bytes: [UInt8]) -> Bool {
-    segment.count == bytes.count && segment.elementsEqual(bytes)
+    guard segment.count == bytes.count else { return false }
+    guard let start = segment.baseAddress else { return true }
+    return memcmp(start, bytes, bytes.count) == 0
   }
 
   /// What is answered where there is no handler.

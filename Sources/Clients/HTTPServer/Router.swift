@@ -50,10 +50,12 @@ package struct Router {
     guard case .route(let route) = target else { return tree.refusal(target, exchange) }
     if let refusal = route.refuse?(request) { return refusal }
     guard exchange.body.count <= route.maximumBody else { return .bodyTooLarge(limit: route.maximumBody) }
-    switch route.handler(request) {
-    case .now(let response): return response
-    case .later(let body): return await body()
-    }
+    let answer = route.handler(request)
+    if case .now(let response) = answer { return response }
+    exchange.answer = nil
+    answer.begin(HTTPReply(server: nil, exchange: exchange))
+    if exchange.answer == nil { await withUnsafeContinuation { exchange.reader = $0 } }
+    return exchange.answer ?? .hangUp
   }
 
   var tree: RouteTree { RouteTree(routes, onRefusal: onRefusal) }
@@ -70,6 +72,8 @@ final class Route {
   let handler: HTTPHandler
   /// What the pattern's `{name}`s are called, in order.
   let names: [String]
+  /// Where its last answer was counted: nearly all are alike.
+  var lastCounted: RouteMetrics.Member?
 
   init(
     method: HTTPMethod, pattern: String, maximumBody: Int,

@@ -31,10 +31,10 @@ extension RedisValue {
         appendLength(UInt8(ascii: "$"), text.utf8.count, to: &buffer)
         buffer.append(contentsOf: text.utf8)
       case .integer(let value):
-        // Fifteen digits and fewer need no memory of their own.
-        let text = String(value)
-        appendLength(UInt8(ascii: "$"), text.utf8.count, to: &buffer)
-        buffer.append(contentsOf: text.utf8)
+        withDigits(of: value) { digits in
+          appendLength(UInt8(ascii: "$"), digits.count, to: &buffer)
+          buffer.append(contentsOf: digits)
+        }
       case .bytes(let bytes):
         appendLength(UInt8(ascii: "$"), bytes.count, to: &buffer)
         buffer.append(contentsOf: bytes)
@@ -48,9 +48,26 @@ extension RedisValue {
     if length < 10 {
       buffer.append(UInt8(ascii: "0") + UInt8(length))
     } else {
-      buffer.append(contentsOf: String(length).utf8)
+      withDigits(of: length) { buffer.append(contentsOf: $0) }
     }
     endLine(&buffer)
+  }
+
+  private static func withDigits(of value: Int, _ use: (UnsafeBufferPointer<UInt8>) -> Void) {
+    // Nineteen digits and a sign, the last one first.
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { text in
+      var rest = value.magnitude, first = 20
+      repeat {
+        first -= 1
+        text[first] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+        rest /= 10
+      } while rest > 0
+      if value < 0 {
+        first -= 1
+        text[first] = UInt8(ascii: "-")
+      }
+      use(UnsafeBufferPointer(rebasing: text[first...]))
+    }
   }
 
   private static func endLine(_ buffer: inout [UInt8]) {

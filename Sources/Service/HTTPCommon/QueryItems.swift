@@ -21,6 +21,7 @@ package struct QueryItems {
   package nonisolated static func refuseAllBut(
     _ known: Set<String>, _ items: [(name: String, value: String)]
   ) throws(Problem) {
+    if items.isEmpty { return }
     try UnknownNames.refuse(items.lazy.map(\.name), known) { ($0, .query($0)) }
   }
 

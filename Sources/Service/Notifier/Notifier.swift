@@ -333,7 +333,7 @@ package final class Notifier {
     json.append("{")
     append(to: &json, text, id, status, document)
     json.append("}")
-    return .json(200, serialized: json.bytes, headers: [("Cache-Control", "no-store")])
+    return .uncached(200, serialized: json.bytes)
   }
 
   // Written by hand: this is the most frequent answer of all, and nothing in it needs escaping but the reason.

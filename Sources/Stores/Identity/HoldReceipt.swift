@@ -47,7 +47,7 @@ package struct HoldReceiptCoder: Sendable {
     bytes.append(bigEndian: UInt64(max(0, receipt.amount)), 8)
     for ticket in receipt.tickets { bytes.append(bigEndian: UInt64(ticket), Self.ticketLength) }
     bytes += keys.mac(Self.signed(bytes[...], id))
-    return Sodium.base64(bytes)
+    return Base64URL.encode(bytes)
   }
 
   /// `nil` for anything that `encode` did not write for this place, with the same secret or a former one, in this or an

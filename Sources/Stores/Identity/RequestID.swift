@@ -71,7 +71,7 @@ package struct RequestIDCoder: Sendable {
       bytes.append(bigEndian: UInt64(UInt32(clamping: id.ordinal)), 4)
     }
     bytes += keys.mac(bytes)
-    return Sodium.base64(bytes)
+    return Base64URL.encode(bytes)
   }
 
   /// `nil` for anything that `encode` did not write with the same secret or a former one.

@@ -191,6 +191,7 @@ struct CatalogTests {
       switch checked({ try accounts.signUp(request) }) {
       case .now(let response): return Service.Answer(response: response)
       case .later(let body): return Service.Answer(response: await body())
+      case .held: throw Problem(500, "held", "Accounts hold nothing.")
       }
     }
     for _ in 2..<Accounts.signUpsAnHour { accounts.signUps.take("203.0.113.1", now: Accounts.now) }

@@ -12,26 +12,30 @@ struct LaterTests {
     return connection
   }
 
-  @Test("A thousand requests wait at a time and are all answered")
-  func many() async throws {
+  @Test(
+    "A thousand requests wait at a time and are all answered",
+    arguments: ["/wait", "/held"])
+  func many(_ path: String) async throws {
     try await TestServer.with { test in
       var connections: [RawConnection] = []
-      for _ in 0..<1000 { connections.append(try await request(test, "/wait")) }
-      #expect(await eventually { test.waiting.count == 1000 })
+      for _ in 0..<1000 { connections.append(try await request(test, path)) }
+      #expect(await eventually { test.waitingCount == 1000 })
       test.release()
       for connection in connections { #expect(try await connection.response().body == "waited") }
     }
   }
 
-  @Test("Past the limit of answers under way a request is turned away, one answered at once is not")
-  func limit() async throws {
+  @Test(
+    "Past the limit of answers under way a request is turned away, one answered at once is not",
+    arguments: ["/wait", "/held"])
+  func limit(_ path: String) async throws {
     try await TestServer.with {
       $0.laterLimit = 3
     } _: { test in
       var waiting: [RawConnection] = []
-      for _ in 0..<3 { waiting.append(try await request(test, "/wait")) }
-      #expect(await eventually { test.waiting.count == 3 })
-      let refused = try await request(test, "/wait").response()
+      for _ in 0..<3 { waiting.append(try await request(test, path)) }
+      #expect(await eventually { test.waitingCount == 3 })
+      let refused = try await request(test, path).response()
       #expect(refused.status == 503)
       #expect(refused.headers["retry-after"] == "1")
       #expect(try await request(test, "/now").response().status == 200)
@@ -42,12 +46,14 @@ struct LaterTests {
     }
   }
 
-  @Test("A client that goes away while its answer is made leaves nothing behind")
-  func clientGone() async throws {
+  @Test(
+    "A client that goes away while its answer is made leaves nothing behind",
+    arguments: ["/wait", "/held"])
+  func clientGone(_ path: String) async throws {
     try await TestServer.with { test in
       var connections: [RawConnection] = []
-      for _ in 0..<50 { connections.append(try await request(test, "/wait")) }
-      #expect(await eventually { test.waiting.count == 50 })
+      for _ in 0..<50 { connections.append(try await request(test, path)) }
+      #expect(await eventually { test.waitingCount == 50 })
       for connection in connections { connection.reset() }
       connections = []
       test.release()
@@ -56,13 +62,15 @@ struct LaterTests {
     }
   }
 
-  @Test("A stop lets answers under way finish, closes idle connections and takes no new ones")
-  func stopWhileBusy() async throws {
+  @Test(
+    "A stop lets answers under way finish, closes idle connections and takes no new ones",
+    arguments: ["/wait", "/held"])
+  func stopWhileBusy(_ path: String) async throws {
     try await TestServer.with { test in
-      let busy = try await request(test, "/wait")
+      let busy = try await request(test, path)
       let idle = try await request(test, "/now")
       #expect(try await idle.response().status == 200)
-      #expect(await eventually { test.waiting.count == 1 })
+      #expect(await eventually { test.waitingCount == 1 })
       let port = test.port
       let stopping = Task { @LoopActor in await test.server.stop() }
       #expect(await eventually { (try? RawConnection(port: port)) == nil })

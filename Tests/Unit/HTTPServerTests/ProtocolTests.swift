@@ -175,4 +175,59 @@ struct ProtocolTests {
       }
     }
   }
+
+  @Test(
+    "A request that comes in one piece is answered as it is when its first byte comes alone, be it ordinary or not",
+    arguments: [
+      "GET /now HTTP/1.1\r\nHost: x\r\n\r\n", "HEAD /now HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET /held-at-once HTTP/1.1\r\nHost: x\r\n\r\n", "GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET /item/a?q=%20+b&q HTTP/1.1\r\nhOST:\tx \r\n\r\n", "GET /item/%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET /now HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+      "GET /now HTTP/1.1\r\nHost: x\r\nConnection: Keep-Alive\r\n\r\n",
+      "GET /now HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, close\r\n\r\n",
+      "GET /now HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+      "GET /now HTTP/1.0\r\nHost: x\r\n\r\n", "GET /now HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+      "GET /now HTTP/2.0\r\nHost: x\r\n\r\n", "GET /now HTTP/1.1\r\n\r\n", "GET /now\r\n\r\n",
+      "GET /now HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "GET * HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET http://x/now HTTP/1.1\r\nHost: x\r\n\r\n", "get /now HTTP/1.1\r\nHost: x\r\n\r\n",
+      "BREW /now HTTP/1.1\r\nHost: x\r\n\r\n", "GET /now HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
+      "GET /now HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",
+      "GET /now HTTP/1.1\r\nHost: x\r\nA: \u{1}\r\n\r\n",
+      "GET /now HTTP/1.1\r\nHost: x\r\nA: 0123456789\u{7f}\r\n\r\n",
+      "GET /now HTTP/1.1\r\nHost: x\r\nA: a long value with \u{e9}\u{e9}\u{e9}\u{e9} and\ta tab in it\r\n\r\n",
+      "GET /now HTTP/1.1\nHost: x\n\n", "GET  /now HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET /n w HTTP/1.1\r\nHost: x\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 005\r\n\r\nabcde",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "POST /echo HTTP/1.1\r\nHost: x\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nabcde",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\nabcde",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\nabcde",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nabcde",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      "POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde",
+      "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde",
+      "PUT /now HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde",
+      "OPTIONS /now HTTP/1.1\r\nHost: x\r\n\r\n",
+    ])
+  func inOnePiece(_ request: String) async throws {
+    let next = "GET /item/next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    try await TestServer.with { test in
+      @LoopActor func answers(_ pieces: [String]) async throws -> String {
+        let connection = try RawConnection(port: test.port)
+        for piece in pieces {
+          await connection.send(piece)
+          // The server has read one before the next comes.
+          try await sleep(milliseconds: 20)
+        }
+        let text = String(decoding: await connection.rest() ?? [], as: UTF8.self)
+        return text.split(separator: "\r\n", omittingEmptySubsequences: false)
+          .filter { !$0.hasPrefix("Date: ") }.joined(separator: "\n")
+      }
+      let whole = try await answers([request + next])
+      #expect(whole.hasPrefix("HTTP/1.1 "))
+      #expect(try await answers([String(request.prefix(1)), request.dropFirst() + next]) == whole)
+    }
+  }
 }

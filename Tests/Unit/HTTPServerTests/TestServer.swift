@@ -10,6 +10,9 @@ final class TestServer {
   /// Answers of `/wait` under way, ended by `release`.
   private(set) var waiting: [UnsafeContinuation<Void, Never>] = []
   private(set) var waited = 0
+  /// Answers of `/held` that are owed, given by `release`.
+  private var held: [HTTPReply] = []
+  var waitingCount: Int { waiting.count + held.count }
   /// Answers of `/sleep` that were begun, and those that were cancelled.
   private(set) var sleeping = 0
   private(set) var cancelled = 0
@@ -109,6 +112,8 @@ final class TestServer {
         return .text(200, "waited")
       }
     }
+    router.on(.get, "/held") { _ in .held(Held(test())) }
+    router.on(.get, "/held-at-once") { _ in .held(Held(nil)) }
     router.on(.get, "/sleep") { _ in
       .later {
         await test()?.sleepLong()
@@ -116,6 +121,16 @@ final class TestServer {
       }
     }
     return router
+  }
+
+  @LoopActor
+  private final class Held: HeldRequest {
+    let test: TestServer?
+    init(_ test: TestServer?) { self.test = test }
+
+    func begin(_ reply: HTTPReply) {
+      if let test { test.held.append(reply) } else { reply.send(.text(200, "at once")) }
+    }
   }
 
   private func wait() async {
@@ -137,6 +152,10 @@ final class TestServer {
   func release() {
     for continuation in waiting { continuation.resume() }
     waiting = []
+    let replies = held
+    held = []
+    waited += replies.count
+    for reply in replies { reply.send(.text(200, "waited")) }
   }
 }
 
