@@ -42,6 +42,9 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   /// Who waits for the next turn, and who is to go on in this one.
   private var waitingForTurn: [UnsafeContinuation<Void, Never>] = []
   private var goingOn: [UnsafeContinuation<Void, Never>] = []
+  /// Who has something to do when everything else of this turn is done.
+  private var turnEnds: [any TurnEnd] = []
+  private var ending: [any TurnEnd] = []
   /// How long jobs have run in this turn, in nanoseconds.
   private var jobsTook: UInt64 = 0
   private var figures = LoopTurns()
@@ -67,6 +70,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     // Jobs enqueued by callbacks run right after the poll phase; those enqueued by timers right before it.
     uv_prepare_start(beforePoll) { _ in
       EventLoop.shared.drain()
+      EventLoop.shared.callTurnEnds()
       EventLoop.shared.endTurn()
     }
     uv_check_start(afterPoll) { _ in
@@ -177,6 +181,23 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     await withUnsafeContinuation { waitingForTurn.append($0) }
   }
 
+  /// Calls `object` when everything else of this turn is done, right before the loop looks at sockets again: for what
+  /// gathers what one turn brings. Once for each time that it is asked.
+  @LoopActor package func atEndOfTurn(_ object: any TurnEnd) { turnEnds.append(object) }
+
+  private func callTurnEnds() {
+    // What one of them sends another may put on its way.
+    for _ in 0..<Self.roundsPerDrain where !turnEnds.isEmpty {
+      swap(&turnEnds, &ending)
+      LoopActor.assumeIsolated {
+        for object in ending { object.turnEnds() }
+      }
+      ending.removeAll(keepingCapacity: true)
+      drain()
+    }
+    if !turnEnds.isEmpty { uv_async_send(wake) }
+  }
+
   /// How long the loop's turns took.
   @LoopActor package var turns: LoopTurns { figures }
 
@@ -185,6 +206,12 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
 
   /// Milliseconds on the loop's monotonic clock, cached once per iteration.
   @LoopActor package var now: UInt64 { uv_now(loop) }
+}
+
+/// Who has something to do at the end of a turn of the loop.
+@LoopActor
+package protocol TurnEnd: AnyObject {
+  func turnEnds()
 }
 
 /// The global actor of everything that runs on the process's event loop.

@@ -154,6 +154,9 @@ package enum Faults {
     return problem
   }
 
+  /// Whether something is to happen at `point`: where it is crossed without a task, it is with one then.
+  package static func isExpected(at point: FaultPoint) -> Bool { plan?.point == point }
+
   /// Runs `body`, the wait that `point` names.
   package static func point<Result>(
     _ point: FaultPoint, _ body: @LoopActor () async throws -> Result

@@ -6,12 +6,15 @@ enum RedisAnswer {
   case one(UnsafeContinuation<Result<RedisValue, RedisError>, Never>)
   /// The command at this place among several that are waited for together.
   case part(RedisBatch, Int)
+  /// Called from within the connection's own work.
+  case told(@LoopActor (Result<RedisValue, RedisError>) -> Void)
 
   /// Called once.
   func resume(returning result: Result<RedisValue, RedisError>) {
     switch self {
     case .one(let continuation): continuation.resume(returning: result)
     case .part(let batch, let index): batch.receive(result, at: index)
+    case .told(let tell): tell(result)
     }
   }
 }

@@ -118,16 +118,46 @@ package final class RedisClient {
   package func call(
     _ function: String, keys: [String], _ arguments: [RedisArgument]
   ) async throws(RedisError) -> RedisValue {
-    var command: [RedisArgument] = ["FCALL", .text(function), .integer(keys.count)]
-    command.reserveCapacity(3 + keys.count + arguments.count)
-    for key in keys { command.append(.text(key)) }
-    command.append(contentsOf: arguments)
+    let command = Self.command(function, keys, arguments)
     do {
       return try await self.command(command)
     } catch  where error.isFunctionMissing && Self.preparing != ObjectIdentifier(self) {
       try await prepareAgain()
       return try await self.command(command)
     }
+  }
+
+  /// The same without a task of the caller's.
+  /// - Parameter tell: called once with what came of it, possibly before this returns.
+  package func call(
+    _ function: String, keys: [String], _ arguments: [RedisArgument],
+    _ tell: @escaping @LoopActor (Result<RedisValue, RedisError>) -> Void
+  ) {
+    let command = Self.command(function, keys, arguments)
+    submit(
+      command,
+      .told { [weak self] result in
+        guard case .failure(let error) = result, error.isFunctionMissing, let self else {
+          return tell(result)
+        }
+        // Ends by itself: a preparation and a call, each with its deadline.
+        Task { @LoopActor in
+          do throws(RedisError) {
+            try await prepareAgain()
+            tell(.success(try await self.command(command)))
+          } catch { tell(.failure(error)) }
+        }
+      })
+  }
+
+  private static func command(
+    _ function: String, _ keys: [String], _ arguments: [RedisArgument]
+  ) -> [RedisArgument] {
+    var command: [RedisArgument] = ["FCALL", .text(function), .integer(keys.count)]
+    command.reserveCapacity(3 + keys.count + arguments.count)
+    for key in keys { command.append(.text(key)) }
+    command.append(contentsOf: arguments)
+    return command
   }
 
   // MARK: Commands

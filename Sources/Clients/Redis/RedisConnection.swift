@@ -7,7 +7,7 @@ import Glibc
 /// hiredis collects what is sent during one turn of the loop and writes it at once. The context keeps the
 /// connection alive until hiredis lets go of it, so that its callbacks always find it.
 @LoopActor
-final class RedisConnection {
+final class RedisConnection: TurnEnd {
   private struct InFlight {
     let answer: RedisAnswer
     let sentAt: UInt64
@@ -28,6 +28,9 @@ final class RedisConnection {
   private var buffer: [UInt8] = []
   private var openedAt: UInt64 = 0
   private var isEstablished = false
+  /// Whether what was sent goes out at the end of this turn, and whether it just does.
+  private var willWrite = false
+  private var isWriting = false
   /// Why this side ends the connection; `nil` when the other side does.
   private var reason: RedisError?
   /// What messages of subscribed channels are given to, and confirmations of `SUBSCRIBE` with `nil`.
@@ -70,7 +73,7 @@ final class RedisConnection {
     context.pointee.ev.data = data
     context.pointee.ev.addRead = { RedisConnection.with($0) { $0.want($0.wanted.union(.readable)) } }
     context.pointee.ev.delRead = { RedisConnection.with($0) { $0.want($0.wanted.subtracting(.readable)) } }
-    context.pointee.ev.addWrite = { RedisConnection.with($0) { $0.want($0.wanted.union(.writable)) } }
+    context.pointee.ev.addWrite = { RedisConnection.with($0) { $0.wantToWrite() } }
     context.pointee.ev.delWrite = { RedisConnection.with($0) { $0.want($0.wanted.subtracting(.writable)) } }
     context.pointee.ev.cleanup = { data in
       guard let data else { return }
@@ -167,6 +170,23 @@ final class RedisConnection {
   private func want(_ events: DescriptorWatcher.Events) {
     wanted = events
     watcher?.watch(events)
+  }
+
+  /// What one turn of the loop sends goes out together at its end, without a look whether the kernel takes it: it nearly
+  /// always does.
+  private func wantToWrite() {
+    guard isEstablished, !isWriting else { return want(wanted.union(.writable)) }
+    if willWrite { return }
+    willWrite = true
+    EventLoop.shared.atEndOfTurn(self)
+  }
+
+  func turnEnds() {
+    willWrite = false
+    guard let context else { return }
+    isWriting = true
+    redisAsyncHandleWrite(context)
+    isWriting = false
   }
 
   private func established() {

@@ -8,7 +8,8 @@ import Metrics
 import Sale
 package import Store
 
-/// The role that takes buyers in: one round trip to Redis each, and nothing else on the way.
+/// The role that takes buyers in: one round trip to Redis, and nothing else on the way, which those share who want a place
+/// at the same event in the same turn of the loop (`JoinBatch`).
 ///
 /// A request is answered 202 only after Redis has it. Asking again, for whatever reason, returns the same place.
 @LoopActor
@@ -27,6 +28,7 @@ package final class Intake {
     .some(try await Faults.point(.intakeSettings) { try await events.settings(event: event) })
   }
   private static let settingsKept = 10_000
+  private lazy var joins = JoinBatch { [unowned self] in take($0, event: $1) }
   private let accepted = MetricsRegistry.shared.counter(
     "onsale_joins_total", "Requests that got a place in line")
 
@@ -52,7 +54,7 @@ package final class Intake {
 
   // MARK: Reserve
 
-  private struct Wish {
+  struct Wish: Sendable {
     let event: Int
     let user: String
     let role: Role
@@ -76,7 +78,51 @@ package final class Intake {
     } catch {
       return .now(error.response)
     }
+    if wish.rejoin == nil, let seats = seats(wish) { return .held(Join(wish, seats, joins)) }
     return answer { [self] in try await join(wish) }
+  }
+
+  /// What is asked for, as far as it can be said at once: `nil` where nobody knows the section.
+  private func seats(_ wish: Wish) -> RequestedSeats? {
+    var section: Int?
+    if wish.tickets.isEmpty, let name = wish.section {
+      section = sections.known(name, event: wish.event)
+      if section == nil { return nil }
+    }
+    return RequestedSeats(
+      quantity: wish.quantity, section: section, tickets: wish.tickets, adjacent: wish.adjacent)
+  }
+
+  /// Takes in those who came in one turn, in their order, and answers each as they would have been answered alone.
+  private func take(_ joins: [Join], event: Int) {
+    let joinings = joins.map(\.joining)
+    guard Faults.isExpected(at: .intakeEnqueue) else {
+      return queue.enqueue(event: event, joinings) { [self] in tell(joins, $0) }
+    }
+    // Ends by itself: one call with its deadline.
+    Task { @LoopActor in
+      do {
+        tell(
+          joins,
+          try await Faults.point(.intakeEnqueue) { await queue.enqueue(event: event, joinings) })
+      } catch {
+        tell(joins, joins.map { _ in .failure(error) })
+      }
+    }
+  }
+
+  private func tell(_ joins: [Join], _ answers: [QueueStore.JoinAnswer]) {
+    for (join, answer) in zip(joins, answers) {
+      if let response = response(join.wish, join.joining.userKey, answer) {
+        join.reply?.send(response)
+      } else {
+        join.reply?.send { [self] in
+          do { return try await conclude(join.wish, join.joining.userKey, answer) } catch {
+            return problem(for: error).response
+          }
+        }
+      }
+    }
   }
 
   private static let wishFields: Set = [
@@ -136,34 +182,66 @@ package final class Intake {
     }
     let seats = RequestedSeats(
       quantity: wish.quantity, section: section, tickets: wish.tickets, adjacent: wish.adjacent)
-    switch try await rejoin(wish, seats) {
-    case .inLine(let place, let head, let isNew):
-      if isNew { accepted.increment() }
-      let id = RequestID(
-        event: wish.event, generation: place.generation, position: place.position,
-        owner: UserKey(wish.user).text, line: place.wish?.line ?? 0, ordinal: place.wish?.ordinal ?? 0)
-      let state = isNew ? .queued : try await currentState(wish.event, place)
-      return respond(id, head: head, state: state, status: isNew ? 202 : 200)
-    case .notOpen: throw Problem(409, "not_open", "The sale has not begun.")
-    case .closed: throw Problem(409, "closed", "The sale is over.")
-    case .soldOut: throw Problem(410, "sold_out", "Every ticket is sold.")
-    case .limitExceeded(let owned, let limit):
-      throw Problem(
-        422, "limit_exceeded", "At most \(limit) tickets a person; this account has \(owned) already.")
-    case .tooOften:
-      throw Problem(409, "too_often", "You have left this line too often.")
-    case .refusedTooOften:
-      throw Problem(409, "too_often", "Too many of your wishes for this event came to nothing.")
-    case .queueFull:
-      throw Problem(503, "queue_full", "The line is full at the moment.", retryAfter: 10)
-    case .idempotencyMismatch:
-      throw Problem(
-        422, "idempotency_mismatch", "This Idempotency-Key came with a different request before.")
-    case .restoring(let milliseconds):
-      throw Problem(
+    let answer: QueueStore.JoinAnswer = .success(try await rejoin(wish, seats))
+    return try await conclude(wish, UserKey(wish.user).text, answer)
+  }
+
+  /// What somebody is told who asked for a place; `nil` where something has to be looked up first, for `conclude`.
+  private func response(_ wish: Wish, _ userKey: String, _ answer: QueueStore.JoinAnswer) -> HTTPResponse? {
+    switch answer {
+    case .success(.inLine(let place, let head, isNew: true)):
+      accepted.increment()
+      return respond(id(wish, userKey, place), head: head, state: .queued, status: 202)
+    case .success(.inLine(_, _, isNew: false)): return nil
+    case .success(.notOpen): return Self.notOpen
+    case .success(.closed): return Self.closed
+    case .success(.soldOut): return Self.soldOut
+    case .success(.tooOften): return Self.leftTooOften
+    case .success(.refusedTooOften): return Self.refusedTooOften
+    case .success(.queueFull): return Self.queueFull
+    case .success(.limitExceeded(let owned, let limit)):
+      return Problem(
+        422, "limit_exceeded", "At most \(limit) tickets a person; this account has \(owned) already."
+      ).response
+    case .success(.idempotencyMismatch):
+      return Problem(
+        422, "idempotency_mismatch", "This Idempotency-Key came with a different request before."
+      ).response
+    case .success(.restoring(let milliseconds)):
+      return Problem(
         503, "queue_restoring", "The line is restored after a failure: those who were in it come first.",
-        retryAfter: milliseconds / 1_000 + 1)
+        retryAfter: milliseconds / 1_000 + 1
+      ).response
+    case .failure(let error as StoreError) where error.code == .noQueue: return nil
+    case .failure(let error): return problem(for: error).response
     }
+  }
+
+  // What a crowd is told, made once.
+  private static let notOpen = Problem(409, "not_open", "The sale has not begun.").response
+  private static let closed = Problem(409, "closed", "The sale is over.").response
+  private static let soldOut = Problem(410, "sold_out", "Every ticket is sold.").response
+  private static let leftTooOften = Problem(409, "too_often", "You have left this line too often.").response
+  private static let refusedTooOften =
+    Problem(409, "too_often", "Too many of your wishes for this event came to nothing.").response
+  private static let queueFull =
+    Problem(503, "queue_full", "The line is full at the moment.", retryAfter: 10).response
+
+  private func conclude(
+    _ wish: Wish, _ userKey: String, _ answer: QueueStore.JoinAnswer
+  ) async throws -> HTTPResponse {
+    if let response = response(wish, userKey, answer) { return response }
+    guard case .success(.inLine(let place, let head, _)) = answer else {
+      throw await refusalWithoutQueue(wish)
+    }
+    let state = try await currentState(wish.event, place)
+    return respond(id(wish, userKey, place), head: head, state: state, status: 200)
+  }
+
+  private func id(_ wish: Wish, _ userKey: String, _ place: QueueStore.Place) -> RequestID {
+    RequestID(
+      event: wish.event, generation: place.generation, position: place.position, owner: userKey,
+      line: place.wish?.line ?? 0, ordinal: place.wish?.ordinal ?? 0)
   }
 
   private func enqueue(
@@ -268,9 +346,7 @@ package final class Intake {
     json.append(#"","poll_after_ms":"#)
     json.append(pause)
     json.append("}")
-    return .json(
-      status, serialized: json.bytes,
-      headers: [("Location", "/api/request/\(text)"), ("Cache-Control", "no-store")])
+    return .uncached(status, serialized: json.bytes, headers: [("Location", "/api/request/" + text)])
   }
 
   // MARK: Confirm and cancel

@@ -14,6 +14,9 @@ package final class SectionNames {
 
   package init(seats: SeatStore) { self.seats = seats }
 
+  /// The section's id, if it is known already.
+  func known(_ name: String, event: Int) -> Int? { known[event]?.sections[name] }
+
   /// The section's id, `nil` if the event has none of that name.
   func id(of name: String, event: Int) async throws -> Int? {
     if let entry = known[event] {

@@ -170,8 +170,8 @@ struct QueueDecisionTests {
   }
 
   @Test(
-    "While a line is known as sold out, who has a place is told of it, and nobody is refused for long after")
-  func knownSoldOut() async throws {
+    "While a line is sold out, who has a place is told of it, and nobody is refused after")
+  func soldOutLine() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
     let held = try await it.hold("holder", [1])
@@ -181,7 +181,6 @@ struct QueueDecisionTests {
     try await it.queue.finish(
       event: it.event, [QueueStore.Ending(confirmation, .purchased)])
     try await it.commit([], head: 2, soldOut: true)
-    // The first of them makes it known; the others are refused without the function.
     for user in ["a", "b", "owner"] { #expect(try await it.enqueue(user) == .soldOut) }
     #expect(
       try await it.enqueue("holder")

@@ -529,4 +529,86 @@ struct QueueJoinTests {
       #expect(try await it.queue.record(event: it.event, position: position)?.userKey == UserKey(text).text)
     }
   }
+
+  @Test(
+    "Those who come in one call are told, and leave behind, what they would have one by one, in their order")
+  func together() async throws {
+    let one = try await QueueFixture(), many = try await QueueFixture()
+    defer {
+      one.close()
+      many.close()
+    }
+    func joining(
+      _ user: String, _ quantity: Int = 1, section: Int? = nil, adjacent: Bool = false, key: String? = nil
+    ) -> QueueStore.Joining {
+      QueueStore.Joining(
+        user: user, seats: RequestedSeats(quantity: quantity, section: section, adjacent: adjacent),
+        method: nil,
+        idempotencyKey: key)
+    }
+    let joinings = [
+      joining("a"), joining("b", 2), joining("c"), joining("a", 3), joining("d", 5), joining("e", key: "k"),
+      joining("e", key: "k"), joining("e", 2, key: "k"), joining("f", 2, section: 7),
+      joining("g", 2, adjacent: true),
+      joining("h"), joining("b", key: "other"), joining("i", 2), joining("j", 4),
+    ]
+    for it in [one, many] { try await it.configure { $0.queueLimit = 8 } }
+    var alone: [QueueStore.EnqueueAnswer] = []
+    for joining in joinings {
+      alone.append(try await one.queue.enqueue(event: one.event, [joining])[0].get())
+    }
+    let together = try await many.queue.enqueue(event: many.event, joinings).map { try $0.get() }
+    #expect(together == alone)
+    #expect(together.last == .queueFull)
+    #expect(try await many.line == one.line)
+    #expect(try await many.contents() == one.contents())
+  }
+
+  @Test("Whoever's entry cannot be read is told so alone, and nobody of the same call loses a place by it")
+  func unreadable() async throws {
+    let it = try await QueueFixture()
+    defer { it.close() }
+    let odd = QueueStore.Joining(user: "odd", seats: RequestedSeats(quantity: 1), method: nil)
+    _ = try await it.redis.command([
+      "HSET", .text(it.keys.user(odd.userKey)), .text(odd.userKey), "nothing that one could read",
+    ])
+    let others = ["a", "b"].map {
+      QueueStore.Joining(user: $0, seats: RequestedSeats(quantity: 1), method: nil)
+    }
+    let answers = await it.queue.enqueue(event: it.event, [others[0], odd, others[1]])
+    #expect(throws: StoreError.self) { try answers[1].get() }
+    for (position, index) in [(1, 0), (2, 2)] {
+      guard case .inLine(let place, _, true) = try answers[index].get() else {
+        Issue.record("\(index) is not in line: \(answers[index])")
+        continue
+      }
+      #expect(place.position == position)
+    }
+    #expect(try await it.document().tail == 2)
+  }
+}
+
+extension QueueFixture {
+  /// All that Redis keeps of the event, by key.
+  fileprivate func contents() async throws -> [String] {
+    var contents: [String] = []
+    for key in try await redis.command(["KEYS", .text("\(keys.prefix)*")]).array ?? [] {
+      let name = key.text ?? ""
+      let type = try await redis.command(["TYPE", .text(name)]).text ?? ""
+      let reading: [String: [RedisArgument]] = [
+        "hash": ["HGETALL", .text(name)], "set": ["SMEMBERS", .text(name)], "string": ["GET", .text(name)],
+        "stream": ["XRANGE", .text(name), "-", "+"],
+        "zset": ["ZRANGE", .text(name), "0", "-1", "WITHSCORES"],
+        "list": ["LRANGE", .text(name), "0", "-1"],
+      ]
+      let value = try await redis.command(try #require(reading[type]))
+      let values = value.array ?? [value]
+      let isPairs = type == "hash"
+      let texts = stride(from: 0, to: values.count, by: isPairs ? 2 : 1).map {
+        isPairs ? "\(values[$0].text ?? "")=\(values[$0 + 1].text ?? "")" : "\(values[$0])"
+      }
+      contents.append("\(name) \(type) \(texts.sorted())")
+    }
+    return contents.sorted()
+  }
 }

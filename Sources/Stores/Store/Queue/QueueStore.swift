@@ -4,15 +4,13 @@ package import Sale
 
 /// Events' queues, holds and request records in Redis, in the domain's words.
 ///
-/// Every method is one round trip and atomic, but that `enqueue` looks first where a line is sold out. Errors are
-/// `RedisError`, or `StoreError` where Redis refused.
+/// Every method is one round trip and atomic. Errors are `RedisError`, or `StoreError` where Redis refused.
 @LoopActor
 package final class QueueStore {
   package let redis: RedisClient
   /// What time it is for holds, as far as this process has looked.
   package let clock = QueueClock()
-  private let lines = LineMemory()
-  private let soldOut = SoldOutMemory()
+  let lines = LineMemory()
   /// Those who come back to a line that was lost, as many at a time as ask at once.
   private(set) lazy var returns = GroupCommit<Returning, EnqueueAnswer?>(
     maximumBatch: Self.returnsAtOnce, capacity: Self.returnsWaiting
@@ -130,79 +128,6 @@ package final class QueueStore {
     case idempotencyMismatch
     /// Redis lost the line: for so long only those come in who were in it.
     case restoring(milliseconds: Int)
-  }
-
-  /// Gives a user a place in line, or the one they have, or the one that they were given for `idempotencyKey`.
-  ///
-  /// The key of the last place that was given out is remembered, and no other: a new one for a place that the user has
-  /// leaves nothing behind.
-  /// - Parameters:
-  ///   - maxAmount: in minor units; what costs more is refused when it would be granted.
-  ///   - client: where they come from, as `ClientNames` says it; kept with a payment method only.
-  ///   - lostPlace: the user's position in a life of the queue that was lost. While the line is restored they keep it.
-  /// - Throws: `StoreError.noQueue` if Redis does not know the event.
-  package func enqueue(
-    event: Int, user: String, seats: RequestedSeats, method: String?, client: String = "",
-    maxAmount: Int? = nil, idempotencyKey: String? = nil, lostPlace: Int? = nil
-  ) async throws -> EnqueueAnswer {
-    let userKey = UserKey(user).text
-    // An idempotency key may name a place that has ended: the function knows.
-    if idempotencyKey == nil, soldOut.contains(event), try await isRefused(event: event, userKey: userKey) {
-      return .soldOut
-    }
-    let payload = Self.payload(seats, method, client, maxAmount)
-    let values = try await call(
-      "onsale_enqueue", event,
-      [
-        .text(userKey), .integer(seats.quantity), .text(payload), .text(user),
-        .text(Self.name(idempotencyKey, of: user)), lostPlace.map { .integer($0) } ?? "",
-      ])
-    func integer(_ index: Int) -> Int { values.indices.contains(index) ? Self.number(values[index]) : 0 }
-    func inLine(isNew: Bool) -> EnqueueAnswer {
-      let wish = integer(4) > 0 ? WishPlace(line: integer(4), ordinal: integer(5)) : nil
-      return .inLine(
-        Place(position: integer(1), generation: integer(3), wish: wish), head: integer(2), isNew: isNew)
-    }
-    switch values[0].text {
-    case "queued":
-      let position = integer(1), generation = integer(3)
-      guard
-        lines.gaveOut(
-          event: event, generation: generation, position: position, connection: redis.readySince)
-      else {
-        // Given out twice: the line is an older copy of itself.
-        try await markLost(event: event, generation: generation)
-        throw StoreError(.noQueue, "event \(event)")
-      }
-      return inLine(isNew: true)
-    // Not as one that was given out just now: they come in any order.
-    case "rejoined":
-      return inLine(isNew: true)
-    case "restoring": return .restoring(milliseconds: integer(1))
-    case "again": return inLine(isNew: false)
-    case "not_open": return .notOpen
-    case "closed": return .closed
-    case "sold_out":
-      soldOut.insert(event)
-      return .soldOut
-    case "limit": return .limitExceeded(owned: integer(1), limit: integer(2))
-    case "full": return .queueFull
-    case "too_often": return values.count > 1 ? .refusedTooOften : .tooOften
-    case "mismatch": return .idempotencyMismatch
-    default: throw StoreError(.unexpectedAnswer, "onsale_enqueue")
-    }
-  }
-
-  /// Whether the line is sold out and the user has no place in it, by two plain commands that go out together and cost Redis
-  /// a quarter of what the function does. False says nothing.
-  private func isRefused(event: Int, userKey: String) async throws -> Bool {
-    let keys = EventKeys(event)
-    let answers = try await redis.commands([
-      ["HMGET", .text(keys.meta), "sold_out", "state"], ["HGET", .text(keys.user(userKey)), .text(userKey)],
-    ])
-    let line = answers[0].array ?? [], place = answers[1].text
-    let isSoldOut = line.count == 2 && line[0].text == "1" && ["open", "paused"].contains(line[1].text)
-    return isSoldOut && (place == nil || place?.hasPrefix("0") == true)
   }
 
   package enum ConfirmAnswer: String, Sendable {
@@ -1118,7 +1043,7 @@ package final class QueueStore {
   }
 
   /// Short, and different for each user: a key is its sender's own.
-  private static func name(_ idempotencyKey: String?, of user: String) -> String {
+  static func name(_ idempotencyKey: String?, of user: String) -> String {
     idempotencyKey.map { UserKey("\(user)\n\($0)").text } ?? ""
   }
 

@@ -31,13 +31,17 @@ local function stand_in_line(m, p, wish, newcomers, whatever)
   return line, newcomers
 end
 
-local function add_to_line(p, line, position, ordinal, wish, payload, user)
+local function file_in_line(p, line, position, ordinal, wish, payload, user)
   local id = position .. '-' .. ordinal
   if payload == wish then
     redis.call('XADD', p .. 'q:' .. line, id, 'u', user)
   else
     redis.call('XADD', p .. 'q:' .. line, id, 'r', payload, 'u', user)
   end
+end
+
+local function add_to_line(p, line, position, ordinal, wish, payload, user)
+  file_in_line(p, line, position, ordinal, wish, payload, user)
   redis.call('SADD', p .. 'ka', line)
 end
 

@@ -1,6 +1,7 @@
 -- What can be called. The names are the protocol: none is taken away.
 
 redis.register_function('onsale_enqueue', enqueue)
+redis.register_function('onsale_enqueue_many', enqueue_many)
 redis.register_function('onsale_rejoin', rejoin)
 -- All others go on when Redis is out of memory: what they add is bounded by the tickets, or was there in another
 -- form (a line that is restored), and only they end what takes memory.
