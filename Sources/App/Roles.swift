@@ -255,7 +255,8 @@ enum Roles {
       let entry = PaymentEntry(
         url: settings.paymentURL, publishableKey: settings.paymentPublishableKey, isLive: settings.isLive)
       Web(
-        payment: entry, sendsMail: settings.mail != nil, isRequest: { ids.decode($0) != nil },
+        payment: entry, sendsMail: settings.mail != nil, honoursLate: settings.paymentLateSeconds > 0,
+        isRequest: { ids.decode($0) != nil },
         list: { [catalog] request in
           guard let catalog else { return nil }
           return Self.listing(await catalog.listing(request))

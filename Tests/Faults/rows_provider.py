@@ -258,6 +258,35 @@ def payments_that_are_processed_for_too_long_are_given_up_and_cancelled(bench, r
 
 
 @row(26, cost=40)
+def payments_that_are_authorised_too_late_buy_other_seats_where_these_will_do(bench, rng):
+    """Behind those in line, as many of the same section: of who has not agreed to that nothing is taken."""
+    stack = bench.shared_stack()
+    with a_worker(stack, payment_wait_seconds=2):
+        stack.set_provider(processing_ms=12_000)
+        sale = Sale(stack, rng, seats=8, hold_seconds=3)
+        sale.await_open()
+        sale.crowd(4, ("pay",), (1,))
+        late = list(sale.buyers)
+        for number, buyer in enumerate(late):
+            buyer.method, buyer.takes_others = "pm_stub_processing", number % 2 == 0
+        sale.start().finish()
+        expect(all(b.final == "declined" for b in late), f"{[str(buyer) for buyer in late]}")
+        held = {buyer: set(buyer.tickets) for buyer in late}
+        sale.crowd(4, ("pay",), (1,)).start().finish()
+        expect_closed(sale)
+        taken = {ticket for buyer in sale.buyers if buyer not in late for ticket in buyer.tickets}
+        expect(len(taken) == 4 and taken & set.union(*held.values()), f"{taken} were taken, of {held.values()}")
+        for buyer in late:
+            has_its_own = not held[buyer] & taken
+            answer = buyer.poll()
+            wanted = "purchased" if has_its_own or buyer.takes_others else "declined"
+            expect(answer["state"] == wanted, f"late, with {taken} taken: {buyer} of {held[buyer]}")
+            if wanted == "purchased" and not has_its_own:
+                expect(answer.get("reason") == "other_seats", f"not told that they are others: {answer}")
+        return judge(sale)
+
+
+@row(26, cost=40)
 def payments_that_are_authorised_too_late_buy_what_nobody_else_has(bench, rng):
     """Those in line come first; who is left without seats is not charged."""
     stack = bench.shared_stack()

@@ -342,6 +342,11 @@ package struct ReservePlanner: Sendable {
     return true
   }
 
+  /// Holds seats as good as these for somebody who has paid for these, and whom others will do.
+  mutating func takeOthers(
+    insteadOf tickets: [Int], amount: Int, _ search: inout OtherSeatsSearch
+  ) -> [Int]? { search.take(insteadOf: tickets, amount: amount, of: &map) }
+
   /// Whether somebody in line up to `tail` may still be served: not looked at yet, or passed over when less was free.
   package func isAhead(of tail: Int) -> Bool { head < tail || isUnfinished }
 

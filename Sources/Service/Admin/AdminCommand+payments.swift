@@ -86,8 +86,9 @@ extension AdminCommand {
     print("purchase   \(progress.state.rawValue)\(progress.reason.isEmpty ? "" : ", \(progress.reason)")")
     print("tickets    \(desk.found.tickets.map(String.init).joined(separator: ", "))")
     print(
-      "amount     \(Self.money(progress.amount, progress.currency))\(desk.found.givenBack.isEmpty ? "" : ", \(desk.found.givenBack)")"
+      "amount     \(Self.money(progress.amount, progress.currency))\(desk.found.note.isEmpty ? "" : ", \(desk.found.note)")"
     )
+    print("others     \(progress.hasOtherSeats ? "has them, as agreed" : progress.otherSeats.rawValue)")
     print("attempt    \(progress.attempt), \(progress.triedSeconds) s ago, reference \(desk.reference)")
     print("payment    \(progress.paymentID ?? "not known here")")
     if let id = progress.paymentID, PurchaseStore.isFree(id) { return print("provider   it was free") }
@@ -162,6 +163,10 @@ extension AdminCommand {
       user: desk.found.user)
     try await desk.queue.finish(
       event: desk.key.event,
-      [QueueStore.Ending(confirmation, outcome == .sold ? .purchased : .declined, reason: reason)])
+      [
+        QueueStore.Ending(
+          confirmation, outcome == .sold ? .purchased : .declined,
+          reason: outcome == .sold ? progress.note : reason, tickets: progress.tickets)
+      ])
   }
 }

@@ -356,7 +356,7 @@ package final class Catalog {
         "event_date": .string(Time.text(purchase.date)), "event_location_was": JSON(purchase.locationWas),
         "event_date_was": JSON(purchase.dateWas.map(Time.text)),
         "event_postponed": .bool(purchase.isPostponed), "event_cancelled": JSON(purchase.cancelReason),
-        "tickets": .array(purchase.tickets.map(json)),
+        "tickets": .array(purchase.tickets.map(json)), "other_seats": .bool(purchase.hasOtherSeats),
         "amount": .integer(purchase.amount), "currency": .string(purchase.currency),
         "payment_id": JSON(purchase.paymentID), "purchased_at": .string(Time.text(purchase.soldAt)),
         "refunds": .array(

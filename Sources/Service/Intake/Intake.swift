@@ -128,7 +128,7 @@ package final class Intake {
   private static let wishFields: Set = [
     "event_id", "ticket_ids", "section", "adjacent", "payment_method", "max_amount", "quantity", "rejoin",
   ]
-  private static let confirmFields: Set = ["request_id", "payment_method", "hold"]
+  private static let confirmFields: Set = ["request_id", "payment_method", "hold", "other_seats"]
 
   private func read(_ request: HTTPRequest) throws(Problem) -> Wish {
     let claims = try authenticator.user(request)
@@ -354,6 +354,7 @@ package final class Intake {
   private func confirm(_ request: HTTPRequest) -> HTTPAnswer {
     let claims: Claims, id: RequestID, method: String?, key: String?, client: String
     var hold: HoldReceipt?
+    let takesOthers: Bool
     do throws(Problem) {
       claims = try authenticator.user(request)
       let fields = try Fields(body: request, only: Self.confirmFields)
@@ -366,6 +367,7 @@ package final class Intake {
         hold = ids.holds.decode(shown, of: id)
         if hold == nil { throw Problem.invalidField("hold", "is not what an answer said of this request") }
       }
+      takesOthers = try fields.optionalBool("other_seats") ?? false
       client = declines.name(of: request)
       if method != nil { try declines.check(user: claims.user, client: client, event: id.event) }
     } catch {
@@ -379,7 +381,7 @@ package final class Intake {
           try await queue.confirm(
             event: id.event, generation: id.generation, position: id.position, user: claims.user,
             method: method,
-            idempotencyKey: key, tickets: hold?.tickets ?? [], client: client)
+            idempotencyKey: key, tickets: hold?.tickets ?? [], client: client, takesOthers: takesOthers)
         }
         if answer == .notReserved, let hold,
           try await Faults.point(
@@ -397,7 +399,9 @@ package final class Intake {
         }
       }
       switch answer {
-      case .ok: return .json(202, ["state": "confirming"], headers: [("Cache-Control", "no-store")])
+      case .ok: return Self.confirming(nil)
+      case .okAgreed: return Self.confirming(.agreed)
+      case .okByName: return Self.confirming(.notApplicable)
       case .expired: throw Problem(410, "expired", "The hold has ended; ask again for seats.")
       case .tooOften:
         throw Problem(409, "too_often", "Too many payments were tried for these tickets.")
@@ -413,11 +417,21 @@ package final class Intake {
           409, "hold_lost", "Other tickets are held for this request than these; nothing was charged.")
       case .forbidden, .notReserved:
         throw Problem(409, "not_reserved", "No tickets are held for this request.")
+      case .otherAgreement:
+        throw Problem(
+          409, "other_agreement",
+          "The payment is under way, and with it you said otherwise whether other seats will do.")
       case .idempotencyMismatch:
         throw Problem(
           422, "idempotency_mismatch", "This Idempotency-Key came with a different request before.")
       }
     }
+  }
+
+  /// - Parameter others: what is noted of other seats, where it was said that these will do.
+  private nonisolated static func confirming(_ others: OtherSeats?) -> HTTPResponse {
+    let said: [(name: String, value: JSON)] = others.map { [("other_seats", .string($0.rawValue))] } ?? []
+    return .json(202, .object([("state", "confirming")] + said), headers: [("Cache-Control", "no-store")])
   }
 
   private func cancel(_ request: HTTPRequest) -> HTTPAnswer {

@@ -21,7 +21,8 @@ struct Page: Sendable {
   ///   - version: of all other files; `VERSION` in the template stands for it.
   ///   - payment: how buyers say what they pay with, which the script reads.
   ///   - sendsMail: told to the script.
-  init(version: String, payment: PaymentEntry, sendsMail: Bool = false) {
+  ///   - honoursLate: whether payments that come late may buy their seats still, which the script is told, too.
+  init(version: String, payment: PaymentEntry, sendsMail: Bool = false, honoursLate: Bool = false) {
     self.sendsMail = sendsMail
     let template = String(decoding: PackageResources.index_html, as: UTF8.self)
     var rest = template.split(separator: "VERSION", omittingEmptySubsequences: false).joined(
@@ -33,6 +34,7 @@ struct Page: Sendable {
       rest = rest[range.upperBound...]
     }
     // Behind the root's name come its attributes.
+    if honoursLate { parts[1] = " data-late-seats" + parts[1] }
     for (name, value) in payment.attributes {
       parts[1] = " \(name)=\"\(String(decoding: Escaping.attribute(value), as: UTF8.self))\"" + parts[1]
     }

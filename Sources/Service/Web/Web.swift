@@ -125,11 +125,12 @@ package struct Web {
   /// - Parameters:
   ///   - payment: how buyers say what they pay with.
   ///   - sendsMail: whether who forgot their password is sent a link.
+  ///   - honoursLate: whether payments that come late may buy their seats still.
   ///   - isRequest: whether a place in line may have this id.
   ///   - list: the events that the first page shows to those who do not run it; `nil` where that is not known.
   ///   - describe: what the page of an event says of it, where that is known and public.
   package init(
-    payment: PaymentEntry = .testCards, sendsMail: Bool = false,
+    payment: PaymentEntry = .testCards, sendsMail: Bool = false, honoursLate: Bool = false,
     isRequest: @escaping @Sendable (String) -> Bool = { _ in true },
     list: @escaping @LoopActor (HTTPRequest) async -> Listing? = { _ in nil },
     describe: @escaping @LoopActor (Int) async -> Answer = { _ in .unknown }
@@ -140,7 +141,7 @@ package struct Web {
     protection = Self.protection(payment)
     version = String(
       EntityTag.of(Asset.others.flatMap { Array($0.name.utf8) + $0.body }).dropFirst().dropLast())
-    let page = Page(version: version, payment: payment, sendsMail: sendsMail)
+    let page = Page(version: version, payment: payment, sendsMail: sendsMail, honoursLate: honoursLate)
     self.page = page
     document = page.document
     refusals = Dictionary(uniqueKeysWithValues: Page.refusals.map { ($0, page.refusing($0)) })

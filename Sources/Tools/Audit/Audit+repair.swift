@@ -175,7 +175,9 @@ extension Audit {
     let isDone = try await queues.repair(
       event: key.event, position: key.position, expected: record?.state, to: outcome,
       attempt: purchase?.attempt ?? record?.attempt ?? 0, amount: purchase?.amount ?? record?.amount ?? 0,
-      tickets: tickets, free: free, reason: outcome == .declined ? purchase?.reason ?? "payment_lost" : "",
+      tickets: tickets, free: free,
+      reason: outcome == .declined
+        ? purchase?.reason ?? "payment_lost" : outcome == .purchased ? purchase?.reason ?? "" : "",
       user: purchase?.user ?? "")
     return RepairNote("\(key.name): now told \(outcome)", isDone: isDone)
   }
@@ -219,7 +221,8 @@ extension Audit {
     case .moneyKept: "give it back: `onsale admin refund REQUEST`"
     case .refundDead: "see `onsale admin refunds dead`"
     case .saleWithoutPayment: "ask the buyer to pay again, or take the tickets back"
-    case .ticketSoldTwice, .ticketWithoutSale, .wrongPrice, .overUserLimit: "decide by hand; see the requests"
+    case .ticketSoldTwice, .ticketWithoutSale, .wrongPrice, .otherSeatsUnasked, .overUserLimit:
+      "decide by hand; see the requests"
     case .queueMissing: "Redis has lost the queue: open the event again"
     case .queueUnknown: "delete the event's keys when nobody needs them"
     case .holdOverdue, .partitionUnowned: "workers end these; see that one runs"

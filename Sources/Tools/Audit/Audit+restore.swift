@@ -33,6 +33,8 @@ extension Audit {
   private struct Money {
     let payment: Payment
     let attempt: Int
+    /// Whether it came late, and bought other seats than it was for: the attempt before the last one has none of its own.
+    var isOfOtherSeats = false
     var isCaptured: Bool { payment.status == .succeeded }
   }
 
@@ -116,13 +118,21 @@ extension Audit {
     guard purchase.event == key.event, purchase.generation == key.generation,
       purchase.position == key.position, purchase.amount == payment.amount, !purchase.tickets.isEmpty
     else { return (nil, "payment \(payment.id) says that it is of another request, or for another amount") }
-    return (
-      LostPurchase(
-        key: key, attempt: money.attempt, user: purchase.user, tickets: purchase.tickets,
-        amount: payment.amount,
-        currency: payment.currency, paymentID: payment.id, isCaptured: money.isCaptured,
-        soldAt: payment.created), ""
-    )
+    var lost = LostPurchase(
+      key: key, attempt: money.attempt, user: purchase.user, tickets: purchase.tickets,
+      amount: payment.amount,
+      currency: payment.currency, paymentID: payment.id, isCaptured: money.isCaptured,
+      soldAt: payment.created)
+    if money.isOfOtherSeats, let told {
+      // Only its buyer knows which: the payment names those that were held when it was made.
+      guard told.tickets.count == purchase.tickets.count, told.amount == payment.amount else {
+        return (
+          nil, "payment \(payment.id) is for \(purchase.tickets), and its buyer was told \(told.tickets)"
+        )
+      }
+      (lost.tickets, lost.insteadOf) = (told.tickets, purchase.tickets)
+    }
+    return (lost, "")
   }
 
   /// The last payment of the request that holds money; none that was given back in full.
@@ -142,12 +152,14 @@ extension Audit {
       let payment = try await provider.retrieve(entry.id)
       ledger.add(payment)
       // As the next attempt, of which there is no payment of its own: an older one was given up for good.
-      let sold = told?.attempt == last + 1 && entry.attempt == last ? last + 1 : entry.attempt
-      if payment.status == .requiresCapture { return Money(payment: payment, attempt: sold) }
+      // With other seats than it was for, as the one after that.
+      let later = entry.attempt == last ? (told?.attempt ?? 0) - last : 0
+      let money = Money(
+        payment: payment, attempt: later == 1 || later == 2 ? last + later : entry.attempt,
+        isOfOtherSeats: later == 2)
+      if payment.status == .requiresCapture { return money }
       guard payment.status == .succeeded else { continue }
-      if try await provider.refunded(entry.id) < payment.amountCaptured {
-        return Money(payment: payment, attempt: sold)
-      }
+      if try await provider.refunded(entry.id) < payment.amountCaptured { return money }
     }
     return nil
   }

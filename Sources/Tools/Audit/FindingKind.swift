@@ -97,6 +97,8 @@ package enum FindingKind: String, Sendable, CaseIterable {
   /// An entry failed too often and waits for an operator.
   case deadLetter = "dead_letter"
 
+  /// Sold with other seats than were held, and its buyer has not agreed to that.
+  case otherSeatsUnasked = "other_seats_unasked"
   /// A payment that came late waits for the owner of its seats, and buys nothing any more: it was let go of, or has another
   /// end.
   case latePaymentStale = "late_payment_stale"
@@ -154,7 +156,8 @@ package enum FindingKind: String, Sendable, CaseIterable {
       .ticketHeldAndSold, .saleForgotten:
       "I1"
     case .wrongPrice, .capturedTwice, .capturedWrongAmount, .saleWithoutPayment, .saleNotCaptured,
-      .captureNotNoted, .refundedOtherwise, .refundedTooMuch, .refundedTwice, .moneyKept, .refundDead,
+      .captureNotNoted, .refundedOtherwise, .otherSeatsUnasked, .refundedTooMuch, .refundedTwice, .moneyKept,
+      .refundDead,
       .disputeUnknown:
       "I2"
     case .captureWithoutPurchase, .authorisationOpen, .choreOverdue: "I3"

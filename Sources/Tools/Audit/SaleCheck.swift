@@ -114,6 +114,12 @@ package struct Sales: Sendable {
                 ? "sold with another payment than the ticket's" : "sold, and not marked as purchased"))
         }
       }
+      if purchase.hasOthersUnasked {
+        findings.add(
+          Finding(
+            .otherSeatsUnasked, purchase.key, "sold with other seats than were held, and nobody agreed to it")
+        )
+      }
       // What was given back may be all.
       if price != purchase.amount || purchase.tickets.isEmpty && purchase.charged == nil {
         findings.add(

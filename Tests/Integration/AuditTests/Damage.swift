@@ -69,6 +69,10 @@ struct Damage: CustomTestStringConvertible, Sendable {
       let sold = try await $0.sell("ann", [1])
       try await $0.sql("UPDATE purchase SET amount = 5 WHERE position = \(sold.position)")
     },
+    Damage("somebody has other seats, and did not agree", finds: [.otherSeatsUnasked], repairable: false) {
+      let sold = try await $0.sell("ann", [1])
+      try await $0.sql("UPDATE purchase SET instead_of = '{2}' WHERE position = \(sold.position)")
+    },
     Damage("a user's tickets are counted wrongly in PostgreSQL", finds: [.buyerMiscounted], repairable: true)
     {
       try await $0.sell("ann", [1, 2])

@@ -126,6 +126,37 @@ struct RestoreTests {
     await hall.end()
   }
 
+  @Test("A late sale of other seats is written back with these; what was told is no such sale moves nobody")
+  func lateWithOtherSeats() async throws {
+    let hall = try await AuditFixture()
+    let sold = try await hall.sell("ann", [1])
+    let other = try await hall.sell("bob", [3])
+    try await hall.losePurchase([1])
+    // The payment names the seats that it was for; the attempt after next has others in their place.
+    try await hall.setRecord(sold.position, "P|3|0|1000|2|other_seats|\(UserKey("ann").text)")
+    try await hall.sql(
+      """
+      INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method,
+        payment_id, reason) VALUES (\(AuditFixture.event), 1, \(sold.position), 'ann', 'declined', 1, '{1}', 1000, 'EUR', 'x',
+        \(sold.payment), 'processing_timeout')
+      """)
+    try await hall.losePurchase([3])
+    // Fewer than were paid for: whatever that is, it is no such sale.
+    try await hall.setRecord(other.position, "P|3|0|1000|4,5|other_seats|\(UserKey("bob").text)")
+    try await hall.sql(
+      """
+      INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method,
+        payment_id, reason) VALUES (\(AuditFixture.event), 1, \(other.position), 'bob', 'declined', 1, '{3}', 1000, 'EUR', 'x',
+        \(other.payment), 'processing_timeout')
+      """)
+    _ = try await hall.audit(repairs: true)
+    let after = try #require(try await hall.purchases.find(hall.key(sold.position)))
+    #expect(after.progress.state == .sold && after.progress.attempt == 3 && after.tickets == [2])
+    #expect(after.note == "other_seats" && after.progress.paymentID == sold.payment)
+    #expect(try await hall.purchases.find(hall.key(other.position))?.progress.state == .declined)
+    await hall.end()
+  }
+
   @Test("What was given up and taken, and nobody was told of, stays for a person; so does what was let go of")
   func lateUntold() async throws {
     let hall = try await AuditFixture()

@@ -89,6 +89,20 @@ struct WebhookStoreTests {
     try await outside.close()
   }
 
+  @Test("Who has other seats than were held is told of as such, and nobody else")
+  func otherSeats() async throws {
+    let outside = try await Outside()
+    try await outside.sell(1, [1])
+    try await outside.sell(2, [2])
+    try await outside.store.note(taken: try await outside.due(), failed: [])
+    _ = try await outside.it.postgres.query(
+      "UPDATE purchase SET instead_of = '{9}' WHERE event_id = \(outside.event) AND position = 2")
+    _ = try await outside.store.resend(to: outside.endpoint, event: outside.event)
+    let told = try await outside.due().map { ($0.position, $0.data.contains(#""other_seats":true"#)) }
+    #expect(Dictionary(uniqueKeysWithValues: told) == [1: false, 2: true])
+    try await outside.close()
+  }
+
   @Test("Where nobody listens, and a process knows that, nothing is asked or written")
   func nobody() async throws {
     let outside = try await Outside()

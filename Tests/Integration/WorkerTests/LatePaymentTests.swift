@@ -16,12 +16,16 @@ struct LatePaymentTests {
     let sale = try await SaleFixture(tickets: tickets, holdSeconds: holdSeconds)
     sale.provider.authorised = .processing
     sale.provider.cancelsProcessing = false
+    try await sale.startWorker(limits(late: late))
+    return sale
+  }
+
+  private func limits(late: Int) -> Worker.ProviderLimits {
     var limits = Worker.ProviderLimits()
     limits.paymentSeconds = 1
     limits.searchMilliseconds = 0
     limits.lateSeconds = late
-    try await sale.startWorker(limits)
-    return sale
+    return limits
   }
 
   @Test("The page goes on asking about exactly those that may be authorised after all")
@@ -126,6 +130,250 @@ struct LatePaymentTests {
     await sale.end()
   }
 
+  /// A buyer of two seats to whom others would do, or not, and whose hold is over; and somebody who has one of theirs since.
+  private func oneIsGone(tickets: Int, takesOthers: Bool) async throws -> (SaleFixture, Int) {
+    let sale = try await sale(tickets: tickets, holdSeconds: 1)
+    let position = try await sale.join("ann", 2)
+    try await sale.wait(for: .reserved, position)
+    #expect(
+      try await sale.queue.confirm(
+        event: sale.event, generation: 1, position: position, user: "ann", method: "pm_1",
+        takesOthers: takesOthers) == (takesOthers ? .okAgreed : .ok))
+    try await expire(sale, position)
+    sale.provider.authorised = .requiresCapture
+    let other = try await sale.join("bob", method: "pm_2")
+    try await sale.wait(for: .purchased, other)
+    authorise(sale)
+    return (sale, position)
+  }
+
+  @Test("Whom other seats will do has as good ones, pays once and is told so; others are let go")
+  func otherSeats() async throws {
+    let (sale, position) = try await oneIsGone(tickets: 4, takesOthers: true)
+    try await waitAndRemind(for: .purchased, sale, position)
+    let status = try #require(try await sale.status(position))
+    #expect(status.reason == "other_seats" && status.amount == 2000)
+    let purchase = try #require(try await sale.purchase(position))
+    #expect(purchase.tickets.sorted() == status.tickets.sorted() && purchase.note == "other_seats")
+    #expect(Set(purchase.tickets) != [1, 2] && purchase.progress.amount == 2000)
+    #expect(try await sale.soldTickets().count == 3)
+    #expect(try await Set(sale.soldTickets()).isSuperset(of: purchase.tickets))
+    try await nothingIsOpen(sale, [.succeeded, .succeeded])
+    #expect(sale.provider.payments.values.map(\.amountCaptured).sorted() == [1000, 2000])
+    await sale.end()
+  }
+
+  @Test(
+    "Who has not said that others will do is let go, whatever is free; and who has, where too few are left",
+    arguments: [(4, false), (2, true)])
+  func noOtherSeats(_ tickets: Int, _ takesOthers: Bool) async throws {
+    let (sale, position) = try await oneIsGone(tickets: tickets, takesOthers: takesOthers)
+    try await nothingIsOpen(sale, [.canceled, .succeeded])
+    #expect(try await sale.status(position)?.reason == "too_late")
+    #expect(try await sale.soldTickets().count == 1)
+    await sale.end()
+  }
+
+  private func late(
+    _ sale: SaleFixture, _ position: Int, attempt: Int, _ tickets: [Int]
+  ) -> QueueStore.Confirmation {
+    QueueStore.Confirmation(
+      entryID: nil, event: sale.event, generation: 1, position: position, attempt: attempt, tickets: tickets,
+      amount: 2000, method: "pm_1", user: "ann")
+  }
+
+  @Test("What PostgreSQL does not have as agreed buys no other seats, whatever Redis says")
+  func agreementIsKept() async throws {
+    let sale = try await sale(tickets: 5, holdSeconds: 1)
+    let position = try await sale.join("ann", 2, method: "pm_1")
+    try await expire(sale, position)
+    await sale.stopWorkers()
+    let payment = try #require(sale.provider.payments.keys.first)
+    func opens(_ tickets: [Int]) async throws -> Bool {
+      try await sale.purchases.reopen(late(sale, position, attempt: 3, tickets), payment: payment)
+    }
+    #expect(try await !opens([3, 4]), "nobody agreed")
+    // Of an attempt before, by a server that asked; a worker of the version before began this one.
+    _ = try await sale.postgres.query("UPDATE purchase SET other_seats = 'agreed', other_seats_try = 0")
+    #expect(try await !opens([3, 4]))
+    _ = try await sale.postgres.query("UPDATE purchase SET other_seats = 'n/a', other_seats_try = 1")
+    #expect(try await !opens([3, 4]), "they were chosen by name")
+    _ = try await sale.postgres.query("UPDATE purchase SET other_seats = 'agreed'")
+    // Fewer, dearer, blocked or sold ones, and those of another section are not what was agreed.
+    #expect(try await !opens([3]))
+    for change in [
+      "price = 1001", "withheld = 'blocked'", "purchased = true, payment_id = 'pi_x'", "section_id = 2",
+    ] {
+      _ = try await sale.postgres.transaction([
+        "INSERT INTO section (event_id, id, name, price, rank) VALUES (\(sale.event), 2, 'B', 1000, 2) ON CONFLICT DO NOTHING",
+        "UPDATE ticket SET \(unsafeSQL: change) WHERE id = 4",
+      ])
+      #expect(try await !opens([3, 4]), "\(change)")
+      _ = try await sale.postgres.query(
+        "UPDATE ticket SET price = 1000, withheld = NULL, purchased = false, payment_id = NULL, section_id = 1 WHERE id = 4"
+      )
+    }
+    #expect(try await sale.purchase(position)?.tickets == [1, 2], "so far nobody was moved")
+    #expect(try await opens([3, 4]))
+    #expect(try await opens([3, 4]), "again, and the same")
+    #expect(try await opens([4, 5]), "another entry about it changes nothing")
+    #expect(try await sale.purchase(position)?.tickets == [3, 4])
+    let row = try await sale.postgres.query("SELECT instead_of, try FROM purchase").first
+    #expect(row?["instead_of"].ints == [1, 2] && row?["try"].int == 3)
+    await sale.end()
+  }
+
+  @Test(
+    "The next attempt keeps the seats that PostgreSQL has, and the buyer is told these, whatever Redis had")
+  func whatCounts() async throws {
+    let sale = try await sale(tickets: 4, holdSeconds: 60)
+    let position = try await sale.join("ann", 2, method: "pm_1")
+    try await sale.wait(for: .declined, position)
+    // Redis has gone back to other seats than those that were paid for.
+    _ = try await sale.postgres.query("UPDATE purchase SET tickets = '{3,4}'")
+    authorise(sale)
+    try await waitAndRemind(for: .purchased, sale, position)
+    #expect(try await sale.soldTickets() == [3, 4])
+    #expect(try await sale.status(position)?.tickets.sorted() == [3, 4])
+    #expect(try await sale.status(position)?.reason == nil)
+    await sale.end()
+  }
+
+  /// The statement of the version before, which knows of no other seats.
+  private func formerReopen(
+    _ sale: SaleFixture, _ confirmation: QueueStore.Confirmation, _ payment: String
+  ) async throws -> Bool {
+    let (generation, position) = (confirmation.generation, confirmation.position)
+    _ = try await sale.postgres.query(
+      """
+      UPDATE purchase p SET state = 'paying', try = \(confirmation.attempt), payment_id = \(payment), reason = NULL, stalls = 0,
+        tried_at = now(), updated_at = now()
+      WHERE event_id = \(sale.event) AND generation = \(generation) AND position = \(position)
+        AND try = \(confirmation.attempt - 1) AND user_id = \(confirmation.user) AND state = 'declined'
+        AND (payment_id IS NULL OR payment_id = \(payment)) AND reason IS DISTINCT FROM 'too_late'
+      """)
+    return try await !sale.postgres.query(
+      """
+      SELECT 1 AS one FROM purchase WHERE event_id = \(sale.event) AND generation = \(generation) AND position = \(position)
+        AND (state <> 'declined' OR try >= \(confirmation.attempt))
+      """
+    ).isEmpty
+  }
+
+  @Test("A worker of the version before begins nothing with other seats, and ends what a newer one began")
+  func workerOfBefore() async throws {
+    let sale = try await sale(tickets: 4, holdSeconds: 1)
+    let position = try await sale.join("ann", 2, method: "pm_1")
+    try await expire(sale, position)
+    await sale.stopWorkers()
+    _ = try await sale.postgres.query("UPDATE purchase SET other_seats = 'agreed', other_seats_try = try")
+    let payment = try #require(sale.provider.payments.keys.first)
+    let entry = late(sale, position, attempt: 3, [3, 4])
+    #expect(try await !formerReopen(sale, entry, payment))
+    #expect(try await sale.purchase(position)?.progress.state == .declined)
+    #expect(try await sale.purchases.reopen(entry, payment: payment))
+    // Of one that died, taken over by one of before: it claims and sells what the purchase has, and says so.
+    #expect(try await formerReopen(sale, entry, payment))
+    let progress = try #require(try await sale.purchases.claim([entry]).first ?? nil)
+    #expect(progress.tickets == [3, 4] && progress.ownsItsTickets && progress.attempt == 3)
+    await sale.end()
+  }
+
+  @Test("What an attempt agreed to is not the next one's, which a worker of the version before began")
+  func agreementOfOneAttempt() async throws {
+    let sale = try await SaleFixture(tickets: 4)
+    func confirmation(_ attempt: Int, _ others: OtherSeats) -> QueueStore.Confirmation {
+      QueueStore.Confirmation(
+        entryID: nil, event: sale.event, generation: 1, position: 1, attempt: attempt, tickets: [1],
+        amount: 1000, method: "pm_1", user: "ann", otherSeats: others)
+    }
+    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: 1)
+    func decline(_ attempt: Int) async throws {
+      _ = try await sale.purchases.settle([
+        .init(key: key, user: "ann", attempt: attempt, outcome: .declined, paymentID: nil, reason: "no")
+      ])
+    }
+    for (attempt, others) in [OtherSeats.agreed, .notAgreed, .notApplicable, .agreed].enumerated() {
+      let progress = try await sale.purchases.claim([confirmation(attempt + 1, others)]).first ?? nil
+      #expect(progress?.otherSeats == others)
+      try await decline(attempt + 1)
+    }
+    _ = try await sale.postgres.query("UPDATE purchase SET try = try + 1, state = 'paying'")
+    #expect(try await sale.purchases.find(key)?.progress.otherSeats == .notAgreed)
+    await sale.end()
+  }
+
+  @Test("What was said of other seats is not taken back unheard, nor mixed with what is said next")
+  func agreementIsTold() async throws {
+    let sale = try await sale(tickets: 2, holdSeconds: 60)
+    let position = try await sale.join("ann")
+    try await sale.wait(for: .reserved, position)
+    func confirm(_ key: String?, _ takesOthers: Bool) async throws -> QueueStore.ConfirmAnswer {
+      try await sale.queue.confirm(
+        event: sale.event, generation: 1, position: position, user: "ann", method: "pm_1",
+        idempotencyKey: key, takesOthers: takesOthers)
+    }
+    #expect(try await confirm("one", true) == .okAgreed)
+    #expect(try await confirm("one", true) == .okAgreed)
+    #expect(try await confirm("one", false) == .otherAgreement)
+    #expect(try await confirm(nil, false) == .otherAgreement)
+    try await sale.wait(for: .declined, position)
+    #expect(try await sale.purchase(position)?.progress.otherSeats == .agreed)
+    #expect(try await confirm("one", false) == .idempotencyMismatch)
+    #expect(try await confirm("one", true) == .okAgreed, "a repetition begins nothing")
+    #expect(try await sale.status(position)?.state == .declined)
+    #expect(try await confirm("two", false) == .ok)
+    #expect(try await confirm("two", true) == .otherAgreement)
+    try await sale.eventually("the next attempt has what was said with it") {
+      let progress = try await sale.purchase(position)?.progress
+      return progress?.attempt == 2 && progress?.otherSeats == .notAgreed
+    }
+    await sale.end()
+  }
+
+  @Test("Whose own seats are free has these before anybody has others, then who confirmed first")
+  func order() async throws {
+    let sale = try await sale(tickets: 5, holdSeconds: 1)
+    var positions: [Int] = []
+    for user in ["ann", "ben", "cat"] { positions.append(try await sale.join(user)) }
+    for (user, position) in zip(["ann", "ben", "cat"], positions) {
+      try await sale.wait(for: .reserved, position)
+      #expect(
+        try await sale.queue.confirm(
+          event: sale.event, generation: 1, position: position, user: user, method: "pm_1",
+          takesOthers: true) == .okAgreed)
+    }
+    for position in positions { try await expire(sale, position) }
+    try await configure(sale, "paused", version: 2)
+    let own = try #require(try await sale.purchase(positions[0])?.tickets)
+    let their = try #require(try await sale.purchase(positions[2])?.tickets)
+    let taken = Set(1...5).subtracting(their).subtracting([5]).union(own)
+    // All but cat's, and one: ann and ben want others, and ben confirmed first.
+    _ = try await sale.postgres.transaction([
+      """
+      UPDATE ticket SET purchased = true, payment_id = 'pi_x' WHERE id = ANY (\(Array(taken))::int[])
+      """,
+      "UPDATE purchase SET tried_at = tried_at - interval '1 s' WHERE user_id = 'ben'",
+    ])
+    authorise(sale)
+    try await sale.eventually("the owner is asked") {
+      try await sale.makeOutboxDue()
+      return try await sale.queue.lateAttempts(event: sale.event).count == 3
+    }
+    await sale.stopWorkers()
+    try await sale.startWorker(limits(late: 3_600))
+    try await configure(sale, "open", version: 3)
+    try await waitAndRemind(for: .purchased, sale, positions[1])
+    try await waitAndRemind(for: .purchased, sale, positions[2])
+    #expect(try await sale.purchase(positions[2])?.tickets == their)
+    #expect(try await sale.purchase(positions[1])?.tickets == [5])
+    try await sale.eventually("ann is told") {
+      try await sale.makeOutboxDue()
+      return try await sale.status(positions[0])?.reason == "too_late"
+    }
+    await sale.end()
+  }
+
   @Test("Who has bought otherwise since is not charged for both")
   func boughtSince() async throws {
     let sale = try await sale(tickets: 3, holdSeconds: 1)
@@ -168,7 +416,7 @@ struct LatePaymentTests {
     authorise(sale)
     try await sale.eventually("the owner is asked") {
       try await sale.makeOutboxDue()
-      return try await sale.queue.latePayments(event: sale.event) == [position]
+      return try await sale.queue.lateAttempts(event: sale.event).keys.sorted() == [position]
     }
     return (sale, position)
   }
@@ -209,7 +457,7 @@ struct LatePaymentTests {
     try await nothingIsOpen(sale, [.canceled])
     #expect(try await sale.purchase(position)?.progress.reason == "too_late")
     // The owner is not asked any more, and the buyer told so, though the sale is paused still.
-    #expect(try await sale.queue.latePayments(event: sale.event) == [])
+    #expect(try await sale.queue.lateAttempts(event: sale.event).isEmpty)
     #expect(try await sale.queue.record(event: sale.event, position: position)?.reason == "too_late")
     try await configure(sale, "open", version: 3)
     try await isToldTooLate(sale, position)
@@ -227,7 +475,7 @@ struct LatePaymentTests {
     sale.provider.cancelsProcessing = true
     try await sale.eventually("the owner is not asked any more") {
       try await sale.makeOutboxDue()
-      return try await sale.queue.latePayments(event: sale.event) == []
+      return try await sale.queue.lateAttempts(event: sale.event).isEmpty
     }
     try await nothingIsOpen(sale, [.canceled])
     #expect(
@@ -241,7 +489,7 @@ struct LatePaymentTests {
     let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
     #expect(try await sale.purchases.noteTooLate(key, attempt: 1))
     try await nothingIsOpen(sale, [.canceled])
-    #expect(try await sale.queue.latePayments(event: sale.event) == [])
+    #expect(try await sale.queue.lateAttempts(event: sale.event).isEmpty)
     #expect(try await sale.queue.record(event: sale.event, position: position)?.reason == "too_late")
     await sale.end()
   }

@@ -26,12 +26,14 @@ const shortTime = 60_000;
 export class Checkout {
   /**
    * @param options.whole milliseconds the hold lasted in all, if it is known from before
+   * @param options.byName whether the seats were chosen by name, as far as this device knows
    * @param options.receipt gives what the server said of the seats that are shown, so that no others are paid for
    * @param options.onPaying called when a payment was taken on, and when that is unknown: the line will tell
    * @param options.onGone called when the hold turns out to have ended
    */
-  constructor(requestID, { signal, whole, receipt, onPaying, onGone }) {
+  constructor(requestID, { signal, whole, byName, receipt, onPaying, onGone }) {
     this.requestID = requestID;
+    this.byName = byName;
     this.receipt = receipt;
     this.whole = whole;
     this.signal = signal;
@@ -47,6 +49,7 @@ export class Checkout {
     this.amount = h("strong");
     this.message = formMessage();
     this.pay = h("button", { class: "button primary wide" });
+    this.others = this.drawAgreement();
     this.form = this.drawForm();
     this.giveBack = h("button",
       { class: "button quiet-button", type: "button", onclick: () => this.cancel() }, "Give the seats back");
@@ -64,7 +67,14 @@ export class Checkout {
     return h("form", { class: "stack", onsubmit: (event) => {
       event.preventDefault();
       this.submit();
-    } }, this.message.node, this.cards, this.pay);
+    } }, this.message.node, this.cards, this.others, this.pay);
+  }
+
+  /** Off until the buyer says so: nobody gets other seats than were shown without having agreed to that. */
+  drawAgreement() {
+    if (this.byName || !("lateSeats" in document.documentElement.dataset)) return undefined;
+    return h("label", { class: "check" }, h("input", { type: "checkbox" }),
+      h("span", null, "If these seats are gone when my bank answers, as good ones of the same section will do, for the same money."));
   }
 
   drawProvidersForm() {
@@ -106,6 +116,7 @@ export class Checkout {
     }
     this.cards.hidden = this.isFree;
     this.pay.hidden = !this.isFree && !hasForm && !hasTestCards;
+    if (this.others) this.others.hidden = this.isFree || this.pay.hidden;
     this.provider?.show(request.amount ?? 0, request.currency ?? "EUR");
     this.tick();
     if (!session()) {
@@ -192,7 +203,8 @@ export class Checkout {
       this.method = method;
       this.key ??= freshKey();
       try {
-        const body = { request_id: this.requestID, payment_method: method, hold: this.receipt?.() };
+        const body = { request_id: this.requestID, payment_method: method, hold: this.receipt?.(),
+          other_seats: this.others?.querySelector("input").checked || undefined };
         await call("POST", "/api/ticket/confirm", { body, key: this.key, signal: this.signal });
         // It was heard: whatever comes next is another payment, with another card.
         this.key = this.method = undefined;

@@ -70,7 +70,8 @@ export function ending({ state, reason = "", left }, ask, unsold) {
           + "payment was cancelled: nothing is charged."
         : "The time to pay ran out before a payment went through. Nothing was charged, and the seats went back to the line."
           + (mayBePaid({ state, reason }) ? " Should your bank still say yes while they are free, and you have not asked "
-            + "again, they are yours, and are charged. This page tells you." : ""),
+            + "again, they are yours, and are charged; or as good ones are, if you said that these will do. This page tells you."
+            : ""),
       mayRepeat: true, elsewhere: "Back to the event",
     },
     sold_out: {
@@ -134,6 +135,10 @@ export function offers({ state, reason, left }, ask, unsold = Infinity, isWhole 
   }
   return found;
 }
+
+/** Told with tickets that are others than the buyer was shown. */
+export const otherSeats = "Your bank answered late, and by then somebody else had the seats that you were shown. These are others "
+  + "of the same section, as you agreed, for the same money.";
 
 /** Whether what was bought could not be paid after all. */
 export const isLapsed = ({ reason }) => reason === "authorisation_lapsed";

@@ -4,7 +4,7 @@ import { Problem } from "./api.js";
 import { Checkout } from "./checkout.js";
 import { everySecond } from "./clock.js";
 import { announce, h, icon, put, setText } from "./dom.js";
-import { ending, isLapsed, offers } from "./ending.js";
+import { ending, isLapsed, offers, otherSeats } from "./ending.js";
 import { formMessage, whileBusy } from "./form.js";
 import {
   count, countdown, counted, dayAndTime, money, ownDayAndTime, postponed, spokenDuration,
@@ -337,7 +337,8 @@ class QueuePage {
     this.seats = seats;
     this.draw(`checkout-${seats}`, () => {
       this.checkout = new Checkout(this.id, {
-        signal: this.sceneSignal, whole: isLapsed(request) ? undefined : place(this.id)?.hold, receipt: () => this.line.hold,
+        signal: this.sceneSignal, whole: isLapsed(request) ? undefined : place(this.id)?.hold,
+        byName: Boolean(this.ask?.ticket_ids), receipt: () => this.line.hold,
         onPaying: () => this.pay(),
         onGone: () => this.line.wake({ hurry: true }),
       });
@@ -395,6 +396,7 @@ class QueuePage {
       h("h1", { tabindex: "-1" }, "They are yours. Enjoy the show!"),
       h("p", null, `${counted(request.tickets?.length ?? 0, "ticket")}, `,
         h("strong", null, money(request.amount ?? 0, request.currency ?? "EUR")), ", paid once."),
+      request.reason === "other_seats" && h("p", { class: "notice" }, otherSeats),
       this.stubs,
       h("div", { class: "actions" },
         h("a", { class: "button primary", href: "/tickets" }, "See all my tickets"),

@@ -3,7 +3,7 @@
 import { call, get, Problem } from "./api.js";
 import { everySecond } from "./clock.js";
 import { h, icon, put, setText } from "./dom.js";
-import { isLapsed } from "./ending.js";
+import { isLapsed, otherSeats } from "./ending.js";
 import { count, countdown, counted, dayAndTime, money, postponed } from "./format.js";
 import { eventDetails } from "./known.js";
 import { deadline, openPlaces } from "./line.js";
@@ -115,7 +115,8 @@ export function ticketsView(context) {
           postponed: purchase.event_postponed });
       }
     });
-    return h("section", { class: "purchase" }, title, paid, cancelled, back, disputed, moved, body);
+    const others = purchase.other_seats && purchase.tickets.length > 0 && h("p", { class: "notice" }, otherSeats);
+    return h("section", { class: "purchase" }, title, paid, cancelled, others, back, disputed, moved, body);
 
     function draw(event) {
       const href = `/event/${encodeURIComponent(purchase.event_id)}`;

@@ -94,6 +94,19 @@ final class GrantLoop {
   private var shownHolds = 0
   /// Payments that came after their holds had ended, and are not decided yet.
   private var latePayments = 0
+  /// What PostgreSQL said of them, asked beside the loop: its silence must not keep holds from ending.
+  private var lateCheck: Task<LateCheck?, Never>?
+  private var lateCheckEnded = false
+  /// Until when it is not asked again, since it did not answer.
+  private var lateUntil: UInt64 = 0
+
+  private struct LateCheck: Sendable {
+    let generation: Int
+    /// Of which it was asked.
+    let positions: [Int]
+    /// In the order in which they were confirmed.
+    let known: [(position: Int, late: PurchaseStore.Late)]
+  }
   /// Only those come in who were in a line that was lost.
   private var isForReturning = false
   /// Tickets that Redis says are locked by somebody the loop knows nothing of; outlives a reload.
@@ -379,40 +392,129 @@ final class GrantLoop {
   }
 
   /// Payments that were given up, and are authorised after all: nobody in line can have what is free now, so that who has
-  /// paid for it gets it. One whose seats are somebody else's is let go of.
-  private func decideLate() async throws {
-    let positions = try await Faults.point(.reserveLate) {
-      try mustBeSameRedis()
-      return try await queue.latePayments(event: event)
+  /// paid for it gets it. One whose seats are somebody else's gets as good ones, where its buyer has said that these will do,
+  /// and else is let go of.
+  ///
+  /// What they are for, and for how much, says PostgreSQL, without which nothing could be bought with them either.
+  /// - Returns: whether more of them can be decided at once.
+  private func decideLate() async throws -> Bool {
+    guard let lateCheck else {
+      if EventLoop.shared.now < lateUntil { return false }
+      let waiting = try await lateAttempts()
+      latePayments = waiting.count
+      if waiting.isEmpty { return false }
+      askOfLate(Array(waiting.keys))
+      return false
     }
-    latePayments = 0
+    guard lateCheckEnded else { return false }
+    (self.lateCheck, lateCheckEnded) = (nil, false)
+    guard let check = await lateCheck.value else {
+      lateUntil = EventLoop.shared.now + Self.seatCheckMilliseconds
+      return false
+    }
+    if check.generation != generation { return true }
+    let known = check.known
+    let waiting = try await lateAttempts()
+    let records = try await lateRecords(known.map(\.position))
+    var payments: [ReservePlanner.LatePayment] = []
+    var decisions: [(position: Int, decision: QueueStore.LateDecision)] = []
+    for ((position, late), record) in zip(known, records) {
+      guard let attempt = waiting[position] else { continue }
+      if late.state != .declined || late.attempt != attempt {
+        decisions.append((position, .moved))
+      } else if let record, record.state == .declinedForGood, !late.isTooLate,
+        record.tickets.sorted() == late.tickets.sorted()
+      {
+        payments.append(
+          .init(
+            position: position, tickets: record.tickets, amount: late.amount, takesOthers: late.takesOthers))
+      } else {
+        decisions.append((position, .refused))
+      }
+    }
+    // Of which PostgreSQL has lost what they were for.
+    let lost = Set(check.positions).subtracting(known.map(\.position))
+    decisions += lost.filter { waiting[$0] != nil }.map { ($0, .refused) }
+    for (payment, outcome) in planner.decideLate(payments) {
+      switch outcome {
+      case .same: decisions.append((payment.position, .same))
+      case .others(let tickets):
+        decisions.append((payment.position, .others(tickets, attempt: waiting[payment.position] ?? 0)))
+      case .refused: decisions.append((payment.position, .refused))
+      }
+    }
+    let tickets = Dictionary(uniqueKeysWithValues: payments.map { ($0.position, $0.tickets) })
+    try await settleLate(decisions, own: tickets)
+    latePayments = max(0, waiting.count - decisions.count)
+    return latePayments > 0
+  }
+
+  private func lateAttempts() async throws -> [Int: Int] {
+    try await Faults.point(.reserveLate) {
+      try mustBeSameRedis()
+      return try await queue.lateAttempts(event: event)
+    }
+  }
+
+  private func lateRecords(_ positions: [Int]) async throws -> [RequestRecord?] {
+    var records: [RequestRecord?] = []
     for start in stride(from: 0, to: positions.count, by: Self.batchLimit) {
       let batch = Array(positions[start..<min(start + Self.batchLimit, positions.count)])
-      let records = try await Faults.point(.reserveLate) {
+      records += try await Faults.point(.reserveLate) {
         try mustBeSameRedis()
         return try await queue.records(event: event, positions: batch)
       }
-      var taken: [Int: [Int]] = [:]
-      for (position, record) in zip(batch, records) {
-        guard let record, record.state == .declinedForGood, planner.takeAgain(record.tickets) else {
-          continue
-        }
-        taken[position] = record.tickets
+    }
+    return records
+  }
+
+  private func askOfLate(_ positions: [Int]) {
+    lateCheckEnded = false
+    lateCheck = Task { @LoopActor [event, generation, purchases] in
+      let known = try? await Faults.point(
+        .reserveLate,
+        { try await purchases.late(event: event, generation: generation, positions: positions) })
+      lateCheckEnded = true
+      signal.raise()
+      return known.map { LateCheck(generation: generation, positions: positions, known: $0) }
+    }
+  }
+
+  /// - Parameter own: what those have paid for who get the same seats.
+  private func settleLate(
+    _ decisions: [(position: Int, decision: QueueStore.LateDecision)], own: [Int: [Int]]
+  ) async throws {
+    var rest = decisions[...]
+    while !rest.isEmpty {
+      var count = 0, written = 0
+      for (position, _) in rest where written < QueueStore.ticketsFinishedAtOnce {
+        count += 1
+        written += own[position]?.count ?? 1
       }
+      let batch = rest.prefix(count)
+      rest = rest.dropFirst(count)
       let refused = try await Faults.point(.reserveLate) {
         try mustBeSameRedis()
-        return try await queue.settleLate(
-          event: event, epoch: epoch, load: loadNumber,
-          batch.map { (position: $0, isFree: taken[$0] != nil) })
+        return try await queue.settleLate(event: event, epoch: epoch, load: loadNumber, Array(batch))
       }
       // Prices are changing: with the next map.
       guard let refused else { throw Reload() }
-      for position in refused {
-        if let tickets = taken.removeValue(forKey: position) { planner.release(tickets) }
+      let isRefused = Set(refused)
+      var same = 0, others = 0
+      for (position, decision) in batch {
+        switch decision {
+        case .same where isRefused.contains(position): planner.release(own[position] ?? [])
+        case .others(let tickets, _) where isRefused.contains(position): planner.release(tickets)
+        case .same: same += 1
+        case .others: others += 1
+        case .refused, .moved: break
+        }
       }
-      paidLate.increment(by: taken.count)
+      paidLate.increment(by: same + others)
       tooLate.increment(by: refused.count)
-      logger.notice("payments that came late are decided", ["taken": taken.count, "let_go": refused.count])
+      logger.notice(
+        "payments that came late are decided",
+        ["same_seats": same, "other_seats": others, "let_go": refused.count])
     }
   }
 
@@ -487,8 +589,10 @@ final class GrantLoop {
         if shownHolds > 0, !isForReturning { try await giveBackShown() }
         if state == "open", !isSoldOut, try await advance() { continue }
         // Of a sale that is sold out nobody is read any more.
-        if state == "open", latePayments > 0, isSoldOut || !planner.isAhead(of: tail) {
+        if state == "open", latePayments > 0, isSoldOut || !planner.isAhead(of: tail),
           try await decideLate()
+        {
+          continue
         }
       }
       if published != counts { try await write(idle: isIdle) }

@@ -19,7 +19,7 @@ enum ConfirmStep: Equatable {
       return
     }
     switch progress.state {
-    case .sold: self = .tell(.purchased, reason: "")
+    case .sold: self = .tell(.purchased, reason: progress.note)
     case .void: self = .tell(Self.end(of: progress), reason: progress.reason)
     case .declined: self = progress.attempt >= attempt ? .tell(.declined, reason: progress.reason) : .forget
     case .paying:
@@ -39,7 +39,7 @@ enum ConfirmStep: Equatable {
     // PostgreSQL came back without the intent: it is written again.
     guard let progress else { return (nil, true) }
     switch progress.state {
-    case .sold: return ((.purchased, ""), false)
+    case .sold: return ((.purchased, progress.note), false)
     case .declined: return (progress.attempt == attempt ? (.declined, progress.reason) : nil, false)
     case .void: return ((end(of: progress), progress.reason), false)
     case .paying: return (nil, progress.attempt == attempt)

@@ -687,7 +687,8 @@ final class ConfirmationConsumer {
       return try await finish(confirmation, .lost, reason: "queue_lost")
     }
     switch ConfirmStep(attempt: confirmation.attempt, progress: progress) {
-    case .tell(let outcome, let reason): try await finish(confirmation, outcome, reason: reason)
+    case .tell(let outcome, let reason):
+      try await finish(confirmation, outcome, reason: reason, tickets: progress?.tickets ?? [])
     case .forget: try await finish(confirmation, nil, reason: "")
     case .giveUp:
       // Whether a worker that died had begun it, nobody knows.
@@ -887,7 +888,8 @@ final class ConfirmationConsumer {
       capture(
         PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: authorised), confirmation.reference)
     }
-    try await finish(confirmation, next.ending?.0, reason: next.ending?.reason ?? "")
+    try await finish(
+      confirmation, next.ending?.0, reason: next.ending?.reason ?? "", tickets: progress?.tickets ?? [])
   }
 
   /// PostgreSQL has lost the intent of a payment that is authorised. Where it cannot be written again, the money is let go
@@ -932,15 +934,19 @@ final class ConfirmationConsumer {
     if isStopping { drained.raise() }
   }
 
-  /// - Parameter outcome: `nil` only acknowledges the entry.
+  /// - Parameters:
+  ///   - outcome: `nil` only acknowledges the entry.
+  ///   - tickets: of the purchase, as PostgreSQL has it.
   private func finish(
-    _ confirmation: QueueStore.Confirmation, _ outcome: QueueStore.Ending.Outcome?, reason: String
+    _ confirmation: QueueStore.Confirmation, _ outcome: QueueStore.Ending.Outcome?, reason: String,
+    tickets: [Int] = []
   ) async throws {
     guard let outcome else {
       try await Faults.point(.confirmFinish) { try await queue.acknowledge(confirmation) }
       return
     }
-    try await group(for: confirmation.event).submit(.init(confirmation, outcome, reason: reason))
+    try await group(for: confirmation.event).submit(
+      .init(confirmation, outcome, reason: reason, tickets: tickets))
     finished[outcome]?.increment()
   }
 

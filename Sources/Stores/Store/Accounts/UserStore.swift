@@ -146,6 +146,8 @@ package final class UserStore {
     package let cancelReason: String?
     /// That are the buyer's still.
     package var tickets: [Ticket]
+    /// Whether they are others than were held, as their buyer had agreed.
+    package let hasOtherSeats: Bool
     /// What these cost, in minor units.
     package let amount: Int
     /// What was given back, or is being given back.
@@ -166,7 +168,7 @@ package final class UserStore {
         CASE WHEN e.cancelled_at IS NOT NULL THEN coalesce(e.cancel_reason, '') END AS cancel_reason,
         e.location, e.location_was, extract(epoch FROM e.date)::bigint AS date,
         extract(epoch FROM e.date_was)::bigint AS date_was, \(unsafeSQL: Event.postponedColumn),
-        extract(epoch FROM p.sold_at)::bigint AS sold_at
+        extract(epoch FROM p.sold_at)::bigint AS sold_at, p.instead_of IS NOT NULL AS has_others
       FROM purchase p JOIN event e ON e.id = p.event_id
       WHERE p.user_id = \(user) AND p.state = 'sold'
       ORDER BY p.sold_at DESC, p.event_id, p.generation, p.position LIMIT \(limit)
@@ -179,7 +181,7 @@ package final class UserStore {
         wish: WishPlace(row), eventName: try row.string("name"), location: try row.string("location"),
         date: try row.int("date"), locationWas: row["location_was"].string, dateWas: row["date_was"].int,
         isPostponed: try row.bool("is_postponed"), cancelReason: row["cancel_reason"].string,
-        tickets: [], amount: try row.int("amount"), refunds: [],
+        tickets: [], hasOtherSeats: try row.bool("has_others"), amount: try row.int("amount"), refunds: [],
         currency: try row.string("currency"), paymentID: row["payment_id"].string,
         soldAt: try row.int("sold_at"))
     }

@@ -83,7 +83,7 @@ package final class PastRequests {
     }
     status.tickets = found.tickets
     status.amount = found.progress.amount
-    status.reason = found.givenBack.isEmpty ? nil : found.givenBack
+    status.reason = found.note.isEmpty ? nil : found.note
     return status
   }
 

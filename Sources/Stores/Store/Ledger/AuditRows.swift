@@ -63,8 +63,10 @@ package struct AuditedPurchase: Sendable, Equatable {
   package var hasClosedRefund = false
   /// Whether its money is taken, and nothing has changed in its row since the last audit without findings.
   package var isSettled = false
-  /// Why it was declined or void.
+  /// Why it was declined or void; of a sale what its buyer is told besides.
   package var reason: String?
+  /// Whether it was sold with other seats than were held, to which its buyer has not agreed.
+  package var hasOthersUnasked = false
   package var isCaptureNoted: Bool
   /// Seconds since it changed.
   package var ageSeconds: Int

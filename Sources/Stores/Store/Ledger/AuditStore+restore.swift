@@ -1,5 +1,6 @@
 import EventLoop
 import Postgres
+import Sale
 
 /// A purchase that was sold, and that PostgreSQL has lost.
 package struct LostPurchase: Sendable, Equatable {
@@ -13,6 +14,8 @@ package struct LostPurchase: Sendable, Equatable {
   package var isCaptured: Bool
   /// Seconds since 1970.
   package var soldAt: Int
+  /// What was held, where its tickets are others that its buyer had agreed to.
+  package var insteadOf: [Int]?
 
   package init(
     key: PurchaseStore.Key, attempt: Int, user: String, tickets: [Int], amount: Int, currency: String,
@@ -37,6 +40,10 @@ extension AuditStore {
   /// Users' ids that are compared at once.
   private static let usersAtOnce = 10_000
 
+  private static func array(_ tickets: [Int]) -> String {
+    "{" + tickets.map(String.init).joined(separator: ",") + "}"
+  }
+
   /// Writes a purchase back, with its tickets and, where the money was not taken yet, its capture. All of it or nothing.
   ///
   /// A row of an earlier attempt to pay is replaced, one that is later, sold or another user's stays.
@@ -47,14 +54,16 @@ extension AuditStore {
       let written = try await transaction.query(
         """
         INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method,
-          payment_id, sold_at, captured_at)
+          payment_id, sold_at, captured_at, instead_of, other_seats)
         SELECT \(key.event), \(key.generation), \(key.position), \(purchase.user), 'sold', \(purchase.attempt),
           \(purchase.tickets)::int[], \(purchase.amount), e.currency, \(Self.unknownMethod), \(purchase.paymentID),
-          to_timestamp(\(purchase.soldAt)), CASE WHEN \(purchase.isCaptured) THEN now() END
+          to_timestamp(\(purchase.soldAt)), CASE WHEN \(purchase.isCaptured) THEN now() END,
+          \(purchase.insteadOf.map(Self.array))::int[], \(purchase.insteadOf.map { _ in OtherSeats.agreed.rawValue })
         FROM event e WHERE e.id = \(key.event) AND upper(e.currency) = \(purchase.currency.uppercased())
         ON CONFLICT (event_id, generation, position) DO UPDATE
         SET state = 'sold', try = excluded.try, tickets = excluded.tickets, amount = excluded.amount,
           payment_id = excluded.payment_id, sold_at = excluded.sold_at, captured_at = excluded.captured_at,
+          instead_of = excluded.instead_of, other_seats = excluded.other_seats,
           reason = NULL, updated_at = now()
         WHERE purchase.state IN ('declined', 'void') AND purchase.try < excluded.try
           AND purchase.user_id = excluded.user_id

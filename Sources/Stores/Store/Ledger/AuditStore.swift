@@ -1,5 +1,6 @@
 package import EventLoop
 package import Postgres
+import Sale
 
 /// What the audit reads of PostgreSQL, page by page, and the few statements with which it repairs.
 @LoopActor
@@ -166,6 +167,7 @@ package final class AuditStore {
       if words.count == 2 { purchase.disputes[String(words[0])] = String(words[1]) }
     }
     purchase.lost = try row.int("lost")
+    purchase.hasOthersUnasked = try row.bool("has_others_unasked")
     for refund in (row["refunds"].string ?? "").split(separator: "\n") {
       let words = refund.split(separator: " ")
       guard words.count == 4, let amount = Int(words[1]) else {
@@ -187,7 +189,10 @@ package final class AuditStore {
   static let columns: SQL = """
     purchase.event_id, purchase.generation, purchase.position, purchase.user_id, purchase.state, purchase.try,
     purchase.tickets, purchase.amount, purchase.charged, purchase.refunded, purchase.currency, purchase.payment_id,
-    purchase.reason,
+    CASE WHEN purchase.state = 'sold' AND purchase.instead_of IS NOT NULL THEN \(PurchaseStore.otherSeats)
+      ELSE purchase.reason END AS reason,
+    purchase.state = 'sold' AND purchase.instead_of IS NOT NULL
+      AND purchase.other_seats IS DISTINCT FROM \(OtherSeats.agreed.rawValue) AS has_others_unasked,
     (SELECT string_agg(d.id || ' ' || d.status, E'\\n') FROM dispute d WHERE d.event_id = purchase.event_id
       AND d.generation = purchase.generation AND d.position = purchase.position) AS disputes,
     (SELECT string_agg(concat_ws(' ', r.state, r.amount, coalesce(r.provider_id, '-'),

@@ -917,5 +917,14 @@ package struct Migrations {
     """,
     // Where it was made with its column, it is there.
     .index(name: "purchase_lapsed", on: "purchase (user_id) WHERE lapsed_at IS NOT NULL"),
+    """
+    -- Of which attempt it was said, so that a worker of the version before, which begins the next one without a word of it,
+    -- does not carry it over.
+    ALTER TABLE purchase ADD COLUMN other_seats text, ADD COLUMN other_seats_try int, ADD COLUMN instead_of int[];
+    COMMENT ON COLUMN purchase.other_seats IS
+      'whether others of the same section will do if the payment comes late: agreed, or n/a of seats that were chosen by name';
+    COMMENT ON COLUMN purchase.other_seats_try IS 'with which attempt to pay the buyer said that';
+    COMMENT ON COLUMN purchase.instead_of IS 'what was held, where tickets are others that its buyer agreed to';
+    """,
   ]
 }

@@ -1,6 +1,6 @@
 package import EventLoop
 package import Postgres
-import Sale
+package import Sale
 
 /// Purchases in PostgreSQL: the only truth about what is sold. Every method handles a whole group of requests
 /// in one transaction of a fixed number of statements, and may be repeated after an unknown outcome.
@@ -109,6 +109,15 @@ package final class PurchaseStore {
     package var id: String?
     /// For how long this attempt has been under way, by PostgreSQL's clock.
     package var triedSeconds = 0
+    /// Its tickets, which count, whatever Redis has.
+    package var tickets: [Int] = []
+    /// What its buyer has said of other seats with this attempt.
+    package var otherSeats = OtherSeats.notAgreed
+    /// Whether its tickets are others than were held, as its buyer had agreed.
+    package var hasOtherSeats = false
+
+    /// What its buyer is told besides, once it is sold.
+    package var note: String { hasOtherSeats ? PurchaseStore.otherSeats : "" }
   }
 
   /// Why a purchase is void whose authorisation was gone before its money was taken.
@@ -154,18 +163,20 @@ package final class PurchaseStore {
       "SELECT FROM queue_life WHERE event_id = ANY (\(events)::bigint[]) ORDER BY event_id FOR SHARE",
       """
       INSERT INTO purchase
-        (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, line, ordinal, id, tried_at)
-      SELECT event, generation, position, user_id, 'paying', try, tickets, amount, currency, method, line, ordinal, id, now()
+        (event_id, generation, position, user_id, state, try, tickets, amount, currency, method, line, ordinal, id, tried_at,
+        other_seats, other_seats_try)
+      SELECT event, generation, position, user_id, 'paying', try, tickets, amount, currency, method, line, ordinal, id, now(),
+        others, CASE WHEN others IS NOT NULL THEN try END
       FROM (
       SELECT DISTINCT ON (i.event, i.generation, i.position) i.event, i.generation, i.position, i.user_id,
-        i.try, i.tickets::int[] AS tickets, i.amount, e.currency, i.method, i.line, i.ordinal,
+        i.try, i.tickets::int[] AS tickets, i.amount, e.currency, i.method, i.line, i.ordinal, i.others,
         -- Not random: an intent that PostgreSQL has lost is written again under the name that the provider knows.
         md5(concat_ws('|', \(installation)::text, i.event, i.generation, i.position, i.user_id))::uuid AS id
       FROM unnest(\(events)::bigint[], \(generations)::int[], \(positions)::bigint[], \(group.map(\.user))::text[],
         \(attempts)::int[], \(tickets)::text[], \(group.map(\.amount))::bigint[], \(group.map(\.method))::text[],
         \(group.map { UserKey($0.user).text })::text[], \(group.map { $0.wish?.line ?? 0 })::int[],
-        \(group.map { $0.wish?.ordinal ?? 0 })::bigint[])
-        AS i (event, generation, position, user_id, try, tickets, amount, method, user_key, line, ordinal)
+        \(group.map { $0.wish?.ordinal ?? 0 })::bigint[], \(group.map { $0.otherSeats.column })::text[])
+        AS i (event, generation, position, user_id, try, tickets, amount, method, user_key, line, ordinal, others)
       JOIN event e ON e.id = i.event
       -- Of an event that was cancelled, and all of which was given back, nothing is sold any more.
       WHERE e.cancel_ended_at IS NULL
@@ -179,7 +190,9 @@ package final class PurchaseStore {
       ORDER BY event, user_id, generation, position
       ON CONFLICT (event_id, generation, position) DO UPDATE
       SET stalls = 0, try = excluded.try, method = excluded.method, state = 'paying', payment_id = NULL, reason = NULL,
-        id = coalesce(purchase.id, excluded.id), tried_at = now(), updated_at = now()
+        id = coalesce(purchase.id, excluded.id), tried_at = now(), updated_at = now(), other_seats = excluded.other_seats,
+        -- Whoever pays once more was shown what they have by now.
+        other_seats_try = excluded.other_seats_try, instead_of = NULL
       WHERE purchase.state = 'declined' AND purchase.try < excluded.try AND purchase.user_id = excluded.user_id
       """,
       endOverLimit(events, generations, positions, attempts, users: group.map(\.user)),
@@ -251,28 +264,32 @@ package final class PurchaseStore {
     package let progress: Progress
     package let user: String
     package let tickets: [Int]
-    /// What its buyer is told of what was given back; empty where nothing was.
-    package let givenBack: String
+    /// What its buyer is told of what was given back, or that they have other seats than were held; empty where nothing is.
+    package let note: String
   }
 
   /// Of a purchase all of whose tickets were given back, and of one with some left.
   package nonisolated static let refunded = "refunded"
   package nonisolated static let partlyRefunded = "partly_refunded"
 
+  /// Of a purchase of other seats than were held, which were somebody else's when its payment came.
+  package nonisolated static let otherSeats = "other_seats"
+
   /// The purchase of one request, or `nil` if it never reached payment.
   package func find(_ key: Key) async throws -> Found? {
     let rows = try await postgres.query(
       """
-      SELECT state, try, amount, currency, method, payment_id, reason, user_id, tickets, false AS owns,
+      SELECT state, try, amount, currency, method, payment_id, reason, user_id, false AS owns,
         charged IS NOT NULL OR refunded > 0 AS given_back, \(Self.names)
       FROM purchase p
       WHERE event_id = \(key.event) AND generation = \(key.generation) AND position = \(key.position)
       """)
     guard let row = rows.first else { return nil }
-    let tickets = row["tickets"].ints ?? []
+    let progress = try Self.progress(row)
     return Found(
-      progress: try Self.progress(row), user: try row.string("user_id"), tickets: tickets,
-      givenBack: try row.bool("given_back") ? (tickets.isEmpty ? Self.refunded : Self.partlyRefunded) : "")
+      progress: progress, user: try row.string("user_id"), tickets: progress.tickets,
+      note: try row.bool("given_back")
+        ? (progress.tickets.isEmpty ? Self.refunded : Self.partlyRefunded) : progress.note)
   }
 
   /// How an attempt to pay ended at the provider.
@@ -434,7 +451,9 @@ package final class PurchaseStore {
     """
 
   private static let names: SQL = """
-    p.id::text AS id, extract(epoch FROM now() - coalesce(p.tried_at, p.created_at))::bigint AS tried_seconds
+    p.id::text AS id, extract(epoch FROM now() - coalesce(p.tried_at, p.created_at))::bigint AS tried_seconds,
+    p.tickets, CASE WHEN p.other_seats_try = p.try THEN p.other_seats END AS other_seats,
+    p.instead_of IS NOT NULL AS has_others
     """
 
   private func readProgress(_ events: [Int], _ generations: [Int], _ positions: [Int]) -> SQL {
@@ -464,7 +483,9 @@ package final class PurchaseStore {
       currency: try row.string("currency"), method: try row.string("method"),
       paymentID: row["payment_id"].string,
       reason: row["reason"].string ?? "", ownsItsTickets: try row.bool("owns"),
-      user: try row.string("user_id"), id: row["id"].string, triedSeconds: try row.int("tried_seconds"))
+      user: try row.string("user_id"), id: row["id"].string, triedSeconds: try row.int("tried_seconds"),
+      tickets: row["tickets"].ints ?? [], otherSeats: OtherSeats(column: row["other_seats"].string),
+      hasOtherSeats: try row.bool("has_others"))
   }
 
   /// Something that is still to be done at the provider.

@@ -58,21 +58,56 @@ extension QueueStore {
     }
   }
 
-  /// Positions whose payments came late, the first in line first, at most so many.
-  package func latePayments(event: Int) async throws -> [Int] {
-    let names = try await redis.command(["HKEYS", .text(EventKeys(event).late)]).array ?? []
-    return names.compactMap { $0.text.flatMap { Int($0) } }.sorted()
+  /// What becomes of a payment that came late.
+  package enum LateDecision: Sendable, Equatable {
+    /// The seats are its buyer's.
+    case same
+    /// These are, in their place, which will do: said of this attempt, and of no later one.
+    case others([Int], attempt: Int)
+    /// None are, and its buyer is told so.
+    case refused
+    /// PostgreSQL has gone on since: whoever did that tells of it.
+    case moved
+
+    fileprivate var text: String {
+      switch self {
+      case .same: "1"
+      case .others(let tickets, let attempt): "t\(attempt):\(QueueStore.text(tickets))"
+      case .refused: "0"
+      case .moved: "m"
+      }
+    }
   }
 
   /// Decides payments that came late: whose seats are free gets them, and pays for them; the others are told so.
-  /// - Parameter decisions: whether the seats are the buyer's.
-  /// - Returns: those who do not get them, be it that they have gone on since; `nil` while the owner's map is too old to say.
-  package func settleLate(event: Int, epoch: Int, load: Int, _ decisions: [(position: Int, isFree: Bool)])
-    async throws -> [Int]?
-  {
+  /// - Returns: those who do not get any, be it that they have gone on since; `nil` while the owner's map is too old to say.
+  package func settleLate(
+    event: Int, epoch: Int, load: Int, _ decisions: [(position: Int, decision: LateDecision)]
+  ) async throws -> [Int]? {
     let answer = try await call(
       "onsale_settle_late", event,
-      [Self.fence(epoch, load)] + decisions.flatMap { [.integer($0.position), $0.isFree ? "1" : "0"] })
+      [Self.fence(epoch, load)]
+        + decisions.flatMap { [.integer($0.position), .text($0.decision.text)] })
     return answer[0].text == "conflict" ? nil : Self.tickets(answer.count > 1 ? answer[1].text ?? "" : "")
   }
+}
+
+extension OtherSeats {
+  /// As an entry of the stream has it.
+  init(field: String) {
+    self = field == "1" ? .agreed : field == "n" ? .notApplicable : .notAgreed
+  }
+
+  var field: String {
+    switch self {
+    case .agreed: "1"
+    case .notApplicable: "n"
+    case .notAgreed: ""
+    }
+  }
+
+  /// As a purchase has it.
+  init(column: String?) { self = column.flatMap(OtherSeats.init(rawValue:)) ?? .notAgreed }
+
+  var column: String? { self == .notAgreed ? nil : rawValue }
 }

@@ -63,7 +63,7 @@ extension QueueStore {
         "onsale_give_back", key.event,
         [
           .integer(key.generation), .integer(key.position), .text(UserKey(purchase.user).text),
-          .text(Self.text(purchase.tickets)), .integer(purchase.progress.amount), .text(purchase.givenBack),
+          .text(Self.text(purchase.tickets)), .integer(purchase.progress.amount), .text(purchase.note),
           .text(Self.text(tickets)),
           .integer(owned),
         ])

@@ -132,6 +132,10 @@ package final class QueueStore {
 
   package enum ConfirmAnswer: String, Sendable {
     case ok, expired, forbidden
+    /// The same, and it is noted that other seats will do; or that they will not, whatever was said, as these were chosen by
+    /// name.
+    case okAgreed = "ok_agreed"
+    case okByName = "ok_by_name"
     case notReserved = "not_reserved"
     /// Too many cards were tried for this hold.
     case tooOften = "too_often"
@@ -145,21 +149,26 @@ package final class QueueStore {
     case stopped
     /// No payment starts any more: the sale was closed while payments were stopped, or its event was cancelled.
     case closed
+    /// A payment is under way with which the buyer has said otherwise of other seats.
+    case otherAgreement = "agreement"
   }
 
   /// Starts the payment of a hold, which needs no method where it is free; the hold no longer expires until the payment has ended. Repeating it
   /// while it is under way, or after it succeeded, changes nothing.
-  /// - Parameter tickets: those that the buyer was told of, if that is known: no others are paid for.
+  /// - Parameters:
+  ///   - tickets: those that the buyer was told of, if that is known: no others are paid for.
+  ///   - takesOthers: whether others will do if the payment comes when these are somebody else's. Of seats that were chosen by
+  ///     name nothing else will.
   package func confirm(
     event: Int, generation: Int, position: Int, user: String, method: String?, idempotencyKey: String? = nil,
-    tickets: [Int] = [], client: String = ""
+    tickets: [Int] = [], client: String = "", takesOthers: Bool = false
   ) async throws -> ConfirmAnswer {
     let values = try await call(
       "onsale_confirm", event,
       [
         .integer(position), .text(UserKey(user).text), .text(method ?? ""), .text(user),
         .text(Self.name(idempotencyKey, of: user)), .integer(generation), .text(Self.text(tickets)),
-        .text(client),
+        .text(client), takesOthers ? "1" : "0",
       ])
     guard let answer = values[0].text.flatMap(ConfirmAnswer.init(rawValue:)) else {
       throw StoreError(.unexpectedAnswer, "onsale_confirm")
@@ -809,13 +818,16 @@ package final class QueueStore {
     package let client: String
     /// The payment of the attempt before, which was given up, and is authorised after all; else `nil`.
     package let latePayment: String?
+    /// What the buyer has said of other seats, should the payment come late.
+    package let otherSeats: OtherSeats
 
     package init(
       entryID: String?, event: Int, generation: Int, position: Int, attempt: Int, tickets: [Int], amount: Int,
       method: String, user: String, wish: WishPlace? = nil, client: String = "",
-      latePayment: String? = nil
+      latePayment: String? = nil, otherSeats: OtherSeats = .notAgreed
     ) {
       self.latePayment = latePayment
+      self.otherSeats = otherSeats
       self.entryID = entryID
       self.event = event
       self.generation = generation
@@ -977,16 +989,22 @@ package final class QueueStore {
     package let confirmation: Confirmation
     package let outcome: Outcome
     package let reason: String
+    /// What was bought, as PostgreSQL has it.
+    package let tickets: [Int]
 
-    package init(_ confirmation: Confirmation, _ outcome: Outcome, reason: String = "") {
+    /// - Parameter tickets: of the purchase; where that has none, what was to be bought counts.
+    package init(
+      _ confirmation: Confirmation, _ outcome: Outcome, reason: String = "", tickets: [Int] = []
+    ) {
       self.confirmation = confirmation
       self.outcome = outcome
       self.reason = reason
+      self.tickets = tickets.isEmpty ? confirmation.tickets : tickets
     }
   }
 
   /// Tickets that one call tells of, but for those of its last request: some milliseconds of Redis.
-  static let ticketsFinishedAtOnce = 500
+  package static let ticketsFinishedAtOnce = 500
 
   /// - Parameter endings: all of one event. Of many tickets they take several calls, each of which is atomic.
   package func finish(event: Int, _ endings: [Ending]) async throws {
@@ -995,7 +1013,7 @@ package final class QueueStore {
       var count = 0, tickets = 0
       for ending in rest where tickets < Self.ticketsFinishedAtOnce {
         count += 1
-        tickets += ending.confirmation.tickets.count
+        tickets += ending.tickets.count
       }
       try await finish(event: event, atOnce: rest.prefix(count))
       rest = rest.dropFirst(count)
@@ -1010,7 +1028,7 @@ package final class QueueStore {
         .text(ending.confirmation.entryID ?? ""),
         .text(
           "\(ending.confirmation.generation):\(UserKey(ending.confirmation.user).text):"
-            + Self.text(ending.confirmation.tickets)),
+            + Self.text(ending.tickets)),
       ]
     }
     _ = try await call("onsale_finish", event, arguments)
@@ -1068,7 +1086,8 @@ package final class QueueStore {
         attempt: fields["t"].flatMap { Int($0) } ?? 0, tickets: tickets(fields["k"] ?? ""),
         amount: fields["a"].flatMap { Int($0) } ?? 0, method: fields["m"] ?? "", user: fields["u"] ?? "",
         wish: fields["l"].flatMap { WishPlace($0) }, client: fields["c"] ?? "",
-        latePayment: fields["z"].flatMap { $0.isEmpty ? nil : $0 })
+        latePayment: fields["z"].flatMap { $0.isEmpty ? nil : $0 },
+        otherSeats: OtherSeats(field: fields["y"] ?? ""))
     }
   }
 
@@ -1080,7 +1099,7 @@ package final class QueueStore {
       .text(text(confirmation.tickets)), "a", .integer(confirmation.amount), "m", .text(confirmation.method),
       "u",
       .text(confirmation.user), "l", .text(confirmation.wish?.text ?? ""), "c", .text(confirmation.client),
-      "z", .text(confirmation.latePayment ?? ""),
+      "z", .text(confirmation.latePayment ?? ""), "y", .text(confirmation.otherSeats.field),
     ]
   }
 

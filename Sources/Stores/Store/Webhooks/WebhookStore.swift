@@ -140,7 +140,8 @@ package final class WebhookStore {
     json_strip_nulls(json_build_object(
       'purchase_id', coalesce(p.id::text, concat_ws('-', p.event_id, p.generation, p.position)), 'user_id', p.user_id,
       'email', (SELECT u.email FROM users u WHERE u.id = p.user_id), 'tickets', k.tickets, 'amount', \(amount),
-      'currency', p.currency, 'payment_id', p.payment_id, 'reason', \(reason)))
+      'currency', p.currency, 'payment_id', p.payment_id, 'reason', \(reason),
+      'other_seats', CASE WHEN p.instead_of IS NOT NULL THEN true END))
     """
   }
 

@@ -25,3 +25,15 @@ local function recall(p, user, field, generation, key, content)
   if call ~= generation .. ' ' .. key then return nil end
   return tonumber(pos), came_with == digest(content), place
 end
+
+-- Whether the buyer has agreed to other seats with the payment that is under way: beside what its call came with, which
+-- only some have a key for.
+local function agreement_field(r) return r.user .. r.try .. 'y' end
+local function remember_agreement(p, r)
+  local hash = key_bucket(p, r.user)
+  redis.call('HSET', hash, agreement_field(r), '1')
+  redis.call('PEXPIRE', hash, IDEMPOTENCY_MS)
+end
+local function has_agreed(p, r)
+  return redis.call('HEXISTS', key_bucket(p, r.user), agreement_field(r)) == 1
+end

@@ -3,9 +3,14 @@
 -- Why a payment that came late buys nothing.
 local TOO_LATE = 'too_late'
 
+-- How many attempts later a payment that was given up is taken up: the next one has the seats of the one before, the one
+-- after next has others. Workers of the version before take up nothing but the next one: what is decided about other seats
+-- they let go of, and do not sell the seats with it that PostgreSQL has still.
+local SAME_SEATS, OTHER_SEATS = 1, 2
+
 -- Puts a payment under way again, as another attempt, so that nobody takes the end of the one before for its own: its
 -- tickets are nobody else's until it has ended.
-local function pay_late(m, pos, r, payment, method, user)
+local function pay_late(m, pos, r, payment, method, user, later)
   local p = prefix(m)
   for t in each_ticket(r.tickets) do redis.call('SET', p .. 'l:' .. t, pos) end
   mark(p, r.tickets, 1)
@@ -13,7 +18,9 @@ local function pay_late(m, pos, r, payment, method, user)
   -- A hold that had ended counted as a place that was given up.
   if r.state == 'd' then left = math.max(0, left - 1) end
   put_user(p, r.user, tonumber(pos), owned, left, '', refused)
-  r.state, r.try, r.reason = 'C', r.try + 1, ''
+  local agreed = has_agreed(p, r)
+  r.state, r.try, r.reason = 'C', r.try + later, ''
+  if agreed then remember_agreement(p, r) end
   put_record(p, pos, r)
   redis.call('ZADD', p .. 'x', '+inf', pos)
   add_confirmation(m, pos, r, method, user, '', payment)
@@ -50,7 +57,7 @@ local function offer_late(keys, args)
     return {r and 'refused' or 'moved'}
   end
   if r.state == 'D' and v[2] ~= '2' and event_ms(m) < r.deadline then
-    pay_late(m, pos, r, args[4], args[5], args[6])
+    pay_late(m, pos, r, args[4], args[5], args[6], SAME_SEATS)
     announce(m, {pos})
   elseif r.state == 'd' and (v[1] == 'closed' or v[2] == '2') then
     redis.call('HDEL', p .. 'late', pos)
@@ -82,8 +89,10 @@ local function drop_late(keys, args)
   return {'ok'}
 end
 
--- KEYS m; ARGV fence, then position and whether the seats are its buyer's (1/0) of each. The positions that are not paid
--- for after all, since their buyers have gone on, or somebody has a seat of theirs.
+-- KEYS m; ARGV fence, then of each its position, and what is decided: `1`, its seats are its buyer's; `t<try>:<tickets>`,
+-- these are in their place, with the attempt that was given up; `0`, none are; `m`, PostgreSQL has gone on since, and
+-- whoever did that tells of it. The positions that are not paid for after all, since their buyers have gone on, or somebody
+-- has a seat of theirs.
 local function settle_late(keys, args)
   local m = keys[1]
   local p = prefix(m)
@@ -97,14 +106,18 @@ local function settle_late(keys, args)
     redis.call('HDEL', p .. 'late', pos)
     local r = try and given_up(p, pos, tonumber(try))
     if r and r.state ~= 'd' then r = nil end
-    local is_free = args[i + 1] == '1'
-    for t in each_ticket(r and r.tickets or '') do
+    local decision = args[i + 1]
+    local given_for, given = string.match(decision, '^t(%d+):([%d,]+)$')
+    local is_free = decision == '1' or given_for == try
+    local tickets = given or r and r.tickets or ''
+    for t in each_ticket(tickets) do
       if redis.call('EXISTS', p .. 'l:' .. t) == 1 then is_free = false end
     end
     if r and is_free then
-      pay_late(m, pos, r, payment, method, user)
+      r.tickets = tickets
+      pay_late(m, pos, r, payment, method, user, given and OTHER_SEATS or SAME_SEATS)
     else
-      if r then refuse_late(p, pos, r) end
+      if r and decision ~= 'm' then refuse_late(p, pos, r) end
       skipped[#skipped + 1] = pos
     end
     changed[#changed + 1] = pos

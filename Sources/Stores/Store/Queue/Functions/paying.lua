@@ -19,8 +19,16 @@ local function are_same(tickets, others)
   return count == 0
 end
 
+-- Whether the seats were chosen by name, or it is not known how: no others are as good then.
+local function is_by_name(p, r)
+  local line = string.match(r.place, '^(%d+)%.')
+  local wish = line and redis.call('HGET', p .. 'kn', line)
+  return not wish or wish == 't'
+end
+
 -- KEYS m; ARGV position, user key, payment method or '' for what is free, user, idempotency key or '', generation, the
--- tickets that the buyer was told of or nothing, what the place is called that the buyer comes from
+-- tickets that the buyer was told of or nothing, what the place is called that the buyer comes from, whether other seats
+-- will do if the payment comes late (1/0, nothing from a server of the version before, which does not ask)
 local function confirm(keys, args)
   local m = keys[1]
   local p = prefix(m)
@@ -29,11 +37,14 @@ local function confirm(keys, args)
   local r = get_record(p, pos)
   if not r then return {'not_reserved'} end
   if r.user ~= args[2] then return {'forbidden'} end
-  if r.state == 'C' or r.state == 'P' then return {'ok'} end
+  local ok = args[9] == '1' and (is_by_name(p, r) and 'ok_by_name' or 'ok_agreed') or 'ok'
+  if r.state == 'C' and args[9] and (args[9] == '1') ~= has_agreed(p, r) then return {'agreement'} end
+  if r.state == 'C' or r.state == 'P' then return {has_agreed(p, r) and ok or 'ok'} end
+  local came_with = args[9] == '1' and args[3] .. '\n1' or args[3]
   -- A repetition of a call whose card was declined since is not a wish to try again.
   for try = 1, args[5] ~= '' and math.max(1, r.try) or 0 do
-    local named, is_same = recall(p, r.user, r.user .. try, args[6], args[5], args[3])
-    if named then return {is_same and named == tonumber(pos) and 'ok' or 'mismatch'} end
+    local named, is_same = recall(p, r.user, r.user .. try, args[6], args[5], came_with)
+    if named then return {is_same and named == tonumber(pos) and ok or 'mismatch'} end
   end
   if r.state == 'X' or r.state == 'd' then return {'expired'} end
   if r.state ~= 'R' and r.state ~= 'D' then return {'not_reserved'} end
@@ -50,13 +61,14 @@ local function confirm(keys, args)
   end
   for t in each_ticket(r.tickets) do redis.call('SET', p .. 'l:' .. t, pos) end
   r.state, r.try, r.reason = 'C', r.try + 1, ''
-  remember_call(p, r.user, r.user .. r.try, args[6], args[5], args[3], pos)
+  remember_call(p, r.user, r.user .. r.try, args[6], args[5], came_with, pos)
+  if args[9] == '1' then remember_agreement(p, r) end
   put_record(p, pos, r)
   redis.call('ZADD', p .. 'x', '+inf', pos)
-  add_confirmation(m, pos, r, args[3], args[4], args[8])
+  add_confirmation(m, pos, r, args[3], args[4], args[8], '', args[9] == '1' and (ok == 'ok_agreed' and '1' or 'n') or '')
   wake_confirm(m)
   announce(m, {pos})
-  return {'ok'}
+  return {ok}
 end
 
 -- KEYS m; ARGV position, try, generation, what the buyer is to do. While their payment is under way.
@@ -100,7 +112,7 @@ local function finish(keys, args)
     if r and r.state == 'C' and r.try == try and (user == '' or r.user == user) then
       changed[#changed + 1] = pos
       r.state, r.reason = outcome, reason
-      if outcome == 'P' and bought ~= '' and bought ~= r.tickets then
+      if outcome == 'P' and bought ~= '' and bought ~= r.tickets and not are_same(bought, r.tickets) then
         -- What was bought counts, whatever Redis had forgotten and promised since.
         unlock(p, pos, r.tickets)
         redis.call('RPUSH', p .. 'f', 'l' .. r.tickets)

@@ -198,8 +198,10 @@ local function is_owner(m, fence)
     and (load == '' or redis.call('HGET', m, 'load') == load)
 end
 
-local function add_confirmation(m, pos, r, method, user, client, late)
+-- `late`: the payment of an attempt that was given up; `others`: what the buyer has said of other seats, should this one
+-- come late: `1` that they will do, `n` that, of seats chosen by name, for which nothing else will.
+local function add_confirmation(m, pos, r, method, user, client, late, others)
   redis.call('XADD', partition(m) .. 'c', '*', 'e', event(m), 'g', redis.call('HGET', m, 'generation'),
     'p', pos, 't', r.try, 'k', r.tickets, 'a', r.amount, 'm', method, 'u', user, 'l', r.place or '',
-    'c', client or '', 'z', late or '')
+    'c', client or '', 'z', late or '', 'y', others or '')
 end
