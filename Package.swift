@@ -97,9 +97,12 @@ let package = Package(
     module("Domain", "Sale", []),
 
     // Stores
+    module("Stores", "StoreCommon", ["CSodium"]),
     module(
-      "Stores", "Store", ["CSodium", "EventLoop", "Logging", "Redis", "Postgres", "Sale"],
-      exclude: ["Queue/README.md"], resources: [.embedInCode("Queue/Functions")]),
+      "Stores", "Queue", ["EventLoop", "Redis", "Sale", "StoreCommon"], exclude: ["README.md"],
+      resources: [.embedInCode("Functions")]),
+    module("Stores", "Ledger", ["EventLoop", "Logging", "Postgres", "Sale", "StoreCommon"]),
+    module("Stores", "Archive", ["EventLoop", "Postgres", "Sale", "StoreCommon", "Queue", "Ledger"]),
     module(
       "Stores", "Search",
       ["Compression", "EventLoop", "Logging", "Metrics", "JSON", "Text", "HTTPClient", "Postgres", "Sale"],
@@ -113,32 +116,33 @@ let package = Package(
       [
         "CIDN2", "Compression", "EventLoop", "Text", "Logging", "Metrics", "JSON", "HTTPServer", "Redis",
         "Postgres",
-        "Sale", "Identity", "Store",
+        "Sale", "Identity", "StoreCommon", "Queue", "Ledger",
       ], resources: [.embedInCode("Resources")]),
     module(
       "Service", "Catalog",
       [
         "Compression", "EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "JSON", "HTTPServer",
         "Postgres", "Sale",
-        "Identity", "Store", "Search", "HTTPCommon",
+        "Identity", "StoreCommon", "Queue", "Ledger", "Search", "HTTPCommon",
       ]),
     module(
       "Service", "Intake",
       [
         "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "JSON", "HTTPServer", "Sale",
-        "Identity", "Store", "Payments", "HTTPCommon",
+        "Identity", "StoreCommon", "Queue", "Ledger", "Archive", "Payments", "HTTPCommon",
       ]),
     module(
       "Service", "Notifier",
       [
-        "EventLoop", "Logging", "Metrics", "JSON", "HTTPServer", "Redis", "Sale", "Identity", "Store",
+        "EventLoop", "Logging", "Metrics", "JSON", "HTTPServer", "Redis", "Sale", "Identity", "StoreCommon",
+        "Queue", "Ledger", "Archive",
         "HTTPCommon",
       ]),
     module(
       "Service", "Admin",
       [
         "EventLoop", "Text", "Logging", "JSON", "HTTPServer", "HTTPClient", "Redis", "Postgres", "Sale",
-        "Identity", "Store", "Payments", "HTTPCommon",
+        "Identity", "StoreCommon", "Queue", "Ledger", "Payments", "HTTPCommon", "Archive",
       ]),
     module(
       "Service", "Web", ["Compression", "EventLoop", "Text", "HTTPServer", "Sale"],
@@ -147,27 +151,31 @@ let package = Package(
       "Service", "Worker",
       [
         "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "Redis", "Postgres", "Sale",
-        "Store", "Payments",
+        "StoreCommon", "Queue", "Ledger", "Archive", "Payments",
       ]),
     module(
       "Service", "Webhooks",
       [
         "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "JSON", "HTTPClient", "Sale",
-        "Identity", "Store",
+        "Identity", "StoreCommon", "Queue", "Ledger",
       ]),
     module(
       "Service", "Mailer",
-      ["EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "SMTPClient", "Identity", "Store"]),
+      ["EventLoop", "Text", "Logging", "Metrics", "Lifecycle", "SMTPClient", "Identity", "Ledger"]),
     module(
       "Service", "Indexer",
-      ["EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "Redis", "Sale", "Store", "Search"]),
+      [
+        "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "Redis", "Sale", "Queue", "Ledger",
+        "Search",
+      ]),
 
     // Tools
     module("Tools", "Capacity", ["JSON", "Sale"]),
     module(
       "Tools", "Audit",
       [
-        "EventLoop", "Text", "Logging", "JSON", "HTTPClient", "Redis", "Postgres", "Sale", "Store",
+        "EventLoop", "Text", "Logging", "JSON", "HTTPClient", "Redis", "Postgres", "Sale", "StoreCommon",
+        "Queue", "Ledger", "Archive",
         "Payments",
       ]),
     module(
@@ -184,7 +192,8 @@ let package = Package(
       name: "onsale",
       dependencies: [
         "EventLoop", "Logging", "Metrics", "Lifecycle", "FaultInjection", "HTTPServer", "HTTPClient",
-        "SMTPClient", "Redis", "Postgres", "Sale", "Identity", "Store", "Search", "Payments", "HTTPCommon",
+        "SMTPClient", "Redis", "Postgres", "Sale", "Identity", "Queue", "Ledger", "Archive", "Search",
+        "Payments", "HTTPCommon",
         "Catalog", "Intake", "Notifier", "Worker", "Mailer", "Webhooks", "Indexer", "Admin", "Web",
         "PaymentStub", "Audit", "LoadTest", "Capacity",
       ], path: "Sources/App", swiftSettings: strict,
@@ -195,14 +204,14 @@ let package = Package(
     // Servers of their own for the tests of what speaks to them.
     .target(name: "TestServers", path: "Tests/Support/TestServers", swiftSettings: strict),
     .target(
-      name: "TestDatabases", dependencies: ["EventLoop", "Logging", "Postgres", "Store", "TestServers"],
+      name: "TestDatabases", dependencies: ["EventLoop", "Logging", "Postgres", "Ledger", "TestServers"],
       path: "Tests/Support/TestDatabases", swiftSettings: strict),
 
     // Decoders of what comes from outside, for the fuzzer and for the tests that replay what it found.
     .target(
       name: "FuzzTargets",
       dependencies: [
-        "Text", "JSON", "HTTPServer", "HTTPClient", "Postgres", "Sale", "Identity", "Search", "Store",
+        "Text", "JSON", "HTTPServer", "HTTPClient", "Postgres", "Sale", "Identity", "Search", "Queue",
         "HTTPCommon", "Catalog", "Admin",
       ], path: "Tests/Fuzz/FuzzTargets", swiftSettings: strict),
     tests("Fuzz", "FuzzTests", ["FuzzTargets"]),
@@ -232,26 +241,30 @@ let package = Package(
       "Integration", "APITests",
       [
         "EventLoop", "Text", "Logging", "Metrics", "JSON", "HTTPServer", "SMTPClient", "Redis", "Postgres",
-        "Sale", "Identity", "Store", "Search", "HTTPCommon", "Catalog", "Intake", "Notifier", "Mailer",
+        "Sale", "Identity", "StoreCommon", "Queue", "Ledger", "Archive", "Search", "HTTPCommon", "Catalog",
+        "Intake", "Notifier", "Mailer",
         "Admin",
         "TestServers",
       ]),
     tests(
       "Integration", "StoreTests",
       [
-        "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Store", "TestDatabases",
+        "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "StoreCommon", "Queue", "Ledger",
+        "Archive", "TestDatabases",
         "TestServers",
       ]),
     tests(
       "Integration", "WorkerTests",
       [
-        "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Store", "Payments", "Worker",
+        "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "StoreCommon", "Queue", "Ledger",
+        "Archive", "Payments", "Worker",
         "TestDatabases", "TestServers",
       ]),
     tests(
       "Integration", "AuditTests",
       [
-        "EventLoop", "Logging", "JSON", "Redis", "Postgres", "Sale", "Store", "Payments", "Audit",
+        "EventLoop", "Logging", "JSON", "Redis", "Postgres", "Sale", "StoreCommon", "Queue", "Ledger",
+        "Archive", "Payments", "Audit",
         "TestDatabases", "TestServers",
       ]),
     tests(
@@ -264,7 +277,8 @@ let package = Package(
     tests(
       "Integration", "IndexerTests",
       [
-        "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Store", "Search", "Indexer",
+        "EventLoop", "Logging", "Metrics", "Redis", "Postgres", "Sale", "Queue", "Ledger", "Archive",
+        "Search", "Indexer",
         "TestDatabases", "TestServers",
       ]),
     tests("Integration", "RedisTests", ["EventLoop", "Logging", "Redis", "TestServers"]),

@@ -3,12 +3,12 @@ import HTTPClient
 import HTTPCommon
 import HTTPServer
 import Identity
+import Ledger
 import Logging
 import Postgres
 import Redis
 import SMTPClient
 import Sale
-import Store
 
 /// The settings of a process, from its environment: parsed once, all problems reported together.
 struct Configuration {

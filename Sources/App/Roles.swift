@@ -1,4 +1,5 @@
 import Admin
+import Archive
 import Catalog
 import EventLoop
 import Foundation
@@ -8,6 +9,7 @@ import HTTPServer
 import Identity
 import Indexer
 import Intake
+import Ledger
 import Lifecycle
 import Logging
 import Mailer
@@ -16,11 +18,11 @@ import Notifier
 import PaymentStub
 import Payments
 import Postgres
+import Queue
 import Redis
 import SMTPClient
 import Sale
 import Search
-import Store
 import Web
 import Webhooks
 import Worker

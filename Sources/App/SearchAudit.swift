@@ -2,8 +2,8 @@ import Audit
 import EventLoop
 import Indexer
 import Lifecycle
+import Queue
 import Search
-import Store
 
 /// The search index, as `onsale audit` looks at it.
 @LoopActor

@@ -1,4 +1,5 @@
-import Store
+import Ledger
+import Queue
 
 /// Which version of Onsale this is: `CHANGELOG.md` says what is in it.
 enum Version {

@@ -12,7 +12,7 @@ ANSWER_SECONDS = 5
 
 def configuration(directory, port, **settings):
     """The lines of its configuration. An underscore in a setting's name stands for a hyphen."""
-    # As in production: nothing that was accepted is lost, and hashes of requests stay small (Stores/Store/Queue).
+    # As in production: nothing that was accepted is lost, and hashes of requests stay small (Stores/Queue).
     options = {
         "bind": "127.0.0.1",
         "port": port,

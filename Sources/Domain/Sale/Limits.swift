@@ -73,4 +73,6 @@ package enum Limits {
   package static let cursorBytes = 200
   /// Longest long poll, in seconds.
   package static let longPollSeconds = 25
+  /// For so long at most nobody is granted seats while prices change.
+  package static let priceBarMilliseconds = 5_000
 }

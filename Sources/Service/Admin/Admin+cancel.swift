@@ -1,10 +1,11 @@
+import Archive
 import EventLoop
 import HTTPCommon
 import HTTPServer
 import Identity
 import JSON
+import Ledger
 import Sale
-import Store
 import Text
 
 /// Events that do not take place.

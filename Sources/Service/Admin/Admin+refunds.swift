@@ -3,8 +3,9 @@ import HTTPCommon
 import HTTPServer
 import Identity
 import JSON
+import Ledger
 import Sale
-import Store
+import StoreCommon
 
 /// What organizers give back, and the purchases of which they do.
 extension Admin {
@@ -113,14 +114,14 @@ extension Admin {
   private static let requestIDBytes = 100
 
   /// - Throws: 404 for an id of another event, too.
-  private func key(_ text: String, of event: Int) throws(Problem) -> PurchaseStore.Key {
+  private func key(_ text: String, of event: Int) throws(Problem) -> PurchaseKey {
     guard let id = ids.decode(text), id.event == event else {
       throw Problem(404, "unknown_request", "The event has no request of this id.")
     }
-    return PurchaseStore.Key(event: event, generation: id.generation, position: id.position)
+    return PurchaseKey(event: event, generation: id.generation, position: id.position)
   }
 
-  private func id(_ key: PurchaseStore.Key, of user: String, _ wish: WishPlace?) -> String {
+  private func id(_ key: PurchaseKey, of user: String, _ wish: WishPlace?) -> String {
     ids.encode(
       RequestID(
         event: key.event, generation: key.generation, position: key.position, owner: UserKey(user).text,

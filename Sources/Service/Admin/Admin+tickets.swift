@@ -3,8 +3,9 @@ import HTTPCommon
 import HTTPServer
 import Identity
 import JSON
+import Ledger
+import Queue
 import Sale
-import Store
 
 /// Tickets that organizers take back, change or put on sale again.
 extension Admin {

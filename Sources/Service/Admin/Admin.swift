@@ -1,11 +1,14 @@
+import Archive
 package import EventLoop
 package import HTTPCommon
 package import HTTPServer
 package import Identity
 import JSON
+package import Ledger
 package import Logging
+package import Queue
 import Sale
-package import Store
+import StoreCommon
 
 /// The role of organizers: makes events and steers their sales.
 ///

@@ -1,7 +1,7 @@
 import EventLoop
 import HTTPCommon
+import Ledger
 import Sale
-import Store
 
 extension AdminCommand {
   private static let clientsShown = 50

@@ -1,10 +1,12 @@
+import Archive
 import EventLoop
 import Foundation
 import HTTPCommon
 import Identity
 import JSON
+import Ledger
+import Queue
 import Sale
-import Store
 import Text
 
 extension AdminCommand {

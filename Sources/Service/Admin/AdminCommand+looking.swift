@@ -1,7 +1,9 @@
 import HTTPCommon
 import Identity
 import JSON
-import Store
+import Ledger
+import Queue
+import Sale
 import Text
 
 extension AdminCommand {

@@ -2,24 +2,25 @@ import EventLoop
 import Foundation
 import HTTPClient
 import Identity
+import Ledger
 import Logging
 import Payments
 import Postgres
+import Queue
 import Sale
-import Store
 
 /// One payment by hand: what is known of it here and at the provider, and its end.
 ///
 /// Workers end every payment by themselves, in a named time. This is for those who cannot wait for that.
 extension AdminCommand {
   private struct Desk {
-    let key: PurchaseStore.Key
-    let found: PurchaseStore.Found
+    let key: PurchaseKey
+    let found: Purchase
     let purchases: PurchaseStore
     let provider: StripePaymentClient
     let queue: QueueStore
 
-    var progress: PurchaseStore.Progress { found.progress }
+    var progress: PurchaseProgress { found.progress }
 
     /// Its name at the provider.
     var reference: String {
@@ -63,10 +64,10 @@ extension AdminCommand {
   }
 
   /// Reads the id that its buyer has, or `EVENT-GENERATION-POSITION`.
-  func request(_ text: String) throws(Failure) -> PurchaseStore.Key {
+  func request(_ text: String) throws(Failure) -> PurchaseKey {
     let parts = text.split(separator: "-").map { Int($0) }
     if parts.count == 3, let event = parts[0], let generation = parts[1], let position = parts[2] {
-      return PurchaseStore.Key(event: event, generation: generation, position: position)
+      return PurchaseKey(event: event, generation: generation, position: position)
     }
     let own = environment["ONSALE_REQUEST_SECRET"] ?? ""
     let secret = try own.isEmpty ? setting("ONSALE_JWT_SECRET") : own
@@ -77,7 +78,7 @@ extension AdminCommand {
     guard let id = RequestIDCoder(secret: secret, former: former).decode(text) else {
       throw .usage("\"\(text)\" is neither the id of a request nor EVENT-GENERATION-POSITION")
     }
-    return PurchaseStore.Key(event: id.event, generation: id.generation, position: id.position)
+    return PurchaseKey(event: id.event, generation: id.generation, position: id.position)
   }
 
   private func show(_ desk: Desk) async throws {
@@ -156,7 +157,7 @@ extension AdminCommand {
       throw Failure.refused("a worker was faster: the purchase is \(progress?.state.rawValue ?? "gone")")
     }
     // A worker that has it finds its end; where none has, its buyer is told from here.
-    let confirmation = QueueStore.Confirmation(
+    let confirmation = Confirmation(
       entryID: nil, event: desk.key.event, generation: desk.key.generation, position: desk.key.position,
       attempt: progress.attempt, tickets: desk.found.tickets, amount: progress.amount,
       method: progress.method,

@@ -1,6 +1,6 @@
 import HTTPCommon
+import Ledger
 import Sale
-import Store
 
 extension AdminCommand {
   /// Writes down what is to be given back; workers carry it out.
@@ -120,7 +120,7 @@ extension AdminCommand {
     try arguments.finish()
     try await withServers { servers in
       print(Self.row(["REQUEST", "USER", "TICKETS", "AMOUNT", "REFUNDED", "AT", "DISPUTES"]))
-      var last: PurchaseStore.Key?
+      var last: PurchaseKey?
       repeat {
         let page = try await servers.refunds.purchases(
           event: event, user: user, ticket: ticket, after: last, limit: 500)

@@ -2,10 +2,10 @@ import EventLoop
 import Foundation
 import HTTPClient
 import Identity
+import Ledger
 import Logging
 import Postgres
 import Sale
-import Store
 import Text
 
 /// Systems outside, and the messages that they did not take.

@@ -1,9 +1,12 @@
 package import EventLoop
 import Foundation
+import Ledger
 import Logging
 import Postgres
+import Queue
 import Redis
-import Store
+import Sale
+import StoreCommon
 import Text
 
 /// `onsale admin`: the operator's commands at a terminal and in scripts.

@@ -2,8 +2,8 @@ import EventLoop
 import HTTPCommon
 import HTTPServer
 import JSON
+import Ledger
 import Sale
-import Store
 
 /// Events as organizers write them, by HTTP or in a file.
 enum EventInput {

@@ -1,7 +1,9 @@
 import EventLoop
 import HTTPCommon
 import JSON
-import Store
+import Ledger
+import Queue
+import Sale
 
 /// How a sale goes, for its operator.
 @LoopActor

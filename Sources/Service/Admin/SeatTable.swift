@@ -1,6 +1,7 @@
 import HTTPCommon
+import Ledger
 import Sale
-import Store
+import StoreCommon
 import Text
 
 /// Tickets as a table: `section,row,seat,price` with a line for each seat, or `section,capacity,price` with a line for

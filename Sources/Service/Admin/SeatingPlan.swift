@@ -1,8 +1,8 @@
 import Foundation
 import HTTPCommon
 import JSON
+import Ledger
 import Sale
-import Store
 import Text
 
 /// A seating plan in pretix's JSON format: zones with rows of seats, each of a category, and with areas.

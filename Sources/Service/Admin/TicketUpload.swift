@@ -1,8 +1,9 @@
 import EventLoop
 import HTTPCommon
 import HTTPServer
+import Ledger
 import Sale
-import Store
+import StoreCommon
 import Text
 
 /// Tickets to be added, in whatever format they come.

@@ -1,10 +1,10 @@
 package import EventLoop
 package import Identity
+package import Ledger
 import Lifecycle
 package import Logging
 import Metrics
 import Sale
-package import Store
 
 /// Counts what clients do with accounts, so that operators see who makes many: by names that are not their addresses, in
 /// bounded memory, written down now and then. What a server has counted since then is lost with it.

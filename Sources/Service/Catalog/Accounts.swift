@@ -3,8 +3,8 @@ import HTTPCommon
 import HTTPServer
 import Identity
 import JSON
+import Ledger
 import Sale
-import Store
 import Text
 
 /// Signing up and signing in, by mail where mail is sent.

@@ -4,9 +4,11 @@ package import HTTPCommon
 package import HTTPServer
 package import Identity
 import JSON
+package import Ledger
+package import Queue
 package import Sale
 package import Search
-package import Store
+import StoreCommon
 
 /// The role for everyone who looks around: accounts, search, events and their seats, what one has bought.
 ///
@@ -334,7 +336,7 @@ package final class Catalog {
   private nonisolated static func list(
     _ purchases: [UserStore.Purchase], _ unpaid: [UserStore.Unpaid], _ owner: String, _ ids: RequestIDCoder
   ) -> [UInt8] {
-    func id(_ key: PurchaseStore.Key, _ wish: WishPlace?) -> JSON {
+    func id(_ key: PurchaseKey, _ wish: WishPlace?) -> JSON {
       .string(
         ids.encode(
           RequestID(

@@ -1,6 +1,6 @@
 import HTTPCommon
+import Ledger
 import Sale
-import Store
 
 /// An event for calendars (iCalendar, RFC 5545): on the clocks of its venue.
 enum EventCalendar {

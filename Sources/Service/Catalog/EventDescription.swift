@@ -1,8 +1,8 @@
 import EventLoop
 import HTTPCommon
 import JSON
+import Ledger
 import Sale
-import Store
 
 /// An event for those who read its page without running it: schema.org's `Event` as JSON-LD, sentences, a calendar's entry.
 package struct EventDescription: Sendable {

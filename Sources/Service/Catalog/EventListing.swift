@@ -3,7 +3,6 @@ import HTTPCommon
 import HTTPServer
 import Sale
 import Search
-import Store
 
 /// The list of events for those who read the first page without running it: what a query of its form finds, as sentences.
 package struct EventListing: Equatable, Sendable {

@@ -3,8 +3,9 @@ import EventLoop
 import HTTPCommon
 import HTTPServer
 import JSON
+import Ledger
+import Queue
 import Sale
-import Store
 
 /// What an event's page shows, at most a second old while PostgreSQL and Redis answer, and older when they do
 /// not.

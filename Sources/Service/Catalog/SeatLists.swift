@@ -1,7 +1,7 @@
 import EventLoop
 import JSON
+import Ledger
 import Sale
-import Store
 
 /// The list of an event's seats as JSON, with a slot for each seat's availability, so that showing 70,000
 /// seats costs a copy and not a serialisation.

@@ -1,8 +1,8 @@
 package import EventLoop
 import Identity
+import Ledger
 import Lifecycle
 package import Logging
-import Store
 
 /// Learns within a second or two which sessions were ended by any server, so that tokens are checked from memory.
 ///

@@ -3,7 +3,7 @@ package import HTTPCommon
 import HTTPServer
 package import Identity
 import JSON
-package import Store
+package import Ledger
 
 /// Sessions of those who sign in here: a token for some minutes, and one with which a new one is got, without a look-up.
 @LoopActor

@@ -1,6 +1,6 @@
 package import EventLoop
+package import Ledger
 package import Postgres
-package import Store
 
 /// A replica that events are read from while the primary is away.
 @LoopActor

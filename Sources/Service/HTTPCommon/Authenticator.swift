@@ -1,7 +1,7 @@
 package import EventLoop
 package import HTTPServer
 package import Identity
-package import Store
+package import Ledger
 
 /// Tells who makes a request.
 @LoopActor

@@ -1,5 +1,5 @@
 package import Identity
-package import Store
+package import Queue
 
 extension QueueStore.Hold {
   /// What was held for the request with this id.

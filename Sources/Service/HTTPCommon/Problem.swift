@@ -4,7 +4,7 @@ import Identity
 import Logging
 import Postgres
 import Redis
-import Store
+import StoreCommon
 
 /// An answer that says no, in the form of RFC 9457: thrown anywhere, mapped to HTTP in one place.
 package struct Problem: Error, Sendable, Equatable, CustomStringConvertible {

@@ -1,5 +1,5 @@
+package import Queue
 import Sale
-package import Store
 
 /// What the indexer will have written once it has caught up, for those who check it.
 package enum IndexExpectation {

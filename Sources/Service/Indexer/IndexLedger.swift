@@ -1,6 +1,7 @@
+import Ledger
+import Queue
 import Sale
 import Search
-import Store
 
 /// What the indexer knows: where events and their queues stand, what of that is in the index, and what is still
 /// to be written. Pure: it is told what was read and heard, and says what to do.

@@ -1,12 +1,13 @@
 package import EventLoop
 import FaultInjection
+package import Ledger
 import Lifecycle
 package import Logging
 package import Metrics
+package import Queue
 package import Redis
 package import Sale
 package import Search
-package import Store
 
 /// Keeps the search index like PostgreSQL and the queues in Redis.
 ///

@@ -1,8 +1,9 @@
 import EventLoop
 import FaultInjection
+import Ledger
+import Queue
 import Sale
 import Search
-import Store
 
 /// Which sections of events with a queue have tickets left: from the queue's bitmap, and PostgreSQL's list of
 /// which tickets are whose.

@@ -1,6 +1,7 @@
+import Ledger
+import Queue
 import Sale
 import Search
-import Store
 
 extension IndexVersion {
   /// - Parameter document: the head of the event's queue, where it has one.

@@ -3,11 +3,12 @@ import FaultInjection
 import HTTPCommon
 import HTTPServer
 package import Identity
+package import Ledger
 import Lifecycle
 package import Logging
 import Metrics
 package import Sale
-package import Store
+import StoreCommon
 
 /// Knows within a second or two which cards were refused at any server, so that who tests cards is told to wait, from
 /// memory: nothing is asked for where buyers pay. While PostgreSQL is away what is known stays.

@@ -1,12 +1,15 @@
+package import Archive
 package import EventLoop
 import FaultInjection
 package import HTTPCommon
 package import HTTPServer
 package import Identity
 import JSON
+package import Ledger
 import Metrics
+package import Queue
 import Sale
-package import Store
+import StoreCommon
 
 /// The role that takes buyers in: one round trip to Redis, and nothing else on the way, which those share who want a place
 /// at the same event in the same turn of the loop (`JoinBatch`).
@@ -476,8 +479,8 @@ package final class Intake {
     return id
   }
 
-  private static func key(_ id: RequestID) -> PurchaseStore.Key {
-    PurchaseStore.Key(event: id.event, generation: id.generation, position: id.position)
+  private static func key(_ id: RequestID) -> PurchaseKey {
+    PurchaseKey(event: id.event, generation: id.generation, position: id.position)
   }
 
   private static let unknownEvent = Problem(404, "unknown_event", "There is no event with this id.")

@@ -1,7 +1,7 @@
 import EventLoop
 import HTTPServer
+import Queue
 import Sale
-import Store
 
 /// Somebody who wants a place, until they are answered.
 @LoopActor

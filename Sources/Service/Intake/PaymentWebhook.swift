@@ -4,9 +4,10 @@ import HTTPCommon
 package import HTTPServer
 import Identity
 import JSON
+package import Ledger
 import Metrics
 import Payments
-package import Store
+package import Queue
 
 /// Hears from the payment provider that something has happened to a payment.
 ///

@@ -1,7 +1,7 @@
 package import EventLoop
 import FaultInjection
+package import Ledger
 import Sale
-package import Store
 
 /// Sections of events by name, as buyers ask for them; read once and kept for a while.
 @LoopActor

@@ -1,11 +1,11 @@
 package import EventLoop
 import Foundation
 import Identity
+package import Ledger
 import Lifecycle
 package import Logging
 import Metrics
 package import SMTPClient
-package import Store
 import Text
 
 /// Hands a message to whoever delivers it.

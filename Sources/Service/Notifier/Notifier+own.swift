@@ -3,8 +3,9 @@ import HTTPCommon
 import HTTPServer
 import Identity
 import JSON
+import Queue
 import Sale
-import Store
+import StoreCommon
 
 /// All that one user has open, on whichever device they asked for it.
 extension Notifier {

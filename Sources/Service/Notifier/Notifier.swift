@@ -1,3 +1,4 @@
+package import Archive
 package import EventLoop
 package import HTTPCommon
 package import HTTPServer
@@ -5,8 +6,8 @@ package import Identity
 import JSON
 import Logging
 import Metrics
+import Queue
 import Sale
-package import Store
 
 /// The role that tells clients where they stand.
 ///
@@ -435,8 +436,8 @@ package final class Notifier {
     return (status, nil)
   }
 
-  static func key(_ id: RequestID) -> PurchaseStore.Key {
-    PurchaseStore.Key(event: id.event, generation: id.generation, position: id.position)
+  static func key(_ id: RequestID) -> PurchaseKey {
+    PurchaseKey(event: id.event, generation: id.generation, position: id.position)
   }
 
   // MARK: The queue as a whole

@@ -1,7 +1,9 @@
+import Archive
 import EventLoop
 import HTTPCommon
+import Queue
 import Sale
-import Store
+import StoreCommon
 
 /// Which places a user has, at whichever events: asked for by every page of everybody who is in line somewhere, so what was
 /// found is kept for some seconds, in which where they stand is told from what is known of their lines.

@@ -1,7 +1,8 @@
+import Archive
 import HTTPServer
 import JSON
+import Queue
 import Sale
-import Store
 
 /// How an event's queue is shown to everyone.
 struct QueueAnswer {

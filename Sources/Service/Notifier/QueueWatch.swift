@@ -1,10 +1,12 @@
+import Archive
 package import EventLoop
 import HTTPCommon
 import Identity
 package import Logging
+package import Queue
 package import Redis
 package import Sale
-package import Store
+import StoreCommon
 
 /// What a process knows about the queues that its clients ask for, kept fresh by what Redis publishes.
 ///

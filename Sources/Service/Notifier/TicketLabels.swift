@@ -1,7 +1,8 @@
 package import EventLoop
 import JSON
+package import Ledger
+import Queue
 import Sale
-package import Store
 
 /// What tickets are called: section, row and seat, for answers to buyers who have got some.
 ///

@@ -3,11 +3,11 @@ import FaultInjection
 import Foundation
 import HTTPClient
 import Identity
+import Ledger
 import Lifecycle
 import Logging
 import Metrics
 import Sale
-import Store
 
 /// Sends one endpoint its messages: a batch at a time, those of a batch at once.
 @LoopActor

@@ -1,6 +1,8 @@
 package import Identity
 import JSON
-package import Store
+package import Ledger
+import Sale
+import StoreCommon
 
 /// How a message looks on its way: Standard Webhooks 1.
 package struct WebhookFormat: Sendable {

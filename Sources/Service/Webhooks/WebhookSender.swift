@@ -2,11 +2,12 @@ package import EventLoop
 import FaultInjection
 package import HTTPClient
 package import Identity
+package import Ledger
 import Lifecycle
 package import Logging
 import Metrics
+package import Queue
 import Sale
-package import Store
 
 /// Tells systems outside what has happened: reads the outbox in PostgreSQL, after it has written there what Redis tells.
 ///

@@ -1,9 +1,12 @@
+package import Archive
 package import EventLoop
+package import Ledger
 import Lifecycle
 package import Logging
 package import Payments
+package import Queue
 package import Redis
-package import Store
+import Sale
 
 /// The role that decides and sells: owner of some partitions, and a member of everyone's confirmation stream.
 ///

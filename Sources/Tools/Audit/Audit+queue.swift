@@ -1,4 +1,7 @@
-import Store
+import Archive
+import Ledger
+import Queue
+import Sale
 
 extension Audit {
   /// Buckets of records, and of users, that are asked for at once.

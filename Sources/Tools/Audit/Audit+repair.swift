@@ -1,6 +1,8 @@
+import Ledger
 import Payments
+import Queue
 import Sale
-import Store
+import StoreCommon
 
 extension Audit {
   /// Settles what can be settled without guessing: PostgreSQL is the truth about sales, the provider about money.
@@ -114,7 +116,7 @@ extension Audit {
     }
   }
 
-  private func settlePayment(_ finding: Finding, _ key: PurchaseStore.Key) async throws -> RepairNote? {
+  private func settlePayment(_ finding: Finding, _ key: PurchaseKey) async throws -> RepairNote? {
     guard let id = finding.paymentID, let entry = ledger.entries(key).first(where: { $0.id == id }) else {
       return nil
     }
@@ -138,12 +140,12 @@ extension Audit {
       return RepairNote(
         "\(reference): payment \(id) is \(payment.status) and cannot be captured", isDone: false)
     }
-    try await purchases.done([PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: id)])
+    try await purchases.done([OutboxEntry(key: key, kind: .capture, paymentID: id)])
     return RepairNote("\(reference): \(payment.amountCaptured) captured (\(id))", isDone: true)
   }
 
   /// Makes a request's record say what PostgreSQL says.
-  private func tell(_ key: PurchaseStore.Key) async throws -> RepairNote? {
+  private func tell(_ key: PurchaseKey) async throws -> RepairNote? {
     guard let facts = try await queues.queueFacts(event: key.event),
       facts.document.generation == key.generation
     else { return nil }
@@ -182,7 +184,7 @@ extension Audit {
     return RepairNote("\(key.name): now told \(outcome)", isDone: isDone)
   }
 
-  private func isToldPurchased(_ key: PurchaseStore.Key) async throws -> Bool {
+  private func isToldPurchased(_ key: PurchaseKey) async throws -> Bool {
     guard let facts = try await queues.queueFacts(event: key.event),
       facts.document.generation == key.generation
     else { return false }
@@ -205,7 +207,7 @@ extension Audit {
   }
 
   /// The key of the user whose place it is now, decided or in line.
-  private func owner(_ key: PurchaseStore.Key, _ record: RequestRecord?) async throws -> String? {
+  private func owner(_ key: PurchaseKey, _ record: RequestRecord?) async throws -> String? {
     if let record { return record.userKey }
     let waiting = try await queues.waiting(event: key.event, after: key.position - 1, limit: 1).page
     return waiting.first.flatMap { $0.position == key.position ? UserKey($0.user).text : nil }

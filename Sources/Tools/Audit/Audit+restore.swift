@@ -1,5 +1,9 @@
+import Archive
+import Ledger
 import Payments
-import Store
+import Queue
+import Sale
+import StoreCommon
 
 /// Purchases that PostgreSQL has lost are written back from what Redis and the provider know of them.
 extension Audit {
@@ -12,7 +16,7 @@ extension Audit {
     _ findings: Findings, _ reload: inout Set<Partition>
   ) async -> (notes: [RepairNote], unresolved: Set<Int>) {
     var notes: [RepairNote] = []
-    var tried: Set<PurchaseStore.Key> = []
+    var tried: Set<PurchaseKey> = []
     var unresolved: Set<Int> = []
     for finding in Self.restorable.flatMap({ kind in findings.kept.filter { $0.kind == kind } }) {
       guard let key = finding.key, tried.insert(key).inserted else { continue }
@@ -40,7 +44,7 @@ extension Audit {
 
   /// Writes back the purchase of a request that was told it is purchased, or whose money was taken.
   /// - Returns: what came of it; `nil` where nothing says that there was a purchase.
-  func restore(_ key: PurchaseStore.Key, _ reload: inout Set<Partition>) async throws -> RepairNote? {
+  func restore(_ key: PurchaseKey, _ reload: inout Set<Partition>) async throws -> RepairNote? {
     let row = try await sales.purchase(key)
     // A payment under way is finished by a worker, under the same name at the provider.
     if row?.state == .sold || row?.state == .paying { return nil }
@@ -66,7 +70,7 @@ extension Audit {
       if let payment = try? await provider.capture(purchase.paymentID, reference: reference) {
         ledger.add(payment)
         try await purchases.done([
-          PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: purchase.paymentID)
+          OutboxEntry(key: key, kind: .capture, paymentID: purchase.paymentID)
         ])
       }
     }
@@ -76,7 +80,7 @@ extension Audit {
   }
 
   /// The record of a request that is told so, in Redis or where it left Redis.
-  private func toldPurchased(_ key: PurchaseStore.Key) async throws -> RequestRecord? {
+  private func toldPurchased(_ key: PurchaseKey) async throws -> RequestRecord? {
     let record: RequestRecord?
     if let facts = try await queues.queueFacts(event: key.event),
       facts.document.generation == key.generation
@@ -90,7 +94,7 @@ extension Audit {
 
   /// - Returns: the purchase, or why it is not known what it was; `nil` where there is no sign of one.
   private func evidence(
-    _ key: PurchaseStore.Key, _ told: RequestRecord?, _ row: AuditedPurchase?
+    _ key: PurchaseKey, _ told: RequestRecord?, _ row: AuditedPurchase?
   ) async throws -> (purchase: LostPurchase?, problem: String)? {
     let attempt = row?.attempt ?? 0
     guard let money = try await money(key, after: row, told) else {
@@ -140,7 +144,7 @@ extension Audit {
   /// A payment that was given up and came late sells as a later attempt than the one that made it: where the buyer was told
   /// so, PostgreSQL may be of before that, and have the attempt as given up.
   private func money(
-    _ key: PurchaseStore.Key, after row: AuditedPurchase?, _ told: RequestRecord?
+    _ key: PurchaseKey, after row: AuditedPurchase?, _ told: RequestRecord?
   ) async throws -> Money? {
     let attempt = row?.attempt ?? 0
     let cameLate =
@@ -167,7 +171,7 @@ extension Audit {
   private static let givenBack = "its money was given back, there is nothing to write back"
 
   /// Whether money was taken for it that, as was just found, is not held any more.
-  private func isGivenBack(_ key: PurchaseStore.Key) -> Bool {
+  private func isGivenBack(_ key: PurchaseKey) -> Bool {
     ledger.entries(key).contains { $0.status == .succeeded }
   }
 
@@ -177,7 +181,7 @@ extension Audit {
   }
 
   /// Why a request that is told that it is purchased must not be told anything else; `nil` if nothing was paid.
-  func paid(_ key: PurchaseStore.Key) async throws -> String? {
+  func paid(_ key: PurchaseKey) async throws -> String? {
     guard let money = try await money(key, after: nil, nil) else { return nil }
     return "\(money.payment.amount) \(money.payment.currency) "
       + (money.isCaptured ? "captured" : "reserved") + " (\(money.payment.id))"

@@ -1,6 +1,6 @@
+import Ledger
 import Payments
 import Sale
-import Store
 
 /// Looks only at what may have changed since the last run without findings.
 ///
@@ -62,14 +62,14 @@ extension Audit {
   }
 
   /// - Returns: whether it may be ours, and whose it is, as far as the provider said so.
-  private static func key(_ owner: PaymentOwner) -> (isOurs: Bool, key: PurchaseStore.Key?) {
+  private static func key(_ owner: PaymentOwner) -> (isOurs: Bool, key: PurchaseKey?) {
     switch owner {
     case .others: (false, nil)
     case .unknown: (true, nil)
     case .ours(let place):
       (
         true,
-        PurchaseStore.Key(event: place.event, generation: place.generation, position: place.position)
+        PurchaseKey(event: place.event, generation: place.generation, position: place.position)
       )
     }
   }

@@ -1,8 +1,10 @@
 package import EventLoop
 import Foundation
+package import Ledger
 package import Logging
 package import Payments
-package import Store
+package import Queue
+import Sale
 
 /// Compares PostgreSQL, Redis, the provider's ledger and the search index, both ways.
 ///

@@ -1,7 +1,7 @@
 import Foundation
 package import JSON
 package import Payments
-import Store
+import Sale
 
 /// What an audit found, and what it did.
 package struct AuditReport: Sendable {

@@ -1,11 +1,12 @@
 package import EventLoop
 import HTTPClient
 import JSON
+import Ledger
 package import Logging
 import Payments
 import Postgres
+import Queue
 import Redis
-import Store
 
 /// An audit with connections of its own, made from the environment.
 @LoopActor

@@ -1,5 +1,5 @@
 package import EventLoop
-package import Store
+package import Queue
 
 /// What the audit asks of a search index; the audit does not know which one it is.
 @LoopActor

@@ -1,6 +1,8 @@
 import JSON
+import Ledger
 import Payments
-import Store
+import Queue
+import Sale
 
 /// An event in numbers.
 package struct EventFigures: Sendable, Equatable {

@@ -1,4 +1,4 @@
-package import Store
+package import Sale
 
 /// One thing that does not fit, and what it is about.
 package struct Finding: Sendable, Equatable {
@@ -25,7 +25,7 @@ package struct Finding: Sendable, Equatable {
   }
 
   package init(
-    _ kind: FindingKind, _ key: PurchaseStore.Key, ticket: Int? = nil, paymentID: String? = nil,
+    _ kind: FindingKind, _ key: PurchaseKey, ticket: Int? = nil, paymentID: String? = nil,
     _ detail: String
   ) {
     self.init(
@@ -34,9 +34,9 @@ package struct Finding: Sendable, Equatable {
   }
 
   /// The request it is about.
-  package var key: PurchaseStore.Key? {
+  package var key: PurchaseKey? {
     guard let generation, let position else { return nil }
-    return PurchaseStore.Key(event: event, generation: generation, position: position)
+    return PurchaseKey(event: event, generation: generation, position: position)
   }
 
   /// What makes a finding of two passes the same one. The words count only where nothing narrower than the event

@@ -1,5 +1,5 @@
 package import Payments
-package import Store
+package import Sale
 
 /// The provider's payments by request.
 package struct Ledger: Sendable {
@@ -15,9 +15,9 @@ package struct Ledger: Sendable {
   }
 
   /// Most requests have one payment; the first is kept without an array of its own.
-  private var first: [PurchaseStore.Key: Entry] = [:]
-  private var others: [PurchaseStore.Key: [Entry]] = [:]
-  private var keysByEvent: [Int: [PurchaseStore.Key]] = [:]
+  private var first: [PurchaseKey: Entry] = [:]
+  private var others: [PurchaseKey: [Entry]] = [:]
+  private var keysByEvent: [Int: [PurchaseKey]] = [:]
   /// Payments that were made by somebody else.
   package var foreign: Int { foreignIDs.count }
   private var foreignIDs: Set<String> = []
@@ -113,21 +113,21 @@ package struct Ledger: Sendable {
 
   private static let openKept = 10_000
 
-  package func entries(_ key: PurchaseStore.Key) -> [Entry] {
+  package func entries(_ key: PurchaseKey) -> [Entry] {
     guard let entry = first[key] else { return [] }
     return [entry] + (others[key] ?? [])
   }
 
   /// The requests of an event that have payments.
-  package func keys(of event: Int) -> [PurchaseStore.Key] { keysByEvent[event] ?? [] }
+  package func keys(of event: Int) -> [PurchaseKey] { keysByEvent[event] ?? [] }
 
   /// Events that have payments.
   package var events: some Sequence<Int> { keysByEvent.keys }
 
-  private func place(of payment: Payment) -> (key: PurchaseStore.Key, attempt: Int)? {
+  private func place(of payment: Payment) -> (key: PurchaseKey, attempt: Int)? {
     payment.place(in: installation).map { place in
       (
-        PurchaseStore.Key(event: place.event, generation: place.generation, position: place.position),
+        PurchaseKey(event: place.event, generation: place.generation, position: place.position),
         place.attempt
       )
     }

@@ -1,5 +1,6 @@
+import Ledger
 import Payments
-import Store
+import Sale
 
 extension Ledger {
   /// I2 and I3 for one event's requests, both ways.
@@ -92,7 +93,7 @@ extension Ledger {
 
   /// Paid, or money reserved, so there must be a purchase for it.
   private func check(
-    _ entry: Entry, _ key: PurchaseStore.Key, _ purchase: AuditedPurchase?, _ graceSeconds: Int, _ now: Int,
+    _ entry: Entry, _ key: PurchaseKey, _ purchase: AuditedPurchase?, _ graceSeconds: Int, _ now: Int,
     _ findings: inout Findings
   ) {
     let isSoldByIt = purchase?.state == .sold && purchase?.paymentID == entry.id

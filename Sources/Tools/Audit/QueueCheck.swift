@@ -1,4 +1,6 @@
-package import Store
+package import Ledger
+import Queue
+import Sale
 
 extension QueueEvidence {
   /// Each request is in line or decided, exactly once, and its record says what PostgreSQL says: I4, I5, I9, P5.
@@ -101,7 +103,7 @@ extension QueueEvidence {
   /// What buyers are told against what is sold.
   private func checkTold(_ event: Int, _ sales: Sales, _ found: inout Findings) {
     for (position, hold) in told {
-      let key = PurchaseStore.Key(event: event, generation: generation, position: position)
+      let key = PurchaseKey(event: event, generation: generation, position: position)
       guard let purchase = sales.purchases[key], purchase.state == .sold else {
         found.add(
           Finding(
@@ -139,7 +141,7 @@ extension QueueEvidence {
 
   private func checkStream(_ event: Int, _ sales: Sales, _ graceSeconds: Int, _ found: inout Findings) {
     for (position, hold) in holds where hold.state == .confirming {
-      let key = PurchaseStore.Key(event: event, generation: generation, position: position)
+      let key = PurchaseKey(event: event, generation: generation, position: position)
       let purchase = sales.purchases[key].flatMap { isOfAnother(than: $0.user, position) ? nil : $0 }
       // A sold one is told below; a stalled one in PostgreSQL is picked up from there.
       if confirmations[position] == nil, !deadLetters.contains(position), purchase?.state != .sold,
@@ -153,7 +155,7 @@ extension QueueEvidence {
       }
     }
     for (position, attempt) in late {
-      let key = PurchaseStore.Key(event: event, generation: generation, position: position)
+      let key = PurchaseKey(event: event, generation: generation, position: position)
       // One that PostgreSQL has lost is told elsewhere.
       guard let purchase = sales.purchases[key] else { continue }
       let waits =

@@ -1,5 +1,7 @@
-import Sale
-package import Store
+import Ledger
+package import Queue
+package import Sale
+import StoreCommon
 
 /// Everything that Redis has about one event's queue, a few bytes a position.
 package struct QueueEvidence: Sendable {

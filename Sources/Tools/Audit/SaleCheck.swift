@@ -1,13 +1,14 @@
-package import Store
+package import Ledger
+package import Sale
 
 /// An event's sales in PostgreSQL, and what does not fit among them.
 package struct Sales: Sendable {
   package private(set) var tickets: [AuditedTicket] = []
-  package private(set) var purchases: [PurchaseStore.Key: AuditedPurchase] = [:]
+  package private(set) var purchases: [PurchaseKey: AuditedPurchase] = [:]
   package var outbox: [AuditedOutboxEntry] = []
   /// The sold purchase of each ticket.
-  package private(set) var buyers: [Int: PurchaseStore.Key] = [:]
-  private var soldTwice: [(ticket: Int, key: PurchaseStore.Key)] = []
+  package private(set) var buyers: [Int: PurchaseKey] = [:]
+  private var soldTwice: [(ticket: Int, key: PurchaseKey)] = []
 
   package init() {}
 

@@ -1,5 +1,6 @@
+package import Ledger
+import Queue
 import Sale
-package import Store
 
 extension QueueEvidence {
   /// What was sold is known to PostgreSQL, whatever became of it there: I1. Whoever is told so is checked by name.
@@ -35,7 +36,7 @@ extension QueueEvidence {
               .ticketHeldTwice, event: id, generation: generation, position: position, ticket: ticket,
               "also held for \(other)"))
         }
-        let key = PurchaseStore.Key(event: id, generation: generation, position: position)
+        let key = PurchaseKey(event: id, generation: generation, position: position)
         if let buyer = sales.buyers[ticket], buyer != key {
           found.add(Finding(.ticketHeldAndSold, key, ticket: ticket, "sold to \(buyer.name)"))
         }

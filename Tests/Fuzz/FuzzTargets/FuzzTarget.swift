@@ -9,8 +9,8 @@ import Text
 @testable import HTTPServer
 @testable import Identity
 @testable import Postgres
+@testable import Queue
 @testable import Search
-@testable import Store
 
 /// A decoder of bytes that come from outside, with what must hold whatever they are.
 ///

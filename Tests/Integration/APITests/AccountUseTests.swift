@@ -1,8 +1,8 @@
 import EventLoop
 import Identity
+import Ledger
 import Logging
 import Sale
-import Store
 import Testing
 
 @testable import Catalog

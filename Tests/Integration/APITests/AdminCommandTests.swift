@@ -3,9 +3,12 @@ import EventLoop
 import Foundation
 import Identity
 import JSON
+import Ledger
 import Postgres
-import Store
 import Testing
+
+@testable import Queue
+@testable import Sale
 
 @Suite("onsale admin")
 @LoopActor

@@ -3,9 +3,12 @@ import HTTPCommon
 import HTTPServer
 import Identity
 import JSON
+import Ledger
 import Postgres
-import Store
 import Testing
+
+@testable import Queue
+@testable import Sale
 
 @Suite("Organizers' calls")
 @LoopActor

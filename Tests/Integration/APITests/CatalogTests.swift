@@ -3,14 +3,15 @@ import HTTPCommon
 import HTTPServer
 import Identity
 import JSON
+import Ledger
 import Metrics
 import Postgres
 import Sale
 import Search
-import Store
 import Testing
 
 @testable import Catalog
+@testable import Queue
 
 @Suite("Accounts, events and seats")
 @LoopActor

@@ -1,14 +1,17 @@
+import Archive
 import EventLoop
 import HTTPServer
 import Identity
 import JSON
+import Ledger
 import Logging
 import Postgres
 import Sale
-import Store
+import StoreCommon
 import Testing
 
 @testable import Intake
+@testable import Queue
 
 @LoopActor
 @Suite("Cards that were refused", .timeLimit(.minutes(3)))

@@ -8,8 +8,11 @@ import Redis
 import Sale
 import Testing
 
+@testable import Archive
+@testable import Ledger
 @testable import Notifier
-@testable import Store
+@testable import Queue
+@testable import StoreCommon
 
 /// Polls where a sale is large, or over.
 @Suite("Polls at the edges of a sale")
@@ -104,7 +107,7 @@ struct EdgePollTests {
     }
     // Somebody else's place is not theirs, in memory neither.
     let id = try #require(service.ids.decode(requests[1]))
-    let key = PurchaseStore.Key(event: event, generation: id.generation, position: id.position)
+    let key = PurchaseKey(event: event, generation: id.generation, position: id.position)
     let past = PastRequests(service.postgres)
     #expect(try await past.status(key, owner: id.owner)?.state == .cancelled)
     #expect(past.known(key, owner: id.owner, wish: nil)?.state == .cancelled)

@@ -4,8 +4,9 @@ import HTTPCommon
 import HTTPServer
 import JSON
 import Postgres
-import Store
 import Testing
+
+@testable import Ledger
 
 /// One mistake that somebody may make in a plan: where it goes, what stands there instead, and what is told about it.
 struct Planted {

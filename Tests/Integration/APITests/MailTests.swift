@@ -3,11 +3,11 @@ import HTTPCommon
 import HTTPServer
 import Identity
 import JSON
+import Ledger
 import Logging
 import Postgres
 import SMTPClient
 import Search
-import Store
 import Testing
 import Text
 

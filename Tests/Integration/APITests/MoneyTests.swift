@@ -5,8 +5,9 @@ import HTTPServer
 import JSON
 import Postgres
 import Sale
-import Store
 import Testing
+
+@testable import Ledger
 
 @Suite("Prices")
 @LoopActor

@@ -7,7 +7,8 @@ import Redis
 import Testing
 
 @testable import Notifier
-@testable import Store
+@testable import Queue
+@testable import Sale
 
 @LoopActor
 @Suite("All that one has open", .timeLimit(.minutes(3)))

@@ -6,8 +6,10 @@ import JSON
 import Logging
 import Postgres
 import Redis
-import Store
 import Testing
+
+@testable import Queue
+@testable import Sale
 
 @LoopActor
 @Suite("What the payment provider says of a payment", .timeLimit(.minutes(2)))

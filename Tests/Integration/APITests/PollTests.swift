@@ -11,8 +11,11 @@ import Redis
 import Sale
 import Testing
 
+@testable import Archive
+@testable import Ledger
 @testable import Notifier
-@testable import Store
+@testable import Queue
+@testable import StoreCommon
 
 /// A notifier of a test's own, over the shared stores.
 @LoopActor
@@ -109,7 +112,7 @@ struct PollTests {
     let third = try await poller.join(event, "left")
     let id = try #require(service.ids.decode(first))
     let claimed = try await PurchaseStore(service.postgres).claim([
-      QueueStore.Confirmation(
+      Sale.Confirmation(
         entryID: nil, event: event, generation: id.generation, position: id.position, attempt: 1,
         tickets: [1],
         amount: 2500, method: "pm_card_visa", user: "bought")

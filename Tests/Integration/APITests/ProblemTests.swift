@@ -5,7 +5,7 @@ import Identity
 import JSON
 import Postgres
 import Redis
-import Store
+import StoreCommon
 import Testing
 
 @Suite("Problems")

@@ -2,8 +2,12 @@ import EventLoop
 import HTTPCommon
 import JSON
 import Redis
-import Store
 import Testing
+
+@testable import Archive
+@testable import Ledger
+@testable import Queue
+@testable import Sale
 
 @Suite("From PostgreSQL to Redis", .serialized)
 @LoopActor

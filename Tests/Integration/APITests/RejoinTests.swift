@@ -10,9 +10,12 @@ import Postgres
 import Redis
 import Testing
 
+@testable import Archive
 @testable import Intake
+@testable import Ledger
 @testable import Notifier
-@testable import Store
+@testable import Queue
+@testable import Sale
 
 /// An event whose line is lost with Redis, behind a server that has just been started.
 @LoopActor
@@ -191,7 +194,7 @@ struct RejoinTests {
     }
     // Should a payment turn up that had not begun, it does not begin any more.
     let late = try await PurchaseStore(postgres).claim([
-      QueueStore.Confirmation(
+      Sale.Confirmation(
         entryID: nil, event: it.event, generation: it.first, position: 3, attempt: 1, tickets: [1],
         amount: 9000, method: "pm_card_visa", user: "user 3")
     ])

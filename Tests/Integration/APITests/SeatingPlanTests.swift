@@ -2,8 +2,8 @@ import EventLoop
 import Foundation
 import HTTPServer
 import JSON
+import Ledger
 import Sale
-import Store
 import Testing
 
 /// Plans in pretix's format, made for one property each.

@@ -1,4 +1,5 @@
 import Admin
+import Archive
 import Catalog
 import EventLoop
 import Foundation
@@ -7,12 +8,13 @@ import HTTPServer
 import Identity
 import Intake
 import JSON
+import Ledger
 import Logging
 import Notifier
 import Postgres
+import Queue
 import Redis
 import Search
-import Store
 import TestServers
 
 /// All HTTP roles, put together as the executable does it, over a database and a Redis of the tests' own.

@@ -4,9 +4,9 @@ import HTTPCommon
 import HTTPServer
 import Identity
 import JSON
+import Ledger
 import Logging
 import Postgres
-import Store
 import Testing
 
 @testable import Catalog

@@ -2,8 +2,8 @@ import EventLoop
 import HTTPCommon
 import HTTPServer
 import JSON
+import Ledger
 import Postgres
-import Store
 import Testing
 
 @testable import Catalog

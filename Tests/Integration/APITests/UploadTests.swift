@@ -3,9 +3,9 @@ import EventLoop
 import HTTPServer
 import Identity
 import JSON
+import Ledger
 import Postgres
 import Sale
-import Store
 import Testing
 
 @Suite("What organizers upload, and take back")

@@ -2,7 +2,6 @@ import Foundation
 import HTTPCommon
 import JSON
 import Sale
-import Store
 import Testing
 
 /// States have one list each, in Swift; the API's document and the page's modules say the same words.

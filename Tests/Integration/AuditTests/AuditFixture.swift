@@ -1,12 +1,13 @@
 import Audit
 import EventLoop
 import Foundation
+import Ledger
 import Logging
 import Payments
 import Postgres
+import Queue
 import Redis
 import Sale
-import Store
 import TestDatabases
 import TestServers
 import Testing
@@ -91,8 +92,8 @@ final class AuditFixture {
   var partition: Partition { Partition(of: Self.event) }
   var prefix: String { "{p\(partition.number)}:\(Self.event):" }
 
-  func key(_ position: Int) -> PurchaseStore.Key {
-    PurchaseStore.Key(event: Self.event, generation: Self.generation, position: position)
+  func key(_ position: Int) -> PurchaseKey {
+    PurchaseKey(event: Self.event, generation: Self.generation, position: position)
   }
 
   /// - Parameter sinceLast: whether only what may have changed since the last clean run is looked at.
@@ -168,7 +169,7 @@ final class AuditFixture {
   }
 
   /// Starts the payment of a hold and takes its entry out of the stream, as a worker does.
-  func begin(_ user: String, _ tickets: [Int]) async throws -> QueueStore.Confirmation {
+  func begin(_ user: String, _ tickets: [Int]) async throws -> Sale.Confirmation {
     let position = try await hold(user, tickets)
     _ = try await queue.confirm(
       event: Self.event, generation: Self.generation, position: position, user: user, method: "pm_card_visa")
@@ -177,7 +178,7 @@ final class AuditFixture {
   }
 
   /// Authorises a payment for a confirmation; its id.
-  func authorise(_ confirmation: QueueStore.Confirmation) async throws -> String {
+  func authorise(_ confirmation: Sale.Confirmation) async throws -> String {
     let order = PaymentOrder(
       reference: "\(Self.event)-\(Self.generation)-\(confirmation.position)-\(confirmation.attempt)",
       amount: confirmation.amount, currency: "EUR", method: confirmation.method,
@@ -197,12 +198,12 @@ final class AuditFixture {
     let payment = try await authorise(confirmation)
     _ = try await purchases.settle([
       PurchaseStore.Settlement(
-        key: PurchaseStore.Key(confirmation), attempt: 1, outcome: .sold, paymentID: payment, reason: "")
+        key: PurchaseKey(confirmation), attempt: 1, outcome: .sold, paymentID: payment, reason: "")
     ])
     try await queue.finish(event: Self.event, [QueueStore.Ending(confirmation, .purchased)])
     _ = try await provider.capture(payment, reference: payment)
     try await purchases.done([
-      PurchaseStore.OutboxEntry(key: PurchaseStore.Key(confirmation), kind: .capture, paymentID: payment)
+      OutboxEntry(key: PurchaseKey(confirmation), kind: .capture, paymentID: payment)
     ])
     try await publish()
     return (confirmation.position, payment)

@@ -1,10 +1,12 @@
+import Archive
 import Audit
 import EventLoop
 import JSON
+import Ledger
 import Payments
 import Postgres
+import Queue
 import Sale
-import Store
 import Testing
 
 @Suite("The audit", .serialized)

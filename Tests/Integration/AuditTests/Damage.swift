@@ -1,10 +1,13 @@
 import Audit
 import EventLoop
+import Ledger
 import Payments
 import Postgres
 import Sale
-import Store
+import StoreCommon
 import Testing
+
+@testable import Queue
 
 /// One way in which the stores can be broken: what is done to them, what the audit must say, and whether it can
 /// settle it.
@@ -222,11 +225,11 @@ struct Damage: CustomTestStringConvertible, Sendable {
       let payment = try await $0.authorise(confirmation)
       _ = try await $0.purchases.settle([
         PurchaseStore.Settlement(
-          key: PurchaseStore.Key(confirmation), attempt: 1, outcome: .sold, paymentID: payment, reason: "")
+          key: PurchaseKey(confirmation), attempt: 1, outcome: .sold, paymentID: payment, reason: "")
       ])
       _ = try await $0.provider.capture(payment, reference: payment)
       try await $0.purchases.done([
-        PurchaseStore.OutboxEntry(key: PurchaseStore.Key(confirmation), kind: .capture, paymentID: payment)
+        OutboxEntry(key: PurchaseKey(confirmation), kind: .capture, paymentID: payment)
       ])
       try await $0.publish()
       try await $0.loseEntries()
@@ -272,7 +275,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
       _ = try await $0.purchases.claim([confirmation])
       _ = try await $0.purchases.settle([
         PurchaseStore.Settlement(
-          key: PurchaseStore.Key(confirmation), attempt: 1, outcome: .declined, paymentID: nil,
+          key: PurchaseKey(confirmation), attempt: 1, outcome: .declined, paymentID: nil,
           reason: "card_declined")
       ])
       try await $0.loseEntries()

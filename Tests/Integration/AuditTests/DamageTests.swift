@@ -1,11 +1,13 @@
 import Audit
 import EventLoop
 import Foundation
+import Ledger
 import Payments
 import Postgres
+import Queue
 import Redis
 import Sale
-import Store
+import StoreCommon
 import Testing
 
 @Suite("Damage", .serialized)

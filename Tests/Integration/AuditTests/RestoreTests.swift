@@ -1,10 +1,13 @@
 import Audit
 import EventLoop
+import Ledger
 import Payments
 import Postgres
 import Sale
-import Store
+import StoreCommon
 import Testing
+
+@testable import Queue
 
 @Suite("Purchases that PostgreSQL has lost", .serialized)
 @LoopActor

@@ -1,8 +1,8 @@
 import Audit
 import EventLoop
+import Ledger
 import Payments
 import Postgres
-import Store
 import Testing
 
 /// That each kind of damage is found so stands in `DamageTests`.

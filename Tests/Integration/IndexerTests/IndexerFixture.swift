@@ -1,12 +1,14 @@
+import Archive
 import EventLoop
 import Indexer
+import Ledger
 import Logging
 import Metrics
 import Postgres
+import Queue
 import Redis
 import Sale
 import Search
-import Store
 import TestDatabases
 import TestServers
 import Testing

@@ -2,10 +2,12 @@ import EventLoop
 import Indexer
 import Metrics
 import Postgres
+import Queue
 import Search
-import Store
 import TestServers
 import Testing
+
+@testable import Sale
 
 @Suite("Indexer", .timeLimit(.minutes(5)))
 @LoopActor

@@ -4,7 +4,7 @@ import Logging
 import Postgres
 import TestDatabases
 
-@testable import Store
+@testable import Ledger
 
 /// A migrated database of its own, for all tests of this process; each test makes events of its own in it.
 @LoopActor

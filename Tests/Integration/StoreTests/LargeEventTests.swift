@@ -4,7 +4,9 @@ import Redis
 import Sale
 import Testing
 
-@testable import Store
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 
 /// What would take long at once is done in steps.
 @LoopActor

@@ -3,7 +3,8 @@ import Postgres
 import TestDatabases
 import Testing
 
-@testable import Store
+@testable import Ledger
+@testable import StoreCommon
 
 @LoopActor
 @Suite("Migrations", .timeLimit(.minutes(3)))

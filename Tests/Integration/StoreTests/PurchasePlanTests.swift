@@ -4,7 +4,7 @@ import Sale
 import TestDatabases
 import Testing
 
-@testable import Store
+@testable import Ledger
 
 @LoopActor
 @Suite("Plans of purchases in PostgreSQL", .timeLimit(.minutes(3)))
@@ -44,7 +44,7 @@ struct PurchasePlanTests {
 
   private func buy(_ positions: ClosedRange<Int>, of event: Int, _ store: PurchaseStore) async throws {
     let confirmations = positions.map { position in
-      QueueStore.Confirmation(
+      Sale.Confirmation(
         entryID: nil, event: event, generation: 1, position: position, attempt: 1, tickets: [position],
         amount: 100, method: "pm_card_visa", user: "user \(position)")
     }
@@ -57,7 +57,7 @@ struct PurchasePlanTests {
     #expect(results.allSatisfy { $0?.state == .sold })
     try await store.done(
       confirmations.map {
-        PurchaseStore.OutboxEntry(key: .init($0), kind: .capture, paymentID: "pi_\($0.position)")
+        OutboxEntry(key: .init($0), kind: .capture, paymentID: "pi_\($0.position)")
       })
   }
 

@@ -4,7 +4,10 @@ import Postgres
 import Sale
 import Testing
 
-@testable import Store
+@testable import Archive
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 
 @LoopActor
 @Suite("Purchases in PostgreSQL", .timeLimit(.minutes(3)))
@@ -12,15 +15,15 @@ struct PurchaseStoreTests {
   func confirmation(
     _ event: Int, _ position: Int, _ tickets: [Int], attempt: Int = 1, method: String = "pm_card_visa",
     generation: Int = 1
-  ) -> QueueStore.Confirmation {
-    QueueStore.Confirmation(
+  ) -> Sale.Confirmation {
+    Sale.Confirmation(
       entryID: nil, event: event, generation: generation, position: position, attempt: attempt,
       tickets: tickets,
       amount: 100 * tickets.count, method: method, user: "user \(position)")
   }
 
   func settlement(
-    _ confirmation: QueueStore.Confirmation, _ outcome: PurchaseStore.Settlement.Outcome,
+    _ confirmation: Sale.Confirmation, _ outcome: PurchaseStore.Settlement.Outcome,
     payment: String? = "pi_1"
   ) -> PurchaseStore.Settlement {
     PurchaseStore.Settlement(
@@ -35,7 +38,7 @@ struct PurchaseStoreTests {
     defer { it.close() }
     let store = PurchaseStore(it.postgres)
     let event = try await it.makeEvent(tickets: 400)
-    func group(_ generation: Int, _ round: Int, attempt: Int) -> [QueueStore.Confirmation] {
+    func group(_ generation: Int, _ round: Int, attempt: Int) -> [Sale.Confirmation] {
       // In the second life those who were first come last.
       (0..<20).map { number in
         let place = round * 20 + number
@@ -285,9 +288,9 @@ struct PurchaseStoreTests {
     defer { it.close() }
     let store = PurchaseStore(it.postgres)
     let event = try await it.makeEvent(tickets: 5)
-    let key = PurchaseStore.Key(event: event, generation: 1, position: 1)
+    let key = PurchaseKey(event: event, generation: 1, position: 1)
     for _ in 1...2 { try await store.add(.init(key: key, kind: .cancel, paymentID: "pi_1")) }
-    func due() async throws -> [PurchaseStore.OutboxEntry] {
+    func due() async throws -> [OutboxEntry] {
       try await store.dueOutbox(limit: 1_000_000).filter { $0.key.event == event }
     }
     let first = try await due()
@@ -311,7 +314,7 @@ struct PurchaseStoreTests {
     let store = PurchaseStore(it.postgres)
     let event = try await it.makeEvent(tickets: 5)
     _ = try await store.claim([confirmation(event, 1, [1, 2], method: "m")])
-    func stalled() async throws -> [QueueStore.Confirmation] {
+    func stalled() async throws -> [Sale.Confirmation] {
       try await store.stalledPayments(limit: 1000).filter { $0.event == event }
     }
     #expect(try await stalled().isEmpty)
@@ -354,7 +357,7 @@ struct PurchaseStoreTests {
     let store = PurchaseStore(it.postgres)
     let event = try await it.makeEvent(tickets: 5)
     _ = try await store.claim([confirmation(event, 1, [1])])
-    let key = PurchaseStore.Key(event: event, generation: 1, position: 1)
+    let key = PurchaseKey(event: event, generation: 1, position: 1)
     for _ in 1...15 {
       _ = try await it.postgres.query(
         "UPDATE purchase SET updated_at = now() - interval '1 hour' WHERE event_id = \(event)")
@@ -440,9 +443,9 @@ struct PurchaseStoreTests {
       try await past.forfeit(
         .init(event: event, generation: 1, position: position), owner: UserKey("user \(position)").text)
     }
-    func second(_ position: Int, _ tickets: [Int], attempt: Int = 1) -> QueueStore.Confirmation {
+    func second(_ position: Int, _ tickets: [Int], attempt: Int = 1) -> Sale.Confirmation {
       let first = confirmation(event, position, tickets, attempt: attempt)
-      return QueueStore.Confirmation(
+      return Sale.Confirmation(
         entryID: nil, event: event, generation: 1, position: position, attempt: attempt, tickets: tickets,
         amount: first.amount, method: first.method, user: "second \(position)")
     }
@@ -542,10 +545,10 @@ struct PurchaseStoreTests {
     #expect(try await told(4) == nil)
   }
 
-  private func confirmation(of user: String, _ key: PurchaseStore.Key, _ tickets: [Int], attempt: Int = 1)
-    -> QueueStore.Confirmation
+  private func confirmation(of user: String, _ key: PurchaseKey, _ tickets: [Int], attempt: Int = 1)
+    -> Sale.Confirmation
   {
-    QueueStore.Confirmation(
+    Sale.Confirmation(
       entryID: nil, event: key.event, generation: key.generation, position: key.position, attempt: attempt,
       tickets: tickets, amount: 100 * tickets.count, method: "pm", user: user)
   }
@@ -563,7 +566,7 @@ struct PurchaseStoreTests {
     defer { it.close() }
     let store = PurchaseStore(it.postgres), event = try await it.makeEvent(tickets: 20)
     func place(_ generation: Int, _ position: Int, _ tickets: [Int], attempt: Int = 1)
-      -> QueueStore.Confirmation
+      -> Sale.Confirmation
     {
       confirmation(
         of: "ann", .init(event: event, generation: generation, position: position), tickets, attempt: attempt)
@@ -631,7 +634,7 @@ struct PurchaseStoreTests {
       Task {
         // Each life of the line is carried out by two workers, in an order of their own.
         let life = worker / 2 + 1
-        var begun: [PurchaseStore.Key: Int] = [:]
+        var begun: [PurchaseKey: Int] = [:]
         for start in stride(from: 0, to: 20, by: 5) {
           let group = (start..<start + 5).map { user in
             confirmation(
@@ -648,7 +651,7 @@ struct PurchaseStoreTests {
         return begun
       }
     }
-    var begun: [PurchaseStore.Key: Int] = [:]
+    var begun: [PurchaseKey: Int] = [:]
     for worker in workers { begun.merge(try await worker.value) { first, _ in first } }
     // Of eight places with two tickets each, two of every user.
     #expect(begun.count == 40)

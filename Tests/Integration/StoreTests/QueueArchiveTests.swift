@@ -3,7 +3,10 @@ import Redis
 import Sale
 import Testing
 
-@testable import Store
+@testable import Archive
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 
 @LoopActor
 @Suite("Archiving a queue", .timeLimit(.minutes(3)))

@@ -4,7 +4,8 @@ import Sale
 import TestServers
 import Testing
 
-@testable import Store
+@testable import Queue
+@testable import StoreCommon
 
 @LoopActor
 @Suite("The end of holds, and the clock", .timeLimit(.minutes(3)))

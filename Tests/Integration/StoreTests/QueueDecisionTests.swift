@@ -4,7 +4,8 @@ import Sale
 import TestServers
 import Testing
 
-@testable import Store
+@testable import Queue
+@testable import StoreCommon
 
 @LoopActor
 @Suite("Deciding requests", .timeLimit(.minutes(3)))

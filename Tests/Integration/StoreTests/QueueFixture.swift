@@ -6,7 +6,7 @@ import Sale
 import TestServers
 import Testing
 
-@testable import Store
+@testable import Queue
 
 /// One event's queue in a Redis of its own, with an owner.
 @LoopActor
@@ -211,7 +211,7 @@ final class QueueFixture {
     try await redis.command(["GETBIT", .text(keys.bitmap), .integer(ticket)]).integer == 1
   }
 
-  func take() async throws -> [QueueStore.Confirmation] {
+  func take() async throws -> [Sale.Confirmation] {
     try await queue.takeConfirmations(partition, worker: "w", limit: 100)
   }
 }

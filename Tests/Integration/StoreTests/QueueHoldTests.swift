@@ -4,7 +4,8 @@ import Sale
 import TestServers
 import Testing
 
-@testable import Store
+@testable import Queue
+@testable import StoreCommon
 
 @LoopActor
 @Suite("Holding, paying, giving back", .timeLimit(.minutes(3)))
@@ -33,7 +34,7 @@ struct QueueHoldTests {
     let position = try await it.hold("second", [1])
     #expect(try await it.confirm("second", position) == .ok)
     let own = try #require(try await it.take().first)
-    let first = QueueStore.Confirmation(
+    let first = Sale.Confirmation(
       entryID: nil, event: it.event, generation: 1, position: position, attempt: own.attempt, tickets: [2],
       amount: 100, method: "pm_card_visa", user: "first")
     for outcome in [QueueStore.Ending.Outcome.lost, .declined, .purchased] {
@@ -48,7 +49,7 @@ struct QueueHoldTests {
   func forgottenConsumers() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
-    func take(_ worker: String) async throws -> [QueueStore.Confirmation] {
+    func take(_ worker: String) async throws -> [Sale.Confirmation] {
       try await it.queue.takeConfirmations(it.partition, worker: worker, limit: 1)
     }
     func workers() async throws -> [String] {
@@ -301,7 +302,7 @@ struct QueueHoldTests {
     let position = try await it.hold("a", [1])
     _ = try await it.confirm("a", position)
     let confirmation = try #require(try await it.take().first)
-    let old = QueueStore.Confirmation(
+    let old = Sale.Confirmation(
       entryID: nil, event: it.event, generation: 0, position: position, attempt: 1, tickets: [1], amount: 100,
       method: "m", user: "z")
     try await it.queue.finish(event: it.event, [.init(old, .purchased)])
@@ -409,7 +410,7 @@ struct QueueHoldTests {
       "XCLAIM", .text(it.partition.confirmations), "workers", "dead", "0",
       .text(try #require(dead[0].entryID)), "IDLE", "100000", "JUSTID",
     ])
-    func claim(_ from: String?) async throws -> (taken: [QueueStore.Confirmation], next: String?) {
+    func claim(_ from: String?) async throws -> (taken: [Sale.Confirmation], next: String?) {
       try await it.queue.claimConfirmations(
         it.partition, worker: "new", idleMilliseconds: 60_000, limit: 1, from: from)
     }

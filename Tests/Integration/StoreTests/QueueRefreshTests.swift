@@ -3,7 +3,7 @@ import Redis
 import TestServers
 import Testing
 
-@testable import Store
+@testable import Queue
 
 @LoopActor
 @Suite("Who writes an event to the search index", .timeLimit(.minutes(3)))

@@ -4,7 +4,8 @@ import Redis
 import Sale
 import Testing
 
-@testable import Store
+@testable import Queue
+@testable import StoreCommon
 
 @LoopActor
 @Suite("Holds that are shown", .timeLimit(.minutes(3)))

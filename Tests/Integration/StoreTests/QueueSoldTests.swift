@@ -4,7 +4,7 @@ import Redis
 import Sale
 import Testing
 
-@testable import Store
+@testable import Queue
 
 @LoopActor
 @Suite("What Redis knows as sold", .timeLimit(.minutes(3)))

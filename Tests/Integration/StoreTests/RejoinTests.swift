@@ -4,7 +4,10 @@ import Redis
 import Sale
 import Testing
 
-@testable import Store
+@testable import Archive
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 
 @LoopActor
 @Suite("Coming back to a line that was lost", .timeLimit(.minutes(3)))
@@ -182,7 +185,7 @@ struct RejoinTests {
 @LoopActor
 @Suite("What is known of lines that were lost", .timeLimit(.minutes(3)))
 struct LostLinesTests {
-  typealias Key = PurchaseStore.Key
+  typealias Key = PurchaseKey
 
   func owner(_ position: Int) -> String { UserKey("user \(position)").text }
 

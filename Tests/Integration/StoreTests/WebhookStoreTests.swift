@@ -4,7 +4,9 @@ import Redis
 import Sale
 import Testing
 
-@testable import Store
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 
 @LoopActor
 @Suite("What systems outside are told", .timeLimit(.minutes(3)))
@@ -34,7 +36,7 @@ struct WebhookStoreTests {
       _ position: Int, _ tickets: [Int], _ purchases: PurchaseStore? = nil, attempt: Int = 1
     ) async throws {
       let purchases = purchases ?? PurchaseStore(it.postgres)
-      let confirmation = QueueStore.Confirmation(
+      let confirmation = Sale.Confirmation(
         entryID: nil, event: event, generation: 1, position: position, attempt: attempt, tickets: tickets,
         amount: 100 * tickets.count, method: "pm_card_visa", user: "user \(position)")
       _ = try await purchases.claim([confirmation])
@@ -46,7 +48,7 @@ struct WebhookStoreTests {
       ])
     }
 
-    func key(_ position: Int) -> PurchaseStore.Key { .init(event: event, generation: 1, position: position) }
+    func key(_ position: Int) -> PurchaseKey { .init(event: event, generation: 1, position: position) }
 
     func hold(_ type: WebhookType, _ position: Int, _ id: String, attempt: Int = 0) -> WebhookNews {
       WebhookNews(

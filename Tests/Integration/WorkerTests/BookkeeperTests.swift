@@ -4,7 +4,8 @@ import Postgres
 import Sale
 import Testing
 
-@testable import Store
+@testable import Ledger
+@testable import Queue
 @testable import Worker
 
 @Suite("Books that mend themselves")
@@ -275,7 +276,7 @@ struct BookkeeperTests {
     let books = BookStore(sale.postgres)
     var walk = try #require(try await books.take(worker: "a", seconds: 30))
     #expect(try await books.take(worker: "b", seconds: 30) == nil)
-    walk.purchase = PurchaseStore.Key(event: 42, generation: 1, position: 7)
+    walk.purchase = PurchaseKey(event: 42, generation: 1, position: 7)
     walk.payment = "pi_7"
     #expect(try await !books.note(walk, worker: "b", seconds: 30))
     #expect(try await books.take(worker: "a", seconds: 30)?.payment == nil, "it is not b's")
@@ -296,7 +297,7 @@ struct BookkeeperTests {
         currency: "EUR", reference: nil, created: 0)
     }
     func purchase(
-      _ state: PurchaseStore.Progress.State, attempt: Int = 1, charged: Int? = nil, noted: Bool = false,
+      _ state: PurchaseProgress.State, attempt: Int = 1, charged: Int? = nil, noted: Bool = false,
       age: Int = 100, payment: String? = nil, reason: String? = nil
     ) -> AuditedPurchase {
       AuditedPurchase(
@@ -324,7 +325,7 @@ struct BookkeeperTests {
     #expect(tells(step(payment(.requiresCapture), purchase(.sold, charged: 0))) == .authorisationOpen)
     #expect(tells(step(payment(.succeeded, captured: 900), purchase(.sold))) == .capturedWrongAmount)
     // Of another payment, or of none.
-    for state in [PurchaseStore.Progress.State.declined, .void, .sold] {
+    for state in [PurchaseProgress.State.declined, .void, .sold] {
       #expect(step(payment(.requiresCapture, "pi_2"), purchase(state)) == .letGo)
       #expect(step(payment(.succeeded, "pi_2"), purchase(state)) == .letGo)
       #expect(step(payment(.requiresCapture, "pi_2"), purchase(state), isOld: false) == .fits)

@@ -4,7 +4,10 @@ import Postgres
 import Sale
 import Testing
 
-@testable import Store
+@testable import Archive
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 @testable import Worker
 
 @Suite("Events that are cancelled")
@@ -127,7 +130,7 @@ struct CancelTests {
     sale.provider.given["re_bob"] = Refund(
       id: "re_bob", payment: bobPayment, amount: 1000, status: .succeeded, reference: nil)
     try await sale.refunds.note(payments: [bobPayment])
-    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: ann)
+    let key = PurchaseKey(event: sale.event, generation: 1, position: ann)
     let ticket = try #require(try await sale.purchase(ann)?.tickets.first)
     let half = try await sale.refunds.request(.init(key, tickets: [ticket], releases: false), by: "boss")
       .refund
@@ -173,7 +176,7 @@ struct CancelTests {
     sale.provider.afterRefund = { _ in
       if isAway { throw PaymentError(code: .outcomeUnknown, message: "away") }
     }
-    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: ann)
+    let key = PurchaseKey(event: sale.event, generation: 1, position: ann)
     _ = try await sale.refunds.request(.init(key, tickets: [ticket], releases: true), by: "boss")
     try await sale.eventually("the provider has it") { sale.provider.given.count == 1 }
     try await cancel(sale)

@@ -1,10 +1,11 @@
 import EventLoop
+import Ledger
 import Payments
 import Postgres
 import Sale
-import Store
 import Testing
 
+@testable import Queue
 @testable import Worker
 
 @Suite("Payments that do not just succeed or fail")
@@ -205,8 +206,8 @@ struct HardPaymentTests {
     _ = try await sale.postgres.query(
       "UPDATE purchase SET try = 1, payment_id = \(first), captured_at = NULL, lapsed_at = NULL")
     _ = try await sale.postgres.query("UPDATE ticket SET payment_id = \(first)")
-    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
-    try await sale.purchases.add(PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: first))
+    let key = PurchaseKey(event: sale.event, generation: 1, position: position)
+    try await sale.purchases.add(OutboxEntry(key: key, kind: .capture, paymentID: first))
     try await sale.eventually("a person is told") {
       try await sale.makeOutboxDue()
       return try await !sale.postgres.query(

@@ -3,9 +3,10 @@ import Foundation
 import Payments
 import Postgres
 import Sale
-import Store
 import Testing
 
+@testable import Ledger
+@testable import Queue
 @testable import Worker
 
 @Suite("Payments that were given up, and are authorised after all")
@@ -176,8 +177,8 @@ struct LatePaymentTests {
 
   private func late(
     _ sale: SaleFixture, _ position: Int, attempt: Int, _ tickets: [Int]
-  ) -> QueueStore.Confirmation {
-    QueueStore.Confirmation(
+  ) -> Sale.Confirmation {
+    Sale.Confirmation(
       entryID: nil, event: sale.event, generation: 1, position: position, attempt: attempt, tickets: tickets,
       amount: 2000, method: "pm_1", user: "ann")
   }
@@ -241,7 +242,7 @@ struct LatePaymentTests {
 
   /// The statement of the version before, which knows of no other seats.
   private func formerReopen(
-    _ sale: SaleFixture, _ confirmation: QueueStore.Confirmation, _ payment: String
+    _ sale: SaleFixture, _ confirmation: Sale.Confirmation, _ payment: String
   ) async throws -> Bool {
     let (generation, position) = (confirmation.generation, confirmation.position)
     _ = try await sale.postgres.query(
@@ -282,12 +283,12 @@ struct LatePaymentTests {
   @Test("What an attempt agreed to is not the next one's, which a worker of the version before began")
   func agreementOfOneAttempt() async throws {
     let sale = try await SaleFixture(tickets: 4)
-    func confirmation(_ attempt: Int, _ others: OtherSeats) -> QueueStore.Confirmation {
-      QueueStore.Confirmation(
+    func confirmation(_ attempt: Int, _ others: OtherSeats) -> Sale.Confirmation {
+      Sale.Confirmation(
         entryID: nil, event: sale.event, generation: 1, position: 1, attempt: attempt, tickets: [1],
         amount: 1000, method: "pm_1", user: "ann", otherSeats: others)
     }
-    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: 1)
+    let key = PurchaseKey(event: sale.event, generation: 1, position: 1)
     func decline(_ attempt: Int) async throws {
       _ = try await sale.purchases.settle([
         .init(key: key, user: "ann", attempt: attempt, outcome: .declined, paymentID: nil, reason: "no")
@@ -486,7 +487,7 @@ struct LatePaymentTests {
   @Test("Whoever noted that it is let go of, and died, leaves nothing that waits for the owner")
   func notedAndDied() async throws {
     let (sale, position) = try await waitingForOwner()
-    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
+    let key = PurchaseKey(event: sale.event, generation: 1, position: position)
     #expect(try await sale.purchases.noteTooLate(key, attempt: 1))
     try await nothingIsOpen(sale, [.canceled])
     #expect(try await sale.queue.lateAttempts(event: sale.event).isEmpty)
@@ -501,9 +502,9 @@ struct LatePaymentTests {
     try await expire(sale, position)
     await sale.stopWorkers()
     let payment = try #require(sale.provider.payments.keys.first)
-    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
-    func late(_ attempt: Int) -> QueueStore.Confirmation {
-      QueueStore.Confirmation(
+    let key = PurchaseKey(event: sale.event, generation: 1, position: position)
+    func late(_ attempt: Int) -> Sale.Confirmation {
+      Sale.Confirmation(
         entryID: nil, event: sale.event, generation: 1, position: position, attempt: attempt, tickets: [1],
         amount: 1000, method: "pm_1", user: "ann")
     }
@@ -543,8 +544,8 @@ struct LatePaymentTests {
       """
       UPDATE purchase SET state = 'declined', try = 1, reason = 'processing_timeout', captured_at = NULL, sold_at = NULL
       """)
-    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
-    try await sale.purchases.add(PurchaseStore.OutboxEntry(key: key, kind: .cancel, paymentID: payment))
+    let key = PurchaseKey(event: sale.event, generation: 1, position: position)
+    try await sale.purchases.add(OutboxEntry(key: key, kind: .cancel, paymentID: payment))
     try await sale.eventually("a person is told") {
       try await sale.makeOutboxDue()
       return try await !sale.postgres.query(

@@ -6,14 +6,16 @@ import Redis
 import Sale
 import Testing
 
-@testable import Store
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 @testable import Worker
 
 @Suite("Records that Redis came back with", .serialized)
 @LoopActor
 struct LedgerComparisonTests {
   struct Row: Sendable, CustomTestStringConvertible {
-    let purchase: PurchaseStore.Progress.State
+    let purchase: PurchaseProgress.State
     /// State, try and tickets, of the buyer or, with an `!`, of somebody else; empty where there is none.
     let record: String
     let repair: QueueStore.Repair?
@@ -143,7 +145,7 @@ struct LedgerComparisonTests {
     try await sale.eventually("the capture") { sale.provider.payments.values.map(\.status) == [.succeeded] }
     await first.stop()
     _ = try await sale.postgres.query("UPDATE purchase SET captured_at = NULL")
-    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: ann)
+    let key = PurchaseKey(event: sale.event, generation: 1, position: ann)
     let payment = try #require(try await sale.purchase(ann)?.progress.paymentID)
     #expect(try await sale.purchases.lapse(key, paymentID: payment, asks: asks)?.isOpen == asks)
     #expect(try await sale.status(ann)?.state == .purchased)
@@ -169,7 +171,7 @@ struct LedgerComparisonTests {
     try await sale.wait(for: .reserved, ann)
     await first.stop()
     let claimed = try await sale.purchases.claim([
-      QueueStore.Confirmation(
+      Sale.Confirmation(
         entryID: nil, event: sale.event, generation: 1, position: ann, attempt: 1, tickets: [1], amount: 1000,
         method: "pm_card_visa", user: "ann")
     ])

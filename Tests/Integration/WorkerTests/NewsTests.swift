@@ -4,7 +4,8 @@ import Postgres
 import Sale
 import Testing
 
-@testable import Store
+@testable import Ledger
+@testable import Queue
 @testable import Worker
 
 @Suite("What happens to payments at the provider")
@@ -87,7 +88,7 @@ struct NewsTests {
   @Test("A dispute is known as it stands, in whatever order one hears of it")
   func dispute() async throws {
     let (sale, position, payment) = try await sold()
-    let key = PurchaseStore.Key(event: sale.event, generation: 1, position: position)
+    let key = PurchaseKey(event: sale.event, generation: 1, position: position)
     func status() async throws -> String? { try await sale.refunds.disputes(of: [key])[key]?.first?.status }
     sale.provider.disputed = [
       Dispute(id: "du_1", payment: payment, amount: 2000, reason: "fraudulent", status: "needs_response")

@@ -1,11 +1,14 @@
 import EventLoop
+import Ledger
 import Metrics
 import Payments
 import Postgres
 import Sale
-import Store
+import StoreCommon
 import Testing
 
+@testable import Archive
+@testable import Queue
 @testable import Worker
 
 /// PostgreSQL comes back without its last commits, while Redis and the provider have all of it.

@@ -5,7 +5,9 @@ import Redis
 import Sale
 import Testing
 
-@testable import Store
+@testable import Archive
+@testable import Ledger
+@testable import Queue
 @testable import Worker
 
 @Suite("Sales that stand still")

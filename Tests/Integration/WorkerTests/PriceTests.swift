@@ -4,7 +4,10 @@ import Postgres
 import Sale
 import Testing
 
-@testable import Store
+@testable import Archive
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 @testable import Worker
 
 @Suite("Prices that change while tickets are on sale")

@@ -4,7 +4,9 @@ import Postgres
 import Sale
 import Testing
 
-@testable import Store
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 @testable import Worker
 
 @Suite("What organizers give back")
@@ -47,7 +49,7 @@ struct RefundTests {
     -> RefundStore.Wish
   {
     RefundStore.Wish(
-      PurchaseStore.Key(event: sale.event, generation: 1, position: position), tickets: tickets,
+      PurchaseKey(event: sale.event, generation: 1, position: position), tickets: tickets,
       releases: !blocks, idempotencyKey: key)
   }
 

@@ -9,7 +9,10 @@ import TestDatabases
 import TestServers
 import Testing
 
-@testable import Store
+@testable import Archive
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 @testable import Worker
 
 /// One event on sale in a database of its own and the tests' Redis, with workers in this process and a provider
@@ -254,8 +257,8 @@ final class SaleFixture {
     try await redis.command(["XLEN", .text((stream ?? Partition(of: event)).confirmations)]).integer
   }
 
-  func purchase(_ position: Int) async throws -> PurchaseStore.Found? {
-    try await purchases.find(PurchaseStore.Key(event: event, generation: 1, position: position))
+  func purchase(_ position: Int) async throws -> Purchase? {
+    try await purchases.find(PurchaseKey(event: event, generation: 1, position: position))
   }
 
   /// What is left to be done at the provider is due now, and not only after the time that its first try has.

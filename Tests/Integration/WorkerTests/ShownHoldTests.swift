@@ -5,7 +5,10 @@ import Redis
 import Sale
 import Testing
 
-@testable import Store
+@testable import Archive
+@testable import Ledger
+@testable import Queue
+@testable import StoreCommon
 @testable import Worker
 
 /// Everything was restarted with a Redis that had lost its last seconds: nobody remembers holds but their buyers.

@@ -4,7 +4,7 @@ import Postgres
 import Sale
 import Testing
 
-@testable import Store
+@testable import Ledger
 @testable import Worker
 
 @Suite("A provider that answers some calls slowly")

@@ -1,10 +1,13 @@
+import Archive
 import EventLoop
 import Foundation
+import Ledger
 import Metrics
 import Payments
 import Postgres
+import Queue
 import Sale
-import Store
+import StoreCommon
 import Testing
 
 @testable import Worker
@@ -362,7 +365,7 @@ struct WorkerTests {
     let sale = try await SaleFixture(tickets: 10)
     // What is left in PostgreSQL of a buyer whom Redis has forgotten.
     _ = try await sale.purchases.claim([
-      QueueStore.Confirmation(
+      Sale.Confirmation(
         entryID: nil, event: sale.event, generation: 1, position: 1, attempt: 1, tickets: [9], amount: 1000,
         method: "pm", user: "forgotten")
     ])
@@ -549,7 +552,7 @@ struct WorkerTests {
     try await sale.wait(for: .reserved, position)
     try await sale.loseRedis()
     let past = PastRequests(sale.postgres),
-      key = PurchaseStore.Key(
+      key = PurchaseKey(
         event: sale.event, generation: 1, position: position)
     try await sale.eventually("ann is told") {
       try await past.status(key, owner: UserKey("ann").text)?.reason == "queue_lost"

@@ -1,7 +1,7 @@
 package import EventLoop
+import Ledger
 import Logging
 import Postgres
-import Store
 
 /// A database of the shared PostgreSQL with the whole schema, which one test after the other uses: each finds it as the
 /// migrations left it, without waiting for them, or for a thousand new files.

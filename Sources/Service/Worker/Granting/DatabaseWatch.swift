@@ -1,9 +1,12 @@
+import Archive
 import EventLoop
 import FaultInjection
+import Ledger
 import Logging
 import Payments
+import Queue
 import Sale
-import Store
+import StoreCommon
 
 /// Notices that PostgreSQL is another server than before, or an older state of itself: a standby that was promoted, a
 /// backup or a dump that was restored.

@@ -1,7 +1,10 @@
+import Archive
 import EventLoop
 import FaultInjection
+import Ledger
 import Logging
-import Store
+import Queue
+import StoreCommon
 
 /// Notes in PostgreSQL, each second, which requests of one event have ended without a purchase, so that a loss of Redis
 /// does not bring them back into the line.

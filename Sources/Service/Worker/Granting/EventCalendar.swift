@@ -1,7 +1,9 @@
+import Archive
 import EventLoop
 import FaultInjection
+import Ledger
 import Logging
-import Store
+import Queue
 
 /// Opens events whose time has come, and heals the difference between what PostgreSQL says about events and what
 /// their queues say, which a crash between the two writes leaves behind, or a Redis that came back empty.

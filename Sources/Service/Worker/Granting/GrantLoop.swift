@@ -1,10 +1,13 @@
+import Archive
 import EventLoop
 import FaultInjection
+import Ledger
 import Logging
 import Metrics
+import Queue
 import Redis
 import Sale
-import Store
+import StoreCommon
 
 /// The grant loop of one event, run by the owner of its partition: takes requests in order of position, decides
 /// them on the seat map in memory, writes each batch down with one call, ends holds whose time is over.

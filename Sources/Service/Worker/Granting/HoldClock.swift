@@ -2,8 +2,10 @@ import EventLoop
 import FaultInjection
 import Logging
 import Metrics
+import Queue
 import Redis
-import Store
+import Sale
+import StoreCommon
 
 /// Ends holds whose time is over, by Redis alone: neither a seat map nor PostgreSQL nor the provider is waited for, so
 /// none of them lets a hold outlive its deadline. Owners of seat maps learn of it as they do of cancellations.

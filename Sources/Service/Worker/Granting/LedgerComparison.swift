@@ -1,7 +1,10 @@
+import Archive
 import EventLoop
 import FaultInjection
+import Ledger
+import Queue
 import Sale
-import Store
+import StoreCommon
 
 /// Puts the records of a queue right that Redis came back with: PostgreSQL knows what was bought, is being paid or was
 /// declined, and that is never taken back.
@@ -98,7 +101,7 @@ struct LedgerComparison {
     }
     var ended = 0
     for (position, record) in holds {
-      let key = PurchaseStore.Key(event: event, generation: generation, position: position)
+      let key = PurchaseKey(event: event, generation: generation, position: position)
       let free = record.tickets.filter { owners[$0] == nil || owners[$0] == key }
       if ifTaken, free.count == record.tickets.count { continue }
       let isDone = try await Faults.point(.reserveCompare) {

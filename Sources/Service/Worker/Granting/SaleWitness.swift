@@ -1,9 +1,12 @@
+import Archive
 import EventLoop
 import FaultInjection
+import Ledger
 import Logging
 import Metrics
+import Queue
 import Sale
-import Store
+import StoreCommon
 
 /// Keeps one event from selling what was sold before, when PostgreSQL came back without some of its purchases.
 ///

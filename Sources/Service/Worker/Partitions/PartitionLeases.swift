@@ -1,8 +1,10 @@
 import EventLoop
 import FaultInjection
+import Ledger
 import Logging
 import Metrics
-import Store
+import Queue
+import Sale
 
 /// Divides the partitions among the workers that are alive.
 ///

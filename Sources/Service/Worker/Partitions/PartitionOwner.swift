@@ -1,7 +1,10 @@
+import Archive
 import EventLoop
 import FaultInjection
+import Ledger
 import Logging
-import Store
+import Queue
+import Sale
 
 /// What a worker does with a partition it owns: one grant loop for each event alive in it.
 @LoopActor

@@ -1,5 +1,6 @@
+import Ledger
 import Payments
-import Store
+import Sale
 
 /// What to do about a payment, decided from what the provider and PostgreSQL say of it. Pure.
 ///

@@ -1,5 +1,6 @@
+import Ledger
 import Payments
-import Store
+import Sale
 
 // What the provider has of payments, as the books know it. Of somebody else's payments nothing is looked up, and nothing
 // asked: an account may have many of them.
@@ -24,10 +25,10 @@ extension BookStore.SeenDispute {
 
 extension PaymentOwner {
   /// Whose purchase it is, as far as the provider says so; `nil` for somebody else's.
-  fileprivate var key: PurchaseStore.Key?? {
+  fileprivate var key: PurchaseKey?? {
     switch self {
     case .ours(let place):
-      .some(PurchaseStore.Key(event: place.event, generation: place.generation, position: place.position))
+      .some(PurchaseKey(event: place.event, generation: place.generation, position: place.position))
     case .unknown: .some(nil)
     case .others: nil
     }

@@ -1,11 +1,12 @@
+import Archive
 import EventLoop
 import FaultInjection
+import Ledger
 import Lifecycle
 import Logging
 import Metrics
 import Payments
 import Sale
-import Store
 
 /// Looks over the books a little at a time, again and again: all purchases, all payments and all refunds, of every event.
 /// What is certain is repaired; what is not is told.
@@ -131,14 +132,14 @@ final class Bookkeeper {
   // MARK: PostgreSQL
 
   /// - Returns: the last one; zeros at the end, where it begins again.
-  private func lookAtPurchases(after key: PurchaseStore.Key) async throws -> PurchaseStore.Key {
+  private func lookAtPurchases(after key: PurchaseKey) async throws -> PurchaseKey {
     let (flaws, last) = try await Faults.point(.booksLook) {
       try await books.flaws(after: key, graceSeconds: graceSeconds, limit: Self.purchasesAtOnce)
     }
     for flaw in flaws {
       await carefully(flaw.purchase.key) { try await mend(flaw) }
     }
-    return last ?? PurchaseStore.Key(event: 0, generation: 0, position: 0)
+    return last ?? PurchaseKey(event: 0, generation: 0, position: 0)
   }
 
   private func mend(_ flaw: BookStore.Flaw) async throws {
@@ -224,8 +225,8 @@ final class Bookkeeper {
     [.unavailable, .outcomeUnknown, .rateLimited, .misconfigured].contains(error.code)
   }
 
-  private static func key(_ place: PaymentPlace) -> PurchaseStore.Key {
-    PurchaseStore.Key(event: place.event, generation: place.generation, position: place.position)
+  private static func key(_ place: PaymentPlace) -> PurchaseKey {
+    PurchaseKey(event: place.event, generation: place.generation, position: place.position)
   }
 
   private func step(_ payment: Payment, _ place: PaymentPlace, _ purchase: AuditedPurchase?) -> BookStep {
@@ -248,7 +249,7 @@ final class Bookkeeper {
       if !isGivenBack { try await carryOut(.capture, key, id) }
     case .note:
       try await Faults.point(.booksMend) {
-        try await stores.purchases.done([PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: id)])
+        try await stores.purchases.done([OutboxEntry(key: key, kind: .capture, paymentID: id)])
       }
       repaired("capture_not_noted", key, id)
     case .letGo:
@@ -268,11 +269,11 @@ final class Bookkeeper {
   }
 
   private func carryOut(
-    _ kind: PurchaseStore.OutboxEntry.Kind, _ key: PurchaseStore.Key, _ payment: String
+    _ kind: OutboxEntry.Kind, _ key: PurchaseKey, _ payment: String
   ) async throws {
     let isNew = try await Faults.point(.booksMend) {
       try await stores.purchases.addIfMissing(
-        PurchaseStore.OutboxEntry(key: key, kind: kind, paymentID: payment))
+        OutboxEntry(key: key, kind: kind, paymentID: payment))
     }
     if isNew { repaired(kind == .capture ? "sale_not_captured" : "authorisation_open", key, payment) }
   }
@@ -308,14 +309,14 @@ final class Bookkeeper {
   // MARK: Words
 
   /// What cannot be looked at keeps nobody else from being looked at; it comes again with the next walk.
-  private func carefully(_ key: PurchaseStore.Key, _ body: @LoopActor () async throws -> Void) async {
+  private func carefully(_ key: PurchaseKey, _ body: @LoopActor () async throws -> Void) async {
     do { try await body() } catch {
       logger.retrying(
         "one entry of the books cannot be looked at", ["event.id": key.event, "error": "\(error)"])
     }
   }
 
-  private func repaired(_ kind: String, _ key: PurchaseStore.Key, _ payment: String?) {
+  private func repaired(_ kind: String, _ key: PurchaseKey, _ payment: String?) {
     MetricsRegistry.shared.counter(
       "onsale_books_repaired_total", "What did not fit in the books, and was put right",
       labels: [("kind", kind)]
@@ -329,7 +330,7 @@ final class Bookkeeper {
   }
 
   private func tell(
-    _ kind: BookStore.Finding.Kind, _ key: PurchaseStore.Key, _ payment: String?, _ detail: String
+    _ kind: BookStore.Finding.Kind, _ key: PurchaseKey, _ payment: String?, _ detail: String
   ) {
     told.append(BookStore.Finding(kind, key, payment: payment, detail))
     MetricsRegistry.shared.counter(

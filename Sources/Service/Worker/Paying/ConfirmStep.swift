@@ -1,5 +1,7 @@
+import Ledger
 import Payments
-import Store
+import Queue
+import Sale
 
 /// What to do next about a confirmation, decided from where its purchase stands in PostgreSQL. Pure.
 enum ConfirmStep: Equatable {
@@ -13,7 +15,7 @@ enum ConfirmStep: Equatable {
   case forget
 
   /// - Parameter progress: after the intent was written; `nil` if none could be, as the queue was lost since.
-  init(attempt: Int, progress: PurchaseStore.Progress?) {
+  init(attempt: Int, progress: PurchaseProgress?) {
     guard let progress else {
       self = .tell(.lost, reason: "queue_lost")
       return
@@ -34,7 +36,7 @@ enum ConfirmStep: Equatable {
   /// How the poller learns what the commit said; `nil` where a later attempt will tell. `isUndecided` when the commit
   /// changed nothing and the attempt must be looked at again.
   static func afterSettlement(
-    progress: PurchaseStore.Progress?, attempt: Int
+    progress: PurchaseProgress?, attempt: Int
   ) -> (ending: (QueueStore.Ending.Outcome, reason: String)?, isUndecided: Bool) {
     // PostgreSQL came back without the intent: it is written again.
     guard let progress else { return (nil, true) }
@@ -49,12 +51,12 @@ enum ConfirmStep: Equatable {
 
 extension ConfirmStep {
   /// How a void purchase ended: its user may not buy so many tickets, which are nobody else's, or somebody else has them.
-  private static func end(of progress: PurchaseStore.Progress) -> QueueStore.Ending.Outcome {
+  private static func end(of progress: PurchaseProgress) -> QueueStore.Ending.Outcome {
     progress.reason == PurchaseStore.limitExceeded ? .refused : .lost
   }
 }
 
-extension PurchaseStore.Progress {
+extension PurchaseProgress {
   /// Whether an attempt before made the payment, which this one has taken up: that was given up, and it is authorised after
   /// all.
   func isTakenUp(_ payment: Payment, _ order: PaymentOrder) -> Bool {
@@ -67,7 +69,7 @@ extension PurchaseStore.Progress {
   }
 }
 
-extension QueueStore.Confirmation {
+extension Confirmation {
   /// Names this attempt to pay for people, and at the provider where a version before began it.
   var reference: String { "\(event)-\(generation)-\(position)-\(attempt)" }
 

@@ -1,9 +1,12 @@
 import EventLoop
 import FaultInjection
+import Ledger
 import Logging
 import Metrics
 import Payments
-import Store
+import Queue
+import Sale
+import StoreCommon
 
 /// The confirmation stream: carries out payments, many at once, shared by all workers through a consumer group.
 ///
@@ -104,27 +107,27 @@ final class ConfirmationConsumer {
   private let spareProcessor: SpareProcessor
   private let logger: Logger
 
-  private let intents: GroupCommit<QueueStore.Confirmation, PurchaseStore.Progress?>
-  private let settlements: GroupCommit<PurchaseStore.Settlement, PurchaseStore.Progress?>
-  private let captures: GroupCommit<PurchaseStore.OutboxEntry, Void>
+  private let intents: GroupCommit<Confirmation, PurchaseProgress?>
+  private let settlements: GroupCommit<PurchaseStore.Settlement, PurchaseProgress?>
+  private let captures: GroupCommit<OutboxEntry, Void>
   private var endings: [Int: GroupCommit<QueueStore.Ending, Void>] = [:]
 
   /// Confirmations under way, by what they are about: a second delivery of one is ignored.
-  private var underWay: [PurchaseStore.Key: QueueStore.Confirmation] = [:]
+  private var underWay: [PurchaseKey: Confirmation] = [:]
   /// How often each entry under way counts as delivered.
   private var deliveries = DeliveryCounts()
   /// What a worker that stops leaves to the others.
-  private var leftBehind: [QueueStore.Confirmation] = []
+  private var leftBehind: [Confirmation] = []
   private var hasGivenBack = false
   /// Purchases that were taken up from PostgreSQL as stalled, and only waited for somebody who is away.
-  private var excused: Set<PurchaseStore.Key> = []
+  private var excused: Set<PurchaseKey> = []
   /// Of those, the ones that wait for the provider.
-  private var authorising: Set<PurchaseStore.Key> = []
+  private var authorising: Set<PurchaseKey> = []
   /// And the ones that wait for the provider's search, and ask nobody for anything meanwhile.
-  private var resting: [PurchaseStore.Key: Signal] = [:]
+  private var resting: [PurchaseKey: Signal] = [:]
   private var touchedAt: UInt64 = 0
   /// Payments that are not decided, by whom they wait for.
-  private var waiting: [PurchaseStore.Key: PaymentError.Code] = [:]
+  private var waiting: [PurchaseKey: PaymentError.Code] = [:]
   private let waitingFor: [PaymentError.Code: Gauge] = [
     .actionRequired: MetricsRegistry.shared.gauge(
       "onsale_payments_at_banks", "Payments that wait for their buyers to confirm them"),
@@ -132,7 +135,7 @@ final class ConfirmationConsumer {
       "onsale_payments_undecided", "Payments that the provider has and does not decide"),
   ]
   /// Payments under way of which somebody said that something has happened to them.
-  private var hinted: Set<PurchaseStore.Key> = []
+  private var hinted: Set<PurchaseKey> = []
   private let signal = Signal()
   /// Partitions that may have entries, each once, in the order of their turns.
   private var ready: [Partition] = []
@@ -425,13 +428,13 @@ final class ConfirmationConsumer {
   private static let forEver = 86_400_000
 
   /// Purchases whose stall was not their own fault, once each.
-  func takeExcused() -> [PurchaseStore.Key] {
+  func takeExcused() -> [PurchaseKey] {
     defer { excused = [] }
     return Array(excused)
   }
 
   /// What rests here and is not stalled, every now and then.
-  func takeTouched() -> [PurchaseStore.Key] {
+  func takeTouched() -> [PurchaseKey] {
     let now = EventLoop.shared.now
     guard !isStopping, now >= touchedAt + Self.touchMilliseconds else { return [] }
     touchedAt = now
@@ -457,7 +460,7 @@ final class ConfirmationConsumer {
     }
   }
 
-  private func takeOver(_ left: [QueueStore.Confirmation], _ partition: Partition) async throws {
+  private func takeOver(_ left: [Confirmation], _ partition: Partition) async throws {
     guard !left.isEmpty else { return }
     logger.notice("confirmations taken over", ["partition": partition.number, "count": left.count])
     let deliveries = try await Faults.point(.confirmDeliveries) {
@@ -474,7 +477,7 @@ final class ConfirmationConsumer {
   }
 
   /// Payments that PostgreSQL says were begun and never ended, whatever became of their entry.
-  func begin(stalled: [QueueStore.Confirmation]) {
+  func begin(stalled: [Confirmation]) {
     for confirmation in stalled {
       // Not stalled at all, if it is under way here: it waits for somebody.
       if underWay[.init(confirmation)] != nil {
@@ -517,8 +520,8 @@ final class ConfirmationConsumer {
   // MARK: Carrying out
 
   /// - Parameter deliveries: how often the entry was delivered, this time included.
-  private func begin(_ confirmation: QueueStore.Confirmation, deliveries count: Int = 1) {
-    let key = PurchaseStore.Key(confirmation)
+  private func begin(_ confirmation: Confirmation, deliveries count: Int = 1) {
+    let key = PurchaseKey(confirmation)
     if let known = underWay[key], known.attempt >= confirmation.attempt { return }
     underWay[key] = confirmation
     if let id = confirmation.entryID { deliveries.note(id, count) }
@@ -542,7 +545,7 @@ final class ConfirmationConsumer {
   }
 
   /// - Returns: false if the worker stops and leaves it undone.
-  private func carryOut(_ confirmation: QueueStore.Confirmation) async -> Bool {
+  private func carryOut(_ confirmation: Confirmation) async -> Bool {
     var failures = 0
     // Of looks at what the provider has, and of what else goes wrong: neither makes the other rarer.
     var backoff = Self.shortestBackoffMilliseconds, look: UInt64 = 0
@@ -616,7 +619,7 @@ final class ConfirmationConsumer {
   }
 
   /// Notes what an attempt that failed says of its entry. One that only met an outage has killed nobody.
-  private func judge(_ confirmation: QueueStore.Confirmation, isInnocent: Bool) {
+  private func judge(_ confirmation: Confirmation, isInnocent: Bool) {
     if let id = confirmation.entryID {
       if isInnocent { deliveries.excuse(id) } else { deliveries.accuse(id) }
     } else if isInnocent {
@@ -624,7 +627,7 @@ final class ConfirmationConsumer {
     }
   }
 
-  private func note(_ key: PurchaseStore.Key, waitsFor code: PaymentError.Code?) {
+  private func note(_ key: PurchaseKey, waitsFor code: PaymentError.Code?) {
     let before = waiting[key]
     if before == code { return }
     waiting[key] = code
@@ -635,8 +638,8 @@ final class ConfirmationConsumer {
   /// Waits without taking part in anything; ends early when the worker stops.
   /// - Returns: whether somebody has said that something has happened.
   @discardableResult
-  private func rest(_ confirmation: QueueStore.Confirmation, until: UInt64) async -> Bool {
-    let key = PurchaseStore.Key(confirmation), alarm = Signal()
+  private func rest(_ confirmation: Confirmation, until: UInt64) async -> Bool {
+    let key = PurchaseKey(confirmation), alarm = Signal()
     resting[key] = alarm
     defer { resting[key] = nil }
     if !ready.isEmpty { signal.raise() }
@@ -652,7 +655,7 @@ final class ConfirmationConsumer {
   func hint(_ message: String) {
     let parts = message.split(separator: "-").compactMap { Int($0) }
     guard parts.count == 3 else { return }
-    let key = PurchaseStore.Key(event: parts[0], generation: parts[1], position: parts[2])
+    let key = PurchaseKey(event: parts[0], generation: parts[1], position: parts[2])
     // Also where it is about to wait: it asked before.
     guard underWay[key] != nil else { return }
     hinted.insert(key)
@@ -671,7 +674,7 @@ final class ConfirmationConsumer {
     var isUrgent = false
   }
 
-  private func attempt(_ confirmation: QueueStore.Confirmation, _ trial: inout Trial) async throws {
+  private func attempt(_ confirmation: Confirmation, _ trial: inout Trial) async throws {
     if let payment = confirmation.latePayment {
       let isOpen = try await Faults.point(.confirmLate) {
         try await purchases.reopen(confirmation, payment: payment)
@@ -702,13 +705,13 @@ final class ConfirmationConsumer {
   }
 
   private func pay(
-    _ confirmation: QueueStore.Confirmation, _ progress: PurchaseStore.Progress, _ trial: inout Trial
+    _ confirmation: Confirmation, _ progress: PurchaseProgress, _ trial: inout Trial
   ) async throws {
     if progress.amount == 0 {
       return try await settle(
         confirmation, .sold, paymentID: PurchaseStore.freePaymentID(confirmation.reference), reason: "")
     }
-    let key = PurchaseStore.Key(confirmation)
+    let key = PurchaseKey(confirmation)
     let installation = try await Faults.point(.confirmIntent) { try await purchases.installation() }
     // The parameters are those frozen with the intent: a repetition must not differ.
     let order = PaymentOrder(
@@ -792,7 +795,7 @@ final class ConfirmationConsumer {
   /// What came of the order: of a payment that is known by asking for it, else by making it, under a key that the provider
   /// remembers. Is the key too old for that, it is only looked for.
   private func ask(
-    _ order: PaymentOrder, _ progress: PurchaseStore.Progress, _ key: PurchaseStore.Key, isUrgent: Bool
+    _ order: PaymentOrder, _ progress: PurchaseProgress, _ key: PurchaseKey, isUrgent: Bool
   ) async throws -> PaymentOutcome {
     authorising.insert(key)
     defer { authorising.remove(key) }
@@ -819,7 +822,7 @@ final class ConfirmationConsumer {
 
   /// Ends a payment that nobody decides: what is there of it counts, else it is declined, and cancelled later.
   private func giveUp(
-    _ order: PaymentOrder, _ progress: PurchaseStore.Progress, _ key: PurchaseStore.Key, _ error: PaymentError
+    _ order: PaymentOrder, _ progress: PurchaseProgress, _ key: PurchaseKey, _ error: PaymentError
   ) async -> PaymentOutcome {
     authorising.insert(key)
     defer { authorising.remove(key) }
@@ -865,10 +868,10 @@ final class ConfirmationConsumer {
   }
 
   private func settle(
-    _ confirmation: QueueStore.Confirmation, _ outcome: PurchaseStore.Settlement.Outcome, paymentID: String?,
+    _ confirmation: Confirmation, _ outcome: PurchaseStore.Settlement.Outcome, paymentID: String?,
     reason: String, looseReference: String? = nil
   ) async throws {
-    let key = PurchaseStore.Key(confirmation)
+    let key = PurchaseKey(confirmation)
     let progress = try await settlements.submit(
       PurchaseStore.Settlement(
         key: key, user: confirmation.user, attempt: confirmation.attempt, outcome: outcome,
@@ -886,7 +889,7 @@ final class ConfirmationConsumer {
     if next.isUndecided { throw StoreError(.unexpectedAnswer, "settlement") }
     if let authorised, progress?.state == .sold, progress?.paymentID == authorised {
       capture(
-        PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: authorised), confirmation.reference)
+        OutboxEntry(key: key, kind: .capture, paymentID: authorised), confirmation.reference)
     }
     try await finish(
       confirmation, next.ending?.0, reason: next.ending?.reason ?? "", tickets: progress?.tickets ?? [])
@@ -894,7 +897,7 @@ final class ConfirmationConsumer {
 
   /// PostgreSQL has lost the intent of a payment that is authorised. Where it cannot be written again, the money is let go
   /// of; what else becomes of the attempt is found out by repeating it.
-  private func renew(_ confirmation: QueueStore.Confirmation, _ paymentID: String) async throws {
+  private func renew(_ confirmation: Confirmation, _ paymentID: String) async throws {
     let progress = try await intents.submit(confirmation)
     if ConfirmStep(attempt: confirmation.attempt, progress: progress) == .pay { return }
     if progress?.state == .sold, progress?.paymentID == paymentID || PurchaseStore.isFree(paymentID) {
@@ -902,12 +905,12 @@ final class ConfirmationConsumer {
     }
     try await Faults.point(.confirmIntent) {
       try await purchases.add(
-        PurchaseStore.OutboxEntry(key: .init(confirmation), kind: .cancel, paymentID: paymentID))
+        OutboxEntry(key: .init(confirmation), kind: .cancel, paymentID: paymentID))
     }
   }
 
   /// Captures right after the commit. What fails here is in the outbox, for the outbox worker.
-  private func capture(_ entry: PurchaseStore.OutboxEntry, _ reference: String) {
+  private func capture(_ entry: OutboxEntry, _ reference: String) {
     capturing += 1
     Task { @LoopActor in
       defer { captured() }
@@ -938,7 +941,7 @@ final class ConfirmationConsumer {
   ///   - outcome: `nil` only acknowledges the entry.
   ///   - tickets: of the purchase, as PostgreSQL has it.
   private func finish(
-    _ confirmation: QueueStore.Confirmation, _ outcome: QueueStore.Ending.Outcome?, reason: String,
+    _ confirmation: Confirmation, _ outcome: QueueStore.Ending.Outcome?, reason: String,
     tickets: [Int] = []
   ) async throws {
     guard let outcome else {
@@ -968,7 +971,7 @@ final class ConfirmationConsumer {
     return group
   }
 
-  private func bury(_ confirmation: QueueStore.Confirmation, reason: String) async throws {
+  private func bury(_ confirmation: Confirmation, reason: String) async throws {
     // What PostgreSQL knows as begun has no entry to be set aside: it is taken up again a limited number of times.
     guard confirmation.entryID != nil else { return }
     try await Faults.point(.confirmBury) { try await queue.bury(confirmation, reason: reason) }

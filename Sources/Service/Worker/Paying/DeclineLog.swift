@@ -1,9 +1,11 @@
 import EventLoop
 import FaultInjection
+import Ledger
 import Lifecycle
 import Logging
 import Metrics
-import Store
+import Sale
+import StoreCommon
 
 /// Writes down which cards were refused, some together, beside the payments: none waits for it.
 ///
@@ -27,7 +29,7 @@ final class DeclineLog {
     self.logger = logger
   }
 
-  func note(_ confirmation: QueueStore.Confirmation) {
+  func note(_ confirmation: Confirmation) {
     counted.increment()
     guard waiting.count < Self.capacity else { return }
     waiting.append(

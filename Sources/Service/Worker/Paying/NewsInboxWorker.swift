@@ -1,10 +1,11 @@
 import EventLoop
 import FaultInjection
+import Ledger
 import Lifecycle
 import Logging
 import Metrics
 import Payments
-import Store
+import Sale
 
 /// Learns what happens to payments at the provider without us, and brings purchases in line with it.
 ///
@@ -104,20 +105,20 @@ final class NewsInboxWorker {
   }
 
   /// Whose it is; `nil` for a payment of somebody else.
-  private func place(_ payment: String) async throws -> PurchaseStore.Key? {
+  private func place(_ payment: String) async throws -> PurchaseKey? {
     let installation = try await Faults.point(.newsWrite) { try await purchases.installation() }
     do {
       return try await Faults.point(.newsAsk) { try await provider.retrieve(payment) }.place(
         in: installation
       )
-      .map { PurchaseStore.Key(event: $0.event, generation: $0.generation, position: $0.position) }
+      .map { PurchaseKey(event: $0.event, generation: $0.generation, position: $0.position) }
     } catch let error as PaymentError where error.code == .invalid {
       return nil
     }
   }
 
   /// - Returns: whether there is more to learn, later.
-  private func reconcile(_ key: PurchaseStore.Key, _ payment: String) async throws -> Bool {
+  private func reconcile(_ key: PurchaseKey, _ payment: String) async throws -> Bool {
     let (made, disputes) = try await Faults.point(.newsAsk) {
       (
         try await provider.refunds(of: payment),

@@ -1,10 +1,13 @@
 import EventLoop
 import FaultInjection
+import Ledger
 import Lifecycle
 import Logging
 import Metrics
 import Payments
-import Store
+import Queue
+import Sale
+import StoreCommon
 
 /// Finishes at the provider what commits have left to do: captures that did not happen right away, and whatever is open
 /// there of payments that sold nothing. Each is retried, ever more rarely, until it is done.
@@ -37,8 +40,8 @@ final class PaymentOutboxWorker {
   private let provider: any PaymentProvider
   private let consumer: ConfirmationConsumer
   private let logger: Logger
-  private let places = Places<PurchaseStore.OutboxEntry.Name>(PaymentOutboxWorker.batch)
-  private let ended: GroupCommit<PurchaseStore.OutboxEntry, Void>
+  private let places = Places<OutboxEntry.Name>(PaymentOutboxWorker.batch)
+  private let ended: GroupCommit<OutboxEntry, Void>
   private var lookedForStalledAt: UInt64?
   /// What was searched for and not found, and how often, since when by the loop's clock.
   private var notFound: [String: (count: Int, since: UInt64, last: UInt64)] = [:]
@@ -89,7 +92,7 @@ final class PaymentOutboxWorker {
       { [self] in await finish($0) })
   }
 
-  private func finish(_ entry: PurchaseStore.OutboxEntry) async {
+  private func finish(_ entry: OutboxEntry) async {
     guard await carryOut(entry) else { return }
     do {
       try await ended.submit(entry)
@@ -118,7 +121,7 @@ final class PaymentOutboxWorker {
   /// Cancels a payment that sold nothing, and gives back what was taken all the same.
   /// - Parameter found: the payment as it is now, if that is known.
   private func letGo(
-    of id: String, _ entry: PurchaseStore.OutboxEntry, _ reference: String, found: Payment? = nil
+    of id: String, _ entry: OutboxEntry, _ reference: String, found: Payment? = nil
   ) async throws -> Bool {
     let progress = try await Faults.point(.outboxDue) { try await purchases.find(entry.key)?.progress }
     if progress?.state == .sold, progress?.paymentID == id { return true }
@@ -164,7 +167,7 @@ final class PaymentOutboxWorker {
   /// is told so.
   /// - Returns: whether that is under way, or decided so.
   private func isStillWanted(
-    _ payment: Payment, _ entry: PurchaseStore.OutboxEntry, _ progress: PurchaseStore.Progress
+    _ payment: Payment, _ entry: OutboxEntry, _ progress: PurchaseProgress
   ) async throws -> Bool {
     guard lateSeconds > 0, let name = progress.id else { return false }
     let order = PaymentOrder(
@@ -181,7 +184,7 @@ final class PaymentOutboxWorker {
 
   /// Whether a payment that was given up, and is authorised after all, is this outbox worker's to let go of. From then on it buys
   /// nothing any more, whatever the owner of the seats decides.
-  private func isOurs(_ id: String, _ entry: PurchaseStore.OutboxEntry, _ progress: PurchaseStore.Progress)
+  private func isOurs(_ id: String, _ entry: OutboxEntry, _ progress: PurchaseProgress)
     async throws -> Bool
   {
     if let record = try await record(of: entry.key), record.state == .purchased,
@@ -200,7 +203,7 @@ final class PaymentOutboxWorker {
 
   /// From here on nobody decides about it: its owner is not asked any more, nor are its seats kept from anybody.
   private func dropLate(
-    _ entry: PurchaseStore.OutboxEntry, _ progress: PurchaseStore.Progress, tells: Bool
+    _ entry: OutboxEntry, _ progress: PurchaseProgress, tells: Bool
   ) async throws {
     try await Faults.point(.outboxLate) {
       try await stores.queue.dropLate(entry.key, attempt: progress.attempt, tells: tells)
@@ -209,7 +212,7 @@ final class PaymentOutboxWorker {
 
   /// Redis says that a later attempt has bought it than PostgreSQL knows of, which has lost that: a person must decide.
   private func tell(
-    _ kind: BookStore.Finding.Kind, _ id: String, _ entry: PurchaseStore.OutboxEntry, _ detail: String
+    _ kind: BookStore.Finding.Kind, _ id: String, _ entry: OutboxEntry, _ detail: String
   ) async throws {
     logger.error(
       "PostgreSQL is older than a sale: its payment is left as it is, and a person must decide",
@@ -222,7 +225,7 @@ final class PaymentOutboxWorker {
   /// A sale that can never be paid, since its authorisation was gone before the capture: its buyer is asked again, and has
   /// the tickets for another hold. Where that cannot be, they are on sale again, and its buyer is told so.
   /// - Returns: whether that is done; it is not while the money is being given back, which ends it in its own way.
-  private func takeBack(_ entry: PurchaseStore.OutboxEntry) async throws -> Bool {
+  private func takeBack(_ entry: OutboxEntry) async throws -> Bool {
     let key = entry.key
     let known = try await Faults.point(.outboxDue) { try await purchases.find(key)?.progress }
     let record = try await record(of: key)
@@ -259,14 +262,14 @@ final class PaymentOutboxWorker {
     return true
   }
 
-  private func note(_ words: StaticString, _ entry: PurchaseStore.OutboxEntry, _ tickets: [Int]) {
+  private func note(_ words: StaticString, _ entry: OutboxEntry, _ tickets: [Int]) {
     lapsed.increment()
     logger.error(
       words, ["payment.id": entry.paymentID, "event.id": entry.key.event, "tickets": tickets.count])
   }
 
   /// What Redis has of the purchase's place; `nil` for one of an earlier life, which has nobody to be asked or told.
-  private func record(of key: PurchaseStore.Key) async throws -> RequestRecord? {
+  private func record(of key: PurchaseKey) async throws -> RequestRecord? {
     let queue = stores.queue
     return try await Faults.point(.outboxDue) {
       guard try await queue.queueFacts(event: key.event)?.document.generation == key.generation else {
@@ -277,7 +280,7 @@ final class PaymentOutboxWorker {
   }
 
   /// - Returns: false where its buyer cannot have the tickets again.
-  private func askAgain(_ key: PurchaseStore.Key, attempt: Int, tickets: [Int]) async throws -> Bool {
+  private func askAgain(_ key: PurchaseKey, attempt: Int, tickets: [Int]) async throws -> Bool {
     let queue = stores.queue
     return try await Faults.point(.outboxDue) {
       do {
@@ -291,7 +294,7 @@ final class PaymentOutboxWorker {
   }
 
   /// Whoever owns the seats has the tickets as sold, and reads them anew, by the same step.
-  private func release(_ key: PurchaseStore.Key, _ tickets: [Int]) async throws {
+  private func release(_ key: PurchaseKey, _ tickets: [Int]) async throws {
     let queue = stores.queue
     let record = try await record(of: key)
     try await Faults.point(.outboxDue) {
@@ -312,7 +315,7 @@ final class PaymentOutboxWorker {
 
   /// Not found is not known yet, as long as it may be: a search may lag, and PostgreSQL's clock, by which a entry is so old,
   /// may have stepped.
-  private func isNowhere(_ entry: PurchaseStore.OutboxEntry) -> Bool {
+  private func isNowhere(_ entry: OutboxEntry) -> Bool {
     let now = EventLoop.shared.now
     if notFound.count >= Self.notFoundLimit, now >= tidiedAt + Self.idleMilliseconds {
       tidiedAt = now
@@ -329,7 +332,7 @@ final class PaymentOutboxWorker {
     return isOver
   }
 
-  private func carryOut(_ entry: PurchaseStore.OutboxEntry) async -> Bool {
+  private func carryOut(_ entry: OutboxEntry) async -> Bool {
     if PurchaseStore.isFree(entry.paymentID) { return true }
     let reference = entry.key.name
     do {

@@ -1,10 +1,13 @@
+import Archive
 import EventLoop
 import FaultInjection
+import Ledger
 import Lifecycle
 import Logging
 import Metrics
 import Payments
-import Store
+import Queue
+import Sale
 
 /// Carries out what organizers give back: asks the provider, exactly once, then takes the tickets out of the purchase, and
 /// tells Redis and the owner of the seats.
@@ -145,7 +148,7 @@ final class RefundOutboxWorker {
     case .give:
       try await Faults.point(.refundSettle) {
         try await stores.purchases.done([
-          PurchaseStore.OutboxEntry(key: key, kind: .capture, paymentID: due.payment)
+          OutboxEntry(key: key, kind: .capture, paymentID: due.payment)
         ])
       }
       return try await give(due)

@@ -1,5 +1,5 @@
+import Ledger
 import Payments
-import Store
 
 /// What to do next about a refund, decided from where its purchase stands. Pure.
 enum RefundStep: Equatable {
