@@ -185,7 +185,7 @@ enum Roles {
       ClientService("redis", start: redis.start, stop: redis.close),
       ClientService("postgres", start: postgres.startIfSuited, stop: postgres.close),
       ClientService("session-watch", start: sessionWatch.start, stop: sessionWatch.stop),
-      ClockWatch(clock) { try await queue.serverMilliseconds() },
+      ClockWatch(clock) { try await queue.reader.serverMilliseconds() },
     ]
     if let file = settings.keySet {
       services.append(KeySetFile(file.path, text: file.text, verifier: verifier, logger: logger))
@@ -202,7 +202,7 @@ enum Roles {
     }
     if roles.contains("intake") {
       PaymentWebhook(
-        queue: queue, refunds: RefundStore(postgres), secrets: settings.paymentWebhookSecrets,
+        queue: queue.buyers, refunds: RefundStore(postgres), secrets: settings.paymentWebhookSecrets,
         now: { clock.milliseconds / 1_000 }
       ).addRoutes(to: &router)
     }
@@ -235,7 +235,7 @@ enum Roles {
       services.append(ClientService("account-use", start: use.start, stop: use.stop))
       let made = Catalog(
         events: events, standby: standby, users: UserStore(postgres),
-        mails: settings.mail == nil ? nil : MailStore(postgres), use: use, queue: queue,
+        mails: settings.mail == nil ? nil : MailStore(postgres), use: use, queue: queue.reader,
         search: CachedSearch(search.index, render: Catalog.body), authenticator: authenticator,
         sessions: sessions, hasher: PasswordHasher(), ids: ids,
         publicURL: settings.publicURL, zone: settings.timeZone)
@@ -448,7 +448,7 @@ enum Roles {
   ) -> WebhookSender {
     let policy = settings.webhookPolicy
     return WebhookSender(
-      store: WebhookStore(postgres, listeners: listeners), queue: queue,
+      store: WebhookStore(postgres, listeners: listeners), queue: queue.news,
       client: HTTPClient(WebhookSender.clientConfiguration(policy)),
       ids: settings.requestSecret.isEmpty
         ? nil : RequestIDCoder(secret: settings.requestSecret, former: settings.formerRequestSecrets),

@@ -151,7 +151,7 @@ extension Admin {
     return answer { [self] in
       try await permit(claims, id)
       let (changed, kept) = try await events.setPrice(event: id, selection, price, by: claims.user) {
-        try await queue.barGrants(event: id, ticketsVersion: $0)
+        try await queue.settings.barGrants(event: id, ticketsVersion: $0)
       }
       let published = try await publish(event: id)
       return .json(
@@ -189,7 +189,7 @@ extension Admin {
     answer { [self] in
       try await permit(claims, id)
       // Read first, so that whoever was granted some by now is seen; nothing is known of holds while Redis is away.
-      let taken = try await queue.unavailableTickets(event: id) ?? []
+      let taken = try await queue.reader.unavailableTickets(event: id) ?? []
       let count = try await body(events) { Bitmap.contains(taken, $0) }
       let published = try await publish(event: id)
       return .json(200, ["id": .integer(id), (name): .integer(count), "published": .bool(published)])

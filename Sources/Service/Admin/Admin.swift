@@ -253,7 +253,7 @@ package final class Admin {
     let id = try request.eventID()
     return answer { [self] in
       try await permit(claims, id)
-      guard let json = try await EventReport(events: events, queue: queue).json(event: id) else {
+      guard let json = try await EventReport(events: events, queue: queue.reader).json(event: id) else {
         throw Problem.unknownEvent
       }
       return .json(200, json, headers: Self.uncached)

@@ -251,7 +251,7 @@ extension AdminCommand {
       let selection: EventStore.Selection =
         tickets.isEmpty ? .row(section: section, row: nil, seats: []) : .tickets(tickets)
       let (changed, kept) = try await servers.events.setPrice(event: event, selection, price, by: who) {
-        try await servers.queue.barGrants(event: event, ticketsVersion: $0)
+        try await servers.queue.settings.barGrants(event: event, ticketsVersion: $0)
       }
       if let settings = try await servers.events.settings(event: event) {
         try await servers.events.publish(settings, to: servers.queue)

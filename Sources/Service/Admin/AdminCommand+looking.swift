@@ -63,7 +63,7 @@ extension AdminCommand {
     // A sale that was stopped by itself says why.
     let state =
       event.halt.map { "\(event.state) (stopped: \($0.reason.rawValue))" } ?? event.settings.shownState
-    guard let document = try await servers.queue.document(event: event.id) else {
+    guard let document = try await servers.queue.reader.document(event: event.id) else {
       return Self.row([String(event.id), state, "-", "-", "-", "-", "-", event.name])
     }
     return Self.row([
@@ -77,7 +77,7 @@ extension AdminCommand {
     let id = try arguments.event()
     try arguments.finish()
     try await withServers { servers in
-      let report = EventReport(events: servers.events, queue: servers.queue)
+      let report = EventReport(events: servers.events, queue: servers.queue.reader)
       guard let json = try await report.json(event: id) else { throw Self.noEvent }
       print(Escaping.terminalJSON(json.text))
     }
@@ -115,7 +115,7 @@ extension AdminCommand {
       try await withServers { servers in
         var count = 0
         for partition in Partition.all {
-          for letter in try await servers.queue.deadLetters(partition, limit: 1_000) {
+          for letter in try await servers.queue.deadLetters.list(partition, limit: 1_000) {
             let fields = letter.fields
             count += 1
             print(
@@ -134,7 +134,7 @@ extension AdminCommand {
         let entries =
           entry == "all" ? try await allDeadLetters(servers.queue) : [try Self.deadLetter(entry)]
         for (partition, id) in entries {
-          guard try await servers.queue.requeue(partition, deadLetter: id) else {
+          guard try await servers.queue.deadLetters.requeue(partition, deadLetter: id) else {
             throw Failure.refused("there is no entry \(partition.number)/\(id)")
           }
         }
@@ -147,7 +147,7 @@ extension AdminCommand {
   private func allDeadLetters(_ queue: QueueStore) async throws -> [(Partition, String)] {
     var entries: [(Partition, String)] = []
     for partition in Partition.all {
-      entries += try await queue.deadLetters(partition, limit: 100_000).map { (partition, $0.id) }
+      entries += try await queue.deadLetters.list(partition, limit: 100_000).map { (partition, $0.id) }
     }
     return entries
   }

@@ -162,10 +162,10 @@ extension AdminCommand {
       attempt: progress.attempt, tickets: desk.found.tickets, amount: progress.amount,
       method: progress.method,
       user: desk.found.user)
-    try await desk.queue.finish(
+    try await desk.queue.confirmations.finish(
       event: desk.key.event,
       [
-        QueueStore.Ending(
+        ConfirmationStream.Ending(
           confirmation, outcome == .sold ? .purchased : .declined,
           reason: outcome == .sold ? progress.note : reason, tickets: progress.tickets)
       ])

@@ -9,7 +9,7 @@ import Sale
 @LoopActor
 struct EventReport {
   let events: EventStore
-  let queue: QueueStore
+  let queue: QueueReader
 
   /// `nil` for an unknown event. Redis may be away: then `queue` is `null` and holds are not known.
   func json(event id: Int) async throws -> JSON? {

@@ -74,7 +74,7 @@ package final class Catalog {
   ///   - zone: of venues whose events name none.
   package init(
     events: EventStore, standby: Standby? = nil, users: UserStore, mails: MailStore? = nil,
-    use: AccountUse? = nil, queue: QueueStore,
+    use: AccountUse? = nil, queue: QueueReader,
     search: CachedSearch,
     authenticator: Authenticator, sessions: Sessions, hasher: PasswordHasher, ids: RequestIDCoder,
     publicURL: String = "", zone: VenueZone = .utc, listBytes: Int = Catalog.listBytes

@@ -44,7 +44,7 @@ final class EventPages {
   }
 
   private let events: ReadableEvents
-  private let queue: QueueStore
+  private let queue: QueueReader
   private let zone: VenueZone
   private var ranges: [Int: (version: Int, total: Int, ranges: [Int: [ClosedRange<Int>]])] = [:]
   private(set) lazy var cache = FreshCache<Int, Page>(capacity: Self.capacity) { [unowned self] id, known in
@@ -52,7 +52,7 @@ final class EventPages {
   }
 
   /// - Parameter zone: of venues whose events name none.
-  init(events: ReadableEvents, queue: QueueStore, zone: VenueZone) {
+  init(events: ReadableEvents, queue: QueueReader, zone: VenueZone) {
     self.zone = zone
     self.events = events
     self.queue = queue

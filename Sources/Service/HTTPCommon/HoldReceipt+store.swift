@@ -1,7 +1,7 @@
 package import Identity
 package import Queue
 
-extension QueueStore.Hold {
+extension ShownHold {
   /// What was held for the request with this id.
   package init(_ receipt: HoldReceipt, of id: RequestID) {
     self.init(

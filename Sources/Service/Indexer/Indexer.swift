@@ -83,7 +83,7 @@ package final class Indexer: Service {
     ledger.zone = zone
     self.logger = logger
     self.configuration = configuration
-    openSections = OpenSections(source: source, queue: queue, concurrency: configuration.queues)
+    openSections = OpenSections(source: source, queue: queue.reader, concurrency: configuration.queues)
     lag = metrics.gauge(
       "onsale_index_lag_seconds", "Age of the oldest change that is not in the search index")
     documents = metrics.gauge("onsale_index_documents", "Events in the search index")
@@ -195,14 +195,14 @@ package final class Indexer: Service {
     do {
       var all: [Int: QueueDocument] = [:]
       for partition in Partition.all {
-        let ids = try await Faults.point(.indexQueues) { try await queue.liveEvents(partition) }
+        let ids = try await Faults.point(.indexQueues) { try await queue.reader.liveEvents(partition) }
         for start in stride(from: 0, to: ids.count, by: configuration.queues) {
           // Owned here, and awaited below: the client sends them in one go.
           let reads = ids[start..<min(start + configuration.queues, ids.count)].map { id in
             (
               id,
               Task { @LoopActor in
-                try await Faults.point(.indexDocument) { try await queue.document(event: id) }
+                try await Faults.point(.indexDocument) { try await queue.reader.document(event: id) }
               }
             )
           }
@@ -302,10 +302,10 @@ package final class Indexer: Service {
   private func claim(_ taken: inout [Int: UInt64], _ token: String) async {
     let milliseconds = configuration.claimMilliseconds
     let longest = max(
-      QueueStore.longestLeaseMilliseconds, 2 * Int(max(milliseconds, configuration.refreshMilliseconds)))
+      QueueLeases.longestMilliseconds, 2 * Int(max(milliseconds, configuration.refreshMilliseconds)))
     let claims = await forEach(Array(taken.keys)) { [queue, place = index.place] id in
       try await Faults.point(.indexClaim) {
-        try await queue.claimRefresh(
+        try await queue.refreshes.claim(
           event: id, place: place, token: token, milliseconds: milliseconds, longest: longest)
       }
     }
@@ -326,7 +326,7 @@ package final class Indexer: Service {
     let milliseconds = nextAt > now ? nextAt - now : 1
     _ = await forEach(Array(ids)) { [queue, place = index.place] id in
       try await Faults.point(.indexWritten) {
-        try await queue.endRefresh(
+        try await queue.refreshes.end(
           event: id, place: place, token: token, version: versions[id], milliseconds: milliseconds)
       }
     }

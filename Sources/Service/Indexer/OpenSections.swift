@@ -10,7 +10,7 @@ import Search
 @LoopActor
 final class OpenSections {
   private let source: IndexSource
-  private let queue: QueueStore
+  private let queue: QueueReader
   /// Bitmaps that are read at a time.
   private let concurrency: Int
   /// Of events with a queue. Tickets are only ever added, so their number says whether the ranges are still right.
@@ -18,7 +18,7 @@ final class OpenSections {
   /// What was found last, for when it cannot be read.
   private var known: [Int: [SearchDocument.Section]] = [:]
 
-  init(source: IndexSource, queue: QueueStore, concurrency: Int) {
+  init(source: IndexSource, queue: QueueReader, concurrency: Int) {
     self.source = source
     self.queue = queue
     self.concurrency = concurrency

@@ -100,21 +100,21 @@ package final class Intake {
   private func take(_ joins: [Join], event: Int) {
     let joinings = joins.map(\.joining)
     guard Faults.isExpected(at: .intakeEnqueue) else {
-      return queue.enqueue(event: event, joinings) { [self] in tell(joins, $0) }
+      return queue.buyers.enqueue(event: event, joinings) { [self] in tell(joins, $0) }
     }
     // Ends by itself: one call with its deadline.
     Task { @LoopActor in
       do {
         tell(
           joins,
-          try await Faults.point(.intakeEnqueue) { await queue.enqueue(event: event, joinings) })
+          try await Faults.point(.intakeEnqueue) { await queue.buyers.enqueue(event: event, joinings) })
       } catch {
         tell(joins, joins.map { _ in .failure(error) })
       }
     }
   }
 
-  private func tell(_ joins: [Join], _ answers: [QueueStore.JoinAnswer]) {
+  private func tell(_ joins: [Join], _ answers: [BuyersLine.JoinAnswer]) {
     for (join, answer) in zip(joins, answers) {
       if let response = response(join.wish, join.joining.userKey, answer) {
         join.reply?.send(response)
@@ -185,12 +185,12 @@ package final class Intake {
     }
     let seats = RequestedSeats(
       quantity: wish.quantity, section: section, tickets: wish.tickets, adjacent: wish.adjacent)
-    let answer: QueueStore.JoinAnswer = .success(try await rejoin(wish, seats))
+    let answer: BuyersLine.JoinAnswer = .success(try await rejoin(wish, seats))
     return try await conclude(wish, UserKey(wish.user).text, answer)
   }
 
   /// What somebody is told who asked for a place; `nil` where something has to be looked up first, for `conclude`.
-  private func response(_ wish: Wish, _ userKey: String, _ answer: QueueStore.JoinAnswer) -> HTTPResponse? {
+  private func response(_ wish: Wish, _ userKey: String, _ answer: BuyersLine.JoinAnswer) -> HTTPResponse? {
     switch answer {
     case .success(.inLine(let place, let head, isNew: true)):
       accepted.increment()
@@ -231,7 +231,7 @@ package final class Intake {
     Problem(503, "queue_full", "The line is full at the moment.", retryAfter: 10).response
 
   private func conclude(
-    _ wish: Wish, _ userKey: String, _ answer: QueueStore.JoinAnswer
+    _ wish: Wish, _ userKey: String, _ answer: BuyersLine.JoinAnswer
   ) async throws -> HTTPResponse {
     if let response = response(wish, userKey, answer) { return response }
     guard case .success(.inLine(let place, let head, _)) = answer else {
@@ -241,7 +241,7 @@ package final class Intake {
     return respond(id(wish, userKey, place), head: head, state: state, status: 200)
   }
 
-  private func id(_ wish: Wish, _ userKey: String, _ place: QueueStore.Place) -> RequestID {
+  private func id(_ wish: Wish, _ userKey: String, _ place: BuyersLine.Place) -> RequestID {
     RequestID(
       event: wish.event, generation: place.generation, position: place.position, owner: userKey,
       line: place.wish?.line ?? 0, ordinal: place.wish?.ordinal ?? 0)
@@ -249,10 +249,10 @@ package final class Intake {
 
   private func enqueue(
     _ wish: Wish, _ seats: RequestedSeats
-  ) async throws -> QueueStore.EnqueueAnswer {
+  ) async throws -> BuyersLine.EnqueueAnswer {
     do {
       return try await Faults.point(.intakeEnqueue) {
-        try await queue.enqueue(
+        try await queue.buyers.enqueue(
           event: wish.event, user: wish.user, seats: seats, method: wish.method,
           client: wish.client, maxAmount: wish.maxAmount, idempotencyKey: wish.idempotencyKey)
       }
@@ -262,7 +262,7 @@ package final class Intake {
   }
 
   /// Lets those who were in a line that Redis lost take their places up again, and everybody else join.
-  private func rejoin(_ wish: Wish, _ seats: RequestedSeats) async throws -> QueueStore.EnqueueAnswer {
+  private func rejoin(_ wish: Wish, _ seats: RequestedSeats) async throws -> BuyersLine.EnqueueAnswer {
     guard let place = wish.rejoin else { return try await enqueue(wish, seats) }
     let inPast = try await Faults.point(.intakePast) {
       try await past.lifeToReturn(Self.key(place), owner: place.owner, line: place.line)
@@ -270,7 +270,7 @@ package final class Intake {
     if case .counts(let generation) = inPast {
       do {
         let answer = try await Faults.point(.intakeEnqueue) {
-          try await queue.rejoin(
+          try await queue.buyers.rejoin(
             event: wish.event, generation: generation, place: place.position, user: wish.user, seats: seats,
             method: wish.method, client: wish.client, maxAmount: wish.maxAmount)
         }
@@ -284,7 +284,7 @@ package final class Intake {
     // It may have been lost just now, and its owner not have begun the new life: to come when the time for those who
     // were in it is over would be too late.
     if case .restoring(let milliseconds) = answer, inPast == .notLost {
-      return .restoring(milliseconds: min(milliseconds, QueueStore.soonMilliseconds))
+      return .restoring(milliseconds: min(milliseconds, BuyersLine.soonMilliseconds))
     }
     return answer
   }
@@ -316,11 +316,11 @@ package final class Intake {
     try await settingsKnown.answer(event)?.value
   }
 
-  private func currentState(_ event: Int, _ place: QueueStore.Place) async throws -> RequestState {
+  private func currentState(_ event: Int, _ place: BuyersLine.Place) async throws -> RequestState {
     let (document, record) = try await Faults.point(.intakePlace) {
       (
-        try await queue.document(event: event),
-        try await queue.record(event: event, position: place.position)
+        try await queue.reader.document(event: event),
+        try await queue.reader.record(event: event, position: place.position)
       )
     }
     guard let document else { return .queued }
@@ -378,17 +378,17 @@ package final class Intake {
     }
     return answer { [self, hold] in
       // The id says that the place was this buyer's: if it is another's now, Redis has lost writes.
-      var answer = QueueStore.ConfirmAnswer.forbidden
+      var answer = BuyersLine.ConfirmAnswer.forbidden
       do {
         answer = try await Faults.point(.intakeConfirm) {
-          try await queue.confirm(
+          try await queue.buyers.confirm(
             event: id.event, generation: id.generation, position: id.position, user: claims.user,
             method: method,
             idempotencyKey: key, tickets: hold?.tickets ?? [], client: client, takesOthers: takesOthers)
         }
         if answer == .notReserved, let hold,
           try await Faults.point(
-            .intakeConfirm, { try await queue.show(event: id.event, [QueueStore.Hold(hold, of: id)]) })
+            .intakeConfirm, { try await queue.buyers.show(event: id.event, [ShownHold(hold, of: id)]) })
             == [.awaited]
         {
           throw Problem(
@@ -447,10 +447,10 @@ package final class Intake {
     }
     return answer { [self] in
       // As when confirming.
-      var answer = QueueStore.CancelAnswer.forbidden
+      var answer = BuyersLine.CancelAnswer.forbidden
       do {
         answer = try await Faults.point(.intakeCancel) {
-          try await queue.cancel(
+          try await queue.buyers.cancel(
             event: id.event, generation: id.generation, position: id.position, user: claims.user)
         }
       } catch let error as StoreError where error.code == .noQueue {}

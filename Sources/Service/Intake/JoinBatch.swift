@@ -7,14 +7,14 @@ import Sale
 @LoopActor
 final class Join: HeldRequest {
   let wish: Intake.Wish
-  let joining: QueueStore.Joining
+  let joining: BuyersLine.Joining
   private let batch: JoinBatch
   private(set) var reply: HTTPReply?
 
   init(_ wish: Intake.Wish, _ seats: RequestedSeats, _ batch: JoinBatch) {
     self.wish = wish
     self.batch = batch
-    joining = QueueStore.Joining(
+    joining = BuyersLine.Joining(
       user: wish.user, seats: seats, method: wish.method, client: wish.client, maxAmount: wish.maxAmount,
       idempotencyKey: wish.idempotencyKey)
   }
@@ -34,7 +34,7 @@ final class JoinBatch: TurnEnd {
   private var waiting: [Int: [Join]] = [:]
   private let take: @LoopActor (_ joins: [Join], _ event: Int) -> Void
 
-  /// - Parameter take: gets at most `QueueStore.joinsAtOnce` at a time.
+  /// - Parameter take: gets at most `BuyersLine.joinsAtOnce` at a time.
   init(take: @escaping @LoopActor (_ joins: [Join], _ event: Int) -> Void) { self.take = take }
 
   func add(_ join: Join) {
@@ -46,8 +46,8 @@ final class JoinBatch: TurnEnd {
     let events = waiting
     waiting = [:]
     for (event, joins) in events {
-      for start in stride(from: 0, to: joins.count, by: QueueStore.joinsAtOnce) {
-        take(Array(joins[start..<min(start + QueueStore.joinsAtOnce, joins.count)]), event)
+      for start in stride(from: 0, to: joins.count, by: BuyersLine.joinsAtOnce) {
+        take(Array(joins[start..<min(start + BuyersLine.joinsAtOnce, joins.count)]), event)
       }
     }
   }

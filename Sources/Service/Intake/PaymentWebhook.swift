@@ -17,7 +17,7 @@ package import Queue
 package struct PaymentWebhook {
   private static let maximumBody = 256 << 10
 
-  private let queue: QueueStore
+  private let queue: BuyersLine
   private let refunds: RefundStore
   private let secrets: [String]
   private let now: @LoopActor () -> Int
@@ -26,7 +26,7 @@ package struct PaymentWebhook {
   ///   - secrets: that messages are signed with; none where there are no webhooks.
   ///   - now: Unix seconds.
   package init(
-    queue: QueueStore, refunds: RefundStore, secrets: [String], now: @escaping @LoopActor () -> Int
+    queue: BuyersLine, refunds: RefundStore, secrets: [String], now: @escaping @LoopActor () -> Int
   ) {
     self.queue = queue
     self.refunds = refunds

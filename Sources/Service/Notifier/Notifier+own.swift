@@ -79,7 +79,7 @@ extension Notifier {
     return .json(200, serialized: json.bytes, headers: [("Cache-Control", "no-store")])
   }
 
-  private func look(at own: QueueStore.OwnPlace, of owner: String) async -> Look {
+  private func look(at own: QueueReader.OwnPlace, of owner: String) async -> Look {
     let id = RequestID(
       event: own.event, generation: own.place.generation, position: own.place.position, owner: owner,
       line: own.place.wish?.line ?? 0, ordinal: own.place.wish?.ordinal ?? 0)

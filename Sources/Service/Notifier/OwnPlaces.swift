@@ -20,7 +20,7 @@ final class OwnPlaces {
   private static let batchLimit = 64
 
   struct Found: Sendable {
-    let places: [QueueStore.OwnPlace]
+    let places: [QueueReader.OwnPlace]
     /// Whether there are certainly no others.
     let areAll: Bool
     fileprivate let foundAt: UInt64
@@ -30,11 +30,11 @@ final class OwnPlaces {
   private let past: PastRequests
   private var known = RecentValues<String, Found>(capacity: OwnPlaces.usersKept)
   private var looking = 0
-  private lazy var payments = GroupCommit<String, [QueueStore.OwnPlace]>(
+  private lazy var payments = GroupCommit<String, [QueueReader.OwnPlace]>(
     maximumBatch: Self.batchLimit, capacity: Self.lookingLimit
   ) { [unowned self] users in await readPayments(users) }
   private(set) lazy var names = FreshCache<Int, String>(
-    freshMilliseconds: 60_000, capacity: QueueStore.eventsLookedAt
+    freshMilliseconds: 60_000, capacity: QueueReader.eventsLookedAt
   ) { [past] event, _ in try await past.eventName(event) }
 
   init(watch: QueueWatch, past: PastRequests) {
@@ -55,7 +55,7 @@ final class OwnPlaces {
     let underWay = await paying
     // A payment goes on also where the line is gone, or is another one by now.
     let all = (inLine?.places ?? []) + (underWay ?? [])
-    var places: [QueueStore.OwnPlace] = []
+    var places: [QueueReader.OwnPlace] = []
     for each in all
     where !places.contains(where: {
       ($0.event, $0.place.generation, $0.place.position)
@@ -71,16 +71,16 @@ final class OwnPlaces {
     return found
   }
 
-  private func readPayments(_ users: [String]) async -> [Result<[QueueStore.OwnPlace], any Error>] {
+  private func readPayments(_ users: [String]) async -> [Result<[QueueReader.OwnPlace], any Error>] {
     do {
       let paying = try await past.paying(users: users, limit: users.count * Self.placesLimit)
       let byUser = Dictionary(grouping: paying, by: \.user)
       return users.map { user in
         .success(
           (byUser[user] ?? []).map { paying in
-            QueueStore.OwnPlace(
+            QueueReader.OwnPlace(
               event: paying.key.event,
-              place: QueueStore.Place(
+              place: BuyersLine.Place(
                 position: paying.key.position, generation: paying.key.generation, wish: paying.wish))
           })
       }

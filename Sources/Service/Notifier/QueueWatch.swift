@@ -87,7 +87,7 @@ package final class QueueWatch {
     Task { @LoopActor in
       for _ in 0..<Self.comparisons {
         do {
-          try await queue.markOlderCopiesLost()
+          try await queue.buyers.markOlderCopiesLost()
           try await showHolds()
           return logger.worksAgain("lines were not compared with what they were")
         } catch {
@@ -100,12 +100,12 @@ package final class QueueWatch {
 
   /// Another Redis, or itself after a restart, may have forgotten holds that were told here.
   private func showHolds() async throws {
-    let server = try await queue.serverIdentity()
+    let server = try await queue.reader.serverIdentity()
     let isAnother = self.server != nil && self.server != server
     for event in events.values {
       if isAnother, !event.holdsTold.isEmpty {
         do {
-          try await queue.show(event: event.event, Array(event.holdsTold.values))
+          try await queue.buyers.show(event: event.event, Array(event.holdsTold.values))
         } catch let error as StoreError where error.code == .noQueue {
           // Lost as a whole: who comes back into the next one shows what was held.
         }
@@ -201,14 +201,14 @@ package final class QueueWatch {
     let task = Task { @LoopActor in
       defer { watch.reading = nil }
       let doubts = watch.doubts
-      let document = try await queue.document(event: watch.event)
+      let document = try await queue.reader.document(event: watch.event)
       var marks: [Int: LineMark]?, apart: [UInt8]?
       var doubt = Doubt()
       if let document {
         if watch.needsComparison { doubt = try await self.doubt(document, of: watch.event) }
         // After the document: so they are not behind it.
-        if watch.needsMarks(document) { marks = try await queue.marks(event: watch.event) }
-        if watch.needsPlacesApart(document) { apart = try await queue.placesApart(event: watch.event) }
+        if watch.needsMarks(document) { marks = try await queue.reader.marks(event: watch.event) }
+        if watch.needsPlacesApart(document) { apart = try await queue.reader.placesApart(event: watch.event) }
       }
       watch.readAt = EventLoop.shared.now
       watch.replace(
@@ -221,7 +221,7 @@ package final class QueueWatch {
   /// What Redis may have forgotten and PostgreSQL knows: nothing, once the event's owner has compared them since Redis came
   /// back.
   private func doubt(_ document: QueueDocument, of event: Int) async throws -> Doubt {
-    if try await queue.isCompared(event: event) { return Doubt() }
+    if try await queue.reader.isCompared(event: event) { return Doubt() }
     do {
       return Doubt(
         upTo: try await lastPaid(event, document.generation), ends: try await ends(event, document.generation)
@@ -236,7 +236,7 @@ package final class QueueWatch {
   package func record(_ watch: EventWatch, _ position: Int) async throws -> RequestRecord? {
     if let record = watch.records.value(of: position) { return record }
     let trust = watch.trust, connection = queue.redis.readySince
-    let record = try await queue.record(event: watch.event, position: position)
+    let record = try await queue.reader.record(event: watch.event, position: position)
     // It may be of another Redis than the one that was doubted last.
     guard queue.redis.readySince == connection else {
       throw RedisError(.connectionLost, "another connection meanwhile")
@@ -247,23 +247,25 @@ package final class QueueWatch {
   }
 
   /// Events that have a queue, as of a second ago at most.
-  private lazy var live = FreshCache<Int, [Int]>(capacity: 1) { [queue] _, _ in try await queue.liveEvents() }
+  private lazy var live = FreshCache<Int, [Int]>(capacity: 1) { [queue] _, _ in
+    try await queue.reader.liveEvents()
+  }
 
   /// A user's places at the events made last, and whether those are all events that there are.
-  func places(of userKey: String) async throws -> (places: [QueueStore.OwnPlace], areAll: Bool) {
+  func places(of userKey: String) async throws -> (places: [QueueReader.OwnPlace], areAll: Bool) {
     let events = try await live.answer(0)?.value ?? []
-    let places = try await queue.places(of: userKey, events: events.prefix(QueueStore.eventsLookedAt))
-    return (places, events.count <= QueueStore.eventsLookedAt)
+    let places = try await queue.reader.places(of: userKey, events: events.prefix(QueueReader.eventsLookedAt))
+    return (places, events.count <= QueueReader.eventsLookedAt)
   }
 
   /// Shows the owner of the seats what was held for a place. - Returns: whether it is lost.
   func isLost(_ hold: HoldReceipt, _ id: RequestID) async throws -> Bool {
-    try await queue.show(event: id.event, [QueueStore.Hold(hold, of: id)]) == [.lost]
+    try await queue.buyers.show(event: id.event, [ShownHold(hold, of: id)]) == [.lost]
   }
 
   /// The line in which a user waits with this place, where its id does not know.
   func line(_ watch: EventWatch, _ position: Int, userKey: String) async throws -> Int? {
-    try await queue.line(event: watch.event, position: position, userKey: userKey)
+    try await queue.reader.line(event: watch.event, position: position, userKey: userKey)
   }
 
   /// How old what is known of Redis's clock may be, in milliseconds: it may have been put right since.
@@ -271,12 +273,12 @@ package final class QueueWatch {
 
   /// Whether it is known what time it is for the event's holds.
   package func knowsTime(_ event: Int) -> Bool {
-    queue.knowsClock(Partition(of: event), within: Self.clockMilliseconds.known)
+    queue.reader.knowsClock(Partition(of: event), within: Self.clockMilliseconds.known)
   }
 
   /// Looks what time it is for the event's holds, unless somebody did a moment ago.
   package func lookAtTime(_ event: Int) async throws {
-    try await queue.lookAtClock(Partition(of: event), within: Self.clockMilliseconds.read)
+    try await queue.reader.lookAtClock(Partition(of: event), within: Self.clockMilliseconds.read)
   }
 
   /// For how many whole seconds a hold of the event lasts.
@@ -303,9 +305,9 @@ package final class QueueWatch {
     generation: Int, record: RequestRecord?
   )? {
     let connection = queue.redis.readySince
-    guard let document = try await queue.document(event: watch.event) else { return nil }
+    guard let document = try await queue.reader.document(event: watch.event) else { return nil }
     let trust = watch.trust
-    let record = try await queue.record(event: watch.event, position: position)
+    let record = try await queue.reader.record(event: watch.event, position: position)
     watch.records.remove(position)
     // Both of one Redis, and not of the one that was there before.
     guard queue.redis.readySince == connection else {
@@ -491,7 +493,7 @@ package final class EventWatch {
   }
 
   /// What was held when changes were missed, as far as it was told here, and in which life.
-  fileprivate private(set) var holdsTold: [Int: QueueStore.Hold] = [:]
+  fileprivate private(set) var holdsTold: [Int: ShownHold] = [:]
 
   fileprivate func forgetHoldsTold() { holdsTold = [:] }
 
@@ -499,7 +501,7 @@ package final class EventWatch {
     guard let document else { return }
     for (position, record) in records.all
     where record.deadline > 0 && (record.state == .reserved || record.state == .declined) {
-      holdsTold[position] = QueueStore.Hold(
+      holdsTold[position] = ShownHold(
         position: position, userKey: record.userKey, generation: document.generation,
         deadline: record.deadline, amount: record.amount, tickets: record.tickets)
     }

@@ -25,7 +25,7 @@ package final class WebhookSender: Service {
 
   package let name = "webhooks"
   private let store: WebhookStore
-  private let queue: QueueStore
+  private let queue: QueueNews
   private let client: HTTPClient
   private let format: WebhookFormat
   private let allowsPlain: Bool
@@ -44,7 +44,7 @@ package final class WebhookSender: Service {
   ///   - ids: writes the ids of requests; without it messages name none.
   ///   - allowsPlain: whether endpoints on this machine may be without TLS.
   package init(
-    store: WebhookStore, queue: QueueStore, client: HTTPClient, ids: RequestIDCoder?, allowsPlain: Bool,
+    store: WebhookStore, queue: QueueNews, client: HTTPClient, ids: RequestIDCoder?, allowsPlain: Bool,
     logger: Logger
   ) {
     self.store = store
@@ -147,13 +147,13 @@ package final class WebhookSender: Service {
 
   private func hear(_ partitions: some Collection<Partition>) async throws {
     while true {
-      let news = try await Faults.point(.webhookNews) { try await queue.news(partitions) }
+      let news = try await Faults.point(.webhookNews) { try await queue.oldest(partitions) }
       if news.isEmpty { return }
       try await Faults.point(.webhookNews) { try await store.write(news) }
       try await Faults.point(.webhookNews) { try await queue.forget(news) }
       // What has come since is for the next time.
       let byPartition = Dictionary(grouping: news, by: \.partition)
-      if !byPartition.values.contains(where: { $0.count >= QueueStore.newsAtOnce }) { return }
+      if !byPartition.values.contains(where: { $0.count >= QueueNews.atOnce }) { return }
     }
   }
 
@@ -188,7 +188,7 @@ package final class WebhookSender: Service {
       }
     }
     if endpoints.isEmpty { return }
-    let lost = try await Faults.point(.webhookTidy) { try await queue.lostNews() }
+    let lost = try await Faults.point(.webhookTidy) { try await queue.lost() }
     MetricsRegistry.shared.gauge(
       "onsale_webhooks_news_lost", "News of holds that found no room in Redis, since it has its data"
     ).value = Double(lost)

@@ -118,7 +118,7 @@ package final class Worker: Service {
     database = DatabaseWatch(worker: identity, stores: stores, provider: provider, logger: logger)
     let database = database
     leases = PartitionLeases(
-      worker: identity, queue: stores.queue, epochs: stores.epochs, patience: patience, logger: logger
+      worker: identity, queue: stores.queue.leases, epochs: stores.epochs, patience: patience, logger: logger
     ) {
       partition, epoch, onReplaced in
       PartitionOwner(

@@ -13,7 +13,7 @@ extension EventStore {
   /// Brings an event's queue in line with its settings, and creates the queue of a sale that has one.
   /// - Parameter settings: what a change returned.
   package func publish(_ settings: EventSettings, to queue: QueueStore) async throws {
-    if try await queue.configure(settings, create: false) != nil { return }
+    if try await queue.settings.configure(settings, create: false) != nil { return }
     // A draft has no queue yet, and a closed sale has none any more.
     guard settings.state == EventState.open.rawValue || settings.state == EventState.paused.rawValue,
       let fresh = try await takeGeneration(settings)
@@ -24,7 +24,7 @@ extension EventStore {
       try await rememberOwned(event: fresh.id, in: queue)
       if try await isLost(event: fresh.id) { restoreMilliseconds = rejoinSeconds * 1_000 }
     }
-    try await queue.configure(fresh, create: true, restoreMilliseconds: restoreMilliseconds)
+    try await queue.settings.configure(fresh, create: true, restoreMilliseconds: restoreMilliseconds)
   }
 
   /// Whether the line's last life, as far as any owner began it, did not come to its end.
@@ -48,7 +48,7 @@ extension EventStore {
         SELECT user_id, tickets FROM buyer WHERE event_id = \(event) AND user_id > \(last) AND tickets > 0
         ORDER BY user_id LIMIT \(Self.buyersAtOnce)
         """)
-      try await queue.remember(
+      try await queue.settings.remember(
         event: event, owned: rows.map { (try $0.string("user_id"), try $0.int("tickets")) })
       guard rows.count == Self.buyersAtOnce, let end = try rows.last?.string("user_id") else { return }
       last = end
@@ -74,7 +74,7 @@ extension EventStore {
   package func reconcile(with queue: QueueStore) async throws -> [Int] {
     var queues: [Int: Int] = [:]
     for partition in Partition.all {
-      queues.merge(try await queue.settingsVersions(partition)) { $1 }
+      queues.merge(try await queue.settings.versions(partition)) { $1 }
     }
     // PostgreSQL is read after Redis: a queue that is created in between then looks missing only if its event
     // was opened in between too, and taking a generation for it does no harm.
@@ -110,7 +110,7 @@ extension EventStore {
   /// Writes an event's settings as its queue has them, where PostgreSQL came back with an older version of them: a sale
   /// that everybody was told is closed does not open again.
   /// - Returns: whether they were older.
-  package func catchUp(event: Int, with facts: QueueStore.QueueFacts, version: Int) async throws -> Bool {
+  package func catchUp(event: Int, with facts: QueueFacts, version: Int) async throws -> Bool {
     let document = facts.document
     guard let state = EventState(rawValue: document.state), state != .draft else { return false }
     let rows = try await postgres.query(

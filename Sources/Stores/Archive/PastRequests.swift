@@ -135,7 +135,7 @@ package final class PastRequests {
     return try row.bool("sold_out") ? RequestStatus(state: .soldOut) : .lostPlace
   }
 
-  package func confirmAnswer(_ key: PurchaseKey, user: String) async throws -> QueueStore.ConfirmAnswer {
+  package func confirmAnswer(_ key: PurchaseKey, user: String) async throws -> BuyersLine.ConfirmAnswer {
     guard let found = try await purchases.find(key), found.user == user else { return .notReserved }
     return switch found.progress.state {
     case .sold, .paying: .ok
@@ -143,7 +143,7 @@ package final class PastRequests {
     }
   }
 
-  package func cancelAnswer(_ key: PurchaseKey, user: String) async throws -> QueueStore.CancelAnswer {
+  package func cancelAnswer(_ key: PurchaseKey, user: String) async throws -> BuyersLine.CancelAnswer {
     guard let found = try await purchases.find(key), found.user == user else { return .ended }
     return switch found.progress.state {
     case .sold: .purchased

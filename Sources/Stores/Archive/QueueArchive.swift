@@ -24,9 +24,10 @@ package final class QueueArchive {
   /// - Returns: whether the queue has left Redis; false while its event is not closed or a hold has not ended.
   /// - Throws: `StoreError.staleEpoch` for an owner that was replaced.
   package func run(event: Int, epoch: Int) async throws -> Bool {
+    let owned = queue.owned(event: event, epoch: epoch)
     let document: QueueDocument
     do {
-      guard let found = try await queue.archivable(event: event, epoch: epoch) else { return false }
+      guard let found = try await owned.archivable() else { return false }
       document = found
     } catch let error as StoreError where error.code == .noQueue {
       return true
@@ -37,12 +38,12 @@ package final class QueueArchive {
       // Each step may be the last: whoever comes next goes on where this one stopped.
       try Task.checkCancellation()
       let buckets = next..<min(next + Self.bucketsAtOnce, end)
-      let records = try await queue.export(event: event, buckets: buckets)
+      let records = try await owned.export(buckets: buckets)
       try await archive.write(event: event, generation: document.generation, records)
       next = buckets.upperBound
     }
-    try await archive.close(event: event, document, marks: try await queue.markTexts(event: event))
-    try await queue.remove(event: event, epoch: epoch, generation: document.generation, tail: document.tail)
+    try await archive.close(event: event, document, marks: try await queue.reader.markTexts(event: event))
+    try await owned.remove(generation: document.generation, tail: document.tail)
     return true
   }
 }

@@ -35,7 +35,7 @@ package enum QueueLibrary {
     // News for systems outside in one partition.
     ("MAX_TOLD", toldAtOnce),
     ("MAX_LINES", Limits.wishesPerEvent),
-    ("PACKED_LINES", QueueStore.RememberedUser.packedLines),
+    ("PACKED_LINES", RememberedUser.packedLines),
     // For so long at most nobody is granted seats while prices change: whoever changes them may die.
     ("BAR_MS", Limits.priceBarMilliseconds),
     ("MAX_SHOWN", shownHolds),
@@ -47,7 +47,7 @@ package enum QueueLibrary {
     // A clock that is off by more than this has stepped; by less, it is followed.
     ("STEP_MS", QueueClock.stepMilliseconds),
     // No lease and no claim lasts longer. One that does is of a clock that has gone back since, and may be nobody's.
-    ("LONGEST_LEASE_MS", QueueStore.longestLeaseMilliseconds),
+    ("LONGEST_LEASE_MS", QueueLeases.longestMilliseconds),
   ]
 
   /// In this order: what is used stands before what uses it.

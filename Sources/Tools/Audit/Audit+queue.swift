@@ -10,9 +10,10 @@ extension Audit {
   /// Reads what Redis has of an event, in an order in which a request that moves on is seen at least once: the
   /// tail first, then those in line, then records, because a request leaves the line only with a record.
   func readQueue(_ event: Int, _ streams: PartitionStreams) async throws -> QueueEvidence? {
-    guard let facts = try await queues.queueFacts(event: event) else { return nil }
-    var queue = QueueEvidence(facts: facts, now: try await queues.milliseconds(of: Partition(of: event)))
-    queue.writtenNow = try await queues.serverMilliseconds()
+    guard let facts = try await queues.inspection.facts(event: event) else { return nil }
+    var queue = QueueEvidence(
+      facts: facts, now: try await queues.reader.milliseconds(of: Partition(of: event)))
+    queue.writtenNow = try await queues.reader.serverMilliseconds()
     queue.leaseHolder = streams.leases[Partition(of: event)]
     for entry in streams.confirmations[event] ?? [] where entry.generation == facts.document.generation {
       queue.confirmations[entry.position] = entry
@@ -23,10 +24,10 @@ extension Audit {
     try await readLine(event, &queue)
     try await readRecords(event, &queue)
     try await readHolds(event, &queue)
-    queue.bitmap = try await queues.unavailableTickets(event: event)
-    queue.apart = try await queues.placesApart(event: event)
-    queue.sold = try await queues.soldTickets(event: event)
-    queue.late = try await queues.lateAttempts(event: event)
+    queue.bitmap = try await queues.reader.unavailableTickets(event: event)
+    queue.apart = try await queues.reader.placesApart(event: event)
+    queue.sold = try await queues.comparison.soldTickets(event: event)
+    queue.late = try await queues.latePayments.attempts(event: event)
     try await readUsers(event, &queue)
     return queue
   }
@@ -53,14 +54,14 @@ extension Audit {
     // Of a line that is restored; read first, because from there they go into the line.
     var rank = 0
     while true {
-      let page = try await queues.restored(event: event, ranks: rank..<rank + options.pageSize)
+      let page = try await queues.waiting.restored(event: event, ranks: rank..<rank + options.pageSize)
       for (position, user) in page { queue.add(waiting: position, user: user) }
       if page.count < options.pageSize { break }
       rank += page.count
     }
     var last = 0
     while true {
-      let (page, hasMore) = try await queues.waiting(event: event, after: last, limit: options.pageSize)
+      let (page, hasMore) = try await queues.waiting.page(event: event, after: last, limit: options.pageSize)
       for (position, user, line) in page { queue.add(waiting: position, user: user, line: line) }
       guard hasMore, let end = page.last?.position, end < queue.tail else { return }
       last = end
@@ -73,20 +74,20 @@ extension Audit {
     let buckets = 0..<queue.tail / QueueStore.recordsPerBucket + 2
     for start in stride(from: 0, to: buckets.upperBound, by: Self.bucketsPerBatch) {
       let batch = start..<min(start + Self.bucketsPerBatch, buckets.upperBound)
-      for (position, record) in try await queues.records(event: event, buckets: batch) {
+      for (position, record) in try await queues.inspection.records(event: event, buckets: batch) {
         queue.add(record, at: position, event: event)
       }
       report(
         "event \(event): records up to \(batch.upperBound * QueueStore.recordsPerBucket) of \(queue.tail)")
     }
-    let lastTail = try await queues.queueFacts(event: event)?.document.tail ?? queue.tail
+    let lastTail = try await queues.inspection.facts(event: event)?.document.tail ?? queue.tail
     queue.settleStrays(lastTail: lastTail, event: event)
   }
 
   private func readHolds(_ event: Int, _ queue: inout QueueEvidence) async throws {
     var rank = 0
     while true {
-      let page = try await queues.holds(event: event, ranks: rank..<rank + options.pageSize)
+      let page = try await queues.inspection.holds(event: event, ranks: rank..<rank + options.pageSize)
       for (position, deadline) in page { queue.deadlines[position] = .some(deadline) }
       rank += page.count
       guard page.count == options.pageSize else { break }
@@ -97,7 +98,9 @@ extension Audit {
     guard queue.tail > 0 else { return }
     for start in stride(from: 0, to: QueueStore.userBuckets, by: Self.bucketsPerBatch) {
       let batch = start..<min(start + Self.bucketsPerBatch, QueueStore.userBuckets)
-      for user in try await queues.users(event: event, buckets: batch) { queue.add(user, event: event) }
+      for user in try await queues.inspection.users(event: event, buckets: batch) {
+        queue.add(user, event: event)
+      }
     }
   }
 
@@ -105,7 +108,7 @@ extension Audit {
   func readLocks(_ event: Int, _ tickets: [Int], _ queue: inout QueueEvidence) async throws {
     for start in stride(from: 0, to: tickets.count, by: options.pageSize) {
       let batch = Array(tickets[start..<min(start + options.pageSize, tickets.count)])
-      for (ticket, holder) in zip(batch, try await queues.locks(event: event, tickets: batch)) {
+      for (ticket, holder) in zip(batch, try await queues.inspection.locks(event: event, tickets: batch)) {
         if let holder { queue.locks[ticket] = holder }
       }
     }

@@ -35,8 +35,8 @@ extension Audit {
     }
     for partition in reload.sorted(by: { $0.number < $1.number }) {
       do {
-        let epoch = try await sales.fence(partition, above: try await queues.epoch(partition))
-        _ = try await queues.own(partition, epoch: epoch)
+        let epoch = try await sales.fence(partition, above: try await queues.leases.epoch(partition))
+        _ = try await queues.leases.own(partition, epoch: epoch)
         notes.append(
           RepairNote(
             "the owner of partition \(partition.number) must read the tickets anew (epoch \(epoch))",
@@ -77,20 +77,20 @@ extension Audit {
       (.confirmationLost, let key?, _):
       return try await tell(key)
     case (.latePaymentStale, let key?, _):
-      guard let attempt = try await queues.lateAttempts(event: key.event)[key.position],
+      guard let attempt = try await queues.latePayments.attempts(event: key.event)[key.position],
         let purchase = try await sales.purchase(key)
       else { return nil }
       let isTooLate = purchase.state == .declined && purchase.reason == PurchaseStore.tooLate
       if purchase.state == .declined, purchase.attempt == attempt, !isTooLate { return nil }
-      try await queues.dropLate(key, attempt: attempt, tells: isTooLate)
+      try await queues.latePayments.drop(key, attempt: attempt, tells: isTooLate)
       return RepairNote("\(key.name): its late payment is not asked about any more", isDone: true)
     case (.refundedOtherwise, let key?, _), (.disputeUnknown, let key?, _):
       guard let payment = finding.paymentID else { return nil }
       try await sales.noteNews(of: payment)
       return RepairNote("\(key.name): a worker learns what became of \(payment)", isDone: true)
     case (.holdNotIndexed, let key?, _):
-      let state = try await queues.record(event: key.event, position: key.position)?.state
-      let isDone = try await queues.repair(
+      let state = try await queues.reader.record(event: key.event, position: key.position)?.state
+      let isDone = try await queues.repairs.repair(
         event: key.event, position: key.position, expected: state, to: .indexed, attempt: 0, amount: 0,
         tickets: [],
         free: [], reason: "", user: "")
@@ -98,14 +98,14 @@ extension Audit {
     case (.lockWithoutHold, _, let ticket?):
       guard let position = finding.position else { return nil }
       let isFree = try await sales.free(event: finding.event, of: [ticket]).contains(ticket)
-      let isDone = try await queues.dropLock(
+      let isDone = try await queues.repairs.dropLock(
         event: finding.event, ticket: ticket, position: position, isFree: isFree)
       return RepairNote("event \(finding.event): ticket \(ticket) unlocked", isDone: isDone)
     case (.settingsDiffer, _, _):
       guard let event = try await sales.events(after: finding.event - 1, limit: 1).first,
         event.settings.id == finding.event
       else { return nil }
-      try await queues.configure(event.settings, create: false)
+      try await queues.settings.configure(event.settings, create: false)
       return RepairNote("event \(finding.event): settings sent to Redis again", isDone: true)
     case (.saleForgotten, _, let ticket?): return try await giveUp(finding, ticket, &reload)
     case (.epochAhead, _, _): return try await raiseEpochs()
@@ -146,10 +146,10 @@ extension Audit {
 
   /// Makes a request's record say what PostgreSQL says.
   private func tell(_ key: PurchaseKey) async throws -> RepairNote? {
-    guard let facts = try await queues.queueFacts(event: key.event),
+    guard let facts = try await queues.inspection.facts(event: key.event),
       facts.document.generation == key.generation
     else { return nil }
-    let record = try await queues.record(event: key.event, position: key.position)
+    let record = try await queues.reader.record(event: key.event, position: key.position)
     var purchase = try await sales.purchase(key)
     if let other = purchase, let owner = try await owner(key, record), owner != UserKey(other.user).text {
       // Nobody is told of another user's purchase.
@@ -163,7 +163,7 @@ extension Audit {
         "\(key.name): told purchased and \(money), so it is not told anything else; its purchase is "
           + "\(purchase?.state.rawValue ?? "missing")", isDone: false)
     }
-    let outcome: QueueStore.Repair
+    let outcome: QueueRepairs.Repair
     switch purchase?.state {
     case .sold: outcome = .purchased
     case .paying: return nil
@@ -174,7 +174,7 @@ extension Audit {
     }
     let tickets = outcome == .purchased ? purchase?.tickets ?? [] : record?.tickets ?? purchase?.tickets ?? []
     let free = outcome == .purchased ? [] : try await sales.free(event: key.event, of: tickets)
-    let isDone = try await queues.repair(
+    let isDone = try await queues.repairs.repair(
       event: key.event, position: key.position, expected: record?.state, to: outcome,
       attempt: purchase?.attempt ?? record?.attempt ?? 0, amount: purchase?.amount ?? record?.amount ?? 0,
       tickets: tickets, free: free,
@@ -185,10 +185,10 @@ extension Audit {
   }
 
   private func isToldPurchased(_ key: PurchaseKey) async throws -> Bool {
-    guard let facts = try await queues.queueFacts(event: key.event),
+    guard let facts = try await queues.inspection.facts(event: key.event),
       facts.document.generation == key.generation
     else { return false }
-    return try await queues.record(event: key.event, position: key.position)?.state == .purchased
+    return try await queues.reader.record(event: key.event, position: key.position)?.state == .purchased
   }
 
   /// PostgreSQL has lost fencing numbers that it gave out: with the next ones two owners would be believed.
@@ -196,7 +196,7 @@ extension Audit {
     let given = try await sales.epochs()
     var raised = 0
     for partition in Partition.all {
-      let accepted = try await queues.epoch(partition)
+      let accepted = try await queues.leases.epoch(partition)
       guard accepted > given[partition.number] ?? 0 else { continue }
       try await sales.raise(partition, to: accepted)
       raised += 1
@@ -209,7 +209,7 @@ extension Audit {
   /// The key of the user whose place it is now, decided or in line.
   private func owner(_ key: PurchaseKey, _ record: RequestRecord?) async throws -> String? {
     if let record { return record.userKey }
-    let waiting = try await queues.waiting(event: key.event, after: key.position - 1, limit: 1).page
+    let waiting = try await queues.waiting.page(event: key.event, after: key.position - 1, limit: 1).page
     return waiting.first.flatMap { $0.position == key.position ? UserKey($0.user).text : nil }
   }
 

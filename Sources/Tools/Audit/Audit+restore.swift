@@ -82,10 +82,10 @@ extension Audit {
   /// The record of a request that is told so, in Redis or where it left Redis.
   private func toldPurchased(_ key: PurchaseKey) async throws -> RequestRecord? {
     let record: RequestRecord?
-    if let facts = try await queues.queueFacts(event: key.event),
+    if let facts = try await queues.inspection.facts(event: key.event),
       facts.document.generation == key.generation
     {
-      record = try await queues.record(event: key.event, position: key.position)
+      record = try await queues.reader.record(event: key.event, position: key.position)
     } else {
       record = try await sales.archivedRecord(key)
     }
@@ -190,7 +190,7 @@ extension Audit {
   /// Tickets that Redis knows as sold, when nothing is left that says who bought them.
   func giveUp(_ finding: Finding, _ ticket: Int, _ reload: inout Set<Partition>) async throws -> RepairNote? {
     guard try await !sales.free(event: finding.event, of: [ticket]).isEmpty else { return nil }
-    try await queues.dropSold(event: finding.event, [ticket])
+    try await queues.comparison.dropSold(event: finding.event, [ticket])
     reload.insert(Partition(of: finding.event))
     return RepairNote(
       "event \(finding.event): ticket \(ticket) was sold, nobody paid for it and nobody is told so: for sale again",

@@ -89,7 +89,7 @@ package final class Audit {
     let deadline = EventLoop.shared.now + UInt64(options.settleSeconds) * 1000
     if var scope {
       scope.formUnion(ledger.events)
-      for partition in Partition.all { scope.formUnion(try await queues.liveEvents(partition)) }
+      for partition in Partition.all { scope.formUnion(try await queues.reader.liveEvents(partition)) }
       self.scope = scope
     }
     let everything = options.event.map { Set([$0]) } ?? scope
@@ -221,8 +221,8 @@ package final class Audit {
 
   /// What the partitions' shared streams say, by event.
   struct PartitionStreams {
-    var confirmations: [Int: [QueueStore.StreamEntry]] = [:]
-    var deadLetters: [Int: [QueueStore.StreamEntry]] = [:]
+    var confirmations: [Int: [QueueInspection.StreamEntry]] = [:]
+    var deadLetters: [Int: [QueueInspection.StreamEntry]] = [:]
     var events: Set<Int> = []
     var leases: [Partition: String] = [:]
     var epochs: [Int: Int] = [:]
@@ -232,9 +232,9 @@ package final class Audit {
     _ partition: Partition, into streams: inout PartitionStreams, _ only: Set<Int>?, _ found: inout Findings
   ) async throws {
     if let only, !only.contains(where: { Partition(of: $0) == partition }) { return }
-    streams.events.formUnion(try await queues.liveEvents(partition))
-    streams.leases[partition] = try await queues.leaseHolder(partition)
-    let accepted = try await queues.epoch(partition)
+    streams.events.formUnion(try await queues.reader.liveEvents(partition))
+    streams.leases[partition] = try await queues.leases.holder(partition)
+    let accepted = try await queues.leases.epoch(partition)
     // Read after Redis, so that an epoch given out in between is not taken for a forged one.
     if accepted > 0 {
       let given = try await sales.epochs()[partition.number] ?? 0
@@ -249,7 +249,7 @@ package final class Audit {
     for deadLetters in [false, true] {
       var last: String?
       while true {
-        let page = try await queues.streamEntries(
+        let page = try await queues.inspection.streamEntries(
           partition, deadLetters: deadLetters, after: last, limit: options.pageSize)
         for entry in page {
           if deadLetters {

@@ -17,7 +17,7 @@ package struct QueueEvidence: Sendable {
   /// Set in `marks` for positions that are in the stream; the other bits are the record's letter.
   private static let inStream: UInt8 = 0x80
 
-  package let facts: QueueStore.QueueFacts
+  package let facts: QueueFacts
   /// The clock that holds end by, in milliseconds since 1970, read before the records.
   package let now: Int
   /// Redis's own, which says when entries were written.
@@ -46,13 +46,13 @@ package struct QueueEvidence: Sendable {
   /// Tickets that were sold by Redis' account, in this life of the line or an earlier one.
   package var sold: [UInt8] = []
   /// Entries of the confirmation stream for this event, by position.
-  package var confirmations: [Int: QueueStore.StreamEntry] = [:]
+  package var confirmations: [Int: QueueInspection.StreamEntry] = [:]
   package var deadLetters: Set<Int> = []
   /// Payments that came late and wait for the owner of their seats: of which attempt, by position.
   package var late: [Int: Int] = [:]
   package var leaseHolder: String?
 
-  package init(facts: QueueStore.QueueFacts, now: Int) {
+  package init(facts: QueueFacts, now: Int) {
     self.facts = facts
     self.now = now
     writtenNow = now
@@ -64,7 +64,7 @@ package struct QueueEvidence: Sendable {
   /// A queue that has left Redis: only its records are left, which must not have changed.
   package init(archived document: QueueDocument, settings: EventSettings) {
     self.init(
-      facts: QueueStore.QueueFacts(
+      facts: QueueFacts(
         document: document, queueLimit: settings.queueLimit, perUserLimit: settings.perUserLimit,
         holdMilliseconds: settings.holdSeconds * 1000, rate: settings.rate, reopenedUpTo: 0, rejoinedUpTo: 0),
       now: 0)
@@ -192,7 +192,7 @@ package struct QueueEvidence: Sendable {
     }
   }
 
-  package mutating func add(_ user: QueueStore.RememberedUser, event: Int) {
+  package mutating func add(_ user: RememberedUser, event: Int) {
     let hash = Self.hash(user.key)
     if user.ticketsOwned > 0 { owned[hash] = user.ticketsOwned }
     guard user.live > 0, user.live < marks.count else { return }

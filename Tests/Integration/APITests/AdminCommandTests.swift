@@ -99,7 +99,7 @@ struct AdminCommandTests {
     #expect(await run(["rate", "\(id)", "unlimited"], environment) == 0)
     let found = try #require(try await service.events.event(id))
     #expect(found.state == "open" && found.total == 53 && found.settings.message == "Doors at 7")
-    #expect(try await service.queue.document(event: id)?.message == "Doors at 7")
+    #expect(try await service.queue.reader.document(event: id)?.message == "Doors at 7")
     #expect(try await service.events.log(event: id, limit: 1).first?.who == "cli:opa")
   }
 

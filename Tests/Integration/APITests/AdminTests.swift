@@ -34,7 +34,7 @@ struct AdminTests {
       seats[12].section == 1 && seats[12].row == "B" && seats[12].seat == "1" && seats[12].price == 9000)
     #expect(
       seats[51].section == 2 && seats[51].row == nil && seats[51].seat == nil && seats[51].price == 1500)
-    #expect(try await service.queue.document(event: id) == nil)
+    #expect(try await service.queue.reader.document(event: id) == nil)
   }
 
   @Test("Making an event of the same key again returns the first one")
@@ -156,7 +156,7 @@ struct AdminTests {
       #expect(answer.status == 200, "\(answer.text)")
       #expect(answer.json["state"]?.string == state)
       #expect(answer.json["published"] == true)
-      #expect(try await service.queue.document(event: id)?.state == state)
+      #expect(try await service.queue.reader.document(event: id)?.state == state)
     }
     for name in ["open", "pause", "resume"] {
       let answer = await step(name)
@@ -186,14 +186,14 @@ struct AdminTests {
     #expect(
       await service.call(.put, path + "/message", ["message": .string(hostile)], as: .organizer).status == 200
     )
-    #expect(try await service.queue.document(event: id)?.message == hostile)
+    #expect(try await service.queue.reader.document(event: id)?.message == hostile)
     for steering in ["\u{2028}", "\u{202E}", "\u{1B}[2J", "\u{9B}", "\u{200F}", "\u{FEFF}"] {
       let answer = await service.call(
         .put, path + "/message", ["message": .string("Doors\(steering)")], as: .organizer)
       #expect(answer.status == 400, "\(answer.text)")
     }
     #expect(await service.call(.put, path + "/message", ["message": .null], as: .organizer).status == 200)
-    #expect(try await service.queue.document(event: id)?.message == "")
+    #expect(try await service.queue.reader.document(event: id)?.message == "")
     #expect(await service.call(.put, path + "/rate", ["rate": 250], as: .organizer).status == 200)
     #expect(try await service.events.settings(event: id)?.rate == 250)
     #expect(await service.call(.put, path + "/rate", ["rate": .null], as: .organizer).status == 200)

@@ -97,7 +97,7 @@ struct CatalogTests {
     let hasher = PasswordHasher(longestWaitMilliseconds: 120_000)
     var router = Router()
     Catalog(
-      events: service.events, users: UserStore(service.postgres), queue: service.queue,
+      events: service.events, users: UserStore(service.postgres), queue: service.queue.reader,
       search: CachedSearch(PostgresSearchIndex(service.postgres), render: Catalog.body),
       authenticator: try service.makeAuthenticator(), sessions: service.sessions, hasher: hasher,
       ids: service.ids
@@ -317,9 +317,9 @@ struct CatalogTests {
     var bitmap = [UInt8](repeating: 0, count: 7)
     for ticket in [1, 2, 3, 23] { bitmap[ticket / 8] |= 0x80 >> UInt8(ticket % 8) }
     let partition = Partition(of: id)
-    _ = try await service.queue.own(partition, epoch: 1_000)
-    try await service.queue.publishMap(
-      event: id, epoch: 1_000, bitmap: bitmap, free: 48, held: 2, sold: 2, reopened: false)
+    _ = try await service.queue.leases.own(partition, epoch: 1_000)
+    try await service.queue.owned(event: id, epoch: 1_000).publishMap(
+      bitmap: bitmap, free: 48, held: 2, sold: 2, reopened: false)
     _ = try await service.postgres.query(
       "UPDATE ticket SET purchased = true, payment_id = 'p' WHERE event_id = \(id) AND id IN (1, 23)")
     let page = await service.call(.get, "/api/event/\(id)", as: .user("u"))
@@ -358,7 +358,7 @@ struct CatalogTests {
   private func catalog(listBytes: Int = Catalog.listBytes) async throws -> (Catalog, Service, Router) {
     let service = try await Service.shared()
     let catalog = Catalog(
-      events: service.events, users: UserStore(service.postgres), queue: service.queue,
+      events: service.events, users: UserStore(service.postgres), queue: service.queue.reader,
       search: CachedSearch(PostgresSearchIndex(service.postgres)),
       authenticator: Authenticator(try TokenVerifier(secret: Service.secret)),
       sessions: service.sessions, hasher: PasswordHasher(), ids: service.ids,

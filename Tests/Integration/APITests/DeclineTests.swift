@@ -128,7 +128,7 @@ struct DeclineTests {
       #expect(again.status == 200 && again.json["request_id"] == first.json["request_id"], "\(again.text)")
       #expect(await reserve(user, from: client, maxAmount: 1).code == "idempotency_mismatch")
     }
-    let arrivals = try await service.queue.next(event: event, after: 0, limit: 10).entries.map {
+    let arrivals = try await service.queue.waiting.next(event: event, after: 0, limit: 10).entries.map {
       $0.arrival(wish: "1a")
     }
     #expect(arrivals.map(\.client) == clients.map(names.name))

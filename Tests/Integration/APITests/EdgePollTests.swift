@@ -88,7 +88,7 @@ struct EdgePollTests {
     #expect(await service.call(.post, "/api/admin/events/\(event)/close", as: .organizer).status == 200)
     let closed = try await poller.until(requests[149], "rejected")
     #expect(closed.json["reason"] == "closed", "\(closed.text)")
-    #expect(try await service.queue.own(Partition(of: event), epoch: 1))
+    #expect(try await service.queue.leases.own(Partition(of: event), epoch: 1))
     #expect(try await QueueArchive(service.queue, service.postgres).run(event: event, epoch: 1))
 
     // A server that never heard of it. The first who asks has it read, and so has one with a record of their own.
@@ -123,7 +123,7 @@ struct EdgePollTests {
     let request = try await poller.join(event, "buyer")
     let generation = try #require(service.ids.decode(request)).generation
     #expect(await service.call(.post, "/api/admin/events/\(event)/close", as: .organizer).status == 200)
-    #expect(try await service.queue.own(Partition(of: event), epoch: 1))
+    #expect(try await service.queue.leases.own(Partition(of: event), epoch: 1))
     #expect(try await QueueArchive(service.queue, service.postgres).run(event: event, epoch: 1))
     _ = try await service.postgres.query(
       """

@@ -6,6 +6,7 @@ import JSON
 import Ledger
 import Logging
 import Postgres
+import Queue
 import SMTPClient
 import Search
 import Testing
@@ -50,7 +51,7 @@ struct MailTests {
     var router = Router()
     sessions = service.sessions
     Catalog(
-      events: service.events, users: UserStore(service.postgres), mails: store, queue: service.queue,
+      events: service.events, users: UserStore(service.postgres), mails: store, queue: service.queue.reader,
       search: CachedSearch(PostgresSearchIndex(service.postgres), render: Catalog.body),
       authenticator: Authenticator(
         try TokenVerifier(secret: Service.secret, ended: service.sessions.ended),

@@ -50,7 +50,7 @@ struct OwnRequestsTests {
     let ended = try await poller.join(over, user)
     #expect(
       await service.call(.delete, "/api/request/\(ended)", as: .user(user)).status == 200)
-    let deadline = try await service.queue.serverMilliseconds() + 400_000
+    let deadline = try await service.queue.reader.serverMilliseconds() + 400_000
     try await poller.setFirst(second, "R|0|\(deadline)|9000|3|", of: user)
     let answer = await own()
     #expect(Self.member(answer, "event_id") == [.integer(second), .integer(first)], "\(answer.text)")
@@ -90,7 +90,7 @@ struct OwnRequestsTests {
     let service = poller.service
     let event = try await service.makeEvent(opens: true)
     let id = try await poller.join(event, user)
-    let generation = try #require(try await service.queue.document(event: event)).generation
+    let generation = try #require(try await service.queue.reader.document(event: event)).generation
     _ = try await service.postgres.query(
       """
       INSERT INTO purchase (event_id, generation, position, user_id, state, try, tickets, amount, currency, method)

@@ -82,12 +82,13 @@ final class Poller {
     _ = try await service.redis.command(["SET", .text(Partition(of: event).epoch), .integer(epoch)])
     var plan = ReservePlanner.Plan()
     change(&plan)
-    let snapshot = QueueStore.LineSnapshot(
-      head: head, tail: try #require(try await queue.document(event: event)).tail, isSoldOut: false, free: 50,
+    let snapshot = OwnedQueue.LineSnapshot(
+      head: head, tail: try #require(try await queue.reader.document(event: event)).tail, isSoldOut: false,
+      free: 50,
       held: 1, sold: 1, grantedPerSecond: 0, isIdle: false)
-    let load = try await queue.takeOver(event: event, epoch: epoch, load: 1)
+    let load = try await queue.owned(event: event, epoch: epoch, load: 1).takeOver()
     #expect(load.isSplit)
-    _ = try await queue.commit(event: event, epoch: epoch, load: 1, snapshot: snapshot, plan: plan)
+    _ = try await queue.owned(event: event, epoch: epoch, load: 1).commit(snapshot: snapshot, plan: plan)
   }
 
   func waiting(_ request: String) -> Int { notifier.longPollsByRequest[request] ?? 0 }
@@ -121,14 +122,15 @@ struct PollTests {
     try await SeatStore(service.postgres).note(
       event: event, generation: id.generation, [.one(position: 3, state: .cancelled)])
     // Redis has them in line: it is an older copy, and names the life of a server that is no more.
-    try await service.queue.noteCompared(event: event, identity: "before")
+    try await service.queue.comparison.noteCompared(event: event, identity: "before")
     #expect(await poller.get("/api/request/\(first)").json["state"] == "confirming")
     #expect(await poller.get("/api/request/\(second)").json["state"] == "queued")
     #expect(await poller.get("/api/request/\(third)").json["state"] == "cancelled")
     _ = try await service.postgres.query("UPDATE purchase SET state = 'sold' WHERE event_id = \(event)")
     #expect(await poller.get("/api/request/\(first)").json["state"] == "purchased")
     // From now on Redis is believed.
-    try await service.queue.noteCompared(event: event, identity: try await service.queue.serverIdentity())
+    try await service.queue.comparison.noteCompared(
+      event: event, identity: try await service.queue.reader.serverIdentity())
     var state: JSON?
     for _ in 0..<1_000 where state != "queued" {
       try await sleep(milliseconds: 10)
@@ -414,7 +416,7 @@ struct PollTests {
     #expect(returning.json["state"]?.string != "reserved" && returning.json["reason"] == "hold_returning")
     paid = await pay()
     #expect(paid.status == 503 && paid.response.header("Retry-After") != nil, "\(paid.text)")
-    try await service.queue.settle(event: event, epoch: 1_000_000, load: 1, [(1, isBack: false)])
+    try await service.queue.owned(event: event, epoch: 1_000_000, load: 1).settle([(1, isBack: false)])
     #expect(try await look(hold, request).json["reason"] == "hold_lost")
     paid = await pay()
     #expect(paid.status == 409 && paid.code == "not_reserved", "\(paid.text)")

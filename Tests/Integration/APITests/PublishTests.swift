@@ -30,12 +30,12 @@ struct PublishTests {
     #expect(try await !service.events.reconcile(with: service.queue).contains(id))
     // As if the process had died between both writes.
     _ = try await service.events.setMessage(event: id, "late", by: "test")
-    #expect(try await service.queue.document(event: id)?.message == "")
+    #expect(try await service.queue.reader.document(event: id)?.message == "")
     #expect(try await service.events.reconcile(with: service.queue).contains(id))
-    #expect(try await service.queue.document(event: id)?.message == "late")
+    #expect(try await service.queue.reader.document(event: id)?.message == "late")
     _ = try await service.events.move(event: id, to: .closed, by: "test")
     #expect(try await service.events.reconcile(with: service.queue).contains(id))
-    #expect(try await service.queue.document(event: id)?.state == "closed")
+    #expect(try await service.queue.reader.document(event: id)?.state == "closed")
     #expect(try await !service.events.reconcile(with: service.queue).contains(id))
   }
 
@@ -47,9 +47,9 @@ struct PublishTests {
     _ = try await service.events.move(event: id, to: .open, by: "test")
     _ = try await service.events.move(event: closed, to: .closed, by: "test")
     _ = try await service.events.reconcile(with: service.queue)
-    #expect(try await service.queue.document(event: id)?.state == "open")
-    #expect(try await service.queue.document(event: draft) == nil)
-    #expect(try await service.queue.document(event: closed) == nil)
+    #expect(try await service.queue.reader.document(event: id)?.state == "open")
+    #expect(try await service.queue.reader.document(event: draft) == nil)
+    #expect(try await service.queue.reader.document(event: closed) == nil)
   }
 
   @Test("A queue that was lost with Redis begins a new life, whose generation was never used")
@@ -58,7 +58,7 @@ struct PublishTests {
     let id = try await service.makeEvent(opens: true)
     var used: Set<Int> = []
     for _ in 0..<4 {
-      let document = try #require(try await service.queue.document(event: id))
+      let document = try #require(try await service.queue.reader.document(event: id))
       #expect(used.insert(document.generation).inserted)
       #expect(try await settings(service, id).generation >= document.generation)
       try await lose(service, id)
@@ -79,7 +79,7 @@ struct PublishTests {
     let new = try await service.events.setMessage(event: id, "new", by: "test")
     try await service.events.publish(new, to: service.queue)
     try await service.events.publish(old, to: service.queue)
-    #expect(try await service.queue.document(event: id)?.message == "new")
+    #expect(try await service.queue.reader.document(event: id)?.message == "new")
   }
 
   @Test("A draft opens at its time, once, whoever asks")
@@ -98,7 +98,7 @@ struct PublishTests {
     }
     #expect(opened.filter { $0 == past }.count == 1)
     #expect(!opened.contains(future))
-    #expect(try await service.queue.document(event: past)?.state == "open")
+    #expect(try await service.queue.reader.document(event: past)?.state == "open")
     #expect(try await service.events.log(event: past, limit: 1).first?.who == "schedule")
   }
 
@@ -133,7 +133,7 @@ struct PublishTests {
     }
     for task in tasks { try await task.value }
     let settings = try await settings(service, id)
-    let document = try #require(try await service.queue.document(event: id))
+    let document = try #require(try await service.queue.reader.document(event: id))
     #expect(document.state == settings.state && document.message == settings.message)
     #expect(try await !service.events.reconcile(with: service.queue).contains(id))
   }

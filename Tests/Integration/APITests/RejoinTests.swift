@@ -45,7 +45,7 @@ private final class Loss {
     ).addRoutes(to: &router)
     self.router = router
     event = try await service.makeEvent(opens: true)
-    first = try #require(try await service.queue.document(event: event)).generation
+    first = try #require(try await service.queue.reader.document(event: event)).generation
     #expect(try await seats.begin(event: event, generation: first) != .tooLate)
   }
 
@@ -88,7 +88,7 @@ private final class Loss {
   func replace(_ life: Int) async throws {
     let settings = try #require(try await service.events.settings(event: event))
     try await service.events.publish(settings, to: service.queue)
-    #expect(try await service.queue.document(event: event)?.generation == first + life - 1)
+    #expect(try await service.queue.reader.document(event: event)?.generation == first + life - 1)
   }
 
   func begin(_ life: Int) async throws {

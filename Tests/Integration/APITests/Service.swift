@@ -61,7 +61,7 @@ final class Service {
     let seats = SeatStore(postgres), past = PastRequests(postgres)
     var router = Router()
     catalog = Catalog(
-      events: events, users: UserStore(postgres), queue: queue,
+      events: events, users: UserStore(postgres), queue: queue.reader,
       search: CachedSearch(PostgresSearchIndex(postgres), render: Catalog.body), authenticator: authenticator,
       sessions: sessions, hasher: hasher, ids: ids)
     catalog.addRoutes(to: &router)
@@ -76,7 +76,7 @@ final class Service {
       authenticator: authenticator, ids: ids
     ).addRoutes(to: &router)
     PaymentWebhook(
-      queue: queue, refunds: RefundStore(postgres), secrets: [Self.webhookSecret], now: { Time.now }
+      queue: queue.buyers, refunds: RefundStore(postgres), secrets: [Self.webhookSecret], now: { Time.now }
     ).addRoutes(to: &router)
     Notifier(
       watch: QueueWatch(queue: queue, redis: configuration, logger: logger), past: past,

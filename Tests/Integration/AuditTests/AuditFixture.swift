@@ -69,15 +69,15 @@ final class AuditFixture {
     try await redis.waitUntilReady(milliseconds: 10_000)
     queue = QueueStore(redis)
     purchases = PurchaseStore(postgres)
-    try await queue.configure(
+    try await queue.settings.configure(
       EventSettings(
         id: Self.event, generation: Self.generation, state: "open", queueLimit: 1_000_000,
         perUserLimit: perUserLimit, holdSeconds: holdSeconds, rate: nil, message: "", version: 1),
       create: true)
-    _ = try await queue.own(partition, epoch: 1)
-    _ = try await queue.takeOver(event: Self.event, epoch: 1)
-    try await queue.split(event: Self.event, epoch: 1, load: 0)
-    _ = try await queue.acquireLease(partition, worker: "test", milliseconds: 3_600_000)
+    _ = try await queue.leases.own(partition, epoch: 1)
+    _ = try await queue.owned(event: Self.event, epoch: 1).takeOver()
+    try await queue.owned(event: Self.event, epoch: 1, load: 0).split()
+    _ = try await queue.leases.acquire(partition, worker: "test", milliseconds: 3_600_000)
     try await publish()
     index.events = [IndexedEvent(id: Self.event, version: 1)]
   }
@@ -116,7 +116,7 @@ final class AuditFixture {
   // MARK: What workers do
 
   func join(_ user: String) async throws -> Int {
-    let answer = try await queue.enqueue(
+    let answer = try await queue.buyers.enqueue(
       event: Self.event, user: user, seats: RequestedSeats(quantity: 1), method: nil)
     guard case .inLine(let place, _, _) = answer else {
       Issue.record("\(user) did not get into the line: \(answer)")
@@ -134,7 +134,7 @@ final class AuditFixture {
 
   /// - Parameter outcome: `nil` when the head passes over the place.
   func decide(_ position: Int, _ user: String, _ outcome: Decision.Outcome?) async throws {
-    let next = try await queue.next(event: Self.event, after: position - 1, limit: 1)
+    let next = try await queue.waiting.next(event: Self.event, after: position - 1, limit: 1)
     let entry = try #require(next.entries.first)
     var plan = ReservePlanner.Plan()
     if let outcome {
@@ -149,7 +149,7 @@ final class AuditFixture {
 
   /// Ends the line of a place for everyone in it.
   func end(lineOf position: Int, _ refusal: Refusal) async throws {
-    let next = try await queue.next(event: Self.event, after: position - 1, limit: 1)
+    let next = try await queue.waiting.next(event: Self.event, after: position - 1, limit: 1)
     let entry = try #require(next.entries.first)
     var plan = ReservePlanner.Plan()
     plan.ends = [LineEnd(line: entry.line, after: position - 1, refusal: refusal)]
@@ -158,10 +158,9 @@ final class AuditFixture {
 
   private func write(_ plan: ReservePlanner.Plan, head position: Int) async throws {
     head = max(head, position)
-    let tail = try await queue.document(event: Self.event)?.tail ?? 0
-    _ = try await queue.commit(
-      event: Self.event, epoch: 1,
-      snapshot: QueueStore.LineSnapshot(
+    let tail = try await queue.reader.document(event: Self.event)?.tail ?? 0
+    _ = try await queue.owned(event: Self.event, epoch: 1).commit(
+      snapshot: OwnedQueue.LineSnapshot(
         head: head, tail: tail, isSoldOut: false, free: 0, held: 0, sold: 0, grantedPerSecond: 0,
         isIdle: true),
       plan: plan)
@@ -171,9 +170,9 @@ final class AuditFixture {
   /// Starts the payment of a hold and takes its entry out of the stream, as a worker does.
   func begin(_ user: String, _ tickets: [Int]) async throws -> Sale.Confirmation {
     let position = try await hold(user, tickets)
-    _ = try await queue.confirm(
+    _ = try await queue.buyers.confirm(
       event: Self.event, generation: Self.generation, position: position, user: user, method: "pm_card_visa")
-    let taken = try await queue.takeConfirmations(partition, worker: "test", limit: 10)
+    let taken = try await queue.confirmations.take(partition, worker: "test", limit: 10)
     return try #require(taken.first { $0.position == position })
   }
 
@@ -200,7 +199,8 @@ final class AuditFixture {
       PurchaseStore.Settlement(
         key: PurchaseKey(confirmation), attempt: 1, outcome: .sold, paymentID: payment, reason: "")
     ])
-    try await queue.finish(event: Self.event, [QueueStore.Ending(confirmation, .purchased)])
+    try await queue.confirmations.finish(
+      event: Self.event, [ConfirmationStream.Ending(confirmation, .purchased)])
     _ = try await provider.capture(payment, reference: payment)
     try await purchases.done([
       OutboxEntry(key: PurchaseKey(confirmation), kind: .capture, paymentID: payment)
@@ -214,15 +214,15 @@ final class AuditFixture {
     var bitmap = [UInt8](repeating: 0, count: Self.tickets / 8 + 1)
     let sold = try await postgres.query("SELECT id FROM ticket WHERE event_id = \(Self.event) AND purchased")
       .map { try $0.int("id") }
-    let locks = try await queue.locks(event: Self.event, tickets: Array(1...Self.tickets))
+    let locks = try await queue.inspection.locks(event: Self.event, tickets: Array(1...Self.tickets))
     let held = (1...Self.tickets).filter { locks[$0 - 1] != nil && !sold.contains($0) }
     for ticket in sold + held { bitmap[ticket / 8] |= 0x80 >> UInt8(ticket % 8) }
-    try await queue.publishMap(
-      event: Self.event, epoch: try await epoch(), bitmap: bitmap,
-      free: Self.tickets - sold.count - held.count, held: held.count, sold: sold.count, reopened: false)
+    try await queue.owned(event: Self.event, epoch: try await epoch()).publishMap(
+      bitmap: bitmap, free: Self.tickets - sold.count - held.count, held: held.count, sold: sold.count,
+      reopened: false)
   }
 
-  func epoch() async throws -> Int { try await queue.epoch(partition) }
+  func epoch() async throws -> Int { try await queue.leases.epoch(partition) }
 
   // MARK: Damage by hand
 
@@ -238,7 +238,7 @@ final class AuditFixture {
   }
 
   func record(_ position: Int) async throws -> RequestRecord? {
-    try await queue.record(event: Self.event, position: position)
+    try await queue.reader.record(event: Self.event, position: position)
   }
 }
 

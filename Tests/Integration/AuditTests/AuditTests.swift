@@ -23,7 +23,8 @@ struct AuditTests {
     try await hall.decide(rejected, "dan", .refused(.seatsTaken))
     _ = try await hall.join("eve")
     let left = try await hall.join("flo")
-    _ = try await hall.queue.cancel(event: AuditFixture.event, generation: 1, position: left, user: "flo")
+    _ = try await hall.queue.buyers.cancel(
+      event: AuditFixture.event, generation: 1, position: left, user: "flo")
 
     let report = try await hall.audit()
     #expect(report.findings.counts == [:], "\(report.text)")
@@ -48,7 +49,7 @@ struct AuditTests {
     let first = try await hall.join("ann")
     for user in ["bob", "cid", "dan"] { _ = try await hall.join(user) }
     try await hall.end(lineOf: first, .onlyLeft(1))
-    _ = try await hall.queue.enqueue(
+    _ = try await hall.queue.buyers.enqueue(
       event: AuditFixture.event, user: "eve", seats: RequestedSeats(quantity: 2), method: nil)
     var report = try await hall.audit()
     #expect(report.isClean, "\(report.text)")
@@ -99,9 +100,8 @@ struct AuditTests {
     for user in ["bob", "cid", "dan"] { _ = try await hall.join(user) }
     // Twice, as after a lost answer.
     for _ in 1...2 {
-      _ = try await hall.queue.commit(
-        event: AuditFixture.event, epoch: 1,
-        snapshot: QueueStore.LineSnapshot(
+      _ = try await hall.queue.owned(event: AuditFixture.event, epoch: 1).commit(
+        snapshot: OwnedQueue.LineSnapshot(
           head: 1, tail: 4, isSoldOut: true, free: AuditFixture.tickets - 1, held: 0, sold: 1,
           grantedPerSecond: 0,
           isIdle: true),
@@ -118,12 +118,13 @@ struct AuditTests {
     let hall = try await AuditFixture()
     let sold = try await hall.sell("ann", [1])
     let left = try await hall.join("bob")
-    _ = try await hall.queue.cancel(event: AuditFixture.event, generation: 1, position: left, user: "bob")
+    _ = try await hall.queue.buyers.cancel(
+      event: AuditFixture.event, generation: 1, position: left, user: "bob")
     _ = try await hall.join("cid")
     try await hall.sql("UPDATE event SET state = 'closed', version = 2")
     hall.index.events = [IndexedEvent(id: AuditFixture.event, version: 2)]
     let settings = try #require(try await EventStore(hall.postgres).settings(event: AuditFixture.event))
-    try await hall.queue.configure(settings, create: false)
+    try await hall.queue.settings.configure(settings, create: false)
     let beforehand = try await hall.audit()
     #expect(beforehand.isClean, "\(beforehand.text)")
     #expect(try await QueueArchive(hall.queue, hall.postgres).run(event: AuditFixture.event, epoch: 1))

@@ -290,7 +290,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
     },
     Damage("a dead letter", finds: [.deadLetter], repairable: false) {
       let confirmation = try await $0.begin("ann", [1])
-      try await $0.queue.bury(confirmation, reason: "test")
+      try await $0.queue.deadLetters.bury(confirmation, reason: "test")
     },
   ]
 
@@ -391,7 +391,7 @@ struct Damage: CustomTestStringConvertible, Sendable {
   private static let seats: [Damage] = [
     Damage("a hold does not end", finds: [.holdOverdue], repairable: false) {
       let position = try await $0.hold("ann", [1])
-      let past = try await $0.queue.milliseconds(of: Partition(of: AuditFixture.event)) - 60_000
+      let past = try await $0.queue.reader.milliseconds(of: Partition(of: AuditFixture.event)) - 60_000
       try await $0.setRecord(position, "R|0|\(past)|1000|1||\(UserKey("ann").text)")
       try await $0.redis("ZADD", "\($0.prefix)x", "\(past)", "\(position)")
     },

@@ -90,7 +90,7 @@ struct DamageTests {
     for (position, user, record) in places {
       #expect(try await hall.record(position) == record)
       #expect(
-        try await !hall.queue.repair(
+        try await !hall.queue.repairs.repair(
           event: AuditFixture.event, position: position, expected: record.state, to: .purchased, attempt: 1,
           amount: 1000, tickets: [1], free: [], reason: "", user: user))
       #expect(try await hall.record(position) == record)
@@ -105,7 +105,7 @@ struct DamageTests {
     try await hall.setRecord(position, "P|1|0|1000|1||\(UserKey("ann").text)")
     _ = try await hall.audit(repairs: true)
     #expect(try await hall.record(position)?.state == .expired)
-    #expect(try await hall.queue.locks(event: AuditFixture.event, tickets: [1]) == [nil])
+    #expect(try await hall.queue.inspection.locks(event: AuditFixture.event, tickets: [1]) == [nil])
     let again = try await hall.join("ann")
     #expect(again > position)
     await hall.end()
@@ -123,7 +123,9 @@ extension AuditFixture {
   /// Acknowledges and deletes every entry of the confirmation stream, as if it had been dealt with.
   func loseEntries() async throws {
     let stream = "{p\(partition.number)}:c"
-    for entry in try await queue.streamEntries(partition, deadLetters: false, after: nil, limit: 100) {
+    for entry in try await queue.inspection.streamEntries(
+      partition, deadLetters: false, after: nil, limit: 100)
+    {
       try await redis("XACK", stream, "workers", entry.id)
       try await redis("XDEL", stream, entry.id)
     }
@@ -132,7 +134,7 @@ extension AuditFixture {
   /// Puts every entry of the confirmation stream where one of an hour ago would be.
   func makeEntriesOld() async throws {
     let stream = "{p\(partition.number)}:c"
-    let old = try await queue.streamEntries(partition, deadLetters: false, after: nil, limit: 100)
+    let old = try await queue.inspection.streamEntries(partition, deadLetters: false, after: nil, limit: 100)
     let values = try await redis.command(["XRANGE", .text(stream), "-", "+"]).array ?? []
     try await redis("DEL", stream)
     for (entry, value) in zip(old, values) {
@@ -178,7 +180,7 @@ extension AuditFixture {
     _ = try await refunds.succeed(asked, providerID: provider)
     try await refunds.told([asked])
     let found = try #require(try await purchases.find(key))
-    _ = try await queue.giveBack(asked.tickets, of: key, found, owned: tickets.count - 1)
+    _ = try await queue.confirmations.giveBack(asked.tickets, of: key, found, owned: tickets.count - 1)
     try await publish()
     return (Sold(position: sold.position, payment: sold.payment), refund.id)
   }

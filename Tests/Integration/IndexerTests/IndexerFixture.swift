@@ -40,7 +40,7 @@ final class IndexerFixture {
     try await redis.waitUntilReady(milliseconds: 10_000)
     queue = QueueStore(redis)
     // Whoever publishes counts must own the partition.
-    for partition in Partition.all { _ = try await queue.own(partition, epoch: 1) }
+    for partition in Partition.all { _ = try await queue.leases.own(partition, epoch: 1) }
   }
 
   /// - Parameter listens: whether it hears of the queues' changes, or must find them.
@@ -99,8 +99,8 @@ final class IndexerFixture {
 
   /// What the owner of the seats says.
   func publish(_ event: Int, free: Int, held: Int, sold: Int, bitmap: [UInt8] = []) async throws {
-    try await queue.publishMap(
-      event: event, epoch: 1, bitmap: bitmap, free: free, held: held, sold: sold, reopened: false)
+    try await queue.owned(event: event, epoch: 1).publishMap(
+      bitmap: bitmap, free: free, held: held, sold: sold, reopened: false)
   }
 
   /// Once Redis answers again.

@@ -224,8 +224,8 @@ struct IndexerTests {
     try await stage.wait("the event", for: "mahler") { $0.first?.available == 100 }
     try await stage.endRefreshInterval(event)
     let place = stage.index.inner.place
-    func claim() async throws -> QueueStore.RefreshClaim {
-      try await stage.queue.claimRefresh(event: event, place: place, token: "dead", milliseconds: 300)
+    func claim() async throws -> RefreshClaims.Claim {
+      try await stage.queue.refreshes.claim(event: event, place: place, token: "dead", milliseconds: 300)
     }
     #expect(try await claim() == .granted)
     #expect(try await claim() == .taken(version: nil))

@@ -63,18 +63,18 @@ struct LargeEventTests {
     let it = try await QueueFixture()
     defer { it.close() }
     try await holds(250, it)
-    #expect(try await it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch))
-    #expect(try await it.queue.document(event: it.event) == nil)
+    #expect(try await it.owned.markLost(generation: 1))
+    #expect(try await it.queue.reader.document(event: it.event) == nil)
     let refused = await #expect(throws: StoreError.self) { try await it.enqueue("late") }
     #expect(refused?.code == .noQueue)
     // Of another life nothing is let go.
-    #expect(try await !it.queue.markLost(event: it.event, generation: 2, epoch: it.epoch))
+    #expect(try await !it.owned.markLost(generation: 2))
     #expect(try await locks(250, it) == 150)
-    #expect(try await it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch))
-    #expect(try await !it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch))
+    #expect(try await it.owned.markLost(generation: 1))
+    #expect(try await !it.owned.markLost(generation: 1))
     #expect(try await locks(250, it) == 0)
-    #expect(try await !it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch))
-    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 250)
+    #expect(try await !it.owned.markLost(generation: 1))
+    try await it.owned.remove(generation: 1, tail: 250)
     #expect(try await it.redis.command(["EXISTS", .text(it.keys.meta)]).integer == 0)
   }
 
@@ -83,8 +83,8 @@ struct LargeEventTests {
     let it = try await QueueFixture()
     defer { it.close() }
     try await holds(250, it)
-    try await it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch)
-    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 250)
+    try await it.owned.markLost(generation: 1)
+    try await it.owned.remove(generation: 1, tail: 250)
     #expect(try await locks(250, it) == 0)
     #expect(try await it.redis.command(["KEYS", .text(it.keys.prefix + "*")]).array == [])
   }
@@ -100,12 +100,12 @@ struct LargeEventTests {
     try await it.commit((1...60).map { it.grant("party \($0)", $0, Array(($0 * 20)..<($0 * 20 + 20))) })
     var expired: [Int] = []
     try await eventually {
-      expired += try await it.queue.tick(event: it.event, epoch: it.epoch, limit: 1_000).expired
+      expired += try await it.owned.tick(limit: 1_000).expired
       return !expired.isEmpty
     }
     var calls = 1, hasMore = true
     while hasMore {
-      let tick = try await it.queue.tick(event: it.event, epoch: it.epoch, limit: 1_000)
+      let tick = try await it.owned.tick(limit: 1_000)
       expired += tick.expired
       hasMore = tick.hasMore
       calls += 1
@@ -117,7 +117,7 @@ struct LargeEventTests {
     _ = try await it.redis.command(["RPUSH", .text(it.keys.prefix + "f")] + news)
     var taken = 0, steps: [Int] = []
     repeat {
-      let tick = try await it.queue.tick(event: it.event, epoch: it.epoch, limit: 1_000)
+      let tick = try await it.owned.tick(limit: 1_000)
       taken += tick.feedback.count
       steps.append(tick.feedback.count)
       hasMore = tick.hasMore
@@ -134,10 +134,10 @@ struct LargeEventTests {
     // Sixty payments of twenty seats each.
     try await it.commit(
       (1...60).map { it.grant("party \($0)", $0, Array(($0 * 20)..<($0 * 20 + 20)), method: "m") })
-    let taken = try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 100)
+    let taken = try await it.queue.confirmations.take(it.partition, worker: "w", limit: 100)
     #expect(taken.count == 60)
     _ = try await it.redis.command(["CONFIG", "RESETSTAT"])
-    try await it.queue.finish(event: it.event, taken.map { .init($0, .purchased) })
+    try await it.queue.confirmations.finish(event: it.event, taken.map { .init($0, .purchased) })
     let stats = try await it.redis.command(["INFO", "commandstats"]).text ?? ""
     #expect(stats.contains("cmdstat_fcall:calls=3,"), "\(stats)")
     for position in 1...60 { #expect(try await it.state(position) == .purchased) }
@@ -151,6 +151,6 @@ struct LargeEventTests {
   }
 
   private func locks(_ count: Int, _ it: QueueFixture) async throws -> Int {
-    try await it.queue.lockedTickets(event: it.event, Array(1...count)).count
+    try await it.queue.holds.lockedTickets(event: it.event, Array(1...count)).count
   }
 }

@@ -28,7 +28,7 @@ struct QueueArchiveTests {
     _ = try await purchases.settle([
       .init(key: .init(confirmation), attempt: 1, outcome: .sold, paymentID: "pi", reason: "")
     ])
-    try await it.queue.finish(event: event, [.init(confirmation, .purchased)])
+    try await it.queue.confirmations.finish(event: event, [.init(confirmation, .purchased)])
     return (it, database, QueueArchive(it.queue, database.postgres))
   }
 
@@ -76,8 +76,8 @@ struct QueueArchiveTests {
   func checkEmpty(_ it: QueueFixture) async throws {
     let keys = try await it.redis.command(["KEYS", .text("{p*}:\(it.event):*")]).array
     #expect(keys == [])
-    #expect(try await it.queue.liveEvents(it.partition) == [])
-    #expect(try await it.queue.settingsVersions(it.partition) == [:])
+    #expect(try await it.queue.reader.liveEvents(it.partition) == [])
+    #expect(try await it.queue.settings.versions(it.partition) == [:])
   }
 
   @Test("A queue leaves Redis once it is closed and its last hold has ended, not before")
@@ -121,14 +121,14 @@ struct QueueArchiveTests {
     }
     try await endHold(it)
     let store = ArchiveStore(database.postgres)
-    let document = try #require(try await it.queue.archivable(event: it.event, epoch: it.epoch))
+    let document = try #require(try await it.owned.archivable())
     if step >= 1 {
-      let buckets = try await it.queue.export(event: it.event, buckets: 0..<1)
+      let buckets = try await it.owned.export(buckets: 0..<1)
       try await store.write(event: it.event, generation: 1, buckets)
       #expect(try await store.nextBucket(event: it.event, generation: 1) == 1)
     }
     if step >= 2 {
-      let buckets = try await it.queue.export(event: it.event, buckets: 1..<3)
+      let buckets = try await it.owned.export(buckets: 1..<3)
       #expect(buckets.map(\.number) == [1, 2])
       try await store.write(event: it.event, generation: 1, buckets)
     }

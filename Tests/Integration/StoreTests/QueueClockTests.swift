@@ -17,8 +17,8 @@ struct QueueClockTests {
     _ = try await it.redis.command(["SET", .text(it.partition.clock), .integer(milliseconds)])
   }
 
-  private func endHolds(_ it: QueueFixture, limit: Int = 100) async throws -> QueueStore.HoldsAnswer {
-    try await it.queue.endHolds(it.partition, limit: limit)
+  private func endHolds(_ it: QueueFixture, limit: Int = 100) async throws -> QueueHolds.EndAnswer {
+    try await it.queue.holds.end(it.partition, limit: limit)
   }
 
   private func timeToLive(_ it: QueueFixture, _ ticket: Int) async throws -> Int {
@@ -68,7 +68,8 @@ struct QueueClockTests {
     let declined = try await it.hold("a", [1]), paying = try await it.hold("b", [2])
     guard try await it.confirm("a", declined) == .ok, try await it.confirm("b", paying) == .ok else { return }
     let taken = try await it.take()
-    try await it.queue.finish(event: it.event, [.init(taken[0], .declined, reason: "card_declined")])
+    try await it.queue.confirmations.finish(
+      event: it.event, [.init(taken[0], .declined, reason: "card_declined")])
     try await eventually {
       _ = try await endHolds(it)
       return try await it.state(declined) == .declinedForGood
@@ -107,17 +108,17 @@ struct QueueClockTests {
     let granted = try await it.hold("b", [2])
     if direction > 0 { _ = try await it.redis.command(["DEL", .text("\(it.keys.prefix)l:1")]) }
     #expect(
-      try await it.queue.setClock(
+      try await it.queue.holds.setClock(
         it.partition, epoch: it.epoch, forwardBy: -direction * Self.hour, seen: seen))
     #expect(try await endHolds(it) == .ended(next: nil))
     let now = try #require(it.queue.clock.now(it.partition))
     #expect(abs(now - before) < 5_000)
     for position in [position, granted] {
-      let record = try #require(try await it.queue.record(event: it.event, position: position))
+      let record = try #require(try await it.queue.reader.record(event: it.event, position: position))
       #expect(record.state == .reserved)
       #expect(record.deadline > now + 90_000 && record.deadline <= now + 100_000)
     }
-    #expect(try await it.queue.renewLocks(event: it.event, from: 0, limit: 10) == 2)
+    #expect(try await it.queue.holds.renewLocks(event: it.event, from: 0, limit: 10) == 2)
     for ticket in [1, 2] {
       let left = try await timeToLive(it, ticket)
       #expect(left > 90_000 && left <= 100_000)
@@ -134,11 +135,11 @@ struct QueueClockTests {
     #expect(try await endHolds(it) == .ended(next: nil))
     let seen = try #require(it.queue.clock.now(it.partition))
     let error = await #expect(throws: StoreError.self) {
-      try await it.queue.setClock(it.partition, epoch: it.epoch - 1, forwardBy: Self.hour, seen: seen)
+      try await it.queue.holds.setClock(it.partition, epoch: it.epoch - 1, forwardBy: Self.hour, seen: seen)
     }
     #expect(error?.code == .staleEpoch)
     #expect(
-      try await !it.queue.setClock(
+      try await !it.queue.holds.setClock(
         it.partition, epoch: it.epoch, forwardBy: Self.hour, seen: seen - Self.hour))
     #expect(try await it.redis.command(["EXISTS", .text(it.partition.clock)]).integer == 0)
   }
@@ -162,18 +163,18 @@ struct QueueClockTests {
     defer { it.close() }
     let hour = RedisArgument.integer(Self.hour)
     _ = try await it.redis.command(["SET", .text(it.partition.lease), "dead", "PX", hour])
-    #expect(try await it.queue.leaseHolders()[it.partition.number] == nil)
-    #expect(try await it.queue.acquireLease(it.partition, worker: "w", milliseconds: 4_000))
-    #expect(try await it.queue.leaseHolders()[it.partition.number] == "w")
-    #expect(try await !it.queue.acquireLease(it.partition, worker: "other", milliseconds: 4_000))
+    #expect(try await it.queue.leases.holders()[it.partition.number] == nil)
+    #expect(try await it.queue.leases.acquire(it.partition, worker: "w", milliseconds: 4_000))
+    #expect(try await it.queue.leases.holders()[it.partition.number] == "w")
+    #expect(try await !it.queue.leases.acquire(it.partition, worker: "other", milliseconds: 4_000))
 
-    let later = try await it.queue.serverMilliseconds() + Self.hour
+    let later = try await it.queue.reader.serverMilliseconds() + Self.hour
     _ = try await it.redis.command(["ZADD", .text(Partition.workers), .integer(later), "dead"])
-    #expect(try await it.queue.announceWorker("w", milliseconds: 4_000) == ["w"])
+    #expect(try await it.queue.leases.announce("w", milliseconds: 4_000) == ["w"])
 
     _ = try await it.redis.command(["SET", .text(it.keys.refresh("here")), "7", "PX", hour])
     #expect(
-      try await it.queue.claimRefresh(event: it.event, place: "here", token: "a", milliseconds: 5_000)
+      try await it.queue.refreshes.claim(event: it.event, place: "here", token: "a", milliseconds: 5_000)
         == .granted)
   }
 

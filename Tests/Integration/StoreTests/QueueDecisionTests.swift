@@ -15,11 +15,11 @@ struct QueueDecisionTests {
     let it = try await QueueFixture()
     defer { it.close() }
     let position = try await it.hold("a", [3, 9])
-    let record = try #require(try await it.queue.record(event: it.event, position: position))
+    let record = try #require(try await it.queue.reader.record(event: it.event, position: position))
     #expect(record.state == .reserved)
     #expect(record.tickets == [3, 9])
     #expect(record.amount == 200)
-    let now = try await it.queue.milliseconds(of: it.partition)
+    let now = try await it.queue.reader.milliseconds(of: it.partition)
     #expect(record.deadline > now && record.deadline <= now + 100_000)
     #expect(try await it.isLocked(3))
     #expect(try await it.isMarked(9))
@@ -46,7 +46,7 @@ struct QueueDecisionTests {
     #expect(confirmation.amount == 100)
     // Never ends by time while the payment is under way.
     #expect(try await it.redis.command(["PTTL", .text("\(it.keys.prefix)l:4")]).integer == -1)
-    #expect(try await it.queue.holds(event: it.event, ranks: 0..<10).map(\.deadline) == [nil])
+    #expect(try await it.queue.inspection.holds(event: it.event, ranks: 0..<10).map(\.deadline) == [nil])
   }
 
   @Test("A batch that meets a foreign lock is not written at all")
@@ -65,7 +65,7 @@ struct QueueDecisionTests {
     #expect(try await it.state(1) == nil)
     #expect(try await !it.isLocked(7))
     #expect(try await it.document().head == 0)
-    #expect(try await it.queue.lockedTickets(event: it.event, [7, 8]) == [8])
+    #expect(try await it.queue.holds.lockedTickets(event: it.event, [7, 8]) == [8])
   }
 
   @Test("A batch of any size is written whole, or not at all for one lock among its tickets")
@@ -91,13 +91,13 @@ struct QueueDecisionTests {
     }
     #expect(try await it.line.isEmpty)
     for position in 1...count {
-      let record = try await it.queue.record(event: it.event, position: position)
+      let record = try await it.queue.reader.record(event: it.event, position: position)
       #expect(record?.state == .reserved)
       #expect(record?.tickets == tickets(position))
     }
     let all = Set((1...count).flatMap(tickets))
-    #expect(try await Set(it.queue.lockedTickets(event: it.event, Array(all))) == all)
-    let bitmap = try #require(try await it.queue.unavailableTickets(event: it.event))
+    #expect(try await Set(it.queue.holds.lockedTickets(event: it.event, Array(all))) == all)
+    let bitmap = try #require(try await it.queue.reader.unavailableTickets(event: it.event))
     #expect(Set((0..<bitmap.count * 8).filter { bitmap[$0 / 8] & (128 >> UInt8($0 % 8)) != 0 }) == all)
     #expect(try await it.redis.command(["ZCARD", .text("\(it.keys.prefix)x")]).integer == count)
   }
@@ -129,10 +129,10 @@ struct QueueDecisionTests {
     try await it.commit([it.decide("a", 1, .passed)])
     #expect(try await it.line == [1])
     #expect(try await it.state(1) == nil)
-    let again = QueueStore.Place(position: 1, generation: 1)
+    let again = BuyersLine.Place(position: 1, generation: 1)
     #expect(try await it.enqueue("a") == .inLine(again, head: 1, isNew: false))
     #expect(try await it.ask("a") == place)
-    let mark = try #require(try await it.queue.marks(event: it.event)[place.wish?.line ?? 0])
+    let mark = try #require(try await it.queue.reader.marks(event: it.event)[place.wish?.line ?? 0])
     let document = try await it.document()
     let status = RequestStatus(unread: 1, wish: place.wish, document: document, mark: mark)
     #expect(status?.state == .standby)
@@ -153,7 +153,7 @@ struct QueueDecisionTests {
     #expect(document.isSoldOut)
     #expect(document.head == 3)
     #expect(document.soldOutUpTo == 3)
-    let mark = try await it.queue.marks(event: it.event)[place?.wish?.line ?? 0]
+    let mark = try await it.queue.reader.marks(event: it.event)[place?.wish?.line ?? 0]
     for position in [1, 3] {
       let status = RequestStatus(unread: position, wish: place?.wish, document: document, mark: mark)
       #expect(status?.state == .soldOut)
@@ -163,8 +163,7 @@ struct QueueDecisionTests {
     #expect(try await it.cancel("a", 1) == .ended)
     #expect(try await it.cancel("b", 2) == .ended)
 
-    try await it.queue.publishMap(
-      event: it.event, epoch: it.epoch, bitmap: [0], free: 5, held: 0, sold: 1, reopened: true)
+    try await it.owned.publishMap(bitmap: [0], free: 5, held: 0, sold: 1, reopened: true)
     #expect(try await it.join("b") == 4)
     #expect(try await it.cancel("b", 2) == .ended)
     #expect(try await it.document().free == 5)
@@ -179,21 +178,20 @@ struct QueueDecisionTests {
     let paid = try await it.hold("owner", [2])
     #expect(try await it.confirm("owner", paid) == .ok)
     let confirmation = try #require(try await it.take().first)
-    try await it.queue.finish(
-      event: it.event, [QueueStore.Ending(confirmation, .purchased)])
+    try await it.queue.confirmations.finish(
+      event: it.event, [ConfirmationStream.Ending(confirmation, .purchased)])
     try await it.commit([], head: 2, soldOut: true)
     for user in ["a", "b", "owner"] { #expect(try await it.enqueue(user) == .soldOut) }
     #expect(
       try await it.enqueue("holder")
-        == .inLine(QueueStore.Place(position: held, generation: 1), head: 2, isNew: false))
+        == .inLine(BuyersLine.Place(position: held, generation: 1), head: 2, isNew: false))
     #expect(try await it.enqueue("c", idempotencyKey: "k") == .soldOut)
 
-    try await it.queue.publishMap(
-      event: it.event, epoch: it.epoch, bitmap: [0], free: 5, held: 0, sold: 1, reopened: true)
+    try await it.owned.publishMap(bitmap: [0], free: 5, held: 0, sold: 1, reopened: true)
     #expect(try await it.join("a") == 3)
     #expect(
       try await it.enqueue("a")
-        == .inLine(QueueStore.Place(position: 3, generation: 1), head: 2, isNew: false))
+        == .inLine(BuyersLine.Place(position: 3, generation: 1), head: 2, isNew: false))
     try await it.configure { $0.state = "closed" }
     #expect(try await it.enqueue("b") == .closed)
   }
@@ -250,18 +248,17 @@ struct QueueDecisionTests {
     let it = try await QueueFixture()
     defer { it.close() }
     try await it.join("a")
-    #expect(try await it.queue.own(it.partition, epoch: it.epoch + 1))
-    #expect(try await !it.queue.own(it.partition, epoch: it.epoch))
+    #expect(try await it.queue.leases.own(it.partition, epoch: it.epoch + 1))
+    #expect(try await !it.queue.leases.own(it.partition, epoch: it.epoch))
     let calls: [@LoopActor () async throws -> Void] = [
       { try await it.commit([it.grant("a", 1, [1])]) },
       { _ = try await it.tick() },
-      { _ = try await it.queue.takeOver(event: it.event, epoch: it.epoch) },
+      { _ = try await it.owned.takeOver() },
       {
-        try await it.queue.publishMap(
-          event: it.event, epoch: it.epoch, bitmap: [], free: 0, held: 0, sold: 0, reopened: false)
+        try await it.owned.publishMap(bitmap: [], free: 0, held: 0, sold: 0, reopened: false)
       },
-      { _ = try await it.queue.archivable(event: it.event, epoch: it.epoch) },
-      { try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 1) },
+      { _ = try await it.owned.archivable() },
+      { try await it.owned.remove(generation: 1, tail: 1) },
     ]
     for call in calls {
       let error = await #expect(throws: StoreError.self) { try await call() }
@@ -276,12 +273,12 @@ struct QueueDecisionTests {
     let it = try await QueueFixture()
     defer { it.close() }
     try await it.takeOver(load: 1)
-    _ = try await it.queue.tick(event: it.event, epoch: it.epoch, load: 1, limit: 10)
+    _ = try await it.queue.owned(event: it.event, epoch: it.epoch, load: 1).tick(limit: 10)
     try await it.takeOver(load: 2)
     await #expect(throws: StoreError.self) {
-      _ = try await it.queue.tick(event: it.event, epoch: it.epoch, load: 1, limit: 10)
+      _ = try await it.queue.owned(event: it.event, epoch: it.epoch, load: 1).tick(limit: 10)
     }
-    _ = try await it.queue.tick(event: it.event, epoch: it.epoch, load: 2, limit: 10)
+    _ = try await it.queue.owned(event: it.event, epoch: it.epoch, load: 2).tick(limit: 10)
   }
 
   @Test("An operator's message is passed on whatever it begins with")
@@ -348,7 +345,7 @@ struct QueueDecisionTests {
     #expect(try await it.cancel("b", second) == .ok)
     _ = try await it.confirm("a", first)
     let loaded = try await it.takeOver()
-    #expect(try await it.queue.heldTickets(event: it.event).sorted() == [1, 2])
+    #expect(try await it.queue.holds.heldTickets(event: it.event).sorted() == [1, 2])
     #expect(loaded.head == 2)
     #expect(loaded.tail == 2)
     #expect(loaded.state == "open")
@@ -365,8 +362,7 @@ struct QueueDecisionTests {
     let position = try await it.hold("a", [1])
     try await it.takeOver()
     #expect(try await it.cancel("a", position) == .ok)
-    try await it.queue.publishMap(
-      event: it.event, epoch: it.epoch, bitmap: [0b0100_0000], free: 0, held: 1, sold: 0, reopened: false)
+    try await it.owned.publishMap(bitmap: [0b0100_0000], free: 0, held: 1, sold: 0, reopened: false)
     #expect(try await it.isMarked(1))
     let feedback = try await it.tick().feedback
     guard case .released([1])? = feedback.first else {
@@ -380,15 +376,15 @@ struct QueueDecisionTests {
   func leases() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
-    #expect(try await it.queue.acquireLease(it.partition, worker: "one", milliseconds: 60_000))
-    #expect(try await it.queue.acquireLease(it.partition, worker: "one", milliseconds: 60_000))
-    #expect(try await !it.queue.acquireLease(it.partition, worker: "two", milliseconds: 60_000))
-    try await it.queue.releaseLease(it.partition, worker: "two")
-    #expect(try await it.queue.leaseHolder(it.partition) == "one")
-    try await it.queue.releaseLease(it.partition, worker: "one")
-    #expect(try await it.queue.acquireLease(it.partition, worker: "two", milliseconds: 30))
+    #expect(try await it.queue.leases.acquire(it.partition, worker: "one", milliseconds: 60_000))
+    #expect(try await it.queue.leases.acquire(it.partition, worker: "one", milliseconds: 60_000))
+    #expect(try await !it.queue.leases.acquire(it.partition, worker: "two", milliseconds: 60_000))
+    try await it.queue.leases.release(it.partition, worker: "two")
+    #expect(try await it.queue.leases.holder(it.partition) == "one")
+    try await it.queue.leases.release(it.partition, worker: "one")
+    #expect(try await it.queue.leases.acquire(it.partition, worker: "two", milliseconds: 30))
     try await eventually {
-      try await it.queue.acquireLease(it.partition, worker: "one", milliseconds: 60_000)
+      try await it.queue.leases.acquire(it.partition, worker: "one", milliseconds: 60_000)
     }
   }
 
@@ -398,12 +394,12 @@ struct QueueDecisionTests {
     defer { it.close() }
     let old = it.settings
     try await it.configure { $0.perUserLimit = 2 }
-    try await it.queue.configure(old)
+    try await it.queue.settings.configure(old)
     #expect(try await it.enqueue("a", quantity: 3) == .limitExceeded(owned: 0, limit: 2))
     var other = old
     other.id = 42 + Partition.count
-    #expect(try await it.queue.configure(other, create: false) == nil)
-    #expect(try await it.queue.liveEvents(it.partition) == [42])
+    #expect(try await it.queue.settings.configure(other, create: false) == nil)
+    #expect(try await it.queue.reader.liveEvents(it.partition) == [42])
   }
 
   @Test("A program waits for another one that is loading the library, and looks again")

@@ -20,6 +20,8 @@ final class QueueFixture {
   let epoch = 5
   var partition: Partition { Partition(of: event) }
   var keys: EventKeys { EventKeys(event) }
+  /// The queue in its owner's hands.
+  var owned: OwnedQueue { queue.owned(event: event, epoch: epoch) }
   private(set) var settings: EventSettings
 
   init(event: Int = 42, state: String = "open") async throws {
@@ -33,24 +35,24 @@ final class QueueFixture {
     settings = EventSettings(
       id: event, generation: 1, state: state, queueLimit: 1000, perUserLimit: 4, holdSeconds: 100, rate: nil,
       message: "")
-    try await queue.configure(settings)
-    #expect(try await queue.own(partition, epoch: epoch))
+    try await queue.settings.configure(settings)
+    #expect(try await queue.leases.own(partition, epoch: epoch))
     try await takeOver()
   }
 
   /// What an owner begins with: from then on there is a line for each wish.
   @discardableResult
-  func takeOver(load: Int = 0) async throws -> QueueStore.LoadedQueue {
-    let loaded = try await queue.takeOver(event: event, epoch: epoch, load: load)
+  func takeOver(load: Int = 0) async throws -> OwnedQueue.LoadedQueue {
+    let loaded = try await queue.owned(event: event, epoch: epoch, load: load).takeOver()
     if loaded.isSplit { return loaded }
-    try await queue.split(event: event, epoch: epoch, load: load)
-    return try await queue.takeOver(event: event, epoch: epoch, load: load)
+    try await queue.owned(event: event, epoch: epoch, load: load).split()
+    return try await queue.owned(event: event, epoch: epoch, load: load).takeOver()
   }
 
   func configure(_ change: (inout EventSettings) -> Void) async throws {
     change(&settings)
     settings.version += 1
-    try await queue.configure(settings)
+    try await queue.settings.configure(settings)
   }
 
   func close() { redis.close() }
@@ -70,22 +72,22 @@ final class QueueFixture {
   func enqueue(
     _ user: String, quantity: Int = 1, method: String? = nil, idempotencyKey: String? = nil,
     lostPlace: Int? = nil
-  ) async throws -> QueueStore.EnqueueAnswer {
-    let answer = try await queue.enqueue(
+  ) async throws -> BuyersLine.EnqueueAnswer {
+    let answer = try await queue.buyers.enqueue(
       event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method,
       idempotencyKey: idempotencyKey, lostPlace: lostPlace)
     guard case .inLine(let place, let head, let isNew) = answer else { return answer }
     return .inLine(
-      QueueStore.Place(position: place.position, generation: place.generation), head: head, isNew: isNew)
+      BuyersLine.Place(position: place.position, generation: place.generation), head: head, isNew: isNew)
   }
 
   /// The place of a user who asks for these seats.
   func ask(
     _ user: String, _ quantity: Int = 1, section: Int? = nil, adjacent: Bool = false
-  ) async throws -> QueueStore.Place? {
+  ) async throws -> BuyersLine.Place? {
     let seats = RequestedSeats(quantity: quantity, section: section, adjacent: adjacent)
     guard
-      case .inLine(let place, _, _) = try await queue.enqueue(
+      case .inLine(let place, _, _) = try await queue.buyers.enqueue(
         event: event, user: user, seats: seats, method: nil)
     else { return nil }
     return place
@@ -95,8 +97,8 @@ final class QueueFixture {
   func lose(restoring milliseconds: Int) async throws {
     _ = try await redis.command(["FLUSHALL"])
     settings.generation += 1
-    try await queue.configure(settings, restoreMilliseconds: milliseconds)
-    #expect(try await queue.own(partition, epoch: epoch))
+    try await queue.settings.configure(settings, restoreMilliseconds: milliseconds)
+    #expect(try await queue.leases.own(partition, epoch: epoch))
     try await takeOver()
   }
 
@@ -107,7 +109,7 @@ final class QueueFixture {
 
   var line: [Int] {
     get async throws {
-      try await queue.next(event: event, after: 0, limit: 10_000).entries.map(\.position)
+      try await queue.waiting.next(event: event, after: 0, limit: 10_000).entries.map(\.position)
     }
   }
 
@@ -128,8 +130,8 @@ final class QueueFixture {
   func commit(
     _ choices: [Choice] = [], ends: [LineEnd] = [], head: Int? = nil, tail: Int? = nil,
     soldOut: Bool = false, idle: Bool = false, epoch: Int? = nil
-  ) async throws -> QueueStore.CommitAnswer {
-    let next = try await queue.next(event: event, after: 0, limit: 10_000)
+  ) async throws -> OwnedQueue.CommitAnswer {
+    let next = try await queue.waiting.next(event: event, after: 0, limit: 10_000)
     let entries = Dictionary(uniqueKeysWithValues: next.entries.map { ($0.position, $0) })
     var plan = ReservePlanner.Plan()
     plan.ends = ends
@@ -150,9 +152,8 @@ final class QueueFixture {
       case .passed: break
       }
     }
-    return try await queue.commit(
-      event: event, epoch: epoch ?? self.epoch,
-      snapshot: QueueStore.LineSnapshot(
+    return try await queue.owned(event: event, epoch: epoch ?? self.epoch).commit(
+      snapshot: OwnedQueue.LineSnapshot(
         head: head ?? choices.map(\.position).max() ?? 0, tail: tail ?? next.tail, isSoldOut: soldOut,
         free: 10, held: 1, sold: 0, grantedPerSecond: 1.5, isIdle: idle),
       plan: plan)
@@ -176,26 +177,26 @@ final class QueueFixture {
   func confirm(
     _ user: String, _ position: Int, method: String = "pm_card_visa", generation: Int = 1,
     idempotencyKey: String? = nil
-  ) async throws -> QueueStore.ConfirmAnswer {
-    try await queue.confirm(
+  ) async throws -> BuyersLine.ConfirmAnswer {
+    try await queue.buyers.confirm(
       event: event, generation: generation, position: position, user: user, method: method,
       idempotencyKey: idempotencyKey)
   }
 
-  func cancel(_ user: String, _ position: Int, generation: Int = 1) async throws -> QueueStore.CancelAnswer {
-    try await queue.cancel(event: event, generation: generation, position: position, user: user)
+  func cancel(_ user: String, _ position: Int, generation: Int = 1) async throws -> BuyersLine.CancelAnswer {
+    try await queue.buyers.cancel(event: event, generation: generation, position: position, user: user)
   }
 
   func state(_ position: Int) async throws -> RequestRecord.State? {
-    try await queue.record(event: event, position: position)?.state
+    try await queue.reader.record(event: event, position: position)?.state
   }
 
   func document() async throws -> QueueDocument {
-    try #require(try await queue.document(event: event))
+    try #require(try await queue.reader.document(event: event))
   }
 
-  func tick() async throws -> QueueStore.Tick {
-    try await queue.tick(event: event, epoch: epoch, limit: 100)
+  func tick() async throws -> OwnedQueue.Tick {
+    try await owned.tick(limit: 100)
   }
 
   /// Makes the holds to come short, in milliseconds.
@@ -212,7 +213,7 @@ final class QueueFixture {
   }
 
   func take() async throws -> [Sale.Confirmation] {
-    try await queue.takeConfirmations(partition, worker: "w", limit: 100)
+    try await queue.confirmations.take(partition, worker: "w", limit: 100)
   }
 }
 

@@ -37,11 +37,11 @@ struct QueueHoldTests {
     let first = Sale.Confirmation(
       entryID: nil, event: it.event, generation: 1, position: position, attempt: own.attempt, tickets: [2],
       amount: 100, method: "pm_card_visa", user: "first")
-    for outcome in [QueueStore.Ending.Outcome.lost, .declined, .purchased] {
-      try await it.queue.finish(event: it.event, [.init(first, outcome)])
+    for outcome in [ConfirmationStream.Ending.Outcome.lost, .declined, .purchased] {
+      try await it.queue.confirmations.finish(event: it.event, [.init(first, outcome)])
       #expect(try await it.state(position) == .confirming)
     }
-    try await it.queue.finish(event: it.event, [.init(own, .purchased)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(own, .purchased)])
     #expect(try await it.state(position) == .purchased)
   }
 
@@ -50,7 +50,7 @@ struct QueueHoldTests {
     let it = try await QueueFixture()
     defer { it.close() }
     func take(_ worker: String) async throws -> [Sale.Confirmation] {
-      try await it.queue.takeConfirmations(it.partition, worker: worker, limit: 1)
+      try await it.queue.confirmations.take(it.partition, worker: worker, limit: 1)
     }
     func workers() async throws -> [String] {
       let answer = try await it.redis.command([
@@ -62,11 +62,11 @@ struct QueueHoldTests {
       #expect(try await it.confirm(user, try await it.hold(user, [ticket])) == .ok)
     }
     let ended = try #require(try await take("gone").first)
-    try await it.queue.finish(event: it.event, [.init(ended, .purchased)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(ended, .purchased)])
     #expect(try await take("died at work").count == 1)
-    try await it.queue.forgetConsumers(it.partition, idleMilliseconds: 600_000)
+    try await it.queue.confirmations.forgetConsumers(it.partition, idleMilliseconds: 600_000)
     #expect(try await workers() == ["died at work", "gone"])
-    try await it.queue.forgetConsumers(it.partition, idleMilliseconds: 0)
+    try await it.queue.confirmations.forgetConsumers(it.partition, idleMilliseconds: 0)
     #expect(try await workers() == ["died at work"])
   }
 
@@ -114,12 +114,13 @@ struct QueueHoldTests {
     #expect(try await it.isLocked(1))
     // Declined after its deadline: it ends with the next tick.
     let confirmation = try #require(try await it.take().first)
-    try await it.queue.finish(event: it.event, [.init(confirmation, .declined, reason: "card_declined")])
+    try await it.queue.confirmations.finish(
+      event: it.event, [.init(confirmation, .declined, reason: "card_declined")])
     #expect(try await it.state(position) == .declined)
     #expect(try await it.confirm("a", position) == .expired)
     #expect(try await it.tick().expired == [1])
     #expect(try await it.state(position) == .declinedForGood)
-    #expect(try await it.queue.record(event: it.event, position: position)?.reason == "card_declined")
+    #expect(try await it.queue.reader.record(event: it.event, position: position)?.reason == "card_declined")
     #expect(try await it.join("a") == 2)
   }
 
@@ -130,7 +131,7 @@ struct QueueHoldTests {
     let position = try await it.hold("a", [1, 2])
     _ = try await it.confirm("a", position)
     let confirmation = try #require(try await it.take().first)
-    try await it.queue.finish(event: it.event, [.init(confirmation, .purchased)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(confirmation, .purchased)])
     #expect(try await it.state(position) == .purchased)
     #expect(try await it.confirm("a", position) == .ok)
     #expect(try await it.cancel("a", position) == .purchased)
@@ -140,9 +141,9 @@ struct QueueHoldTests {
       Issue.record("the owner is not told")
       return
     }
-    #expect(try await it.queue.holds(event: it.event, ranks: 0..<10).isEmpty)
+    #expect(try await it.queue.inspection.holds(event: it.event, ranks: 0..<10).isEmpty)
     // Told again after a crash, it changes nothing; its entry is gone.
-    try await it.queue.finish(event: it.event, [.init(confirmation, .purchased)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(confirmation, .purchased)])
     #expect(try await it.tick().feedback.isEmpty)
     #expect(try await it.redis.command(["XLEN", .text(it.partition.confirmations)]).integer == 0)
     #expect(try await it.enqueue("a", quantity: 3) == .limitExceeded(owned: 2, limit: 4))
@@ -155,8 +156,9 @@ struct QueueHoldTests {
     let position = try await it.hold("a", [1])
     #expect(try await it.confirm("a", position, idempotencyKey: "one") == .ok)
     let first = try #require(try await it.take().first)
-    try await it.queue.finish(event: it.event, [.init(first, .declined, reason: "no|money\nat all")])
-    let record = try #require(try await it.queue.record(event: it.event, position: position))
+    try await it.queue.confirmations.finish(
+      event: it.event, [.init(first, .declined, reason: "no|money\nat all")])
+    let record = try #require(try await it.queue.reader.record(event: it.event, position: position))
     #expect(record.state == .declined)
     #expect(record.reason == "no money at all")
     #expect(record.userKey == UserKey("a").text)
@@ -171,9 +173,9 @@ struct QueueHoldTests {
     let second = try #require(try await it.take().first)
     #expect(second.attempt == 2)
     #expect(second.method == "other")
-    try await it.queue.finish(event: it.event, [.init(first, .purchased)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(first, .purchased)])
     #expect(try await it.state(position) == .confirming)
-    try await it.queue.finish(event: it.event, [.init(second, .purchased)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(second, .purchased)])
     #expect(try await it.state(position) == .purchased)
   }
 
@@ -182,7 +184,7 @@ struct QueueHoldTests {
     let it = try await QueueFixture()
     defer { it.close() }
     func confirm(_ position: Int, _ key: String, method: String = "pm") async throws
-      -> QueueStore.ConfirmAnswer
+      -> BuyersLine.ConfirmAnswer
     {
       try await it.confirm("ann", position, method: method, idempotencyKey: key)
     }
@@ -193,9 +195,9 @@ struct QueueHoldTests {
         #expect(try await confirm(position, "\(position) \(attempt)") == .ok)
         // Under way, whatever keys come leave nothing.
         #expect(try await confirm(position, "other \(attempt)") == .ok)
-        let taken = try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 10)
+        let taken = try await it.queue.confirmations.take(it.partition, worker: "w", limit: 10)
         #expect(taken.map(\.attempt) == [attempt])
-        try await it.queue.finish(
+        try await it.queue.confirmations.finish(
           event: it.event, taken.map { .init($0, .declined, reason: "card_declined") })
       }
       #expect(try await confirm(position, "one more") == .tooOften)
@@ -219,8 +221,9 @@ struct QueueHoldTests {
     let position = try await it.hold("a", [1, 2])
     _ = try await it.confirm("a", position)
     let confirmation = try #require(try await it.take().first)
-    try await it.queue.finish(event: it.event, [.init(confirmation, .refused, reason: "limit_exceeded")])
-    let record = try #require(try await it.queue.record(event: it.event, position: position))
+    try await it.queue.confirmations.finish(
+      event: it.event, [.init(confirmation, .refused, reason: "limit_exceeded")])
+    let record = try #require(try await it.queue.reader.record(event: it.event, position: position))
     let status = RequestStatus(position: position, document: try await it.document(), record: record)
     #expect(status.state == .rejected && status.reason == "limit_exceeded" && status.tickets.isEmpty)
     for ticket in [1, 2] {
@@ -243,15 +246,17 @@ struct QueueHoldTests {
     _ = try await it.redis.command(["CONFIG", "SET", "maxmemory", "1"])
     await #expect(throws: RedisError.self) { try await it.enqueue("eve") }
     #expect(
-      try await it.queue.confirm(event: it.event, generation: 1, position: ann, user: "ann", method: "pm")
+      try await it.queue.buyers.confirm(
+        event: it.event, generation: 1, position: ann, user: "ann", method: "pm")
         == .ok)
-    #expect(try await it.queue.nextConfirmation(it.partition) != nil)
-    let taken = try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 10)
-    try await it.queue.finish(event: it.event, taken.map { .init($0, .purchased) })
-    #expect(try await it.queue.record(event: it.event, position: ann)?.state == .purchased)
+    #expect(try await it.queue.confirmations.next(it.partition) != nil)
+    let taken = try await it.queue.confirmations.take(it.partition, worker: "w", limit: 10)
+    try await it.queue.confirmations.finish(event: it.event, taken.map { .init($0, .purchased) })
+    #expect(try await it.queue.reader.record(event: it.event, position: ann)?.state == .purchased)
     try await it.commit([it.grant("bob", bob, [8])])
-    #expect(try await it.queue.acquireLease(it.partition, worker: "w", milliseconds: 1_000))
-    #expect(try await it.queue.cancel(event: it.event, generation: 1, position: bob, user: "bob") == .ok)
+    #expect(try await it.queue.leases.acquire(it.partition, worker: "w", milliseconds: 1_000))
+    #expect(
+      try await it.queue.buyers.cancel(event: it.event, generation: 1, position: bob, user: "bob") == .ok)
     // Whoever connects now can work too.
     try await QueueStore.prepare(it.redis)
   }
@@ -260,21 +265,22 @@ struct QueueHoldTests {
   func nextConfirmation() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
-    func next() async throws -> String? { try await it.queue.nextConfirmation(it.partition)?.id }
+    func next() async throws -> String? { try await it.queue.confirmations.next(it.partition)?.id }
     #expect(try await next() == nil)
     for user in ["ann", "bob"] {
       _ = try await it.confirm(user, try await it.hold(user, [user == "ann" ? 1 : 2]))
     }
     let ann = try await next()
-    #expect(try await it.queue.takeConfirmations(it.partition, worker: "w", limit: 1).map(\.entryID) == [ann])
+    #expect(
+      try await it.queue.confirmations.take(it.partition, worker: "w", limit: 1).map(\.entryID) == [ann])
     let bob = try await next()
     try await sleep(milliseconds: 20)
-    #expect(try await it.queue.nextConfirmation(it.partition)?.milliseconds ?? 0 >= 20)
+    #expect(try await it.queue.confirmations.next(it.partition)?.milliseconds ?? 0 >= 20)
     let taken = try await it.take()
     #expect(bob != nil && taken.map(\.entryID) == [bob])
     // They are there until they are ended, and taken nevertheless.
     #expect(try await next() == nil)
-    try await it.queue.finish(event: it.event, taken.map { .init($0, .purchased) })
+    try await it.queue.confirmations.finish(event: it.event, taken.map { .init($0, .purchased) })
     #expect(try await next() == nil)
   }
 
@@ -285,7 +291,8 @@ struct QueueHoldTests {
     let position = try await it.hold("a", [1])
     _ = try await it.confirm("a", position)
     let confirmation = try #require(try await it.take().first)
-    try await it.queue.finish(event: it.event, [.init(confirmation, .lost, reason: "tickets_taken")])
+    try await it.queue.confirmations.finish(
+      event: it.event, [.init(confirmation, .lost, reason: "tickets_taken")])
     #expect(try await it.state(position) == .expired)
     #expect(try await it.isMarked(1))
     guard case .lost([1])? = try await it.tick().feedback.first else {
@@ -305,9 +312,9 @@ struct QueueHoldTests {
     let old = Sale.Confirmation(
       entryID: nil, event: it.event, generation: 0, position: position, attempt: 1, tickets: [1], amount: 100,
       method: "m", user: "z")
-    try await it.queue.finish(event: it.event, [.init(old, .purchased)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(old, .purchased)])
     #expect(try await it.state(position) == .confirming)
-    try await it.queue.finish(event: it.event, [.init(confirmation, .purchased)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(confirmation, .purchased)])
     #expect(try await it.state(position) == .purchased)
   }
 
@@ -326,7 +333,7 @@ struct QueueHoldTests {
     #expect(error?.code == .noQueue)
     #expect(try await it.cancel("queued", queued) == .ok)
     #expect(try await it.cancel("queued", queued) == .ok)
-    #expect(Bitmap.contains(try await it.queue.placesApart(event: it.event), queued))
+    #expect(Bitmap.contains(try await it.queue.reader.placesApart(event: it.event), queued))
     #expect(try await it.document().apart == 1)
     #expect(try await it.join("queued") == 3)
 
@@ -351,7 +358,7 @@ struct QueueHoldTests {
     _ = try await it.confirm("paying", paying)
     #expect(try await it.cancel("paying", paying) == .confirming)
     let confirmation = try #require(try await it.take().first)
-    try await it.queue.finish(event: it.event, [.init(confirmation, .declined, reason: "x")])
+    try await it.queue.confirmations.finish(event: it.event, [.init(confirmation, .declined, reason: "x")])
     #expect(try await it.cancel("paying", paying) == .ok)
     #expect(try await it.state(paying) == .cancelled)
 
@@ -368,29 +375,29 @@ struct QueueHoldTests {
       let position = try await it.hold(user, [index + 1])
       _ = try await it.confirm(user, position)
     }
-    let taken = try await it.queue.takeConfirmations(it.partition, worker: "dead", limit: 10)
+    let taken = try await it.queue.confirmations.take(it.partition, worker: "dead", limit: 10)
     #expect(taken.count == 2)
     #expect(
-      try await it.queue.claimConfirmations(it.partition, worker: "new", idleMilliseconds: 60_000, limit: 10)
+      try await it.queue.confirmations.claim(it.partition, worker: "new", idleMilliseconds: 60_000, limit: 10)
         .taken.isEmpty)
     // As if a while had passed.
     let ids = taken.compactMap(\.entryID)
     _ = try await it.redis.command(
       ["XCLAIM", .text(it.partition.confirmations), "workers", "dead", "0"] + ids.map { .text($0) }
         + ["IDLE", "100000", "JUSTID"])
-    try await it.queue.keepConfirmations(it.partition, worker: "dead", ids: [ids[0]], deliveries: 1)
-    let claimed = try await it.queue.claimConfirmations(
+    try await it.queue.confirmations.keep(it.partition, worker: "dead", ids: [ids[0]], deliveries: 1)
+    let claimed = try await it.queue.confirmations.claim(
       it.partition, worker: "new", idleMilliseconds: 60_000, limit: 10
     ).taken
     #expect(claimed.map(\.position) == [taken[1].position])
-    let deliveries = try await it.queue.deliveries(it.partition, worker: "new", limit: 10)
+    let deliveries = try await it.queue.confirmations.deliveries(it.partition, worker: "new", limit: 10)
     #expect(deliveries[try #require(claimed[0].entryID)] == 2)
 
-    try await it.queue.bury(claimed[0], reason: "poisoned")
-    let letters = try await it.queue.deadLetters(it.partition, limit: 10)
+    try await it.queue.deadLetters.bury(claimed[0], reason: "poisoned")
+    let letters = try await it.queue.deadLetters.list(it.partition, limit: 10)
     #expect(letters.map { $0.fields["reason"] } == ["poisoned"])
-    #expect(try await it.queue.requeue(it.partition, deadLetter: letters[0].id))
-    #expect(try await !it.queue.requeue(it.partition, deadLetter: letters[0].id))
+    #expect(try await it.queue.deadLetters.requeue(it.partition, deadLetter: letters[0].id))
+    #expect(try await !it.queue.deadLetters.requeue(it.partition, deadLetter: letters[0].id))
     let again = try #require(try await it.take().first)
     #expect(again.position == claimed[0].position)
     #expect(again.tickets == claimed[0].tickets)
@@ -403,15 +410,15 @@ struct QueueHoldTests {
     defer { it.close() }
     // Redis looks at ten entries for each that may be taken.
     for number in 1...12 { _ = try await it.confirm("\(number)", it.hold("\(number)", [number])) }
-    let alive = try await it.queue.takeConfirmations(it.partition, worker: "alive", limit: 11)
-    let dead = try await it.queue.takeConfirmations(it.partition, worker: "dead", limit: 10)
+    let alive = try await it.queue.confirmations.take(it.partition, worker: "alive", limit: 11)
+    let dead = try await it.queue.confirmations.take(it.partition, worker: "dead", limit: 10)
     #expect((alive.count, dead.count) == (11, 1))
     _ = try await it.redis.command([
       "XCLAIM", .text(it.partition.confirmations), "workers", "dead", "0",
       .text(try #require(dead[0].entryID)), "IDLE", "100000", "JUSTID",
     ])
     func claim(_ from: String?) async throws -> (taken: [Sale.Confirmation], next: String?) {
-      try await it.queue.claimConfirmations(
+      try await it.queue.confirmations.claim(
         it.partition, worker: "new", idleMilliseconds: 60_000, limit: 1, from: from)
     }
     let first = try await claim(nil)
@@ -428,7 +435,7 @@ struct QueueHoldTests {
     _ = try await it.redis.command(["FLUSHALL"])
     #expect(try await it.take().isEmpty)
     #expect(
-      try await it.queue.claimConfirmations(it.partition, worker: "w", idleMilliseconds: 0, limit: 10).taken
+      try await it.queue.confirmations.claim(it.partition, worker: "w", idleMilliseconds: 0, limit: 10).taken
         .isEmpty
     )
     let error = await #expect(throws: StoreError.self) { try await it.enqueue("a") }
@@ -439,7 +446,7 @@ struct QueueHoldTests {
     try await it.redis.waitUntilReady(milliseconds: 60_000)
     try await it.configure { $0.generation = 2 }
     #expect(
-      try await it.enqueue("a") == .inLine(QueueStore.Place(position: 1, generation: 2), head: 0, isNew: true)
+      try await it.enqueue("a") == .inLine(BuyersLine.Place(position: 1, generation: 2), head: 0, isNew: true)
     )
     #expect(try await it.take().isEmpty)
   }

@@ -15,16 +15,16 @@ struct QueueJoinTests {
     let it = try await QueueFixture()
     defer { it.close() }
     #expect(
-      try await it.enqueue("a") == .inLine(QueueStore.Place(position: 1, generation: 1), head: 0, isNew: true)
+      try await it.enqueue("a") == .inLine(BuyersLine.Place(position: 1, generation: 1), head: 0, isNew: true)
     )
     #expect(
-      try await it.enqueue("b") == .inLine(QueueStore.Place(position: 2, generation: 1), head: 0, isNew: true)
+      try await it.enqueue("b") == .inLine(BuyersLine.Place(position: 2, generation: 1), head: 0, isNew: true)
     )
     #expect(
       try await it.enqueue("a", quantity: 3)
-        == .inLine(QueueStore.Place(position: 1, generation: 1), head: 0, isNew: false))
+        == .inLine(BuyersLine.Place(position: 1, generation: 1), head: 0, isNew: false))
     #expect(try await it.document().tail == 2)
-    let entries = try await it.queue.next(event: it.event, after: 0, limit: 10).entries
+    let entries = try await it.queue.waiting.next(event: it.event, after: 0, limit: 10).entries
     #expect(entries.map(\.user) == ["a", "b"])
     #expect(entries.map { $0.arrival(wish: "1").seats?.quantity } == [1, 1])
   }
@@ -45,9 +45,10 @@ struct QueueJoinTests {
     #expect(try await it.ask("a") == told)
     let taken = try #require(try await it.take().first)
     #expect(taken.wish == told.wish)
-    try await it.queue.finish(event: it.event, [QueueStore.Ending(taken, .declined, reason: "card_declined")])
+    try await it.queue.confirmations.finish(
+      event: it.event, [ConfirmationStream.Ending(taken, .declined, reason: "card_declined")])
     #expect(try await it.ask("a") == told)
-    let record = try #require(try await it.queue.record(event: it.event, position: position))
+    let record = try #require(try await it.queue.reader.record(event: it.event, position: position))
     #expect(
       record.reason == "card_declined" && record.wish == told.wish && record.userKey == UserKey("a").text)
   }
@@ -62,21 +63,21 @@ struct QueueJoinTests {
     let first = try await it.join("a"), key = UserKey("a").text
     let keys = EventKeys(it.event)
     let entry = try await it.redis.command(["HGET", .text(keys.user(key)), .text(key)]).text
-    #expect(entry == "-\(first * QueueStore.RememberedUser.packedLines + 1)")
-    #expect(try await it.queue.line(event: it.event, position: first, userKey: key) == 1)
-    #expect(try await it.queue.line(event: it.event, position: first + 1, userKey: key) == nil)
+    #expect(entry == "-\(first * RememberedUser.packedLines + 1)")
+    #expect(try await it.queue.reader.line(event: it.event, position: first, userKey: key) == 1)
+    #expect(try await it.queue.reader.line(event: it.event, position: first + 1, userKey: key) == nil)
     // As the version before wrote it.
     _ = try await it.redis.command(["HSET", .text(keys.user(key)), .text(key), .text("\(first).1")])
-    #expect(try await it.queue.line(event: it.event, position: first, userKey: key) == 1)
+    #expect(try await it.queue.reader.line(event: it.event, position: first, userKey: key) == 1)
     #expect(try await it.ask("a")?.position == first)
     // The first line that has no room in the number.
     _ = try await it.redis.command([
-      "HSET", .text(keys.meta), "lines", .integer(QueueStore.RememberedUser.packedLines - 1),
+      "HSET", .text(keys.meta), "lines", .integer(RememberedUser.packedLines - 1),
     ])
     let second = try await it.join("b", quantity: 2), other = UserKey("b").text
     #expect(
       try await it.redis.command(["HGET", .text(keys.user(other)), .text(other)]).text == "\(second).256")
-    #expect(try await it.queue.line(event: it.event, position: second, userKey: other) == 256)
+    #expect(try await it.queue.reader.line(event: it.event, position: second, userKey: other) == 256)
     _ = try await it.cancel("a", first)
     #expect(try await it.redis.command(["HGET", .text(keys.user(key)), .text(key)]).text == "0:0:1")
   }
@@ -86,8 +87,8 @@ struct QueueJoinTests {
     let it = try await QueueFixture()
     defer { it.close() }
     try await it.takeOver()
-    func ask(_ quantity: Int, key: String?) async throws -> QueueStore.Place? {
-      let answer = try await it.queue.enqueue(
+    func ask(_ quantity: Int, key: String?) async throws -> BuyersLine.Place? {
+      let answer = try await it.queue.buyers.enqueue(
         event: it.event, user: "a", seats: RequestedSeats(quantity: quantity), method: nil,
         idempotencyKey: key)
       guard case .inLine(let place, _, _) = answer else { return nil }
@@ -112,8 +113,8 @@ struct QueueJoinTests {
       return
     }
     #expect((50_000...60_000).contains(milliseconds))
-    func place(_ position: Int, isNew: Bool = true, head: Int = 0) -> QueueStore.EnqueueAnswer {
-      .inLine(QueueStore.Place(position: position, generation: 2), head: head, isNew: isNew)
+    func place(_ position: Int, isNew: Bool = true, head: Int = 0) -> BuyersLine.EnqueueAnswer {
+      .inLine(BuyersLine.Place(position: position, generation: 2), head: head, isNew: isNew)
     }
     for position in [900, 7, 30, 8] {
       #expect(try await it.enqueue("user \(position)", lostPlace: position) == place(position))
@@ -234,10 +235,10 @@ struct QueueJoinTests {
     let it = try await QueueFixture()
     defer { it.close() }
     let error = await #expect(throws: StoreError.self) {
-      try await it.queue.enqueue(event: 7, user: "a", seats: RequestedSeats(quantity: 1), method: nil)
+      try await it.queue.buyers.enqueue(event: 7, user: "a", seats: RequestedSeats(quantity: 1), method: nil)
     }
     #expect(error?.code == .noQueue)
-    #expect(try await it.queue.document(event: 7) == nil)
+    #expect(try await it.queue.reader.document(event: 7) == nil)
   }
 
   @Test("The queue's depth and the user's tickets are limited")
@@ -252,7 +253,7 @@ struct QueueJoinTests {
     // Whoever is in line keeps their place, however full it is.
     #expect(
       try await it.enqueue("b")
-        == .inLine(QueueStore.Place(position: 2, generation: 1), head: 0, isNew: false))
+        == .inLine(BuyersLine.Place(position: 2, generation: 1), head: 0, isNew: false))
     try await it.commit([it.decide("a", 1, .refused(Refusal(reason: "no")))])
     #expect(try await it.join("c") == 3)
   }
@@ -265,10 +266,11 @@ struct QueueJoinTests {
     for _ in 1...5 {
       let position = try await it.join("ann")
       #expect(
-        try await it.queue.cancel(event: it.event, generation: 1, position: position, user: "ann") == .ok)
+        try await it.queue.buyers.cancel(event: it.event, generation: 1, position: position, user: "ann")
+          == .ok)
     }
     // The owner finds nobody: whoever comes next is the first in line.
-    let next = try await it.queue.next(event: it.event, after: 0, limit: 10)
+    let next = try await it.queue.waiting.next(event: it.event, after: 0, limit: 10)
     #expect(next.entries.isEmpty && next.isAll && next.tail == 5)
     #expect(try await it.join("bob") == 6)
     #expect(try await it.join("eve") == 7)
@@ -281,7 +283,7 @@ struct QueueJoinTests {
     defer { it.close() }
     for _ in 1...Limits.placesLeft {
       let position = try await it.join("ann")
-      _ = try await it.queue.cancel(event: it.event, generation: 1, position: position, user: "ann")
+      _ = try await it.queue.buyers.cancel(event: it.event, generation: 1, position: position, user: "ann")
     }
     #expect(try await it.enqueue("ann") == .tooOften)
     try await it.join("bob")
@@ -328,13 +330,13 @@ struct QueueJoinTests {
     let it = try await QueueFixture()
     defer { it.close() }
     _ = try await it.redis.command(["FLUSHALL"])
-    try await it.queue.remember(event: it.event, owned: [("ann", 3), ("bob", 4)])
+    try await it.queue.settings.remember(event: it.event, owned: [("ann", 3), ("bob", 4)])
     try await it.configure { $0.generation = 2 }
     #expect(try await it.enqueue("ann", quantity: 2) == .limitExceeded(owned: 3, limit: 4))
     #expect(try await it.enqueue("bob") == .limitExceeded(owned: 4, limit: 4))
     try await it.join("ann")
     // A queue that is there knows better.
-    try await it.queue.remember(event: it.event, owned: [("eve", 4)])
+    try await it.queue.settings.remember(event: it.event, owned: [("eve", 4)])
     try await it.join("eve")
   }
 
@@ -351,7 +353,7 @@ struct QueueJoinTests {
     try await it.configure { _ in }
     let error = await #expect(throws: StoreError.self) { try await it.enqueue("joe") }
     #expect(error?.code == .noQueue)
-    #expect(try await it.queue.document(event: it.event) == nil)
+    #expect(try await it.queue.reader.document(event: it.event) == nil)
     let next = await #expect(throws: StoreError.self) { try await it.enqueue("jim") }
     #expect(next?.code == .noQueue)
   }
@@ -363,7 +365,7 @@ struct QueueJoinTests {
     let first = try await it.hold("a", [1, 2, 3])
     _ = try await it.confirm("a", first)
     let confirmation = try #require(try await it.take().first)
-    try await it.queue.finish(event: it.event, [.init(confirmation, .purchased)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(confirmation, .purchased)])
     #expect(try await it.enqueue("a", quantity: 2) == .limitExceeded(owned: 3, limit: 4))
     #expect(try await it.join("a", quantity: 1) == 2)
     // Ended without tickets: the count stays.
@@ -378,16 +380,16 @@ struct QueueJoinTests {
     defer { it.close() }
     #expect(
       try await it.enqueue("a", idempotencyKey: "k")
-        == .inLine(QueueStore.Place(position: 1, generation: 1), head: 0, isNew: true))
+        == .inLine(BuyersLine.Place(position: 1, generation: 1), head: 0, isNew: true))
     try await it.commit([it.decide("a", 1, .refused(Refusal(reason: "no")))])
     #expect(
       try await it.enqueue("a", idempotencyKey: "k")
-        == .inLine(QueueStore.Place(position: 1, generation: 1), head: 1, isNew: false))
+        == .inLine(BuyersLine.Place(position: 1, generation: 1), head: 1, isNew: false))
     #expect(try await it.enqueue("a", quantity: 2, idempotencyKey: "k") == .idempotencyMismatch)
     // Another user's key of the same name is another key.
     #expect(
       try await it.enqueue("b", idempotencyKey: "k")
-        == .inLine(QueueStore.Place(position: 2, generation: 1), head: 1, isNew: true))
+        == .inLine(BuyersLine.Place(position: 2, generation: 1), head: 1, isNew: true))
   }
 
   @Test("Whatever keys a user makes up for a place that they have, nothing of them stays")
@@ -402,14 +404,14 @@ struct QueueJoinTests {
         try await it.redis.command(["MEMORY", "USAGE", .text(hash)]).integer,
       ]
     }
-    let place = QueueStore.EnqueueAnswer.inLine(
-      QueueStore.Place(position: 1, generation: 1), head: 0, isNew: false)
+    let place = BuyersLine.EnqueueAnswer.inLine(
+      BuyersLine.Place(position: 1, generation: 1), head: 0, isNew: false)
     _ = try await it.enqueue("a", idempotencyKey: "first")
     let before = try await used()
     #expect(before[1] == 1)
     for number in 0..<200 {
       let key = String(repeating: "x", count: 250) + "\(number)"
-      let answer = try await it.queue.enqueue(
+      let answer = try await it.queue.buyers.enqueue(
         event: it.event, user: "a", seats: RequestedSeats(quantity: 50, tickets: Array(999_000...999_049)),
         method: String(repeating: "m", count: 200), idempotencyKey: key)
       guard case .inLine(let same, _, false) = answer, same.position == 1 else {
@@ -428,8 +430,8 @@ struct QueueJoinTests {
     let ttl = try await it.redis.command(["TTL", .text("\(it.keys.prefix)i:\(UserKey("a").text.prefix(2))")])
     #expect((86_000...86_400).contains(ttl.integer ?? 0))
     // They go with the queue.
-    try await it.queue.markLost(event: it.event, generation: 1)
-    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 2)
+    try await it.queue.buyers.markLost(event: it.event, generation: 1)
+    try await it.owned.remove(generation: 1, tail: 2)
     #expect(try await used()[1] == 0)
   }
 
@@ -438,12 +440,12 @@ struct QueueJoinTests {
     let it = try await QueueFixture()
     defer { it.close() }
     for user in ["a", "b", "c"] { try await it.join(user) }
-    try await it.queue.markOlderCopiesLost()
+    try await it.queue.buyers.markOlderCopiesLost()
     #expect(try await it.document().tail == 3)
     // Another process gives the lost places out, but not all of them yet.
     _ = try await it.redis.command(["HSET", .text(it.keys.meta), "tail", "2"])
-    try await it.queue.markOlderCopiesLost()
-    #expect(try await it.queue.document(event: it.event) == nil)
+    try await it.queue.buyers.markOlderCopiesLost()
+    #expect(try await it.queue.reader.document(event: it.event) == nil)
     #expect(try await it.redis.command(["HGET", .text(it.keys.meta), "state"]).text == "lost")
     // What is given out before Redis has heard of it is no place, either.
     _ = try await it.redis.command(["HSET", .text(it.keys.meta), "state", "open"])
@@ -457,21 +459,21 @@ struct QueueJoinTests {
     defer { it.close() }
     try await it.join("a")
     let newer = it.epoch + 1
-    #expect(try await it.queue.own(it.partition, epoch: newer))
+    #expect(try await it.queue.leases.own(it.partition, epoch: newer))
     for load in [nil, 1] {
       let error = await #expect(throws: StoreError.self) {
-        try await it.queue.markLost(event: it.event, generation: 1, epoch: it.epoch, load: load)
+        try await it.queue.owned(event: it.event, epoch: it.epoch, load: load).markLost(generation: 1)
       }
       #expect(error?.code == .staleEpoch)
     }
     // Nor does one that has loaded the line anew since.
-    _ = try await it.queue.takeOver(event: it.event, epoch: newer, load: 2)
+    _ = try await it.queue.owned(event: it.event, epoch: newer, load: 2).takeOver()
     await #expect(throws: StoreError.self) {
-      try await it.queue.markLost(event: it.event, generation: 1, epoch: newer, load: 1)
+      try await it.queue.owned(event: it.event, epoch: newer, load: 1).markLost(generation: 1)
     }
     #expect(try await it.document().tail == 1)
-    try await it.queue.markLost(event: it.event, generation: 1, epoch: newer, load: 2)
-    #expect(try await it.queue.document(event: it.event) == nil)
+    try await it.queue.owned(event: it.event, epoch: newer, load: 2).markLost(generation: 1)
+    #expect(try await it.queue.reader.document(event: it.event) == nil)
   }
 
   @Test("A payment that ends after its line was lost keeps nobody from removing the line")
@@ -481,15 +483,16 @@ struct QueueJoinTests {
     let ann = try await it.hold("ann", [1]), bob = try await it.join("bob")
     #expect(try await it.confirm("ann", ann) == .ok)
     let taken = try await it.take()
-    try await it.queue.markLost(event: it.event, generation: 1)
-    try await it.queue.finish(event: it.event, taken.map { .init($0, .declined, reason: "card_declined") })
+    try await it.queue.buyers.markLost(event: it.event, generation: 1)
+    try await it.queue.confirmations.finish(
+      event: it.event, taken.map { .init($0, .declined, reason: "card_declined") })
     #expect(try await it.take().isEmpty)
     #expect(try await it.redis.command(["EXISTS", .text(it.keys.holds)]).integer == 0)
     // Nor does an owner who has not heard of it hold anything in it.
     let error = await #expect(throws: StoreError.self) { try await it.commit([it.grant("bob", bob, [2])]) }
     #expect(error?.code == .noQueue)
     for ticket in [1, 2] { #expect(try await !it.isLocked(ticket)) }
-    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 2)
+    try await it.owned.remove(generation: 1, tail: 2)
     #expect(try await it.redis.command(["EXISTS", .text(it.keys.meta)]).integer == 0)
   }
 
@@ -500,13 +503,13 @@ struct QueueJoinTests {
     try await it.join("a")
     #expect(
       try await it.enqueue("b", idempotencyKey: "k")
-        == .inLine(QueueStore.Place(position: 2, generation: 1), head: 0, isNew: true))
-    try await it.queue.markLost(event: it.event, generation: 1)
-    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 2)
+        == .inLine(BuyersLine.Place(position: 2, generation: 1), head: 0, isNew: true))
+    try await it.queue.buyers.markLost(event: it.event, generation: 1)
+    try await it.owned.remove(generation: 1, tail: 2)
     try await it.configure { $0.generation = 2 }
     #expect(
       try await it.enqueue("b", idempotencyKey: "k")
-        == .inLine(QueueStore.Place(position: 1, generation: 2), head: 0, isNew: true))
+        == .inLine(BuyersLine.Place(position: 1, generation: 2), head: 0, isNew: true))
   }
 
   @Test("Hostile texts stay texts")
@@ -520,14 +523,16 @@ struct QueueJoinTests {
     for (index, text) in texts.enumerated() {
       let position = try await it.join(text, method: "pm " + text)
       #expect(position == index + 1)
-      let entry = try await it.queue.next(event: it.event, after: position - 1, limit: 1).entries.first
+      let entry = try await it.queue.waiting.next(event: it.event, after: position - 1, limit: 1).entries
+        .first
       let arrival = entry?.arrival(wish: "1")
       #expect(arrival?.user == text)
       #expect(arrival?.method == "pm " + text)
       try await it.commit([it.decide(text, position, .refused(Refusal(reason: text)))])
       #expect(try await it.state(position) == .rejected)
       // Let go, so that they may come again.
-      #expect(try await it.queue.record(event: it.event, position: position)?.userKey == UserKey(text).text)
+      #expect(
+        try await it.queue.reader.record(event: it.event, position: position)?.userKey == UserKey(text).text)
     }
   }
 
@@ -541,8 +546,8 @@ struct QueueJoinTests {
     }
     func joining(
       _ user: String, _ quantity: Int = 1, section: Int? = nil, adjacent: Bool = false, key: String? = nil
-    ) -> QueueStore.Joining {
-      QueueStore.Joining(
+    ) -> BuyersLine.Joining {
+      BuyersLine.Joining(
         user: user, seats: RequestedSeats(quantity: quantity, section: section, adjacent: adjacent),
         method: nil,
         idempotencyKey: key)
@@ -554,11 +559,11 @@ struct QueueJoinTests {
       joining("h"), joining("b", key: "other"), joining("i", 2), joining("j", 4),
     ]
     for it in [one, many] { try await it.configure { $0.queueLimit = 8 } }
-    var alone: [QueueStore.EnqueueAnswer] = []
+    var alone: [BuyersLine.EnqueueAnswer] = []
     for joining in joinings {
-      alone.append(try await one.queue.enqueue(event: one.event, [joining])[0].get())
+      alone.append(try await one.queue.buyers.enqueue(event: one.event, [joining])[0].get())
     }
-    let together = try await many.queue.enqueue(event: many.event, joinings).map { try $0.get() }
+    let together = try await many.queue.buyers.enqueue(event: many.event, joinings).map { try $0.get() }
     #expect(together == alone)
     #expect(together.last == .queueFull)
     #expect(try await many.line == one.line)
@@ -569,14 +574,14 @@ struct QueueJoinTests {
   func unreadable() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
-    let odd = QueueStore.Joining(user: "odd", seats: RequestedSeats(quantity: 1), method: nil)
+    let odd = BuyersLine.Joining(user: "odd", seats: RequestedSeats(quantity: 1), method: nil)
     _ = try await it.redis.command([
       "HSET", .text(it.keys.user(odd.userKey)), .text(odd.userKey), "nothing that one could read",
     ])
     let others = ["a", "b"].map {
-      QueueStore.Joining(user: $0, seats: RequestedSeats(quantity: 1), method: nil)
+      BuyersLine.Joining(user: $0, seats: RequestedSeats(quantity: 1), method: nil)
     }
-    let answers = await it.queue.enqueue(event: it.event, [others[0], odd, others[1]])
+    let answers = await it.queue.buyers.enqueue(event: it.event, [others[0], odd, others[1]])
     #expect(throws: StoreError.self) { try answers[1].get() }
     for (position, index) in [(1, 0), (2, 2)] {
       guard case .inLine(let place, _, true) = try answers[index].get() else {

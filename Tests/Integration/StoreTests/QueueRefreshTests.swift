@@ -12,8 +12,8 @@ struct QueueRefreshTests {
   func claims() async throws {
     let it = try await QueueFixture()
     defer { it.close() }
-    func claim(_ place: String, _ token: String) async throws -> QueueStore.RefreshClaim {
-      try await it.queue.claimRefresh(event: it.event, place: place, token: token, milliseconds: 60_000)
+    func claim(_ place: String, _ token: String) async throws -> RefreshClaims.Claim {
+      try await it.queue.refreshes.claim(event: it.event, place: place, token: token, milliseconds: 60_000)
     }
     #expect(try await claim("here", "a") == .granted)
     #expect(try await claim("here", "b") == .taken(version: nil))
@@ -29,12 +29,12 @@ struct QueueRefreshTests {
     defer { it.close() }
     let key = it.keys.refresh("here")
     #expect(
-      try await it.queue.claimRefresh(event: it.event, place: "here", token: "a", milliseconds: 60_000)
+      try await it.queue.refreshes.claim(event: it.event, place: "here", token: "a", milliseconds: 60_000)
         == .granted)
     // What time does.
     _ = try await it.redis.command(["DEL", .text(key)])
     #expect(
-      try await it.queue.claimRefresh(event: it.event, place: "here", token: "b", milliseconds: 60_000)
+      try await it.queue.refreshes.claim(event: it.event, place: "here", token: "b", milliseconds: 60_000)
         == .granted)
     #expect(try await !end(it, "here", "a", version: 7))
     #expect(try await end(it, "here", "b", version: 8), "it is still its own")
@@ -45,7 +45,7 @@ struct QueueRefreshTests {
   }
 
   private func end(_ it: QueueFixture, _ place: String, _ token: String, version: Int) async throws -> Bool {
-    try await it.queue.endRefresh(
+    try await it.queue.refreshes.end(
       event: it.event, place: place, token: token, version: version, milliseconds: 60_000)
   }
 }

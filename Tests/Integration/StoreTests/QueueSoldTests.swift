@@ -11,16 +11,16 @@ import Testing
 struct QueueSoldTests {
   /// Holds these tickets and pays for them; how that ends.
   private func end(
-    _ it: QueueFixture, _ user: String, _ tickets: [Int], _ outcome: QueueStore.Ending.Outcome
+    _ it: QueueFixture, _ user: String, _ tickets: [Int], _ outcome: ConfirmationStream.Ending.Outcome
   ) async throws {
     let position = try await it.hold(user, tickets)
     #expect(try await it.confirm(user, position) == .ok)
     let taken = try #require(try await it.take().first)
-    try await it.queue.finish(event: it.event, [.init(taken, outcome)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(taken, outcome)])
   }
 
   private func sold(_ it: QueueFixture) async throws -> [Int] {
-    let bitmap = try await it.queue.soldTickets(event: it.event)
+    let bitmap = try await it.queue.comparison.soldTickets(event: it.event)
     return (0..<bitmap.count * 8).filter { Bitmap.contains(bitmap, $0) }
   }
 
@@ -40,10 +40,10 @@ struct QueueSoldTests {
     let it = try await QueueFixture()
     defer { it.close() }
     try await end(it, "a", [3], .purchased)
-    try await it.queue.noteSold(event: it.event, Bitmap.of([1, 17, 200]))
-    try await it.queue.noteSold(event: it.event, Bitmap.of([2]))
+    try await it.queue.comparison.noteSold(event: it.event, Bitmap.of([1, 17, 200]))
+    try await it.queue.comparison.noteSold(event: it.event, Bitmap.of([2]))
     #expect(try await sold(it) == [1, 2, 3, 17, 200])
-    try await it.queue.dropSold(event: it.event, [2, 3])
+    try await it.queue.comparison.dropSold(event: it.event, [2, 3])
     #expect(try await sold(it) == [1, 17, 200])
   }
 
@@ -52,13 +52,13 @@ struct QueueSoldTests {
     let it = try await QueueFixture()
     defer { it.close() }
     try await end(it, "a", [3], .purchased)
-    try await it.queue.markLost(event: it.event, generation: 1)
-    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 1, tail: 1)
+    try await it.queue.buyers.markLost(event: it.event, generation: 1)
+    try await it.owned.remove(generation: 1, tail: 1)
     #expect(try await sold(it) == [3])
     try await it.configure { $0.generation = 2 }
     #expect(try await sold(it) == [3])
     try await it.configure { $0.state = "closed" }
-    try await it.queue.remove(event: it.event, epoch: it.epoch, generation: 2, tail: 0)
+    try await it.owned.remove(generation: 2, tail: 0)
     #expect(try await sold(it) == [])
   }
 
@@ -71,9 +71,9 @@ struct QueueSoldTests {
     let position = try await it.hold("a", [3, 9])
     #expect(try await it.confirm("a", position) == .ok)
     let taken = try #require(try await it.take().first)
-    try await it.queue.finish(event: it.event, [.init(taken, .purchased)])
+    try await it.queue.confirmations.finish(event: it.event, [.init(taken, .purchased)])
     func ask(_ tickets: [Int], attempt: Int = 1) async throws -> Bool {
-      try await it.queue.askAgain(
+      try await it.queue.confirmations.askAgain(
         event: it.event, generation: 1, position: position, attempt: attempt, tickets: tickets,
         reason: "authorisation_lapsed", holdSeconds: 0)
     }
@@ -92,7 +92,7 @@ struct QueueSoldTests {
       if case .lost(let tickets) = $0 { tickets } else { nil }
     }
     #expect(lost == [[3, 9]])
-    let record = try #require(try await it.queue.record(event: it.event, position: position))
+    let record = try #require(try await it.queue.reader.record(event: it.event, position: position))
     #expect(record.state == .declined && record.reason == "authorisation_lapsed" && record.tickets == [3, 9])
     #expect(abs(record.deadline + 7_200_000 - WallClock.milliseconds) < 3_600_000)
     #expect(try await sold(it) == [])
@@ -109,8 +109,8 @@ struct QueueSoldTests {
     defer { it.close() }
     var position = 0
     func ask() async throws -> Bool {
-      let record = try #require(try await it.queue.record(event: it.event, position: position))
-      return try await it.queue.askAgain(
+      let record = try #require(try await it.queue.reader.record(event: it.event, position: position))
+      return try await it.queue.confirmations.askAgain(
         event: it.event, generation: 1, position: position, attempt: record.attempt, tickets: record.tickets,
         reason: "authorisation_lapsed", holdSeconds: 7_200)
     }
@@ -118,11 +118,11 @@ struct QueueSoldTests {
       position = try await it.hold(user, [ticket])
       #expect(try await it.confirm(user, position) == .ok)
       let taken = try #require(try await it.take().first)
-      try await it.queue.finish(event: it.event, [.init(taken, .purchased)])
+      try await it.queue.confirmations.finish(event: it.event, [.init(taken, .purchased)])
     }
     try await buy("a", 1)
     #expect(try await ask())
-    let record = try #require(try await it.queue.record(event: it.event, position: position))
+    let record = try #require(try await it.queue.reader.record(event: it.event, position: position))
     #expect(abs(record.deadline - WallClock.milliseconds - 7_200_000) < 60_000)
     let lock = try await it.redis.command(["PTTL", .text(it.keys.prefix + "l:1")]).integer ?? 0
     #expect(lock > 7_100_000)
@@ -153,15 +153,15 @@ struct QueueSoldTests {
     func lost() async throws -> [[Int]] {
       try await it.tick().feedback.compactMap { if case .lost(let tickets) = $0 { tickets } else { nil } }
     }
-    try await it.queue.dropSold(event: it.event, [5])
+    try await it.queue.comparison.dropSold(event: it.event, [5])
     #expect(try await lost() == [])
-    try await it.queue.dropSold(event: it.event, [3, 9], readsAnew: true)
+    try await it.queue.comparison.dropSold(event: it.event, [3, 9], readsAnew: true)
     #expect(try await lost() == [[3, 9]])
-    try await it.queue.dropSold(event: it.event + 1, [3], readsAnew: true)
+    try await it.queue.comparison.dropSold(event: it.event + 1, [3], readsAnew: true)
     try await end(it, "b", [4], .purchased)
     _ = try await it.tick()
     #expect(
-      try await it.queue.repair(
+      try await it.queue.repairs.repair(
         event: it.event, position: 2, expected: .purchased, to: .expired, attempt: 1, amount: 100,
         tickets: [4], free: [4], reason: "authorisation_lapsed", user: ""))
     #expect(try await lost() == [[4]])
@@ -173,12 +173,12 @@ struct QueueSoldTests {
     defer { it.close() }
     let position = try await it.hold("a", [3])
     #expect(
-      try await it.queue.repair(
+      try await it.queue.repairs.repair(
         event: it.event, position: position, expected: .reserved, to: .purchased, attempt: 1, amount: 100,
         tickets: [3], free: [], reason: "", user: "a"))
     #expect(try await sold(it) == [3])
     #expect(
-      try await it.queue.repair(
+      try await it.queue.repairs.repair(
         event: it.event, position: position, expected: .purchased, to: .expired, attempt: 1, amount: 100,
         tickets: [3], free: [3], reason: "", user: "a"))
     #expect(try await sold(it) == [])

@@ -14,18 +14,18 @@ import Testing
 struct RejoinTests {
   func comeBack(
     _ it: QueueFixture, _ user: String, at place: Int, quantity: Int = 1, generation: Int = 2
-  ) async throws -> QueueStore.EnqueueAnswer? {
-    let answer = try await it.queue.rejoin(
+  ) async throws -> BuyersLine.EnqueueAnswer? {
+    let answer = try await it.queue.buyers.rejoin(
       event: it.event, generation: generation, place: place, user: user,
       seats: RequestedSeats(quantity: quantity), method: nil)
     guard case .inLine(let place, let head, let isNew) = answer else { return answer }
     #expect(place.wish == WishPlace(line: place.wish?.line ?? 0, ordinal: place.position))
     return .inLine(
-      QueueStore.Place(position: place.position, generation: place.generation), head: head, isNew: isNew)
+      BuyersLine.Place(position: place.position, generation: place.generation), head: head, isNew: isNew)
   }
 
-  func place(_ position: Int, isNew: Bool = true) -> QueueStore.EnqueueAnswer {
-    .inLine(QueueStore.Place(position: position, generation: 2), head: 0, isNew: isNew)
+  func place(_ position: Int, isNew: Bool = true) -> BuyersLine.EnqueueAnswer {
+    .inLine(BuyersLine.Place(position: position, generation: 2), head: 0, isNew: isNew)
   }
 
   @Test("A crowd that comes back at once, in any order, stands in its old one")
@@ -132,8 +132,8 @@ struct RejoinTests {
       it.decide("joe", 3, .refused(Refusal(reason: "seats_taken"))),
       it.decide("eve", 4, .refused(Refusal(reason: "seats_taken"))), it.grant("tim", 5, [5]),
     ])
-    func ends(noted: Int = 0, limit: Int = 100) async throws -> QueueStore.Ends {
-      try await it.queue.ends(event: it.event, epoch: it.epoch, noted: noted, limit: limit)
+    func ends(noted: Int = 0, limit: Int = 100) async throws -> OwnedQueue.Ends {
+      try await it.owned.ends(noted: noted, limit: limit)
     }
     #expect(try await it.cancel("pam", 6) == .ok)
     #expect(try await it.cancel("tim", 5) == .ok)
@@ -153,11 +153,12 @@ struct RejoinTests {
     // A hold that ends, one whose card was declined before, and what PostgreSQL gave to somebody else. A purchase is none.
     for (position, user) in [(7, "sue")] { try await it.commit([it.grant(user, position, [7])]) }
     for (position, user, outcome) in [
-      (1, "ann", QueueStore.Ending.Outcome.purchased), (2, "bob", .declined), (7, "sue", .lost),
+      (1, "ann", ConfirmationStream.Ending.Outcome.purchased), (2, "bob", .declined), (7, "sue", .lost),
     ] {
       #expect(try await it.confirm(user, position) == .ok)
       let confirmation = try #require(try await it.take().first)
-      try await it.queue.finish(event: it.event, [QueueStore.Ending(confirmation, outcome)])
+      try await it.queue.confirmations.finish(
+        event: it.event, [ConfirmationStream.Ending(confirmation, outcome)])
     }
     #expect(try await ends().ends == [.one(position: 7, state: .expired)])
     _ = try await ends(noted: 1)
@@ -175,7 +176,7 @@ struct RejoinTests {
     try await it.commit([], head: 8, soldOut: true)
     #expect(try await ends(noted: 1).ends == [.all(upTo: 8)])
     let error = await #expect(throws: StoreError.self) {
-      try await it.queue.ends(event: it.event, epoch: it.epoch - 1, noted: 1, limit: 10)
+      try await it.queue.owned(event: it.event, epoch: it.epoch - 1).ends(noted: 1, limit: 10)
     }
     #expect(error?.code == .staleEpoch)
     #expect(try await ends().count == 1)

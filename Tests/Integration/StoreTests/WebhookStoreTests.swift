@@ -378,14 +378,15 @@ struct WebhookNewsTests {
     let (queue, event) = (it.queue, it.event)
     func grant(_ user: String, _ tickets: [Int], isLast: Bool = false) async throws -> Int {
       let place = try #require(try await it.ask(user))
-      let entries = try await queue.next(event: event, after: place.position - 1, without: [], limit: 10)
-        .entries
+      let entries = try await queue.waiting.next(
+        event: event, after: place.position - 1, without: [], limit: 10
+      )
+      .entries
       var plan = ReservePlanner.Plan()
-      let wishes = try await queue.wishes(event: event)
+      let wishes = try await queue.waiting.wishes(event: event)
       let arrival = entries[0].arrival(wish: wishes[entries[0].line] ?? "")
       plan.decisions = [Decision(arrival, .granted(tickets: tickets, amount: 100))]
-      _ = try await queue.commit(
-        event: event, epoch: it.epoch,
+      _ = try await queue.owned(event: event, epoch: it.epoch).commit(
         snapshot: .init(
           head: place.position, tail: place.position, isSoldOut: isLast, free: 0, held: 1, sold: 0,
           grantedPerSecond: 0,
@@ -393,15 +394,15 @@ struct WebhookNewsTests {
       return place.position
     }
     _ = try await grant("nobody hears", [1])
-    try await queue.listen(true)
-    try await queue.listen(true)
-    #expect(try await queue.news(Partition.all).isEmpty)
+    try await queue.news.listen(true)
+    try await queue.news.listen(true)
+    #expect(try await queue.news.oldest(Partition.all).isEmpty)
     // A sale that has stood still for an hour: the hold ends by everybody's clock, not by that of the event.
     _ = try await it.redis.command(["HSET", .text(EventKeys(event).meta), "stood", "3600000"])
     let held = try await grant("mina", [2, 3])
     let left = try await grant("otto", [4], isLast: true)
-    _ = try await queue.cancel(event: event, generation: 1, position: left, user: "otto")
-    let news = try await queue.news(Partition.all)
+    _ = try await queue.buyers.cancel(event: event, generation: 1, position: left, user: "otto")
+    let news = try await queue.news.oldest(Partition.all)
     #expect(news.map(\.type) == [.holdGranted, .holdGranted, .eventSoldOut, .holdExpired])
     #expect(
       news[0].position == held && news[0].user == "mina" && news[0].tickets == [2, 3]
@@ -409,11 +410,11 @@ struct WebhookNewsTests {
     #expect(
       news[3].position == left && news[3].reason == "cancelled" && news[3].userKey == UserKey("otto").text)
     #expect(news.map(\.ordinal) == news.map(\.ordinal).sorted())
-    try await queue.forget(news)
-    #expect(try await queue.news(Partition.all).isEmpty)
-    try await queue.listen(false)
-    _ = try await queue.cancel(event: event, generation: 1, position: held, user: "mina")
-    #expect(try await queue.news(Partition.all).isEmpty)
+    try await queue.news.forget(news)
+    #expect(try await queue.news.oldest(Partition.all).isEmpty)
+    try await queue.news.listen(false)
+    _ = try await queue.buyers.cancel(event: event, generation: 1, position: held, user: "mina")
+    #expect(try await queue.news.oldest(Partition.all).isEmpty)
     #expect(try await it.redis.command(["EXISTS", .text(it.partition.told)]).integer == 0)
   }
 }

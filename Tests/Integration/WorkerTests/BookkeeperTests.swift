@@ -129,7 +129,7 @@ struct BookkeeperTests {
   @discardableResult
   private func looseClaimsAreReleased(_ sale: SaleFixture, _ bob: Int) async throws -> [Int] {
     let tickets = try #require(try await sale.purchase(bob)?.tickets)
-    _ = try await sale.queue.cancel(event: sale.event, generation: 1, position: bob, user: "bob")
+    _ = try await sale.queue.buyers.cancel(event: sale.event, generation: 1, position: bob, user: "bob")
     _ = try await sale.postgres.query(
       "INSERT INTO claim SELECT \(sale.event), k.id, 1, \(bob)::bigint FROM unnest(\(tickets)::int[]) AS k (id)"
     )

@@ -169,7 +169,7 @@ struct HardPaymentTests {
     #expect(try await sale.wait(for: .declined, position)?.reason == "authorisation_lapsed")
     #expect(try await sale.soldTickets() == [])
     try await sale.eventually("the line takes people in again") {
-      try await sale.queue.document(event: sale.event)?.isSoldOut == false
+      try await sale.queue.reader.document(event: sale.event)?.isSoldOut == false
     }
     // The seats are nobody else's meanwhile.
     let other = try await sale.join("bob")
@@ -233,7 +233,7 @@ struct HardPaymentTests {
     let first = try await sale.join("ann", method: "pm_1")
     try await sale.wait(for: .purchased, first)
     sale.provider.onCapture = { _ in }
-    let epoch = try await sale.queue.epoch(Partition(of: sale.event))
+    let epoch = try await sale.queue.leases.epoch(Partition(of: sale.event))
     try await sale.makeOutboxDue()
     #expect(try await sale.wait(for: .declined, first)?.reason == "authorisation_lapsed")
     let purchase = try #require(try await sale.purchase(first))
@@ -247,7 +247,7 @@ struct HardPaymentTests {
     let unsold = try await SeatStore(sale.postgres).unsold(event: sale.event, [1])
     #expect(unsold.free == [1] && unsold.neverSold == [])
     try await sale.eventually("the line takes people in again") {
-      try await sale.queue.document(event: sale.event)?.isSoldOut == false
+      try await sale.queue.reader.document(event: sale.event)?.isSoldOut == false
     }
     let second = try await sale.join("bob", method: "pm_1")
     try await sale.wait(for: .purchased, second)
@@ -255,7 +255,7 @@ struct HardPaymentTests {
     // What the refused card left is looked for still.
     #expect(try await outboxEntries(sale) <= 2)
     // The other events of its partition have the same owner as before.
-    #expect(try await sale.queue.epoch(Partition(of: sale.event)) == epoch)
+    #expect(try await sale.queue.leases.epoch(Partition(of: sale.event)) == epoch)
     await sale.end()
   }
 
@@ -267,7 +267,7 @@ struct HardPaymentTests {
     let position = try await sale.join("ann", 2, method: "pm_1")
     try await sale.wait(for: .purchased, position)
     _ = try await sale.postgres.query("UPDATE ticket SET withheld = 'blocked' WHERE id = 2")
-    let epoch = try await sale.queue.epoch(Partition(of: sale.event))
+    let epoch = try await sale.queue.leases.epoch(Partition(of: sale.event))
     sale.provider.onCapture = { _ in }
     try await sale.makeOutboxDue()
     #expect(try await sale.wait(for: .expired, position)?.reason == "authorisation_lapsed")
@@ -275,9 +275,9 @@ struct HardPaymentTests {
     #expect(purchase.progress.state == .void && purchase.progress.reason == "authorisation_lapsed")
     #expect(try await sale.soldTickets() == [])
     try await sale.eventually("the owner has the seat that is left") {
-      try await sale.queue.document(event: sale.event)?.free == 1
+      try await sale.queue.reader.document(event: sale.event)?.free == 1
     }
-    #expect(try await sale.queue.epoch(Partition(of: sale.event)) == epoch)
+    #expect(try await sale.queue.leases.epoch(Partition(of: sale.event)) == epoch)
     await sale.end()
   }
 
@@ -327,7 +327,7 @@ struct HardPaymentTests {
     // The seat that was given back is sold to the next.
     sale.provider.onCapture = { _ in }
     try await sale.eventually("the line takes people in again") {
-      try await sale.queue.document(event: sale.event)?.isSoldOut == false
+      try await sale.queue.reader.document(event: sale.event)?.isSoldOut == false
     }
     let bob = try await sale.join("bob", method: "pm_3")
     try await sale.wait(for: .purchased, bob)
@@ -414,7 +414,7 @@ struct HardPaymentTests {
     try await sale.wait(for: .standby, other)
     let id = try #require(sale.provider.payments.keys.first)
     sale.provider.payments[id]?.status = .requiresCapture
-    try await sale.queue.hintPayment(event: sale.event, generation: 1, position: position)
+    try await sale.queue.buyers.hintPayment(event: sale.event, generation: 1, position: position)
     try await sale.wait(for: .purchased, position)
     #expect(sale.provider.payments.count == 1)
     await sale.end()
@@ -514,7 +514,7 @@ struct HardPaymentTests {
         "SELECT 1 AS one FROM purchase WHERE updated_at > now() - interval '20 s'"
       ).isEmpty)
     for id in sale.provider.payments.keys { sale.provider.payments[id]?.status = .requiresCapture }
-    try await sale.queue.hintPayment(event: sale.event, generation: 1, position: position)
+    try await sale.queue.buyers.hintPayment(event: sale.event, generation: 1, position: position)
     try await sale.wait(for: .purchased, position)
     await sale.end()
   }
@@ -530,9 +530,9 @@ struct HardPaymentTests {
     let id = try #require(sale.provider.payments.keys.first)
     sale.provider.payments[id]?.status = .requiresCapture
     for wrong in [(7, 1, 1), (sale.event, 9, position), (sale.event, 1, 77)] {
-      try await sale.queue.hintPayment(event: wrong.0, generation: wrong.1, position: wrong.2)
+      try await sale.queue.buyers.hintPayment(event: wrong.0, generation: wrong.1, position: wrong.2)
     }
-    try await sale.queue.hintPayment(event: sale.event, generation: 1, position: position)
+    try await sale.queue.buyers.hintPayment(event: sale.event, generation: 1, position: position)
     try await sale.wait(for: .purchased, position)
     await sale.end()
   }

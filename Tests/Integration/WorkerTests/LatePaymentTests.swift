@@ -48,7 +48,7 @@ struct LatePaymentTests {
   private func expire(_ sale: SaleFixture, _ position: Int) async throws {
     try await sale.wait(for: .declined, position)
     try await sale.eventually("the hold is over") {
-      try await sale.queue.record(event: sale.event, position: position)?.state == .declinedForGood
+      try await sale.queue.reader.record(event: sale.event, position: position)?.state == .declinedForGood
     }
   }
 
@@ -90,7 +90,7 @@ struct LatePaymentTests {
     #expect(try await sale.purchase(position)?.progress.state == .sold)
     try await nothingIsOpen(sale, [.succeeded])
     // The house is full, also for who asks now.
-    let other = try await sale.queue.enqueue(
+    let other = try await sale.queue.buyers.enqueue(
       event: sale.event, user: "bob", seats: RequestedSeats(quantity: 1), method: nil)
     if case .inLine(let place, _, _) = other {
       try await waitAndRemind(for: .soldOut, sale, place.position)
@@ -137,7 +137,7 @@ struct LatePaymentTests {
     let position = try await sale.join("ann", 2)
     try await sale.wait(for: .reserved, position)
     #expect(
-      try await sale.queue.confirm(
+      try await sale.queue.buyers.confirm(
         event: sale.event, generation: 1, position: position, user: "ann", method: "pm_1",
         takesOthers: takesOthers) == (takesOthers ? .okAgreed : .ok))
     try await expire(sale, position)
@@ -309,8 +309,8 @@ struct LatePaymentTests {
     let sale = try await sale(tickets: 2, holdSeconds: 60)
     let position = try await sale.join("ann")
     try await sale.wait(for: .reserved, position)
-    func confirm(_ key: String?, _ takesOthers: Bool) async throws -> QueueStore.ConfirmAnswer {
-      try await sale.queue.confirm(
+    func confirm(_ key: String?, _ takesOthers: Bool) async throws -> BuyersLine.ConfirmAnswer {
+      try await sale.queue.buyers.confirm(
         event: sale.event, generation: 1, position: position, user: "ann", method: "pm_1",
         idempotencyKey: key, takesOthers: takesOthers)
     }
@@ -340,7 +340,7 @@ struct LatePaymentTests {
     for (user, position) in zip(["ann", "ben", "cat"], positions) {
       try await sale.wait(for: .reserved, position)
       #expect(
-        try await sale.queue.confirm(
+        try await sale.queue.buyers.confirm(
           event: sale.event, generation: 1, position: position, user: user, method: "pm_1",
           takesOthers: true) == .okAgreed)
     }
@@ -359,7 +359,7 @@ struct LatePaymentTests {
     authorise(sale)
     try await sale.eventually("the owner is asked") {
       try await sale.makeOutboxDue()
-      return try await sale.queue.lateAttempts(event: sale.event).count == 3
+      return try await sale.queue.latePayments.attempts(event: sale.event).count == 3
     }
     await sale.stopWorkers()
     try await sale.startWorker(limits(late: 3_600))
@@ -402,7 +402,7 @@ struct LatePaymentTests {
   }
 
   private func configure(_ sale: SaleFixture, _ state: String, version: Int) async throws {
-    try await sale.queue.configure(
+    try await sale.queue.settings.configure(
       EventSettings(
         id: sale.event, generation: 1, state: state, queueLimit: 1_000_000, perUserLimit: 4,
         holdSeconds: 1, rate: nil, message: "", version: version), create: false)
@@ -417,7 +417,7 @@ struct LatePaymentTests {
     authorise(sale)
     try await sale.eventually("the owner is asked") {
       try await sale.makeOutboxDue()
-      return try await sale.queue.lateAttempts(event: sale.event).keys.sorted() == [position]
+      return try await sale.queue.latePayments.attempts(event: sale.event).keys.sorted() == [position]
     }
     return (sale, position)
   }
@@ -425,7 +425,7 @@ struct LatePaymentTests {
   private func isToldTooLate(_ sale: SaleFixture, _ position: Int) async throws {
     try await sale.eventually("it is too late, in both") {
       try await sale.makeOutboxDue()
-      let record = try await sale.queue.record(event: sale.event, position: position)
+      let record = try await sale.queue.reader.record(event: sale.event, position: position)
       let reason = try await sale.purchase(position)?.progress.reason
       return record?.state == .declinedForGood && record?.reason == "too_late" && reason == "too_late"
     }
@@ -458,8 +458,8 @@ struct LatePaymentTests {
     try await nothingIsOpen(sale, [.canceled])
     #expect(try await sale.purchase(position)?.progress.reason == "too_late")
     // The owner is not asked any more, and the buyer told so, though the sale is paused still.
-    #expect(try await sale.queue.lateAttempts(event: sale.event).isEmpty)
-    #expect(try await sale.queue.record(event: sale.event, position: position)?.reason == "too_late")
+    #expect(try await sale.queue.latePayments.attempts(event: sale.event).isEmpty)
+    #expect(try await sale.queue.reader.record(event: sale.event, position: position)?.reason == "too_late")
     try await configure(sale, "open", version: 3)
     try await isToldTooLate(sale, position)
     #expect(try await sale.soldTickets() == [])
@@ -476,11 +476,12 @@ struct LatePaymentTests {
     sale.provider.cancelsProcessing = true
     try await sale.eventually("the owner is not asked any more") {
       try await sale.makeOutboxDue()
-      return try await sale.queue.lateAttempts(event: sale.event).isEmpty
+      return try await sale.queue.latePayments.attempts(event: sale.event).isEmpty
     }
     try await nothingIsOpen(sale, [.canceled])
     #expect(
-      try await sale.queue.record(event: sale.event, position: position)?.reason == "processing_timeout")
+      try await sale.queue.reader.record(event: sale.event, position: position)?.reason
+        == "processing_timeout")
     await sale.end()
   }
 
@@ -490,8 +491,8 @@ struct LatePaymentTests {
     let key = PurchaseKey(event: sale.event, generation: 1, position: position)
     #expect(try await sale.purchases.noteTooLate(key, attempt: 1))
     try await nothingIsOpen(sale, [.canceled])
-    #expect(try await sale.queue.lateAttempts(event: sale.event).isEmpty)
-    #expect(try await sale.queue.record(event: sale.event, position: position)?.reason == "too_late")
+    #expect(try await sale.queue.latePayments.attempts(event: sale.event).isEmpty)
+    #expect(try await sale.queue.reader.record(event: sale.event, position: position)?.reason == "too_late")
     await sale.end()
   }
 

@@ -18,7 +18,7 @@ struct LedgerComparisonTests {
     let purchase: PurchaseProgress.State
     /// State, try and tickets, of the buyer or, with an `!`, of somebody else; empty where there is none.
     let record: String
-    let repair: QueueStore.Repair?
+    let repair: QueueRepairs.Repair?
     /// Whether it was sold once, and taken back since its money could not be taken.
     var hasLapsed = false
     var testDescription: String { "\(purchase), \(record.isEmpty ? "no record" : record)" }
@@ -123,7 +123,7 @@ struct LedgerComparisonTests {
     try await setBack(sale, ann, to: record)
     try await sale.startWorker()
     #expect(try await sale.wait(for: .purchased, ann)?.tickets == [1])
-    let again = try await sale.queue.enqueue(
+    let again = try await sale.queue.buyers.enqueue(
       event: sale.event, user: "ann", seats: RequestedSeats(quantity: 1), method: nil)
     #expect(again == .limitExceeded(owned: 1, limit: 1))
     // Her ticket is hers, and the other one is to be had.
@@ -153,7 +153,7 @@ struct LedgerComparisonTests {
     #expect(try await sale.wait(for: asks ? .declined : .expired, ann)?.reason == "authorisation_lapsed")
     let bob = try await sale.join("bob")
     #expect(try await sale.wait(for: .reserved, bob)?.tickets == [asks ? 2 : 1])
-    #expect(try await sale.queue.soldTickets(event: sale.event).allSatisfy { $0 == 0 })
+    #expect(try await sale.queue.comparison.soldTickets(event: sale.event).allSatisfy { $0 == 0 })
     if asks {
       #expect(try await sale.confirm(ann, "ann", "pm_2") == .ok)
       #expect(try await sale.wait(for: .purchased, ann)?.tickets == [1])
@@ -192,7 +192,7 @@ struct LedgerComparisonTests {
     let ann = try await sale.join("ann")
     try await sale.wait(for: .reserved, ann)
     #expect(
-      try await sale.queue.cancel(event: sale.event, generation: 1, position: ann, user: "ann") == .ok)
+      try await sale.queue.buyers.cancel(event: sale.event, generation: 1, position: ann, user: "ann") == .ok)
     let bob = try await sale.join("bob", method: "pm_card_visa")
     try await sale.wait(for: .purchased, bob)
     await first.stop()

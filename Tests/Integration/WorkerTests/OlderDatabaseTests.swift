@@ -30,7 +30,7 @@ struct OlderDatabaseTests {
     #expect(stopped.halt == SaleHalt(reason: .purchasesLost, tickets: [1]))
     #expect(stopped.state == "paused")
     try await sale.eventually("its line is paused") {
-      try await sale.queue.document(event: 42)?.state == "paused"
+      try await sale.queue.reader.document(event: 42)?.state == "paused"
     }
     #expect(MetricsRegistry.shared.exposition().contains(#"onsale_purchases_missing{event="42"} 1"#))
     let bob = try await sale.join("bob")
@@ -120,7 +120,9 @@ struct OlderDatabaseTests {
     try await sale.loseRedis()
     let second = try await sale.startWorker()
     // The next owner notes what PostgreSQL says is sold.
-    try await sale.eventually("a new life") { try await !sale.queue.soldTickets(event: 42).isEmpty }
+    try await sale.eventually("a new life") {
+      try await !sale.queue.comparison.soldTickets(event: 42).isEmpty
+    }
     await second.stop()
     _ = try await sale.losePurchases()
     try await sale.startWorker()
@@ -134,7 +136,7 @@ struct OlderDatabaseTests {
     try await sale.startWorker()
     _ = try await sale.buy("ann")
     try await sale.eventually("its books were compared once") {
-      try await sale.queue.checkedDatabase().identity != nil
+      try await sale.queue.comparison.checkedDatabase().identity != nil
     }
     _ = try await sale.losePurchases()
     #expect(try await sale.event().halt == nil)
@@ -153,7 +155,7 @@ struct OlderDatabaseTests {
     try await sale.loseRedis()
     try await sale.startWorker()
     try await sale.eventually("the sale stops") { try await sale.event().halt?.tickets == [1] }
-    #expect(Bitmap.contains(try await sale.queue.soldTickets(event: 42), 1))
+    #expect(Bitmap.contains(try await sale.queue.comparison.soldTickets(event: 42), 1))
     await sale.end()
   }
 
@@ -179,11 +181,11 @@ struct OlderDatabaseTests {
     let sale = try await SaleFixture(tickets: 1)
     let first = try await sale.startWorker()
     let partition = Partition(of: sale.event)
-    try await sale.eventually("an owner") { try await sale.queue.epoch(partition) == 1 }
+    try await sale.eventually("an owner") { try await sale.queue.leases.epoch(partition) == 1 }
     await first.stop()
     _ = try await sale.postgres.query("DELETE FROM partition")
     try await sale.startWorker()
-    try await sale.eventually("the next owner") { try await sale.queue.epoch(partition) > 1 }
+    try await sale.eventually("the next owner") { try await sale.queue.leases.epoch(partition) > 1 }
     await sale.end()
   }
 
@@ -205,7 +207,7 @@ struct OlderDatabaseTests {
     let sale = try await SaleFixture(tickets: 2)
     let first = try await sale.startWorker()
     let ann = try await sale.buy("ann")
-    let told = try await sale.queue.record(event: 42, position: ann)
+    let told = try await sale.queue.reader.record(event: 42, position: ann)
     await first.stop()
     _ = try await sale.postgres.transaction([
       "UPDATE purchase SET state = 'paying', payment_id = NULL, sold_at = NULL, captured_at = NULL",
@@ -214,7 +216,7 @@ struct OlderDatabaseTests {
     try await sale.startWorker()
     let bob = try await sale.join("bob")
     #expect(try await sale.wait(for: .reserved, bob)?.tickets == [2], "what is claimed is nobody else's")
-    #expect(try await sale.queue.record(event: 42, position: ann) == told)
+    #expect(try await sale.queue.reader.record(event: 42, position: ann) == told)
     #expect(try await sale.event().halt == nil)
     await sale.end()
   }

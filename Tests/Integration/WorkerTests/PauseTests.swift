@@ -21,7 +21,7 @@ struct PauseTests {
   /// Waits until a hold's time would be over if it went on.
   private func waitPast(_ deadline: Int, _ sale: SaleFixture) async throws {
     try await sale.eventually("the time to pass") {
-      try await sale.queue.serverMilliseconds() > deadline + 1_200
+      try await sale.queue.reader.serverMilliseconds() > deadline + 1_200
     }
   }
 
@@ -49,7 +49,7 @@ struct PauseTests {
     try await move(sale, .open)
     #expect(try await sale.status(waiter)?.state == .reserved)
     try await sale.eventually("a lock with an end") { try await lockMilliseconds(sale, 2) ?? -1 != -1 }
-    #expect(try await sale.queue.document(event: sale.event)?.stood ?? 0 > 1_000)
+    #expect(try await sale.queue.reader.document(event: sale.event)?.stood ?? 0 > 1_000)
     try await sale.wait(for: .reserved, late)
     try await sale.wait(for: .expired, waiter)
     await sale.end()
@@ -62,7 +62,7 @@ struct PauseTests {
     let position = try await sale.join("ann")
     let deadline = try #require(try await sale.wait(for: .reserved, position)?.deadline)
     try await move(sale, .paused, stops: true)
-    #expect(try await sale.queue.document(event: sale.event)?.shownState == "stopped")
+    #expect(try await sale.queue.reader.document(event: sale.event)?.shownState == "stopped")
     #expect(try await sale.confirm(position, "ann") == .stopped)
     try await waitPast(deadline, sale)
     #expect(try await sale.confirm(position, "ann") == .stopped)
@@ -98,11 +98,11 @@ struct PauseTests {
     try await move(sale, .paused)
     try await move(sale, .open)
     try await move(sale, .paused)
-    let before = try #require(try await sale.queue.document(event: sale.event))
+    let before = try #require(try await sale.queue.reader.document(event: sale.event))
     try await sale.loseRedis()
     var after: QueueDocument?
     try await sale.eventually("the line's next life") {
-      after = try await sale.queue.document(event: sale.event)
+      after = try await sale.queue.reader.document(event: sale.event)
       return after?.standsSince != nil
     }
     #expect(after?.state == "paused")
@@ -128,7 +128,7 @@ struct PauseTests {
     let answer = try await sale.confirm(position, "ann")
     #expect(answer == .closed || answer == .expired)
     try await sale.eventually("the hold's end") {
-      let record = try await sale.queue.record(event: sale.event, position: position)
+      let record = try await sale.queue.reader.record(event: sale.event, position: position)
       return record == nil || record?.state == .expired
     }
     await sale.end()

@@ -16,7 +16,7 @@ struct PriceTests {
   private func setPrice(_ sale: SaleFixture, _ price: Int) async throws -> (changed: Int, kept: Int) {
     let result = try await sale.events.setPrice(
       event: sale.event, .row(section: "A", row: nil, seats: []), price, by: "boss"
-    ) { try await sale.queue.barGrants(event: sale.event, ticketsVersion: $0) }
+    ) { try await sale.queue.settings.barGrants(event: sale.event, ticketsVersion: $0) }
     if let settings = try await sale.events.settings(event: sale.event) {
       try await sale.events.publish(settings, to: sale.queue)
     }

@@ -38,7 +38,7 @@ struct RefundTests {
   /// Everything was sold, and something has come back.
   private func reopened(_ sale: SaleFixture) async throws {
     try await sale.eventually("the sale goes on") {
-      let document = try await sale.queue.document(event: sale.event)
+      let document = try await sale.queue.reader.document(event: sale.event)
       return document?.isSoldOut == false && document?.free ?? 0 > 0
     }
   }
@@ -99,7 +99,7 @@ struct RefundTests {
     let rows = try await sale.postgres.query("SELECT count(*) AS n FROM ticket WHERE withheld = 'blocked'")
     #expect(try rows.first?.int("n") == 2)
     try await sale.eventually("nothing is free") {
-      try await sale.queue.document(event: sale.event)?.free == 0
+      try await sale.queue.reader.document(event: sale.event)?.free == 0
     }
     await #expect(throws: StoreError.self) {
       _ = try await sale.refunds.request(wish(sale, position), by: "boss")
@@ -247,7 +247,7 @@ struct RefundTests {
     #expect(try await end(sale, refund.id)?.state == .succeeded)
     // One ticket is not enough for two, which ends the line of those who want two: of those who come now.
     try await sale.eventually("the sale goes on") {
-      try await sale.queue.document(event: sale.event)?.isSoldOut == false
+      try await sale.queue.reader.document(event: sale.event)?.isSoldOut == false
     }
     let late = try await sale.join("eve", 2)
     #expect(try await sale.wait(for: .rejected, late)?.left == 1)

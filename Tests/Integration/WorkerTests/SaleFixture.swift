@@ -64,7 +64,7 @@ final class SaleFixture {
       refunds: RefundStore(postgres, leaseSeconds: 0.2, firstRetrySeconds: 0.005),
       declines: DeclineStore(postgres),
       books: BookStore(postgres))
-    try await queue.configure(
+    try await queue.settings.configure(
       EventSettings(
         id: event, generation: 1, state: "open", queueLimit: 1_000_000, perUserLimit: perUserLimit,
         holdSeconds: holdSeconds, rate: nil, message: "", version: 1), create: true)
@@ -97,7 +97,7 @@ final class SaleFixture {
     _ user: String, _ quantity: Int = 1, method: String? = nil, client: String = "", maxAmount: Int? = nil,
     lostPlace: Int? = nil
   ) async throws -> Int {
-    let answer = try await queue.enqueue(
+    let answer = try await queue.buyers.enqueue(
       event: event, user: user, seats: RequestedSeats(quantity: quantity), method: method,
       client: client, maxAmount: maxAmount, lostPlace: lostPlace)
     guard case .inLine(let place, _, _) = answer else {
@@ -109,12 +109,12 @@ final class SaleFixture {
   }
 
   func status(_ position: Int) async throws -> RequestStatus? {
-    guard let document = try await queue.document(event: event) else { return nil }
-    if let record = try await queue.record(event: event, position: position) {
+    guard let document = try await queue.reader.document(event: event) else { return nil }
+    if let record = try await queue.reader.record(event: event, position: position) {
       return RequestStatus(position: position, document: document, record: record)
     }
     let wish = wishes[position]
-    let mark = try await queue.marks(event: event)[wish?.line ?? 0]
+    let mark = try await queue.reader.marks(event: event)[wish?.line ?? 0]
     return RequestStatus(position: position, wish: wish, document: document, mark: mark)
   }
 
@@ -152,9 +152,10 @@ final class SaleFixture {
   }
 
   func confirm(_ position: Int, _ user: String, _ method: String = "pm_card_visa") async throws
-    -> QueueStore.ConfirmAnswer
+    -> BuyersLine.ConfirmAnswer
   {
-    try await queue.confirm(event: event, generation: 1, position: position, user: user, method: method)
+    try await queue.buyers.confirm(
+      event: event, generation: 1, position: position, user: user, method: method)
   }
 
   /// Whose cards were refused, of those who are asked for.
@@ -202,7 +203,7 @@ final class SaleFixture {
 
   /// What nobody carries out any more.
   func deadLetters() async throws -> Int {
-    try await queue.deadLetters(Partition(of: event), limit: 100).count
+    try await queue.deadLetters.list(Partition(of: event), limit: 100).count
   }
 
   /// How often the stream's only entry counts as delivered, once it has been given back.
@@ -243,8 +244,8 @@ final class SaleFixture {
 
   /// Gives the lease of the event's partition to an owner who is nobody. - Returns: whether it was free.
   func leaseToNobody() async throws -> Bool {
-    try await queue.acquireLease(
-      Partition(of: event), worker: "owner", milliseconds: QueueStore.longestLeaseMilliseconds)
+    try await queue.leases.acquire(
+      Partition(of: event), worker: "owner", milliseconds: QueueLeases.longestMilliseconds)
   }
 
   /// Ends whatever lease of the event's partition there is, and tells nobody.

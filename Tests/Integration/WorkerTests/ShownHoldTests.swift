@@ -16,22 +16,23 @@ import Testing
 @LoopActor
 struct ShownHoldTests {
   /// Three with a seat each, of whom Redis has the last two back in line; the first one's has been given back since.
-  private func loss() async throws -> (sale: SaleFixture, holds: [QueueStore.Hold]) {
+  private func loss() async throws -> (sale: SaleFixture, holds: [ShownHold]) {
     let sale = try await SaleFixture(tickets: 4)
     let first = try await sale.startWorker()
-    var holds: [QueueStore.Hold] = []
+    var holds: [ShownHold] = []
     for user in ["ann", "bob", "cy"] {
       let position = try await sale.join(user)
       try await sale.wait(for: .reserved, position)
-      let record = try #require(try await sale.queue.record(event: sale.event, position: position))
+      let record = try #require(try await sale.queue.reader.record(event: sale.event, position: position))
       holds.append(
-        QueueStore.Hold(
+        ShownHold(
           position: position, userKey: record.userKey, generation: 1, deadline: record.deadline,
           amount: record.amount, tickets: record.tickets))
     }
     #expect(holds.map(\.tickets) == [[1], [2], [3]])
     await first.stop()
-    #expect(try await sale.queue.cancel(event: sale.event, generation: 1, position: 1, user: "ann") == .ok)
+    #expect(
+      try await sale.queue.buyers.cancel(event: sale.event, generation: 1, position: 1, user: "ann") == .ok)
     let keys = EventKeys(sale.event)
     for (user, hold) in zip(["bob", "cy"], holds.dropFirst()) {
       let (key, field) = keys.record(hold.position), userKey = UserKey(user).text
@@ -46,7 +47,7 @@ struct ShownHoldTests {
       ["XADD", .text(keys.line(1)), "2-2", "u", "bob"], ["XADD", .text(keys.line(1)), "3-3", "u", "cy"],
       ["SADD", .text(keys.prefix + "ka"), "1"],
     ] { _ = try await sale.queue.redis.command(command) }
-    try await sale.queue.noteCompared(event: sale.event, identity: "another")
+    try await sale.queue.comparison.noteCompared(event: sale.event, identity: "another")
     return (sale, holds)
   }
 
@@ -59,7 +60,7 @@ struct ShownHoldTests {
   @Test("They get exactly their seats again; who shows nothing is served in turn")
   func givenBack() async throws {
     let (sale, holds) = try await loss()
-    #expect(try await sale.queue.show(event: sale.event, [holds[2]]) == [.awaited])
+    #expect(try await sale.queue.buyers.show(event: sale.event, [holds[2]]) == [.awaited])
     try await sale.startWorker(patience: patience(0))
     #expect(try await sale.wait(for: .reserved, 3)?.tickets == [3])
     #expect(try await sale.wait(for: .reserved, 2)?.tickets.count == 1)
@@ -73,10 +74,11 @@ struct ShownHoldTests {
     let (sale, holds) = try await loss()
     try await sale.startWorker(patience: patience(3_000))
     try await sale.eventually("the records are compared") {
-      try await sale.queue.isCompared(event: sale.event)
+      try await sale.queue.reader.isCompared(event: sale.event)
     }
     #expect(try await sale.status(2)?.state.isInLine == true)
-    #expect(try await sale.queue.show(event: sale.event, Array(holds.dropFirst())) == [.awaited, .awaited])
+    #expect(
+      try await sale.queue.buyers.show(event: sale.event, Array(holds.dropFirst())) == [.awaited, .awaited])
     #expect(try await sale.wait(for: .reserved, 2)?.tickets == [2])
     #expect(try await sale.wait(for: .reserved, 3)?.tickets == [3])
     await sale.end()
@@ -88,11 +90,11 @@ struct ShownHoldTests {
     // Sold since, whoever has them.
     _ = try await sale.postgres.query(
       "UPDATE ticket SET purchased = true, payment_id = 'p' WHERE event_id = \(sale.event) AND id IN (1, 2)")
-    #expect(try await sale.queue.show(event: sale.event, [holds[1]]) == [.awaited])
+    #expect(try await sale.queue.buyers.show(event: sale.event, [holds[1]]) == [.awaited])
     try await sale.startWorker(patience: patience(0))
     #expect(try await sale.wait(for: .reserved, 2)?.tickets == [3])
     #expect(try await sale.wait(for: .reserved, 3)?.tickets == [4])
-    #expect(try await sale.queue.show(event: sale.event, [holds[1]]) == [.decided])
+    #expect(try await sale.queue.buyers.show(event: sale.event, [holds[1]]) == [.decided])
     await sale.end()
   }
 
@@ -104,7 +106,7 @@ struct ShownHoldTests {
     try await sale.wait(for: .reserved, ann)
     let bob = try await sale.join("bob")
     #expect(
-      try await sale.queue.cancel(event: sale.event, generation: 1, position: ann, user: "ann") == .ok)
+      try await sale.queue.buyers.cancel(event: sale.event, generation: 1, position: ann, user: "ann") == .ok)
     try await sale.wait(for: .reserved, bob)
     try await sale.eventually("the end is noted") {
       try await SeatStore(sale.postgres).ends(event: sale.event, generation: 1)[.cancelled]?.contains(ann)
@@ -136,7 +138,7 @@ struct ShownHoldTests {
     }
     commands.append(["SADD", .text(keys.prefix + "ka"), "1"])
     for command in commands { _ = try await sale.queue.redis.command(command) }
-    try await sale.queue.noteCompared(event: sale.event, identity: "another")
+    try await sale.queue.comparison.noteCompared(event: sale.event, identity: "another")
     try await sale.startWorker(patience: patience(0))
     try await sale.wait(for: .cancelled, ann)
     #expect(try await sale.wait(for: .reserved, bob)?.tickets == [1])

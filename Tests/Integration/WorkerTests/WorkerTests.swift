@@ -42,7 +42,7 @@ struct WorkerTests {
     try await sale.wait(for: .reserved, position)
     #expect(try await sale.confirm(position, "bob") == .forbidden)
     #expect(
-      try await sale.queue.cancel(event: sale.event, generation: 1, position: position, user: "bob")
+      try await sale.queue.buyers.cancel(event: sale.event, generation: 1, position: position, user: "bob")
         == .forbidden)
     await sale.end()
   }
@@ -95,7 +95,7 @@ struct WorkerTests {
     }
     for position in positions[..<2] { try await sale.wait(for: .purchased, position) }
     for position in positions[2...] { try await sale.wait(for: .soldOut, position) }
-    let late = try await sale.queue.enqueue(
+    let late = try await sale.queue.buyers.enqueue(
       event: sale.event, user: "late", seats: RequestedSeats(quantity: 1), method: nil)
     #expect(late == .soldOut)
     await sale.end()
@@ -123,7 +123,8 @@ struct WorkerTests {
     try await sale.wait(for: .standby, greedy)
     try await sale.wait(for: .standby, late)
     #expect(
-      try await sale.queue.cancel(event: sale.event, generation: 1, position: modest, user: "cid") == .ok)
+      try await sale.queue.buyers.cancel(event: sale.event, generation: 1, position: modest, user: "cid")
+        == .ok)
     try await sale.wait(for: .reserved, greedy)
     await sale.end()
   }
@@ -134,12 +135,12 @@ struct WorkerTests {
     try await sale.startWorker()
     let position = try await sale.join("ann")
     try await sale.wait(for: .reserved, position)
-    try await sale.queue.configure(
+    try await sale.queue.settings.configure(
       EventSettings(
         id: sale.event, generation: 1, state: "closed", queueLimit: 10, perUserLimit: 4, holdSeconds: 60,
         rate: nil,
         message: "", version: 2), create: false)
-    #expect(try await sale.queue.document(event: sale.event)?.decidedUpTo == position)
+    #expect(try await sale.queue.reader.document(event: sale.event)?.decidedUpTo == position)
     #expect(try await sale.status(position)?.state == .reserved)
     #expect(try await sale.confirm(position, "ann") == .ok)
     try await sale.eventually("the ticket is sold") { try await sale.soldTickets() == [1] }
@@ -271,7 +272,7 @@ struct WorkerTests {
     }
     try await sale.reconnect()
     try await sale.wait(for: .expired, position)
-    let late = try await sale.queue.milliseconds(of: Partition(of: sale.event)) - (held?.deadline ?? 0)
+    let late = try await sale.queue.reader.milliseconds(of: Partition(of: sale.event)) - (held?.deadline ?? 0)
     #expect(late < 1_000, "\(late) ms late")
     await locker.value
     // And the seat map, loaded meanwhile or after, knows.
@@ -332,7 +333,8 @@ struct WorkerTests {
     let status = try await sale.wait(for: .declined, position)
     #expect(status?.reason == "amount_too_small")
     #expect(
-      try await sale.queue.cancel(event: sale.event, generation: 1, position: position, user: "ann") == .ok)
+      try await sale.queue.buyers.cancel(event: sale.event, generation: 1, position: position, user: "ann")
+        == .ok)
     sale.provider.beforeAuthorising = { _ in }
     try await sale.wait(for: .purchased, try await sale.join("bob", method: "pm_card_visa"))
     await sale.end()
@@ -398,13 +400,13 @@ struct WorkerTests {
     #expect(joe == 2)
     try await sale.startWorker()
     try await sale.eventually("a new life of the queue") {
-      try await sale.queue.document(event: sale.event)?.generation == 2
+      try await sale.queue.reader.document(event: sale.event)?.generation == 2
     }
     let again = try await sale.join("joe", method: "pm_card_visa")
     #expect(again == 1)
     try await sale.wait(for: .purchased, again)
     // The limit of four a user holds over both lives.
-    let limited = try await sale.queue.enqueue(
+    let limited = try await sale.queue.buyers.enqueue(
       event: sale.event, user: "bob", seats: RequestedSeats(quantity: 3), method: nil)
     #expect(limited == .limitExceeded(owned: 2, limit: 4))
     #expect(try await sale.soldTickets().count == 7)
@@ -430,7 +432,7 @@ struct WorkerTests {
       #expect(ended?.reason == "limit_exceeded")
     }
     // From the refusal Redis has learned of it: two more hold nothing any more, and one would be in order.
-    let again = try await sale.queue.enqueue(
+    let again = try await sale.queue.buyers.enqueue(
       event: sale.event, user: "ann", seats: RequestedSeats(quantity: 2), method: nil)
     #expect(again == .limitExceeded(owned: 3, limit: 4))
     // The last two are there for somebody else, and ann was charged for three.
@@ -450,11 +452,11 @@ struct WorkerTests {
     try await sale.loseRedis()
     try await sale.startWorker()
     try await sale.eventually("a new life of the queue") {
-      try await sale.queue.document(event: sale.event)?.generation == 2
+      try await sale.queue.reader.document(event: sale.event)?.generation == 2
     }
     // Who was not in line, and who does not say which place they had.
     for name in ["eve", "user3"] {
-      let answer = try await sale.queue.enqueue(
+      let answer = try await sale.queue.buyers.enqueue(
         event: sale.event, user: name, seats: RequestedSeats(quantity: 1), method: nil)
       guard case .restoring(let milliseconds) = answer else {
         Issue.record("\(name): \(answer)")
@@ -512,7 +514,7 @@ struct WorkerTests {
     for n in 1...5 { try await sale.wait(for: .reserved, try await sale.join("user\(n)")) }
     try await sale.rewind(to: 3)
     try await sale.eventually("a new life of the queue") {
-      try await sale.queue.document(event: sale.event)?.generation == 2
+      try await sale.queue.reader.document(event: sale.event)?.generation == 2
     }
     try await sale.wait(for: .reserved, try await sale.join("user5", 4))
     await sale.end()
@@ -537,7 +539,7 @@ struct WorkerTests {
     try await sale.startWorker()
     try await sleep(milliseconds: 3_000)
     // Each load takes the versions of the index on by so many.
-    let loads = (try await sale.queue.document(event: sale.event)?.version ?? 0) / 10_000
+    let loads = (try await sale.queue.reader.document(event: sale.event)?.version ?? 0) / 10_000
     #expect(loads > 1 && loads < 10, "\(loads)")
     try await sale.breakLine(false)
     try await sale.wait(for: .reserved, try await sale.join("ann"))
@@ -602,7 +604,7 @@ struct WorkerTests {
     for (position, user) in zip(positions, users) { #expect(try await sale.confirm(position, user) == .ok) }
     var before = EventLoop.shared.now
     for _ in users {
-      taken += try await sale.queue.takeConfirmations(partition, worker: "owner", limit: 1).count
+      taken += try await sale.queue.confirmations.take(partition, worker: "owner", limit: 1).count
       longestPause = max(longestPause, EventLoop.shared.now - before)
       before = EventLoop.shared.now
       try await sleep(milliseconds: 100)
@@ -618,10 +620,10 @@ struct WorkerTests {
     #expect(try await sale.leaseToNobody())
     // It does not look for free leases again in this test.
     var patience = Worker.Patience()
-    patience.leaseMilliseconds = QueueStore.longestLeaseMilliseconds
+    patience.leaseMilliseconds = QueueLeases.longestMilliseconds
     try await sale.startWorker(patience: patience, spareProcessor: .test(false))
     try await sale.eventually("it has looked for leases") {
-      try await sale.queue.leaseHolders().compactMap { $0 }.count == Partition.count
+      try await sale.queue.leases.holders().compactMap { $0 }.count == Partition.count
     }
     try await sale.dropLease()
     try await sale.replayConfirmation(1, "ann", tickets: [1], generation: 1)
@@ -743,8 +745,8 @@ struct WorkerTests {
     }
     try await sale.eventually("it is paid") { try await sale.soldTickets() == held?.tickets }
     try await sale.eventually("its own stream is empty") { try await sale.confirmations() == 0 }
-    #expect(try await sale.queue.deadLetters(stray, limit: 1).isEmpty)
-    #expect(try await sale.queue.deadLetters(Partition(of: sale.event), limit: 1).isEmpty)
+    #expect(try await sale.queue.deadLetters.list(stray, limit: 1).isEmpty)
+    #expect(try await sale.queue.deadLetters.list(Partition(of: sale.event), limit: 1).isEmpty)
     #expect(sale.provider.payments.count == 1)
     await sale.end()
   }
@@ -755,10 +757,10 @@ struct WorkerTests {
     let partition = Partition(of: sale.event)
     let epochs = EpochStore(sale.postgres)
     let old = try await epochs.next(partition)
-    #expect(try await sale.queue.own(partition, epoch: old + 1))
-    #expect(try await !sale.queue.own(partition, epoch: old))
+    #expect(try await sale.queue.leases.own(partition, epoch: old + 1))
+    #expect(try await !sale.queue.leases.own(partition, epoch: old))
     await #expect(throws: StoreError.self) {
-      _ = try await sale.queue.takeOver(event: sale.event, epoch: old)
+      _ = try await sale.queue.owned(event: sale.event, epoch: old).takeOver()
     }
     await sale.end()
   }

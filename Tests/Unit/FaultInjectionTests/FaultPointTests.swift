@@ -34,12 +34,18 @@ struct FaultPointTests {
         let a = try await Faults.point(.a) { try await queue.named() }
         for b in try await Faults.point(.b, { try await queue.named() }) { _ = try await provider.planted(b) }
         guard let c = try? await queue.alsoPlanted(a) else { return }
+        let d = try await Faults.point(.c) { try await queue.part.named() }
+        _ = try await !queue.part.planted(d)
+        try await queue.owned(event: 1, epoch: 2).planted()
       }
       """)
     #expect(scan.serverNames == ["queue", "provider"])
     #expect(
       scan.unnamedWaits(on: scan.serverNames)
-        == ["5: await provider.planted", "6: await queue.alsoPlanted"])
+        == [
+          "5: await provider.planted", "6: await queue.alsoPlanted", "8: await !queue.part.planted",
+          "9: await queue.owned",
+        ])
   }
 
   @Test("Every fault point is crossed somewhere", arguments: FaultPoint.allCases)

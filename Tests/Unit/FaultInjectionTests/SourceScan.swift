@@ -6,7 +6,8 @@ import Foundation
 struct SourceScan {
   /// Types whose calls go to Redis, PostgreSQL, the search index or the payment provider.
   static let serverTypes = [
-    "QueueStore", "PurchaseStore", "SeatStore", "EpochStore", "EventStore", "RefundStore", "QueueArchive",
+    "QueueStore", "OwnedQueue", "BuyersLine", "QueueReader", "QueueLeases", "QueueNews",
+    "PurchaseStore", "SeatStore", "EpochStore", "EventStore", "RefundStore", "QueueArchive",
     "PastRequests", "DeclineStore",
     "IndexSource", "UserStore", "PaymentProvider", "SearchIndex", "RedisClient", "PostgresClient",
     "HTTPClient", "WebhookStore",
@@ -38,17 +39,19 @@ struct SourceScan {
     return Set(String(text).matches(of: pattern).compactMap { $0.output[1].substring.map(String.init) })
   }
 
-  /// Calls on one of `names` that are awaited outside of every `Faults.point`, as `line: call`.
+  /// Calls on one of `names`, or on a part of it, that are awaited outside of every `Faults.point`, as `line: call`.
   func unnamedWaits(on names: Set<String>) -> [String] {
     let source = String(text)
     guard !names.isEmpty,
       let pattern = try? Regex(
-        "await\\s+(?:self\\.|stores\\.)?(\(names.sorted().joined(separator: "|")))\\??\\.(\\w+)\\(")
+        "await\\s+!?(?:self\\.|stores\\.)?(?:\(names.sorted().joined(separator: "|")))\\??(?:\\.\\w+)+\\(")
     else { return [] }
     let faultPoints = faultPoints
     return source.matches(of: pattern).compactMap { match in
       let offset = source.distance(from: source.startIndex, to: match.range.lowerBound)
       if faultPoints.contains(where: { $0.contains(offset) }) { return nil }
+      // For the connection alone, within a limit: nothing is under way whose outcome could be lost.
+      if source[match.range].hasSuffix(".waitUntilReady(") { return nil }
       let line = text[..<offset].count { $0 == "\n" } + 1
       return "\(line): \(source[match.range].dropLast())"
     }

@@ -73,7 +73,7 @@ final class DatabaseWatch {
 
   private func round() async throws {
     // Redis first: what it has was seen before what is seen now.
-    let noted = try await Faults.point(.databaseLook) { try await queue.checkedDatabase() }
+    let noted = try await Faults.point(.databaseLook) { try await queue.comparison.checkedDatabase() }
     let now = try await Faults.point(.databaseLook) { try await seats.databaseState() }
     let wentBack = noted.identity == now.identity && now.position < noted.position
     let isOther = last.map { $0.identity != now.identity || now.position < $0.position } ?? false
@@ -88,20 +88,24 @@ final class DatabaseWatch {
       changes += 1
     }
     try await Faults.point(.databaseLook) {
-      if wentBack || isOther && noted.identity == now.identity { try await queue.noteChecked(database: nil) }
-      if noted.position != now.position { try await queue.noteDatabase(position: now.position) }
+      if wentBack || isOther && noted.identity == now.identity {
+        try await queue.comparison.noteChecked(database: nil)
+      }
+      if noted.position != now.position { try await queue.comparison.noteDatabase(position: now.position) }
     }
     last = now
     if noted.identity == now.identity && !wentBack && !isOther { return }
     guard try await keepBooks() else { return }
     try await catchUp()
     try await compare()
-    try await Faults.point(.databaseCompare) { try await queue.noteChecked(database: now.identity) }
+    try await Faults.point(.databaseCompare) {
+      try await queue.comparison.noteChecked(database: now.identity)
+    }
   }
 
   private func keepBooks() async throws -> Bool {
     try await Faults.point(.databaseCompare) {
-      try await queue.takeBooks(worker: worker, milliseconds: Self.bookkeeperMilliseconds)
+      try await queue.comparison.takeBooks(worker: worker, milliseconds: Self.bookkeeperMilliseconds)
     }
   }
 
@@ -109,11 +113,11 @@ final class DatabaseWatch {
   private func catchUp() async throws {
     for partition in Partition.all {
       let versions = try await Faults.point(.databaseCompare) {
-        try await queue.settingsVersions(partition)
+        try await queue.settings.versions(partition)
       }
       for (event, version) in versions {
         let isOlder = try await Faults.point(.databaseCompare) {
-          guard let facts = try await queue.queueFacts(event: event), !facts.document.isLost else {
+          guard let facts = try await queue.inspection.facts(event: event), !facts.document.isLost else {
             return false
           }
           return try await events.catchUp(event: event, with: facts, version: version)
@@ -206,17 +210,17 @@ final class DatabaseWatch {
       ["event.id": event, "payments": missing.count, "tickets": tickets.count])
     try await Faults.point(.databaseCompare) {
       // While there is no line nobody is sold anything, and there is nothing that could hold tickets back: later.
-      guard let facts = try await queue.queueFacts(event: event) else {
+      guard let facts = try await queue.inspection.facts(event: event) else {
         throw StoreError(.noQueue, "event \(event)")
       }
       if !tickets.isEmpty {
-        try await queue.noteSold(event: event, Bitmap.of(tickets))
+        try await queue.comparison.noteSold(event: event, Bitmap.of(tickets))
         // Whoever owns the partition reads its tickets anew, and holds these back.
         let partition = Partition(of: event)
-        let epoch = try await epochs.next(partition, above: try await queue.epoch(partition))
-        _ = try await queue.own(partition, epoch: epoch)
+        let epoch = try await epochs.next(partition, above: try await queue.leases.epoch(partition))
+        _ = try await queue.leases.own(partition, epoch: epoch)
       }
-      let version = try await queue.settingsVersions(Partition(of: event))[event] ?? 0
+      let version = try await queue.settings.versions(Partition(of: event))[event] ?? 0
       let reason: SaleHalt.Reason = purchases.count < missing.count ? .paymentsUnknown : .purchasesLost
       let settings = try await events.halt(
         event: event, SaleHalt(reason: reason, tickets: tickets), version: version,

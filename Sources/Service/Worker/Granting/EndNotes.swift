@@ -37,7 +37,7 @@ final class EndNotes {
   }
 
   /// Begins to note what a tick has shown, unless that is under way, or was a moment ago.
-  func note(_ tick: QueueStore.Tick, generation: Int, load: Int) {
+  func note(_ tick: OwnedQueue.Tick, generation: Int, load: Int) {
     let isRestored = !tick.isForReturning && restored != generation
     let now = EventLoop.shared.now
     guard underWay == nil, isRestored || tick.waitingEnds > 0,
@@ -57,7 +57,8 @@ final class EndNotes {
       var noted = 0
       repeat {
         let some = try await Faults.point(.reserveEnds) {
-          try await queue.ends(event: event, epoch: epoch, load: load, noted: noted, limit: Self.batchLimit)
+          try await queue.owned(event: event, epoch: epoch, load: load).ends(
+            noted: noted, limit: Self.batchLimit)
         }
         try await Faults.point(.reserveEnds) {
           try await seats.note(event: event, generation: some.generation, some.ends)

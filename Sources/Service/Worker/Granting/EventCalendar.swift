@@ -28,7 +28,8 @@ final class EventCalendar {
     while !Task.isCancelled {
       do {
         let due = try await Faults.point(.openDue) {
-          try await events.openDue(clocks: (WallClock.milliseconds, try await queue.serverMilliseconds()))
+          try await events.openDue(
+            clocks: (WallClock.milliseconds, try await queue.reader.serverMilliseconds()))
         }
         for settings in due {
           try await Faults.point(.openPublish) { try await events.publish(settings, to: queue) }

@@ -193,6 +193,9 @@ final class GrantLoop {
     return .cancelled
   }
 
+  /// The event's queue, as this loop and what it has loaded may change it.
+  private var owned: OwnedQueue { queue.owned(event: event, epoch: epoch, load: loadNumber) }
+
   /// The memory may be wrong: throw it away.
   private struct Reload: Error {}
 
@@ -209,7 +212,7 @@ final class GrantLoop {
     var loaded = try await takeOver()
     if !loaded.isSplit, loaded.state != "lost" {
       try await Faults.point(.reserveLoad) {
-        try await queue.split(event: event, epoch: epoch, load: loadNumber)
+        try await owned.split()
       }
       loaded = try await takeOver()
     }
@@ -227,7 +230,7 @@ final class GrantLoop {
     // What is released or sold from here on is in the feedback.
     let held = try await Faults.point(.reserveLoad) {
       try mustBeSameRedis()
-      return try await queue.heldTickets(event: event)
+      return try await queue.holds.heldTickets(event: event)
     }
     // After the holds were read: a ticket sold in between is then held or sold here, never free. And after the life was
     // noted: what earlier ones have claimed is there, and they claim nothing more.
@@ -252,7 +255,7 @@ final class GrantLoop {
     isSoldOut = loaded.isSoldOut && !reopened
     let (wishes, alone) = try await Faults.point(.reserveRead) {
       try mustBeSameRedis()
-      return (try await queue.wishes(event: event), try await queue.alone(event: event))
+      return (try await queue.waiting.wishes(event: event), try await queue.waiting.alone(event: event))
     }
     self.wishes = wishes
     mustReadAlone = false
@@ -266,17 +269,15 @@ final class GrantLoop {
     published = nil
     try await Faults.point(.reservePublish) {
       try mustBeSameRedis()
-      try await queue.publishMap(
-        event: event, epoch: epoch, load: loadNumber, bitmap: map.bitmap, free: map.counts.free,
-        held: map.counts.held,
-        sold: map.counts.sold,
+      try await owned.publishMap(
+        bitmap: map.bitmap, free: map.counts.free, held: map.counts.held, sold: map.counts.sold,
         reopened: reopened, ticketsVersion: inventory.ticketsVersion)
     }
     if let anotherRedis {
       try await grantAgain()
       memory.compared[event] = anotherRedis
       try await Faults.point(.reserveCompare) {
-        try await queue.noteCompared(event: event, identity: anotherRedis)
+        try await queue.comparison.noteCompared(event: event, identity: anotherRedis)
       }
       firstOwned = 0
     }
@@ -284,7 +285,7 @@ final class GrantLoop {
     seatsCheckedAt = loadedAt
     // Nobody is decided before what an owner before this one did not come to.
     let wasShown = try await Faults.point(.reserveCompare) {
-      try await queue.hasShownHolds(event: event)
+      try await queue.holds.hasShownHolds(event: event)
     }
     tickedAt = wasShown ? 0 : loadedAt
     logger.info(
@@ -308,15 +309,15 @@ final class GrantLoop {
   /// What PostgreSQL says of this life's purchases is put right in Redis before anybody is decided: once for each Redis
   /// that this process speaks to, since another one, or itself after a restart, may have lost its last writes.
   /// - Returns: which one it is, if it is another one.
-  private func compareRecords(_ loaded: QueueStore.LoadedQueue) async throws -> String? {
+  private func compareRecords(_ loaded: OwnedQueue.LoadedQueue) async throws -> String? {
     let remembersGrants = memory.owns(event: event, epoch: epoch, now: EventLoop.shared.now)
-    let identity = try await Faults.point(.reserveCompare) { try await queue.serverIdentity() }
+    let identity = try await Faults.point(.reserveCompare) { try await queue.reader.serverIdentity() }
     if memory.compared[event] == identity, firstOwned != generation { return nil }
     // What no owner has seen of this life is not forgotten.
     var hasForgotten = false
     if firstOwned != generation {
       hasForgotten = try await Faults.point(.reserveCompare) {
-        try await !queue.isCompared(event: event, identity: identity)
+        try await !queue.reader.isCompared(event: event, identity: identity)
       }
     }
     try await mendRecords(hasForgotten: hasForgotten)
@@ -347,7 +348,7 @@ final class GrantLoop {
       let batch = Array(lost[start..<min(start + Self.batchLimit, lost.count)])
       let records = try await Faults.point(.reserveCompare) {
         try mustBeSameRedis()
-        return try await queue.records(event: event, positions: batch.map(\.position))
+        return try await queue.inspection.records(event: event, positions: batch.map(\.position))
       }
       // Who has no record has left the line only by a decision, and that is lost.
       let forgotten = zip(batch, records).filter { $1 == nil }.map(\.0)
@@ -367,13 +368,13 @@ final class GrantLoop {
   private func giveBackShown() async throws {
     let shown = try await Faults.point(.reserveCompare) {
       try mustBeSameRedis()
-      return try await queue.shownHolds(event: event)
+      return try await queue.holds.shownHolds(event: event)
     }
     for start in stride(from: 0, to: shown.count, by: Self.batchLimit) {
       let batch = Array(shown[start..<min(start + Self.batchLimit, shown.count)])
       let entries = try await Faults.point(.reserveCompare) {
         try mustBeSameRedis()
-        return try await queue.entries(event: event, of: batch)
+        return try await queue.waiting.entries(event: event, of: batch)
       }
       let waiting = zip(batch, entries).compactMap { hold, entry in entry.map { (hold, $0) } }
       let arrivals = try await arrivals(waiting.map(\.1))
@@ -386,9 +387,7 @@ final class GrantLoop {
       }
       let back = Set(plan.decisions.map(\.position))
       try await Faults.point(.reserveCompare) {
-        try await queue.settle(
-          event: event, epoch: epoch, load: loadNumber,
-          batch.map { ($0.position, isBack: back.contains($0.position)) })
+        try await owned.settle(batch.map { ($0.position, isBack: back.contains($0.position)) })
       }
     }
     shownHolds = 0
@@ -420,7 +419,7 @@ final class GrantLoop {
     let waiting = try await lateAttempts()
     let records = try await lateRecords(known.map(\.position))
     var payments: [ReservePlanner.LatePayment] = []
-    var decisions: [(position: Int, decision: QueueStore.LateDecision)] = []
+    var decisions: [(position: Int, decision: OwnedQueue.LateDecision)] = []
     for ((position, late), record) in zip(known, records) {
       guard let attempt = waiting[position] else { continue }
       if late.state != .declined || late.attempt != attempt {
@@ -455,7 +454,7 @@ final class GrantLoop {
   private func lateAttempts() async throws -> [Int: Int] {
     try await Faults.point(.reserveLate) {
       try mustBeSameRedis()
-      return try await queue.lateAttempts(event: event)
+      return try await queue.latePayments.attempts(event: event)
     }
   }
 
@@ -465,7 +464,7 @@ final class GrantLoop {
       let batch = Array(positions[start..<min(start + Self.batchLimit, positions.count)])
       records += try await Faults.point(.reserveLate) {
         try mustBeSameRedis()
-        return try await queue.records(event: event, positions: batch)
+        return try await queue.inspection.records(event: event, positions: batch)
       }
     }
     return records
@@ -485,12 +484,12 @@ final class GrantLoop {
 
   /// - Parameter own: what those have paid for who get the same seats.
   private func settleLate(
-    _ decisions: [(position: Int, decision: QueueStore.LateDecision)], own: [Int: [Int]]
+    _ decisions: [(position: Int, decision: OwnedQueue.LateDecision)], own: [Int: [Int]]
   ) async throws {
     var rest = decisions[...]
     while !rest.isEmpty {
       var count = 0, written = 0
-      for (position, _) in rest where written < QueueStore.ticketsFinishedAtOnce {
+      for (position, _) in rest where written < ConfirmationStream.ticketsFinishedAtOnce {
         count += 1
         written += own[position]?.count ?? 1
       }
@@ -498,7 +497,7 @@ final class GrantLoop {
       rest = rest.dropFirst(count)
       let refused = try await Faults.point(.reserveLate) {
         try mustBeSameRedis()
-        return try await queue.settleLate(event: event, epoch: epoch, load: loadNumber, Array(batch))
+        return try await owned.settleLate(Array(batch))
       }
       // Prices are changing: with the next map.
       guard let refused else { throw Reload() }
@@ -521,14 +520,14 @@ final class GrantLoop {
     }
   }
 
-  private func takeOver() async throws -> QueueStore.LoadedQueue {
+  private func takeOver() async throws -> OwnedQueue.LoadedQueue {
     try await Faults.point(.reserveLoad) {
-      try await queue.takeOver(event: event, epoch: epoch, load: loadNumber)
+      try await owned.takeOver()
     }
   }
 
   /// Whether Redis has lost what it had said before, about this queue at least.
-  private func isOlderCopy(_ loaded: QueueStore.LoadedQueue) async throws -> Bool {
+  private func isOlderCopy(_ loaded: OwnedQueue.LoadedQueue) async throws -> Bool {
     if loaded.state == "lost" { return true }
     let isKnown = memory.note(
       event: event, generation: loaded.generation, reach: loaded.tail + loaded.rejoined)
@@ -545,20 +544,17 @@ final class GrantLoop {
 
   /// Makes room for a new life of the queue, which the calendar begins. What was sold stays sold; whoever was in line is
   /// told that the place is lost.
-  private func remove(_ loaded: QueueStore.LoadedQueue) async throws {
+  private func remove(_ loaded: OwnedQueue.LoadedQueue) async throws {
     // What it says of ends is true, as far as it goes.
     await endNotes.noteAll(load: loadNumber)
     // Also where it is lost already: whoever said so may not have let go of all its seats.
     try await Faults.point(.reserveMarkLost) {
-      while try await queue.markLost(
-        event: event, generation: loaded.generation, epoch: epoch, load: loadNumber)
-      {}
+      while try await owned.markLost(generation: loaded.generation) {}
     }
     logger.error(
       "Redis came back with an older state of the queue: it begins anew", ["queue.tail": loaded.tail])
     try await Faults.point(.reserveMarkLost) {
-      try await queue.remove(
-        event: event, epoch: epoch, generation: loaded.generation, tail: loaded.tail)
+      try await owned.remove(generation: loaded.generation, tail: loaded.tail)
     }
     lost.increment()
     memory.forget(event: event)
@@ -627,7 +623,7 @@ final class GrantLoop {
     try await readWaiting()
     let next = try await Faults.point(.reserveRead) {
       try mustBeSameRedis()
-      return try await queue.next(
+      return try await queue.waiting.next(
         event: event, after: head, without: planner.waiting.keys, limit: Self.batchLimit)
     }
     tail = max(tail, next.tail)
@@ -649,7 +645,7 @@ final class GrantLoop {
     if mustReadAlone {
       let alone = try await Faults.point(.reserveRead) {
         try mustBeSameRedis()
-        return try await queue.alone(event: event)
+        return try await queue.waiting.alone(event: event)
       }
       mustReadAlone = false
       for arrival in alone where planner.alone[arrival.position] == nil { planner.add(alone: arrival) }
@@ -658,15 +654,15 @@ final class GrantLoop {
     if lines.isEmpty { return }
     let entries = try await Faults.point(.reserveRead) {
       try mustBeSameRedis()
-      return try await queue.entries(event: event, of: lines)
+      return try await queue.waiting.entries(event: event, of: lines)
     }
     for (line, entries) in zip(lines, entries) { planner.add(try await arrivals(entries), to: line.0) }
   }
 
-  private func arrivals(_ entries: [QueueStore.Entry]) async throws -> [Arrival] {
+  private func arrivals(_ entries: [WaitingLines.Entry]) async throws -> [Arrival] {
     // Lines are made by whoever is the first in them.
     if entries.contains(where: { wishes[$0.line] == nil }) {
-      wishes = try await Faults.point(.reserveRead) { try await queue.wishes(event: event) }
+      wishes = try await Faults.point(.reserveRead) { try await queue.waiting.wishes(event: event) }
     }
     return entries.map { $0.arrival(wish: wishes[$0.line] ?? "") }
   }
@@ -680,14 +676,13 @@ final class GrantLoop {
     speed.record(granted, now: now)
     let soldOut = planner.isSoldOut && state == "open"
     let map = planner.map
-    let snapshot = QueueStore.LineSnapshot(
+    let snapshot = OwnedQueue.LineSnapshot(
       head: planner.head, tail: tail ?? self.tail, isSoldOut: soldOut, free: map.counts.free,
       held: map.counts.held, sold: map.counts.sold,
       grantedPerSecond: speed.perSecond(now: now), isIdle: idle)
     let answer = try await Faults.point(.reserveCommit) {
       try mustBeSameRedis()
-      return try await queue.commit(
-        event: event, epoch: epoch, load: loadNumber, snapshot: snapshot, plan: plan)
+      return try await owned.commit(snapshot: snapshot, plan: plan)
     }
     switch answer {
     // Prices are changing: with the next map.
@@ -720,7 +715,7 @@ final class GrantLoop {
     while more {
       let tick = try await Faults.point(.reserveTick) {
         try mustBeSameRedis()
-        return try await queue.tick(event: event, epoch: epoch, load: loadNumber, limit: Self.expiryLimit)
+        return try await owned.tick(limit: Self.expiryLimit)
       }
       if !tick.expired.isEmpty {
         planner.release(tick.expired)
@@ -774,7 +769,7 @@ final class GrantLoop {
     seatsCheckedAt = now
     if !foreignLocks.isEmpty {
       let still = try await Faults.point(.reserveLocks) {
-        try await queue.lockedTickets(event: event, Array(foreignLocks))
+        try await queue.holds.lockedTickets(event: event, Array(foreignLocks))
       }
       if still.count < foreignLocks.count {
         foreignLocks = Set(still)

@@ -67,7 +67,7 @@ final class HoldClock {
     do {
       if queue.clock.now(partition) == nil {
         // What time it is must be known before it can be seen that it is not.
-        try await Faults.point(.holdsEnd) { try await queue.lookAtClock(partition, within: 0) }
+        try await Faults.point(.holdsEnd) { try await queue.reader.lookAtClock(partition, within: 0) }
       } else if EventLoop.shared.now >= queue.redis.readySince + Self.headStartMilliseconds {
         try await look(at: partition)
       }
@@ -90,7 +90,7 @@ final class HoldClock {
       let askedAt = EventLoop.shared.now
       let from = next
       let answer = try await Faults.point(.holdsEnd) {
-        try await queue.endHolds(partition, from: from, limit: Self.limit)
+        try await queue.holds.end(partition, from: from, limit: Self.limit)
       }
       switch answer {
       case .ended(let further):
@@ -124,7 +124,7 @@ final class HoldClock {
     }
     do {
       let isDone = try await Faults.point(.holdsClock) {
-        try await queue.setClock(partition, epoch: epoch, forwardBy: -difference, seen: seen)
+        try await queue.holds.setClock(partition, epoch: epoch, forwardBy: -difference, seen: seen)
       }
       // It says something else by now, which the next look finds.
       guard isDone else { return }
@@ -136,13 +136,13 @@ final class HoldClock {
     logger.warning(
       "Redis's clock has stepped; deadlines go on as before",
       ["partition": partition.number, "clock.step_ms": difference])
-    let events = try await Faults.point(.holdsClock) { try await queue.liveEvents(partition) }
+    let events = try await Faults.point(.holdsClock) { try await queue.reader.liveEvents(partition) }
     for event in events {
       var first = 0
       while true {
         let from = first
         let count = try await Faults.point(.holdsClock) {
-          try await queue.renewLocks(event: event, from: from, limit: Self.locks)
+          try await queue.holds.renewLocks(event: event, from: from, limit: Self.locks)
         }
         if count < Self.locks { break }
         first += count

@@ -34,7 +34,7 @@ struct LedgerComparison {
           event: event, generation: generation, after: last, limit: Self.pageSize)
       }
       let records = try await Faults.point(.reserveCompare) {
-        try await queue.records(event: event, positions: page.map(\.position))
+        try await queue.inspection.records(event: event, positions: page.map(\.position))
       }
       for (purchase, record) in zip(page, records) {
         if try await mend(event, generation, purchase, record) { mended += 1 }
@@ -54,7 +54,7 @@ struct LedgerComparison {
     }
     var ended = 0
     for (state, positions) in noted {
-      guard let end = QueueStore.Repair(rawValue: String(state.rawValue)) else { continue }
+      guard let end = QueueRepairs.Repair(rawValue: String(state.rawValue)) else { continue }
       for piece in positions.pieceNumbers {
         try Task.checkCancellation()
         ended += try await endAgain(event, generation, positions.positions(ofPiece: piece), as: end)
@@ -64,20 +64,20 @@ struct LedgerComparison {
   }
 
   private func endAgain(
-    _ event: Int, _ generation: Int, _ positions: [Int], as end: QueueStore.Repair
+    _ event: Int, _ generation: Int, _ positions: [Int], as end: QueueRepairs.Repair
   ) async throws -> Int {
     let records = try await Faults.point(.reserveCompare) {
-      try await queue.records(event: event, positions: positions)
+      try await queue.inspection.records(event: event, positions: positions)
     }
     let inLine = zip(positions, records).filter { $1 == nil || $1?.state == .standby }
     let entries = try await Faults.point(.reserveCompare) {
-      try await queue.entries(event: event, waitingAt: inLine.map(\.0))
+      try await queue.waiting.entries(event: event, waitingAt: inLine.map(\.0))
     }
     var ended = 0
     for (position, record) in inLine {
       guard let entry = entries[position] else { continue }
       let isDone = try await Faults.point(.reserveCompare) {
-        try await queue.repair(
+        try await queue.repairs.repair(
           event: event, position: position, expected: record?.state, to: end, attempt: 0, amount: 0,
           tickets: [], free: [], reason: "", user: entry.user,
           wish: entry.line == Arrival.alone ? nil : WishPlace(line: entry.line, ordinal: entry.ordinal))
@@ -93,7 +93,7 @@ struct LedgerComparison {
   /// Ends holds. Those of their seats that nobody else has bought, or is paying for, are free.
   private func endHolds(
     _ event: Int, _ generation: Int, _ holds: [(position: Int, record: RequestRecord)],
-    as end: QueueStore.Repair, ifTaken: Bool = false
+    as end: QueueRepairs.Repair, ifTaken: Bool = false
   ) async throws -> Int {
     if holds.isEmpty { return 0 }
     let owners = try await Faults.point(.reserveCompare) {
@@ -105,7 +105,7 @@ struct LedgerComparison {
       let free = record.tickets.filter { owners[$0] == nil || owners[$0] == key }
       if ifTaken, free.count == record.tickets.count { continue }
       let isDone = try await Faults.point(.reserveCompare) {
-        try await queue.repair(
+        try await queue.repairs.repair(
           event: event, position: position, expected: record.state, to: end, attempt: record.attempt,
           amount: record.amount, tickets: record.tickets, free: free, reason: record.reason, user: "")
       }
@@ -121,10 +121,10 @@ struct LedgerComparison {
     while true {
       try Task.checkCancellation()
       let page = try await Faults.point(.reserveCompare) {
-        try await queue.holds(event: event, ranks: rank..<rank + Self.pageSize).map(\.position)
+        try await queue.inspection.holds(event: event, ranks: rank..<rank + Self.pageSize).map(\.position)
       }
       let records = try await Faults.point(.reserveCompare) {
-        try await queue.records(event: event, positions: page)
+        try await queue.inspection.records(event: event, positions: page)
       }
       let holds = zip(page, records).compactMap { position, record in
         record.flatMap { $0.state == .reserved || $0.state == .declined ? (position, $0) : nil }
@@ -149,7 +149,7 @@ struct LedgerComparison {
         isDone = try await takeBack(event, generation, purchase, record, asks: outcome == .declined)
       } else {
         isDone = try await Faults.point(.reserveCompare) {
-          try await queue.repair(
+          try await queue.repairs.repair(
             event: event, position: purchase.position, expected: expected, to: outcome,
             attempt: purchase.attempt, amount: purchase.amount, tickets: purchase.tickets, free: [],
             reason: outcome == .confirming ? purchase.method : purchase.reason, user: purchase.user,
@@ -158,7 +158,7 @@ struct LedgerComparison {
       }
       if isDone { return true }
       record = try await Faults.point(.reserveCompare) {
-        try await queue.record(event: event, position: purchase.position)
+        try await queue.reader.record(event: event, position: purchase.position)
       }
     }
     return false
@@ -171,7 +171,7 @@ struct LedgerComparison {
   ) async throws -> Bool {
     if asks {
       let isAsked = try await Faults.point(.reserveCompare) {
-        try await queue.askAgain(
+        try await queue.confirmations.askAgain(
           event: event, generation: generation, position: purchase.position, attempt: record.attempt,
           tickets: purchase.tickets, reason: PurchaseStore.authorisationLapsed, holdSeconds: lapsedSeconds)
       }
@@ -181,7 +181,7 @@ struct LedgerComparison {
       try await purchases.claims(event: event, tickets: record.tickets)
     }
     return try await Faults.point(.reserveCompare) {
-      try await queue.repair(
+      try await queue.repairs.repair(
         event: event, position: purchase.position, expected: .purchased, to: .expired,
         attempt: record.attempt, amount: record.amount, tickets: record.tickets,
         free: record.tickets.filter { owners[$0] == nil }, reason: PurchaseStore.authorisationLapsed, user: ""
@@ -190,7 +190,7 @@ struct LedgerComparison {
   }
 
   /// What the record must become; `nil` where it is right, or later than the purchase.
-  static func repair(_ purchase: PurchaseStore.Frozen, _ record: RequestRecord?) -> QueueStore.Repair? {
+  static func repair(_ purchase: PurchaseStore.Frozen, _ record: RequestRecord?) -> QueueRepairs.Repair? {
     // Given out twice, and somebody else came to pay first: told elsewhere.
     if let record, record.userKey != UserKey(purchase.user).text { return nil }
     // Told of a sale that was taken back since.

@@ -64,7 +64,7 @@ final class SaleWitness {
   ///   - loaded: read before `inventory`.
   /// - Throws: also where PostgreSQL has no tickets at all of an event that has a queue: nobody is told then that they are
   ///   sold out.
-  func withheld(_ loaded: QueueStore.LoadedQueue, _ inventory: SeatStore.Inventory) async throws -> [Int] {
+  func withheld(_ loaded: OwnedQueue.LoadedQueue, _ inventory: SeatStore.Inventory) async throws -> [Int] {
     stop()
     databaseChanges = database.changes
     guard !inventory.tickets.isEmpty else {
@@ -72,9 +72,9 @@ final class SaleWitness {
       throw StoreError(.notFound, "PostgreSQL has no tickets of event \(event), which has a queue")
     }
     let bitmap = try await Faults.point(.forgottenLook) {
-      let bitmap = try await queue.soldTickets(event: event)
+      let bitmap = try await queue.comparison.soldTickets(event: event)
       if ForgottenSales.lacks(bitmap, inventory.sold) {
-        try await queue.noteSold(event: event, Bitmap.of(inventory.sold))
+        try await queue.comparison.noteSold(event: event, Bitmap.of(inventory.sold))
       }
       return bitmap
     }
@@ -103,7 +103,7 @@ final class SaleWitness {
     ).value = Double(tickets)
   }
 
-  private func lookUntilDone(_ suspects: [Int], _ loaded: QueueStore.LoadedQueue) async {
+  private func lookUntilDone(_ suspects: [Int], _ loaded: OwnedQueue.LoadedQueue) async {
     var backoff = Self.firstBackoffMilliseconds
     while !Task.isCancelled {
       do {
@@ -127,7 +127,7 @@ final class SaleWitness {
   }
 
   /// - Returns: whether another load is due; false if the two looks differed.
-  private func settle(_ suspects: [Int], _ loaded: QueueStore.LoadedQueue) async throws -> Bool {
+  private func settle(_ suspects: [Int], _ loaded: OwnedQueue.LoadedQueue) async throws -> Bool {
     let first = try await look(suspects, loaded)
     try await sleep(milliseconds: Self.secondLookMilliseconds)
     let second = try await look(suspects, loaded)
@@ -136,7 +136,7 @@ final class SaleWitness {
     let accounted = second.free.subtracting(forgotten.tickets)
     if !accounted.isEmpty {
       try await Faults.point(.forgottenLook) {
-        try await queue.dropSold(event: event, accounted.sorted())
+        try await queue.comparison.dropSold(event: event, accounted.sorted())
       }
     }
     if forgotten.tickets.isEmpty { return true }
@@ -155,7 +155,7 @@ final class SaleWitness {
 
   /// What one look came to: first at Redis, then at PostgreSQL.
   private func look(
-    _ suspects: [Int], _ loaded: QueueStore.LoadedQueue
+    _ suspects: [Int], _ loaded: OwnedQueue.LoadedQueue
   ) async throws -> (forgotten: ForgottenSales, free: Set<Int>) {
     let wanted = Set(suspects)
     var told: [ForgottenSales.Told] = []
@@ -163,7 +163,7 @@ final class SaleWitness {
     for start in stride(from: 0, to: end, by: Self.bucketsAtOnce) {
       let buckets = start..<min(start + Self.bucketsAtOnce, end)
       let records = try await Faults.point(.forgottenLook) {
-        try await queue.records(event: event, buckets: buckets)
+        try await queue.inspection.records(event: event, buckets: buckets)
       }
       for case (let position, let record?) in records
       where record.state == .purchased && !wanted.isDisjoint(with: record.tickets) {
@@ -188,16 +188,18 @@ final class SaleWitness {
   }
 
   private func isMissing(_ suspects: [Int]) async throws -> Bool {
-    let bitmap = try await Faults.point(.forgottenLook) { try await queue.soldTickets(event: event) }
+    let bitmap = try await Faults.point(.forgottenLook) {
+      try await queue.comparison.soldTickets(event: event)
+    }
     let (free, _) = try await Faults.point(.forgottenLook) {
       try await seats.unsold(event: event, suspects)
     }
     return suspects.allSatisfy { free.contains($0) && Bitmap.contains(bitmap, $0) }
   }
 
-  private func halt(_ tickets: [Int], _ loaded: QueueStore.LoadedQueue) async throws {
+  private func halt(_ tickets: [Int], _ loaded: OwnedQueue.LoadedQueue) async throws {
     try await Faults.point(.forgottenHalt) {
-      let version = try await queue.settingsVersions(Partition(of: event))[event] ?? 0
+      let version = try await queue.settings.versions(Partition(of: event))[event] ?? 0
       let settings = try await events.halt(
         event: event, SaleHalt(reason: .purchasesLost, tickets: tickets), version: version,
         generation: loaded.generation)

@@ -13,7 +13,7 @@ import Sale
 @LoopActor
 final class PartitionLeases {
   private let worker: String
-  private let queue: QueueStore
+  private let queue: QueueLeases
   private let epochs: EpochStore
   private let makeOwner:
     @LoopActor (Partition, Int, _ onReplaced: @escaping @LoopActor () -> Void) -> PartitionOwner
@@ -29,7 +29,7 @@ final class PartitionLeases {
   private var alive: [String] = []
 
   init(
-    worker: String, queue: QueueStore, epochs: EpochStore, patience: Worker.Patience, logger: Logger,
+    worker: String, queue: QueueLeases, epochs: EpochStore, patience: Worker.Patience, logger: Logger,
     makeOwner:
       @escaping @LoopActor (Partition, Int, _ onReplaced: @escaping @LoopActor () -> Void) -> PartitionOwner
   ) {
@@ -65,11 +65,11 @@ final class PartitionLeases {
     while !Task.isCancelled {
       do {
         alive = try await Faults.point(.leaseAnnounce) {
-          try await queue.announceWorker(worker, milliseconds: leaseMilliseconds)
+          try await queue.announce(worker, milliseconds: leaseMilliseconds)
         }
         for (partition, owner) in owners {
           let renewed = try await Faults.point(.leaseRenew) {
-            try await queue.acquireLease(partition, worker: worker, milliseconds: leaseMilliseconds)
+            try await queue.acquire(partition, worker: worker, milliseconds: leaseMilliseconds)
           }
           if !renewed || owner.wasReplaced {
             logger.notice("lease lost", ["partition": partition.number])
@@ -107,7 +107,7 @@ final class PartitionLeases {
   func stop() async {
     for (partition, owner) in owners { end(partition, owner, handOver: true) }
     for task in ending.values { await task.value }
-    try? await Faults.point(.leaseWithdraw) { try await queue.withdrawWorker(worker) }
+    try? await Faults.point(.leaseWithdraw) { try await queue.withdraw(worker) }
   }
 
   private func round() async throws {
@@ -131,14 +131,14 @@ final class PartitionLeases {
     ending[partition] = Task { @LoopActor in
       await owner.stop()
       if handOver {
-        try? await Faults.point(.leaseRelease) { try await queue.releaseLease(partition, worker: worker) }
+        try? await Faults.point(.leaseRelease) { try await queue.release(partition, worker: worker) }
       }
       ending[partition] = nil
     }
   }
 
   private func takeFree(upTo share: Int) async throws {
-    let holders = try await Faults.point(.leaseHolders) { try await queue.leaseHolders() }
+    let holders = try await Faults.point(.leaseHolders) { try await queue.holders() }
     // Starting at different places keeps workers that start together from racing for the same leases.
     let offset = worker.utf8.reduce(0) { ($0 &* 31 &+ Int($1)) & 0xffff } % Partition.count
     for index in 0..<Partition.count where owners.count < share {
@@ -151,7 +151,7 @@ final class PartitionLeases {
         try await epochs.next(partition, above: try await queue.epoch(partition))
       }
       let acquired = try await Faults.point(.leaseAcquire) {
-        try await queue.acquireLease(partition, worker: worker, milliseconds: leaseMilliseconds)
+        try await queue.acquire(partition, worker: worker, milliseconds: leaseMilliseconds)
       }
       if acquired { try await own(partition, epoch) }
     }

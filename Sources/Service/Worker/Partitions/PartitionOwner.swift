@@ -47,7 +47,7 @@ final class PartitionOwner {
 
   /// Starts loops for events that have none. Called regularly, and when an event wakes that is not known.
   func refresh() async throws {
-    let events = try await Faults.point(.leaseEvents) { try await queue.liveEvents(partition) }
+    let events = try await Faults.point(.leaseEvents) { try await queue.reader.liveEvents(partition) }
     for event in events where loops[event] == nil && !wasReplaced { start(event) }
   }
 

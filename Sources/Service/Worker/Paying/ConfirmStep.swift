@@ -10,7 +10,7 @@ enum ConfirmStep: Equatable {
   /// The tickets belong to somebody else: nothing may be charged.
   case giveUp
   /// It ended already, before a crash: only the poller has to learn of it.
-  case tell(QueueStore.Ending.Outcome, reason: String)
+  case tell(ConfirmationStream.Ending.Outcome, reason: String)
   /// A later attempt of the same buyer is under way: this entry is history.
   case forget
 
@@ -37,7 +37,7 @@ enum ConfirmStep: Equatable {
   /// changed nothing and the attempt must be looked at again.
   static func afterSettlement(
     progress: PurchaseProgress?, attempt: Int
-  ) -> (ending: (QueueStore.Ending.Outcome, reason: String)?, isUndecided: Bool) {
+  ) -> (ending: (ConfirmationStream.Ending.Outcome, reason: String)?, isUndecided: Bool) {
     // PostgreSQL came back without the intent: it is written again.
     guard let progress else { return (nil, true) }
     switch progress.state {
@@ -51,7 +51,7 @@ enum ConfirmStep: Equatable {
 
 extension ConfirmStep {
   /// How a void purchase ended: its user may not buy so many tickets, which are nobody else's, or somebody else has them.
-  private static func end(of progress: PurchaseProgress) -> QueueStore.Ending.Outcome {
+  private static func end(of progress: PurchaseProgress) -> ConfirmationStream.Ending.Outcome {
     progress.reason == PurchaseStore.limitExceeded ? .refused : .lost
   }
 }

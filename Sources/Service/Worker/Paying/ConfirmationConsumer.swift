@@ -110,7 +110,7 @@ final class ConfirmationConsumer {
   private let intents: GroupCommit<Confirmation, PurchaseProgress?>
   private let settlements: GroupCommit<PurchaseStore.Settlement, PurchaseProgress?>
   private let captures: GroupCommit<OutboxEntry, Void>
-  private var endings: [Int: GroupCommit<QueueStore.Ending, Void>] = [:]
+  private var endings: [Int: GroupCommit<ConfirmationStream.Ending, Void>] = [:]
 
   /// Confirmations under way, by what they are about: a second delivery of one is ignored.
   private var underWay: [PurchaseKey: Confirmation] = [:]
@@ -156,7 +156,7 @@ final class ConfirmationConsumer {
   private var capturing = 0
   private let drained = Signal()
 
-  private let finished: [QueueStore.Ending.Outcome: Counter]
+  private let finished: [ConfirmationStream.Ending.Outcome: Counter]
   private let underWayGauge = MetricsRegistry.shared.gauge(
     "onsale_confirmations_under_way", "Confirmations under way in this process")
   private let buried = MetricsRegistry.shared.counter("onsale_dead_letters_total", "Confirmations given up")
@@ -206,7 +206,8 @@ final class ConfirmationConsumer {
       }
     }
     finished = Dictionary(
-      uniqueKeysWithValues: [QueueStore.Ending.Outcome.purchased, .declined, .lost, .refused].map { outcome in
+      uniqueKeysWithValues: [ConfirmationStream.Ending.Outcome.purchased, .declined, .lost, .refused].map {
+        outcome in
         (
           outcome,
           MetricsRegistry.shared.counter(
@@ -302,7 +303,7 @@ final class ConfirmationConsumer {
     }
     let askedAt = EventLoop.shared.now
     do {
-      let next = try await Faults.point(.confirmNext) { try await queue.nextConfirmation(partition) }
+      let next = try await Faults.point(.confirmNext) { try await queue.confirmations.next(partition) }
       let now = EventLoop.shared.now
       let head = next.map { next in
         heads[partition].flatMap { $0.id == next.id ? $0 : nil } ?? Head(id: next.id, since: now)
@@ -315,7 +316,7 @@ final class ConfirmationConsumer {
       // Asked only where it matters.
       if !mayHelp, limits.mayHelp(waited: next.milliseconds, unmoved: unmoved, costsNobody: true) {
         // Ours while it is given back counts as nobody's.
-        let holder = try await Faults.point(.confirmNext) { try await queue.leaseHolder(partition) }
+        let holder = try await Faults.point(.confirmNext) { try await queue.leases.holder(partition) }
         mayHelp = holder == nil || holder == worker
       }
       if mayHelp {
@@ -342,7 +343,7 @@ final class ConfirmationConsumer {
         continue
       }
       let taken = try await Faults.point(.confirmTake) {
-        try await queue.takeConfirmations(partition, worker: worker, limit: room)
+        try await queue.confirmations.take(partition, worker: worker, limit: room)
       }
       // At the end: one busy event does not keep the others from their turn, and its owner comes before us.
       if taken.count == room { announce(partition) }
@@ -385,7 +386,8 @@ final class ConfirmationConsumer {
     for partition in Partition.all {
       do {
         try await Faults.point(.confirmForget) {
-          try await queue.forgetConsumers(partition, idleMilliseconds: limits.visibilityMilliseconds)
+          try await queue.confirmations.forgetConsumers(
+            partition, idleMilliseconds: limits.visibilityMilliseconds)
         }
       } catch {
         return logger.info("workers of before were not forgotten", ["error": "\(error)"])
@@ -400,7 +402,7 @@ final class ConfirmationConsumer {
     for (partition, confirmations) in mine {
       for (count, ids) in deliveries.grouped(confirmations.compactMap(\.entryID)) {
         try await Faults.point(.confirmKeep) {
-          try await queue.keepConfirmations(partition, worker: worker, ids: ids, deliveries: count)
+          try await queue.confirmations.keep(partition, worker: worker, ids: ids, deliveries: count)
         }
       }
     }
@@ -416,7 +418,7 @@ final class ConfirmationConsumer {
       for id in ids { deliveries.excuse(id) }
       for (count, ids) in deliveries.grouped(ids) {
         try? await Faults.point(.confirmRetire) {
-          try await queue.keepConfirmations(
+          try await queue.confirmations.keep(
             partition, worker: worker, ids: ids, deliveries: count, silentMilliseconds: Self.forEver)
         }
       }
@@ -449,7 +451,7 @@ final class ConfirmationConsumer {
         guard room > 0 else { return }
         let from = cursor
         let (left, next) = try await Faults.point(.confirmTakeOver) {
-          try await queue.claimConfirmations(
+          try await queue.confirmations.claim(
             partition, worker: worker, idleMilliseconds: limits.visibilityMilliseconds, limit: room,
             from: from)
         }
@@ -464,7 +466,7 @@ final class ConfirmationConsumer {
     guard !left.isEmpty else { return }
     logger.notice("confirmations taken over", ["partition": partition.number, "count": left.count])
     let deliveries = try await Faults.point(.confirmDeliveries) {
-      try await queue.deliveries(partition, worker: worker, limit: limits.inFlight)
+      try await queue.confirmations.deliveries(partition, worker: worker, limit: limits.inFlight)
     }
     for confirmation in left {
       let count = deliveries[confirmation.entryID ?? "", default: 1]
@@ -513,7 +515,9 @@ final class ConfirmationConsumer {
       await drained.wait(milliseconds: 50)
     }
     for partition in Partition.all {
-      try? await Faults.point(.confirmRetire) { try await queue.retireConsumer(partition, worker: worker) }
+      try? await Faults.point(.confirmRetire) {
+        try await queue.confirmations.retireConsumer(partition, worker: worker)
+      }
     }
   }
 
@@ -736,7 +740,7 @@ final class ConfirmationConsumer {
         }
         if let url = payment.redirectURL, payment.status == .requiresAction {
           _ = try await Faults.point(.confirmFinish) {
-            try await queue.askBuyer(confirmation, redirectURL: url)
+            try await queue.confirmations.askBuyer(confirmation, redirectURL: url)
           }
         }
         throw PaymentError(
@@ -941,11 +945,11 @@ final class ConfirmationConsumer {
   ///   - outcome: `nil` only acknowledges the entry.
   ///   - tickets: of the purchase, as PostgreSQL has it.
   private func finish(
-    _ confirmation: Confirmation, _ outcome: QueueStore.Ending.Outcome?, reason: String,
+    _ confirmation: Confirmation, _ outcome: ConfirmationStream.Ending.Outcome?, reason: String,
     tickets: [Int] = []
   ) async throws {
     guard let outcome else {
-      try await Faults.point(.confirmFinish) { try await queue.acknowledge(confirmation) }
+      try await Faults.point(.confirmFinish) { try await queue.confirmations.acknowledge(confirmation) }
       return
     }
     try await group(for: confirmation.event).submit(
@@ -953,17 +957,17 @@ final class ConfirmationConsumer {
     finished[outcome]?.increment()
   }
 
-  private func group(for event: Int) -> GroupCommit<QueueStore.Ending, Void> {
+  private func group(for event: Int) -> GroupCommit<ConfirmationStream.Ending, Void> {
     if let group = endings[event] { return group }
     // Forgotten when the table grows: events come and go, and a group holds nothing between batches.
     if endings.count >= 1_024 { endings = endings.filter { !$0.value.isIdle } }
     let queue = queue
-    let group = GroupCommit<QueueStore.Ending, Void>(
+    let group = GroupCommit<ConfirmationStream.Ending, Void>(
       maximumBatch: limits.group, capacity: limits.inFlight * 4
     ) {
       group in
       await Self.inGroups(group) { group in
-        try await Faults.point(.confirmFinish) { try await queue.finish(event: event, group) }
+        try await Faults.point(.confirmFinish) { try await queue.confirmations.finish(event: event, group) }
         return group.map { _ in }
       }
     }
@@ -974,7 +978,7 @@ final class ConfirmationConsumer {
   private func bury(_ confirmation: Confirmation, reason: String) async throws {
     // What PostgreSQL knows as begun has no entry to be set aside: it is taken up again a limited number of times.
     guard confirmation.entryID != nil else { return }
-    try await Faults.point(.confirmBury) { try await queue.bury(confirmation, reason: reason) }
+    try await Faults.point(.confirmBury) { try await queue.deadLetters.bury(confirmation, reason: reason) }
     buried.increment()
     logger.error("confirmation buried", ["confirm.reference": confirmation.reference, "reason": reason])
   }

@@ -178,7 +178,7 @@ final class PaymentOutboxWorker {
       // Not by the entry, which may be written down once more long after.
       if progress.triedSeconds > tryingSeconds + lateSeconds { return false }
       if try await purchases.hasBoughtSince(entry.key, user: progress.user) { return false }
-      return try await stores.queue.offerLate(entry.key, progress, payment: payment.id) == .underWay
+      return try await stores.queue.latePayments.offer(entry.key, progress, payment: payment.id) == .underWay
     }
   }
 
@@ -206,7 +206,7 @@ final class PaymentOutboxWorker {
     _ entry: OutboxEntry, _ progress: PurchaseProgress, tells: Bool
   ) async throws {
     try await Faults.point(.outboxLate) {
-      try await stores.queue.dropLate(entry.key, attempt: progress.attempt, tells: tells)
+      try await stores.queue.latePayments.drop(entry.key, attempt: progress.attempt, tells: tells)
     }
   }
 
@@ -272,10 +272,10 @@ final class PaymentOutboxWorker {
   private func record(of key: PurchaseKey) async throws -> RequestRecord? {
     let queue = stores.queue
     return try await Faults.point(.outboxDue) {
-      guard try await queue.queueFacts(event: key.event)?.document.generation == key.generation else {
+      guard try await queue.inspection.facts(event: key.event)?.document.generation == key.generation else {
         return nil
       }
-      return try await queue.record(event: key.event, position: key.position)
+      return try await queue.reader.record(event: key.event, position: key.position)
     }
   }
 
@@ -284,7 +284,7 @@ final class PaymentOutboxWorker {
     let queue = stores.queue
     return try await Faults.point(.outboxDue) {
       do {
-        return try await queue.askAgain(
+        return try await queue.confirmations.askAgain(
           event: key.event, generation: key.generation, position: key.position, attempt: attempt,
           tickets: tickets, reason: PurchaseStore.authorisationLapsed, holdSeconds: lapsedSeconds)
       } catch let error as StoreError where error.code == .noQueue {
@@ -299,16 +299,16 @@ final class PaymentOutboxWorker {
     let record = try await record(of: key)
     try await Faults.point(.outboxDue) {
       // Of an earlier life, too, its tickets go on sale in this one.
-      guard try await queue.queueFacts(event: key.event) != nil else { return }
+      guard try await queue.inspection.facts(event: key.event) != nil else { return }
       if let record, record.state == .purchased {
-        let isDone = try await queue.repair(
+        let isDone = try await queue.repairs.repair(
           event: key.event, position: key.position, expected: .purchased, to: .expired,
           attempt: record.attempt, amount: record.amount, tickets: tickets, free: tickets,
           reason: PurchaseStore.authorisationLapsed, user: "")
         // It has changed under our hands: from the beginning.
         if !isDone { throw StoreError(.conflict, "the place of a lapsed sale has changed") }
       } else {
-        try await queue.dropSold(event: key.event, tickets, readsAnew: true)
+        try await queue.comparison.dropSold(event: key.event, tickets, readsAnew: true)
       }
     }
   }

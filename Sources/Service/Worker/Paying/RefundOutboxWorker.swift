@@ -98,7 +98,7 @@ final class RefundOutboxWorker {
     for event in events {
       do {
         try await Faults.point(.refundCancel) {
-          let isOver = try await stores.queue.document(event: event) == nil
+          let isOver = try await stores.queue.reader.document(event: event) == nil
           let since = lingering[event] ?? EventLoop.shared.now
           lingering[event] = since
           guard isOver || EventLoop.shared.now >= since + Self.lineMilliseconds else { return }
@@ -230,7 +230,8 @@ final class RefundOutboxWorker {
     try await Faults.point(.refundTell) {
       guard let found = try await stores.purchases.find(refund.key) else { return true }
       let owned = try await refunds.owned(event: refund.key.event, user: refund.user)
-      return try await stores.queue.giveBack(refund.tickets, of: refund.key, found, owned: owned) == .told
+      return try await stores.queue.confirmations.giveBack(
+        refund.tickets, of: refund.key, found, owned: owned) == .told
     }
   }
 

@@ -142,7 +142,7 @@ extension EventStore {
   /// Ids that one statement looks at: some milliseconds of the loop.
   private static let idsAtOnce = 20_000
 
-  /// Tickets that are sold or being paid, as a bitmap like `QueueStore.unavailableTickets`: what PostgreSQL
+  /// Tickets that are sold or being paid, as a bitmap like `QueueReader.unavailableTickets`: what PostgreSQL
   /// knows when Redis has no queue for the event. Read in slices, each as of a moment of its own.
   package func unavailableTickets(event: Int) async throws -> [UInt8] {
     let rows = try await postgres.query(

@@ -1,7 +1,3 @@
-import EventLoop
-import Redis
-import StoreCommon
-
 /// A request that ended without a purchase.
 package enum RequestEnd: Sendable, Equatable {
   case one(position: Int, state: RequestRecord.State)
@@ -29,28 +25,5 @@ package enum RequestEnd: Sendable, Equatable {
     } else {
       return nil
     }
-  }
-}
-
-extension QueueStore {
-  package struct Ends: Sendable {
-    package let generation: Int
-    /// How many there were, those included that turned out to be none.
-    package let count: Int
-    package let ends: [RequestEnd]
-  }
-
-  /// Requests that have ended without a purchase and are not noted in PostgreSQL yet, the oldest first.
-  /// - Parameter noted: how many of those that the last call of the same load returned are noted by now; they are not
-  ///   returned again.
-  package func ends(
-    event: Int, epoch: Int, load: Int? = nil, noted: Int, limit: Int
-  ) async throws -> Ends {
-    let values = try await call(
-      "onsale_ends", event, [Self.fence(epoch, load), .text("\(noted)"), .integer(limit)])
-    guard values.count >= 2 else { throw StoreError(.unexpectedAnswer, "onsale_ends") }
-    return Ends(
-      generation: Self.number(values[1]), count: values.count - 2,
-      ends: values.dropFirst(2).compactMap { $0.text.flatMap(RequestEnd.init) })
   }
 }

@@ -4,7 +4,7 @@ package import Sale
 import StoreCommon
 
 /// How those come who want a place: as many of one event as one turn of the loop brought, by one call, in their order.
-extension QueueStore {
+extension BuyersLine {
   /// In one call: less than a millisecond of Redis.
   package nonisolated static let joinsAtOnce = 64
 
@@ -33,8 +33,8 @@ extension QueueStore {
       self.lostPlace = lostPlace
       userKey = UserKey(user).text
       quantity = seats.quantity
-      payload = QueueStore.payload(seats, method, client, maxAmount)
-      idempotencyName = QueueStore.name(idempotencyKey, of: user)
+      payload = BuyersLine.payload(seats, method, client, maxAmount)
+      idempotencyName = BuyersLine.name(idempotencyKey, of: user)
     }
   }
 
@@ -58,7 +58,7 @@ extension QueueStore {
       arguments.append(.text(one.idempotencyName))
       arguments.append(one.lostPlace.map { .integer($0) } ?? "")
     }
-    redis.call("onsale_enqueue_many", keys: [EventKeys(event).meta], arguments) { [self] result in
+    store.redis.call("onsale_enqueue_many", keys: [EventKeys(event).meta], arguments) { [self] result in
       switch result {
       case .success(.string(let text)): takeIn(text, event, count: joinings.count, tell)
       case .success: tell(joinings.map { _ in .failure(Self.unexpectedJoin) })
@@ -102,8 +102,8 @@ extension QueueStore {
       switch word {
       case "queued":
         let place = words.place(generation)
-        if lines.gaveOut(
-          event: event, generation: generation, position: place.position, connection: redis.readySince)
+        if store.lines.gaveOut(
+          event: event, generation: generation, position: place.position, connection: store.redis.readySince)
         {
           answers.append(.success(.inLine(place, head: head, isNew: true)))
         } else {

@@ -5,9 +5,10 @@ import StoreCommon
 
 /// How those come back who were in a line that Redis lost: a million of them at once, perhaps, so one call takes in what
 /// one turn of the loop brought, and those who come while it is under way share the next.
-extension QueueStore {
+extension BuyersLine {
   /// In one call: a millisecond of Redis.
   static let returnsAtOnce = 128
+
   static let returnsWaiting = 10_000
 
   /// Somebody who was in line.
@@ -33,7 +34,7 @@ extension QueueStore {
     event: Int, generation: Int, place: Int, user: String, seats: RequestedSeats, method: String?,
     client: String = "", maxAmount: Int? = nil
   ) async throws -> EnqueueAnswer? {
-    try await returns.submit(
+    try await store.returns.submit(
       Returning(
         event: event, generation: generation, place: place, userKey: UserKey(user).text, user: user,
         quantity: seats.quantity, payload: Self.payload(seats, method, client, maxAmount)))
@@ -69,7 +70,7 @@ extension QueueStore {
         .text(one.userKey), .integer(one.quantity), .text(one.payload), .text(one.user), .integer(one.place),
       ]
     }
-    let values = try await call("onsale_rejoin", event, arguments)
+    let values = try await store.call("onsale_rejoin", event, arguments)
     switch values[0].text {
     case "over": return all.map { _ in nil }
     // No owner has begun the life that Redis has: who was where in the one before is not known yet.
