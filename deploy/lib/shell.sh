@@ -21,6 +21,6 @@ install_python() {
   cmp -s Tests/EndToEnd/requirements.txt "$stamp" && return
   rm -rf .venv
   /usr/bin/python3 -m venv .venv
-  .venv/bin/pip install --quiet --disable-pip-version-check --retries 5 -r Tests/EndToEnd/requirements.txt
+  .venv/bin/pip install --quiet --disable-pip-version-check --use-pep517 --retries 5 -r Tests/EndToEnd/requirements.txt
   cp Tests/EndToEnd/requirements.txt "$stamp"
 }
