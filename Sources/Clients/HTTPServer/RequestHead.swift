@@ -58,6 +58,7 @@ struct RequestHead {
   private static let colon = UInt8(ascii: ":")
   private static let carriageReturn = UInt8(ascii: "\r")
   private static let lineFeed = UInt8(ascii: "\n")
+  private static let tab = UInt8(ascii: "\t")
   private static let slash = UInt8(ascii: "/")
 
   init() {}
@@ -213,6 +214,7 @@ struct RequestHead {
         }
       case 14 where equal(name, "content-length"):
         lengths += 1
+        if bytes[end - 1] == Self.tab { isPlain = false }
         readLength(trimmed((colon + 1)..<end))
       case 17 where equal(name, "transfer-encoding"):
         codings += 1
@@ -222,7 +224,12 @@ struct RequestHead {
         isPlain = false
         expectsContinue = Self.equal(trimmed((colon + 1)..<end), "100-continue")
       case 7 where equal(name, "upgrade"): isPlain = false
-      case 10 where equal(name, "connection"): readConnection(trimmed((colon + 1)..<end))
+      case 10 where equal(name, "connection"):
+        // The parser has words of its own about a tab at the end of this value, and of a length.
+        if bytes[end - 1] == Self.tab { isPlain = false }
+        readConnection(trimmed((colon + 1)..<end))
+      // Which it takes for the same as the one before.
+      case 16 where equal(name, "proxy-connection"): isPlain = false
       default: break
       }
       start = end + 2

@@ -122,6 +122,9 @@ extension BuyersLine {
       case "full": answers.append(.success(.queueFull))
       case "too_often": answers.append(.success(words.next() == "refused" ? .refusedTooOften : .tooOften))
       case "mismatch": answers.append(.success(.idempotencyMismatch))
+      // What of Redis' state could not be read, for the log.
+      case "error":
+        answers.append(.failure(StoreError(.unexpectedAnswer, "onsale_enqueue_many: \(words.rest())")))
       default: answers.append(.failure(Self.unexpectedJoin))
       }
     }
@@ -150,6 +153,13 @@ extension BuyersLine {
       let start = at
       while at < text.count, text[at] > 0x20 { at += 1 }
       defer { if at < text.count, text[at] == 0x20 { at += 1 } }
+      return String(decoding: text[start..<at], as: UTF8.self)
+    }
+
+    /// All that is left of this line.
+    mutating func rest() -> String {
+      let start = at
+      while at < text.count, text[at] != 0x0A { at += 1 }
       return String(decoding: text[start..<at], as: UTF8.self)
     }
 

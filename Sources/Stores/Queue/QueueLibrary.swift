@@ -6,7 +6,7 @@ import Sale
 package enum QueueLibrary {
   /// Raised with every change: a server with an older version gets this one, a newer one is left alone, so that
   /// two versions of the program can run side by side. Functions must therefore stay callable by the one before.
-  package static let version = 29
+  package static let version = 30
 
   package static let lock = "{workers}:library"
 

@@ -332,6 +332,31 @@ struct LatePaymentTests {
     await sale.end()
   }
 
+  @Test("What was said of other seats for one place says nothing of the next that the same person takes")
+  func agreementIsOfOnePlace() async throws {
+    let sale = try await sale(tickets: 2, holdSeconds: 60)
+    func confirm(_ position: Int, _ takesOthers: Bool) async throws -> BuyersLine.ConfirmAnswer {
+      try await sale.queue.buyers.confirm(
+        event: sale.event, generation: 1, position: position, user: "ann", method: "pm_card_visa",
+        idempotencyKey: "\(position)", takesOthers: takesOthers)
+    }
+    let first = try await sale.join("ann")
+    try await sale.wait(for: .reserved, first)
+    #expect(try await confirm(first, true) == .okAgreed)
+    try await sale.eventually("the first place has come to its end") {
+      let state = try await sale.status(first)?.state
+      return state == .purchased || state == .declined
+    }
+    _ = try await sale.queue.buyers.cancel(event: sale.event, generation: 1, position: first, user: "ann")
+    let second = try await sale.join("ann")
+    try #require(second != first)
+    try await sale.wait(for: .reserved, second)
+    #expect(try await confirm(second, false) == .ok)
+    // Under way or over: the same call has the same answer.
+    #expect(try await confirm(second, false) == .ok)
+    await sale.end()
+  }
+
   @Test("Whose own seats are free has these before anybody has others, then who confirmed first")
   func order() async throws {
     let sale = try await sale(tickets: 5, holdSeconds: 1)

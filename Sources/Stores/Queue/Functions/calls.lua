@@ -27,13 +27,13 @@ local function recall(p, user, field, generation, key, content)
 end
 
 -- Whether the buyer has agreed to other seats with the payment that is under way: beside what its call came with, which
--- only some have a key for.
+-- only some have a key for. It names the place and the life of its line: another place's attempts count from 1, too.
 local function agreement_field(r) return r.user .. r.try .. 'y' end
-local function remember_agreement(p, r)
+local function remember_agreement(p, r, place)
   local hash = key_bucket(p, r.user)
-  redis.call('HSET', hash, agreement_field(r), '1')
+  redis.call('HSET', hash, agreement_field(r), place)
   redis.call('PEXPIRE', hash, IDEMPOTENCY_MS)
 end
-local function has_agreed(p, r)
-  return redis.call('HEXISTS', key_bucket(p, r.user), agreement_field(r)) == 1
+local function has_agreed(p, r, place)
+  return redis.call('HGET', key_bucket(p, r.user), agreement_field(r)) == place
 end

@@ -157,7 +157,12 @@ local function enqueue_many(keys, args)
   local lines = {'ok ' .. s.generation .. ' ' .. s.head}
   for i = 1, #args, 6 do
     local is_done, answer = pcall(join, s, unpack(args, i, i + 5))
-    lines[#lines + 1] = is_done and table.concat(answer, ' ') or 'error'
+    if is_done then
+      lines[#lines + 1] = table.concat(answer, ' ')
+    else
+      local why = string.gsub(tostring(type(answer) == 'table' and answer.err or answer), '%c', ' ')
+      lines[#lines + 1] = 'error ' .. string.sub(why, 1, 200)
+    end
   end
   write_line(s)
   return table.concat(lines, '\n')

@@ -18,9 +18,10 @@ local function pay_late(m, pos, r, payment, method, user, later)
   -- A hold that had ended counted as a place that was given up.
   if r.state == 'd' then left = math.max(0, left - 1) end
   put_user(p, r.user, tonumber(pos), owned, left, '', refused)
-  local agreed = has_agreed(p, r)
+  local place = pos .. ' ' .. redis.call('HGET', m, 'generation')
+  local agreed = has_agreed(p, r, place)
   r.state, r.try, r.reason = 'C', r.try + later, ''
-  if agreed then remember_agreement(p, r) end
+  if agreed then remember_agreement(p, r, place) end
   put_record(p, pos, r)
   redis.call('ZADD', p .. 'x', '+inf', pos)
   add_confirmation(m, pos, r, method, user, '', payment)

@@ -37,9 +37,10 @@ local function confirm(keys, args)
   local r = get_record(p, pos)
   if not r then return {'not_reserved'} end
   if r.user ~= args[2] then return {'forbidden'} end
+  local place = pos .. ' ' .. args[6]
   local ok = args[9] == '1' and (is_by_name(p, r) and 'ok_by_name' or 'ok_agreed') or 'ok'
-  if r.state == 'C' and args[9] and (args[9] == '1') ~= has_agreed(p, r) then return {'agreement'} end
-  if r.state == 'C' or r.state == 'P' then return {has_agreed(p, r) and ok or 'ok'} end
+  if r.state == 'C' and args[9] and (args[9] == '1') ~= has_agreed(p, r, place) then return {'agreement'} end
+  if r.state == 'C' or r.state == 'P' then return {has_agreed(p, r, place) and ok or 'ok'} end
   local came_with = args[9] == '1' and args[3] .. '\n1' or args[3]
   -- A repetition of a call whose card was declined since is not a wish to try again.
   for try = 1, args[5] ~= '' and math.max(1, r.try) or 0 do
@@ -62,7 +63,7 @@ local function confirm(keys, args)
   for t in each_ticket(r.tickets) do redis.call('SET', p .. 'l:' .. t, pos) end
   r.state, r.try, r.reason = 'C', r.try + 1, ''
   remember_call(p, r.user, r.user .. r.try, args[6], args[5], came_with, pos)
-  if args[9] == '1' then remember_agreement(p, r) end
+  if args[9] == '1' then remember_agreement(p, r, place) end
   put_record(p, pos, r)
   redis.call('ZADD', p .. 'x', '+inf', pos)
   add_confirmation(m, pos, r, args[3], args[4], args[8], '', args[9] == '1' and (ok == 'ok_agreed' and '1' or 'n') or '')
