@@ -133,7 +133,7 @@ package final class Worker: Service {
     declineLog = DeclineLog(stores.declines, logger: logger)
     consumer = ConfirmationConsumer(
       worker: identity, queue: stores.queue, purchases: stores.purchases, provider: provider,
-      declines: declineLog, limits: ConfirmationConsumer.Limits(providerLimits, patience),
+      declines: declineLog, database: database, limits: ConfirmationConsumer.Limits(providerLimits, patience),
       spareProcessor: spareProcessor, logger: logger
     ) { leases.owns($0) }
     paymentOutbox = PaymentOutboxWorker(

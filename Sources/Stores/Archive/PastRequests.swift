@@ -93,22 +93,7 @@ package final class PastRequests {
   /// Where the first owner of a place stands that Redis, having lost its last writes, gave to somebody else: what they
   /// paid for is theirs; otherwise the place is lost, and no purchase of theirs begins any more.
   package func forfeit(_ key: PurchaseKey, owner: String) async throws -> RequestStatus {
-    // Told once, it is asked for again and again, which should keep nobody from buying.
-    let noted = try await postgres.query(
-      """
-      SELECT 1 AS noted FROM lost_place WHERE event_id = \(key.event) AND generation = \(key.generation)
-        AND position = \(key.position) AND user_key = \(owner)
-      """)
-    if noted.isEmpty {
-      _ = try await postgres.transaction([
-        // Whoever claims locks it, too: who did is seen below, and who comes sees what is noted here.
-        "SELECT FROM queue_life WHERE event_id = \(key.event) FOR NO KEY UPDATE",
-        """
-        INSERT INTO lost_place (event_id, generation, position, user_key)
-        VALUES (\(key.event), \(key.generation), \(key.position), \(owner)) ON CONFLICT DO NOTHING
-        """,
-      ])
-    }
+    try await purchases.forfeit(key, owner: owner)
     return try await payment(key, owner: owner) ?? .lostPlace
   }
 

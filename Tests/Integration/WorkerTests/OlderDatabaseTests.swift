@@ -159,6 +159,85 @@ struct OlderDatabaseTests {
     await sale.end()
   }
 
+  @Test("Where both may be older nothing is sold until the provider's books say what was")
+  func bothOlder() async throws {
+    let sale = try await SaleFixture(tickets: 2)
+    let first = try await sale.startWorker()
+    let ann = try await sale.buy("ann")
+    await first.stop()
+    _ = try await sale.losePurchases()
+    try await sale.becomeOther()
+    try await sale.becomeOtherRedis(forgetting: ann, "ann", ticket: 1)
+    let bob = try await sale.join("bob")
+    var isAway = true
+    var asked = 0
+    sale.provider.onList = {
+      asked += 1
+      if isAway { throw PaymentError(code: .unavailable, message: "away") }
+    }
+    try await sale.startWorker()
+    try await sale.eventually("the provider is asked, and asked again") { asked > 3 }
+    #expect(try await sale.status(bob)?.state == .queued, "what is free is not known")
+    #expect(MetricsRegistry.shared.exposition().contains("onsale_sale_awaits_books 1"))
+    isAway = false
+    try await sale.eventually("the sale stops") { try await sale.event().halt?.tickets == [1] }
+    #expect(try await sale.status(bob)?.state == .queued)
+    #expect(try await sale.soldTickets() == [])
+    await sale.end()
+  }
+
+  @Test("A hold that an older Redis has of a ticket that somebody else bought since buys nothing")
+  func holdOfSoldTicket() async throws {
+    let sale = try await SaleFixture(tickets: 2)
+    let first = try await sale.startWorker()
+    let bob = try await sale.buy("bob")
+    let ann = try await sale.join("ann")
+    #expect(try await sale.wait(for: .reserved, ann)?.tickets == [2])
+    await first.stop()
+    _ = try await sale.losePurchases()
+    try await sale.becomeOther()
+    // Bob had bought what Ann had held, as the provider knows; the hold is back.
+    try await sale.becomeOtherRedis(forgetting: bob, "bob", ticket: 1)
+    for id in sale.provider.payments.keys { sale.provider.payments[id]?.purchase?.tickets = [2] }
+    var isAway = true
+    sale.provider.onList = { if isAway { throw PaymentError(code: .unavailable, message: "away") } }
+    try await sale.startWorker()
+    #expect(try await sale.confirm(ann, "ann") == .ok)
+    try await sale.eventually("it is taken up") { try await sale.isUnderWay() }
+    #expect(try await sale.purchase(ann) == nil, "no payment begins")
+    isAway = false
+    try await sale.eventually("the sale stops") { try await sale.event().halt?.tickets == [2] }
+    try await sale.eventually("her payment ends") { try await !sale.isUnderWay() }
+    #expect(try await sale.purchase(ann) == nil)
+    #expect(try await sale.soldTickets() == [])
+    await sale.end()
+  }
+
+  @Test("A Redis that was restarted beside the same PostgreSQL keeps nobody waiting for the provider")
+  func restartedRedis() async throws {
+    let sale = try await SaleFixture(tickets: 2)
+    let first = try await sale.startWorker()
+    let ann = try await sale.buy("ann")
+    await first.stop()
+    var asked = 0
+    sale.provider.onList = {
+      asked += 1
+      throw PaymentError(code: .unavailable, message: "away")
+    }
+    let patience = Worker.Patience.withoutBooks
+    try await sale.becomeOtherRedis()
+    try await sale.startWorker(patience: patience)
+    let bob = try await sale.buy("bob")
+    #expect(try await sale.status(bob)?.tickets == [2])
+    #expect(try await sale.status(ann)?.state == .purchased)
+    try await sale.eventually("what Redis is now is noted") {
+      let (redis, noted) = try await sale.queue.comparison.comparedStores()
+      return noted?.redis == redis
+    }
+    #expect(asked == 0)
+    await sale.end()
+  }
+
   @Test("Settings that it has lost are written as the queue has them: a closed sale stays closed")
   func settings() async throws {
     let sale = try await SaleFixture(tickets: 2)
@@ -292,9 +371,21 @@ extension SaleFixture {
   /// PostgreSQL looks like another server, as far as a test can make it.
   func becomeOther() async throws { try await postgres.script("VACUUM FULL purchase") }
 
+  /// Whether a worker has taken the only payment of the stream.
+  func isUnderWay() async throws -> Bool { try await deliveriesLeft() != nil }
+
   /// Ends the workers, and lets others be started.
   func stopWorkers() async {
     for worker in workers.reversed() { await worker.stop() }
     workers = []
+  }
+}
+
+extension Worker.Patience {
+  /// The book-keeper asks the provider for nothing while a test lasts.
+  fileprivate static var withoutBooks: Worker.Patience {
+    var patience = Worker.Patience()
+    patience.booksMilliseconds = 3_600_000
+    return patience
   }
 }

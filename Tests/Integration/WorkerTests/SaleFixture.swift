@@ -194,6 +194,21 @@ final class SaleFixture {
     try await eventually("another connection") { redis.readySince != connection }
   }
 
+  /// Redis looks like another life of its server, as far as a test can make it: its note names one that was before. And it
+  /// has forgotten that somebody bought a ticket.
+  func becomeOtherRedis(forgetting position: Int? = nil, _ user: String = "", ticket: Int = 0) async throws {
+    let (_, noted) = try await queue.comparison.comparedStores()
+    let stores = try #require(noted)
+    let before = ComparedStores(redis: "before", database: stores.database, started: stores.started)
+    try await queue.comparison.note(compared: before, connection: redis.readySince)
+    guard let position else { return }
+    let keys = EventKeys(event), (key, field) = keys.record(position), owner = UserKey(user).text
+    for command: [RedisArgument] in [
+      ["HDEL", .text(key), .text(field)], ["DEL", .text(keys.sold)],
+      ["HDEL", .text(keys.user(owner)), .text(owner)], ["SETBIT", .text(keys.bitmap), .integer(ticket), "0"],
+    ] { _ = try await redis.command(command) }
+  }
+
   /// Has every worker's connection to Redis made anew, so that loops load again.
   func reconnect() async throws {
     let connection = redis.readySince

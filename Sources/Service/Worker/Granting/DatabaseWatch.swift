@@ -3,8 +3,10 @@ import EventLoop
 import FaultInjection
 import Ledger
 import Logging
+import Metrics
 import Payments
 import Queue
+import Redis
 import Sale
 import StoreCommon
 
@@ -13,9 +15,13 @@ import StoreCommon
 ///
 /// Every loop then loads anew, and so compares what Redis knows as sold. And one of the workers compares the provider's
 /// payments of the events that are on sale, of which PostgreSQL may have lost what Redis has lost, too.
+///
+/// Where Redis is another than before as well, neither knows what the other has lost: nobody is granted anything, and no
+/// payment begins, until that comparison is through (`isCertain`). While the provider is away the sale waits for it.
 @LoopActor
 final class DatabaseWatch {
   private static let lookMilliseconds: UInt64 = 1_000
+  private static let shortestPauseMilliseconds: UInt64 = 100
   /// How long another worker waits for one that compares and is not heard of.
   private static let bookkeeperMilliseconds = 30_000
   /// Of payments that are read at once; at most so many times, and the pause after each.
@@ -36,7 +42,15 @@ final class DatabaseWatch {
   private let provider: any PaymentProvider
   private let logger: Logger
   private let failures = LogLimit(perSecond: 1)
+  private let waiting = MetricsRegistry.shared.gauge(
+    "onsale_sale_awaits_books",
+    "1 while nothing is sold: both stores may be older, and the provider's books are not compared")
+  private let signal = Signal()
   private var last: SeatStore.DatabaseState?
+  /// The last pair of which it was heard that it was compared, of whatever life of Redis.
+  private var compared: ComparedStores?
+  /// The connection to a Redis that has lost nothing since it was compared.
+  private var certainConnection: UInt64?
   /// How often PostgreSQL was found to be another than before.
   private(set) var changes = 0
 
@@ -67,11 +81,39 @@ final class DatabaseWatch {
           logger.warning("PostgreSQL could not be looked at", ["error": "\(error)", "log.count": count])
         }
       }
-      do { try await sleep(milliseconds: Self.lookMilliseconds) } catch { return }
+      // Many may ask for it at once.
+      do { try await sleep(milliseconds: Self.shortestPauseMilliseconds) } catch { return }
+      await signal.wait(milliseconds: Self.lookMilliseconds)
     }
   }
 
+  /// Whether one of the stores certainly knows all that was sold by what either says now; if not, they are compared at once.
+  ///
+  /// Whoever asks after both were read, and finds the same connection to Redis still, has read no older state of both.
+  /// - Parameter looksAnew: otherwise it is taken as known while the connection to Redis is the same.
+  func isCertain(looksAnew: Bool = false) async throws -> Bool {
+    let connection = queue.redis.readySince
+    if !looksAnew, queue.redis.isReady, certainConnection == connection { return true }
+    let (redis, noted) = try await Faults.point(.databaseLook) { try await queue.comparison.comparedStores() }
+    if let noted { compared = noted }
+    if noted?.redis == redis {
+      certainConnection = connection
+      return true
+    }
+    certainConnection = nil
+    let now = try await Faults.point(.databaseLook) { try await seats.databaseState() }
+    let present = ComparedStores(redis: redis, database: now.identity, started: now.started)
+    if present.isCertain(noted: noted, remembered: compared) { return true }
+    signal.raise()
+    return false
+  }
+
   private func round() async throws {
+    signal.reset()
+    let connection = queue.redis.readySince
+    let (redis, known) = try await Faults.point(.databaseLook) { try await queue.comparison.comparedStores() }
+    if let known { compared = known }
+    if known?.redis != redis { certainConnection = nil }
     // Redis first: what it has was seen before what is seen now.
     let noted = try await Faults.point(.databaseLook) { try await queue.comparison.checkedDatabase() }
     let now = try await Faults.point(.databaseLook) { try await seats.databaseState() }
@@ -94,12 +136,50 @@ final class DatabaseWatch {
       if noted.position != now.position { try await queue.comparison.noteDatabase(position: now.position) }
     }
     last = now
-    if noted.identity == now.identity && !wentBack && !isOther { return }
+    let present = ComparedStores(redis: redis, database: now.identity, started: now.started)
+    let isCertain = present.isCertain(noted: known, remembered: compared)
+    if isCertain {
+      logger.worksAgain(Self.waitWords)
+    } else {
+      logger.retrying(Self.waitWords, level: .error, ["postgres.identity": now.identity])
+    }
+    waiting.value = isCertain ? 0 : 1
+    let isSame = noted.identity == now.identity && !wentBack && !isOther
+    if isSame && known == present { return }
     guard try await keepBooks() else { return }
     try await catchUp()
-    try await compare()
+    // Of the process that was compared nothing can have been lost since.
+    if !isSame || compared.map(present.isSameDatabase) != true { try await compare() }
+    try await noteSold()
+    // What was compared is what is noted.
+    let after = try await Faults.point(.databaseCompare) { try await seats.databaseState() }
+    guard after.identity == now.identity, after.started == now.started else { return signal.raise() }
     try await Faults.point(.databaseCompare) {
+      try await queue.comparison.note(compared: present, connection: connection)
       try await queue.comparison.noteChecked(database: now.identity)
+      try await queue.comparison.releaseBooks(worker: worker)
+    }
+    compared = present
+    waiting.value = 0
+    logger.worksAgain(Self.waitWords)
+  }
+
+  private static let waitWords: StaticString =
+    "both stores are others than before: nothing is sold until the provider's books are compared"
+
+  /// Redis knows what PostgreSQL has as sold, and holds it to that from now on.
+  private func noteSold() async throws {
+    let alive = try await Faults.point(.databaseCompare) { try await events.onSale() }
+    for event in alive.keys.sorted() {
+      let sold = try await Faults.point(.databaseCompare) { try await seats.inventory(event: event).sold }
+      if sold.isEmpty { continue }
+      do {
+        try await Faults.point(.databaseCompare) {
+          try await queue.comparison.noteSold(event: event, Bitmap.of(sold))
+        }
+      } catch let error as StoreError where error.code == .noQueue {
+        // Of a line that is made later the first load notes it.
+      }
     }
   }
 
@@ -160,10 +240,17 @@ final class DatabaseWatch {
     }
     if missing.isEmpty { return }
     try await sleep(milliseconds: Self.secondLookMilliseconds)
+    var lacksQueue: StoreError?
     for (event, payments) in try await unknown(missing) {
       let kept = try await notGivenBack(payments)
-      if !kept.isEmpty { try await stop(event, kept) }
+      if kept.isEmpty { continue }
+      do { try await stop(event, kept) } catch let error as StoreError where error.code == .noQueue {
+        lacksQueue = error
+      }
     }
+    // While there is no line nobody is sold anything, and there is nothing that could hold tickets back: again, until the
+    // calendar has made it, which waits for nothing here.
+    if let lacksQueue { throw lacksQueue }
   }
 
   /// Those whose money was taken, by event.
@@ -208,13 +295,16 @@ final class DatabaseWatch {
     logger.error(
       "the provider has taken money for purchases that PostgreSQL does not have: the sale stops",
       ["event.id": event, "payments": missing.count, "tickets": tickets.count])
-    try await Faults.point(.databaseCompare) {
-      // While there is no line nobody is sold anything, and there is nothing that could hold tickets back: later.
+    let facts = try await Faults.point(.databaseCompare) {
       guard let facts = try await queue.inspection.facts(event: event) else {
         throw StoreError(.noQueue, "event \(event)")
       }
+      if !tickets.isEmpty { try await queue.comparison.noteSold(event: event, Bitmap.of(tickets)) }
+      return facts
+    }
+    try await endHolds(event, facts.document.generation, missing)
+    try await Faults.point(.databaseCompare) {
       if !tickets.isEmpty {
-        try await queue.comparison.noteSold(event: event, Bitmap.of(tickets))
         // Whoever owns the partition reads its tickets anew, and holds these back.
         let partition = Partition(of: event)
         let epoch = try await epochs.next(partition, above: try await queue.leases.epoch(partition))
@@ -227,5 +317,52 @@ final class DatabaseWatch {
         generation: facts.document.generation)
       if let settings { try await events.publish(settings, to: queue) }
     }
+  }
+
+  /// Ends what an older Redis says of holds of tickets that were sold to somebody else since, but for payments that
+  /// PostgreSQL has begun. Their buyers come back with a place that was lost.
+  private func endHolds(_ event: Int, _ generation: Int, _ missing: [Missing]) async throws {
+    var buyers: [Int: PaymentPosition] = [:]
+    for each in missing {
+      let buyer = PaymentPosition(generation: each.attempt.generation, position: each.attempt.position)
+      for ticket in each.payment.purchase?.tickets ?? [] { buyers[ticket] = buyer }
+    }
+    var rank = 0
+    while true {
+      let from = rank
+      let page = try await Faults.point(.databaseCompare) {
+        try await queue.inspection.holds(event: event, ranks: from..<from + Self.pageSize).map(\.position)
+      }
+      let records = try await Faults.point(.databaseCompare) {
+        try await queue.inspection.records(event: event, positions: page)
+      }
+      for case (let position, let record?) in zip(page, records)
+      where [.reserved, .declined, .confirming].contains(record.state) {
+        let holder = PaymentPosition(generation: generation, position: position)
+        let others = record.tickets.filter { buyers[$0] != nil && buyers[$0] != holder }
+        if others.isEmpty { continue }
+        let key = PurchaseKey(event: event, generation: generation, position: position)
+        try await Faults.point(.databaseCompare) {
+          try await purchases.forfeit(key, owner: record.userKey)
+        }
+        // A payment under way ends by itself, as its place is lost.
+        if record.state == .confirming { continue }
+        let isDone = try await Faults.point(.databaseCompare) { [buyers] in
+          try await queue.repairs.repair(
+            event: event, position: position, expected: record.state, to: .expired, attempt: record.attempt,
+            amount: record.amount, tickets: record.tickets, free: record.tickets.filter { buyers[$0] == nil },
+            reason: record.reason, user: "")
+        }
+        // It is not in the list any more.
+        if isDone { rank -= 1 }
+      }
+      rank += page.count
+      if page.count < Self.pageSize { return }
+    }
+  }
+
+  private struct PaymentPosition: Equatable {
+    let generation: Int
+    let position: Int
   }
 }

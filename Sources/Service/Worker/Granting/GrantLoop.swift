@@ -235,6 +235,9 @@ final class GrantLoop {
     // After the holds were read: a ticket sold in between is then held or sold here, never free. And after the life was
     // noted: what earlier ones have claimed is there, and they claim nothing more.
     let inventory = try await Faults.point(.reserveSeats) { try await seats.inventory(event: event) }
+    // After all that was read of either: from then on it is of the servers that were looked at.
+    guard try await witness.waitUntilCertain() else { throw Reload() }
+    try mustBeSameRedis()
     orphanedClaims = Set(inventory.claimed).subtracting(held)
     let forgotten = try await witness.withheld(loaded, inventory)
     // What is withheld and nobody's is not there; what is somebody's is not granted again once it comes back.

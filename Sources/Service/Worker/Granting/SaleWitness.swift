@@ -21,6 +21,8 @@ final class SaleWitness {
   /// How often a sale that was stopped is looked at.
   private static let recheckMilliseconds: UInt64 = 2_000
   private static let firstBackoffMilliseconds: UInt64 = 100
+  /// Between two looks whether the provider's books were compared.
+  private static let waitMilliseconds: UInt64 = 200
   private static let longestBackoffMilliseconds: UInt64 = 5_000
   /// Hashes of a hundred records that are read at once, and the pause after each time: the sale itself comes first.
   private static let bucketsAtOnce = 64
@@ -58,6 +60,16 @@ final class SaleWitness {
 
   /// Whether the last load is not what the next one would be.
   var mustLoadAnew: Bool { hasNews || database.changes != databaseChanges }
+
+  /// Returns once it is certain that what was read of both stores before is all that was sold.
+  /// - Returns: false if it had to wait for that: what was read before says nothing.
+  func waitUntilCertain() async throws -> Bool {
+    if try await database.isCertain(looksAnew: true) { return true }
+    repeat {
+      try await sleep(milliseconds: Self.waitMilliseconds)
+    } while try await !database.isCertain(looksAnew: true)
+    return false
+  }
 
   /// Tickets that nobody may get, for now.
   /// - Parameters:

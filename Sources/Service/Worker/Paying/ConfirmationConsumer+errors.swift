@@ -4,6 +4,9 @@ import Payments
 import Postgres
 import Redis
 
+/// Both stores may have lost what was sold: no payment begins before that is known.
+struct BooksNotCompared: Error {}
+
 extension ConfirmationConsumer {
   /// Whether waiting may cure it: somebody is away or overloaded. Anything else is counted against the entry.
   static func isTransient(_ error: any Error) -> Bool {
@@ -17,7 +20,7 @@ extension ConfirmationConsumer {
       ![.server("ERR"), .server("WRONGTYPE"), .server("NOSCRIPT")].contains(error.code)
     // Also a wrong key: an operator cures that, and until then everyone's payment waits.
     case is PaymentError: true
-    case is InjectedFault, is CancellationError, is GroupCommitFull: true
+    case is InjectedFault, is CancellationError, is GroupCommitFull, is BooksNotCompared: true
     default: false
     }
   }

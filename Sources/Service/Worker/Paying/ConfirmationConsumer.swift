@@ -167,7 +167,7 @@ final class ConfirmationConsumer {
 
   init(
     worker: String, queue: QueueStore, purchases: PurchaseStore, provider: any PaymentProvider,
-    declines: DeclineLog, limits: Limits, spareProcessor: SpareProcessor,
+    declines: DeclineLog, database: DatabaseWatch, limits: Limits, spareProcessor: SpareProcessor,
     logger: Logger,
     owns: @escaping @LoopActor (Partition) -> Bool
   ) {
@@ -186,7 +186,8 @@ final class ConfirmationConsumer {
     ) { group in
       sizes.record(Double(group.count))
       return await Self.inGroups(group) { group in
-        try await Faults.point(.confirmIntent) { try await purchases.claim(group) }
+        guard try await database.isCertain() else { throw BooksNotCompared() }
+        return try await Faults.point(.confirmIntent) { try await purchases.claim(group) }
       }
     }
     settlements = GroupCommit(

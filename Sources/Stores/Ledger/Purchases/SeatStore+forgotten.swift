@@ -83,7 +83,7 @@ extension SeatStore {
     package let identity: String
     /// How far its log has come, in bytes: it only grows, unless the server's disk is an older copy of itself.
     package let position: Int
-    /// When the server was started, in its own words.
+    /// When the server was started, in seconds since 1970 by its clock; nothing but another start changes it.
     package let started: String
   }
 
@@ -95,7 +95,7 @@ extension SeatStore {
         CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline,
         (SELECT oid FROM pg_database WHERE datname = current_database())::text AS database,
         coalesce(pg_relation_filenode('purchase'), 0)::text AS purchases,
-        pg_postmaster_start_time()::text AS started,
+        extract(epoch FROM pg_postmaster_start_time())::text AS started,
         CASE WHEN pg_is_in_recovery() THEN 0 ELSE (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint END AS position
       """)
     guard let row = rows.first else { throw StoreError(.unexpectedAnswer, "database state") }
