@@ -17,7 +17,7 @@ from conftest import make_token, new_organizer
 from stack import BINARY, Stack, alive, assert_books_agree, until
 
 # Instructions of the process that does it: the server's for a join and a poll, the worker's for the rest.
-BUDGET = {"join": 118_000, "poll": 25_000, "grant": 31_500, "confirm": 1_058_000}
+BUDGET = {"join": 118_000, "poll": 25_000, "grant": 35_000, "confirm": 1_058_000}
 # What the number of requests that come together makes of it, from run to run.
 TOLERANCE = 1.15
 BUYERS = 400
