@@ -437,6 +437,19 @@ class Sale:
             self.add(plan, quantity, section=section, adjacent=adjacent)
         return self
 
+    def buy(self, count, seconds):
+        """So many more come, and buy one seat each."""
+        buyers = [self.add(self.rng.choice(("buy", "pay"))) for _ in range(count)]
+        self.start(seconds=seconds)
+        until(lambda: all(buyer.final == "purchased" for buyer in buyers), seconds, f"{count} purchases")
+
+    def await_captures(self, count):
+        """Waits until the money of all of these is taken, and nothing else was begun at the provider."""
+        until(
+            lambda: [payment["status"] for payment in self.stack.payments(self.event)] == ["succeeded"] * count,
+            20, "the captures",
+        )  # fmt: skip
+
     def start(self, seconds=90, spread=0.0):
         """Sends the buyers who are not on their way yet, within `spread` seconds."""
         deadline = time.monotonic() + seconds

@@ -128,18 +128,10 @@ def sell_and_forget(stack, rng, older, **changes):
     sale = Sale(stack, rng, seats=SEATS, hold_seconds=60)
     sale.await_open()
 
-    def buy(count):
-        buyers = [sale.add(rng.choice(("buy", "pay"))) for _ in range(count)]
-        sale.start(seconds=40)
-        until(lambda: all(buyer.final == "purchased" for buyer in buyers), 40, f"{count} purchases")
-
-    buy(EARLY)
+    sale.buy(EARLY, seconds=40)
     older.forget_from_now_on()
-    buy(LATE)
-    until(
-        lambda: [payment["status"] for payment in stack.payments(sale.event)] == ["succeeded"] * (EARLY + LATE),
-        20, "the captures",
-    )  # fmt: skip
+    sale.buy(LATE, seconds=40)
+    sale.await_captures(EARLY + LATE)
     dies = rng.random() < 0.5
     if dies:
         stack.end("worker-b", number=signal.SIGKILL)

@@ -122,19 +122,11 @@ def restored_during_a_sale(bench, rng, keeps, stops):
         sale = Sale(stack, rng, seats=SEATS, hold_seconds=60)
         sale.await_open()
 
-        def buy(count):
-            buyers = [sale.add(rng.choice(("buy", "pay"))) for _ in range(count)]
-            sale.start(seconds=60)
-            until(lambda: all(buyer.final == "purchased" for buyer in buyers), 60, f"{count} purchases")
-
-        buy(EARLY)
+        sale.buy(EARLY, seconds=60)
         runbook.take_copies()
-        buy(LATE)
+        sale.buy(LATE, seconds=60)
         # What was not taken at the provider is nobody's, to who asks it alone.
-        until(
-            lambda: [payment["status"] for payment in stack.payments(sale.event)] == ["succeeded"] * (EARLY + LATE),
-            20, "the captures",
-        )  # fmt: skip
+        sale.await_captures(EARLY + LATE)
         for _ in range(2):
             sale.add("leave")
         sale.start(seconds=60)

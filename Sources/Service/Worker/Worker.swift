@@ -102,7 +102,7 @@ package final class Worker: Service {
       watching, counting, auditing: Task<Void, Never>
   }
 
-  /// - Parameter identity: unique among all workers that ever run; names this one in leases and in the consumer.
+  /// - Parameter identity: unique among all workers that ever run; names this one in leases and to the confirmation stream.
   package init(
     identity: String, stores: Stores, provider: any PaymentProvider,
     providerLimits: ProviderLimits = ProviderLimits(),

@@ -125,7 +125,7 @@ final class DatabaseWatch {
         ["postgres.identity": now.identity])
       changes += 1
     } else if let last, last.started != now.started {
-      // On the disk that it had, as far as can be seen. PartitionStreams look all the same: that costs them a load.
+      // On the disk that it had, as far as can be seen. Grant loops look all the same: that costs them a load.
       logger.notice("PostgreSQL was restarted")
       changes += 1
     }

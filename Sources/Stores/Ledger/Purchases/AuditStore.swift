@@ -160,10 +160,7 @@ package final class AuditStore {
   static let columns: SQL = """
     purchase.event_id, purchase.generation, purchase.position, purchase.user_id, purchase.state, purchase.try,
     purchase.tickets, purchase.amount, purchase.charged, purchase.refunded, purchase.currency, purchase.payment_id,
-    CASE WHEN purchase.state <> 'sold' THEN purchase.reason
-      WHEN purchase.charged IS NOT NULL OR purchase.refunded > 0
-        THEN CASE WHEN purchase.tickets = '{}' THEN \(PurchaseStore.refunded) ELSE \(PurchaseStore.partlyRefunded) END
-      WHEN purchase.instead_of IS NOT NULL THEN \(PurchaseStore.otherSeats) END AS reason,
+    \(PurchaseStore.toldReason) AS reason,
     purchase.state = 'sold' AND purchase.instead_of IS NOT NULL
       AND purchase.other_seats IS DISTINCT FROM \(OtherSeats.agreed.rawValue) AS has_others_unasked,
     (SELECT string_agg(d.id || ' ' || d.status, E'\\n') FROM dispute d WHERE d.event_id = purchase.event_id

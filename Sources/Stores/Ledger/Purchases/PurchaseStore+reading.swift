@@ -42,10 +42,8 @@ extension PurchaseStore {
     let rows = try await postgres.query(
       """
       SELECT position, user_id, state, try, tickets, amount, method, line, ordinal,
-        lapsed_at IS NOT NULL OR state IN ('declined', 'void') AND reason = \(Self.authorisationLapsed) AS has_lapsed, CASE
-        WHEN state <> 'sold' THEN reason
-        WHEN charged IS NULL AND refunded = 0 THEN CASE WHEN instead_of IS NOT NULL THEN \(Self.otherSeats) END
-        WHEN cardinality(tickets) = 0 THEN \(Self.refunded) ELSE \(Self.partlyRefunded) END AS reason
+        lapsed_at IS NOT NULL OR state IN ('declined', 'void') AND reason = \(Self.authorisationLapsed) AS has_lapsed,
+        \(Self.toldReason) AS reason
       FROM purchase
       WHERE event_id = \(event) AND generation = \(generation) AND position > \(position)
       ORDER BY position LIMIT \(limit)

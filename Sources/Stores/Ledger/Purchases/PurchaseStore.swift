@@ -209,8 +209,13 @@ package final class PurchaseStore {
   package nonisolated static let refunded = "refunded"
   package nonisolated static let partlyRefunded = "partly_refunded"
 
-  /// Of a purchase of other seats than were held, which were somebody else's when its payment came.
-  package nonisolated static let otherSeats = PurchaseProgress.others
+  /// Why a purchase came to nothing, and of one that is sold what its buyer is told besides; of the table `purchase`.
+  static let toldReason: SQL = """
+    CASE WHEN purchase.state <> 'sold' THEN purchase.reason
+      WHEN purchase.charged IS NULL AND purchase.refunded = 0
+        THEN CASE WHEN purchase.instead_of IS NOT NULL THEN \(PurchaseProgress.others) END
+      WHEN cardinality(purchase.tickets) = 0 THEN \(refunded) ELSE \(partlyRefunded) END
+    """
 
   /// The purchase of one request, or `nil` if it never reached payment.
   package func find(_ key: PurchaseKey) async throws -> Purchase? {
